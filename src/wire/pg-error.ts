@@ -1,0 +1,38 @@
+/** SQLSTATEs that pgweir itself sends, by the manual's condition names (`errcodes-appendix`). */
+export const SqlState = {
+  successfulCompletion: '00000',
+  protocolViolation: '08P01',
+  featureNotSupported: '0A000',
+  invalidPassword: '28P01',
+  invalidAuthorizationSpecification: '28000',
+  invalidCatalogName: '3D000',
+  tooManyConnections: '53300',
+  queryCanceled: '57014',
+  adminShutdown: '57P01',
+  cannotConnectNow: '57P03',
+  configFileError: 'F0000',
+} as const;
+
+export type Severity = 'ERROR' | 'FATAL';
+
+/** What an ErrorResponse or NoticeResponse says; plain data. Source: manual, `protocol-error-fields`. */
+export interface PgErrorFields {
+  readonly severity: Severity;
+  readonly sqlstate: string;
+  readonly message: string;
+  readonly detail?: string;
+  readonly hint?: string;
+}
+
+/**
+ * An error on its way to a client. PgBouncer answers SQLSTATE 08P01 for nearly everything, and so does this
+ * by default; severity is FATAL (the connection closes) everywhere but on the console.
+ */
+export function fatal(message: string, sqlstate: string = SqlState.protocolViolation): PgErrorFields {
+  return { severity: 'FATAL', sqlstate, message };
+}
+
+/** A peer broke the protocol: close, never resync. `message` is the text of the contract's error list. */
+export class ProtocolViolation extends Error {
+  override readonly name = 'ProtocolViolation';
+}
