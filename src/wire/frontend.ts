@@ -1,0 +1,10 @@
+import { FrontendType } from './codes.ts';
+import { Writer } from './writer.ts';
+
+/** Query: one simple-protocol statement text. */
+export function query(sql: string): Buffer {
+  return new Writer(sql.length + 6).begin(FrontendType.Query).cstring(sql).end().take();
+}
+
+/** Terminate. Shared: don't write to it. */
+export const terminate: Buffer = Buffer.from([FrontendType.Terminate, 0, 0, 0, 4]);
