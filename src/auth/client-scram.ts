@@ -1,0 +1,172 @@
+import { createHash } from 'node:crypto';
+import {
+  authenticationSASL,
+  authenticationSASLContinue,
+  authenticationSASLFinal,
+  readSaslInitialResponse,
+  type SaslInitialResponse,
+} from '../wire/authentication.ts';
+import { fatal, ProtocolViolation } from '../wire/pg-error.ts';
+import type { ClientAuthArgs, ClientAuthExchange, ClientAuthStep } from './client-auth.ts';
+import { sameBytes } from './constant-time.ts';
+import { passThroughKeys } from './credentials.ts';
+import {
+  authMessageOf,
+  NONCE_BYTES,
+  recoverClientKey,
+  SCRAM_MECHANISM,
+  serverSignature,
+  storedKeyOf,
+} from './scram.ts';
+import {
+  type ClientFirst,
+  MAX_SCRAM_MESSAGE_BYTES,
+  parseClientFinal,
+  parseClientFirst,
+  serverFirst,
+} from './scram-messages.ts';
+import type { ScramVerifier, Secret } from './secret.ts';
+
+/** Room for a mechanism's name and the length in front of the first message. */
+const INITIAL_RESPONSE_SLACK = 128;
+
+type State =
+  | { readonly kind: 'created' }
+  | { readonly kind: 'awaitingFirst' }
+  | { readonly kind: 'deriving' }
+  | {
+      readonly kind: 'awaitingFinal';
+      readonly clientFirst: ClientFirst;
+      readonly challenge: string;
+      readonly nonce: string;
+      readonly verifier: ScramVerifier;
+    }
+  | { readonly kind: 'over' };
+
+/**
+ * The server's part of SCRAM-SHA-256 towards a client. Without a usable secret it plays the whole exchange
+ * against a made-up verifier ("mock") and fails at the end like a wrong password.
+ *
+ * created -start-> awaitingFirst -client-first-> (deriving ->) awaitingFinal -client-final-> over; anything else
+ * -> over, as a failure.
+ */
+export class ClientScramExchange implements ClientAuthExchange {
+  readonly #args: ClientAuthArgs;
+  readonly #secret: Secret | null;
+  #state: State = { kind: 'created' };
+
+  /** `secret` null: unknown user. An md5 secret cannot serve SCRAM and is treated alike. */
+  constructor(args: ClientAuthArgs, secret: Secret | null) {
+    this.#args = args;
+    this.#secret = secret;
+  }
+
+  start(): ClientAuthStep {
+    if (this.#state.kind !== 'created') return this.#refuse('login started twice');
+    this.#state = { kind: 'awaitingFirst' };
+    return { kind: 'send', bytes: authenticationSASL([SCRAM_MECHANISM]) };
+  }
+
+  password(body: Buffer): ClientAuthStep | Promise<ClientAuthStep> {
+    const state = this.#state;
+    if (body.length > MAX_SCRAM_MESSAGE_BYTES + INITIAL_RESPONSE_SLACK) {
+      return this.#refuse('SASL message too long');
+    }
+    switch (state.kind) {
+      case 'awaitingFirst':
+        return this.#first(body);
+      case 'awaitingFinal':
+        return this.#final(body, state);
+      case 'created':
+      case 'deriving':
+      case 'over':
+        return this.#refuse('SASL message out of turn');
+    }
+  }
+
+  /** Nothing to drop: an ad-hoc verifier under way serves the user's next login too. */
+  abandon(): void {
+    this.#state = { kind: 'over' };
+  }
+
+  #first(body: Buffer): ClientAuthStep | Promise<ClientAuthStep> {
+    let response: SaslInitialResponse;
+    try {
+      response = readSaslInitialResponse(body);
+    } catch (error) {
+      if (error instanceof ProtocolViolation) return this.#refuse(error.message);
+      throw error;
+    }
+    if (response.mechanism !== SCRAM_MECHANISM) {
+      this.#state = { kind: 'over' };
+      return {
+        kind: 'fail',
+        error: fatal('client selected an invalid SASL authentication mechanism'),
+      };
+    }
+    const clientFirst = response.data === null ? null : parseClientFirst(response.data.toString('latin1'));
+    if (clientFirst === null) return this.#refuse('malformed client-first-message');
+
+    const verifier = this.#verifier();
+    if (!(verifier instanceof Promise)) return this.#challenge(clientFirst, verifier);
+    this.#state = { kind: 'deriving' };
+    return verifier.then(
+      (derived) =>
+        this.#state.kind === 'deriving'
+          ? this.#challenge(clientFirst, derived)
+          : this.#refuse('SASL message out of turn'),
+      (error: Error) => this.#refuse(error.message),
+    );
+  }
+
+  #challenge(clientFirst: ClientFirst, verifier: ScramVerifier): ClientAuthStep {
+    const nonce = clientFirst.nonce + this.#args.randomBytes(NONCE_BYTES).toString('base64');
+    const challenge = serverFirst({ nonce, salt: verifier.salt, iterations: verifier.iterations });
+    this.#state = { kind: 'awaitingFinal', clientFirst, challenge, nonce, verifier };
+    return { kind: 'send', bytes: authenticationSASLContinue(challenge) };
+  }
+
+  #final(body: Buffer, state: Extract<State, { kind: 'awaitingFinal' }>): ClientAuthStep {
+    this.#state = { kind: 'over' };
+    const { clientFirst, challenge, nonce, verifier } = state;
+    const message = parseClientFinal(body.toString('latin1'));
+    if (message === null) return this.#refuse('malformed client-final-message');
+    if (message.channelBinding !== clientFirst.gs2Header) return this.#refuse('channel binding differs');
+    if (message.nonce !== nonce) return this.#refuse('nonce differs');
+
+    const authMessage = authMessageOf(clientFirst.bare, challenge, message.withoutProof);
+    const clientKey = recoverClientKey(message.proof, verifier.storedKey, authMessage);
+    const proven = sameBytes(storedKeyOf(clientKey), verifier.storedKey);
+    const secret = this.#secret;
+    if (secret === null) return this.#refuse('no such user, or no password stored');
+    if (secret.kind === 'md5') return this.#refuse('the stored secret is an md5 hash');
+    if (!proven) return this.#refuse('wrong password');
+
+    const signature = serverSignature(verifier.serverKey, authMessage);
+    return {
+      kind: 'ok',
+      bytes: authenticationSASLFinal(`v=${signature.toString('base64')}`),
+      credentials: {
+        secretText: this.#args.secretText,
+        // An ad-hoc verifier's keys fit no server; its plaintext does.
+        scramKeys: secret.kind === 'scram' ? passThroughKeys(clientKey, verifier) : null,
+      },
+    };
+  }
+
+  #verifier(): ScramVerifier | Promise<ScramVerifier> {
+    const { user, mockSecret, scramIterations, verifiers } = this.#args;
+    const secret = this.#secret;
+    if (secret?.kind === 'scram') return secret;
+    // The same salt whether the user exists or not, also after the user list changes.
+    const salt = createHash('sha256').update(user).update(mockSecret).digest().subarray(0, 16);
+    if (secret?.kind === 'plain') return verifiers.verifier(user, secret.password, salt, scramIterations);
+    const noKey = createHash('sha256').update(mockSecret).update(user).digest();
+    return { iterations: scramIterations, salt, storedKey: noKey, serverKey: noKey };
+  }
+
+  #refuse(logText: string): ClientAuthStep {
+    this.#state = { kind: 'over' };
+    return { kind: 'fail', error: fatal('SASL authentication failed'), logText };
+  }
+}
