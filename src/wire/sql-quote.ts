@@ -18,7 +18,7 @@ export function quoteLiteral(value: string): string {
   // the second half of a character. Of a doubled one half could survive and escape the closing quote; of the
   // octal form nothing dangerous is left.
   const backslash = NON_ASCII.test(quoted) ? '\\134' : '\\\\';
-  return `E'${quoted.replaceAll('\\', () => backslash)}'`;
+  return `E'${quoted.replaceAll('\\', backslash)}'`;
 }
 
 /**

@@ -45,7 +45,7 @@ describe('parseErrorFields', () => {
     ['a type byte alone', 'M', { message: '' }],
     ['a missing terminator', 'C57P01\0', { sqlstate: '57P01' }],
     ['a last text without end', 'C57P01\0Mgoing dow', { sqlstate: '57P01', message: 'going dow' }],
-    ['fields behind the terminator', 'Ma\0\0C57P01\0\0', { message: 'a' }],
+    ['fields behind the terminator', 'Ma\0\0\0C57P01\0\0', { message: 'a' }],
     ['a doubled field', 'Ma\0Mb\0\0', { message: 'a' }],
     ['an empty text', 'M\0C\0\0', { message: '', sqlstate: '' }],
     ['bytes that are no UTF-8', 'Ma\xffb\0\0', { message: 'a\ufffdb' }],
