@@ -1,0 +1,13 @@
+import { expect, test } from 'vitest';
+import { pgbenchReason } from './pgbench-load.ts';
+
+test('the reason of a failed run is the first error that pgbench names, on one line', () => {
+  const output =
+    'pgbench (15.18)\n' +
+    'pgbench: error: client 3 script 0 aborted in command 1 query 0: ERROR:  prepared statement "P0_1" is missing\n' +
+    'pgbench: error: Run was aborted; the above results are incomplete.\n';
+  expect(pgbenchReason(output)).toBe(
+    'client 3 script 0 aborted in command 1 query 0: ERROR:  prepared statement "P0_1" is missing',
+  );
+  expect(pgbenchReason('pgbench (15.18)\n')).toBe('it said nothing');
+});

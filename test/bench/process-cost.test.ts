@@ -1,0 +1,43 @@
+import { existsSync } from 'node:fs';
+import { describe, expect, test } from 'vitest';
+import { parseStat, processCost, processTree } from './process-cost.ts';
+
+/** Fields 4 to 17 of /proc/PID/stat with user 7, system 5, reaped user 3, reaped system 2. */
+const fields = '41 40 40 0 -1 4194560 100 200 0 0 7 5 3 2';
+
+describe('CPU and memory of a process tree', () => {
+  test('user and system time of a process and of its reaped children are added', () => {
+    expect(parseStat(`42 (node) S ${fields} 20 0`)).toEqual({ pid: 42, parentPid: 41, ticks: 17 });
+  });
+
+  test('a program name with spaces and brackets does not shift the fields', () => {
+    expect(parseStat(`42 (a) S (b) c) R ${fields} 20 0`)).toEqual({ pid: 42, parentPid: 41, ticks: 17 });
+  });
+
+  test('the tree holds grandchildren in any order and nobody else', () => {
+    const stat = (pid: number, parentPid: number) => ({ pid, parentPid, ticks: 0 });
+    expect(processTree(10, [stat(3, 7), stat(7, 10), stat(10, 1), stat(11, 1)])).toEqual(new Set([10, 7, 3]));
+  });
+
+  test('work done by this process shows in its cost where there is a /proc', () => {
+    const before = processCost(process.pid);
+    const startUs = process.cpuUsage();
+    const spentUs = () => {
+      const { user, system } = process.cpuUsage(startUs);
+      return user + system;
+    };
+    while (spentUs() < 60_000);
+    const after = processCost(process.pid);
+    if (!existsSync('/proc/self/stat')) {
+      expect(after).toBeNull();
+      return;
+    }
+    expect((after?.cpuUs ?? 0) - (before?.cpuUs ?? 0)).toBeGreaterThanOrEqual(40_000);
+    expect(after?.residentBytes).toBeGreaterThan(10 * 1024 * 1024);
+  });
+
+  test('a process that does not exist has no cost', () => {
+    // Above the largest process ID that Linux gives out (2²²).
+    expect(processCost(2 ** 22 + 1)).toBeNull();
+  });
+});
