@@ -26,6 +26,8 @@ export class HeaderScanner {
   bodyLeft = 0;
   /** True when the header's first bytes came with an earlier chunk; all five then stand in `head`. */
   isSplit = false;
+  /** With `isSplit`: how many of the five bytes came with earlier chunks. */
+  earlyBytes = 0;
   /** Bytes of a header that is not complete yet (0..4), kept in `head`. */
   headHave = 0;
   readonly head: Buffer = Buffer.alloc(HEADER_BYTES);
@@ -78,6 +80,7 @@ export class HeaderScanner {
 
   #readSplit(chunk: Buffer, pos: number, end: number): number {
     let at = pos;
+    const early = this.headHave;
     while (this.headHave < HEADER_BYTES && at < end) {
       this.head[this.headHave++] = chunk[at++] as number;
     }
@@ -86,6 +89,7 @@ export class HeaderScanner {
     this.type = this.head[0] as number;
     this.length = this.head.readInt32BE(1);
     this.isSplit = true;
+    this.earlyBytes = early;
     if (this.length < 4 || this.length > this.maxLength) return HEADER_BAD;
     this.bodyLeft = this.length - 4;
     return at;

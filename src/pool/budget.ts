@@ -1,0 +1,171 @@
+/**
+ * Permission to hold something scarce: a server connection or a place for a client. Everything that opens a
+ * server connection or admits a client asks here first, so that later one budget can span threads or
+ * machines. Answers are synchronous; what a refused asker waits for is told by `onFreed`.
+ */
+
+/** What a grant is for. */
+export type GrantKind = 'server' | 'client';
+
+/** A permission in use. Plain data: it can cross threads, and a dead owner's grants can be found and reclaimed. */
+export interface Grant {
+  readonly id: number;
+  readonly kind: GrantKind;
+  /** Which event loop holds it. */
+  readonly owner: string;
+  readonly database: string;
+  /** Server: the pool user. Client: the login user. */
+  readonly user: string;
+}
+
+/** A limit of 0 means unlimited. */
+export interface ServerAsk {
+  readonly owner: string;
+  readonly database: string;
+  readonly user: string;
+  readonly poolLimit: number;
+  readonly databaseLimit: number;
+  readonly userLimit: number;
+}
+
+export interface ClientAsk {
+  readonly owner: string;
+  readonly database: string;
+  readonly user: string;
+  readonly totalLimit: number;
+  readonly databaseLimit: number;
+  readonly userLimit: number;
+}
+
+/** Which limit said no. */
+export type Refusal = 'pool' | 'total' | 'database' | 'user';
+
+/** Where a connection has to be given up to make room. */
+export interface YieldScope {
+  readonly kind: 'database' | 'user';
+  readonly name: string;
+}
+
+/** One event loop, as the budget calls it back. */
+export interface BudgetOwner {
+  /** Something was freed that an earlier ask may have been refused for. Called outside of any ask. */
+  onFreed(): void;
+  /**
+   * Gives up the most idle server connection within `scope`, if there is one: true when a close has begun.
+   * The grant comes back later, when the server's end is gone.
+   */
+  yieldServer(scope: YieldScope): boolean;
+}
+
+export interface Budget {
+  join(owner: string, callbacks: BudgetOwner): void;
+  /** Takes back everything a dead owner held. Only once its connections are known to be gone. */
+  reclaim(owner: string): void;
+  askServer(ask: ServerAsk): Grant | Refusal;
+  askClient(ask: ClientAsk): Grant | Refusal;
+  giveBack(grant: Grant): void;
+  /** Asks owners to make room within `scope`: true when one of them has begun to. */
+  requestYield(scope: YieldScope): boolean;
+  /** A pool's oldest waiter since `waitStartMs`, or 0 when nobody waits; capacity goes to the longest wait. */
+  publishWait(owner: string, poolKey: string, waitStartMs: number): void;
+  /** Clients (or servers) in use: all, of a database, of a user. */
+  count(kind: GrantKind, scope?: { database?: string; user?: string }): number;
+}
+
+/** Key of a pool: names cannot contain a zero byte. */
+export function poolKey(database: string, user: string): string {
+  return `${database}\0${user}`;
+}
+
+/** The budget of a single event loop: plain counters. */
+export class LocalBudget implements Budget {
+  readonly #owners = new Map<string, BudgetOwner>();
+  readonly #grants = new Map<number, Grant>();
+  readonly #counts = new Map<string, number>();
+  readonly #waits = new Map<string, number>();
+  #nextId = 1;
+  #wakeQueued = false;
+
+  join(owner: string, callbacks: BudgetOwner): void {
+    this.#owners.set(owner, callbacks);
+  }
+
+  reclaim(owner: string): void {
+    for (const grant of [...this.#grants.values()]) if (grant.owner === owner) this.giveBack(grant);
+    this.#owners.delete(owner);
+  }
+
+  askServer(ask: ServerAsk): Grant | Refusal {
+    if (this.#full(`server:p:${poolKey(ask.database, ask.user)}`, ask.poolLimit)) return 'pool';
+    if (this.#full(`server:d:${ask.database}`, ask.databaseLimit)) return 'database';
+    if (this.#full(`server:u:${ask.user}`, ask.userLimit)) return 'user';
+    return this.#grant('server', ask.owner, ask.database, ask.user);
+  }
+
+  askClient(ask: ClientAsk): Grant | Refusal {
+    if (this.#full('client:all', ask.totalLimit)) return 'total';
+    if (this.#full(`client:d:${ask.database}`, ask.databaseLimit)) return 'database';
+    if (this.#full(`client:u:${ask.user}`, ask.userLimit)) return 'user';
+    return this.#grant('client', ask.owner, ask.database, ask.user);
+  }
+
+  giveBack(grant: Grant): void {
+    if (!this.#grants.delete(grant.id)) return;
+    for (const key of this.#keys(grant)) {
+      const left = (this.#counts.get(key) ?? 0) - 1;
+      if (left > 0) this.#counts.set(key, left);
+      else this.#counts.delete(key);
+    }
+    if (grant.kind === 'server') this.#wake();
+  }
+
+  requestYield(scope: YieldScope): boolean {
+    for (const owner of this.#owners.values()) if (owner.yieldServer(scope)) return true;
+    return false;
+  }
+
+  publishWait(owner: string, key: string, waitStartMs: number): void {
+    const name = `${owner}\0${key}`;
+    if (waitStartMs === 0) this.#waits.delete(name);
+    else this.#waits.set(name, waitStartMs);
+  }
+
+  count(kind: GrantKind, scope: { database?: string; user?: string } = {}): number {
+    if (scope.database !== undefined && scope.user !== undefined) {
+      return this.#counts.get(`${kind}:p:${poolKey(scope.database, scope.user)}`) ?? 0;
+    }
+    if (scope.database !== undefined) return this.#counts.get(`${kind}:d:${scope.database}`) ?? 0;
+    if (scope.user !== undefined) return this.#counts.get(`${kind}:u:${scope.user}`) ?? 0;
+    return this.#counts.get(`${kind}:all`) ?? 0;
+  }
+
+  #full(key: string, limit: number): boolean {
+    return limit > 0 && (this.#counts.get(key) ?? 0) >= limit;
+  }
+
+  #grant(kind: GrantKind, owner: string, database: string, user: string): Grant {
+    const grant: Grant = { id: this.#nextId++, kind, owner, database, user };
+    this.#grants.set(grant.id, grant);
+    for (const key of this.#keys(grant)) this.#counts.set(key, (this.#counts.get(key) ?? 0) + 1);
+    return grant;
+  }
+
+  #keys(grant: Grant): string[] {
+    return [
+      `${grant.kind}:all`,
+      `${grant.kind}:d:${grant.database}`,
+      `${grant.kind}:u:${grant.user}`,
+      `${grant.kind}:p:${poolKey(grant.database, grant.user)}`,
+    ];
+  }
+
+  /** One wake-up for any number of grants that come back in the same turn of the event loop. */
+  #wake(): void {
+    if (this.#wakeQueued) return;
+    this.#wakeQueued = true;
+    queueMicrotask(() => {
+      this.#wakeQueued = false;
+      for (const owner of this.#owners.values()) owner.onFreed();
+    });
+  }
+}

@@ -1,0 +1,87 @@
+import type { Clock } from '../base/clock.ts';
+import { IntrusiveList, type ListNode } from '../base/list.ts';
+import type { CancelCarrier, PoolClient, PoolServer } from './peers.ts';
+
+/** One CancelRequest from the network, aimed at the server that `target` was linked to when it arrived. */
+export interface CancelJob extends ListNode {
+  readonly target: PoolClient;
+  readonly server: PoolServer;
+  readonly sinceMs: number;
+  /** waiting = not sent yet; sent = PostgreSQL has it, its end of that connection is still open. */
+  state: 'waiting' | 'sent' | 'done';
+  /** The connection under way to PostgreSQL; null while there is no room for one. */
+  carrier: CancelCarrier | null;
+  /** The job is over; `reason` is the contract's log text. The requester's socket is closed then. */
+  readonly finish: (reason: string) => void;
+}
+
+/**
+ * The cancel requests of one pool. The promise: a cancel never hits another client's query. So a job that has
+ * not been sent is dropped the moment its target's link ends, and a server whose cancel was sent is not used
+ * again before PostgreSQL has closed the connection that carried it (state `being_canceled`).
+ */
+export class CancelQueue {
+  readonly waiting = new IntrusiveList<CancelJob>();
+  readonly sent = new IntrusiveList<CancelJob>();
+  readonly #clock: Clock;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  /** Connections that carry cancels now. */
+  get carrierCount(): number {
+    let count = this.sent.length;
+    for (const job of this.waiting) if (job.carrier !== null) count++;
+    return count;
+  }
+
+  /** Queues a cancel for the query that `server` runs for `target`. */
+  add(target: PoolClient, server: PoolServer, finish: (reason: string) => void): CancelJob {
+    const job: CancelJob = {
+      target,
+      server,
+      sinceMs: this.#clock.nowMs(),
+      state: 'waiting',
+      carrier: null,
+      finish,
+      listPrev: null,
+      listNext: null,
+      listOwner: null,
+    };
+    this.waiting.pushBack(job);
+    return job;
+  }
+
+  /** Called right before the bytes go out: false when the job is not to be sent any more. */
+  markSent(job: CancelJob): boolean {
+    if (job.state !== 'waiting') return false;
+    this.waiting.remove(job);
+    job.state = 'sent';
+    this.sent.pushBack(job);
+    job.server.cancelsInFlight++;
+    return true;
+  }
+
+  /** PostgreSQL closed the connection that carried the cancel, or it could not be opened. */
+  finish(job: CancelJob, reason: string): void {
+    if (job.state === 'done') return;
+    if (job.state === 'sent') {
+      this.sent.remove(job);
+      job.server.cancelsInFlight--;
+    } else {
+      this.waiting.remove(job);
+    }
+    job.state = 'done';
+    job.carrier?.cut();
+    job.finish(reason);
+  }
+
+  /** The target's link ended: what has not been sent must not be sent. */
+  detachClient(target: PoolClient): void {
+    if (this.waiting.length === 0) return;
+    for (const job of this.waiting) {
+      if (job.target === target) this.finish(job, 'not sending cancel request for client that is now idle');
+    }
+  }
+}

@@ -1,0 +1,176 @@
+import type { PoolLimits } from './limits.ts';
+
+/** The pool's decisions as pure functions: snapshot and `nowMs` in, action and reason out. */
+
+/** What {@link decideRelease} looks at. */
+export interface ReleaseView {
+  /** No client has used it yet. */
+  readonly isFresh: boolean;
+  readonly ageMs: number;
+  /** Since the last close for `server_lifetime` in this pool. */
+  readonly sinceLifetimeCloseMs: number;
+  readonly isClean: boolean;
+  readonly closeNeeded: boolean;
+  readonly paused: boolean;
+  readonly cancelsInFlight: number;
+  readonly needsResync: boolean;
+  /** The reset or check query for this release has been run already. */
+  readonly isTested: boolean;
+}
+
+export type ReleaseDecision =
+  | { readonly action: 'close'; readonly reason: string }
+  | { readonly action: 'wait-for-cancels' }
+  | { readonly action: 'test'; readonly sql: string; readonly purpose: 'reset' | 'resync' }
+  | { readonly action: 'used' }
+  | { readonly action: 'idle' };
+
+/** Where a server connection goes that a client has let go of. Order of the checks: contract, §5.2. */
+export function decideRelease(view: ReleaseView, limits: PoolLimits): ReleaseDecision {
+  if (!view.isClean) return { action: 'close', reason: 'client disconnected with queries in progress' };
+  if (!view.isFresh && isLifetimeOver(view.ageMs, view.sinceLifetimeCloseMs, limits)) {
+    return { action: 'close', reason: 'server lifetime over' };
+  }
+  if (view.closeNeeded) return { action: 'close', reason: 'close_needed' };
+  if (view.cancelsInFlight > 0) return { action: 'wait-for-cancels' };
+  if (view.paused) return { action: 'close', reason: 'pause mode' };
+  if (!view.isTested) {
+    if (view.needsResync) return { action: 'test', sql: '', purpose: 'resync' };
+    const resets = limits.poolMode === 'session' || limits.serverResetQueryAlways;
+    if (resets && limits.serverResetQuery !== null) {
+      return { action: 'test', sql: limits.serverResetQuery, purpose: 'reset' };
+    }
+    if (limits.serverCheckDelayMs === 0 && limits.serverCheckQuery !== null) return { action: 'used' };
+  }
+  return { action: 'idle' };
+}
+
+/**
+ * `server_lifetime`: within one pool two such closes are spaced at least lifetime/pool_size apart, so that a
+ * pool filled at once does not empty at once. A lifetime of 0 means: use once.
+ */
+export function isLifetimeOver(ageMs: number, sinceLifetimeCloseMs: number, limits: PoolLimits): boolean {
+  if (limits.serverLifetimeMs === 0) return true;
+  if (ageMs < limits.serverLifetimeMs) return false;
+  const spacingMs = limits.poolSize > 0 ? limits.serverLifetimeMs / limits.poolSize : 0;
+  return sinceLifetimeCloseMs >= spacingMs;
+}
+
+/** What {@link decideLaunch} looks at. */
+export interface LaunchView {
+  readonly paused: boolean;
+  readonly loginsInProgress: number;
+  /** Since the last failed connect or login; null when the last one succeeded. */
+  readonly sinceFailureMs: number | null;
+  /** Server connections of the pool that hold a slot, closing ones too. */
+  readonly slotsTaken: number;
+  /** How long the first client has been waiting; null when none waits for a server. */
+  readonly firstWaitMs: number | null;
+}
+
+export type LaunchDecision =
+  | { readonly action: 'launch'; readonly poolLimit: number; readonly isReserve: boolean }
+  | {
+      readonly action: 'wait';
+      readonly reason: 'paused' | 'login in progress' | 'login retry' | 'pool is full';
+    };
+
+/** One login at a time and pool, as PgBouncer: a wrong password costs one attempt, not pool_size of them. */
+const MAX_LOGINS_IN_PROGRESS = 1;
+
+/** Whether a pool that lacks an idle server may ask the budget for a new one, and up to which size. */
+export function decideLaunch(view: LaunchView, limits: PoolLimits): LaunchDecision {
+  if (view.paused) return { action: 'wait', reason: 'paused' };
+  if (view.loginsInProgress >= MAX_LOGINS_IN_PROGRESS) return { action: 'wait', reason: 'login in progress' };
+  if (view.sinceFailureMs !== null && view.sinceFailureMs < limits.serverLoginRetryMs) {
+    return { action: 'wait', reason: 'login retry' };
+  }
+  const size = limits.poolSize;
+  if (size === 0 || view.slotsTaken < size) return { action: 'launch', poolLimit: size, isReserve: false };
+  const mayReserve =
+    limits.reservePoolSize > 0 &&
+    limits.reservePoolTimeoutMs > 0 &&
+    view.firstWaitMs !== null &&
+    view.firstWaitMs >= limits.reservePoolTimeoutMs;
+  if (mayReserve && view.slotsTaken < size + limits.reservePoolSize) {
+    return { action: 'launch', poolLimit: size + limits.reservePoolSize, isReserve: true };
+  }
+  return { action: 'wait', reason: 'pool is full' };
+}
+
+/** What {@link decideActiveTimeout} looks at: a linked server. Starts are 0 when nothing is open. */
+export interface ActiveView {
+  readonly nowMs: number;
+  readonly queryStartMs: number;
+  readonly xactStartMs: number;
+  readonly isIdleInTransaction: boolean;
+  readonly lastServerBytesMs: number;
+}
+
+/** The text that closes a linked pair for taking too long, or null. */
+export function decideActiveTimeout(view: ActiveView, limits: PoolLimits): string | null {
+  if (
+    limits.queryTimeoutMs > 0 &&
+    view.queryStartMs > 0 &&
+    view.nowMs - view.queryStartMs > limits.queryTimeoutMs
+  ) {
+    return 'query timeout';
+  }
+  if (
+    limits.idleTransactionTimeoutMs > 0 &&
+    view.isIdleInTransaction &&
+    view.nowMs - view.lastServerBytesMs > limits.idleTransactionTimeoutMs
+  ) {
+    return 'idle transaction timeout';
+  }
+  if (
+    limits.transactionTimeoutMs > 0 &&
+    view.xactStartMs > 0 &&
+    view.nowMs - view.xactStartMs > limits.transactionTimeoutMs
+  ) {
+    return 'transaction timeout';
+  }
+  return null;
+}
+
+/** What {@link decideRest} looks at: a server that no client uses. */
+export interface RestView {
+  readonly state: 'idle' | 'used';
+  readonly restMs: number;
+  readonly ageMs: number;
+  readonly sinceLifetimeCloseMs: number;
+  readonly closeNeeded: boolean;
+  readonly paused: boolean;
+  /** Servers that are or will be usable: all but closing ones. */
+  readonly usableServers: number;
+}
+
+export type RestDecision =
+  | { readonly action: 'keep' }
+  | { readonly action: 'used' }
+  | { readonly action: 'close'; readonly reason: string };
+
+/** What the sweep does with an idle or used server. */
+export function decideRest(view: RestView, limits: PoolLimits): RestDecision {
+  if (view.paused) return { action: 'close', reason: 'pause mode' };
+  if (view.closeNeeded) return { action: 'close', reason: 'database configuration changed' };
+  const bound = limits.poolSize === 0 ? 0 : limits.poolSize + limits.reservePoolSize;
+  if (bound > 0 && view.usableServers > bound) {
+    return { action: 'close', reason: 'too many servers in the pool' };
+  }
+  if (
+    limits.serverIdleTimeoutMs > 0 &&
+    view.restMs > limits.serverIdleTimeoutMs &&
+    (limits.minPoolSize === 0 || view.usableServers > limits.minPoolSize)
+  ) {
+    return { action: 'close', reason: 'server idle timeout' };
+  }
+  // A lifetime of 0 means "use once": that is for the release to end, not for a server nobody used yet.
+  if (limits.serverLifetimeMs > 0 && isLifetimeOver(view.ageMs, view.sinceLifetimeCloseMs, limits)) {
+    return { action: 'close', reason: 'server lifetime over' };
+  }
+  if (view.state === 'idle' && limits.serverCheckQuery !== null && view.restMs > limits.serverCheckDelayMs) {
+    return { action: 'used' };
+  }
+  return { action: 'keep' };
+}

@@ -1,0 +1,112 @@
+import type { ListNode } from '../base/list.ts';
+import type { PgErrorFields } from '../wire/pg-error.ts';
+import type { Grant } from './budget.ts';
+
+/**
+ * The two sides as the pool sees them: no sockets, no bytes. `client/` and `server/` implement these.
+ *
+ * Server states are the words `SHOW SERVERS` prints, plus two of ours:
+ * ```
+ *  new ──login──▶ idle ◀──────────────┐            closing: Terminate sent (or about to be), slot still taken
+ *                  │ assign           │ clean      gone:    the server's end is gone, slot is free
+ *                  ▼                  │
+ *                active ──release──▶ (tested | used | being_canceled)     every state ──▶ closing ──▶ gone
+ * ```
+ */
+export type ServerState =
+  | 'new'
+  | 'idle'
+  | 'active'
+  | 'used'
+  | 'tested'
+  | 'being_canceled'
+  | 'closing'
+  | 'gone';
+
+/** active = logged in, linked or not; waiting = for a server; waiting_login = for the pool's first welcome data. */
+export type ClientState = 'login' | 'active' | 'waiting' | 'waiting_login' | 'gone';
+
+/** reset and check as configured; resync probes a connection whose answers cannot be counted (COPY, see relay). */
+export type TestPurpose = 'reset' | 'check' | 'resync';
+
+export interface PoolClient extends ListNode {
+  /** From the one allocator that numbers clients and servers alike. */
+  readonly id: number;
+  /** Written by the pool only. */
+  state: ClientState;
+  /** Monotonic ms since when it waits; 0 when it doesn't. Written by the pool only. */
+  waitStartMs: number;
+  /** Start of the open query, of the open transaction; 0 when there is none. Monotonic ms. */
+  readonly queryStartMs: number;
+  readonly xactStartMs: number;
+  /** A server is assigned: prepare it and send what waits. */
+  linked(server: PoolServer): void;
+  /** The pool has taken the server away at a clean point. */
+  unlinked(): void;
+  /** The pool's welcome data is there: finish the login. */
+  welcomeReady(): void;
+  /** The client cannot be served: tell it and close. */
+  refused(error: PgErrorFields): void;
+}
+
+export interface PoolServer extends ListNode {
+  readonly id: number;
+  readonly grant: Grant;
+  /** Written by the pool only. */
+  state: ServerState;
+  /** When `state` was entered, monotonic ms. Written by the pool only. */
+  stateSinceMs: number;
+  /** The client it is linked to. Written by the pool only. */
+  link: PoolClient | null;
+  /** Start of the TCP connection, monotonic ms. */
+  readonly connectMs: number;
+  /** Last bytes from the server, monotonic ms. */
+  readonly lastBytesMs: number;
+  /** Old configuration or RECONNECT: not to be used for another client. */
+  closeNeeded: boolean;
+  /** Cancel requests aimed at it that PostgreSQL has not finished. Written by the pool only. */
+  cancelsInFlight: number;
+  /** Between transactions, every answer received, no message half sent. */
+  isClean(): boolean;
+  /** Inside a transaction block (last ReadyForQuery was `T` or `E`) with nothing running. */
+  isIdleInTransaction(): boolean;
+  /** The answers cannot be counted with certainty: probe it before it is used again. */
+  needsResync(): boolean;
+  /** A client is now linked. */
+  linked(client: PoolClient): void;
+  /** The link is over. */
+  unlinked(): void;
+  /** Runs `sql` on its own and reports `Pool.serverTested`. */
+  test(sql: string, purpose: TestPurpose): void;
+  /** Says goodbye: the pool has set `closing` already. `clientError` goes to the client that was linked. */
+  beginClose(reason: string): void;
+  /** The deadline after Terminate has passed: cancel what still runs there. */
+  cancelOwnQuery(): void;
+  /** The last deadline has passed: cut the socket. `Pool.serverGone` follows. */
+  cut(): void;
+}
+
+/** Opens server connections for a pool; progress is reported to the pool's `serverReady`, `serverFailed`, `serverGone`. */
+export interface ServerConnector<P> {
+  open(pool: P, grant: Grant): PoolServer;
+  /**
+   * Opens a connection to where `server` is and sends a CancelRequest for what runs there. `maySend` is asked
+   * right before the bytes go out; `done` is called once, when PostgreSQL has closed that connection or it failed.
+   */
+  openCancel(server: PoolServer, maySend: () => boolean, done: (reason: string) => void): CancelCarrier;
+}
+
+/** The connection that carries one CancelRequest. */
+export interface CancelCarrier {
+  cut(): void;
+}
+
+/** Why a server login or connect did not succeed. */
+export interface LoginFailure {
+  /** Text for logs and for the fail-fast cache. */
+  readonly message: string;
+  /** Set when the server answered with an ErrorResponse: what waiting clients are told. */
+  readonly serverError: PgErrorFields | null;
+  /** True when waiting clients are to be failed too (see contract, fail-fast). */
+  readonly failWaiting: boolean;
+}

@@ -1,0 +1,29 @@
+import type { Conn } from '../net/conn.ts';
+import type { RequestTarget } from './request-stream.ts';
+import type { TrackedValues } from './tracked-parameters.ts';
+
+/**
+ * A link pairs a client with a server connection for a transaction or a session. The two sides never import
+ * each other: each holds the other by one of these.
+ */
+
+/** The client side as its linked server connection sees it. */
+export interface ClientEnd {
+  readonly conn: Conn;
+  /** No message of the client is half sent to the server. */
+  readonly atBoundary: boolean;
+  readonly parameters: TrackedValues;
+  /** ReadyForQuery with `status` was handed to `conn`; `isQuiet`: no further answer is owed. */
+  answered(status: number, isQuiet: boolean): void;
+  /** The server connection took what was pending: the client may be read again. */
+  targetDrained(): void;
+}
+
+/** The server side as its linked client sees it. */
+export interface ServerEnd extends RequestTarget {
+  readonly parameters: TrackedValues;
+  /** Runs `sql`, our own; `done` tells whether it succeeded. The client sends nothing meanwhile. */
+  alignParameters(sql: string, done: (ok: boolean) => void): void;
+  /** The client's connection drained: the server may be read again. */
+  sinkDrained(): void;
+}

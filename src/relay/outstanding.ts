@@ -1,0 +1,104 @@
+/** What happens with the answer to a request that was sent to a server connection. */
+export const ReplyAction = {
+  /** The client asked and gets the answer as it comes (also when the request was rewritten on its way). */
+  Forward: 0,
+  /** pgweir asked; the client never sees the answer. */
+  Swallow: 1,
+  /** Nothing was sent to the server; the stored bytes are the answer, due when all earlier ones are out. */
+  Synthesize: 2,
+  /** The client asked; one answer message is replaced by the stored bytes. */
+  Rewrite: 3,
+} as const;
+export type ReplyAction = (typeof ReplyAction)[keyof typeof ReplyAction];
+
+/**
+ * FIFO of the requests whose answer is not complete, one per server connection: a ring, no allocation in the
+ * steady state. An entry is the request's message type, what to do with its answer, and bytes where the
+ * action needs them. Source: manual, `protocol-flow`.
+ */
+export class OutstandingQueue {
+  #types: Uint8Array = new Uint8Array(16);
+  #actions: Uint8Array = new Uint8Array(16);
+  #payloads: (Buffer | null)[] = new Array<Buffer | null>(16).fill(null);
+  #head = 0;
+  #length = 0;
+
+  get length(): number {
+    return this.#length;
+  }
+
+  /** Type of the oldest entry, 0 when there is none. */
+  get headType(): number {
+    return this.#length === 0 ? 0 : (this.#types[this.#head] as number);
+  }
+
+  /** Action of the oldest entry; Forward when there is none, for unasked messages are the client's. */
+  get headAction(): number {
+    return this.#length === 0 ? ReplyAction.Forward : (this.#actions[this.#head] as number);
+  }
+
+  get headPayload(): Buffer | null {
+    return this.#length === 0 ? null : (this.#payloads[this.#head] as Buffer | null);
+  }
+
+  push(type: number, action: ReplyAction = ReplyAction.Forward, payload: Buffer | null = null): void {
+    if (this.#length === this.#types.length) this.#grow();
+    const at = (this.#head + this.#length) & (this.#types.length - 1);
+    this.#types[at] = type;
+    this.#actions[at] = action;
+    this.#payloads[at] = payload;
+    this.#length++;
+  }
+
+  pop(): void {
+    this.#payloads[this.#head] = null;
+    this.#head = (this.#head + 1) & (this.#types.length - 1);
+    this.#length--;
+  }
+
+  /** Type of the entry at `index` from the head. */
+  typeAt(index: number): number {
+    return this.#types[(this.#head + index) & (this.#types.length - 1)] as number;
+  }
+
+  /** Index of the first entry of `type` at or behind `from`, or -1. */
+  indexOf(type: number, from = 0): number {
+    for (let i = from; i < this.#length; i++) if (this.typeAt(i) === type) return i;
+    return -1;
+  }
+
+  /** Takes out `count` entries from `index` on. */
+  remove(index: number, count: number): void {
+    const mask = this.#types.length - 1;
+    for (let i = index; i + count < this.#length; i++) {
+      const to = (this.#head + i) & mask;
+      const from = (this.#head + i + count) & mask;
+      this.#types[to] = this.#types[from] as number;
+      this.#actions[to] = this.#actions[from] as number;
+      this.#payloads[to] = this.#payloads[from] as Buffer | null;
+    }
+    for (let i = this.#length - count; i < this.#length; i++) this.#payloads[(this.#head + i) & mask] = null;
+    this.#length -= count;
+  }
+
+  clear(): void {
+    while (this.#length > 0) this.pop();
+  }
+
+  #grow(): void {
+    const size = this.#types.length * 2;
+    const types = new Uint8Array(size);
+    const actions = new Uint8Array(size);
+    const payloads = new Array<Buffer | null>(size).fill(null);
+    for (let i = 0; i < this.#length; i++) {
+      const at = (this.#head + i) & (this.#types.length - 1);
+      types[i] = this.#types[at] as number;
+      actions[i] = this.#actions[at] as number;
+      payloads[i] = this.#payloads[at] as Buffer | null;
+    }
+    this.#types = types;
+    this.#actions = actions;
+    this.#payloads = payloads;
+    this.#head = 0;
+  }
+}

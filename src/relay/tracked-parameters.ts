@@ -1,0 +1,70 @@
+import { quoteLiteral, setStatement } from '../wire/sql-quote.ts';
+
+/** Always tracked, in the order in which a client's login lists them. Source: PgBouncer, §6.2 of the contract. */
+const ALWAYS_TRACKED = [
+  'client_encoding',
+  'DateStyle',
+  'TimeZone',
+  'standard_conforming_strings',
+  'application_name',
+];
+
+/** Values by index into {@link TrackedParameters.names}; null = not known. */
+export type TrackedValues = (string | null)[];
+
+/**
+ * The session parameters that follow a client from server to server: their names (those above plus
+ * `track_extra_parameters`), compared without regard to case. One object per process, for the list is fixed
+ * at start.
+ */
+export class TrackedParameters {
+  readonly names: readonly string[];
+  readonly #index = new Map<string, number>();
+
+  constructor(extraNames: readonly string[]) {
+    const names = [...ALWAYS_TRACKED];
+    for (const name of extraNames) {
+      if (!names.some((known) => known.toLowerCase() === name.toLowerCase())) names.push(name);
+    }
+    this.names = names;
+    names.forEach((name, i) => {
+      this.#index.set(name.toLowerCase(), i);
+    });
+  }
+
+  /** Index of `name`, or -1 when it is not tracked. */
+  indexOf(name: string): number {
+    return this.#index.get(name.toLowerCase()) ?? -1;
+  }
+
+  /** All unknown. */
+  emptyValues(): TrackedValues {
+    return this.names.map(() => null);
+  }
+
+  /**
+   * The simple query that makes a server's values the client's, or null when nothing differs. A parameter that
+   * one of the two doesn't know is left alone.
+   */
+  alignmentSql(wanted: TrackedValues, actual: TrackedValues): string | null {
+    let sql: string | null = null;
+    for (let i = 0; i < wanted.length; i++) {
+      const value = wanted[i] as string | null;
+      const current = actual[i] as string | null;
+      if (value === current || value === null || current === null) continue;
+      if (value.toLowerCase() === current.toLowerCase()) continue;
+      const name = this.names[i] as string;
+      sql = `${sql ?? ''}${assignment(name, value)}`;
+    }
+    return sql;
+  }
+}
+
+/**
+ * `search_path` is a list of names, not one string, and `SET` would take a quoted list for one name: its text
+ * goes through `set_config`, which reads it as the client's own start-up packet would have been read.
+ */
+function assignment(name: string, value: string): string {
+  if (name.toLowerCase() !== 'search_path') return setStatement(name, value);
+  return `SELECT pg_catalog.set_config('search_path',${quoteLiteral(value)},false);`;
+}

@@ -1,0 +1,32 @@
+import net from 'node:net';
+import { Conn } from '../net/conn.ts';
+import type { CancelCarrier } from '../pool/peers.ts';
+import { cancelRequest } from '../wire/startup-message.ts';
+import { connectOptions, type ServerAddress } from './target.ts';
+
+/**
+ * Carries one CancelRequest to PostgreSQL. Its end matters as much as its bytes: PostgreSQL closes this
+ * connection only after the signal has been sent, and until then the cancelled server connection must not
+ * serve anybody else. Source: manual, `protocol-flow`, Canceling Requests in Progress.
+ */
+export function openCancel(
+  address: ServerAddress,
+  backendKey: Buffer,
+  maySend: () => boolean,
+  done: (reason: string) => void,
+): CancelCarrier {
+  let isSent = false;
+  const socket = net.connect(connectOptions(address, { keepAlive: false, keepAliveIdleMs: 0 }));
+  const conn = new Conn(socket, {
+    onBytes: () => {},
+    onEnd: () => conn.destroy(),
+    onDrain: () => {},
+    onClosed: () => done(isSent ? 'successfully sent cancel request' : 'failed to send cancel request'),
+  });
+  socket.once('connect', () => {
+    isSent = maySend();
+    if (isSent) conn.write(cancelRequest(backendKey));
+    else conn.destroy();
+  });
+  return { cut: () => conn.destroy() };
+}

@@ -1,0 +1,70 @@
+import type { Grant } from '../pool/budget.ts';
+import type { CancelCarrier, PoolServer, ServerConnector } from '../pool/peers.ts';
+import type { Pool } from '../pool/pool.ts';
+import { openCancel } from './cancel.ts';
+import { ServerConnection, type ServerServices } from './connection.ts';
+import type { ServerAddress, ServerTarget } from './target.ts';
+
+/** What the connector needs besides what connections share. */
+export interface ConnectorServices extends Omit<ServerServices, 'cancelAt'> {
+  /** The allocator of ids for clients and servers. */
+  nextId(): number;
+  /** Where `pool` connects to, by the configuration as it is now. */
+  target(pool: Pool): ServerTarget;
+}
+
+/** Opens server connections and the connections that carry cancel requests. */
+export class Connector implements ServerConnector<Pool> {
+  readonly #services: ConnectorServices;
+  readonly #shared: ServerServices;
+  /** Per pool: index of the host that the next connection goes to. */
+  readonly #nextHost = new WeakMap<Pool, number>();
+
+  constructor(services: ConnectorServices) {
+    this.#services = services;
+    this.#shared = {
+      ...services,
+      logsConnections: () => services.logsConnections(),
+      logsDisconnections: () => services.logsDisconnections(),
+      cancelAt: (address, backendKey) => {
+        openCancel(
+          address,
+          backendKey,
+          () => true,
+          () => {},
+        );
+      },
+    };
+  }
+
+  open(pool: Pool, grant: Grant): PoolServer {
+    const target = this.#services.target(pool);
+    return new ServerConnection(
+      this.#shared,
+      this.#services.nextId(),
+      pool,
+      grant,
+      target,
+      this.#pickHost(pool, target),
+    );
+  }
+
+  openCancel(server: PoolServer, maySend: () => boolean, done: (reason: string) => void): CancelCarrier {
+    const { address, backendKey } = server as ServerConnection;
+    if (backendKey === null) {
+      queueMicrotask(() => done('failed to send cancel request'));
+      return { cut: () => {} };
+    }
+    return openCancel(address, backendKey, maySend, done);
+  }
+
+  /** `load_balance_hosts`: the next host each time, or the same one until connecting to it fails. */
+  #pickHost(pool: Pool, target: ServerTarget): ServerAddress {
+    const { hosts, port, loadBalanceHosts } = target;
+    const last = this.#nextHost.get(pool) ?? 0;
+    const advances = loadBalanceHosts === 'round-robin' || pool.hasFailure;
+    const index = loadBalanceHosts === 'disable' && advances ? last + 1 : last;
+    this.#nextHost.set(pool, loadBalanceHosts === 'round-robin' ? last + 1 : index);
+    return { host: hosts[index % hosts.length] as string, port };
+  }
+}

@@ -1,0 +1,202 @@
+import {
+  createServerAuth,
+  type ServerAuthArgs,
+  type ServerAuthExchange,
+  type ServerAuthRequest,
+  type ServerAuthStep,
+} from '../auth/server-auth.ts';
+import type { WelcomeData } from '../pool/pool.ts';
+import { AuthCode, BackendType as B, TxStatus } from '../wire/codes.ts';
+import { type ErrorFields, parseErrorFields } from '../wire/error-fields.ts';
+import { parseParameterStatus } from '../wire/parameter-status.ts';
+import { ProtocolViolation } from '../wire/pg-error.ts';
+import { Reader } from '../wire/reader.ts';
+import { type ByteReader, FramedReader } from './framed-reader.ts';
+
+/** Largest message a server may send before ReadyForQuery. Bytes. */
+const MAX_LOGIN_BODY_BYTES = 1024 * 1024;
+
+/** The connection that logs in, as {@link ServerLogin} uses it. */
+export interface ServerLoginHost {
+  send(bytes: Buffer): void;
+  /** An asynchronous step runs: no more bytes until it is over. */
+  pause(): void;
+  resume(): void;
+  loggedIn(result: ServerLoginResult): void;
+  /** The server refused, or cannot be answered. */
+  failed(failure: ServerLoginFailure): void;
+  note(text: string): void;
+}
+
+export interface ServerLoginResult {
+  /** BackendKeyData's body: process ID and secret; null when the server sent none (some proxies do not). */
+  readonly backendKey: Buffer | null;
+  readonly welcome: WelcomeData;
+}
+
+/** `fields`: the server's ErrorResponse; null when the failure is ours to name, then `message` says it. */
+export interface ServerLoginFailure {
+  readonly message: string;
+  readonly fields: ErrorFields | null;
+}
+
+/**
+ * The login on a server, from our StartupMessage to its first ReadyForQuery. Messages come whole and capped;
+ * each is taken for hostile until it has been read to its end.
+ * Source: manual, `protocol-flow`, Start-up; docs/decisions/0001-framing.md says why the codec is our own here.
+ */
+export class ServerLogin implements ByteReader {
+  readonly #host: ServerLoginHost;
+  readonly #auth: ServerAuthExchange;
+  readonly #reader = new FramedReader(
+    MAX_LOGIN_BODY_BYTES,
+    () => true,
+    (type, body) => this.#message(type, body),
+  );
+  #isAuthenticated = false;
+  #isOver = false;
+  #backendKey: Buffer | null = null;
+  readonly #welcome: (readonly [string, string])[] = [];
+  /** Bytes that came while an asynchronous step ran. */
+  #held: Buffer[] = [];
+  #isBusy = false;
+
+  constructor(host: ServerLoginHost, auth: ServerAuthArgs) {
+    this.#host = host;
+    this.#auth = createServerAuth(auth);
+  }
+
+  /** The connection is closing: nothing more is reported. */
+  abandon(): void {
+    this.#isOver = true;
+  }
+
+  feed(chunk: Buffer, start: number, end: number): number {
+    if (this.#isOver) return end;
+    if (this.#isBusy) {
+      this.#held.push(Buffer.from(chunk.subarray(start, end)));
+      return end;
+    }
+    const pos = this.#reader.feed(chunk, start, end);
+    if (this.#isBusy && pos < end) {
+      this.#held.push(Buffer.from(chunk.subarray(pos, end)));
+      return end;
+    }
+    return pos;
+  }
+
+  #message(type: number, body: Buffer): boolean {
+    if (this.#isOver) return false;
+    switch (type) {
+      case B.Authentication:
+        return this.#authentication(body);
+      case B.ErrorResponse: {
+        const fields = parseErrorFields(body);
+        this.#fail({ message: fields.message ?? 'server login failed', fields });
+        return false;
+      }
+      case B.NoticeResponse:
+      case B.NegotiateProtocolVersion:
+        return true;
+      case B.ParameterStatus:
+        this.#expectAuthenticated();
+        this.#welcome.push(parseParameterStatus(body, 0, body.length));
+        return true;
+      case B.BackendKeyData:
+        this.#expectAuthenticated();
+        if (body.length < 8 || body.length > 260) throw new ProtocolViolation('bad pkt header');
+        this.#backendKey = body;
+        return true;
+      case B.ReadyForQuery:
+        this.#expectAuthenticated();
+        if (body.length !== 1 || body[0] !== TxStatus.Idle) throw new ProtocolViolation('unknown pkt');
+        this.#isOver = true;
+        this.#host.loggedIn({ backendKey: this.#backendKey, welcome: this.#welcome });
+        return false;
+      default:
+        throw new ProtocolViolation('unknown pkt from server');
+    }
+  }
+
+  #expectAuthenticated(): void {
+    if (!this.#isAuthenticated) throw new ProtocolViolation('unknown pkt from server');
+  }
+
+  #authentication(body: Buffer): boolean {
+    if (this.#isAuthenticated) throw new ProtocolViolation('unknown pkt from server');
+    const step = this.#auth.request(parseAuthentication(body));
+    if (!(step instanceof Promise)) return this.#apply(step);
+    this.#isBusy = true;
+    this.#host.pause();
+    // Steps never reject; the catch keeps a bug in one from taking the process down.
+    step.then(
+      (result) => this.#resumeWith(result),
+      () => this.#resumeWith({ kind: 'fail', message: 'failed to answer authreq' }),
+    );
+    return false;
+  }
+
+  #resumeWith(step: ServerAuthStep): void {
+    if (this.#isOver) return;
+    this.#isBusy = false;
+    const goesOn = this.#apply(step);
+    this.#host.resume();
+    const held = this.#held;
+    this.#held = [];
+    if (!goesOn) return;
+    for (const bytes of held) this.feed(bytes, 0, bytes.length);
+  }
+
+  #apply(step: ServerAuthStep): boolean {
+    switch (step.kind) {
+      case 'send':
+        if (step.note !== undefined) this.#host.note(step.note);
+        this.#host.send(step.bytes);
+        return true;
+      case 'wait':
+        return true;
+      case 'ok':
+        this.#isAuthenticated = true;
+        return true;
+      case 'fail':
+        if (step.logText !== undefined) this.#host.note(step.logText);
+        this.#fail({ message: step.message, fields: null });
+        return false;
+    }
+  }
+
+  #fail(failure: ServerLoginFailure): void {
+    this.#isOver = true;
+    this.#host.failed(failure);
+  }
+}
+
+/** Reads an Authentication message's body. Throws ProtocolViolation when it is too short or too long for its code. */
+function parseAuthentication(body: Buffer): ServerAuthRequest {
+  const reader = new Reader(body);
+  const code = reader.int32();
+  switch (code) {
+    case AuthCode.Ok:
+      return complete(reader, { kind: 'ok' });
+    case AuthCode.CleartextPassword:
+      return complete(reader, { kind: 'cleartext' });
+    case AuthCode.MD5Password:
+      return complete(reader, { kind: 'md5', salt: reader.bytes(4) });
+    case AuthCode.SASL: {
+      const mechanisms: string[] = [];
+      for (let name = reader.cstring(); name !== ''; name = reader.cstring()) mechanisms.push(name);
+      return complete(reader, { kind: 'sasl', mechanisms });
+    }
+    case AuthCode.SASLContinue:
+      return { kind: 'saslContinue', data: reader.bytes(reader.remaining).toString('utf8') };
+    case AuthCode.SASLFinal:
+      return { kind: 'saslFinal', data: reader.bytes(reader.remaining).toString('utf8') };
+    default:
+      return { kind: 'other', code };
+  }
+}
+
+function complete(reader: Reader, request: ServerAuthRequest): ServerAuthRequest {
+  if (reader.remaining !== 0) throw new ProtocolViolation('unknown pkt from server');
+  return request;
+}

@@ -1,0 +1,87 @@
+import { BackendType as B, TxStatus } from '../wire/codes.ts';
+import { type ErrorFields, parseErrorFields } from '../wire/error-fields.ts';
+import { parseParameterStatus } from '../wire/parameter-status.ts';
+import { ProtocolViolation } from '../wire/pg-error.ts';
+import { type ByteReader, FramedReader } from './framed-reader.ts';
+
+/** How one of our own queries ended. */
+export interface OwnQueryResult {
+  /** The first error, when the server sent one. */
+  readonly error: ErrorFields | null;
+  /** The server is outside a transaction block, as every query of ours leaves it. */
+  readonly isIdle: boolean;
+}
+
+/** Messages may carry this much of an error; rows are skipped unread. Bytes. */
+const MAX_BODY_BYTES = 1024 * 1024;
+
+/**
+ * Reads the answers to a simple query that pgweir itself sent (reset, check, connect_query, parameters) until
+ * its ReadyForQuery. The client sees none of it.
+ */
+export class OwnQuery implements ByteReader {
+  readonly #reader: FramedReader;
+  readonly #onParameter: (name: string, value: string) => void;
+  readonly #done: (result: OwnQueryResult) => void;
+  #error: ErrorFields | null = null;
+  /** Until an EmptyQueryResponse has come, ReadyForQuery may still belong to an earlier request. */
+  #awaitsFence: boolean;
+
+  /** `isFence`: the query sent is empty, and leftovers of earlier requests may come ahead of its answer. */
+  constructor(
+    isFence: boolean,
+    onParameter: (name: string, value: string) => void,
+    done: (result: OwnQueryResult) => void,
+  ) {
+    this.#awaitsFence = isFence;
+    this.#onParameter = onParameter;
+    this.#done = done;
+    this.#reader = new FramedReader(MAX_BODY_BYTES, isRead, (type, body) => this.#message(type, body));
+  }
+
+  /** Throws ProtocolViolation when the server breaks the protocol. */
+  feed(chunk: Buffer, start: number, end: number): number {
+    return this.#reader.feed(chunk, start, end);
+  }
+
+  #message(type: number, body: Buffer): boolean {
+    switch (type) {
+      case B.EmptyQueryResponse:
+        this.#awaitsFence = false;
+        return true;
+      case B.ErrorResponse:
+        this.#error ??= parseErrorFields(body);
+        return true;
+      case B.ParameterStatus:
+        this.#onParameter(...parseParameterStatus(body, 0, body.length));
+        return true;
+      case B.CopyInResponse:
+      case B.CopyBothResponse:
+        throw new ProtocolViolation('a query of ours may not COPY');
+      case B.ReadyForQuery:
+        if (body.length !== 1) throw new ProtocolViolation('bad pkt header');
+        if (this.#awaitsFence) return true;
+        this.#done({ error: this.#error, isIdle: body[0] === TxStatus.Idle });
+        return false;
+      default:
+        throw new ProtocolViolation('unknown pkt');
+    }
+  }
+}
+
+/** Rows, tags and notices of our own queries are nobody's business. */
+function isRead(type: number): boolean {
+  switch (type) {
+    case B.RowDescription:
+    case B.DataRow:
+    case B.CommandComplete:
+    case B.NoticeResponse:
+    case B.NotificationResponse:
+    case B.CopyOutResponse:
+    case B.CopyData:
+    case B.CopyDone:
+      return false;
+    default:
+      return true;
+  }
+}

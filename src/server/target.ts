@@ -1,0 +1,50 @@
+import type { TcpNetConnectOpts, IpcNetConnectOpts } from 'node:net';
+import type { ServerCredentials } from '../auth/credentials.ts';
+
+/** Where and as whom a pool's server connections log in; resolved from the configuration for each new one. */
+export interface ServerTarget {
+  /** Host names, addresses, or directories of unix sockets (leading `/` or `@`). Never empty. */
+  readonly hosts: readonly string[];
+  readonly port: number;
+  /** `disable`: stay with one host until connecting to it fails. */
+  readonly loadBalanceHosts: 'round-robin' | 'disable';
+  readonly database: string;
+  readonly user: string;
+  readonly credentials: ServerCredentials;
+  /** Further start-up parameters of the database entry (client_encoding, …). */
+  readonly parameters: readonly (readonly [name: string, value: string])[];
+  readonly connectQuery: string | null;
+  readonly keepAlive: boolean;
+  readonly keepAliveIdleMs: number;
+}
+
+/** One place to connect to. */
+export interface ServerAddress {
+  readonly host: string;
+  readonly port: number;
+}
+
+/** Whether `host` names a directory with a unix socket in it. */
+export function isUnixHost(host: string): boolean {
+  return host.startsWith('/') || host.startsWith('@');
+}
+
+/** Options for `net.connect`: `<dir>/.s.PGSQL.<port>`, the abstract namespace for a leading `@`, or TCP. */
+export function connectOptions(
+  address: ServerAddress,
+  keepAlive: { readonly keepAlive: boolean; readonly keepAliveIdleMs: number },
+): TcpNetConnectOpts | IpcNetConnectOpts {
+  const { host, port } = address;
+  if (isUnixHost(host)) {
+    const path = `${host}/.s.PGSQL.${port}`;
+    return { path: host.startsWith('@') ? `\0${path.slice(1)}` : path, allowHalfOpen: true };
+  }
+  return {
+    host,
+    port,
+    allowHalfOpen: true,
+    noDelay: true,
+    keepAlive: keepAlive.keepAlive,
+    keepAliveInitialDelay: keepAlive.keepAliveIdleMs,
+  };
+}
