@@ -16,7 +16,7 @@ import { TxStatus } from '../wire/codes.ts';
 import { query, terminate } from '../wire/frontend.ts';
 import { fatal, ProtocolViolation, SqlState } from '../wire/pg-error.ts';
 import { startupMessage } from '../wire/startup-message.ts';
-import type { ByteReader } from './framed-reader.ts';
+import type { ByteReader } from '../wire/framed-reader.ts';
 import { ServerLogin, type ServerLoginFailure, type ServerLoginResult } from './login.ts';
 import { OwnQuery, type OwnQueryResult } from './own-query.ts';
 import { RestReader } from './rest.ts';

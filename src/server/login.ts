@@ -11,7 +11,7 @@ import { type ErrorFields, parseErrorFields } from '../wire/error-fields.ts';
 import { parseParameterStatus } from '../wire/parameter-status.ts';
 import { ProtocolViolation } from '../wire/pg-error.ts';
 import { Reader } from '../wire/reader.ts';
-import { type ByteReader, FramedReader } from './framed-reader.ts';
+import { type ByteReader, FramedReader } from '../wire/framed-reader.ts';
 
 /** Largest message a server may send before ReadyForQuery. Bytes. */
 const MAX_LOGIN_BODY_BYTES = 1024 * 1024;

@@ -2,7 +2,7 @@ import { BackendType as B, TxStatus } from '../wire/codes.ts';
 import { type ErrorFields, parseErrorFields } from '../wire/error-fields.ts';
 import { parseParameterStatus } from '../wire/parameter-status.ts';
 import { ProtocolViolation } from '../wire/pg-error.ts';
-import { type ByteReader, FramedReader } from './framed-reader.ts';
+import { type ByteReader, FramedReader } from '../wire/framed-reader.ts';
 
 /** How one of our own queries ended. */
 export interface OwnQueryResult {

@@ -2,7 +2,7 @@ import { BackendType as B } from '../wire/codes.ts';
 import { parseErrorFields } from '../wire/error-fields.ts';
 import { parseParameterStatus } from '../wire/parameter-status.ts';
 import { ProtocolViolation } from '../wire/pg-error.ts';
-import { type ByteReader, FramedReader } from './framed-reader.ts';
+import { type ByteReader, FramedReader } from '../wire/framed-reader.ts';
 
 const MAX_BODY_BYTES = 1024 * 1024;
 

@@ -1,13 +1,13 @@
-import { ProtocolViolation } from '../wire/pg-error.ts';
-import { HEADER_BAD, HEADER_INCOMPLETE, HeaderScanner } from '../wire/scanner.ts';
+import { ProtocolViolation } from './pg-error.ts';
+import { HEADER_BAD, HEADER_INCOMPLETE, HeaderScanner } from './scanner.ts';
 
-/** Whoever currently takes a server's bytes. Returns the position behind the last byte it consumed. */
+/** Whoever currently takes a connection's bytes. Returns the position behind the last byte it consumed. */
 export interface ByteReader {
   feed(chunk: Buffer, start: number, end: number): number;
 }
 
 /**
- * Gathers whole messages on the cold paths (login, our own queries, unasked messages). Bodies of types that
+ * Gathers whole messages on the cold paths (logins, our own queries, unasked messages, the console). Bodies of types that
  * `wants` declines are skipped, however large; those it wants are capped.
  */
 export class FramedReader implements ByteReader {
