@@ -1,20 +1,8 @@
-import type { StatCounters } from './snapshot.ts';
+import { emptyStats, type PoolStats } from '../pool/stats.ts';
+import type { StatCounters, StatsSnapshot } from './snapshot.ts';
 
 /** Every counter at zero. */
-export const zeroCounters: StatCounters = Object.freeze({
-  serverAssignmentCount: 0,
-  xactCount: 0,
-  queryCount: 0,
-  receivedBytes: 0,
-  sentBytes: 0,
-  xactTimeUs: 0,
-  queryTimeUs: 0,
-  waitTimeUs: 0,
-  clientParseCount: 0,
-  serverParseCount: 0,
-  bindCount: 0,
-  clientLoginCount: 0,
-});
+export const zeroCounters: StatCounters = Object.freeze(emptyStats());
 
 const COUNTER_NAMES = Object.keys(zeroCounters) as readonly (keyof StatCounters)[];
 
@@ -23,7 +11,7 @@ function combine(
   b: StatCounters,
   operation: (x: number, y: number) => number,
 ): StatCounters {
-  const result: { -readonly [K in keyof StatCounters]: number } = { ...zeroCounters };
+  const result: PoolStats = emptyStats();
   for (const name of COUNTER_NAMES) result[name] = operation(a[name], b[name]);
   return result;
 }
@@ -44,8 +32,8 @@ export function averages(totals: StatCounters, since: StatCounters, windowUs: nu
     serverAssignmentCount: rate(delta.serverAssignmentCount),
     xactCount: rate(delta.xactCount),
     queryCount: rate(delta.queryCount),
-    receivedBytes: rate(delta.receivedBytes),
-    sentBytes: rate(delta.sentBytes),
+    received: rate(delta.received),
+    sent: rate(delta.sent),
     xactTimeUs: quotient(delta.xactTimeUs, delta.xactCount),
     queryTimeUs: quotient(delta.queryTimeUs, delta.queryCount),
     waitTimeUs: quotient(delta.waitTimeUs, delta.serverAssignmentCount),
@@ -58,6 +46,25 @@ export function averages(totals: StatCounters, since: StatCounters, windowUs: nu
 
 function quotient(dividend: number, divisor: number): number {
   return divisor > 0 ? Math.floor(dividend / divisor) : 0;
+}
+
+/** What several pools come to. */
+export interface PoolsSum {
+  readonly totals: StatCounters;
+  readonly average: StatCounters;
+}
+
+/** Adds pools up. The window is the longest of theirs, so that a young pool doesn't inflate the rates. */
+export function sumPools(pools: readonly StatsSnapshot[]): PoolsSum {
+  let totals = zeroCounters;
+  let since = zeroCounters;
+  let windowUs = 0;
+  for (const pool of pools) {
+    totals = addCounters(totals, pool.totals);
+    since = addCounters(since, pool.since);
+    windowUs = Math.max(windowUs, pool.windowUs);
+  }
+  return { totals, average: averages(totals, since, windowUs) };
 }
 
 /**
@@ -92,7 +99,10 @@ export class StatsWindow {
   }
 }
 
-/** The log line of `log_stats` for averages over all databases, in PgBouncer's wording. */
+/**
+ * The log line of `log_stats` in PgBouncer's wording, for the averages over all pools ({@link sumPools}). Logged
+ * right after the windows turned, it covers exactly the period that ended.
+ */
 export function statsLine(average: StatCounters): string {
   const counts = [
     `${average.xactCount} xacts/s`,
@@ -101,8 +111,8 @@ export function statsLine(average: StatCounters): string {
     `${average.serverParseCount} server parses/s`,
     `${average.bindCount} binds/s`,
     `${average.clientLoginCount} client logins/s`,
-    `in ${average.receivedBytes} B/s`,
-    `out ${average.sentBytes} B/s`,
+    `in ${average.received} B/s`,
+    `out ${average.sent} B/s`,
     `xact ${average.xactTimeUs} us`,
     `query ${average.queryTimeUs} us`,
     `wait ${average.waitTimeUs} us`,

@@ -8,10 +8,15 @@ import type { ShowContext } from './table.ts';
 
 /** What a command comes to; the console turns it into messages. */
 export type Outcome =
-  | { readonly kind: 'done'; readonly tag: string; readonly notice?: string }
+  | { readonly kind: 'done'; readonly tag: string; readonly notice: string | null }
   | { readonly kind: 'rows'; readonly columns: readonly Column[]; readonly rows: Cell[][] }
   | { readonly kind: 'help'; readonly text: string }
-  | { readonly kind: 'failed'; readonly message: string; readonly sqlstate?: string }
+  | {
+      readonly kind: 'failed';
+      readonly message: string;
+      readonly sqlstate?: string;
+      readonly detail?: string;
+    }
   /** The text means nothing: unknown command, unknown SHOW, an argument where none may stand. */
   | { readonly kind: 'unknown' }
   | { readonly kind: 'shutdown' };
@@ -45,12 +50,9 @@ async function carryOut(
 ): Promise<Outcome> {
   context.log.log('LOG', `${issued} command issued`);
   const reply: ControlReply = await context.control.request(request, context.signal);
-  if (reply.ok) return { kind: 'done', tag, ...(reply.notice !== undefined && { notice: reply.notice }) };
-  return {
-    kind: 'failed',
-    message: reply.error,
-    ...(reply.sqlstate !== undefined && { sqlstate: reply.sqlstate }),
-  };
+  if (reply.ok) return { kind: 'done', tag, notice: reply.notice ?? null };
+  const { error, ok: _, ...rest } = reply;
+  return { kind: 'failed', message: error, ...rest };
 }
 
 /** A command that takes no argument. */

@@ -111,12 +111,12 @@ function encode(outcome: Outcome, query: string): ConsoleReply {
     case 'rows':
       return goOn(resultSet(outcome.columns, outcome.rows, 'SHOW'));
     case 'done':
-      if (outcome.notice === undefined) return goOn(commandComplete(outcome.tag));
+      if (outcome.notice === null) return goOn(commandComplete(outcome.tag));
       return goOn(notice(outcome.notice), commandComplete(outcome.tag));
     case 'help':
       return goOn(notice('Console usage', outcome.text), commandComplete('SHOW'));
     case 'failed':
-      return goOn(consoleError(outcome.message, outcome.sqlstate));
+      return goOn(consoleError(outcome.message, outcome.sqlstate, outcome.detail));
     case 'unknown':
       return goOn(consoleError(`invalid command '${query}', use SHOW HELP;`));
     case 'shutdown':
@@ -133,8 +133,12 @@ function end(reason: string, before: Buffer[] = []): ConsoleReply {
   return { bytes: Buffer.concat([...before, errorResponse(fatal(reason))]), closeReason: reason };
 }
 
-function consoleError(message: string, sqlstate: string = SqlState.protocolViolation): Buffer {
-  return errorResponse({ severity: 'ERROR', sqlstate, message });
+function consoleError(
+  message: string,
+  sqlstate: string = SqlState.protocolViolation,
+  detail?: string,
+): Buffer {
+  return errorResponse({ severity: 'ERROR', sqlstate, message, ...(detail !== undefined && { detail }) });
 }
 
 function notice(message: string, detail?: string): Buffer {

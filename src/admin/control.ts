@@ -22,10 +22,13 @@ export type ControlRequest =
   | { readonly kind: 'shutdown'; readonly mode: ShutdownMode }
   | { readonly kind: 'set'; readonly key: string; readonly value: string };
 
-/** What became of a command. `notice` is told to the console's user before the command's tag. */
+/**
+ * What became of a command. `notice` is told to the console's user before the command's tag; `detail` says more
+ * about an error, in a field of its own.
+ */
 export type ControlReply =
-  | { readonly ok: true; readonly notice?: string }
-  | { readonly ok: false; readonly error: string; readonly sqlstate?: string };
+  | { readonly ok: true; readonly notice?: string | null }
+  | { readonly ok: false; readonly error: string; readonly sqlstate?: string; readonly detail?: string };
 
 /** The process as the console sees it; the daemon implements it, over one thread or several. */
 export interface Control {
@@ -42,8 +45,12 @@ export interface Control {
 /** The success without anything to add. */
 export const controlOk: ControlReply = Object.freeze({ ok: true });
 
-function failure(error: string, sqlstate: string = SqlState.protocolViolation): ControlReply {
-  return { ok: false, error, sqlstate };
+function failure(
+  error: string,
+  sqlstate: string = SqlState.protocolViolation,
+  detail?: string,
+): ControlReply {
+  return { ok: false, error, sqlstate, ...(detail !== undefined && { detail }) };
 }
 
 /** The failures that PgBouncer's console knows, with its texts. */
@@ -55,9 +62,9 @@ export const controlFailure = {
   shuttingDown: (): ControlReply => failure('pooler is shutting down'),
   databaseNotPaused: (name: string): ControlReply => failure(`database ${name} is not paused`),
   clientNotFound: (): ControlReply => failure('client not found'),
-  setFailed: (): ControlReply => failure('SET failed'),
-  reloadFailed: (): ControlReply =>
-    failure('RELOAD failed, see logs for additional details', SqlState.configFileError),
+  setFailed: (why?: string): ControlReply => failure('SET failed', SqlState.protocolViolation, why),
+  reloadFailed: (why?: string): ControlReply =>
+    failure('RELOAD failed, see logs for additional details', SqlState.configFileError, why),
   notSupported: (what: string): ControlReply =>
     failure(`${what} is not supported yet`, SqlState.featureNotSupported),
 } as const;

@@ -1,5 +1,5 @@
+import type { ConfigRow } from '../config/show.ts';
 import {
-  type ConfigSnapshot,
   type DnsHostSnapshot,
   type DnsZoneSnapshot,
   type ListsSnapshot,
@@ -38,18 +38,15 @@ export const showLists: Show = show<{ readonly list: string; readonly items: num
   },
 );
 
-/** SHOW CONFIG, by key. */
-export const showConfig: Show = show<ConfigSnapshot>(
+/** SHOW CONFIG, in the order of the rows given. */
+export const showConfig: Show = show<ConfigRow>(
   [
     text('key', (c) => c.key),
     text('value', (c) => c.value),
     text('default', (c) => c.default),
-    text('changeable', (c) => yesNo(c.changeable)),
+    text('changeable', (c) => c.changeable),
   ],
-  async ({ control }) => {
-    const settings = await control.snapshot('config');
-    return settings.toSorted((a, b) => byName(a.key, b.key));
-  },
+  ({ control }) => control.snapshot('config'),
 );
 
 /** SHOW MEM: always the same rows; caches that the process doesn't have show zeros. */

@@ -1,12 +1,10 @@
-import { addCounters, averages, zeroCounters } from './averages.ts';
-import type { StatCounters, StatsSnapshot } from './snapshot.ts';
+import { type PoolsSum, sumPools } from './averages.ts';
+import type { StatCounters } from './snapshot.ts';
 import { byName, type Field, numeric, type Show, type ShowContext, show, text } from './table.ts';
 
 /** One database's sums and averages. */
-interface DatabaseStats {
+interface DatabaseStats extends PoolsSum {
   readonly database: string;
-  readonly totals: StatCounters;
-  readonly average: StatCounters;
 }
 
 /** A counter's names: in SHOW STATS behind `total_` and `avg_`, in the two SHOWs of one half, in SHOW TOTALS. */
@@ -29,8 +27,8 @@ const COUNTERS: readonly Counter[] = [
   counter('serverAssignmentCount', 'server_assignment_count'),
   counter('xactCount', 'xact_count'),
   counter('queryCount', 'query_count'),
-  counter('receivedBytes', 'bytes_received', { total: 'received', average: 'recv', row: 'client_bytes' }),
-  counter('sentBytes', 'bytes_sent', { total: 'sent', average: 'sent', row: 'server_bytes' }),
+  counter('received', 'bytes_received', { total: 'received', average: 'recv', row: 'client_bytes' }),
+  counter('sent', 'bytes_sent', { total: 'sent', average: 'sent', row: 'server_bytes' }),
   counter('xactTimeUs', 'xact_time'),
   counter('queryTimeUs', 'query_time'),
   counter('waitTimeUs', 'wait_time'),
@@ -46,23 +44,10 @@ const COUNTERS: readonly Counter[] = [
   counter('clientLoginCount', 'client_login_count', { averagesOnly: 'avg_client_login_count' }),
 ];
 
-/** Adds pools up; the window is the longest of theirs, so that a young pool doesn't inflate the rates. */
-function addUp(pools: readonly StatsSnapshot[]): Omit<DatabaseStats, 'database'> {
-  let totals = zeroCounters;
-  let since = zeroCounters;
-  let windowUs = 0;
-  for (const pool of pools) {
-    totals = addCounters(totals, pool.totals);
-    since = addCounters(since, pool.since);
-    windowUs = Math.max(windowUs, pool.windowUs);
-  }
-  return { totals, average: averages(totals, since, windowUs) };
-}
-
 async function statsByDatabase({ control }: ShowContext): Promise<DatabaseStats[]> {
   const byDatabase = Map.groupBy(await control.snapshot('stats'), (pool) => pool.database);
   return [...byDatabase]
-    .map(([database, pools]) => ({ database, ...addUp(pools) }))
+    .map(([database, pools]) => ({ database, ...sumPools(pools) }))
     .sort((a, b) => byName(a.database, b.database));
 }
 
@@ -95,7 +80,7 @@ export const showStatsAverages: Show = show(
 export const showTotals: Show = show<{ readonly name: string; readonly value: number }>(
   [text('name', (row) => row.name), numeric('value', (row) => row.value)],
   async ({ control }) => {
-    const { totals, average } = addUp(await control.snapshot('stats'));
+    const { totals, average } = sumPools(await control.snapshot('stats'));
     return [
       ...COUNTERS.map((c) => ({ name: `total_${c.row}`, value: totals[c.key] })),
       ...COUNTERS.map((c) => ({ name: `avg_${c.row}`, value: average[c.key] })),

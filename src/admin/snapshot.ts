@@ -6,24 +6,11 @@
  * milliseconds since the epoch (`…WallMs`), spans are microseconds (`…Us`), ids are the numbers of the one
  * allocator for clients and servers.
  */
+import type { ConfigRow } from '../config/show.ts';
+import type { PoolStats } from '../pool/stats.ts';
 
-/** Counters since a pool's start. Source: PgBouncer's SHOW STATS; each is defined where it is counted. */
-export interface StatCounters {
-  readonly serverAssignmentCount: number;
-  readonly xactCount: number;
-  readonly queryCount: number;
-  /** Bytes of clients' messages handed to servers. */
-  readonly receivedBytes: number;
-  /** Bytes that servers sent after their login. */
-  readonly sentBytes: number;
-  readonly xactTimeUs: number;
-  readonly queryTimeUs: number;
-  readonly waitTimeUs: number;
-  readonly clientParseCount: number;
-  readonly serverParseCount: number;
-  readonly bindCount: number;
-  readonly clientLoginCount: number;
-}
+/** Counters since a pool's start. */
+export type StatCounters = Readonly<PoolStats>;
 
 /** One pool's counters; SHOW sums those of a database. The console counts as a pool of database `pgbouncer`. */
 export interface StatsSnapshot {
@@ -180,14 +167,6 @@ export interface ListsSnapshot {
   readonly dnsQueries: number;
 }
 
-export interface ConfigSnapshot {
-  readonly key: string;
-  readonly value: string | null;
-  readonly default: string | null;
-  /** Whether RELOAD and SET can change it. */
-  readonly changeable: boolean;
-}
-
 /** One cache: bytes per item, items in use, items kept for reuse. */
 export interface MemSnapshot {
   readonly name: MemCache;
@@ -259,7 +238,8 @@ export interface Snapshots {
   readonly databases: readonly DatabaseSnapshot[];
   readonly users: readonly UserSnapshot[];
   readonly lists: readonly ListsSnapshot[];
-  readonly config: readonly ConfigSnapshot[];
+  /** In the order to show. */
+  readonly config: readonly ConfigRow[];
   readonly mem: readonly MemSnapshot[];
   readonly dnsHosts: readonly DnsHostSnapshot[];
   readonly dnsZones: readonly DnsZoneSnapshot[];

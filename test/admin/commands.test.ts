@@ -160,6 +160,13 @@ describe('errors', () => {
   });
 });
 
+test('why a setting was refused stands in the error’s detail', async () => {
+  const target = rig('admin');
+  target.control.answer = async () => controlFailure.setFailed('verbose: expected a number');
+  const answer = await query(target, 'SET verbose = much');
+  expect(answer.error).toMatchObject({ M: 'SET failed', D: 'verbose: expected a number' });
+});
+
 describe('SET', () => {
   test.each([
     'admin',

@@ -30,16 +30,16 @@ test('SHOW LISTS has its rows in order and adds threads up', async () => {
   expect(two.rows[12]).toEqual(['dns_queries', '26']);
 });
 
-test('SHOW CONFIG is sorted by key, says yes or no, and keeps NULL apart from the empty text', async () => {
+test('SHOW CONFIG shows the rows in the order given and keeps NULL apart from the empty text', async () => {
   const config = [
-    { key: 'verbose', value: null, default: null, changeable: true },
-    { key: 'logfile', value: '', default: '', changeable: true },
-    { key: 'listen_port', value: '6432', default: '6432', changeable: false },
-  ];
+    { key: 'verbose', value: null, default: null, changeable: 'yes' },
+    { key: 'logfile', value: '', default: '', changeable: 'yes' },
+    { key: 'listen_port', value: '6432', default: '6432', changeable: 'no' },
+  ] as const;
   expect((await query(rig('stats', { config }), 'SHOW CONFIG')).rows).toEqual([
-    ['listen_port', '6432', '6432', 'no'],
-    ['logfile', '', '', 'yes'],
     ['verbose', null, null, 'yes'],
+    ['logfile', '', '', 'yes'],
+    ['listen_port', '6432', '6432', 'no'],
   ]);
 });
 

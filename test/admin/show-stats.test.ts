@@ -65,7 +65,7 @@ test('without a pool SHOW STATS is empty and SHOW TOTALS all zeros', async () =>
 });
 
 test('large counters are written out in digits', async () => {
-  const totals = { ...zeroCounters, sentBytes: 2e21 };
+  const totals = { ...zeroCounters, sent: 2e21 };
   const row = await query(
     rig('stats', { stats: [{ database: 'd', totals, since: totals, windowUs: 1 }] }),
     'SHOW STATS',
