@@ -232,7 +232,6 @@ class ServerLogin implements ServerAuthExchange {
   #proofSource(): ProofSource | null {
     const { secretText, scramKeys } = this.#args.credentials;
     const secret = this.#secret();
-    if (secret.kind === 'md5') return null;
     // Keys of a pass-through serve where there is no password to derive our own from.
     if (scramKeys !== null && (secret.kind === 'scram' || !secretText)) {
       const isKey = (text: string) => decodeBase64(text, SCRAM_KEY_BYTES)?.length === SCRAM_KEY_BYTES;

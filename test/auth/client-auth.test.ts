@@ -6,12 +6,13 @@ import { ScramVerifierCache } from '../../src/auth/derived-keys.ts';
 import { MAX_PBKDF2_ITERATIONS, Pbkdf2Queue } from '../../src/auth/pbkdf2-queue.ts';
 import { passwordMessage, saslInitialResponse } from '../../src/wire/authentication.ts';
 import { Writer } from '../../src/wire/writer.ts';
-import { yesFinal } from './yes-final.ts';
+import { craftFinal } from './craft-final.ts';
 import {
   bodyOf,
   clientArgs,
   decodeRequest,
   logIn,
+  mockSecret,
   PENCIL_MD5,
   PENCIL_SCRAM,
   play,
@@ -125,6 +126,14 @@ test('a plain login whose client is gone leaves the queue without computing', as
   expect(await pending).toMatchObject({ kind: 'fail', logText: 'nobody waits for the key any more' });
 });
 
+test('a password that waits in the queue is a copy: the body may change meanwhile', async () => {
+  const pbkdf2 = new Pbkdf2Queue(1);
+  const busy = pbkdf2.derive(Buffer.from('x'), Buffer.from('y'), 1000);
+  const { client } = await logIn({ method: 'plain', secretText: PENCIL_SCRAM, pbkdf2 }, 'pencil');
+  await busy;
+  expect(client.kind).toBe('ok');
+});
+
 describe('SCRAM', () => {
   test('only SCRAM-SHA-256 may be chosen', async () => {
     for (const mechanism of ['SCRAM-SHA-256-PLUS', 'SCRAM-SHA-1', 'PLAIN', 'scram-sha-256', '']) {
@@ -193,22 +202,26 @@ describe('SCRAM', () => {
     expect(await exchange.start()).toEqual(failure('SASL authentication failed'));
   });
 
-  test('the flag y is accepted and must be repeated in the final message', async () => {
-    for (const [binding, verdict] of [
-      ['eSws', 'ok'],
-      ['biws', 'fail'],
-    ] as const) {
-      const exchange = createClientAuth(clientArgs({ secretText: PENCIL_SCRAM }));
-      const login = serverLogin(typed('pencil'));
-      await exchange.start();
-      const begun = await login.request({ kind: 'sasl', mechanisms: ['SCRAM-SHA-256'] });
-      if (begun.kind !== 'send') throw new Error('no first message');
-      const text = bodyOf(begun.bytes).toString('latin1').split('n,,')[1] ?? '';
-      const challenge = await exchange.password(first(`y,,${text}`));
-      if (challenge.kind !== 'send') throw new Error('no challenge');
-      const final = yesFinal(text, challenge.bytes, binding);
-      expect((await exchange.password(Buffer.from(final))).kind).toBe(verdict);
-    }
+  /** Logs in as a client of our own making; gives the verdict. */
+  async function craft(flag: 'n' | 'y', binding: string, nonceTail = ''): Promise<string> {
+    const exchange = createClientAuth(clientArgs({ secretText: PENCIL_SCRAM }));
+    await exchange.start();
+    const challenge = await exchange.password(first(`${flag},,n=,r=abc`));
+    if (challenge.kind !== 'send') throw new Error('no challenge');
+    const final = craftFinal('n=,r=abc', challenge.bytes, binding, nonceTail);
+    return (await exchange.password(Buffer.from(final))).kind;
+  }
+
+  test('the flag of the first message must be repeated in the final one', async () => {
+    expect(await craft('y', 'eSws')).toBe('ok');
+    expect(await craft('n', 'biws')).toBe('ok');
+    expect(await craft('y', 'biws')).toBe('fail');
+    expect(await craft('n', 'eSws')).toBe('fail');
+    expect(await craft('n', 'cD10bHMtdW5pcXVlLCw=')).toBe('fail');
+  });
+
+  test('another nonce in the final message is refused, though it is signed', async () => {
+    expect(await craft('n', 'biws', 'x')).toBe('fail');
   });
 
   test('a final message with any byte garbled or cut is refused', async () => {
@@ -306,10 +319,10 @@ describe('the mock exchange', () => {
     expect(await saltOf({ user: 'a', secretText: null, mockSecret: randomBytes(32) })).not.toBe(nobody);
   });
 
-  test('nobody can log in with the made-up key', async () => {
-    // What an attacker with the mock secret could do at best: a client that knows the made-up stored key.
-    for (const password of ['', 'x', Buffer.alloc(32, 7).toString('latin1')]) {
-      expect((await logIn({ secretText: null }, password)).client.kind).toBe('fail');
+  test('whoever guesses the mock secret is refused all the same', async () => {
+    for (const method of methods) {
+      const guess = mockSecret.toString('latin1');
+      expect((await logIn({ method, secretText: null }, guess)).client.kind).toBe('fail');
     }
   });
 });
