@@ -1,0 +1,161 @@
+import { closeSync, openSync } from 'node:fs';
+import { pino, symbols } from 'pino';
+import { type Clock, systemClock } from '../base/clock.ts';
+import type { Logger, LogLevel } from '../base/log.ts';
+import { LineSink } from './line-sink.ts';
+import { LineFormatter } from './log-line.ts';
+
+/** `pgbouncer` is PgBouncer's line form, `json` one object per line with `level`, `time`, `pid` and `msg`. */
+export type LogFormat = 'pgbouncer' | 'json';
+
+/** Where lines go and which. Source: PgBouncer's logfile, verbose and option -q; our own log_format. */
+export interface LogSettings {
+  /** Appended to; empty for none. */
+  readonly logfile: string;
+  /** True keeps lines from stderr. */
+  readonly quiet: boolean;
+  /** 0 shows everything up to LOG, 1 adds DEBUG, 2 and above NOISE. */
+  readonly verbose: number;
+  readonly format: LogFormat;
+}
+
+/** The logfile could not be opened. At start the daemon reports the text and exits with 1. */
+export class LogfileError extends Error {
+  override readonly name = 'LogfileError';
+}
+
+/** Stand-ins for what the process gives, for tests. */
+export interface LogEnvironment {
+  readonly clock?: Clock;
+  readonly pid?: number;
+  readonly stderrFd?: number;
+}
+
+const LEVELS: Readonly<Record<LogLevel, number>> = {
+  FATAL: 60,
+  ERROR: 50,
+  WARNING: 40,
+  LOG: 30,
+  DEBUG: 20,
+  NOISE: 10,
+};
+
+function levelFor(verbose: number): LogLevel {
+  if (verbose <= 0) return 'LOG';
+  return verbose === 1 ? 'DEBUG' : 'NOISE';
+}
+
+/**
+ * The daemon's log. Every line goes to the logfile and to stderr at once, unbuffered, so that nothing is lost
+ * when the process ends. After the constructor nothing throws: a full disk or a stuck reader costs lines, which
+ * {@link DaemonLog.droppedLines} counts, never the daemon.
+ */
+export class DaemonLog implements Logger {
+  readonly #clock: Clock;
+  readonly #formatter: LineFormatter;
+  readonly #stderr: LineSink;
+  readonly #pino;
+  #settings: LogSettings;
+  #file: { readonly fd: number; readonly path: string; readonly sink: LineSink } | null = null;
+  #droppedBefore = 0;
+  #level: LogLevel = 'LOG';
+  #wallMs = 0;
+
+  /** @throws LogfileError when the logfile cannot be opened. */
+  constructor(settings: LogSettings, environment: LogEnvironment = {}) {
+    const pid = environment.pid ?? process.pid;
+    this.#clock = environment.clock ?? systemClock;
+    this.#formatter = new LineFormatter(pid);
+    this.#stderr = new LineSink(environment.stderrFd ?? 2);
+    this.#settings = settings;
+    // pino hands a destination with this symbol the message beside the JSON text: no parsing it back.
+    const destination = {
+      [symbols.needsMetadataGsym]: true as const,
+      lastLevel: 0,
+      lastTime: '',
+      lastMsg: '',
+      lastObj: {},
+      write: (json: string) => this.#write(json, destination.lastMsg),
+    };
+    this.#pino = pino(
+      {
+        level: levelFor(settings.verbose),
+        customLevels: LEVELS,
+        useOnlyCustomLevels: true,
+        base: { pid },
+        formatters: { level: (label) => ({ level: label }) },
+        timestamp: () => `,"time":"${new Date(this.#wallMs).toISOString()}"`,
+      },
+      destination,
+    );
+    if (settings.logfile !== '') this.#openFile(settings.logfile);
+  }
+
+  /** Lines lost so far, in whole or in part, counted per place they should have gone to. */
+  get droppedLines(): number {
+    return this.#droppedBefore + this.#stderr.dropped + (this.#file?.sink.dropped ?? 0);
+  }
+
+  enabled(level: LogLevel): boolean {
+    return this.#pino.isLevelEnabled(level);
+  }
+
+  log(level: LogLevel, message: string): void {
+    this.#level = level;
+    this.#wallMs = this.#clock.wallMs();
+    this.#pino[level](message);
+  }
+
+  /** Takes over new settings. A logfile that cannot be opened is a warning; lines go on to the old one. */
+  configure(settings: LogSettings): void {
+    const samePath = settings.logfile === this.#settings.logfile;
+    this.#settings = settings;
+    this.#pino.level = levelFor(settings.verbose);
+    if (!samePath) this.reopen();
+  }
+
+  /** Opens the logfile anew, for RELOAD and SIGHUP after a log rotation has moved the old one away. */
+  reopen(): void {
+    const path = this.#settings.logfile;
+    if (path === '') {
+      this.#closeFile();
+      return;
+    }
+    try {
+      this.#openFile(path);
+    } catch (error) {
+      const suffix = this.#file === null ? '' : `, still writing to the old one (${this.#file.path})`;
+      this.log('WARNING', `${error instanceof Error ? error.message : String(error)}${suffix}`);
+    }
+  }
+
+  /** Closes the logfile; lines after that go to stderr alone. */
+  close(): void {
+    this.#closeFile();
+  }
+
+  #write(json: string, message: string): void {
+    const line =
+      this.#settings.format === 'json' ? json : this.#formatter.format(this.#wallMs, this.#level, message);
+    this.#file?.sink.write(line);
+    if (!this.#settings.quiet) this.#stderr.write(line);
+  }
+
+  #openFile(path: string): void {
+    let fd: number;
+    try {
+      fd = openSync(path, 'a', 0o644);
+    } catch (error) {
+      throw new LogfileError(`could not open logfile: ${(error as Error).message}`, { cause: error });
+    }
+    this.#closeFile();
+    this.#file = { fd, path, sink: new LineSink(fd) };
+  }
+
+  #closeFile(): void {
+    if (this.#file === null) return;
+    this.#droppedBefore += this.#file.sink.dropped;
+    closeSync(this.#file.fd);
+    this.#file = null;
+  }
+}

@@ -1,0 +1,87 @@
+import { closeSync, fstatSync, lstatSync, openSync, readFileSync, unlinkSync, writeSync } from 'node:fs';
+
+/** The pidfile forbids a start; the text is the whole log line. The daemon exits with 1. */
+export class PidfileError extends Error {
+  override readonly name = 'PidfileError';
+}
+
+/** A pidfile that this process has written. */
+export interface Pidfile {
+  /** Removes the file, unless somebody has put another one in its place. Never throws; call it at exit. */
+  remove(): void;
+}
+
+/**
+ * Sees to it that no other process holds the pidfile, and removes what a dead one left. To be called before
+ * listening; {@link writePidfile} follows after. Source: PgBouncer's pidfile.
+ *
+ * @throws PidfileError when it names a running process, is empty or garbage, or cannot be read or removed.
+ */
+export function checkPidfile(path: string): void {
+  let text: string;
+  try {
+    text = readFileSync(path, 'latin1');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return;
+    throw new PidfileError(`could not read pidfile: ${(error as Error).message}`, { cause: error });
+  }
+  // An empty file may be one that another process is just about to fill.
+  if (!/^[1-9]\d{0,9}\s*$/.test(text) || isRunning(Number(text))) throw inUse(path);
+  try {
+    unlinkSync(path);
+  } catch (error) {
+    throw new PidfileError(`could not remove stale pidfile: ${(error as Error).message}`, { cause: error });
+  }
+}
+
+/**
+ * Writes `<pid>\n` into a new file of mode 0644.
+ *
+ * @throws PidfileError when the file exists by now or cannot be written; no half-written file stays.
+ */
+export function writePidfile(path: string): Pidfile {
+  let fd: number;
+  try {
+    fd = openSync(path, 'wx', 0o644);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') throw inUse(path);
+    throw new PidfileError(`could not open pidfile: ${(error as Error).message}`, { cause: error });
+  }
+  let inode: number;
+  try {
+    writeSync(fd, `${process.pid}\n`);
+    inode = fstatSync(fd).ino;
+  } catch (error) {
+    unlinkSync(path);
+    throw new PidfileError(`could not write pidfile: ${(error as Error).message}`, { cause: error });
+  } finally {
+    closeSync(fd);
+  }
+  return { remove: () => removeOwn(path, inode) };
+}
+
+function inUse(path: string): PidfileError {
+  return new PidfileError(`pidfile '${path}' exists, another instance running?`);
+}
+
+function isRunning(pid: number): boolean {
+  // In a container every start may get the same pid: a file with our own number is a predecessor's.
+  if (pid === process.pid) return false;
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    // Only "no such process" is proof; EPERM means that it runs as somebody else.
+    return (error as NodeJS.ErrnoException).code !== 'ESRCH';
+  }
+}
+
+function removeOwn(path: string, inode: number): void {
+  try {
+    // The inode number of a removed file is reused soon, so the content must be ours too.
+    if (lstatSync(path).ino !== inode || readFileSync(path, 'latin1') !== `${process.pid}\n`) return;
+    unlinkSync(path);
+  } catch {
+    // At exit nobody could do anything about a file that is already gone or out of reach.
+  }
+}

@@ -1,0 +1,82 @@
+import type { EventEmitter } from 'node:events';
+import type { Logger } from '../base/log.ts';
+
+/** What the process's signals act on. None of these may throw. */
+export interface SignalHandlers {
+  /** True from the first graceful shutdown on, whoever asked for it. */
+  isShuttingDown(): boolean;
+  /** True while SUSPEND is being carried out or in force. */
+  isSuspended(): boolean;
+  /** Reads configuration, logfile and TLS files anew. */
+  reload(): void;
+  /** SHUTDOWN WAIT_FOR_CLIENTS. */
+  shutdownWaitForClients(): void;
+  /** SHUTDOWN WAIT_FOR_SERVERS. */
+  shutdownWaitForServers(): void;
+  /** Ends the process with this exit code, without a word to the clients. */
+  exitNow(code: 0 | 1): void;
+  /** PAUSE; nothing happens when already paused. */
+  pause(): void;
+  /** RESUME; nothing happens when not paused. */
+  resume(): void;
+}
+
+/**
+ * Maps signals to what operators know from PgBouncer: SIGHUP reload; SIGTERM and SIGINT graceful shutdown, waiting
+ * for clients or for servers, and immediate exit when one is under way; SIGQUIT immediate exit; SIGUSR1 PAUSE;
+ * SIGUSR2 RESUME. SIGPIPE stays ignored, as Node sets it at start: a listener would bring the default action back
+ * when it is removed.
+ *
+ * The executable has a listener on SIGUSR1 from its first line on, because Node opens its debugger on that signal
+ * while there is none.
+ *
+ * @returns a function that takes the listeners off again.
+ */
+export function installSignals(
+  handlers: SignalHandlers,
+  log: Logger,
+  source: EventEmitter = process,
+): () => void {
+  const shutdown = (signal: string, waitFor: string, begin: () => void) => {
+    if (handlers.isShuttingDown()) {
+      log.log('LOG', `got ${signal} while shutting down, fast exit`);
+      handlers.exitNow(0);
+    } else if (handlers.isSuspended()) {
+      // Half-flushed connections can't be waited for: they don't move before RESUME.
+      log.log('FATAL', `got ${signal} while suspended, exiting`);
+      handlers.exitNow(1);
+    } else {
+      log.log('LOG', `got ${signal}, shutting down, waiting for all ${waitFor}`);
+      begin();
+    }
+  };
+  const listeners: Readonly<Record<string, () => void>> = {
+    SIGHUP: () => {
+      log.log('LOG', 'got SIGHUP, re-reading config');
+      handlers.reload();
+    },
+    SIGTERM: () => shutdown('SIGTERM', 'clients disconnect', () => handlers.shutdownWaitForClients()),
+    SIGINT: () =>
+      shutdown('SIGINT', 'server connections to be released', () => handlers.shutdownWaitForServers()),
+    SIGQUIT: () => {
+      log.log('LOG', 'got SIGQUIT, fast exit');
+      handlers.exitNow(0);
+    },
+    SIGUSR1: () => {
+      log.log('LOG', 'got SIGUSR1, pausing all activity');
+      handlers.pause();
+    },
+    SIGUSR2: () => {
+      if (handlers.isShuttingDown()) {
+        log.log('LOG', 'got SIGUSR2 while shutting down, ignoring');
+        return;
+      }
+      log.log('LOG', 'got SIGUSR2, continuing from PAUSE');
+      handlers.resume();
+    },
+  };
+  for (const [signal, listener] of Object.entries(listeners)) source.on(signal, listener);
+  return () => {
+    for (const [signal, listener] of Object.entries(listeners)) source.off(signal, listener);
+  };
+}

@@ -1,0 +1,186 @@
+import { lookup } from 'node:dns/promises';
+import { createServer, isIP, type Socket } from 'node:net';
+import type { Logger } from '../base/log.ts';
+import { formatHostPort } from './address.ts';
+import {
+  type ListenContext,
+  ListeningSocket,
+  type ListenerInfo,
+  type Schedule,
+  systemErrorText,
+} from './listening-socket.ts';
+import { type Native, openNative } from './native.ts';
+import {
+  checkUnixSocketFree,
+  displaySocketPath,
+  ListenError,
+  resolveGroup,
+  unixSocketPath,
+} from './unix-socket.ts';
+
+/**
+ * Where to listen. Source: PgBouncer's listen_addr, listen_port, listen_backlog, so_reuseport, unix_socket_dir,
+ * unix_socket_mode, unix_socket_group.
+ */
+export interface ListenOptions {
+  /** Addresses, names, or `*` for every address of both families; empty for no TCP. */
+  readonly listenAddr: readonly string[];
+  /** 0 lets the system choose one port, which all TCP addresses and the unix socket's name then share. */
+  readonly listenPort: number;
+  /** Empty for no unix socket; `@dir` for the abstract namespace. */
+  readonly unixSocketDir: string;
+  readonly unixSocketMode: number;
+  /** Group name or number; empty keeps the process's group. */
+  readonly unixSocketGroup: string;
+  readonly backlog: number;
+  readonly reusePort: boolean;
+  /** Soft limit of open files, for a warning when it comes near; left out when unknown. */
+  readonly fdLimit?: number;
+  /** For the group's name; opened when left out. */
+  readonly native?: Native;
+  /** Timer of the retry after a failed accept; a real one when left out. */
+  readonly schedule?: Schedule;
+  readonly createServer?: typeof createServer;
+}
+
+/** The open listeners of the process. */
+export interface Listeners {
+  /** What was really bound: TCP addresses in the order of `listenAddr`, then the unix socket. */
+  readonly addresses: readonly ListenerInfo[];
+  /** Stops accepting on TCP; the unix socket and the accepted connections stay. The ports are free on return. */
+  closeTcp(): void;
+  /** Stops accepting everywhere and removes the unix socket's file before it returns. May be called twice. */
+  close(): void;
+}
+
+const realSchedule: Schedule = (delayMs, run) => {
+  const timer = setTimeout(run, delayMs);
+  // A suspended listener is no reason to keep a process alive that has nothing else to do.
+  timer.unref();
+  return () => clearTimeout(timer);
+};
+
+/**
+ * Binds everything that the options name and hands each accepted socket to `onConnection`, half-open and without
+ * Nagle's delay. The callback may run before the promise settles. An address that cannot be bound is a warning as
+ * long as another one can.
+ *
+ * @throws ListenError (the text is the log line) when a name does not resolve, no TCP address could be bound, the
+ *   unix socket is in use or cannot be made, or there is nothing to listen on. Nothing stays bound then.
+ */
+export async function openListeners(
+  options: ListenOptions,
+  onConnection: (socket: Socket, listener: ListenerInfo) => void,
+  log: Logger,
+): Promise<Listeners> {
+  if (options.listenAddr.length === 0 && options.unixSocketDir === '') {
+    throw new ListenError('nothing to listen on: listen_addr and unix_socket_dir are both empty');
+  }
+  const context: ListenContext = {
+    backlog: options.backlog,
+    log,
+    onConnection,
+    schedule: options.schedule ?? realSchedule,
+    fdLimit: options.fdLimit ?? Number.POSITIVE_INFINITY,
+    createServer: options.createServer ?? createServer,
+  };
+  // Checked before TCP is bound: with so_reuseport a second start by mistake would else take connections from
+  // the running process before it notices.
+  if (options.unixSocketDir !== '' && options.listenPort !== 0) {
+    await checkUnixSocketFree(unixSocketPath(options.unixSocketDir, options.listenPort));
+  }
+  const open: ListeningSocket[] = [];
+  try {
+    const port = await openTcp(options, context, open);
+    if (options.unixSocketDir !== '') open.push(await openUnix(options, port, context));
+  } catch (error) {
+    for (const listener of open) listener.close();
+    throw error;
+  }
+  return {
+    addresses: open.map((listener) => listener.info),
+    closeTcp: () => {
+      for (const listener of open) if (listener.info.kind === 'tcp') listener.close();
+    },
+    close: () => {
+      for (const listener of open) listener.close();
+    },
+  };
+}
+
+/** Adds the TCP listeners to `open`; returns the port they share. */
+async function openTcp(
+  options: ListenOptions,
+  context: ListenContext,
+  open: ListeningSocket[],
+): Promise<number> {
+  let port = options.listenPort;
+  for (const ip of await resolveAll(options.listenAddr)) {
+    const listener = new ListeningSocket({ kind: 'tcp', ip, port, reusePort: options.reusePort }, context);
+    try {
+      await listener.open();
+    } catch (error) {
+      const text = systemErrorText(error as NodeJS.ErrnoException);
+      context.log.log('WARNING', `cannot listen on ${formatHostPort(ip, port)}: ${text}`);
+      continue;
+    }
+    open.push(listener);
+    port = listener.info.port;
+    context.log.log('LOG', `listening on ${listener.display}`);
+  }
+  if (options.listenAddr.length > 0 && open.length === 0) {
+    throw new ListenError('cannot listen on any address of listen_addr');
+  }
+  return port;
+}
+
+async function openUnix(
+  options: ListenOptions,
+  port: number,
+  context: ListenContext,
+): Promise<ListeningSocket> {
+  const path = unixSocketPath(options.unixSocketDir, port);
+  if (options.listenPort === 0) await checkUnixSocketFree(path);
+  const gid = resolveGroup(options.unixSocketGroup, options.native ?? openNative());
+  const listener = new ListeningSocket(
+    { kind: 'unix', path, port, mode: options.unixSocketMode, gid },
+    context,
+  );
+  try {
+    await listener.open();
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code;
+    // Somebody was quicker between our check and the bind.
+    if (code === 'EADDRINUSE')
+      throw new ListenError('unix socket is in use, cannot continue', { cause: error });
+    const text = systemErrorText(error as NodeJS.ErrnoException);
+    throw new ListenError(`cannot listen on unix:${displaySocketPath(path)}: ${text}`, { cause: error });
+  }
+  context.log.log('LOG', `listening on ${listener.display}`);
+  return listener;
+}
+
+/** The IP addresses behind the entries, in order and each once. */
+async function resolveAll(entries: readonly string[]): Promise<string[]> {
+  const addresses = new Set<string>();
+  for (const entry of entries) {
+    if (entry === '*') {
+      addresses.add('0.0.0.0').add('::');
+    } else if (isIP(entry) !== 0) {
+      addresses.add(entry);
+    } else {
+      for (const address of await resolveName(entry)) addresses.add(address);
+    }
+  }
+  return [...addresses];
+}
+
+async function resolveName(name: string): Promise<string[]> {
+  try {
+    const found = await lookup(name, { all: true });
+    return found.map((entry) => entry.address);
+  } catch (error) {
+    const text = systemErrorText(error as NodeJS.ErrnoException);
+    throw new ListenError(`cannot resolve listen_addr "${name}": ${text}`, { cause: error });
+  }
+}

@@ -1,0 +1,238 @@
+import type { createServer, ListenOptions as NodeListenOptions, Server, Socket } from 'node:net';
+import { getSystemErrorMap } from 'node:util';
+import type { Logger } from '../base/log.ts';
+import { formatHostPort } from './address.ts';
+import { socketFd } from './native.ts';
+import {
+  applySocketPermissions,
+  displaySocketPath,
+  isAbstractPath,
+  removeStaleSocket,
+  type SocketFileIdentity,
+  socketFileIdentity,
+} from './unix-socket.ts';
+
+/** What a listener is bound to. For a unix socket `address` is its path (`@…` when abstract). */
+export interface ListenerInfo {
+  readonly kind: 'tcp' | 'unix';
+  readonly address: string;
+  /** The port really bound; for a unix socket the number in its file name. */
+  readonly port: number;
+}
+
+/** Calls `run` once after `delayMs`; the returned function takes that back. Injected so that tests can step it. */
+export type Schedule = (delayMs: number, run: () => void) => () => void;
+
+/** How to bind one listener: a TCP address, or a unix socket with the permissions of its file. */
+export type ListenTarget =
+  | { readonly kind: 'tcp'; readonly ip: string; readonly port: number; readonly reusePort: boolean }
+  | {
+      readonly kind: 'unix';
+      readonly path: string;
+      readonly port: number;
+      readonly mode: number;
+      readonly gid: number | null;
+    };
+
+/** What all listeners of a process share. */
+export interface ListenContext {
+  readonly backlog: number;
+  readonly log: Logger;
+  readonly onConnection: (socket: Socket, listener: ListenerInfo) => void;
+  readonly schedule: Schedule;
+  /** Soft limit of open files, Infinity when unknown; accepted sockets close below it are worth a warning. */
+  readonly fdLimit: number;
+  /** `net.createServer`, or a test's stand-in. */
+  readonly createServer: typeof createServer;
+}
+
+/** Delay of the retry after accept() failed for lack of resources. */
+export const ACCEPT_RETRY_MS = 5000;
+
+/** With fewer descriptors left than this, the log says so: server connections need some too. */
+const FD_WARNING_MARGIN = 16;
+
+/** accept() errors that another try at once would only repeat; the rest concern one connection. */
+const RESOURCE_ERRORS: ReadonlySet<string | undefined> = new Set(['EMFILE', 'ENFILE', 'ENOBUFS', 'ENOMEM']);
+
+/** The system's words for an error code, for log lines: `address already in use`. */
+export function systemErrorText(error: NodeJS.ErrnoException): string {
+  const known = error.errno === undefined ? undefined : getSystemErrorMap().get(error.errno);
+  return known === undefined ? error.message : known[1];
+}
+
+/** One bound socket and its accept loop. States: closed -> open -> (suspended -> open)* -> closed. */
+export class ListeningSocket {
+  readonly #target: ListenTarget;
+  readonly #context: ListenContext;
+  #server: Server | null = null;
+  #file: SocketFileIdentity | null = null;
+  #cancelRetry: (() => void) | null = null;
+  #closed = false;
+  #mayWarnAboutFds = true;
+  /** What is bound; the port of a target with port 0 becomes known by `open`. */
+  info: ListenerInfo;
+
+  constructor(target: ListenTarget, context: ListenContext) {
+    this.#target = target;
+    this.#context = context;
+    this.info =
+      target.kind === 'tcp'
+        ? { kind: 'tcp', address: target.ip, port: target.port }
+        : { kind: 'unix', address: displaySocketPath(target.path), port: target.port };
+  }
+
+  /** The address as log lines show it. */
+  get display(): string {
+    const { kind, address, port } = this.info;
+    return kind === 'tcp' ? formatHostPort(address, port) : `unix:${address}`;
+  }
+
+  /** Binds and begins to accept. Rejects with the system's error; nothing is left bound then. */
+  async open(): Promise<void> {
+    const server = this.#context.createServer({
+      allowHalfOpen: true,
+      noDelay: true,
+      pauseOnConnect: false,
+    });
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject);
+      server.once('listening', () => {
+        server.off('error', reject);
+        resolve();
+      });
+      this.#listen(server);
+    });
+    server.on('error', (error: NodeJS.ErrnoException) => this.#onAcceptError(error));
+    server.on('connection', (socket) => this.#onConnection(socket));
+    this.#server = server;
+    // A close that came while we were binding.
+    if (this.#closed) {
+      this.#release();
+      return;
+    }
+    this.#afterBind(server);
+  }
+
+  /** Stops accepting and removes the socket file, unless another process has put its own there. */
+  close(): void {
+    this.#closed = true;
+    this.#cancelRetry?.();
+    this.#cancelRetry = null;
+    this.#release();
+  }
+
+  #listen(server: Server): void {
+    const target = this.#target;
+    const { backlog } = this.#context;
+    if (target.kind === 'tcp') {
+      const options: NodeListenOptions = {
+        host: target.ip,
+        port: this.info.port,
+        backlog,
+        // Else [::] would claim the IPv4 port too, and the listener on 0.0.0.0 would fail.
+        ipv6Only: target.ip.includes(':'),
+        reusePort: target.reusePort,
+      };
+      server.listen(options);
+      return;
+    }
+    removeStaleSocket(target.path);
+    // The file comes to life by bind(), which runs inside listen(): nobody but us may connect until the
+    // permissions are set.
+    const umask = process.umask(0o777);
+    try {
+      server.listen({ path: target.path, backlog });
+    } finally {
+      process.umask(umask);
+    }
+  }
+
+  #afterBind(server: Server): void {
+    const target = this.#target;
+    if (target.kind === 'unix') {
+      if (isAbstractPath(target.path)) return;
+      try {
+        applySocketPermissions(target.path, target.mode, target.gid);
+        this.#file = socketFileIdentity(target.path);
+      } catch (error) {
+        this.#release();
+        throw error;
+      }
+      return;
+    }
+    const bound = server.address();
+    if (bound !== null && typeof bound === 'object') this.info = { ...this.info, port: bound.port };
+  }
+
+  #onConnection(socket: Socket): void {
+    if (this.#server === null) {
+      socket.destroy();
+      return;
+    }
+    this.#warnAboutFds(socket);
+    this.#context.onConnection(socket, this.info);
+  }
+
+  /**
+   * When descriptors run out, the event loop's library accepts and closes connections by itself and tells nobody.
+   * A descriptor number near the limit is the only sign of it that we get to see.
+   */
+  #warnAboutFds(socket: Socket): void {
+    const { fdLimit, log, schedule } = this.#context;
+    if (!this.#mayWarnAboutFds || socketFd(socket) < fdLimit - FD_WARNING_MARGIN) return;
+    this.#mayWarnAboutFds = false;
+    log.log('WARNING', `file descriptors are running out (limit ${fdLimit}), new connections may be refused`);
+    schedule(ACCEPT_RETRY_MS, () => {
+      this.#mayWarnAboutFds = true;
+    });
+  }
+
+  #onAcceptError(error: NodeJS.ErrnoException): void {
+    const { log } = this.#context;
+    const text = `accept() failed on ${this.display}: ${systemErrorText(error)}`;
+    if (!RESOURCE_ERRORS.has(error.code)) {
+      log.log('WARNING', text);
+      return;
+    }
+    if (this.#server === null) return;
+    log.log('ERROR', `${text}, suspending the listener for ${ACCEPT_RETRY_MS / 1000} s`);
+    // Node cannot stop accepting without closing the socket; left open it would fail over and over.
+    this.#release();
+    this.#retryLater();
+  }
+
+  #retryLater(): void {
+    this.#cancelRetry = this.#context.schedule(ACCEPT_RETRY_MS, () => {
+      this.#cancelRetry = null;
+      this.open().then(
+        () => {
+          if (!this.#closed) this.#context.log.log('LOG', `listening on ${this.display} again`);
+        },
+        (error: NodeJS.ErrnoException) => {
+          if (this.#closed) return;
+          this.#context.log.log('ERROR', `cannot listen on ${this.display}: ${systemErrorText(error)}`);
+          this.#retryLater();
+        },
+      );
+    });
+  }
+
+  #release(): void {
+    const server = this.#server;
+    if (server === null) return;
+    this.#server = null;
+    const file = this.#file;
+    this.#file = null;
+    if (this.#target.kind === 'unix' && file !== null) {
+      const now = socketFileIdentity(this.#target.path);
+      if (now !== null && (now.dev !== file.dev || now.ino !== file.ino)) {
+        // Closing unlinks whatever stands at the path, and that is another process's socket by now. Ours has
+        // no name any more, so nobody reaches it; it goes with the process.
+        server.unref();
+        return;
+      }
+    }
+    server.close();
+  }
+}

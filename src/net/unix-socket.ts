@@ -1,0 +1,123 @@
+import { chmodSync, chownSync, existsSync, lstatSync, readFileSync, unlinkSync } from 'node:fs';
+import { connect } from 'node:net';
+import type { Native } from './native.ts';
+
+/** A reason not to start listening; its text is the whole log line. The daemon exits with 1. */
+export class ListenError extends Error {
+  override readonly name = 'ListenError';
+}
+
+/** The longest path the kernel takes for a unix socket: `sun_path` less its closing NUL. */
+const MAX_PATH_BYTES = 107;
+
+/**
+ * The address of the unix socket for a directory and port, as `listen` and `connect` take it. A directory that
+ * begins with `@` names Linux's abstract namespace (a leading NUL). Source: PgBouncer's unix_socket_dir.
+ */
+export function unixSocketPath(dir: string, port: number): string {
+  const path = `${dir}/.s.PGSQL.${port}`;
+  return dir.startsWith('@') ? `\0${path.slice(1)}` : path;
+}
+
+/** The path as people write it: `@` for the leading NUL of an abstract name. */
+export function displaySocketPath(path: string): string {
+  return path.startsWith('\0') ? `@${path.slice(1)}` : path;
+}
+
+export function isAbstractPath(path: string): boolean {
+  return path.startsWith('\0');
+}
+
+/**
+ * Makes sure that no other process serves `path`: neither a PostgreSQL server (it leaves a `.lock` file) nor
+ * another pooler (it answers a connection). Removes nothing. To be called before anything else is bound, and
+ * before the pidfile is looked at.
+ *
+ * @throws ListenError when the path is taken or cannot be one.
+ */
+export async function checkUnixSocketFree(path: string): Promise<void> {
+  const shown = displaySocketPath(path);
+  if (Buffer.byteLength(path) > MAX_PATH_BYTES) {
+    throw new ListenError(`unix socket path is longer than ${MAX_PATH_BYTES} bytes: ${shown}`);
+  }
+  if (!isAbstractPath(path)) {
+    if (existsSync(`${path}.lock`)) throw new ListenError(`unix port is in use: ${shown}.lock exists`);
+    const stat = lstatSync(path, { throwIfNoEntry: false });
+    if (stat === undefined) return;
+    if (!stat.isSocket()) throw new ListenError(`not a unix socket, will not replace it: ${shown}`);
+  }
+  const code = await connectErrorCode(path);
+  // Everything else (a full backlog, a foreign user's socket) means that somebody may well be there.
+  if (code === 'ECONNREFUSED' || code === 'ENOENT') return;
+  throw new ListenError('unix socket is in use, cannot continue');
+}
+
+/** Connects and leaves at once; null when that worked, else the system's error code. */
+function connectErrorCode(path: string): Promise<string | null> {
+  return new Promise((resolve) => {
+    const socket = connect({ path });
+    socket.once('connect', () => {
+      socket.destroy();
+      resolve(null);
+    });
+    socket.once('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? error.message));
+  });
+}
+
+/** Removes the socket file that a dead process left; only after {@link checkUnixSocketFree}. */
+export function removeStaleSocket(path: string): void {
+  if (isAbstractPath(path)) return;
+  const stat = lstatSync(path, { throwIfNoEntry: false });
+  if (stat?.isSocket()) unlinkSync(path);
+}
+
+/**
+ * Gives the freshly bound socket file its group and mode. Owner group first: a socket must not be open to the
+ * wrong group even for an instant. Source: PgBouncer's unix_socket_mode, unix_socket_group.
+ */
+export function applySocketPermissions(path: string, mode: number, gid: number | null): void {
+  if (isAbstractPath(path)) return;
+  if (gid !== null) chownSync(path, -1, gid);
+  chmodSync(path, mode & 0o7777);
+}
+
+/**
+ * The group id that `unix_socket_group` means: a number, or a name in the group database (in `/etc/group` alone
+ * when the native library is missing). Null for the empty setting.
+ *
+ * @throws ListenError for a name that nobody knows.
+ */
+export function resolveGroup(group: string, native: Native): number | null {
+  if (group === '') return null;
+  if (/^\d+$/.test(group)) return Number(group);
+  const gid = native.groupId(group) ?? groupIdFromFile(group);
+  if (gid === null) throw new ListenError(`unknown group in unix_socket_group: ${group}`);
+  return gid;
+}
+
+function groupIdFromFile(name: string): number | null {
+  let text: string;
+  try {
+    text = readFileSync('/etc/group', 'utf8');
+  } catch {
+    return null;
+  }
+  for (const line of text.split('\n')) {
+    const fields = line.split(':');
+    const gid = fields[2];
+    if (fields[0] === name && gid !== undefined && /^\d+$/.test(gid)) return Number(gid);
+  }
+  return null;
+}
+
+/** What identifies a socket file, so that we never remove another process's one at the same path. */
+export interface SocketFileIdentity {
+  readonly dev: number;
+  readonly ino: number;
+}
+
+/** The identity of the file at `path` now; null when there is none. */
+export function socketFileIdentity(path: string): SocketFileIdentity | null {
+  const stat = lstatSync(path, { throwIfNoEntry: false });
+  return stat === undefined ? null : { dev: stat.dev, ino: stat.ino };
+}
