@@ -1,9 +1,15 @@
 import { defineConfig } from 'vitest/config';
 
+// A second report for programs, such as the counting at the end of .ci/run.
+const jsonReport = process.env['PGWEIR_TEST_JSON'];
+
 export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
+    globalSetup: ['test/support/global-setup.ts'],
+    pool: 'forks',
     testTimeout: 30_000,
     hookTimeout: 120_000,
+    reporters: jsonReport === undefined ? ['default'] : ['default', ['json', { outputFile: jsonReport }]],
   },
 });

@@ -1,0 +1,62 @@
+import pg from 'pg';
+import { inject } from 'vitest';
+import { Postgres, type PostgresAddress, type PostgresOptions } from '../../src/cli/start/postgres.ts';
+import { fastSettings, testHba } from './postgres-settings.ts';
+
+/** What the run's global set-up hands to every test file: the shared server and what copies are made from. */
+export interface SharedPostgres extends PostgresAddress {
+  readonly templateDir: string;
+}
+
+declare module 'vitest' {
+  interface ProvidedContext {
+    postgres: SharedPostgres;
+  }
+}
+
+/** The PostgreSQL of the whole run. Leave its settings alone, and name roles and databases uniquely. */
+export function sharedPostgres(): SharedPostgres {
+  return inject('postgres');
+}
+
+/**
+ * A PostgreSQL for one test file or test that restarts it, changes its settings or reads its log. The caller
+ * disposes of it (`await using`, or in afterAll).
+ */
+export function startPostgres(
+  options: Pick<PostgresOptions, 'settings' | 'hba' | 'port'> = {},
+): Promise<Postgres> {
+  const shared = sharedPostgres();
+  return Postgres.start({
+    binDir: shared.binDir,
+    templateDir: shared.templateDir,
+    password: shared.password,
+    ...options,
+    settings: { ...fastSettings, ...options.settings },
+    hba: [...(options.hba ?? []), ...testHba],
+  });
+}
+
+/** A connected client of node-postgres: the superuser on database `postgres` unless `config` says otherwise. */
+export async function connectTo(address: PostgresAddress, config: pg.ClientConfig = {}): Promise<pg.Client> {
+  const { host, port, user, password } = address;
+  const client = new pg.Client({ host, port, user, password, database: 'postgres', ...config });
+  // A server that goes away is told to the query at hand; without a listener an idle client would throw.
+  client.on('error', () => {});
+  await client.connect();
+  return client;
+}
+
+/** Runs `work` with a connected client and ends that. */
+export async function withClient<T>(
+  address: PostgresAddress,
+  work: (client: pg.Client) => Promise<T>,
+  config: pg.ClientConfig = {},
+): Promise<T> {
+  const client = await connectTo(address, config);
+  try {
+    return await work(client);
+  } finally {
+    await client.end();
+  }
+}

@@ -1,0 +1,46 @@
+/** How `waitFor` waits. */
+export interface WaitOptions {
+  /** Default 10 s. */
+  readonly deadlineMs?: number;
+  /** What is awaited, for the error; default: the condition's source. */
+  readonly what?: string;
+}
+
+const POLL_MS = 5;
+
+/**
+ * Waits until `condition` gives something other than false, null or undefined, and gives that. Rejects after
+ * the deadline, naming what was awaited. The only place in the tests with a timer.
+ */
+export async function waitFor<T>(
+  condition: () => T | Promise<T>,
+  options: WaitOptions = {},
+): Promise<Exclude<T, false | null | undefined>> {
+  const deadlineMs = options.deadlineMs ?? 10_000;
+  const until = performance.now() + deadlineMs;
+  for (;;) {
+    const value = await condition();
+    if (isThere(value)) return value;
+    if (performance.now() >= until) {
+      throw new Error(`waited ${deadlineMs} ms in vain for: ${options.what ?? String(condition)}`);
+    }
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+  }
+}
+
+/** Gives what `promise` gives, or rejects after the deadline, naming `what`. */
+export async function within<T>(promise: Promise<T>, what: string, deadlineMs = 10_000): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const expired = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`waited ${deadlineMs} ms in vain for: ${what}`)), deadlineMs);
+  });
+  try {
+    return await Promise.race([promise, expired]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function isThere<T>(value: T): value is Exclude<T, false | null | undefined> {
+  return value !== false && value !== null && value !== undefined;
+}
