@@ -35,6 +35,8 @@ export interface RequestHost {
  */
 export class RequestStream {
   readonly scanner: HeaderScanner;
+  /** Bytes handed to servers so far. */
+  forwardedBytes = 0;
   readonly #host: RequestHost;
   #dropping = false;
   #isOpen = true;
@@ -137,12 +139,16 @@ export class RequestStream {
   #forward(chunk: Buffer, start: number, end: number): void {
     if (end <= start) return;
     const { target } = this.#host;
-    if (target !== null && !target.conn.forward(chunk, start, end)) this.#host.targetCongested();
+    if (target === null) return;
+    this.forwardedBytes += end - start;
+    if (!target.conn.forward(chunk, start, end)) this.#host.targetCongested();
   }
 
   #write(bytes: Buffer): void {
     const { target } = this.#host;
-    if (target !== null && !target.conn.write(bytes)) this.#host.targetCongested();
+    if (target === null) return;
+    this.forwardedBytes += bytes.length;
+    if (!target.conn.write(bytes)) this.#host.targetCongested();
   }
 }
 

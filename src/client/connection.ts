@@ -1,0 +1,142 @@
+import type { Socket } from 'node:net';
+import type { LogLevel } from '../base/log.ts';
+import { formatPeer, type PeerAddress } from '../net/address.ts';
+import { Conn, type ConnHandler } from '../net/conn.ts';
+import type { Grant } from '../pool/budget.ts';
+import { errorResponse } from '../wire/error-response.ts';
+import { type PgErrorFields, ProtocolViolation } from '../wire/pg-error.ts';
+import type { ClientServices } from './services.ts';
+
+/** What listens to a client connection in one stage of its life: startup, login, session, console, cancel. */
+export interface ClientPhase {
+  /** `chunk[0, end)`, borrowed until the call returns. */
+  bytes(chunk: Buffer, end: number): void;
+  /** Room for more bytes to the client. */
+  drained(): void;
+  /** Called a few times a second with monotonic time. */
+  sweep(nowMs: number): void;
+  /** The connection is closing: let go of everything. Called once, whoever closes. */
+  closing(): void;
+}
+
+/** How long a closed client may take to read its last message before the socket is cut. */
+const LINGER_MS = 3000;
+
+/**
+ * One client connection, from accept to close: who it is, how it is logged, how it ends. What its bytes mean is
+ * its phase's business.
+ */
+export class ClientConnection implements ConnHandler {
+  readonly id: number;
+  readonly services: ClientServices;
+  readonly conn: Conn;
+  readonly address: PeerAddress;
+  /** The peer came over the unix socket and runs under the pooler's own uid. */
+  readonly isUnixSameUid: boolean;
+  readonly connectMs: number;
+  readonly connectWallMs: number;
+  /** Null until the login says it. */
+  user: string | null = null;
+  database: string | null = null;
+  /** The place in the client limits; given back at close. */
+  grant: Grant | null = null;
+  phase: ClientPhase;
+  #closeMs = 0;
+
+  constructor(
+    services: ClientServices,
+    id: number,
+    socket: Socket,
+    peer: { address: PeerAddress; isUnixSameUid: boolean },
+    firstPhase: (connection: ClientConnection) => ClientPhase,
+  ) {
+    this.services = services;
+    this.id = id;
+    this.address = peer.address;
+    this.isUnixSameUid = peer.isUnixSameUid;
+    this.connectMs = services.clock.nowMs();
+    this.connectWallMs = services.clock.wallMs();
+    this.phase = firstPhase(this);
+    this.conn = new Conn(socket, this);
+  }
+
+  get isClosing(): boolean {
+    return this.#closeMs !== 0;
+  }
+
+  onBytes(chunk: Buffer, end: number): void {
+    if (this.isClosing) return;
+    try {
+      this.phase.bytes(chunk, end);
+    } catch (error) {
+      if (error instanceof ProtocolViolation) {
+        this.fail({ severity: 'FATAL', sqlstate: '08P01', message: error.message });
+        return;
+      }
+      this.log('ERROR', `internal error: ${error instanceof Error ? error.stack : String(error)}`);
+      this.close('internal error');
+    }
+  }
+
+  onEnd(): void {
+    this.close('client unexpected eof');
+    // Both ends are through with each other: nothing is left to linger for.
+    this.conn.endAndDestroy();
+  }
+
+  onDrain(): void {
+    if (!this.isClosing) this.phase.drained();
+  }
+
+  onClosed(_error: Error | null): void {
+    this.close('client unexpected eof');
+    this.services.connectionGone(this);
+  }
+
+  /** Tells the client why (ErrorResponse, FATAL) and closes. */
+  fail(error: PgErrorFields): void {
+    if (this.isClosing) return;
+    if (this.services.settings().logPoolerErrors) this.log('WARNING', `pooler error: ${error.message}`);
+    this.close(error.message, errorResponse(error));
+  }
+
+  /** Closes after sending `last`; the client gets a moment to read it. Only the first call counts. */
+  close(reason: string, last?: Buffer): void {
+    if (this.isClosing) return;
+    this.#closeMs = this.services.clock.nowMs();
+    this.logClose(reason);
+    this.phase.closing();
+    if (this.grant !== null) this.services.budget.giveBack(this.grant);
+    this.grant = null;
+    this.conn.resume();
+    this.conn.end(last);
+  }
+
+  /** The sweep: a client that doesn't take its last message is cut. */
+  sweep(nowMs: number): void {
+    if (!this.isClosing) this.phase.sweep(nowMs);
+    else if (nowMs - this.#closeMs > LINGER_MS) this.conn.destroy();
+  }
+
+  /** Cuts the connection without a word (process exit). */
+  cut(): void {
+    this.conn.destroy();
+  }
+
+  log(level: LogLevel, message: string): void {
+    const { log } = this.services;
+    if (log.enabled(level)) log.log(level, `${this.#prefix()}${message}`);
+  }
+
+  logClose(reason: string): void {
+    // A probe that connects and leaves without a byte is not worth a line.
+    if (!this.services.settings().logDisconnections || this.conn.bytesRead === 0) return;
+    const ageSec = Math.floor((this.services.clock.nowMs() - this.connectMs) / 1000);
+    this.log('LOG', `closing because: ${reason} (age=${ageSec}s)`);
+  }
+
+  #prefix(): string {
+    const who = `${this.database ?? '(nodb)'}/${this.user ?? '(nouser)'}`;
+    return `C-0x${this.id.toString(16)}: ${who}@${formatPeer(this.address)} `;
+  }
+}

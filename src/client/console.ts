@@ -1,0 +1,83 @@
+import { AuthCode, BackendType } from '../wire/codes.ts';
+import { FramedReader } from '../wire/framed-reader.ts';
+import { parameterStatus } from '../wire/parameter-status.ts';
+import { readyForQueryIdle } from '../wire/ready-for-query.ts';
+import { Writer } from '../wire/writer.ts';
+import type { ClientConnection, ClientPhase } from './connection.ts';
+import type { ConsoleSession } from './services.ts';
+
+/** The admin console's client: one message at a time, each answered before the next is read. */
+export class ConsolePhase implements ClientPhase {
+  readonly #connection: ClientConnection;
+  readonly #session: ConsoleSession;
+  readonly #reader: FramedReader;
+  readonly #abort = new AbortController();
+  #isBusy = false;
+  #held: Buffer[] = [];
+
+  constructor(connection: ClientConnection, session: ConsoleSession) {
+    this.#connection = connection;
+    this.#session = session;
+    // One byte over the console's own limit is let through, so that it can name the error.
+    this.#reader = new FramedReader(
+      64 * 1024,
+      () => true,
+      (type, body) => this.#message(type, body),
+    );
+    const ok = new Writer().begin(BackendType.Authentication).int32(AuthCode.Ok).end().take();
+    const parameters = session.welcome.map(([name, value]) => parameterStatus(name, value));
+    connection.conn.write(Buffer.concat([ok, ...parameters, readyForQueryIdle]));
+  }
+
+  bytes(chunk: Buffer, end: number): void {
+    if (this.#isBusy) {
+      this.#hold(chunk, 0, end);
+      return;
+    }
+    const pos = this.#reader.feed(chunk, 0, end);
+    if (pos < end) this.#hold(chunk, pos, end);
+  }
+
+  drained(): void {}
+
+  /** The console is exempt from every timeout. */
+  sweep(): void {}
+
+  closing(): void {
+    this.#abort.abort();
+  }
+
+  #message(type: number, body: Buffer): boolean {
+    this.#isBusy = true;
+    this.#session.message(type, body, this.#abort.signal).then(
+      ({ bytes, closeReason }) => this.#answer(bytes, closeReason),
+      (error) => {
+        this.#connection.log('ERROR', `internal error: ${String(error)}`);
+        this.#connection.close('internal error');
+      },
+    );
+    return false;
+  }
+
+  #answer(bytes: Buffer, closeReason: string | null): void {
+    const connection = this.#connection;
+    if (connection.isClosing) return;
+    if (closeReason !== null) {
+      connection.close(closeReason, bytes);
+      return;
+    }
+    connection.conn.write(bytes);
+    this.#isBusy = false;
+    const held = Buffer.concat(this.#held);
+    this.#held = [];
+    connection.conn.resume();
+    if (held.length > 0) connection.onBytes(held, held.length);
+  }
+
+  /** A console client may type ahead, within reason: beyond it is not read until the command is answered. */
+  #hold(chunk: Buffer, start: number, end: number): void {
+    this.#held.push(Buffer.from(chunk.subarray(start, end)));
+    const bytes = this.#held.reduce((sum, part) => sum + part.length, 0);
+    if (bytes > 64 * 1024) this.#connection.conn.pause();
+  }
+}

@@ -1,0 +1,244 @@
+import { hostname } from 'node:os';
+import { type ClientAuthExchange, type ClientAuthStep, createClientAuth } from '../auth/client-auth.ts';
+import type { LoginCredentials } from '../auth/credentials.ts';
+import { formatForApplicationName } from '../net/address.ts';
+import type { Refusal } from '../pool/budget.ts';
+import type { TrackedValues } from '../relay/tracked-parameters.ts';
+import { FrontendType } from '../wire/codes.ts';
+import { FramedReader } from '../wire/framed-reader.ts';
+import { negotiateProtocolVersion } from '../wire/negotiate-protocol-version.ts';
+import { fatal, type PgErrorFields } from '../wire/pg-error.ts';
+import type { StartupPacket } from '../wire/startup-packet.ts';
+import type { ClientConnection, ClientPhase } from './connection.ts';
+import { ConsolePhase } from './console.ts';
+import type { ClientDatabase } from './services.ts';
+import { ClientSession } from './session.ts';
+import { readStartupParameters } from './startup-parameters.ts';
+
+/** A password may be 65,530 bytes long (a token, say); what is a little longer is read to be told so. */
+const MAX_LOGIN_BODY_BYTES = 70_000;
+
+const REFUSAL_TEXT: Readonly<Record<Refusal, string>> = {
+  total: 'no more connections allowed (max_client_conn)',
+  database: 'client connections exceeded (max_db_client_connections)',
+  user: 'client connections exceeded (max_user_client_connections)',
+  pool: 'no more connections allowed (max_client_conn)',
+};
+
+/**
+ * From StartupMessage to the verdict on the client's identity. Whether the database exists is told only to those
+ * who have proved who they are; an unknown user goes through the same exchange as a wrong password.
+ */
+export class LoginPhase implements ClientPhase {
+  readonly #connection: ClientConnection;
+  readonly #reader = new FramedReader(
+    MAX_LOGIN_BODY_BYTES,
+    () => true,
+    (type, body) => this.#message(type, body),
+  );
+  #exchange: ClientAuthExchange | null = null;
+  #database: ClientDatabase | null = null;
+  #parameters: TrackedValues = [];
+  #isBusy = false;
+  #held: Buffer[] = [];
+
+  constructor(connection: ClientConnection) {
+    this.#connection = connection;
+  }
+
+  start(packet: Extract<StartupPacket, { kind: 'startup' }>): void {
+    const connection = this.#connection;
+    const { services } = connection;
+    const settings = services.settings();
+    if (packet.protocolMinor > 0 || packet.unsupportedOptions.length > 0) {
+      connection.conn.write(negotiateProtocolVersion(packet.unsupportedOptions));
+    }
+    const request = readStartupParameters(
+      packet.parameters,
+      services.tracked,
+      settings.ignoreStartupParameters,
+    );
+    if ('message' in request) {
+      connection.fail(request);
+      return;
+    }
+    const { user, database } = request;
+    connection.user = user;
+    connection.database = database;
+    this.#parameters = request.parameters;
+    if (settings.logConnections) {
+      connection.log('LOG', `login attempt: db=${database} user=${user} tls=no replication=no`);
+    }
+    const isConsole = database === services.adminDatabase;
+    if (!isConsole) {
+      const refusal = services.refusesLogins() ?? this.#admit(database, user);
+      if (refusal !== null) {
+        connection.fail(refusal);
+        return;
+      }
+      if (settings.applicationNameAddHost) this.#addHost();
+      this.#database = services.findDatabase(database);
+      if (settings.authType === 'any' && this.#database !== null && this.#database.forcedUser === null) {
+        connection.fail(fatal('bouncer config error'));
+        return;
+      }
+    } else if (services.entersConsoleFreely(user, connection.isUnixSameUid)) {
+      connection.log('LOG', 'pgbouncer access from unix socket');
+      this.#succeeded({ secretText: null, scramKeys: null });
+      return;
+    }
+    this.#exchange = createClientAuth({
+      method: settings.authType,
+      user,
+      secretText: services.secretOf(user),
+      scramIterations: settings.scramIterations,
+      ...services.auth,
+    });
+    this.#take(this.#exchange.start());
+  }
+
+  bytes(chunk: Buffer, end: number): void {
+    if (this.#isBusy) {
+      this.#hold(chunk, 0, end);
+      return;
+    }
+    const pos = this.#reader.feed(chunk, 0, end);
+    if (pos < end && this.#isBusy) this.#hold(chunk, pos, end);
+    else if (pos < end && !this.#connection.isClosing) {
+      // The login ended inside this chunk: what follows is the next phase's.
+      const rest = Buffer.from(chunk.subarray(pos, end));
+      this.#connection.phase.bytes(rest, rest.length);
+    }
+  }
+
+  drained(): void {}
+
+  sweep(nowMs: number): void {
+    const { services, connectMs } = this.#connection;
+    const timeoutMs = services.settings().clientLoginTimeoutMs;
+    if (timeoutMs > 0 && nowMs - connectMs > timeoutMs) this.#connection.fail(fatal('client_login_timeout'));
+  }
+
+  closing(): void {
+    this.#exchange?.abandon();
+  }
+
+  #admit(database: string, user: string): PgErrorFields | null {
+    const connection = this.#connection;
+    const { services } = connection;
+    const limits = services.limits(database, user);
+    const grant = services.budget.askClient({
+      owner: services.owner,
+      database,
+      user,
+      totalLimit: limits.maxClientConn,
+      databaseLimit: limits.maxDbClientConnections,
+      userLimit: limits.maxUserClientConnections,
+    });
+    if (typeof grant === 'string') return fatal(REFUSAL_TEXT[grant]);
+    connection.grant = grant;
+    return null;
+  }
+
+  /** `application_name_add_host`. */
+  #addHost(): void {
+    const { services, address } = this.#connection;
+    const index = services.tracked.indexOf('application_name');
+    const name = this.#parameters[index] || 'app';
+    this.#parameters[index] = `${name} - ${formatForApplicationName(address, hostname())}`;
+  }
+
+  #message(type: number, body: Buffer): boolean {
+    if (type === FrontendType.Terminate) {
+      this.#connection.close('client close request');
+      return false;
+    }
+    if (type !== FrontendType.Password || this.#exchange === null) {
+      this.#connection.close('bad packet');
+      return false;
+    }
+    this.#take(this.#exchange.password(body));
+    return !this.#isBusy && !this.#connection.isClosing && this.#connection.phase === this;
+  }
+
+  #take(step: ClientAuthStep | Promise<ClientAuthStep>): void {
+    if (!(step instanceof Promise)) {
+      this.#apply(step);
+      return;
+    }
+    this.#isBusy = true;
+    this.#connection.conn.pause();
+    step.then(
+      (result) => this.#resume(result),
+      (error) => {
+        this.#connection.log('ERROR', `internal error: ${String(error)}`);
+        this.#connection.close('internal error');
+      },
+    );
+  }
+
+  #resume(step: ClientAuthStep): void {
+    const connection = this.#connection;
+    if (connection.isClosing) return;
+    this.#isBusy = false;
+    connection.conn.resume();
+    this.#apply(step);
+    const held = Buffer.concat(this.#held);
+    this.#held = [];
+    if (held.length > 0) connection.onBytes(held, held.length);
+  }
+
+  #apply(step: ClientAuthStep): void {
+    const connection = this.#connection;
+    if (step.kind === 'send') {
+      connection.conn.write(step.bytes);
+      return;
+    }
+    if (step.kind === 'fail') {
+      connection.log('LOG', `login failed: db=${connection.database} user=${connection.user}`);
+      if (step.logText !== undefined) connection.log('LOG', step.logText);
+      connection.fail(step.error);
+      return;
+    }
+    if (step.bytes !== null) connection.conn.write(step.bytes);
+    this.#succeeded(step.credentials);
+  }
+
+  #succeeded(credentials: LoginCredentials): void {
+    const connection = this.#connection;
+    const { services } = connection;
+    const user = connection.user as string;
+    const name = connection.database as string;
+    if (name === services.adminDatabase) {
+      const applied = services.tracked.names
+        .map((parameter, i) => [parameter, this.#parameters[i] as string | null] as const)
+        .filter((pair): pair is readonly [string, string] => pair[1] !== null);
+      const console = services.openConsole(user, connection.isUnixSameUid, applied);
+      if (console === null) connection.fail(fatal('not allowed'));
+      else connection.phase = new ConsolePhase(connection, console);
+      return;
+    }
+    if (this.#database === null) {
+      connection.fail(fatal(`no such database: ${name}`));
+      return;
+    }
+    if (this.#database.isDisabled) {
+      connection.fail(fatal(`database "${name}" is disabled`));
+      return;
+    }
+    const pool = services.poolFor(name, user, credentials);
+    if (pool === null) {
+      connection.fail(fatal(`no such database: ${name}`));
+      return;
+    }
+    pool.stats.clientLoginCount++;
+    const session = new ClientSession(connection, pool, this.#parameters);
+    connection.phase = session;
+    session.start();
+  }
+
+  #hold(chunk: Buffer, start: number, end: number): void {
+    // The socket is paused; what still arrives is at most what Node had read already.
+    this.#held.push(Buffer.from(chunk.subarray(start, end)));
+  }
+}

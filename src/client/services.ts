@@ -1,0 +1,97 @@
+import type { ClientAuthArgs, ClientAuthMethod } from '../auth/client-auth.ts';
+import type { LoginCredentials } from '../auth/credentials.ts';
+import type { Clock } from '../base/clock.ts';
+import type { Logger } from '../base/log.ts';
+import type { Budget } from '../pool/budget.ts';
+import type { Pool } from '../pool/pool.ts';
+import type { TrackedParameters } from '../relay/tracked-parameters.ts';
+import type { PgErrorFields } from '../wire/pg-error.ts';
+import type { ClientConnection } from './connection.ts';
+import type { ClientSession } from './session.ts';
+
+/** The settings that client connections go by, as they are now. Lists are exact, case-sensitive names. */
+export interface ClientSettings {
+  readonly authType: ClientAuthMethod;
+  readonly ignoreStartupParameters: readonly string[];
+  readonly applicationNameAddHost: boolean;
+  /** Empty = none. */
+  readonly loginNotifyMessage: string;
+  readonly disablePqexec: boolean;
+  readonly maxPacketSize: number;
+  readonly scramIterations: number;
+  readonly logConnections: boolean;
+  readonly logDisconnections: boolean;
+  readonly logPoolerErrors: boolean;
+  readonly clientLoginTimeoutMs: number;
+}
+
+/** Limits of one client, resolved for its database and login user. 0 = off or unlimited. */
+export interface ClientLimits {
+  readonly clientIdleTimeoutMs: number;
+  readonly queryWaitTimeoutMs: number;
+  readonly queryWaitNotifySec: number;
+  /** `query_timeout` for a client that still waits: the global value. */
+  readonly queryTimeoutMs: number;
+  readonly maxClientConn: number;
+  readonly maxDbClientConnections: number;
+  readonly maxUserClientConnections: number;
+}
+
+/** A database entry as a login sees it. */
+export interface ClientDatabase {
+  readonly name: string;
+  readonly isDisabled: boolean;
+  readonly forcedUser: string | null;
+}
+
+/** A console session behind the login; implemented over `admin/` by the daemon. */
+export interface ConsoleSession {
+  readonly welcome: readonly (readonly [string, string])[];
+  readonly maxBodyBytes: number;
+  /** One whole message; the next one only after the promise resolved. */
+  message(
+    type: number,
+    body: Buffer,
+    signal: AbortSignal,
+  ): Promise<{ readonly bytes: Buffer; readonly closeReason: string | null }>;
+}
+
+/** What client connections share, given by the daemon. */
+export interface ClientServices {
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly budget: Budget;
+  /** Name of this event loop in the budget. */
+  readonly owner: string;
+  readonly tracked: TrackedParameters;
+  readonly auth: Pick<ClientAuthArgs, 'randomBytes' | 'mockSecret' | 'verifiers' | 'pbkdf2'>;
+  settings(): ClientSettings;
+  /** The name of the pseudo database that is the console. */
+  readonly adminDatabase: string;
+  /** null = there is none of that name. */
+  findDatabase(name: string): ClientDatabase | null;
+  /** Stored secret of a known user (possibly empty); null = unknown. */
+  secretOf(user: string): string | null;
+  limits(database: string, user: string): ClientLimits;
+  /** The pool a client of `database` logs in to; made when it isn't there. null = the entry went away. */
+  poolFor(database: string, loginUser: string, credentials: LoginCredentials): Pool | null;
+  /** Why logins are refused now (shutdown), or null. */
+  refusesLogins(): PgErrorFields | null;
+  /** Why clients that newly need a server are refused now (shutdown that waits for servers), or null. */
+  refusesQueries(): PgErrorFields | null;
+  /** The console for this applicant, or null when it may not enter. */
+  openConsole(
+    user: string,
+    isUnixSameUid: boolean,
+    applied: readonly (readonly [string, string])[],
+  ): ConsoleSession | null;
+  /** Whether the console's user enters without a password. */
+  entersConsoleFreely(user: string, isUnixSameUid: boolean): boolean;
+  /** A CancelRequest with `key`; resolves with the log text when the requester's connection may be closed. */
+  cancel(key: Buffer): Promise<string>;
+  /** An authenticated session can be cancelled, killed and shown from now on. */
+  addSession(session: ClientSession): void;
+  removeSession(session: ClientSession): void;
+  /** The connection's socket is gone. */
+  connectionGone(connection: ClientConnection): void;
+}

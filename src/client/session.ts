@@ -1,0 +1,365 @@
+import { randomBytes } from 'node:crypto';
+import type { ListNode } from '../base/list.ts';
+import type { Conn } from '../net/conn.ts';
+import type { ClientState, PoolClient, PoolServer } from '../pool/peers.ts';
+import type { Pool } from '../pool/pool.ts';
+import type { ClientEnd, ServerEnd } from '../relay/link.ts';
+import { type RequestHost, RequestStream, type RequestTarget } from '../relay/request-stream.ts';
+import type { TrackedValues } from '../relay/tracked-parameters.ts';
+import { authenticationOk } from '../wire/authentication.ts';
+import { backendKeyData } from '../wire/backend-key-data.ts';
+import { FrontendType, TxStatus } from '../wire/codes.ts';
+import { noticeResponse } from '../wire/error-response.ts';
+import { parameterStatus } from '../wire/parameter-status.ts';
+import { fatal, type PgErrorFields, SqlState } from '../wire/pg-error.ts';
+import { readyForQueryIdle } from '../wire/ready-for-query.ts';
+import type { ClientConnection, ClientPhase } from './connection.ts';
+import { decideClientTimeout } from './timeouts.ts';
+
+/** What a waiting client may send ahead before it is not read any more. Bytes. */
+const HOLD_LIMIT = 64 * 1024;
+
+const QUEUED_NOTICE = noticeResponse({
+  sqlstate: SqlState.successfulCompletion,
+  message: 'No server connection available in postgres backend, client being queued',
+});
+
+/**
+ * A logged-in client: idle, waiting for a server, or linked to one.
+ *
+ * | state | bytes from the client | leaves by |
+ * | --- | --- | --- |
+ * | waiting_login | held | welcomeReady → idle |
+ * | idle | first message that needs a server: acquire | linked, or waiting |
+ * | waiting, aligning | held, read on up to a limit so that a disconnect is seen | linked |
+ * | linked | forwarded in runs | unlinked → idle |
+ */
+export class ClientSession implements ClientPhase, PoolClient, RequestHost, ClientEnd {
+  listPrev: ListNode | null = null;
+  listNext: ListNode | null = null;
+  listOwner: object | null = null;
+  state: ClientState = 'login';
+  waitStartMs = 0;
+  queryStartMs = 0;
+  xactStartMs = 0;
+  /** When the open (or last) query began, wall ms. */
+  requestWallMs: number;
+  readonly id: number;
+  readonly connection: ClientConnection;
+  readonly pool: Pool;
+  readonly parameters: TrackedValues;
+  /** What BackendKeyData told the client; CancelRequest brings it back. */
+  readonly cancelKey: Buffer = newCancelKey();
+  /** The linked server once it may be written to. */
+  target: RequestTarget | null = null;
+
+  readonly #requests: RequestStream;
+  #server: (PoolServer & ServerEnd) | null = null;
+  #isFeeding = false;
+  /** Bytes are kept instead of fed: the client waits, or its server is being prepared. */
+  #isHolding = true;
+  #held: Buffer[] = [];
+  #heldBytes = 0;
+  #targetIsCongested = false;
+  #idleSinceMs: number;
+  #forwardedBytes = 0;
+  #wasToldToWait = false;
+
+  constructor(connection: ClientConnection, pool: Pool, parameters: TrackedValues) {
+    this.connection = connection;
+    this.id = connection.id;
+    this.pool = pool;
+    this.parameters = parameters;
+    this.requestWallMs = connection.connectWallMs;
+    this.#idleSinceMs = connection.services.clock.nowMs();
+    this.#requests = new RequestStream(this, connection.services.settings().maxPacketSize);
+  }
+
+  get conn(): Conn {
+    return this.connection.conn;
+  }
+
+  get atBoundary(): boolean {
+    return this.#requests.atBoundary;
+  }
+
+  get server(): (PoolServer & ServerEnd) | null {
+    return this.#server;
+  }
+
+  /** Bytes kept for a server that isn't there yet. */
+  get heldBytes(): number {
+    return this.#heldBytes;
+  }
+
+  /** Bytes of the current message that are still to come. */
+  get messageBytesLeft(): number {
+    return this.#requests.scanner.bodyLeft;
+  }
+
+  /** The client has proved who it is: on to the pool, whose welcome data may have to be waited for. */
+  start(): void {
+    this.connection.services.addSession(this);
+    if (this.pool.join(this)) this.welcomeReady();
+  }
+
+  // --- ClientPhase -----------------------------------------------------------------------------------------
+
+  bytes(chunk: Buffer, end: number): void {
+    if (this.#isHolding) this.#hold(Buffer.from(chunk.subarray(0, end)));
+    else this.#feed(chunk, end);
+  }
+
+  drained(): void {
+    this.#server?.sinkDrained();
+  }
+
+  sweep(nowMs: number): void {
+    const { connection } = this;
+    const { services } = connection;
+    if (this.state === 'waiting_login') {
+      const timeoutMs = services.settings().clientLoginTimeoutMs;
+      if (timeoutMs > 0 && nowMs - connection.connectMs > timeoutMs) {
+        connection.fail(fatal('client_login_timeout (server down)'));
+      }
+      return;
+    }
+    const limits = services.limits(this.pool.database, connection.user as string);
+    const text = decideClientTimeout(
+      {
+        nowMs,
+        isLinked: this.#server !== null,
+        waitStartMs: this.waitStartMs,
+        queryStartMs: this.queryStartMs,
+        idleSinceMs: this.#idleSinceMs,
+      },
+      limits,
+    );
+    if (text !== null) {
+      connection.fail(fatal(text));
+      return;
+    }
+    const notifyMs = limits.queryWaitNotifySec * 1000;
+    if (this.waitStartMs > 0 && notifyMs > 0 && !this.#wasToldToWait && nowMs - this.waitStartMs > notifyMs) {
+      this.#wasToldToWait = true;
+      this.conn.write(QUEUED_NOTICE);
+    }
+  }
+
+  closing(): void {
+    this.#requests.stop();
+    this.#isHolding = true;
+    this.#held = [];
+    this.connection.services.removeSession(this);
+    const server = this.#server;
+    if (server !== null) {
+      if (this.atBoundary && server.isClean()) this.pool.release(server);
+      else this.pool.closeServer(server, this.#dirtyReason(server));
+    }
+    this.pool.leave(this);
+  }
+
+  // --- PoolClient ------------------------------------------------------------------------------------------
+
+  welcomeReady(): void {
+    const { services } = this.connection;
+    const { tracked } = services;
+    const welcome = this.pool.welcome ?? [];
+    const messages: Buffer[] = [authenticationOk()];
+    for (const [name, value] of welcome) {
+      const index = tracked.indexOf(name);
+      if (index < 0) messages.push(parameterStatus(name, value));
+      else this.parameters[index] ??= value;
+    }
+    tracked.names.forEach((name, i) => {
+      const value = this.parameters[i];
+      if (value !== null && value !== undefined) messages.push(parameterStatus(name, value));
+    });
+    messages.push(backendKeyData(this.cancelKey));
+    const { loginNotifyMessage } = services.settings();
+    if (loginNotifyMessage !== '') {
+      messages.push(noticeResponse({ sqlstate: SqlState.successfulCompletion, message: loginNotifyMessage }));
+    }
+    messages.push(readyForQueryIdle);
+    this.conn.write(Buffer.concat(messages));
+    this.#idleSinceMs = services.clock.nowMs();
+    this.#letGo();
+  }
+
+  linked(server: PoolServer): void {
+    // The daemon builds both sides: every server of a pool is also the other end of a link.
+    const end = server as PoolServer & ServerEnd;
+    this.#server = end;
+    this.#wasToldToWait = false;
+    const { tracked } = this.connection.services;
+    const sql = tracked.alignmentSql(this.parameters, end.parameters);
+    if (sql === null) {
+      this.#begin(end);
+      return;
+    }
+    const before = [...end.parameters];
+    this.#isHolding = true;
+    end.alignParameters(sql, (ok) => {
+      if (this.#server !== end) return;
+      if (!ok) {
+        this.pool.closeLinked(end, 'var change failed', 'invalid server parameter');
+        return;
+      }
+      // The server's spelling is the client's from now on, so that `ISO` against `ISO, MDY` isn't sent each time.
+      end.parameters.forEach((value, i) => {
+        if (value !== before[i]) this.parameters[i] = value;
+      });
+      this.#begin(end);
+    });
+  }
+
+  unlinked(): void {
+    this.#server = null;
+    this.target = null;
+    this.#idleSinceMs = this.connection.services.clock.nowMs();
+    this.#targetIsCongested = false;
+    this.#updateReading();
+  }
+
+  refused(error: PgErrorFields): void {
+    this.connection.fail(error);
+  }
+
+  // --- RequestHost -----------------------------------------------------------------------------------------
+
+  needServer(): void {
+    this.#openQuery();
+    const refusal = this.connection.services.refusesQueries();
+    if (refusal !== null) {
+      this.connection.fail(refusal);
+      return;
+    }
+    this.pool.acquire(this);
+    if (this.target === null) this.#isHolding = true;
+  }
+
+  request(type: number): boolean {
+    if (type === FrontendType.Query && this.connection.services.settings().disablePqexec) {
+      this.connection.fail(fatal('PQexec disallowed'));
+      return false;
+    }
+    if (this.queryStartMs === 0) this.#openQuery();
+    return true;
+  }
+
+  messageSent(): void {
+    const server = this.#server;
+    if (server === null || this.pool.limits.poolMode === 'session') return;
+    if (server.isClean()) this.pool.release(server);
+  }
+
+  terminate(): void {
+    this.connection.close('client close request');
+  }
+
+  violation(text: string): void {
+    this.connection.fail(fatal(text));
+  }
+
+  targetCongested(): void {
+    this.#targetIsCongested = true;
+    this.#updateReading();
+  }
+
+  // --- ClientEnd -------------------------------------------------------------------------------------------
+
+  targetDrained(): void {
+    this.#targetIsCongested = false;
+    this.#updateReading();
+  }
+
+  answered(status: number, isQuiet: boolean): void {
+    if (!isQuiet || this.queryStartMs === 0) return;
+    const nowMs = this.connection.services.clock.nowMs();
+    const { stats } = this.pool;
+    stats.queryTimeUs += Math.round((nowMs - this.queryStartMs) * 1000);
+    this.queryStartMs = 0;
+    if (status === TxStatus.Idle) {
+      stats.xactTimeUs += Math.round((nowMs - this.xactStartMs) * 1000);
+      this.xactStartMs = 0;
+    }
+  }
+
+  // --- inside ----------------------------------------------------------------------------------------------
+
+  #openQuery(): void {
+    if (this.queryStartMs !== 0) return;
+    const { clock } = this.connection.services;
+    this.queryStartMs = clock.nowMs();
+    this.requestWallMs = clock.wallMs();
+    const { stats } = this.pool;
+    stats.queryCount++;
+    if (this.xactStartMs === 0) {
+      this.xactStartMs = this.queryStartMs;
+      stats.xactCount++;
+    }
+  }
+
+  /** The server is ready to be written to. */
+  #begin(server: ServerEnd): void {
+    this.target = server;
+    // Inside feed, the stream that asked goes on by itself.
+    if (this.#isFeeding) this.#isHolding = false;
+    else this.#letGo();
+  }
+
+  /** Feeds what was held, then reads on. */
+  #letGo(): void {
+    this.#isHolding = false;
+    if (this.#heldBytes > 0) {
+      const held = this.#held.length === 1 ? (this.#held[0] as Buffer) : Buffer.concat(this.#held);
+      this.#held = [];
+      this.#heldBytes = 0;
+      this.#feed(held, held.length);
+    }
+    this.#updateReading();
+  }
+
+  #feed(chunk: Buffer, end: number): void {
+    const requests = this.#requests;
+    this.#isFeeding = true;
+    let pos: number;
+    try {
+      pos = requests.feed(chunk, 0, end);
+    } finally {
+      this.#isFeeding = false;
+    }
+    this.pool.stats.received += requests.forwardedBytes - this.#forwardedBytes;
+    this.#forwardedBytes = requests.forwardedBytes;
+    if (pos >= end || this.connection.isClosing) return;
+    const early = requests.takeHeader();
+    if (early !== null) this.#hold(early);
+    this.#hold(Buffer.from(chunk.subarray(pos, end)));
+  }
+
+  /** Takes ownership of `bytes`. */
+  #hold(bytes: Buffer): void {
+    this.#held.push(bytes);
+    this.#heldBytes += bytes.length;
+    this.#updateReading();
+  }
+
+  #updateReading(): void {
+    if (this.#targetIsCongested || this.#heldBytes > HOLD_LIMIT) this.conn.pause();
+    else this.conn.resume();
+  }
+
+  #dirtyReason(server: PoolServer): string {
+    if (server.isIdleInTransaction()) return 'client disconnect while server was not ready';
+    return this.queryStartMs > 0
+      ? 'client disconnect while server was not ready'
+      : 'client disconnected with query in progress';
+  }
+}
+
+/** 8 random bytes; the first four are a process ID to the client, so their top bit is 0. */
+function newCancelKey(): Buffer {
+  const key = randomBytes(8);
+  key[0] = (key[0] as number) & 0x7f;
+  return key;
+}

@@ -1,0 +1,77 @@
+import type { TrackedParameters, TrackedValues } from '../relay/tracked-parameters.ts';
+import { fatal, type PgErrorFields, SqlState } from '../wire/pg-error.ts';
+import { parseStartupOptions } from '../wire/startup-options.ts';
+import type { StartupParameter } from '../wire/startup-packet.ts';
+
+/** What a StartupMessage asks for. */
+export interface StartupRequest {
+  readonly user: string;
+  readonly database: string;
+  /** Values of tracked parameters that the client gave. */
+  readonly parameters: TrackedValues;
+}
+
+/** Bytes of a user name; PgBouncer's limit. */
+const MAX_USER_BYTES = 127;
+
+/** Values of `replication` that mean an ordinary connection (a boolean's spellings and prefixes of them). */
+const NOT_REPLICATION = ['false', 'no', 'off', '0'];
+
+/**
+ * Sorts a StartupMessage's parameters (contract, §6.1): who, where, tracked parameters, ignored ones; everything
+ * else is an error, for a parameter dropped in silence would surprise later.
+ */
+export function readStartupParameters(
+  given: readonly StartupParameter[],
+  tracked: TrackedParameters,
+  ignored: readonly string[],
+): StartupRequest | PgErrorFields {
+  let user = '';
+  let database = '';
+  const parameters = tracked.emptyValues();
+  for (const [name, value] of given) {
+    if (name === 'user') user = value;
+    else if (name === 'database') database = value;
+    else if (name === 'replication') {
+      if (!isFalse(value)) {
+        return fatal('replication connections are not supported yet', SqlState.featureNotSupported);
+      }
+    } else if (name === 'options') {
+      const error = readOptions(value, tracked, ignored, parameters);
+      if (error !== null) return error;
+    } else if (!track(name, value, tracked, parameters) && !ignored.includes(name)) {
+      return fatal(`unsupported startup parameter: ${name}`);
+    }
+  }
+  if (user === '') return fatal('no username supplied');
+  if (Buffer.byteLength(user) > MAX_USER_BYTES) return fatal('username too long');
+  return { user, database: database === '' ? user : database, parameters };
+}
+
+function readOptions(
+  text: string,
+  tracked: TrackedParameters,
+  ignored: readonly string[],
+  parameters: TrackedValues,
+): PgErrorFields | null {
+  const ignoresUnknown = ignored.includes('options');
+  const options = parseStartupOptions(text);
+  if (typeof options === 'string') return ignoresUnknown ? null : fatal(options);
+  for (const [name, value] of options) {
+    if (track(name, value, tracked, parameters) || ignoresUnknown || ignored.includes(name)) continue;
+    return fatal(`unsupported startup parameter in options: ${name}`);
+  }
+  return null;
+}
+
+function track(name: string, value: string, tracked: TrackedParameters, into: TrackedValues): boolean {
+  const index = tracked.indexOf(name);
+  if (index < 0) return false;
+  into[index] = value;
+  return true;
+}
+
+function isFalse(value: string): boolean {
+  const text = value.toLowerCase();
+  return text !== '' && text !== 'o' && NOT_REPLICATION.some((word) => word.startsWith(text));
+}

@@ -1,0 +1,89 @@
+import { fatal } from '../wire/pg-error.ts';
+import { parseStartupPacket, startupPacketLength, type StartupPacket } from '../wire/startup-packet.ts';
+import { CancelPhase } from './cancel.ts';
+import type { ClientConnection, ClientPhase } from './connection.ts';
+import { LoginPhase } from './login.ts';
+
+/** SSLRequest and GSSENCRequest: we have neither (yet). */
+const REFUSED = Buffer.from('N');
+
+/**
+ * The first phase: packets without a type byte, until a StartupMessage or CancelRequest. At most 64 KiB is
+ * gathered. Source: manual, `protocol-flow`, Start-up.
+ */
+export class StartupPhase implements ClientPhase {
+  readonly #connection: ClientConnection;
+  #gathered: Buffer = Buffer.alloc(0);
+  #sawSsl = false;
+  #sawGss = false;
+
+  constructor(connection: ClientConnection) {
+    this.#connection = connection;
+  }
+
+  bytes(chunk: Buffer, end: number): void {
+    // Startup packets are small and few: joining is fine here.
+    this.#gathered = Buffer.concat([this.#gathered, chunk.subarray(0, end)]);
+    if (this.#gathered.length < 4) return;
+    const length = startupPacketLength(this.#gathered);
+    if (this.#gathered.length < length) return;
+    const packet = parseStartupPacket(this.#gathered.subarray(0, length));
+    const rest = Buffer.from(this.#gathered.subarray(length));
+    this.#gathered = Buffer.alloc(0);
+    this.#packet(packet, rest);
+  }
+
+  drained(): void {}
+
+  sweep(nowMs: number): void {
+    const { services, connectMs } = this.#connection;
+    const timeoutMs = services.settings().clientLoginTimeoutMs;
+    if (timeoutMs > 0 && nowMs - connectMs > timeoutMs) this.#connection.fail(fatal('client_login_timeout'));
+  }
+
+  closing(): void {}
+
+  #packet(packet: StartupPacket, rest: Buffer): void {
+    const connection = this.#connection;
+    switch (packet.kind) {
+      case 'ssl':
+        this.#refuseEncryption(this.#sawSsl, 'received unencrypted data after SSL request', rest);
+        this.#sawSsl = true;
+        return;
+      case 'gssenc':
+        this.#refuseEncryption(
+          this.#sawGss,
+          'received unencrypted data after GSSAPI encryption request',
+          rest,
+        );
+        this.#sawGss = true;
+        return;
+      case 'cancel':
+        connection.phase = new CancelPhase(connection, packet.key);
+        return;
+      case 'bad-cancel':
+        connection.close('bad cancel request');
+        return;
+      case 'v2':
+        connection.fail(fatal('old V2 protocol not supported'));
+        return;
+      case 'bad':
+        connection.fail(fatal(`bad packet header: '${packet.headerHex}'`));
+        return;
+      case 'startup': {
+        const login = new LoginPhase(connection);
+        connection.phase = login;
+        login.start(packet);
+        if (rest.length > 0 && !connection.isClosing) connection.phase.bytes(rest, rest.length);
+        return;
+      }
+    }
+  }
+
+  /** Bytes stuffed behind the request would later pass for encrypted ones: such a client is lying. */
+  #refuseEncryption(isRepeated: boolean, stuffed: string, rest: Buffer): void {
+    if (rest.length > 0) this.#connection.fail(fatal(stuffed));
+    else if (isRepeated) this.#connection.close('bad packet');
+    else this.#connection.conn.write(REFUSED);
+  }
+}
