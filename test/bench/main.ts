@@ -2,11 +2,12 @@
  * `npm run bench`: PostgreSQL directly, PgBouncer and pgweir under the same loads and pool settings, in interleaved
  * rounds of one run. README.md beside this file says what the figures mean.
  */
-import { mkdirSync, mkdtempSync, rmSync, chmodSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { cpus, tmpdir } from 'node:os';
 import path from 'node:path';
+import type { Postgres } from '../../src/cli/start/postgres.ts';
 import { Children } from './children.ts';
-import { makeFolder, startCluster, unprivilegedAccount } from './cluster.ts';
+import { clusterTarget, startCluster } from './cluster.ts';
 import type { Load } from './load.ts';
 import { nodeLoad } from './node-load.ts';
 import { readOptions, type BenchOptions } from './options.ts';
@@ -14,54 +15,56 @@ import { pgbenchLoad } from './pgbench-load.ts';
 import { findVersioned } from './programs.ts';
 import { report } from './report.ts';
 import { expectedSeconds, measureRounds } from './rounds.ts';
-import { startSystem, type RunningSystem } from './systems.ts';
+import { startSystem, type LineUp } from './systems.ts';
 
-/** Starts PostgreSQL and the systems into `systems`, and fills the tables. */
+/** Starts the systems, and fills the tables. */
 async function startAll(
   options: BenchOptions,
   children: Children,
+  cluster: Postgres,
   parent: string,
-  systems: RunningSystem[],
+  { systems, leftOut }: LineUp,
   interrupt: AbortSignal,
 ): Promise<Load> {
-  const account = unprivilegedAccount();
-  const cluster = await startCluster(children, path.join(parent, 'postgres'), account);
   const pgbench = options.load === 'node' ? null : findVersioned('pgbench');
   if (pgbench === null && options.load === 'pgbench')
     console.log('pgbench: not installed, own clients instead');
-  const load =
-    pgbench === null ? nodeLoad() : pgbenchLoad(pgbench, makeFolder(path.join(parent, 'load'), {}), children);
+  const load = pgbench === null ? nodeLoad() : pgbenchLoad(pgbench, parent, children);
   console.log(`load: ${load.version}, scale ${options.scale}`);
-  await load.prepareData(cluster.target, options.scale);
+  await load.prepareData(clusterTarget(cluster), options.scale);
   const settings = { poolSize: options.poolSize, maxClients: Math.max(...options.clients) };
   for (const name of options.systems) {
     try {
-      const system = await startSystem(children, name, cluster, parent, account, settings);
+      const system = await startSystem(children, name, cluster, parent, settings);
       systems.push(system);
       console.log(`${name}: ${system.version}`);
     } catch (error) {
       interrupt.throwIfAborted();
-      console.log(`${name}: left out: ${error instanceof Error ? error.message : String(error)}`);
+      const reason = error instanceof Error ? error.message : String(error);
+      leftOut.push({ name, reason });
+      console.log(`${name}: left out: ${reason}`);
     }
   }
   return load;
 }
 
 async function main(options: BenchOptions, children: Children, interrupt: AbortSignal): Promise<void> {
+  // Outlives the poolers, which end in `finally`.
+  await using cluster = await startCluster();
   const folder = mkdtempSync(path.join(tmpdir(), 'pgweir-bench-'));
   try {
-    // The folder must be passable for the account that PostgreSQL runs under.
+    // PgBouncer runs under another account when we are root.
     chmodSync(folder, 0o755);
     const processors = cpus();
     console.log(
       `${processors.length} × ${processors[0]?.model ?? 'unknown processor'}; transaction mode, ` +
         `default_pool_size ${options.poolSize}; ${options.rounds} rounds of ${options.seconds} s, ` +
-        `about ${Math.ceil(expectedSeconds(options) / 60)} minutes`,
+        `about ${Math.round(expectedSeconds(options))} s in all`,
     );
-    const systems: RunningSystem[] = [];
-    const load = await startAll(options, children, folder, systems, interrupt);
-    const cells = await measureRounds(options, load, systems, (line) => console.log(line), interrupt);
-    const result = report(options, load, systems, cells);
+    const lineUp: LineUp = { systems: [], leftOut: [] };
+    const load = await startAll(options, children, cluster, folder, lineUp, interrupt);
+    const cells = await measureRounds(options, load, lineUp.systems, (line) => console.log(line), interrupt);
+    const result = report(options, load, lineUp, cells);
     console.log(result.text);
     const name = `${new Date().toISOString().replaceAll(':', '')}.json`;
     const file = options.json ?? path.join('bench-results', name);

@@ -2,7 +2,7 @@ import { arch, cpus, release, totalmem, type } from 'node:os';
 import type { Load } from './load.ts';
 import type { BenchOptions } from './options.ts';
 import { ratio, summarize, type Cell } from './summary.ts';
-import type { RunningSystem } from './systems.ts';
+import type { LineUp } from './systems.ts';
 import { renderTable } from './table.ts';
 
 /** pgweir's CPU per transaction as a multiple of PgBouncer's, one line for each load that both ran. */
@@ -26,7 +26,7 @@ function comparison(cells: readonly Cell[]): string[] {
 export function report(
   options: BenchOptions,
   load: Load,
-  systems: readonly RunningSystem[],
+  { systems, leftOut }: LineUp,
   cells: readonly Cell[],
 ): { text: string; json: object } {
   return {
@@ -44,6 +44,7 @@ export function report(
       options,
       load: load.version,
       systems: systems.map(({ name, version }) => ({ name, version })),
+      leftOut,
       cells: cells.map((cell) => ({ ...cell, summary: summarize(cell) })),
     },
   };

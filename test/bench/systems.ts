@@ -1,7 +1,10 @@
-import { existsSync, writeFileSync } from 'node:fs';
+import { chownSync, existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { benchRole, freePort, makeFolder, untilAnswering, type Cluster } from './cluster.ts';
+import { freePort, type Postgres } from '../../src/cli/start/postgres.ts';
+import { postgresRunUser } from '../../src/cli/start/run-user.ts';
+import { untilAnswering } from './answering.ts';
 import type { Child, Children, RunAs } from './children.ts';
+import { benchRole, clusterTarget } from './cluster.ts';
 import type { Target } from './load.ts';
 import { findVersioned, withVersion, type Program } from './programs.ts';
 
@@ -19,6 +22,12 @@ export interface RunningSystem {
   readonly child: Child | null;
 }
 
+/** What takes part, and why the rest does not. */
+export interface LineUp {
+  readonly systems: RunningSystem[];
+  readonly leftOut: { readonly name: SystemName; readonly reason: string }[];
+}
+
 export interface SystemSettings {
   readonly poolSize: number;
   readonly maxClients: number;
@@ -26,15 +35,15 @@ export interface SystemSettings {
 
 /**
  * The configuration that both poolers get. Connection logging is off: with a connection for each transaction it
- * would be most of the work. SHOW-free, TLS-free, no unix socket.
+ * would be most of the work. No TLS, no unix socket.
  */
 function configuration(
-  cluster: Cluster,
+  server: Target,
   listenPort: number,
   userlist: string,
   settings: SystemSettings,
 ): string {
-  const { host, port } = cluster.target;
+  const { host, port } = server;
   return `[databases]
 ${benchRole} = host=${host} port=${port} dbname=${benchRole}
 
@@ -61,11 +70,12 @@ interface PoolerCommand {
   readonly env: Readonly<Record<string, string>>;
 }
 
-function pgbouncerCommand(runAs: RunAs): PoolerCommand {
+/** PgBouncer refuses root, as PostgreSQL does. */
+function pgbouncerCommand(): PoolerCommand {
   const given = process.env['PGWEIR_BENCH_PGBOUNCER'];
   const program = given === undefined ? findVersioned('pgbouncer') : withVersion(given);
   if (program === null) throw new Error('not in PATH and PGWEIR_BENCH_PGBOUNCER not set');
-  return { program, args: [], runAs, env: {} };
+  return { program, args: [], runAs: postgresRunUser() ?? {}, env: {} };
 }
 
 /** This checkout's pooler, from its sources: a build in `dist/` may be older than they are. */
@@ -93,25 +103,28 @@ function pgweirCommand(): PoolerCommand {
 export async function startSystem(
   children: Children,
   name: SystemName,
-  cluster: Cluster,
+  cluster: Postgres,
   parent: string,
-  runAs: RunAs,
   settings: SystemSettings,
 ): Promise<RunningSystem> {
-  if (name === 'direct') return { name, version: cluster.version, target: cluster.target, child: null };
-  const command = name === 'pgbouncer' ? pgbouncerCommand(runAs) : pgweirCommand();
-  const folder = makeFolder(path.join(parent, name), command.runAs);
+  const server = clusterTarget(cluster);
+  if (name === 'direct') return { name, version: cluster.address.version, target: server, child: null };
+  const command = name === 'pgbouncer' ? pgbouncerCommand() : pgweirCommand();
+  const folder = path.join(parent, name);
+  mkdirSync(folder);
+  const { uid, gid } = command.runAs;
+  if (uid !== undefined && gid !== undefined) chownSync(folder, uid, gid);
   const userlist = path.join(folder, 'userlist.txt');
   writeFileSync(userlist, `"${benchRole}" ""\n`);
   const port = await freePort();
   const file = path.join(folder, 'pgbouncer.ini');
-  writeFileSync(file, configuration(cluster, port, userlist, settings));
+  writeFileSync(file, configuration(server, port, userlist, settings));
   const child = await children.start(command.program.path, [...command.args, file], {
     runAs: command.runAs,
     env: command.env,
     cwd: folder,
   });
-  const target = { ...cluster.target, port };
+  const target = { ...server, port };
   try {
     await untilAnswering(target, child, 20_000);
   } catch (error) {

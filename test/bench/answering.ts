@@ -1,0 +1,32 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { Client } from 'pg';
+import type { Child } from './children.ts';
+import type { Target } from './load.ts';
+
+/** Waits until a login and a query succeed. Errors: rejects when the program ends first or after `deadlineMs`. */
+export async function untilAnswering(target: Target, child: Child, deadlineMs: number): Promise<void> {
+  let ended = false;
+  void child.ended.then(() => {
+    ended = true;
+  });
+  const deadline = performance.now() + deadlineMs;
+  for (;;) {
+    const client = new Client({ ...target, connectionTimeoutMillis: 2000, query_timeout: 2000 });
+    // Failures surface in the awaited calls; without a listener this event would end the process.
+    client.on('error', () => {});
+    try {
+      await client.connect();
+      await client.query('SELECT 1');
+      return;
+    } catch (error) {
+      if (ended || performance.now() > deadline) {
+        const why = child.output().trim() || String(error);
+        throw new Error(`${ended ? 'ended at start' : 'does not answer'}: ${why}`, { cause: error });
+      }
+    } finally {
+      // Not awaited: a peer that never answered would hold it up.
+      client.end().catch(() => {});
+    }
+    await delay(50);
+  }
+}
