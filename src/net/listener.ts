@@ -1,5 +1,5 @@
 import { lookup } from 'node:dns/promises';
-import { createServer, isIP, type Socket } from 'node:net';
+import { createServer, isIP, type Server, type ServerOpts, type Socket } from 'node:net';
 import type { Logger } from '../base/log.ts';
 import { formatHostPort } from './address.ts';
 import {
@@ -40,7 +40,8 @@ export interface ListenOptions {
   readonly native?: Native;
   /** Timer of the retry after a failed accept; a real one when left out. */
   readonly schedule?: Schedule;
-  readonly createServer?: typeof createServer;
+  /** `net.createServer`, or a test's stand-in. */
+  readonly createServer?: (options: ServerOpts) => Server;
 }
 
 /** The open listeners of the process. */

@@ -1,4 +1,4 @@
-import type { createServer, ListenOptions as NodeListenOptions, Server, Socket } from 'node:net';
+import type { ListenOptions as NodeListenOptions, Server, ServerOpts, Socket } from 'node:net';
 import { getSystemErrorMap } from 'node:util';
 import type { Logger } from '../base/log.ts';
 import { formatHostPort } from './address.ts';
@@ -43,7 +43,7 @@ export interface ListenContext {
   /** Soft limit of open files, Infinity when unknown; accepted sockets close below it are worth a warning. */
   readonly fdLimit: number;
   /** `net.createServer`, or a test's stand-in. */
-  readonly createServer: typeof createServer;
+  readonly createServer: (options: ServerOpts) => Server;
 }
 
 /** Delay of the retry after accept() failed for lack of resources. */

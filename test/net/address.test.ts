@@ -1,0 +1,48 @@
+import { Socket } from 'node:net';
+import { describe, expect, it } from 'vitest';
+import {
+  formatAddrColumn,
+  formatForApplicationName,
+  formatHostPort,
+  formatPeer,
+  type PeerAddress,
+  tcpPeerAddress,
+} from '../../src/net/address.ts';
+
+const ip4: PeerAddress = { kind: 'tcp', ip: '10.0.0.1', port: 5000 };
+const ip6: PeerAddress = { kind: 'tcp', ip: '::1', port: 5000 };
+const unix: PeerAddress = { kind: 'unix', pid: 77, port: 6432 };
+const unknown: PeerAddress = { kind: 'unix', pid: null, port: 6432 };
+
+describe('addresses', () => {
+  it('in log lines put IPv6 in brackets and show the pid of a unix peer when it is known', () => {
+    expect([ip4, ip6, unix, unknown].map(formatPeer)).toEqual([
+      '10.0.0.1:5000',
+      '[::1]:5000',
+      'unix(77):6432',
+      'unix:6432',
+    ]);
+  });
+
+  it('in SHOW columns are the bare IP address or the word unix', () => {
+    expect([ip4, ip6, unix, unknown].map(formatAddrColumn)).toEqual(['10.0.0.1', '::1', 'unix', 'unix']);
+  });
+
+  it('in application_name name the host beside the pid', () => {
+    const forName = (address: PeerAddress) => formatForApplicationName(address, 'web1');
+    expect([ip4, ip6, unix, unknown].map(forName)).toEqual([
+      '10.0.0.1:5000',
+      '[::1]:5000',
+      'unix(77@web1):6432',
+      'unix:6432',
+    ]);
+  });
+
+  it('leave a host name without brackets', () => {
+    expect(formatHostPort('db.example', 5432)).toBe('db.example:5432');
+  });
+
+  it('are unknown for a socket that is not connected', () => {
+    expect(tcpPeerAddress(new Socket())).toBe(null);
+  });
+});

@@ -1,0 +1,162 @@
+import { existsSync, mkdtempSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { openNative } from '../../src/net/native.ts';
+import { checkUnixSocketFree, resolveGroup, unixSocketPath } from '../../src/net/unix-socket.ts';
+import { waitFor } from '../support/wait-for.ts';
+import { ListenerKit } from './listener-kit.ts';
+
+let kit: ListenerKit;
+let dir: string;
+
+beforeEach(() => {
+  kit = new ListenerKit();
+  dir = mkdtempSync(join(tmpdir(), 'pgweir-unix-'));
+});
+
+afterEach(() => {
+  kit.close();
+  rmSync(dir, { recursive: true, force: true });
+});
+
+/** Leaves a socket file that nobody listens on, as a killed process does. */
+async function leaveStaleSocket(path: string): Promise<void> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(path, resolve));
+  renameSync(path, `${path}.aside`);
+  await new Promise((resolve) => server.close(resolve));
+  renameSync(`${path}.aside`, path);
+}
+
+describe('the unix socket', () => {
+  it('stands at the path that libpq looks for and takes connections', async () => {
+    const { addresses } = await kit.open({ unixSocketDir: dir, listenPort: 6432 });
+    const path = `${dir}/.s.PGSQL.6432`;
+    expect(addresses).toEqual([{ kind: 'unix', address: path, port: 6432 }]);
+    expect(kit.log.lines).toEqual([`LOG listening on unix:${path}`]);
+    for (const info of addresses) expect(await kit.dial(info)).not.toBeTypeOf('string');
+    await waitFor(() => kit.accepted.length === 1);
+  });
+
+  it('is named after the TCP port that the system chose', async () => {
+    const { addresses } = await kit.open({ listenAddr: ['127.0.0.1'], unixSocketDir: dir });
+    expect(addresses[1]).toEqual({
+      kind: 'unix',
+      address: `${dir}/.s.PGSQL.${addresses[0]?.port}`,
+      port: addresses[0]?.port,
+    });
+  });
+
+  it.each([0o700, 0o770, 0o777])('gets mode %o and leaves the umask as it was', async (mode) => {
+    const umask = process.umask();
+    await kit.open({ unixSocketDir: dir, listenPort: 6432, unixSocketMode: mode });
+    expect(statSync(`${dir}/.s.PGSQL.6432`).mode & 0o7777).toBe(mode);
+    expect(process.umask()).toBe(umask);
+  });
+
+  it('gets the group that is asked for', async () => {
+    const gid = process.getgid?.() ?? 0;
+    await kit.open({ unixSocketDir: dir, listenPort: 6432, unixSocketGroup: String(gid) });
+    expect(statSync(`${dir}/.s.PGSQL.6432`).gid).toBe(gid);
+  });
+
+  it('is refused with a group that does not exist', async () => {
+    await expect(
+      kit.open({ unixSocketDir: dir, listenPort: 6432, unixSocketGroup: 'no-such-group' }),
+    ).rejects.toThrow('unknown group in unix_socket_group: no-such-group');
+    expect(existsSync(`${dir}/.s.PGSQL.6432`)).toBe(false);
+  });
+
+  it('survives the close of TCP and its file goes with the close of all', async () => {
+    const listeners = await kit.open({ listenAddr: ['127.0.0.1'], unixSocketDir: dir });
+    const [tcp, unix] = listeners.addresses;
+    if (tcp === undefined || unix === undefined) throw new Error('two listeners expected');
+    listeners.closeTcp();
+    expect(await kit.dial(tcp)).toBe('ECONNREFUSED');
+    expect(await kit.dial(unix)).not.toBeTypeOf('string');
+    listeners.close();
+    expect(existsSync(unix.address)).toBe(false);
+  });
+
+  it("does not take another process's file along when it closes", async () => {
+    const listeners = await kit.open({ unixSocketDir: dir, listenPort: 6432 });
+    const path = `${dir}/.s.PGSQL.6432`;
+    // Both files exist for a moment, so that the new one can't get the old one's inode.
+    writeFileSync(`${path}.new`, 'of another process');
+    renameSync(`${path}.new`, path);
+    listeners.close();
+    expect(existsSync(path)).toBe(true);
+  });
+
+  it('replaces what a dead process left', async () => {
+    const path = `${dir}/.s.PGSQL.6432`;
+    await leaveStaleSocket(path);
+    const { addresses } = await kit.open({ unixSocketDir: dir, listenPort: 6432 });
+    for (const info of addresses) expect(await kit.dial(info)).not.toBeTypeOf('string');
+  });
+
+  it('in use by a living process stops the start before any TCP port is bound', async () => {
+    await kit.open({ unixSocketDir: dir, listenPort: 6432 });
+    const before = kit.servers.length;
+    const second = kit.open({ listenAddr: ['127.0.0.1'], unixSocketDir: dir, listenPort: 6432 });
+    await expect(second).rejects.toMatchObject({
+      name: 'ListenError',
+      message: 'unix socket is in use, cannot continue',
+    });
+    expect(kit.servers).toHaveLength(before);
+    expect(existsSync(`${dir}/.s.PGSQL.6432`)).toBe(true);
+  });
+
+  it("next to a PostgreSQL server's lock file stops the start", async () => {
+    const path = `${dir}/.s.PGSQL.6432`;
+    writeFileSync(`${path}.lock`, '1\n');
+    await expect(kit.open({ unixSocketDir: dir, listenPort: 6432 })).rejects.toThrow(`${path}.lock exists`);
+  });
+
+  it('never replaces a file of another kind', async () => {
+    const path = `${dir}/.s.PGSQL.6432`;
+    writeFileSync(path, 'precious');
+    await expect(kit.open({ unixSocketDir: dir, listenPort: 6432 })).rejects.toThrow('not a unix socket');
+    expect(statSync(path).size).toBe(8);
+  });
+
+  it('in a folder that does not exist stops the start and frees the TCP ports', async () => {
+    const listening = kit.open({ listenAddr: ['127.0.0.1'], unixSocketDir: `${dir}/none` });
+    await expect(listening).rejects.toThrow(/^cannot listen on unix:.*none\/\.s\.PGSQL\.\d+: /);
+    expect(kit.servers.every((server) => !server.listening)).toBe(true);
+  });
+
+  it('with a path too long for the kernel stops the start instead of being cut', async () => {
+    const long = join(dir, 'x'.repeat(100));
+    await expect(kit.open({ unixSocketDir: long, listenPort: 6432 })).rejects.toThrow(
+      'longer than 107 bytes',
+    );
+  });
+
+  it('in the abstract namespace leaves no file and is known as taken', async () => {
+    const unixSocketDir = `@${dir}`;
+    const { addresses } = await kit.open({ unixSocketDir, listenPort: 6432 });
+    expect(addresses).toEqual([{ kind: 'unix', address: `@${dir}/.s.PGSQL.6432`, port: 6432 }]);
+    for (const info of addresses) expect(await kit.dial(info)).not.toBeTypeOf('string');
+    expect(existsSync(`${dir}/.s.PGSQL.6432`)).toBe(false);
+    await expect(kit.open({ unixSocketDir, listenPort: 6432 })).rejects.toThrow('unix socket is in use');
+    await expect(checkUnixSocketFree(unixSocketPath(unixSocketDir, 6433))).resolves.toBe(undefined);
+  });
+});
+
+describe('unix_socket_group', () => {
+  const without = openNative(() => {
+    throw new Error('no library');
+  });
+
+  it('is a number, a name, or empty for no change', () => {
+    expect(resolveGroup('42', without)).toBe(42);
+    expect(resolveGroup('', without)).toBe(null);
+  });
+
+  it('finds local groups without the native library too', () => {
+    expect(resolveGroup('daemon', without)).toBe(resolveGroup('daemon', openNative()));
+  });
+});
