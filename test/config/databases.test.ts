@@ -1,7 +1,5 @@
 import { expect, test } from 'vitest';
 import { autoDatabase, type DatabaseEntry, parseDatabase } from '../../src/config/databases.ts';
-import { parsePeer } from '../../src/config/peers.ts';
-import { parseUser } from '../../src/config/users.ts';
 import { configErrorOf, load } from './files.ts';
 
 const at = { file: 'a.ini', line: 3 };
@@ -136,59 +134,4 @@ test('* refuses names that no database can have', () => {
   const config = load('[databases]\n* =\n[pgbouncer]\n');
   expect(configErrorOf(() => autoDatabase(config, 'x'.repeat(64))).key).toBe('x'.repeat(64));
   expect(configErrorOf(() => autoDatabase(config, 'pgbouncer')).key).toBe('pgbouncer');
-});
-
-test('every key of a user lands in its field', () => {
-  const text =
-    'pool_mode=session pool_size=1 reserve_pool_size=2 max_user_connections=3 query_timeout=4 ' +
-    'idle_transaction_timeout=5 transaction_timeout=6 max_user_client_connections=7 client_idle_timeout=8 ' +
-    'query_wait_timeout=9';
-  expect(parseUser('u', text, at, warn)).toEqual({
-    name: 'u',
-    poolMode: 'session',
-    poolSize: 1,
-    reservePoolSize: 2,
-    maxUserConnections: 3,
-    queryTimeout: 4,
-    idleTransactionTimeout: 5,
-    transactionTimeout: 6,
-    maxUserClientConnections: 7,
-    clientIdleTimeout: 8,
-    queryWaitTimeout: 9,
-  });
-});
-
-test('an empty user entry inherits everything', () => {
-  const { name, ...rest } = parseUser('u', '', at, warn);
-  expect(name).toBe('u');
-  expect(Object.values(rest).every((value) => value === null)).toBe(true);
-});
-
-test('wrong user entries are refused', () => {
-  expect(configErrorOf(() => parseUser('u', 'password=x', at, warn)).message).toBe(
-    'a.ini:3: u: expected only keys of [users], found password',
-  );
-  expect(configErrorOf(() => parseUser('u', 'pool_mode=x', at, warn)).expected).toContain('for pool_mode');
-  expect(configErrorOf(() => parseUser('x'.repeat(128), '', at, warn)).expected).toContain('127 bytes');
-});
-
-test('a peer has a host, port 6432 and default pool size unless told otherwise', () => {
-  expect(parsePeer('1', 'host=/tmp', at, warn)).toEqual({ id: 1, host: '/tmp', port: 6432, poolSize: null });
-  expect(parsePeer('65535', 'host=h port=1 pool_size=2', at, warn)).toEqual({
-    id: 65535,
-    host: 'h',
-    port: 1,
-    poolSize: 2,
-  });
-});
-
-test.each([
-  ['0', 'host=h'],
-  ['65536', 'host=h'],
-  ['x', 'host=h'],
-  ['1', 'port=1'],
-  ['1', 'host=h port=0'],
-  ['1', 'host=h user=u'],
-])('the peer %s = %s is refused', (name, text) => {
-  expect(configErrorOf(() => parsePeer(name, text, at, warn)).key).toBe(name);
 });
