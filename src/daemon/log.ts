@@ -79,7 +79,7 @@ export class DaemonLog implements Logger {
     };
     this.#pino = pino(
       {
-        level: levelFor(settings.verbose),
+        level: 'LOG',
         customLevels: LEVELS,
         useOnlyCustomLevels: true,
         base: { pid },
@@ -88,6 +88,8 @@ export class DaemonLog implements Logger {
       },
       destination,
     );
+    // Not as an option above: pino would take DEBUG for its own `debug` there, which does not exist.
+    this.#pino.level = levelFor(settings.verbose);
     if (settings.logfile !== '') this.#openFile(settings.logfile);
   }
 
