@@ -87,7 +87,11 @@ export function poolLimits(config: Config, db: DatabaseEntry, poolUser: string):
 }
 
 /** The limits of a client of a database, by the user that it has logged in as. */
-export function clientLimits(config: Config, db: DatabaseEntry, loginUser: string): ClientLimits {
+export function clientLimits(
+  config: Config,
+  db: Pick<DatabaseEntry, 'queryWaitTimeout' | 'maxDbClientConnections'>,
+  loginUser: string,
+): ClientLimits {
   const { settings } = config;
   const user = config.users.get(loginUser);
   return {

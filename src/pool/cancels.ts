@@ -1,6 +1,7 @@
-import type { Clock } from '../base/clock.ts';
 import { IntrusiveList, type ListNode } from '../base/list.ts';
-import type { CancelCarrier, PoolClient, PoolServer } from './peers.ts';
+import type { PoolLimits } from './limits.ts';
+import type { CancelCarrier, OpenCancel, PoolClient, PoolServer } from './peers.ts';
+import type { ServerLists } from './server-lists.ts';
 
 /** One CancelRequest from the network, aimed at the server that `target` was linked to when it arrived. */
 export interface CancelJob extends ListNode {
@@ -15,6 +16,15 @@ export interface CancelJob extends ListNode {
   readonly finish: (reason: string) => void;
 }
 
+/** What the queue sees of its pool. */
+export interface CancelHost {
+  readonly limits: PoolLimits;
+  readonly servers: ServerLists;
+  readonly nowMs: number;
+  /** No cancel is under way to `server` any more. */
+  cancelFinished(server: PoolServer): void;
+}
+
 /**
  * The cancel requests of one pool. The promise: a cancel never hits another client's query. So a job that has
  * not been sent is dropped the moment its target's link ends, and a server whose cancel was sent is not used
@@ -23,10 +33,12 @@ export interface CancelJob extends ListNode {
 export class CancelQueue {
   readonly waiting = new IntrusiveList<CancelJob>();
   readonly sent = new IntrusiveList<CancelJob>();
-  readonly #clock: Clock;
+  readonly #host: CancelHost;
+  readonly #connector: OpenCancel;
 
-  constructor(clock: Clock) {
-    this.#clock = clock;
+  constructor(host: CancelHost, parts: { connector: OpenCancel }) {
+    this.#host = host;
+    this.#connector = parts.connector;
   }
 
   /** Connections that carry cancels now. */
@@ -37,11 +49,11 @@ export class CancelQueue {
   }
 
   /** Queues a cancel for the query that `server` runs for `target`. */
-  add(target: PoolClient, server: PoolServer, finish: (reason: string) => void): CancelJob {
+  add(target: PoolClient, server: PoolServer, finish: (reason: string) => void): void {
     const job: CancelJob = {
       target,
       server,
-      sinceMs: this.#clock.nowMs(),
+      sinceMs: this.#host.nowMs,
       state: 'waiting',
       carrier: null,
       finish,
@@ -50,11 +62,31 @@ export class CancelQueue {
       listOwner: null,
     };
     this.waiting.pushBack(job);
-    return job;
+    this.pump();
+  }
+
+  /**
+   * Opens connections for waiting cancels: up to 2 × pool_size connections may exist, cancels among them, beyond
+   * that a cancel waits.
+   */
+  pump(): void {
+    const { limits, servers } = this.#host;
+    for (const job of this.waiting) {
+      if (job.carrier !== null) continue;
+      if (limits.poolSize > 0 && servers.slotsTaken + this.carrierCount >= 2 * limits.poolSize) return;
+      job.carrier = this.#connector.openCancel(
+        job.server,
+        () => this.#markSent(job),
+        (reason) => {
+          this.finish(job, reason);
+          this.pump();
+        },
+      );
+    }
   }
 
   /** Called right before the bytes go out: false when the job is not to be sent any more. */
-  markSent(job: CancelJob): boolean {
+  #markSent(job: CancelJob): boolean {
     if (job.state !== 'waiting') return false;
     this.waiting.remove(job);
     job.state = 'sent';
@@ -75,6 +107,7 @@ export class CancelQueue {
     job.state = 'done';
     job.carrier?.cut();
     job.finish(reason);
+    this.#host.cancelFinished(job.server);
   }
 
   /** The target's link ended: what has not been sent must not be sent. */

@@ -66,6 +66,8 @@ export interface PoolServer extends ListNode {
   closeNeeded: boolean;
   /** Cancel requests aimed at it that PostgreSQL has not finished. Written by the pool only. */
   cancelsInFlight: number;
+  /** While closing: the query that still ran there has been cancelled. Written by the pool only. */
+  wasCancelled: boolean;
   /** Between transactions, every answer received, no message half sent. */
   isClean(): boolean;
   /** Inside a transaction block (last ReadyForQuery was `T` or `E`) with nothing running. */
@@ -87,8 +89,11 @@ export interface PoolServer extends ListNode {
 }
 
 /** Opens server connections for a pool; progress is reported to the pool's `serverReady`, `serverFailed`, `serverGone`. */
-export interface ServerConnector<P> {
+export interface ServerConnector<P> extends OpenCancel {
   open(pool: P, grant: Grant): PoolServer;
+}
+
+export interface OpenCancel {
   /**
    * Opens a connection to where `server` is and sends a CancelRequest for what runs there. `maySend` is asked
    * right before the bytes go out; `done` is called once, when PostgreSQL has closed that connection or it failed.

@@ -3,12 +3,14 @@ import type { Clock } from '../base/clock.ts';
 import { IntrusiveList } from '../base/list.ts';
 import type { Logger } from '../base/log.ts';
 import { fatal } from '../wire/pg-error.ts';
-import type { Budget, Refusal } from './budget.ts';
+import type { Budget, Grant } from './budget.ts';
 import { poolKey } from './budget.ts';
 import { CancelQueue } from './cancels.ts';
-import { decideLaunch, decideRelease } from './decide.ts';
+import { decideRelease } from './decide.ts';
+import { Launcher } from './launcher.ts';
 import type { PoolLimits } from './limits.ts';
 import type { LoginFailure, PoolClient, PoolServer, ServerConnector, ServerState } from './peers.ts';
+import { ServerLists } from './server-lists.ts';
 import { emptyStats, type PoolStats } from './stats.ts';
 
 /** What every server of a pool reports at login: ParameterStatus in the server's order. Plain data. */
@@ -47,23 +49,14 @@ export class Pool {
   /** Authenticated, waiting for the pool's first welcome data. */
   readonly loginClients = new IntrusiveList<PoolClient>();
 
-  /** By state; every server is in exactly one of these until it is gone. */
-  readonly servers: Readonly<Record<Exclude<ServerState, 'gone'>, IntrusiveList<PoolServer>>> = {
-    new: new IntrusiveList(),
-    idle: new IntrusiveList(),
-    active: new IntrusiveList(),
-    used: new IntrusiveList(),
-    tested: new IntrusiveList(),
-    being_canceled: new IntrusiveList(),
-    closing: new IntrusiveList(),
-  };
+  readonly servers = new ServerLists();
   readonly cancels: CancelQueue;
 
   /** Monotonic ms since when neither a client nor a server has been here; 0 while one is. */
   emptySinceMs = 0;
 
   #welcome: WelcomeData | null = null;
-  #failure: { readonly message: string; readonly atMs: number } | null = null;
+  readonly #launcher: Launcher;
   #lastLifetimeCloseMs = Number.NEGATIVE_INFINITY;
   readonly #context: PoolContext;
 
@@ -78,7 +71,8 @@ export class Pool {
     this.isForcedUser = identity.isForcedUser;
     this.key = poolKey(identity.database, identity.user);
     this.limits = limits;
-    this.cancels = new CancelQueue(context.clock);
+    this.#launcher = new Launcher(this, context);
+    this.cancels = new CancelQueue(this, context);
   }
 
   get welcome(): WelcomeData | null {
@@ -87,7 +81,7 @@ export class Pool {
 
   /** The last attempt to connect or log in failed. */
   get hasFailure(): boolean {
-    return this.#failure !== null;
+    return this.#launcher.failure !== null;
   }
 
   get nowMs(): number {
@@ -97,17 +91,6 @@ export class Pool {
   /** Since the last close for `server_lifetime`; Infinity when there was none. */
   get sinceLifetimeCloseMs(): number {
     return this.nowMs - this.#lastLifetimeCloseMs;
-  }
-
-  /** Connections that hold a slot: all that are not gone, closing ones too. */
-  get slotsTaken(): number {
-    return this.usableServers + this.servers.new.length + this.servers.closing.length;
-  }
-
-  /** Logged-in servers that can serve somebody, now or later. */
-  get usableServers(): number {
-    const s = this.servers;
-    return s.idle.length + s.active.length + s.used.length + s.tested.length + s.being_canceled.length;
   }
 
   get clientCount(): number {
@@ -142,11 +125,11 @@ export class Pool {
         this.#assign(client, server);
         return;
       }
-      if (this.#failure !== null && this.usableServers === 0) {
-        const { message } = this.#failure;
-        client.refused(fatal(`server login has been failing, cached error: ${message} (server_login_retry)`));
+      const { failure } = this.#launcher;
+      if (failure !== null && this.servers.usable === 0) {
+        client.refused(fatal(`server login has been failing, cached error: ${failure} (server_login_retry)`));
         this.service();
-        this.#launch(null);
+        this.#launcher.launch(null);
         return;
       }
     }
@@ -172,7 +155,7 @@ export class Pool {
 
   /** Login finished: the server can be used. `welcome` is what it reported. */
   serverReady(server: PoolServer, welcome: WelcomeData): void {
-    this.#failure = null;
+    this.#launcher.succeeded();
     this.#welcome = welcome;
     for (const client of this.loginClients) {
       this.#moveClient(client, 'active');
@@ -183,12 +166,18 @@ export class Pool {
 
   /** Connect or login failed. The server connection is on its way out; `serverGone` follows. */
   serverFailed(server: PoolServer, failure: LoginFailure): void {
-    this.#failure = { message: failure.message, atMs: this.nowMs };
+    this.#launcher.failed(failure.message);
     if (server.state === 'new') this.#moveServer(server, 'closing');
-    if (!failure.failWaiting || this.usableServers > 0) return;
+    if (!failure.failWaiting || this.servers.usable > 0) return;
     const error = failure.serverError ?? fatal(failure.message);
     for (const client of this.loginClients) client.refused(error);
     for (const client of this.waitingClients) client.refused(error);
+  }
+
+  /** A connection that doesn't get through its login in time. */
+  giveUpLogin(server: PoolServer, reason: string): void {
+    this.serverFailed(server, { message: reason, serverError: null, failWaiting: false });
+    server.beginClose(reason);
   }
 
   /** The reset, check or resync query was answered; `ok` false when the connection cannot be trusted. */
@@ -237,29 +226,10 @@ export class Pool {
    */
   cancel(client: PoolClient, server: PoolServer, finish: (reason: string) => void): void {
     this.cancels.add(client, server, finish);
-    this.pumpCancels();
-  }
-
-  /** Sends waiting cancels as far as the limit goes. */
-  pumpCancels(): void {
-    for (const job of this.cancels.waiting) {
-      if (job.carrier !== null) continue;
-      const { poolSize } = this.limits;
-      if (poolSize > 0 && this.slotsTaken + this.cancels.carrierCount >= 2 * poolSize) return;
-      job.carrier = this.#context.connector.openCancel(
-        job.server,
-        () => this.cancels.markSent(job),
-        (reason) => {
-          this.cancels.finish(job, reason);
-          this.#cancelFinished(job.server);
-          this.pumpCancels();
-        },
-      );
-    }
   }
 
   /** All cancels aimed at `server` are done: if it was waiting for that, it goes on to its release. */
-  #cancelFinished(server: PoolServer): void {
+  cancelFinished(server: PoolServer): void {
     if (server.state === 'being_canceled' && server.cancelsInFlight === 0) this.#settle(server, false);
   }
 
@@ -310,83 +280,29 @@ export class Pool {
     }
     if (unserved > 0 || (this.loginClients.length > 0 && this.#welcome === null)) {
       const oldest = this.waitingClients.first;
-      this.#launch(oldest === null ? null : this.nowMs - oldest.waitStartMs);
+      this.#launcher.launch(oldest === null ? null : this.nowMs - oldest.waitStartMs);
     }
     this.#publishWait();
   }
 
-  /**
-   * Opens one connection if the limits allow. With `mayEvict` false nobody else's idle connection is asked
-   * for (min_pool_size).
-   */
-  #launch(firstWaitMs: number | null, mayEvict = true): void {
-    const decision = decideLaunch(
-      {
-        paused: this.paused,
-        loginsInProgress: this.servers.new.length,
-        sinceFailureMs: this.#failure === null ? null : this.nowMs - this.#failure.atMs,
-        slotsTaken: this.slotsTaken,
-        firstWaitMs,
-      },
-      this.limits,
-    );
-    if (decision.action === 'wait') return;
-    const { budget, owner, log, connector } = this.#context;
-    const grant = budget.askServer({
-      owner,
-      database: this.database,
-      user: this.user,
-      poolLimit: decision.poolLimit,
-      databaseLimit: this.limits.maxDbConnections,
-      userLimit: this.limits.maxUserConnections,
-    });
-    if (typeof grant === 'string') {
-      if (mayEvict) this.#evictFor(grant);
-      return;
-    }
-    if (decision.isReserve)
-      log.log('WARNING', `${this.database}/${this.user}: taking connection from reserve_pool`);
-    const server = connector.open(this, grant);
+  /** Opens a connection with a permission from the budget. */
+  open(grant: Grant): void {
+    const server = this.#context.connector.open(this, grant);
     this.#moveServer(server, 'new');
   }
 
   /** `min_pool_size`: opens one more connection when the pool is below it. */
   fillToMinimum(): void {
     const { minPoolSize, poolSize } = this.limits;
-    const connected = this.usableServers + this.servers.new.length;
+    const connected = this.servers.usable + this.servers.new.length;
     if (minPoolSize === 0 || connected >= minPoolSize || connected >= poolSize) return;
     if (this.clientCount === 0 && !this.isForcedUser) return;
-    this.#launch(null, false);
-  }
-
-  /** Closes the server that has been idle longest; true when there was one. */
-  evictIdle(): boolean {
-    const server = this.mostIdle();
-    if (server === null) return false;
-    this.closeServer(server, 'evicted');
-    return true;
-  }
-
-  /** The idle or used server that has rested longest. */
-  mostIdle(): PoolServer | null {
-    let oldest: PoolServer | null = null;
-    for (const list of [this.servers.idle, this.servers.used]) {
-      for (const server of list) {
-        if (oldest === null || server.stateSinceMs < oldest.stateSinceMs) oldest = server;
-      }
-    }
-    return oldest;
+    this.#launcher.launch(null, false);
   }
 
   /** The sweep's part for a server at rest: off to the servers that must be checked first. */
   retireToUsed(server: PoolServer): void {
     this.#moveServer(server, 'used');
-  }
-
-  #evictFor(refusal: Refusal): void {
-    const { budget } = this.#context;
-    if (refusal === 'database') budget.requestYield({ kind: 'database', name: this.database });
-    if (refusal === 'user') budget.requestYield({ kind: 'user', name: this.user });
   }
 
   #pickIdle(): PoolServer | null {
@@ -473,12 +389,7 @@ export class Pool {
 
   /** The only place that changes a server's state. */
   #moveServer(server: PoolServer, to: ServerState): void {
-    if (server.listOwner !== null) this.servers[server.state as keyof typeof this.servers].remove(server);
-    server.state = to;
-    server.stateSinceMs = this.nowMs;
-    if (to === 'gone') return;
-    if (to === 'idle' && !this.limits.serverRoundRobin) this.servers.idle.pushFront(server);
-    else this.servers[to].pushBack(server);
+    this.servers.move(server, to, this.nowMs, this.limits.serverRoundRobin);
   }
 
   /** The only place that changes a client's state. */

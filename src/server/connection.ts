@@ -59,6 +59,7 @@ export class ServerConnection implements PoolServer, ServerEnd, ResponseHost, Co
   link: PoolClient | null = null;
   closeNeeded = false;
   cancelsInFlight = 0;
+  wasCancelled = false;
   readonly connectMs: number;
   readonly connectWallMs: number;
   lastBytesMs: number;

@@ -1,0 +1,144 @@
+import type { Clock } from '../base/clock.ts';
+import type { Logger } from '../base/log.ts';
+import type { ClientConnection } from '../client/connection.ts';
+import type { ClientLimits } from '../client/services.ts';
+import type { ClientSession } from '../client/session.ts';
+import type { LoginCredentials } from '../auth/credentials.ts';
+import type { Config } from '../config/config.ts';
+import { clientLimits, poolLimits } from '../config/effective.ts';
+import type { Budget } from '../pool/budget.ts';
+import type { Pool } from '../pool/pool.ts';
+import type { Pools } from '../pool/pools.ts';
+import { emptyStats, type PoolStats } from '../pool/stats.ts';
+import type { Databases } from './databases.ts';
+
+/** How far a shutdown has come. */
+export type ShutdownState = 'no' | 'wait_for_servers' | 'wait_for_clients';
+
+/**
+ * The state of the process that the daemon's parts share: the configuration in force, pools, databases and who
+ * is connected. Created once by `createPooler`; nothing outside `daemon/` sees it.
+ */
+export class PoolerState {
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly budget: Budget;
+  readonly owner = 'main';
+  readonly databases: Databases;
+  readonly pools: Pools;
+  /** Every accepted connection whose socket is still there. */
+  readonly connections = new Set<ClientConnection>();
+  /** Authenticated sessions by id and by the cancel key they were given (hex). */
+  readonly sessions = new Map<number, ClientSession>();
+  readonly cancelKeys = new Map<string, ClientSession>();
+  /** Console sessions' cancel keys (hex): a cancel there ends a PAUSE. */
+  readonly consoleKeys = new Set<string>();
+  /** The console counts as a pool of its own in the statistics. */
+  readonly consoleStats: PoolStats = emptyStats();
+  readonly startWallMs: number;
+  isPaused = false;
+  shutdown: ShutdownState = 'no';
+  #config: Config;
+  #credentials = new Map<string, LoginCredentials>();
+  #limits = new Map<string, ClientLimits>();
+  #nextId = 1;
+
+  constructor(parts: {
+    config: Config;
+    clock: Clock;
+    log: Logger;
+    budget: Budget;
+    databases: Databases;
+    pools: (state: PoolerState) => Pools;
+  }) {
+    this.#config = parts.config;
+    this.clock = parts.clock;
+    this.log = parts.log;
+    this.budget = parts.budget;
+    this.databases = parts.databases;
+    this.startWallMs = parts.clock.wallMs();
+    this.pools = parts.pools(this);
+  }
+
+  get config(): Config {
+    return this.#config;
+  }
+
+  /** Puts another configuration in force; whoever calls it sees to pools and databases. */
+  replaceConfig(config: Config): void {
+    this.#config = config;
+    this.#limits.clear();
+  }
+
+  /** One allocator numbers clients and servers; ids are never used again. */
+  nextId(): number {
+    return this.#nextId++;
+  }
+
+  /** Limits of the clients of (database, login user); kept until the configuration changes. */
+  clientLimits(database: string, user: string): ClientLimits {
+    const key = `${database}\0${user}`;
+    let limits = this.#limits.get(key);
+    if (limits === undefined) {
+      const entry = this.databases.resolve(database)?.entry;
+      limits = clientLimits(this.#config, entry ?? NO_DATABASE, user);
+      // Names come from the network: what strangers make up is not kept.
+      if (entry !== undefined && this.#limits.size < MAX_CACHED_LIMITS) this.#limits.set(key, limits);
+    }
+    return limits;
+  }
+
+  /** The pool of a database and login user, made if need be; its credentials are those of the latest login. */
+  openPool(database: string, loginUser: string, credentials: LoginCredentials): Pool | null {
+    const state = this.databases.resolve(database);
+    if (state === null) return null;
+    const { entry } = state;
+    const user = entry.user ?? loginUser;
+    const pool = this.pools.open(
+      { database, user, isForcedUser: entry.user !== null },
+      poolLimits(this.#config, entry, user),
+    );
+    if (entry.user === null) {
+      const known = this.#credentials.get(pool.key);
+      // Keys from an earlier SCRAM login stay good when this login didn't bring any.
+      const scramKeys = credentials.scramKeys ?? known?.scramKeys ?? null;
+      this.#credentials.set(pool.key, { secretText: credentials.secretText, scramKeys });
+    }
+    pool.paused = this.isPoolPaused(pool);
+    return pool;
+  }
+
+  credentialsOf(pool: Pool): LoginCredentials {
+    const entry = this.databases.get(pool.database)?.entry;
+    const fromFile = this.#config.userlist.get(pool.user) ?? null;
+    if (entry?.user !== null && entry?.user !== undefined) {
+      return { secretText: entry.password || fromFile, scramKeys: null };
+    }
+    const known = this.#credentials.get(pool.key);
+    return { secretText: fromFile ?? known?.secretText ?? null, scramKeys: known?.scramKeys ?? null };
+  }
+
+  /** Forgets a pool and what belongs to it. */
+  dropPool(pool: Pool): void {
+    this.#credentials.delete(pool.key);
+    this.pools.remove(pool);
+  }
+
+  isPoolPaused(pool: Pool): boolean {
+    return this.isPaused || this.databases.get(pool.database)?.paused === true;
+  }
+
+  /** Tells the pools what PAUSE and RESUME have decided. */
+  applyPause(): void {
+    for (const pool of this.pools.all()) {
+      const paused = this.isPoolPaused(pool);
+      if (pool.paused !== paused) pool.setPaused(paused);
+    }
+  }
+}
+
+/** More (database, user) pairs than this are resolved anew each time. */
+const MAX_CACHED_LIMITS = 10_000;
+
+/** Stands in for a database that doesn't exist: nothing is set there. */
+const NO_DATABASE = { queryWaitTimeout: null, maxDbClientConnections: null };

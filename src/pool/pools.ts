@@ -1,0 +1,85 @@
+import { type Budget, type BudgetOwner, poolKey, type YieldScope } from './budget.ts';
+import type { PoolLimits } from './limits.ts';
+import type { PoolServer } from './peers.ts';
+import { Pool, type PoolContext } from './pool.ts';
+import { sweepPool } from './sweep.ts';
+
+/** All pools of one event loop, by (database, pool user). */
+export class Pools implements BudgetOwner {
+  readonly #context: PoolContext;
+  readonly #pools = new Map<string, Pool>();
+
+  constructor(context: PoolContext) {
+    this.#context = context;
+    context.budget.join(context.owner, this);
+  }
+
+  get budget(): Budget {
+    return this.#context.budget;
+  }
+
+  find(database: string, user: string): Pool | null {
+    return this.#pools.get(poolKey(database, user)) ?? null;
+  }
+
+  /** The pool, made with `limits` if it isn't there. */
+  open(identity: { database: string; user: string; isForcedUser: boolean }, limits: PoolLimits): Pool {
+    const key = poolKey(identity.database, identity.user);
+    const found = this.#pools.get(key);
+    if (found !== undefined) return found;
+    const pool = new Pool(this.#context, identity, limits);
+    this.#pools.set(key, pool);
+    return pool;
+  }
+
+  /** Forgets a pool that has neither clients nor servers; its counters go with it. */
+  remove(pool: Pool): void {
+    this.#pools.delete(pool.key);
+  }
+
+  /** All pools, or those of one database, by database and user name. */
+  all(database?: string): Pool[] {
+    const chosen = [...this.#pools.values()].filter(
+      (pool) => database === undefined || pool.database === database,
+    );
+    return chosen.sort((a, b) => compare(a.database, b.database) || compare(a.user, b.user));
+  }
+
+  sweep(nowMs: number): void {
+    for (const pool of this.#pools.values()) sweepPool(pool, nowMs);
+  }
+
+  /** Capacity came back: pools try again, the one with the longest wait first. */
+  onFreed(): void {
+    const waiting = [...this.#pools.values()].filter(
+      (pool) => pool.waitingClients.length > 0 || pool.loginClients.length > 0,
+    );
+    waiting.sort((a, b) => oldestWait(a) - oldestWait(b));
+    for (const pool of waiting) pool.service();
+  }
+
+  yieldServer(scope: YieldScope): boolean {
+    let chosen: { pool: Pool; server: PoolServer } | null = null;
+    for (const pool of this.#pools.values()) {
+      if ((scope.kind === 'database' ? pool.database : pool.user) !== scope.name) continue;
+      // One connection on its way out is enough: its slot comes back soon.
+      if (pool.servers.closing.length > 0) return true;
+      const server = pool.servers.mostIdle();
+      if (server !== null && (chosen === null || server.stateSinceMs < chosen.server.stateSinceMs)) {
+        chosen = { pool, server };
+      }
+    }
+    if (chosen === null) return false;
+    chosen.pool.closeServer(chosen.server, 'evicted');
+    return true;
+  }
+}
+
+function oldestWait(pool: Pool): number {
+  const client = pool.waitingClients.first ?? pool.loginClients.first;
+  return client === null ? Number.POSITIVE_INFINITY : client.waitStartMs;
+}
+
+function compare(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}

@@ -1,0 +1,53 @@
+import { IntrusiveList } from '../base/list.ts';
+import type { PoolServer, ServerState } from './peers.ts';
+
+/** A pool's server connections by state: each stands in exactly one list until it is gone. */
+export class ServerLists {
+  readonly new = new IntrusiveList<PoolServer>();
+  readonly idle = new IntrusiveList<PoolServer>();
+  readonly active = new IntrusiveList<PoolServer>();
+  readonly used = new IntrusiveList<PoolServer>();
+  readonly tested = new IntrusiveList<PoolServer>();
+  readonly being_canceled = new IntrusiveList<PoolServer>();
+  readonly closing = new IntrusiveList<PoolServer>();
+
+  /** Logged-in servers that can serve somebody, now or later. */
+  get usable(): number {
+    return (
+      this.idle.length +
+      this.active.length +
+      this.used.length +
+      this.tested.length +
+      this.being_canceled.length
+    );
+  }
+
+  /** Connections that hold a slot: all that are not gone, closing ones too. */
+  get slotsTaken(): number {
+    return this.usable + this.new.length + this.closing.length;
+  }
+
+  /** The idle or used server that has rested longest. */
+  mostIdle(): PoolServer | null {
+    let oldest: PoolServer | null = null;
+    for (const list of [this.idle, this.used]) {
+      for (const server of list) {
+        if (oldest === null || server.stateSinceMs < oldest.stateSinceMs) oldest = server;
+      }
+    }
+    return oldest;
+  }
+
+  /**
+   * Moves a server from its list to that of `to`; the newest idle one goes first unless `isRoundRobin`.
+   * Only the pool calls it.
+   */
+  move(server: PoolServer, to: ServerState, nowMs: number, isRoundRobin: boolean): void {
+    if (server.listOwner !== null && server.state !== 'gone') this[server.state].remove(server);
+    server.state = to;
+    server.stateSinceMs = nowMs;
+    if (to === 'gone') return;
+    if (to === 'idle' && !isRoundRobin) this.idle.pushFront(server);
+    else this[to].pushBack(server);
+  }
+}

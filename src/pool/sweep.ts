@@ -1,0 +1,118 @@
+import { decideActiveTimeout, decideRest } from './decide.ts';
+import type { PoolServer } from './peers.ts';
+import type { Pool } from './pool.ts';
+
+/**
+ * One pass over a pool's servers, a few times a second: every time limit, the sizes, the deadlines of closing
+ * connections; then the pool tries again to serve whoever waits. Source: contract, §1.5, §1.6, §5.
+ */
+export function sweepPool(pool: Pool, nowMs: number): void {
+  sweepLogins(pool, nowMs);
+  sweepActive(pool, nowMs);
+  sweepRest(pool, nowMs);
+  sweepTested(pool, nowMs);
+  sweepClosing(pool, nowMs);
+  sweepCancels(pool, nowMs);
+  if (!pool.paused) pool.fillToMinimum();
+  pool.service();
+  pool.cancels.pump();
+  const isEmpty = pool.clientCount === 0 && pool.servers.slotsTaken === 0;
+  if (!isEmpty) pool.emptySinceMs = 0;
+  else if (pool.emptySinceMs === 0) pool.emptySinceMs = nowMs;
+}
+
+function sweepLogins(pool: Pool, nowMs: number): void {
+  const timeoutMs = pool.limits.serverConnectTimeoutMs;
+  if (timeoutMs === 0) return;
+  for (const server of pool.servers.new) {
+    if (nowMs - server.connectMs > timeoutMs) pool.giveUpLogin(server, 'connect timeout');
+  }
+}
+
+function sweepActive(pool: Pool, nowMs: number): void {
+  const { limits } = pool;
+  for (const server of pool.servers.active) {
+    const client = server.link;
+    if (client === null) continue;
+    const isIdleInTransaction = server.isIdleInTransaction();
+    const text = decideActiveTimeout(
+      {
+        nowMs,
+        queryStartMs: client.queryStartMs,
+        xactStartMs: client.xactStartMs,
+        isIdleInTransaction,
+        lastServerBytesMs: server.lastBytesMs,
+      },
+      limits,
+    );
+    if (text !== null) {
+      pool.closeLinked(server, text, text);
+    } else if (
+      server.closeNeeded &&
+      limits.serverFastClose &&
+      limits.poolMode === 'session' &&
+      server.isClean()
+    ) {
+      pool.closeLinked(server, 'database configuration changed', 'database configuration changed');
+    }
+  }
+}
+
+function sweepRest(pool: Pool, nowMs: number): void {
+  for (const state of ['idle', 'used'] as const) {
+    for (const server of pool.servers[state]) {
+      const decision = decideRest(
+        {
+          state,
+          restMs: nowMs - server.stateSinceMs,
+          ageMs: nowMs - server.connectMs,
+          sinceLifetimeCloseMs: pool.sinceLifetimeCloseMs,
+          closeNeeded: server.closeNeeded,
+          paused: pool.paused,
+          usableServers: pool.servers.usable,
+        },
+        pool.limits,
+      );
+      if (decision.action === 'close') pool.closeServer(server, decision.reason);
+      else if (decision.action === 'used') pool.retireToUsed(server);
+    }
+  }
+}
+
+/** A reset or check query that is not answered in the time a login may take will not be. */
+function sweepTested(pool: Pool, nowMs: number): void {
+  const timeoutMs = pool.limits.serverConnectTimeoutMs;
+  if (timeoutMs === 0) return;
+  for (const server of pool.servers.tested) {
+    if (nowMs - server.stateSinceMs > timeoutMs) pool.closeServer(server, 'test query failed');
+  }
+}
+
+function sweepClosing(pool: Pool, nowMs: number): void {
+  const { serverCloseTimeoutMs, serverCancelTimeoutMs } = pool.limits;
+  for (const server of pool.servers.closing) {
+    const sinceMs = nowMs - server.stateSinceMs;
+    if (sinceMs > serverCloseTimeoutMs + serverCancelTimeoutMs) server.cut();
+    else if (sinceMs > serverCloseTimeoutMs && !server.wasCancelled) {
+      server.wasCancelled = true;
+      server.cancelOwnQuery();
+    }
+  }
+}
+
+function sweepCancels(pool: Pool, nowMs: number): void {
+  const timeoutMs = pool.limits.cancelWaitTimeoutMs;
+  if (timeoutMs === 0) return;
+  for (const job of pool.cancels.waiting) {
+    if (nowMs - job.sinceMs > timeoutMs) pool.cancels.finish(job, 'cancel_wait_timeout');
+  }
+  for (const job of pool.cancels.sent) {
+    if (nowMs - job.sinceMs > timeoutMs) {
+      // Whether that cancel still strikes is unknown: its server must not serve another client.
+      const server: PoolServer = job.server;
+      pool.cancels.finish(job, 'cancel_wait_timeout');
+      if (server.state === 'being_canceled') pool.closeServer(server, 'cancel_wait_timeout');
+      else server.closeNeeded = true;
+    }
+  }
+}
