@@ -80,8 +80,6 @@ function linuxNative(koffi: Koffi): Native {
     available: true,
     unavailableReason: null,
     peerCredentials(socket) {
-      // The kernel answers for a TCP socket too, with pid 0 and uid -1: no answer is safer than that one.
-      if (socket.remoteAddress !== undefined) return null;
       const fd = socketFd(socket);
       if (fd < 0) return null;
       const ucred = Buffer.alloc(UCRED_BYTES);
@@ -95,7 +93,7 @@ function linuxNative(koffi: Koffi): Native {
       const pid = view.getInt32(0, little);
       const uid = view.getUint32(4, little);
       const gid = view.getUint32(8, little);
-      // (uid_t) -1 means that the kernel does not know.
+      // (uid_t) -1 means that the kernel does not know: it answers so for a TCP socket.
       return uid === 0xffffffff ? null : { pid, uid, gid };
     },
     groupId(name) {

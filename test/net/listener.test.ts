@@ -1,4 +1,5 @@
 import { createServer } from 'node:net';
+import { networkInterfaces } from 'node:os';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { ListenerInfo } from '../../src/net/listening-socket.ts';
 import { waitFor } from '../support/wait-for.ts';
@@ -56,10 +57,11 @@ describe('TCP listeners', () => {
     const { addresses } = await kit.open({ listenAddr: ['*'] });
     const { port } = first(addresses);
     expect(first(addresses)).toEqual({ kind: 'tcp', address: '0.0.0.0', port });
-    // On a machine without IPv6 the second one is a warning.
-    const second = addresses[1];
-    if (second === undefined) expect(kit.log.lines.join()).toContain(`WARNING cannot listen on [::]:${port}`);
-    else expect(second).toEqual({ kind: 'tcp', address: '::', port });
+    const hasIpv6 = Object.values(networkInterfaces()).some((list) =>
+      list?.some((entry) => entry.family === 'IPv6'),
+    );
+    if (hasIpv6) expect(addresses.slice(1)).toEqual([{ kind: 'tcp', address: '::', port }]);
+    else expect(addresses).toHaveLength(1);
   });
 
   it('bind an address once however often the list names it', async () => {
