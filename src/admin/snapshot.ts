@@ -74,8 +74,16 @@ export interface ClientSnapshot extends SocketSnapshot {
   readonly state: ClientState;
 }
 
-/** `new` is a server that is connecting or logging in. */
-export type ServerState = 'active' | 'idle' | 'used' | 'tested' | 'new' | 'active_cancel' | 'being_canceled';
+/** `new`: connecting or logging in. `closing`: told goodbye, but PostgreSQL's end is still there; ours alone. */
+export type ServerState =
+  | 'active'
+  | 'idle'
+  | 'used'
+  | 'tested'
+  | 'new'
+  | 'active_cancel'
+  | 'being_canceled'
+  | 'closing';
 
 export interface ServerSnapshot extends SocketSnapshot {
   readonly state: ServerState;

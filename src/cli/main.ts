@@ -29,9 +29,8 @@ const processEnvironment: MainEnvironment = {
   env: process.env,
   runDaemon: async (options) => {
     // Loaded only when it is to run: `--version` needs none of it.
-    const path: string = '../daemon/run.ts';
-    const daemon: { readonly runDaemon: RunDaemon } = await import(path);
-    return daemon.runDaemon(options);
+    const { runDaemon } = await import('../daemon/run.ts');
+    return runDaemon(options);
   },
 };
 

@@ -41,6 +41,8 @@ export class ClientConnection implements ConnHandler {
   /** The place in the client limits; given back at close. */
   grant: Grant | null = null;
   phase: ClientPhase;
+  /** The login is over: the client has a session or the console. */
+  isLoggedIn = false;
   #closeMs = 0;
 
   constructor(

@@ -1,8 +1,8 @@
-import { AuthCode, BackendType } from '../wire/codes.ts';
+import { authenticationOk } from '../wire/authentication.ts';
+import { backendKeyData } from '../wire/backend-key-data.ts';
 import { FramedReader } from '../wire/framed-reader.ts';
 import { parameterStatus } from '../wire/parameter-status.ts';
 import { readyForQueryIdle } from '../wire/ready-for-query.ts';
-import { Writer } from '../wire/writer.ts';
 import type { ClientConnection, ClientPhase } from './connection.ts';
 import type { ConsoleSession } from './services.ts';
 
@@ -18,15 +18,21 @@ export class ConsolePhase implements ClientPhase {
   constructor(connection: ClientConnection, session: ConsoleSession) {
     this.#connection = connection;
     this.#session = session;
-    // One byte over the console's own limit is let through, so that it can name the error.
+    // One byte over the console's limit is let through, so that it can name the error itself.
     this.#reader = new FramedReader(
-      64 * 1024,
+      session.maxBodyBytes + 1,
       () => true,
       (type, body) => this.#message(type, body),
     );
-    const ok = new Writer().begin(BackendType.Authentication).int32(AuthCode.Ok).end().take();
     const parameters = session.welcome.map(([name, value]) => parameterStatus(name, value));
-    connection.conn.write(Buffer.concat([ok, ...parameters, readyForQueryIdle]));
+    connection.conn.write(
+      Buffer.concat([
+        authenticationOk(),
+        ...parameters,
+        backendKeyData(session.cancelKey),
+        readyForQueryIdle,
+      ]),
+    );
   }
 
   bytes(chunk: Buffer, end: number): void {
@@ -45,6 +51,7 @@ export class ConsolePhase implements ClientPhase {
 
   closing(): void {
     this.#abort.abort();
+    this.#session.closed();
   }
 
   #message(type: number, body: Buffer): boolean {

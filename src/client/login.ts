@@ -215,7 +215,10 @@ export class LoginPhase implements ClientPhase {
         .filter((pair): pair is readonly [string, string] => pair[1] !== null);
       const console = services.openConsole(user, connection.isUnixSameUid, applied);
       if (console === null) connection.fail(fatal('not allowed'));
-      else connection.phase = new ConsolePhase(connection, console);
+      else {
+        connection.isLoggedIn = true;
+        connection.phase = new ConsolePhase(connection, console);
+      }
       return;
     }
     if (this.#database === null) {
@@ -232,6 +235,7 @@ export class LoginPhase implements ClientPhase {
       return;
     }
     pool.stats.clientLoginCount++;
+    connection.isLoggedIn = true;
     const session = new ClientSession(connection, pool, this.#parameters);
     connection.phase = session;
     session.start();

@@ -47,7 +47,12 @@ export interface ClientDatabase {
 /** A console session behind the login; implemented over `admin/` by the daemon. */
 export interface ConsoleSession {
   readonly welcome: readonly (readonly [string, string])[];
+  /** For its BackendKeyData. */
+  readonly cancelKey: Buffer;
+  /** A longer message ends the console. */
   readonly maxBodyBytes: number;
+  /** The connection is gone. */
+  closed(): void;
   /** One whole message; the next one only after the promise resolved. */
   message(
     type: number,

@@ -1,11 +1,10 @@
-import { randomBytes } from 'node:crypto';
 import type { ListNode } from '../base/list.ts';
 import type { Conn } from '../net/conn.ts';
 import type { ClientState, PoolClient, PoolServer } from '../pool/peers.ts';
 import type { Pool } from '../pool/pool.ts';
 import type { ClientEnd, ServerEnd } from '../relay/link.ts';
 import { type RequestHost, RequestStream, type RequestTarget } from '../relay/request-stream.ts';
-import type { TrackedValues } from '../relay/tracked-parameters.ts';
+import type { TrackedParameters, TrackedValues } from '../relay/tracked-parameters.ts';
 import { authenticationOk } from '../wire/authentication.ts';
 import { backendKeyData } from '../wire/backend-key-data.ts';
 import { FrontendType, TxStatus } from '../wire/codes.ts';
@@ -13,6 +12,7 @@ import { noticeResponse } from '../wire/error-response.ts';
 import { parameterStatus } from '../wire/parameter-status.ts';
 import { fatal, type PgErrorFields, SqlState } from '../wire/pg-error.ts';
 import { readyForQueryIdle } from '../wire/ready-for-query.ts';
+import { newCancelKey } from './cancel-key.ts';
 import type { ClientConnection, ClientPhase } from './connection.ts';
 import { decideClientTimeout } from './timeouts.ts';
 
@@ -81,6 +81,10 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
 
   get atBoundary(): boolean {
     return this.#requests.atBoundary;
+  }
+
+  get tracked(): TrackedParameters {
+    return this.connection.services.tracked;
   }
 
   get server(): (PoolServer & ServerEnd) | null {
@@ -355,11 +359,4 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
       ? 'client disconnect while server was not ready'
       : 'client disconnected with query in progress';
   }
-}
-
-/** 8 random bytes; the first four are a process ID to the client, so their top bit is 0. */
-function newCancelKey(): Buffer {
-  const key = randomBytes(8);
-  key[0] = (key[0] as number) & 0x7f;
-  return key;
 }

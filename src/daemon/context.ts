@@ -36,6 +36,8 @@ export class PoolerState {
   /** The console counts as a pool of its own in the statistics. */
   readonly consoleStats: PoolStats = emptyStats();
   readonly startWallMs: number;
+  /** Pools to forget once their last server connection is gone. */
+  readonly doomedPools = new Set<Pool>();
   isPaused = false;
   shutdown: ShutdownState = 'no';
   #config: Config;
@@ -104,6 +106,7 @@ export class PoolerState {
       const scramKeys = credentials.scramKeys ?? known?.scramKeys ?? null;
       this.#credentials.set(pool.key, { secretText: credentials.secretText, scramKeys });
     }
+    this.doomedPools.delete(pool);
     pool.paused = this.isPoolPaused(pool);
     return pool;
   }
@@ -121,6 +124,7 @@ export class PoolerState {
   /** Forgets a pool and what belongs to it. */
   dropPool(pool: Pool): void {
     this.#credentials.delete(pool.key);
+    this.doomedPools.delete(pool);
     this.pools.remove(pool);
   }
 

@@ -129,6 +129,15 @@ export class ServerConnection implements PoolServer, ServerEnd, ResponseHost, Co
     return this.#client === null ? null : this.#client.conn;
   }
 
+  get tracked(): TrackedParameters {
+    return this.#services.tracked;
+  }
+
+  /** Bytes of the message now being relayed that are still to come. */
+  get messageBytesLeft(): number {
+    return this.#responses.scanner.bodyLeft;
+  }
+
   // --- ConnHandler -----------------------------------------------------------------------------------------
 
   onBytes(chunk: Buffer, end: number): void {

@@ -1,0 +1,252 @@
+import {
+  type Control,
+  type ControlReply,
+  type ControlRequest,
+  controlFailure,
+  controlOk,
+  type ShutdownMode,
+} from '../admin/control.ts';
+import type { SnapshotKind, Snapshots } from '../admin/snapshot.ts';
+import type { Config } from '../config/config.ts';
+import { ConfigError } from '../config/config-error.ts';
+import { setSetting } from '../config/set.ts';
+import type { Pool } from '../pool/pool.ts';
+import { fatal } from '../wire/pg-error.ts';
+import type { PoolerState } from './context.ts';
+import { snapshotOf, type StatsWindows } from './snapshots.ts';
+
+/** What commands do beyond the state they all share. */
+export interface ControlHooks {
+  /** Reads the configuration file again and puts it in force; throws ConfigError and changes nothing. */
+  reload(): void;
+  /** Puts a configuration in force that SET has made. */
+  apply(config: Config): void;
+  /** A graceful shutdown begins: stop accepting over TCP. */
+  shutdownBegins(): void;
+  /** The process is to end now. */
+  exit(): void;
+}
+
+interface Waiter {
+  readonly isDone: () => boolean;
+  readonly resolve: (reply: ControlReply) => void;
+}
+
+/** Carries out the console's commands (and the signals') on this process's one event loop. */
+export class LocalControl implements Control {
+  readonly #state: PoolerState;
+  readonly #windows: StatsWindows;
+  readonly #hooks: ControlHooks;
+  readonly #waiters = new Set<Waiter>();
+
+  constructor(state: PoolerState, windows: StatsWindows, hooks: ControlHooks) {
+    this.#state = state;
+    this.#windows = windows;
+    this.#hooks = hooks;
+  }
+
+  async request(request: ControlRequest, signal: AbortSignal): Promise<ControlReply> {
+    switch (request.kind) {
+      case 'reload':
+        return this.#reload();
+      case 'pause':
+        return request.database === null ? this.#pauseAll(signal) : this.#pause(request.database, signal);
+      case 'suspend':
+        return controlFailure.notSupported('SUSPEND');
+      case 'resume':
+        return request.database === null ? this.#resumeAll() : this.#resume(request.database);
+      case 'disable':
+        return this.#setDisabled(request.database, true);
+      case 'enable':
+        return this.#setDisabled(request.database, false);
+      case 'reconnect':
+        return this.#eachDatabase(request.database, (pool) => pool.markAllCloseNeeded(false));
+      case 'kill':
+        return this.#kill(request.database);
+      case 'killClient':
+        return this.#killClient(request.id);
+      case 'waitClose':
+        return this.#waitClose(request.database, signal);
+      case 'shutdown':
+        return this.#shutdown(request.mode);
+      case 'set':
+        return this.#set(request.key, request.value);
+    }
+  }
+
+  async snapshot<K extends SnapshotKind>(kind: K): Promise<Snapshots[K]> {
+    return snapshotOf(kind, this.#state, this.#windows);
+  }
+
+  /** Looks whether delayed commands are complete, and whether a graceful shutdown is. Called at every change. */
+  checkProgress(): void {
+    for (const waiter of this.#waiters) {
+      if (!waiter.isDone()) continue;
+      this.#waiters.delete(waiter);
+      waiter.resolve(controlOk);
+    }
+    const { shutdown, connections, budget } = this.#state;
+    if (shutdown === 'wait_for_servers' && budget.count('server') === 0) this.#hooks.exit();
+    if (shutdown === 'wait_for_clients' && connections.size === 0) this.#hooks.exit();
+  }
+
+  #reload(): ControlReply {
+    try {
+      this.#hooks.reload();
+      return controlOk;
+    } catch (error) {
+      if (!(error instanceof ConfigError)) throw error;
+      this.#state.log.log('ERROR', error.message);
+      return controlFailure.reloadFailed(error.message);
+    }
+  }
+
+  #pauseAll(signal: AbortSignal): ControlReply | Promise<ControlReply> {
+    if (this.#state.isPaused) return controlFailure.alreadyPaused();
+    this.#state.isPaused = true;
+    this.#state.applyPause();
+    return this.#wait(() => this.#state.pools.all().every(isDrained), signal);
+  }
+
+  #pause(name: string, signal: AbortSignal): ControlReply | Promise<ControlReply> {
+    const database = this.#state.databases.resolve(name);
+    if (database === null) return controlFailure.noSuchDatabase(name);
+    if (this.#state.isPaused || database.paused) return controlFailure.alreadyPaused();
+    database.paused = true;
+    this.#state.applyPause();
+    return this.#wait(() => this.#state.pools.all(name).every(isDrained), signal);
+  }
+
+  #resumeAll(): ControlReply {
+    if (this.#state.shutdown !== 'no') return controlFailure.shuttingDown();
+    if (!this.#state.isPaused) return controlFailure.notPaused();
+    this.#state.isPaused = false;
+    this.#state.applyPause();
+    return controlOk;
+  }
+
+  #resume(name: string): ControlReply {
+    const database = this.#state.databases.get(name);
+    if (database === null) return controlFailure.noSuchDatabase(name);
+    if (!database.paused) return controlFailure.databaseNotPaused(name);
+    database.paused = false;
+    this.#state.applyPause();
+    return controlOk;
+  }
+
+  #setDisabled(name: string, disabled: boolean): ControlReply {
+    const database = this.#state.databases.resolve(name);
+    if (database === null) return controlFailure.noSuchDatabase(name);
+    database.disabled = disabled;
+    return controlOk;
+  }
+
+  #eachDatabase(name: string | null, act: (pool: Pool) => void): ControlReply {
+    if (name !== null && this.#state.databases.resolve(name) === null)
+      return controlFailure.noSuchDatabase(name);
+    for (const pool of this.#state.pools.all(name ?? undefined)) act(pool);
+    return controlOk;
+  }
+
+  /** The database is paused, then its clients and servers are closed and its pools forgotten. */
+  #kill(name: string | null): ControlReply {
+    const { databases, isPaused } = this.#state;
+    if (isPaused) return controlFailure.alreadyPaused();
+    if (name !== null && databases.resolve(name) === null) return controlFailure.noSuchDatabase(name);
+    for (const database of databases.all()) {
+      if (name === null || database.entry.name === name) database.paused = true;
+    }
+    this.#state.applyPause();
+    for (const pool of this.#state.pools.all(name ?? undefined))
+      killPool(this.#state, pool, 'database removed');
+    return controlOk;
+  }
+
+  #killClient(id: number): ControlReply {
+    const session = this.#state.sessions.get(id);
+    if (session === undefined) return controlFailure.clientNotFound();
+    session.refused(fatal('admin forced disconnect'));
+    return controlOk;
+  }
+
+  #waitClose(name: string | null, signal: AbortSignal): ControlReply | Promise<ControlReply> {
+    if (name !== null && this.#state.databases.resolve(name) === null)
+      return controlFailure.noSuchDatabase(name);
+    return this.#wait(() => this.#state.pools.all(name ?? undefined).every(hasNoCloseNeeded), signal);
+  }
+
+  #shutdown(mode: ShutdownMode): ControlReply {
+    const state = this.#state;
+    if (mode === 'immediate') {
+      this.#hooks.exit();
+      return controlOk;
+    }
+    if (state.shutdown !== 'no') return controlFailure.shuttingDown();
+    state.shutdown = mode;
+    this.#hooks.shutdownBegins();
+    if (mode === 'wait_for_servers') {
+      state.isPaused = true;
+      state.applyPause();
+      for (const pool of state.pools.all()) {
+        for (const list of [pool.waitingClients, pool.loginClients]) {
+          for (const client of list) client.refused(fatal('server shutting down'));
+        }
+      }
+    }
+    // After the answer to the console is on its way.
+    setImmediate(() => this.checkProgress());
+    return controlOk;
+  }
+
+  #set(key: string, value: string): ControlReply {
+    const result = setSetting(this.#state.config, key, value);
+    if (!result.ok) return controlFailure.setFailed(result.reason);
+    this.#hooks.apply(result.config);
+    return { ok: true, notice: result.notice };
+  }
+
+  #wait(isDone: () => boolean, signal: AbortSignal): ControlReply | Promise<ControlReply> {
+    if (isDone()) return controlOk;
+    return new Promise((resolve) => {
+      const waiter: Waiter = { isDone, resolve };
+      this.#waiters.add(waiter);
+      signal.addEventListener('abort', () => {
+        this.#waiters.delete(waiter);
+        resolve(controlOk);
+      });
+    });
+  }
+}
+
+/** Closes everything in a pool; clients are told `text`. The pool goes with its last server connection. */
+export function killPool(state: PoolerState, pool: Pool, text: string): void {
+  for (const list of [pool.activeClients, pool.waitingClients, pool.loginClients]) {
+    for (const client of list) client.refused(fatal(text));
+  }
+  const { servers } = pool;
+  for (const list of [
+    servers.active,
+    servers.idle,
+    servers.used,
+    servers.tested,
+    servers.being_canceled,
+    servers.new,
+  ]) {
+    for (const server of list) pool.closeServer(server, text);
+  }
+  state.doomedPools.add(pool);
+}
+
+/** No server connection is in use or on its way out: PostgreSQL may be stopped. */
+function isDrained(pool: Pool): boolean {
+  const { active, tested, being_canceled, closing } = pool.servers;
+  return active.length + tested.length + being_canceled.length + closing.length === 0;
+}
+
+function hasNoCloseNeeded(pool: Pool): boolean {
+  const { active, tested, being_canceled } = pool.servers;
+  for (const list of [active, tested, being_canceled]) {
+    for (const server of list) if (server.closeNeeded) return false;
+  }
+  return true;
+}

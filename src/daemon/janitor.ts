@@ -1,0 +1,79 @@
+import { statsLine, sumPools } from '../admin/averages.ts';
+import type { PoolerState } from './context.ts';
+import { snapshotOf, type StatsWindows } from './snapshots.ts';
+
+/** How often the sweep runs, as PgBouncer's: three times a second. */
+export const SWEEP_INTERVAL_MS = 333;
+
+/**
+ * One sweep over everything that has a time limit: client connections, pools, databases made from `*`, the
+ * statistics' period. All of the process's timeouts are kept here, by comparing start times with now.
+ */
+export class Janitor {
+  readonly #state: PoolerState;
+  readonly #windows: StatsWindows;
+  #periodStartMs: number;
+
+  constructor(state: PoolerState, windows: StatsWindows) {
+    this.#state = state;
+    this.#windows = windows;
+    this.#periodStartMs = state.clock.nowMs();
+  }
+
+  sweep(): void {
+    const nowMs = this.#state.clock.nowMs();
+    for (const connection of this.#state.connections) connection.sweep(nowMs);
+    this.#state.pools.sweep(nowMs);
+    this.#freePools(nowMs);
+    this.#freeDatabases(nowMs);
+    this.#turnStats(nowMs);
+  }
+
+  /** Pools that KILL has emptied, and those unused for `pool_idle_timeout`. */
+  #freePools(nowMs: number): void {
+    const state = this.#state;
+    for (const pool of state.pools.all()) {
+      if (pool.emptySinceMs === 0) continue;
+      const { poolIdleTimeoutMs, minPoolSize } = pool.limits;
+      const isKept = pool.isForcedUser && minPoolSize > 0;
+      const isIdle =
+        poolIdleTimeoutMs > 0 && !isKept && nowMs - pool.emptySinceMs > poolIdleTimeoutMs && !pool.paused;
+      if (isIdle || state.doomedPools.has(pool)) state.dropPool(pool);
+    }
+  }
+
+  /** `autodb_idle_timeout`: databases made from `*` that nobody uses go, with their pools. */
+  #freeDatabases(nowMs: number): void {
+    const state = this.#state;
+    const timeoutMs = state.config.settings.autodb_idle_timeout * 1000;
+    for (const database of state.databases.all()) {
+      if (!database.isAuto || database.paused) continue;
+      const { name } = database.entry;
+      const isUsed =
+        state.budget.count('client', { database: name }) + state.budget.count('server', { database: name }) >
+        0;
+      if (isUsed) database.unusedSinceMs = 0;
+      else if (database.unusedSinceMs === 0) database.unusedSinceMs = nowMs;
+      else if (timeoutMs > 0 && nowMs - database.unusedSinceMs > timeoutMs) {
+        for (const pool of state.pools.all(name)) state.dropPool(pool);
+        state.databases.remove(name);
+      }
+    }
+  }
+
+  #turnStats(nowMs: number): void {
+    const state = this.#state;
+    const { stats_period, log_stats } = state.config.settings;
+    // A pool's window begins no later than the sweep after it was made.
+    for (const pool of state.pools.all()) this.#windows.of(pool.stats, nowMs);
+    if (nowMs - this.#periodStartMs < stats_period * 1000) return;
+    this.#periodStartMs = nowMs;
+    for (const stats of [state.consoleStats, ...state.pools.all().map((pool) => pool.stats)]) {
+      this.#windows.of(stats, nowMs).turn(nowMs, stats);
+    }
+    if (log_stats) {
+      const { average } = sumPools(snapshotOf('stats', state, this.#windows));
+      state.log.log('LOG', statsLine(average));
+    }
+  }
+}

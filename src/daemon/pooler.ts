@@ -1,0 +1,199 @@
+import { randomBytes } from 'node:crypto';
+import type { Socket } from 'node:net';
+import { ScramVerifierCache, SaltedPasswordCache } from '../auth/derived-keys.ts';
+import { Pbkdf2Queue } from '../auth/pbkdf2-queue.ts';
+import type { Clock } from '../base/clock.ts';
+import type { Logger } from '../base/log.ts';
+import { ClientConnection } from '../client/connection.ts';
+import { StartupPhase } from '../client/startup.ts';
+import type { ShutdownMode } from '../admin/control.ts';
+import type { Config } from '../config/config.ts';
+import { loadConfig } from '../config/load.ts';
+import { type PeerAddress, tcpPeerAddress } from '../net/address.ts';
+import { type Listeners, openListeners } from '../net/listener.ts';
+import type { ListenerInfo } from '../net/listening-socket.ts';
+import type { Native } from '../net/native.ts';
+import { LocalBudget } from '../pool/budget.ts';
+import { Pools } from '../pool/pools.ts';
+import { TrackedParameters } from '../relay/tracked-parameters.ts';
+import { Connector } from '../server/connector.ts';
+import { clientServices } from './client-services.ts';
+import { PoolerState } from './context.ts';
+import { LocalControl } from './control.ts';
+import { Databases } from './databases.ts';
+import { Janitor, SWEEP_INTERVAL_MS } from './janitor.ts';
+import { applyConfig, openForcedPools } from './reload.ts';
+import { serverTarget } from './server-target.ts';
+import { StatsWindows } from './snapshots.ts';
+
+/** What a pooler is made from. */
+export interface PoolerOptions {
+  readonly config: Config;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly native: Native;
+  readonly fdLimit?: number;
+  /** A new configuration is in force (RELOAD, SET): what lies outside the pooler follows it. */
+  readonly onConfig?: (config: Config) => void;
+  /** The pooler has ended: by SHUTDOWN, or a graceful one is complete. */
+  readonly onExit: () => void;
+}
+
+/** A running pooler: listeners, clients, pools, console. */
+export interface Pooler {
+  /** Where it listens. */
+  readonly addresses: readonly ListenerInfo[];
+  readonly control: LocalControl;
+  readonly state: PoolerState;
+  /** Reads the configuration file again; throws ConfigError and changes nothing when it is wrong. */
+  reload(): void;
+  /** Begins a shutdown as the console's SHUTDOWN does. */
+  shutdown(mode: ShutdownMode): void;
+  /** Cuts every connection and stops listening. Idempotent. */
+  stop(): void;
+}
+
+/**
+ * Puts the parts together and starts to listen. Throws ListenError when it cannot.
+ * The one place where client/, server/, pool/, admin/ and config/ meet.
+ */
+export async function createPooler(options: PoolerOptions): Promise<Pooler> {
+  const { config, clock, log, native } = options;
+  const { settings } = config;
+  const budget = new LocalBudget();
+  const tracked = new TrackedParameters(settings.track_extra_parameters);
+  const pbkdf2 = new Pbkdf2Queue();
+  const windows = new StatsWindows();
+  let isStopped = false;
+
+  const state: PoolerState = new PoolerState({
+    config,
+    clock,
+    log,
+    budget,
+    databases: new Databases(config, log),
+    pools: (self) =>
+      new Pools({
+        clock,
+        log,
+        budget,
+        owner: self.owner,
+        connector: new Connector({
+          clock,
+          log,
+          tracked,
+          auth: { randomBytes, saltedPasswords: new SaltedPasswordCache(pbkdf2) },
+          logsConnections: () => self.config.settings.log_connections,
+          logsDisconnections: () => self.config.settings.log_disconnections,
+          nextId: () => self.nextId(),
+          target: (pool) => {
+            const entry = self.databases.resolve(pool.database)?.entry;
+            if (entry === undefined) throw new Error('a pool without a database');
+            return serverTarget(self.config, entry, pool.user, self.credentialsOf(pool));
+          },
+        }),
+      }),
+  });
+
+  const stop = (): void => {
+    if (isStopped) return;
+    isStopped = true;
+    clearInterval(sweeper);
+    listeners.close();
+    for (const connection of state.connections) connection.cut();
+    for (const pool of state.pools.all()) {
+      const { new: inLogin, ...rest } = pool.servers;
+      for (const list of [inLogin, ...Object.values(rest)]) for (const server of list) server.cut();
+    }
+  };
+  const exit = (): void => {
+    stop();
+    options.onExit();
+  };
+  const apply = (next: Config): void => {
+    applyConfig(state, next);
+    options.onConfig?.(next);
+  };
+  const reload = (): void => {
+    const next = loadConfig(state.config.settings.conffile, state.config);
+    for (const warning of next.warnings) log.log('WARNING', warning);
+    apply(next);
+  };
+  const control = new LocalControl(state, windows, {
+    reload,
+    apply,
+    shutdownBegins: () => listeners.closeTcp(),
+    exit,
+  });
+  const services = clientServices(state, {
+    tracked,
+    auth: { randomBytes, mockSecret: randomBytes(32), verifiers: new ScramVerifierCache(pbkdf2), pbkdf2 },
+    control,
+  });
+
+  const accept = (socket: Socket, listener: ListenerInfo): void => {
+    const peer = peerOf(socket, listener, native);
+    if (peer === null || isStopped) {
+      socket.destroy();
+      return;
+    }
+    const { tcp_keepalive, tcp_keepidle } = state.config.settings;
+    if (listener.kind === 'tcp' && tcp_keepalive) socket.setKeepAlive(true, tcp_keepidle * 1000);
+    const connection = new ClientConnection(
+      services,
+      state.nextId(),
+      socket,
+      peer,
+      (self) => new StartupPhase(self),
+    );
+    state.connections.add(connection);
+  };
+  const listeners: Listeners = await openListeners(
+    {
+      listenAddr: settings.listen_addr,
+      listenPort: settings.listen_port,
+      unixSocketDir: settings.unix_socket_dir,
+      unixSocketMode: settings.unix_socket_mode,
+      unixSocketGroup: settings.unix_socket_group,
+      backlog: settings.listen_backlog,
+      reusePort: settings.so_reuseport,
+      native,
+      ...(options.fdLimit === undefined ? {} : { fdLimit: options.fdLimit }),
+    },
+    accept,
+    log,
+  );
+
+  openForcedPools(state);
+  const janitor = new Janitor(state, windows);
+  const sweeper = setInterval(() => {
+    janitor.sweep();
+    control.checkProgress();
+  }, SWEEP_INTERVAL_MS);
+
+  return {
+    addresses: listeners.addresses,
+    control,
+    state,
+    reload,
+    shutdown: (mode) => void control.request({ kind: 'shutdown', mode }, new AbortController().signal),
+    stop,
+  };
+}
+
+/** Who is at the other end; null when the peer has gone already. */
+function peerOf(
+  socket: Socket,
+  listener: ListenerInfo,
+  native: Native,
+): { address: PeerAddress; isUnixSameUid: boolean } | null {
+  if (listener.kind === 'tcp') {
+    const address = tcpPeerAddress(socket);
+    return address === null ? null : { address, isUnixSameUid: false };
+  }
+  const credentials = native.peerCredentials(socket);
+  return {
+    address: { kind: 'unix', pid: credentials === null ? null : credentials.pid, port: listener.port },
+    isUnixSameUid: credentials !== null && credentials.uid === process.geteuid?.(),
+  };
+}

@@ -1,0 +1,171 @@
+import { ADMIN_DATABASE } from '../admin/access.ts';
+import type {
+  ClientSnapshot,
+  ClientState,
+  FdSnapshot,
+  ServerSnapshot,
+  SocketSnapshot,
+} from '../admin/snapshot.ts';
+import type { ClientConnection } from '../client/connection.ts';
+import { CancelPhase } from '../client/cancel.ts';
+import { ClientSession } from '../client/session.ts';
+import { formatAddrColumn, type PeerAddress } from '../net/address.ts';
+import type { Conn } from '../net/conn.ts';
+import { socketFd } from '../net/native.ts';
+import { ServerConnection } from '../server/connection.ts';
+import { isUnixHost } from '../server/target.ts';
+import type { PoolerState } from './context.ts';
+
+/** SHOW CLIENTS, SHOW SOCKETS: every client connection there is. */
+export function clientSnapshots(state: PoolerState): ClientSnapshot[] {
+  return [...state.connections].map((connection) => clientSnapshot(state, connection));
+}
+
+function clientSnapshot(state: PoolerState, connection: ClientConnection): ClientSnapshot {
+  const { phase, conn, address } = connection;
+  const session = phase instanceof ClientSession ? phase : null;
+  const applicationName =
+    session === null ? '' : (session.parameters[session.tracked.indexOf('application_name')] ?? '');
+  return {
+    ...socketFacts(conn, address),
+    id: connection.id,
+    user: connection.user,
+    database: connection.database,
+    connectWallMs: connection.connectWallMs,
+    requestWallMs: session?.requestWallMs ?? connection.connectWallMs,
+    waitUs:
+      session === null || session.queryStartMs === 0
+        ? 0
+        : Math.round((state.clock.nowMs() - session.queryStartMs) * 1000),
+    closeNeeded: false,
+    linkId: session?.server?.id ?? null,
+    remotePid: address.kind === 'unix' ? (address.pid ?? 0) : 0,
+    applicationName,
+    pktRemain: session?.messageBytesLeft ?? 0,
+    pktAvail: session?.heldBytes ?? 0,
+    state: clientState(connection, session),
+  };
+}
+
+function clientState(connection: ClientConnection, session: ClientSession | null): ClientState {
+  if (connection.phase instanceof CancelPhase) return 'active_cancel_req';
+  if (session === null)
+    return connection.database === ADMIN_DATABASE && connection.isLoggedIn ? 'active' : 'login';
+  if (session.state === 'waiting') return 'waiting';
+  if (session.state === 'waiting_login' || session.state === 'login') return 'waiting_login';
+  return session.server === null ? 'idle' : 'active';
+}
+
+/** SHOW SERVERS, SHOW SOCKETS: every connection to PostgreSQL that holds a slot. */
+export function serverSnapshots(state: PoolerState): ServerSnapshot[] {
+  const snapshots: ServerSnapshot[] = [];
+  for (const server of serversOf(state)) snapshots.push(serverSnapshot(server));
+  return snapshots;
+}
+
+function* serversOf(state: PoolerState): Generator<ServerConnection> {
+  for (const pool of state.pools.all()) {
+    const { active, idle, used, tested, being_canceled, new: inLogin, closing } = pool.servers;
+    for (const list of [active, idle, used, tested, being_canceled, inLogin, closing]) {
+      // The daemon's connector made every one of them.
+      for (const server of list) if (server instanceof ServerConnection) yield server;
+    }
+  }
+}
+
+function serverSnapshot(server: ServerConnection): ServerSnapshot {
+  const { conn, pool, address } = server;
+  const peer: PeerAddress = isUnixHost(address.host)
+    ? { kind: 'unix', pid: null, port: address.port }
+    : { kind: 'tcp', ip: conn.socket.remoteAddress ?? address.host, port: address.port };
+  return {
+    ...socketFacts(conn, peer),
+    id: server.id,
+    user: pool.user,
+    database: pool.database,
+    connectWallMs: server.connectWallMs,
+    requestWallMs: server.requestWallMs || server.connectWallMs,
+    waitUs: 0,
+    closeNeeded: server.closeNeeded,
+    linkId: server.link?.id ?? null,
+    remotePid: server.backendKey === null ? 0 : server.backendKey.readInt32BE(0),
+    applicationName: server.parameters[server.tracked.indexOf('application_name')] ?? '',
+    pktRemain: server.messageBytesLeft,
+    pktAvail: 0,
+    state: server.state === 'gone' ? 'closing' : server.state,
+  };
+}
+
+type SocketFacts = Omit<
+  SocketSnapshot,
+  | 'id'
+  | 'user'
+  | 'database'
+  | 'connectWallMs'
+  | 'requestWallMs'
+  | 'waitUs'
+  | 'closeNeeded'
+  | 'linkId'
+  | 'remotePid'
+  | 'applicationName'
+  | 'pktRemain'
+  | 'pktAvail'
+>;
+
+function socketFacts(conn: Conn, peer: PeerAddress): SocketFacts {
+  const { localAddress, localPort } = conn.socket;
+  return {
+    replication: 'none',
+    addr: formatAddrColumn(peer),
+    port: peer.port,
+    localAddr: peer.kind === 'unix' ? 'unix' : (localAddress ?? ''),
+    localPort: peer.kind === 'unix' ? peer.port : (localPort ?? 0),
+    tls: '',
+    preparedStatements: 0,
+    // Chunks are forwarded as they come: there is no receive buffer with positions in it.
+    recvPos: 0,
+    pktPos: 0,
+    sendPos: 0,
+    sendAvail: conn.pendingBytes,
+  };
+}
+
+/** SHOW FDS: the sockets of logged-in clients and of servers. */
+export function fdSnapshots(state: PoolerState): FdSnapshot[] {
+  const rows: FdSnapshot[] = [];
+  for (const session of state.sessions.values()) {
+    const { connection, server, tracked } = session;
+    const value = (name: string) => session.parameters[tracked.indexOf(name)] ?? null;
+    rows.push({
+      fd: socketFd(connection.conn.socket),
+      task: 'client',
+      user: connection.user,
+      database: connection.database,
+      addr: formatAddrColumn(connection.address),
+      port: connection.address.port,
+      linkFd: server === null ? 0 : socketFd(server.conn.socket),
+      clientEncoding: value('client_encoding'),
+      standardConformingStrings: value('standard_conforming_strings'),
+      dateStyle: value('DateStyle'),
+      timeZone: value('TimeZone'),
+    });
+  }
+  for (const server of serversOf(state)) {
+    const value = (name: string) => server.parameters[server.tracked.indexOf(name)] ?? null;
+    const snapshot = serverSnapshot(server);
+    rows.push({
+      fd: socketFd(server.conn.socket),
+      task: 'server',
+      user: server.pool.user,
+      database: server.pool.database,
+      addr: snapshot.addr,
+      port: snapshot.port,
+      linkFd: server.link instanceof ClientSession ? socketFd(server.link.conn.socket) : 0,
+      clientEncoding: value('client_encoding'),
+      standardConformingStrings: value('standard_conforming_strings'),
+      dateStyle: value('DateStyle'),
+      timeZone: value('TimeZone'),
+    });
+  }
+  return rows;
+}

@@ -1,0 +1,221 @@
+import { ADMIN_DATABASE } from '../admin/access.ts';
+import { StatsWindow } from '../admin/averages.ts';
+import type {
+  DatabaseSnapshot,
+  ListsSnapshot,
+  PoolSnapshot,
+  SnapshotKind,
+  Snapshots,
+  StatsSnapshot,
+  UserSnapshot,
+} from '../admin/snapshot.ts';
+import { poolLimits } from '../config/effective.ts';
+import { configRows } from '../config/show.ts';
+import type { Pool } from '../pool/pool.ts';
+import type { PoolStats } from '../pool/stats.ts';
+import type { PoolerState } from './context.ts';
+import type { DatabaseState } from './databases.ts';
+import { memSnapshots } from './snapshot-mem.ts';
+import { clientSnapshots, fdSnapshots, serverSnapshots } from './snapshot-sockets.ts';
+
+/** The averaging windows of all pools; the console counts as one. */
+export class StatsWindows {
+  readonly #windows = new WeakMap<PoolStats, StatsWindow>();
+
+  /** The window of these counters; it begins when it is first asked for. */
+  of(stats: PoolStats, nowMs: number): StatsWindow {
+    let window = this.#windows.get(stats);
+    if (window === undefined) {
+      window = new StatsWindow(nowMs, stats);
+      this.#windows.set(stats, window);
+    }
+    return window;
+  }
+}
+
+const MAKERS: {
+  readonly [K in SnapshotKind]: (state: PoolerState, windows: StatsWindows) => Snapshots[K];
+} = {
+  stats: statsSnapshots,
+  clients: clientSnapshots,
+  servers: serverSnapshots,
+  pools: (state) => [consolePool(state), ...state.pools.all().map((pool) => poolSnapshot(state, pool))],
+  // Cancel requests aren't forwarded to peers yet, so there are no pools towards them.
+  peerPools: () => [],
+  peers: ({ config }) =>
+    [...config.peers].map(([peerId, peer]) => ({
+      peerId,
+      host: peer.host,
+      port: peer.port,
+      poolSize: peer.poolSize,
+    })),
+  databases: (state) => [
+    consoleDatabase(state),
+    ...state.databases.all().map((database) => databaseSnapshot(state, database)),
+  ],
+  users: userSnapshots,
+  lists: (state) => [listsSnapshot(state)],
+  config: (state) => configRows(state.config),
+  mem: (state) => memSnapshots(state),
+  // Names are resolved by the system, for each connection anew: there is no cache of ours to show.
+  dnsHosts: () => [],
+  dnsZones: () => [],
+  fds: fdSnapshots,
+  state: (state) => [{ paused: state.isPaused, suspended: false }],
+};
+
+/** Facts of the given kind as of now, as plain data. */
+export function snapshotOf<K extends SnapshotKind>(
+  kind: K,
+  state: PoolerState,
+  windows: StatsWindows,
+): Snapshots[K] {
+  return MAKERS[kind](state, windows);
+}
+
+function statsSnapshots(state: PoolerState, windows: StatsWindows): StatsSnapshot[] {
+  const nowMs = state.clock.nowMs();
+  const of = (database: string, stats: PoolStats): StatsSnapshot => {
+    const window = windows.of(stats, nowMs);
+    return { database, totals: { ...stats }, since: window.since, windowUs: window.lengthUs(nowMs) };
+  };
+  return [
+    of(ADMIN_DATABASE, state.consoleStats),
+    ...state.pools.all().map((pool) => of(pool.database, pool.stats)),
+  ];
+}
+
+function poolSnapshot(state: PoolerState, pool: Pool): PoolSnapshot {
+  const { servers } = pool;
+  const oldest = pool.waitingClients.first;
+  const maxWaitMs = oldest === null ? 0 : state.clock.nowMs() - (oldest.queryStartMs || oldest.waitStartMs);
+  const entry = state.databases.get(pool.database)?.entry;
+  return {
+    database: pool.database,
+    user: pool.user,
+    clActive: servers.active.length,
+    clWaiting: pool.waitingClients.length + pool.loginClients.length,
+    clActiveCancelReq: pool.cancels.sent.length,
+    clWaitingCancelReq: pool.cancels.waiting.length,
+    svActive: servers.active.length,
+    svActiveCancel: pool.cancels.carrierCount,
+    svBeingCanceled: servers.being_canceled.length,
+    svIdle: servers.idle.length,
+    svUsed: servers.used.length,
+    svTested: servers.tested.length,
+    svLogin: servers.new.length,
+    maxWaitUs: Math.round(maxWaitMs * 1000),
+    poolMode: pool.limits.poolMode,
+    loadBalanceHosts: entry !== undefined && entry.hosts.length > 1 ? entry.loadBalanceHosts : null,
+  };
+}
+
+/** The console counts as a pool: user and database `pgbouncer`. */
+function consolePool(state: PoolerState): PoolSnapshot {
+  return {
+    database: ADMIN_DATABASE,
+    user: ADMIN_DATABASE,
+    clActive: state.consoleKeys.size,
+    clWaiting: 0,
+    clActiveCancelReq: 0,
+    clWaitingCancelReq: 0,
+    svActive: 0,
+    svActiveCancel: 0,
+    svBeingCanceled: 0,
+    svIdle: 0,
+    svUsed: 0,
+    svTested: 0,
+    svLogin: 0,
+    maxWaitUs: 0,
+    poolMode: 'statement',
+    loadBalanceHosts: null,
+  };
+}
+
+function databaseSnapshot(state: PoolerState, { entry, paused, disabled }: DatabaseState): DatabaseSnapshot {
+  const limits = poolLimits(state.config, entry, entry.user ?? '');
+  return {
+    name: entry.name,
+    host: entry.host,
+    port: entry.port,
+    database: entry.dbname,
+    forceUser: entry.user,
+    poolSize: entry.poolSize ?? state.config.settings.default_pool_size,
+    minPoolSize: limits.minPoolSize,
+    reservePoolSize: entry.reservePoolSize ?? state.config.settings.reserve_pool_size,
+    serverLifetimeSec: limits.serverLifetimeMs / 1000,
+    poolMode: entry.poolMode,
+    loadBalanceHosts: entry.hosts.length > 1 ? entry.loadBalanceHosts : null,
+    maxConnections: limits.maxDbConnections,
+    currentConnections: state.budget.count('server', { database: entry.name }),
+    maxClientConnections: entry.maxDbClientConnections ?? state.config.settings.max_db_client_connections,
+    currentClientConnections: state.budget.count('client', { database: entry.name }),
+    paused,
+    disabled,
+  };
+}
+
+function consoleDatabase(state: PoolerState): DatabaseSnapshot {
+  const { settings } = state.config;
+  return {
+    name: ADMIN_DATABASE,
+    host: null,
+    port: settings.listen_port,
+    database: ADMIN_DATABASE,
+    forceUser: ADMIN_DATABASE,
+    poolSize: 2,
+    minPoolSize: 0,
+    reservePoolSize: 0,
+    serverLifetimeSec: settings.server_lifetime,
+    poolMode: 'statement',
+    loadBalanceHosts: null,
+    maxConnections: 0,
+    currentConnections: 0,
+    maxClientConnections: 0,
+    currentClientConnections: state.consoleKeys.size,
+    paused: false,
+    disabled: false,
+  };
+}
+
+/** Users of the files, and those that pools are made for. */
+function userSnapshots(state: PoolerState): UserSnapshot[] {
+  const { config, budget } = state;
+  const names = new Set([...config.userlist.keys(), ...config.users.keys()]);
+  for (const pool of state.pools.all()) names.add(pool.user);
+  return [...names].map((name) => {
+    const entry = config.users.get(name);
+    return {
+      name,
+      poolSize: entry?.poolSize ?? null,
+      reservePoolSize: entry?.reservePoolSize ?? null,
+      poolMode: entry?.poolMode ?? null,
+      maxUserConnections: entry?.maxUserConnections ?? config.settings.max_user_connections,
+      currentConnections: budget.count('server', { user: name }),
+      maxUserClientConnections:
+        entry?.maxUserClientConnections ?? config.settings.max_user_client_connections,
+      currentClientConnections: budget.count('client', { user: name }),
+    };
+  });
+}
+
+function listsSnapshot(state: PoolerState): ListsSnapshot {
+  const pools = state.pools.all();
+  const sum = (count: (pool: Pool) => number) => pools.reduce((total, pool) => total + count(pool), 0);
+  const usedClients = state.sessions.size + state.consoleKeys.size;
+  return {
+    databases: state.databases.all().length + 1,
+    users: userSnapshots(state).length,
+    peers: state.config.peers.size,
+    pools: pools.length + 1,
+    peerPools: 0,
+    freeClients: 0,
+    usedClients,
+    loginClients: Math.max(0, state.connections.size - usedClients),
+    freeServers: 0,
+    usedServers: sum((pool) => pool.servers.slotsTaken),
+    dnsNames: 0,
+    dnsZones: 0,
+    dnsQueries: 0,
+  };
+}
