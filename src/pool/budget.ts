@@ -82,7 +82,8 @@ export class LocalBudget implements Budget {
   readonly #owners = new Map<string, BudgetOwner>();
   readonly #grants = new Map<number, Grant>();
   readonly #counts = new Map<string, number>();
-  readonly #waits = new Map<string, number>();
+  /** Per owner: its pools' oldest waits. */
+  readonly #waits = new Map<string, Map<string, number>>();
   #nextId = 1;
   #wakeQueued = false;
 
@@ -93,6 +94,7 @@ export class LocalBudget implements Budget {
   reclaim(owner: string): void {
     for (const grant of [...this.#grants.values()]) if (grant.owner === owner) this.giveBack(grant);
     this.#owners.delete(owner);
+    this.#waits.delete(owner);
   }
 
   askServer(ask: ServerAsk): Grant | Refusal {
@@ -125,9 +127,13 @@ export class LocalBudget implements Budget {
   }
 
   publishWait(owner: string, key: string, waitStartMs: number): void {
-    const name = `${owner}\0${key}`;
-    if (waitStartMs === 0) this.#waits.delete(name);
-    else this.#waits.set(name, waitStartMs);
+    let waits = this.#waits.get(owner);
+    if (waits === undefined) {
+      waits = new Map();
+      this.#waits.set(owner, waits);
+    }
+    if (waitStartMs === 0) waits.delete(key);
+    else waits.set(key, waitStartMs);
   }
 
   count(kind: GrantKind, scope: { database?: string; user?: string } = {}): number {
@@ -159,13 +165,23 @@ export class LocalBudget implements Budget {
     ];
   }
 
-  /** One wake-up for any number of grants that come back in the same turn of the event loop. */
+  /**
+   * One wake-up for any number of grants that come back in the same turn of the event loop; the owner with the
+   * longest wait hears of it first.
+   */
   #wake(): void {
     if (this.#wakeQueued) return;
     this.#wakeQueued = true;
     queueMicrotask(() => {
       this.#wakeQueued = false;
-      for (const owner of this.#owners.values()) owner.onFreed();
+      const names = [...this.#owners.keys()].sort((a, b) => this.#oldestWait(a) - this.#oldestWait(b));
+      for (const name of names) this.#owners.get(name)?.onFreed();
     });
+  }
+
+  #oldestWait(owner: string): number {
+    let oldest = Number.MAX_VALUE;
+    for (const waitStartMs of this.#waits.get(owner)?.values() ?? []) oldest = Math.min(oldest, waitStartMs);
+    return oldest;
   }
 }

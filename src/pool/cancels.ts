@@ -35,6 +35,8 @@ export class CancelQueue {
   readonly sent = new IntrusiveList<CancelJob>();
   readonly #host: CancelHost;
   readonly #connector: OpenCancel;
+  #isPumping = false;
+  #pumpsAgain = false;
 
   constructor(host: CancelHost, parts: { connector: OpenCancel }) {
     this.#host = host;
@@ -70,10 +72,30 @@ export class CancelQueue {
    * that a cancel waits.
    */
   pump(): void {
+    // A job that ends while its connection is opened asks for the next one: that is this loop's to do.
+    this.#pumpsAgain = true;
+    if (this.#isPumping) return;
+    this.#isPumping = true;
+    try {
+      while (this.#pumpsAgain) {
+        this.#pumpsAgain = false;
+        for (const job of [...this.waiting]) {
+          if (!this.#hasRoom()) break;
+          if (job.state === 'waiting' && job.carrier === null) this.#open(job);
+        }
+      }
+    } finally {
+      this.#isPumping = false;
+    }
+  }
+
+  #hasRoom(): boolean {
     const { limits, servers } = this.#host;
-    for (const job of this.waiting) {
-      if (job.carrier !== null) continue;
-      if (limits.poolSize > 0 && servers.slotsTaken + this.carrierCount >= 2 * limits.poolSize) return;
+    return limits.poolSize === 0 || servers.slotsTaken + this.carrierCount < 2 * limits.poolSize;
+  }
+
+  #open(job: CancelJob): void {
+    try {
       job.carrier = this.#connector.openCancel(
         job.server,
         () => this.#markSent(job),
@@ -82,6 +104,8 @@ export class CancelQueue {
           this.pump();
         },
       );
+    } catch {
+      this.finish(job, 'failed to send cancel request');
     }
   }
 
@@ -113,7 +137,7 @@ export class CancelQueue {
   /** The target's link ended: what has not been sent must not be sent. */
   detachClient(target: PoolClient): void {
     if (this.waiting.length === 0) return;
-    for (const job of this.waiting) {
+    for (const job of [...this.waiting]) {
       if (job.target === target) this.finish(job, 'not sending cancel request for client that is now idle');
     }
   }

@@ -4,8 +4,6 @@ import type { PoolLimits } from './limits.ts';
 
 /** What {@link decideRelease} looks at. */
 export interface ReleaseView {
-  /** No client has used it yet. */
-  readonly isFresh: boolean;
   readonly ageMs: number;
   /** Since the last close for `server_lifetime` in this pool. */
   readonly sinceLifetimeCloseMs: number;
@@ -14,7 +12,7 @@ export interface ReleaseView {
   readonly paused: boolean;
   readonly cancelsInFlight: number;
   readonly needsResync: boolean;
-  /** The reset or check query for this release has been run already. */
+  /** Nothing is left to be run: a new login, or the reset or check query has been answered. */
   readonly isTested: boolean;
 }
 
@@ -28,7 +26,8 @@ export type ReleaseDecision =
 /** Where a server connection goes that a client has let go of. Order of the checks: contract, §5.2. */
 export function decideRelease(view: ReleaseView, limits: PoolLimits): ReleaseDecision {
   if (!view.isClean) return { action: 'close', reason: 'client disconnected with queries in progress' };
-  if (!view.isFresh && isLifetimeOver(view.ageMs, view.sinceLifetimeCloseMs, limits)) {
+  // Not after a test: a lifetime of 0 would close connections that have passed their check and served nobody.
+  if (!view.isTested && isLifetimeOver(view.ageMs, view.sinceLifetimeCloseMs, limits)) {
     return { action: 'close', reason: 'server lifetime over' };
   }
   if (view.closeNeeded) return { action: 'close', reason: 'close_needed' };
@@ -64,7 +63,7 @@ export interface LaunchView {
   readonly sinceFailureMs: number | null;
   /** Server connections of the pool that hold a slot, closing ones too. */
   readonly slotsTaken: number;
-  /** How long the first client has been waiting; null when none waits for a server. */
+  /** How long the first client has been waiting; null when none waits. */
   readonly firstWaitMs: number | null;
 }
 
@@ -78,11 +77,15 @@ export type LaunchDecision =
 /** One login at a time and pool, as PgBouncer: a wrong password costs one attempt, not pool_size of them. */
 const MAX_LOGINS_IN_PROGRESS = 1;
 
+/** `server_login_retry = 0` means the next sweep: an attempt that fails at once must not be repeated at once. */
+const SHORTEST_RETRY_MS = 100;
+
 /** Whether a pool that lacks an idle server may ask the budget for a new one, and up to which size. */
 export function decideLaunch(view: LaunchView, limits: PoolLimits): LaunchDecision {
   if (view.paused) return { action: 'wait', reason: 'paused' };
   if (view.loginsInProgress >= MAX_LOGINS_IN_PROGRESS) return { action: 'wait', reason: 'login in progress' };
-  if (view.sinceFailureMs !== null && view.sinceFailureMs < limits.serverLoginRetryMs) {
+  const retryMs = Math.max(limits.serverLoginRetryMs, SHORTEST_RETRY_MS);
+  if (view.sinceFailureMs !== null && view.sinceFailureMs < retryMs) {
     return { action: 'wait', reason: 'login retry' };
   }
   const size = limits.poolSize;
@@ -96,6 +99,20 @@ export function decideLaunch(view: LaunchView, limits: PoolLimits): LaunchDecisi
     return { action: 'launch', poolLimit: size + limits.reservePoolSize, isReserve: true };
   }
   return { action: 'wait', reason: 'pool is full' };
+}
+
+/** What {@link isBelowMinimum} looks at. */
+export interface MinimumView {
+  /** Usable servers and those in login. */
+  readonly connected: number;
+  readonly clientCount: number;
+  readonly isForcedUser: boolean;
+}
+
+/** `min_pool_size`: whether one more connection is to be opened without anybody waiting for it. */
+export function isBelowMinimum(view: MinimumView, limits: PoolLimits): boolean {
+  if (view.connected >= limits.minPoolSize || view.connected >= limits.poolSize) return false;
+  return view.clientCount > 0 || view.isForcedUser;
 }
 
 /** What {@link decideActiveTimeout} looks at: a linked server. Starts are 0 when nothing is open. */

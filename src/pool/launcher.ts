@@ -1,5 +1,6 @@
 import type { Logger } from '../base/log.ts';
 import type { Budget, Grant, Refusal } from './budget.ts';
+import type { ClientLists } from './client-lists.ts';
 import { decideLaunch } from './decide.ts';
 import type { PoolLimits } from './limits.ts';
 import type { ServerLists } from './server-lists.ts';
@@ -10,9 +11,10 @@ export interface LaunchHost {
   readonly user: string;
   readonly limits: PoolLimits;
   readonly paused: boolean;
+  readonly clients: ClientLists;
   readonly servers: ServerLists;
   readonly nowMs: number;
-  /** Permission is there: opens the connection. */
+  /** Permission is there: opens the connection. Throws when that is not possible; nothing is open then. */
   open(grant: Grant): void;
 }
 
@@ -47,19 +49,18 @@ export class Launcher {
     this.#failure = null;
   }
 
-  /**
-   * Opens one connection if the limits allow. `firstWaitMs`: how long the first client has waited, null without
-   * one. With `mayEvict` false nobody else's idle connection is asked for (min_pool_size).
-   */
-  launch(firstWaitMs: number | null, mayEvict = true): void {
+  /** Opens one connection if the limits allow. To fill up to min_pool_size nobody else's is asked for. */
+  launch(purpose: 'client' | 'min_pool_size'): void {
     const host = this.#host;
+    const { oldestWaitStartMs } = host.clients;
+    const isWaitedFor = purpose === 'client' && oldestWaitStartMs !== 0;
     const decision = decideLaunch(
       {
         paused: host.paused,
         loginsInProgress: host.servers.new.length,
         sinceFailureMs: this.#failure === null ? null : host.nowMs - this.#failure.atMs,
         slotsTaken: host.servers.slotsTaken,
-        firstWaitMs,
+        firstWaitMs: isWaitedFor ? host.nowMs - oldestWaitStartMs : null,
       },
       host.limits,
     );
@@ -74,12 +75,19 @@ export class Launcher {
       userLimit: limits.maxUserConnections,
     });
     if (typeof grant === 'string') {
-      if (mayEvict) this.#evictFor(grant);
+      if (purpose === 'client') this.#evictFor(grant);
       return;
     }
-    if (decision.isReserve)
+    if (decision.isReserve) {
       this.#log.log('WARNING', `${database}/${user}: taking connection from reserve_pool`);
-    host.open(grant);
+    }
+    try {
+      host.open(grant);
+    } catch (error) {
+      this.#log.log('ERROR', `${database}/${user}: cannot open a server connection: ${String(error)}`);
+      this.failed('connect failed');
+      this.#budget.giveBack(grant);
+    }
   }
 
   #evictFor(refusal: Refusal): void {

@@ -54,7 +54,7 @@ export interface PoolServer extends ListNode {
   readonly grant: Grant;
   /** Written by the pool only. */
   state: ServerState;
-  /** When `state` was entered, monotonic ms. Written by the pool only. */
+  /** When `state` was entered (for used after idle: when idle was), monotonic ms. Written by the pool only. */
   stateSinceMs: number;
   /** The client it is linked to. Written by the pool only. */
   link: PoolClient | null;
@@ -88,7 +88,10 @@ export interface PoolServer extends ListNode {
   cut(): void;
 }
 
-/** Opens server connections for a pool; progress is reported to the pool's `serverReady`, `serverFailed`, `serverGone`. */
+/**
+ * Opens server connections for a pool; progress is reported to the pool's `serverReady`, `serverFailed`,
+ * `serverGone`, also while `open` still runs. When `open` throws, nothing was opened.
+ */
 export interface ServerConnector<P> extends OpenCancel {
   open(pool: P, grant: Grant): PoolServer;
 }
@@ -97,6 +100,7 @@ export interface OpenCancel {
   /**
    * Opens a connection to where `server` is and sends a CancelRequest for what runs there. `maySend` is asked
    * right before the bytes go out; `done` is called once, when PostgreSQL has closed that connection or it failed.
+   * Both may be called while `openCancel` still runs.
    */
   openCancel(server: PoolServer, maySend: () => boolean, done: (reason: string) => void): CancelCarrier;
 }

@@ -1,30 +1,18 @@
 import assert from 'node:assert';
-import type { Clock } from '../base/clock.ts';
-import { IntrusiveList } from '../base/list.ts';
-import type { Logger } from '../base/log.ts';
+import type { IntrusiveList } from '../base/list.ts';
 import { fatal } from '../wire/pg-error.ts';
-import type { Budget, Grant } from './budget.ts';
-import { poolKey } from './budget.ts';
+import { type Grant, poolKey } from './budget.ts';
 import { CancelQueue } from './cancels.ts';
-import { decideRelease } from './decide.ts';
+import { ClientLists } from './client-lists.ts';
+import type { PoolContext, PoolIdentity, WelcomeData } from './context.ts';
+import { decideRelease, isBelowMinimum } from './decide.ts';
 import { Launcher } from './launcher.ts';
 import type { PoolLimits } from './limits.ts';
-import type { LoginFailure, PoolClient, PoolServer, ServerConnector, ServerState } from './peers.ts';
+import type { LoginFailure, PoolClient, PoolServer, ServerState } from './peers.ts';
 import { ServerLists } from './server-lists.ts';
 import { emptyStats, type PoolStats } from './stats.ts';
 
-/** What every server of a pool reports at login: ParameterStatus in the server's order. Plain data. */
-export type WelcomeData = readonly (readonly [name: string, value: string])[];
-
-/** What pools share, given by the daemon. */
-export interface PoolContext {
-  readonly clock: Clock;
-  readonly log: Logger;
-  readonly budget: Budget;
-  /** Name of this event loop in the budget. */
-  readonly owner: string;
-  readonly connector: ServerConnector<Pool>;
-}
+export type { PoolContext, PoolIdentity, WelcomeData } from './context.ts';
 
 /**
  * The connections of one (database, pool user) pair. It knows who waits, what is free and what may be opened;
@@ -42,13 +30,7 @@ export class Pool {
   /** PAUSE, global or of the database. */
   paused = false;
 
-  /** Logged in: linked to a server or idle. */
-  readonly activeClients = new IntrusiveList<PoolClient>();
-  /** Waiting for a server, oldest first. */
-  readonly waitingClients = new IntrusiveList<PoolClient>();
-  /** Authenticated, waiting for the pool's first welcome data. */
-  readonly loginClients = new IntrusiveList<PoolClient>();
-
+  readonly clients = new ClientLists();
   readonly servers = new ServerLists();
   readonly cancels: CancelQueue;
 
@@ -58,13 +40,12 @@ export class Pool {
   #welcome: WelcomeData | null = null;
   readonly #launcher: Launcher;
   #lastLifetimeCloseMs = Number.NEGATIVE_INFINITY;
+  #publishedWaitMs = 0;
+  /** Servers whose running test is the resync query. */
+  readonly #resyncing = new WeakSet<PoolServer>();
   readonly #context: PoolContext;
 
-  constructor(
-    context: PoolContext,
-    identity: { database: string; user: string; isForcedUser: boolean },
-    limits: PoolLimits,
-  ) {
+  constructor(context: PoolContext, identity: PoolIdentity, limits: PoolLimits) {
     this.#context = context;
     this.database = identity.database;
     this.user = identity.user;
@@ -94,7 +75,19 @@ export class Pool {
   }
 
   get clientCount(): number {
-    return this.activeClients.length + this.waitingClients.length + this.loginClients.length;
+    return this.clients.count;
+  }
+
+  get activeClients(): IntrusiveList<PoolClient> {
+    return this.clients.active;
+  }
+
+  get waitingClients(): IntrusiveList<PoolClient> {
+    return this.clients.waiting;
+  }
+
+  get loginClients(): IntrusiveList<PoolClient> {
+    return this.clients.waiting_login;
   }
 
   // --- clients -------------------------------------------------------------------------------------------
@@ -119,17 +112,17 @@ export class Pool {
    */
   acquire(client: PoolClient): void {
     assert(client.state === 'active', 'acquire by a client that is not active');
-    if (!this.paused && this.waitingClients.length === 0) {
-      const server = this.#pickIdle();
+    if (!this.paused) {
+      const server = this.clients.waiting.length === 0 ? this.#pickIdle() : null;
       if (server !== null) {
         this.#assign(client, server);
         return;
       }
       const { failure } = this.#launcher;
+      // Whoever waits already stays, but nobody joins a queue in front of a server that cannot be reached.
       if (failure !== null && this.servers.usable === 0) {
         client.refused(fatal(`server login has been failing, cached error: ${failure} (server_login_retry)`));
-        this.service();
-        this.#launcher.launch(null);
+        this.#launcher.launch('client');
         return;
       }
     }
@@ -140,7 +133,7 @@ export class Pool {
   /** The link of `server` ended at a clean point: it goes back to where it can be used again. */
   release(server: PoolServer): void {
     this.#unlink(server);
-    this.#settle(server, false);
+    this.#settle(server, 'nothing');
   }
 
   /**
@@ -155,23 +148,27 @@ export class Pool {
 
   /** Login finished: the server can be used. `welcome` is what it reported. */
   serverReady(server: PoolServer, welcome: WelcomeData): void {
+    if (server.state !== 'new') return;
     this.#launcher.succeeded();
     this.#welcome = welcome;
-    for (const client of this.loginClients) {
+    for (let client = this.loginClients.first; client !== null; client = this.loginClients.first) {
       this.#moveClient(client, 'active');
       client.welcomeReady();
     }
-    if (server.state === 'new') this.#settle(server, true);
+    if (server.state === 'new') this.#settle(server, 'test');
   }
 
   /** Connect or login failed. The server connection is on its way out; `serverGone` follows. */
   serverFailed(server: PoolServer, failure: LoginFailure): void {
+    // Closed by us (PAUSE, RECONNECT): that says nothing about whether PostgreSQL can be reached.
+    if (server.state !== 'new') return;
     this.#launcher.failed(failure.message);
-    if (server.state === 'new') this.#moveServer(server, 'closing');
+    this.#moveServer(server, 'closing');
     if (!failure.failWaiting || this.servers.usable > 0) return;
     const error = failure.serverError ?? fatal(failure.message);
-    for (const client of this.loginClients) client.refused(error);
-    for (const client of this.waitingClients) client.refused(error);
+    for (const client of [...this.loginClients, ...this.waitingClients]) {
+      if (client.state === 'waiting_login' || client.state === 'waiting') client.refused(error);
+    }
   }
 
   /** A connection that doesn't get through its login in time. */
@@ -183,14 +180,17 @@ export class Pool {
   /** The reset, check or resync query was answered; `ok` false when the connection cannot be trusted. */
   serverTested(server: PoolServer, ok: boolean, reason: string): void {
     if (server.state !== 'tested') return;
-    if (ok) this.#settle(server, true);
+    const wasResync = this.#resyncing.delete(server);
+    if (ok) this.#settle(server, wasResync ? 'resync' : 'test');
     else this.closeServer(server, reason);
+    this.#serveWaiting();
   }
 
   /** A server connection broke, or its peer broke the protocol. `clientText` goes to the linked client. */
   serverBroke(server: PoolServer, reason: string, clientText: string): void {
     if (server.state === 'closing' || server.state === 'gone') return;
     this.closeLinked(server, reason, clientText);
+    this.#serveWaiting();
   }
 
   /** The server's end of the connection is gone: the slot is free. */
@@ -199,6 +199,7 @@ export class Pool {
     assert(server.link === null, 'a linked server is gone');
     this.#moveServer(server, 'gone');
     this.#context.budget.giveBack(server.grant);
+    if (this.cancels.waiting.length > 0) this.cancels.pump();
   }
 
   /** Ends a link from our side: the client is told `clientText` (FATAL), the server is closed. */
@@ -225,79 +226,72 @@ export class Pool {
    * Up to 2 × pool_size connections may exist with cancels among them; beyond that a cancel waits.
    */
   cancel(client: PoolClient, server: PoolServer, finish: (reason: string) => void): void {
-    this.cancels.add(client, server, finish);
+    if (server.link === client) this.cancels.add(client, server, finish);
+    else finish('cancel request for idle client');
   }
 
   /** All cancels aimed at `server` are done: if it was waiting for that, it goes on to its release. */
   cancelFinished(server: PoolServer): void {
-    if (server.state === 'being_canceled' && server.cancelsInFlight === 0) this.#settle(server, false);
+    if (server.state === 'being_canceled' && server.cancelsInFlight === 0) this.#settle(server, 'nothing');
   }
 
   /** Every server is to be replaced: idle ones now, active ones on release. */
   markAllCloseNeeded(dropWelcome: boolean): void {
     if (dropWelcome) this.#welcome = null;
-    const { servers } = this;
-    for (const list of [servers.active, servers.tested, servers.being_canceled]) {
-      for (const server of list) server.closeNeeded = true;
-    }
-    for (const list of [servers.idle, servers.used]) {
-      for (const server of list) this.closeServer(server, 'database configuration changed');
-    }
-    for (const server of servers.new) this.closeServer(server, 'connect string changed');
+    const { active, tested, being_canceled, idle, used } = this.servers;
+    for (const server of [...active, ...tested, ...being_canceled]) server.closeNeeded = true;
+    this.#closeAll([...idle, ...used], 'database configuration changed');
+    this.#closeAll([...this.servers.new], 'connect string changed');
     this.service();
   }
 
   /** Enters or leaves PAUSE: unused connections are closed, active ones when they are released. */
   setPaused(paused: boolean): void {
     this.paused = paused;
-    if (!paused) {
-      this.service();
-      return;
-    }
     const { servers } = this;
-    for (const list of [servers.idle, servers.used, servers.new]) {
-      for (const server of list) this.closeServer(server, 'pause mode');
-    }
+    if (paused) this.#closeAll([...servers.idle, ...servers.used, ...servers.new], 'pause mode');
+    else this.service();
+  }
+
+  #closeAll(servers: readonly PoolServer[], reason: string): void {
+    for (const server of servers) this.closeServer(server, reason);
   }
 
   // --- matching ------------------------------------------------------------------------------------------
 
   /** Serves waiting clients as far as idle servers go, then starts checks and new connections for the rest. */
   service(): void {
-    this.#publishWait();
     if (this.paused) return;
-    while (this.waitingClients.first !== null) {
+    // Each step may come back here by way of the client or server it calls: nothing is remembered across one.
+    for (let client = this.waitingClients.first; client !== null; client = this.waitingClients.first) {
       const server = this.#pickIdle();
       if (server === null) break;
-      this.#assign(this.waitingClients.first, server);
+      this.#assign(client, server);
     }
-    let unserved = this.waitingClients.length - this.servers.tested.length;
-    while (unserved > 0) {
-      const used = this.servers.used.first;
-      if (used === null) break;
-      unserved--;
-      this.#check(used);
-    }
-    if (unserved > 0 || (this.loginClients.length > 0 && this.#welcome === null)) {
-      const oldest = this.waitingClients.first;
-      this.#launcher.launch(oldest === null ? null : this.nowMs - oldest.waitStartMs);
-    }
-    this.#publishWait();
+    while (this.#unserved > 0 && this.servers.used.first !== null) this.#check(this.servers.used.first);
+    if (this.#unserved > 0 || (this.loginClients.length > 0 && this.#welcome === null))
+      this.#launcher.launch('client');
   }
 
-  /** Opens a connection with a permission from the budget. */
+  /** Waiting clients that no connection under test is for. */
+  get #unserved(): number {
+    return this.waitingClients.length - this.servers.tested.length;
+  }
+
+  /** Opens a connection with a permission from the budget. Throws when the connector does. */
   open(grant: Grant): void {
     const server = this.#context.connector.open(this, grant);
-    this.#moveServer(server, 'new');
+    // It may have got further, or failed, already.
+    if (server.state === 'new') this.#moveServer(server, 'new');
   }
 
   /** `min_pool_size`: opens one more connection when the pool is below it. */
   fillToMinimum(): void {
-    const { minPoolSize, poolSize } = this.limits;
-    const connected = this.servers.usable + this.servers.new.length;
-    if (minPoolSize === 0 || connected >= minPoolSize || connected >= poolSize) return;
-    if (this.clientCount === 0 && !this.isForcedUser) return;
-    this.#launcher.launch(null, false);
+    const { clientCount, isForcedUser, servers } = this;
+    const connected = servers.usable + servers.new.length;
+    if (isBelowMinimum({ connected, clientCount, isForcedUser }, this.limits)) {
+      this.#launcher.launch('min_pool_size');
+    }
   }
 
   /** The sweep's part for a server at rest: off to the servers that must be checked first. */
@@ -319,7 +313,7 @@ export class Pool {
     if (server.closeNeeded) {
       this.closeServer(server, 'obsolete connection');
     } else if (serverCheckQuery === null) {
-      this.#settle(server, true);
+      this.#settle(server, 'test');
     } else {
       this.#moveServer(server, 'tested');
       server.test(serverCheckQuery, 'check');
@@ -344,47 +338,47 @@ export class Pool {
     this.cancels.detachClient(client);
   }
 
-  #settle(server: PoolServer, isTested: boolean): void {
+  /**
+   * Finds the place of a server that nobody uses. `done`: what has been run on it since its last client; the
+   * resync query only restores the count, so that the reset query may still be due.
+   */
+  #settle(server: PoolServer, done: 'nothing' | 'resync' | 'test'): void {
     const nowMs = this.nowMs;
     const decision = decideRelease(
       {
-        isFresh: server.state === 'new',
         ageMs: nowMs - server.connectMs,
         sinceLifetimeCloseMs: nowMs - this.#lastLifetimeCloseMs,
         isClean: server.isClean(),
         closeNeeded: server.closeNeeded,
         paused: this.paused,
         cancelsInFlight: server.cancelsInFlight,
-        needsResync: server.needsResync(),
-        isTested,
+        needsResync: done === 'nothing' && server.needsResync(),
+        isTested: done === 'test',
       },
       this.limits,
     );
     switch (decision.action) {
       case 'close':
         this.closeServer(server, decision.reason);
-        return;
+        break;
       case 'wait-for-cancels':
         this.#moveServer(server, 'being_canceled');
-        return;
+        break;
       case 'test':
         this.#moveServer(server, 'tested');
+        if (decision.purpose === 'resync') this.#resyncing.add(server);
         server.test(decision.sql, decision.purpose);
-        return;
-      case 'used':
-        this.#moveServer(server, 'used');
         break;
+      case 'used':
       case 'idle':
-        this.#moveServer(server, 'idle');
+        this.#moveServer(server, decision.action);
         break;
     }
-    if (this.waitingClients.length > 0) this.service();
+    this.#serveWaiting();
   }
 
-  #publishWait(): void {
-    const oldest = this.waitingClients.first;
-    const { budget, owner } = this.#context;
-    budget.publishWait(owner, this.key, oldest === null ? 0 : oldest.waitStartMs);
+  #serveWaiting(): void {
+    if (this.waitingClients.length > 0) this.service();
   }
 
   /** The only place that changes a server's state. */
@@ -394,19 +388,11 @@ export class Pool {
 
   /** The only place that changes a client's state. */
   #moveClient(client: PoolClient, to: PoolClient['state']): void {
-    if (client.listOwner !== null) this.#clientList(client).remove(client);
-    if (client.waitStartMs !== 0) {
-      this.stats.waitTimeUs += Math.round((this.nowMs - client.waitStartMs) * 1000);
-      client.waitStartMs = 0;
-    }
-    client.state = to;
-    if (to === 'gone' || to === 'login') return;
-    if (to !== 'active') client.waitStartMs = this.nowMs;
-    this.#clientList(client).pushBack(client);
-  }
-
-  #clientList(client: PoolClient): IntrusiveList<PoolClient> {
-    if (client.state === 'waiting') return this.waitingClients;
-    return client.state === 'waiting_login' ? this.loginClients : this.activeClients;
+    const waitedMs = this.clients.move(client, to, this.nowMs);
+    this.stats.waitTimeUs += Math.round(waitedMs * 1000);
+    const { oldestWaitStartMs } = this.clients;
+    if (oldestWaitStartMs === this.#publishedWaitMs) return;
+    this.#publishedWaitMs = oldestWaitStartMs;
+    this.#context.budget.publishWait(this.#context.owner, this.key, oldestWaitStartMs);
   }
 }

@@ -1,7 +1,8 @@
 import { type Budget, type BudgetOwner, poolKey, type YieldScope } from './budget.ts';
+import type { PoolContext, PoolIdentity } from './context.ts';
 import type { PoolLimits } from './limits.ts';
 import type { PoolServer } from './peers.ts';
-import { Pool, type PoolContext } from './pool.ts';
+import { Pool } from './pool.ts';
 import { sweepPool } from './sweep.ts';
 
 /** All pools of one event loop, by (database, pool user). */
@@ -23,7 +24,7 @@ export class Pools implements BudgetOwner {
   }
 
   /** The pool, made with `limits` if it isn't there. */
-  open(identity: { database: string; user: string; isForcedUser: boolean }, limits: PoolLimits): Pool {
+  open(identity: PoolIdentity, limits: PoolLimits): Pool {
     const key = poolKey(identity.database, identity.user);
     const found = this.#pools.get(key);
     if (found !== undefined) return found;
@@ -54,7 +55,7 @@ export class Pools implements BudgetOwner {
     const waiting = [...this.#pools.values()].filter(
       (pool) => pool.waitingClients.length > 0 || pool.loginClients.length > 0,
     );
-    waiting.sort((a, b) => oldestWait(a) - oldestWait(b));
+    waiting.sort((a, b) => a.clients.oldestWaitStartMs - b.clients.oldestWaitStartMs);
     for (const pool of waiting) pool.service();
   }
 
@@ -73,11 +74,6 @@ export class Pools implements BudgetOwner {
     chosen.pool.closeServer(chosen.server, 'evicted');
     return true;
   }
-}
-
-function oldestWait(pool: Pool): number {
-  const client = pool.waitingClients.first ?? pool.loginClients.first;
-  return client === null ? Number.POSITIVE_INFINITY : client.waitStartMs;
 }
 
 function compare(a: string, b: string): number {

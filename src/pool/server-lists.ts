@@ -43,9 +43,11 @@ export class ServerLists {
    * Only the pool calls it.
    */
   move(server: PoolServer, to: ServerState, nowMs: number, isRoundRobin: boolean): void {
-    if (server.listOwner !== null && server.state !== 'gone') this[server.state].remove(server);
+    const { state: from } = server;
+    if (server.listOwner !== null && from !== 'gone') this[from].remove(server);
     server.state = to;
-    server.stateSinceMs = nowMs;
+    // Idle and then used is one rest: server_idle_timeout and eviction go by its whole length.
+    if (from !== 'idle' || to !== 'used') server.stateSinceMs = nowMs;
     if (to === 'gone') return;
     if (to === 'idle' && !isRoundRobin) this.idle.pushFront(server);
     else this[to].pushBack(server);

@@ -1,10 +1,10 @@
 import { decideActiveTimeout, decideRest } from './decide.ts';
-import type { PoolServer } from './peers.ts';
 import type { Pool } from './pool.ts';
 
 /**
  * One pass over a pool's servers, a few times a second: every time limit, the sizes, the deadlines of closing
- * connections; then the pool tries again to serve whoever waits. Source: contract, §1.5, §1.6, §5.
+ * connections; then the pool tries again to serve whoever waits. Lists are walked as copies: ending one connection
+ * may make others change their state. Source: contract, §1.5, §1.6, §5.
  */
 export function sweepPool(pool: Pool, nowMs: number): void {
   sweepLogins(pool, nowMs);
@@ -24,14 +24,15 @@ export function sweepPool(pool: Pool, nowMs: number): void {
 function sweepLogins(pool: Pool, nowMs: number): void {
   const timeoutMs = pool.limits.serverConnectTimeoutMs;
   if (timeoutMs === 0) return;
-  for (const server of pool.servers.new) {
-    if (nowMs - server.connectMs > timeoutMs) pool.giveUpLogin(server, 'connect timeout');
+  for (const server of [...pool.servers.new]) {
+    if (server.state === 'new' && nowMs - server.connectMs > timeoutMs)
+      pool.giveUpLogin(server, 'connect timeout');
   }
 }
 
 function sweepActive(pool: Pool, nowMs: number): void {
   const { limits } = pool;
-  for (const server of pool.servers.active) {
+  for (const server of [...pool.servers.active]) {
     const client = server.link;
     if (client === null) continue;
     const isIdleInTransaction = server.isIdleInTransaction();
@@ -59,8 +60,10 @@ function sweepActive(pool: Pool, nowMs: number): void {
 }
 
 function sweepRest(pool: Pool, nowMs: number): void {
-  for (const state of ['idle', 'used'] as const) {
-    for (const server of pool.servers[state]) {
+  // Surplus connections go from the used ones first.
+  for (const state of ['used', 'idle'] as const) {
+    for (const server of [...pool.servers[state]]) {
+      if (server.state !== state) continue;
       const decision = decideRest(
         {
           state,
@@ -83,14 +86,15 @@ function sweepRest(pool: Pool, nowMs: number): void {
 function sweepTested(pool: Pool, nowMs: number): void {
   const timeoutMs = pool.limits.serverConnectTimeoutMs;
   if (timeoutMs === 0) return;
-  for (const server of pool.servers.tested) {
-    if (nowMs - server.stateSinceMs > timeoutMs) pool.closeServer(server, 'test query failed');
+  for (const server of [...pool.servers.tested]) {
+    if (server.state === 'tested' && nowMs - server.stateSinceMs > timeoutMs)
+      pool.closeServer(server, 'test query failed');
   }
 }
 
 function sweepClosing(pool: Pool, nowMs: number): void {
   const { serverCloseTimeoutMs, serverCancelTimeoutMs } = pool.limits;
-  for (const server of pool.servers.closing) {
+  for (const server of [...pool.servers.closing]) {
     const sinceMs = nowMs - server.stateSinceMs;
     if (sinceMs > serverCloseTimeoutMs + serverCancelTimeoutMs) server.cut();
     else if (sinceMs > serverCloseTimeoutMs && !server.wasCancelled) {
@@ -103,16 +107,15 @@ function sweepClosing(pool: Pool, nowMs: number): void {
 function sweepCancels(pool: Pool, nowMs: number): void {
   const timeoutMs = pool.limits.cancelWaitTimeoutMs;
   if (timeoutMs === 0) return;
-  for (const job of pool.cancels.waiting) {
-    if (nowMs - job.sinceMs > timeoutMs) pool.cancels.finish(job, 'cancel_wait_timeout');
-  }
-  for (const job of pool.cancels.sent) {
-    if (nowMs - job.sinceMs > timeoutMs) {
-      // Whether that cancel still strikes is unknown: its server must not serve another client.
-      const server: PoolServer = job.server;
-      pool.cancels.finish(job, 'cancel_wait_timeout');
+  for (const job of [...pool.cancels.waiting, ...pool.cancels.sent]) {
+    if (nowMs - job.sinceMs <= timeoutMs) continue;
+    const { server } = job;
+    if (job.state === 'sent') {
+      // Whether that cancel still strikes is unknown: its server must not serve another client. Said before the
+      // job ends, for with its last job a server that waits for that goes on to the next client.
       if (server.state === 'being_canceled') pool.closeServer(server, 'cancel_wait_timeout');
       else server.closeNeeded = true;
     }
+    pool.cancels.finish(job, 'cancel_wait_timeout');
   }
 }
