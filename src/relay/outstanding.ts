@@ -4,7 +4,10 @@ export const ReplyAction = {
   Forward: 0,
   /** pgweir asked; the client never sees the answer. */
   Swallow: 1,
-  /** Nothing was sent to the server; the stored bytes are the answer, due when all earlier ones are out. */
+  /**
+   * Nothing was sent to the server; the stored bytes are the answer, due when all earlier ones are out. With
+   * nothing owed they are due at once: then the sender writes them itself and the queue hears nothing of it.
+   */
   Synthesize: 2,
   /** The client asked; one answer message is replaced by the stored bytes. */
   Rewrite: 3,
@@ -50,6 +53,7 @@ export class OutstandingQueue {
     this.#length++;
   }
 
+  /** Takes the oldest entry out; there must be one. */
   pop(): void {
     this.#payloads[this.#head] = null;
     this.#head = (this.#head + 1) & (this.#types.length - 1);
@@ -59,6 +63,11 @@ export class OutstandingQueue {
   /** Type of the entry at `index` from the head. */
   typeAt(index: number): number {
     return this.#types[(this.#head + index) & (this.#types.length - 1)] as number;
+  }
+
+  /** Action of the entry at `index` from the head. */
+  actionAt(index: number): number {
+    return this.#actions[(this.#head + index) & (this.#types.length - 1)] as number;
   }
 
   /** Index of the first entry of `type` at or behind `from`, or -1. */

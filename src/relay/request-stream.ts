@@ -2,7 +2,6 @@ import type { Conn } from '../net/conn.ts';
 import { FrontendType as F } from '../wire/codes.ts';
 import { HEADER_BAD, HEADER_INCOMPLETE, HeaderScanner } from '../wire/scanner.ts';
 import type { RequestTracker } from './request-tracker.ts';
-import { isRequest } from './response-stream.ts';
 
 /** What the client side sees of the server connection it is linked to. */
 export interface RequestTarget {
@@ -46,9 +45,12 @@ export class RequestStream {
     this.scanner = new HeaderScanner(maxPacketSize);
   }
 
-  /** No message is half sent. */
+  /**
+   * No message is half sent. The first bytes of a header may have come: they are held back until the header is
+   * complete, so a client that stops there keeps no server.
+   */
   get atBoundary(): boolean {
-    return this.scanner.atBoundary;
+    return this.scanner.bodyLeft === 0 || this.#dropping;
   }
 
   /** Nothing more is read: the session is closing. */
@@ -83,11 +85,14 @@ export class RequestStream {
       const { type } = scanner;
       if (body === HEADER_BAD || !isRequest(type)) {
         this.#forward(chunk, run, pos);
+        // Nothing of this message was sent: a server that is at rest can be kept.
+        scanner.unread();
         host.violation(body === HEADER_BAD ? `bad packet header: '${scanner.headerHex()}'` : 'unknown pkt');
         return pos;
       }
       if (type === F.Terminate) {
         this.#forward(chunk, run, pos);
+        scanner.unread();
         host.terminate();
         return end;
       }
@@ -151,6 +156,15 @@ export class RequestStream {
     if (!target.conn.write(bytes)) this.#host.targetCongested();
   }
 }
+
+/** Whether a client may send `type` after login. */
+function isRequest(type: number): boolean {
+  return REQUESTS[type] === 1;
+}
+
+const REQUESTS = new Uint8Array(256);
+for (const type of Object.values(F)) REQUESTS[type] = 1;
+REQUESTS[F.Password] = 0;
 
 /**
  * Late COPY messages, after the COPY's error, are the client's leftovers: without a link they are dropped

@@ -30,16 +30,23 @@ export class RequestTracker {
   /** With action Rewrite: what replaces the answer message just passed to {@link received}. */
   replacement: Buffer | null = null;
   #skipsToSync = false;
+  /**
+   * Requests were sent behind the last ReadyForQuery, so its status says nothing any more: a server that has
+   * answered Parse, Bind and Execute but seen no Sync is in a transaction of which `txStatus` doesn't know.
+   */
+  #awaitsReady = false;
+  /** The Query or FunctionCall at the head has had an answer: its ReadyForQuery may come. */
+  #isHeadAnswered = false;
 
   /** Between transactions, nothing owed. */
   get isClean(): boolean {
     return this.txStatus === TxStatus.Idle && this.isQuiet;
   }
 
-  /** No answer is owed. */
+  /** No answer is owed, and the last one was ReadyForQuery. */
   get isQuiet(): boolean {
     this.#dropCopyMarks();
-    return this.queue.length === 0;
+    return this.queue.length === 0 && !this.#awaitsReady;
   }
 
   /** A client message of `type` goes to the server. */
@@ -54,6 +61,7 @@ export class RequestTracker {
       case F.Execute:
       case F.Close:
         this.queue.push(type, action, payload);
+        if (action !== ReplyAction.Synthesize) this.#awaitsReady = true;
         return;
       case F.CopyDone:
       case F.CopyFail:
@@ -67,60 +75,60 @@ export class RequestTracker {
   received(type: number): ReplyAction {
     this.#dropCopyMarks();
     const { queue } = this;
-    const action = queue.headAction as ReplyAction;
+    const isSwallowed = queue.headAction === ReplyAction.Swallow;
     switch (type) {
-      case B.NoticeResponse:
       case B.NotificationResponse:
       case B.ParameterStatus:
-        return action === ReplyAction.Swallow && type === B.NoticeResponse
-          ? ReplyAction.Swallow
-          : ReplyAction.Forward;
+        return ReplyAction.Forward;
       case B.ParseComplete:
-        return this.#complete(F.Parse, action);
+        return this.#complete(F.Parse);
       case B.BindComplete:
-        return this.#complete(F.Bind, action);
+        return this.#complete(F.Bind);
       case B.CloseComplete:
-        return this.#complete(F.Close, action);
+        return this.#complete(F.Close);
       case B.RowDescription:
       case B.NoData:
-        return this.#complete(F.Describe, action);
+        return this.#complete(F.Describe);
       case B.CommandComplete:
         if (this.isCopyIn) this.#copyCompleted();
-        return this.#complete(F.Execute, action);
+        return this.#complete(F.Execute);
       case B.EmptyQueryResponse:
       case B.PortalSuspended:
-        return this.#complete(F.Execute, action);
+        return this.#complete(F.Execute);
+      case B.FunctionCallResponse:
+        this.#isHeadAnswered = true;
+        break;
       case B.CopyInResponse:
       case B.CopyBothResponse:
         this.isCopyIn = true;
         break;
       case B.ErrorResponse:
-        this.#failed();
-        break;
+        return this.#failed();
     }
-    return action === ReplyAction.Rewrite ? ReplyAction.Forward : action;
+    return isSwallowed ? ReplyAction.Swallow : ReplyAction.Forward;
   }
 
   /** ReadyForQuery with `status` has come: what to do with it. */
   readyForQuery(status: number): ReplyAction {
     this.#dropCopyMarks();
-    const { queue } = this;
-    const action = queue.headAction as ReplyAction;
     this.txStatus = status;
     this.isCopyIn = false;
+    const type = this.queue.headType;
+    let action: ReplyAction = ReplyAction.Forward;
     if (this.#skipsToSync) {
-      this.#skipsToSync = false;
-      this.#popThroughSync();
+      action = this.#endSkipping();
+    } else if (type === F.Sync || this.#endsHead(type)) {
+      action = this.queue.headAction as ReplyAction;
+      this.queue.pop();
     } else {
-      const type = queue.headType;
-      if (type === F.Query || type === F.FunctionCall || type === F.Sync) queue.pop();
-      else if (type !== 0) {
-        // An answer that doesn't fit the question: forward it, but never trust the count again.
-        this.isUnsure = true;
-        this.#popThroughSync();
-      }
+      // Nobody asked for it. It answers a Sync that was taken for swallowed, and ends nothing that is owed.
+      this.isUnsure = true;
+      return ReplyAction.Forward;
     }
     this.#dropCopyMarks();
+    this.#isHeadAnswered = false;
+    // What is left may be answered without a further ReadyForQuery.
+    this.#awaitsReady = this.queue.length > 0;
     return action === ReplyAction.Swallow ? ReplyAction.Swallow : ReplyAction.Forward;
   }
 
@@ -137,56 +145,98 @@ export class RequestTracker {
     this.queue.clear();
     this.isCopyIn = false;
     this.isUnsure = false;
+    this.replacement = null;
     this.#skipsToSync = false;
+    this.#awaitsReady = false;
+    this.#isHeadAnswered = false;
   }
 
-  #complete(requestType: number, action: ReplyAction): ReplyAction {
-    if (this.queue.headType !== requestType) {
-      return action === ReplyAction.Rewrite ? ReplyAction.Forward : action;
+  /** The answer that ends a request of `requestType`, if that is what stands at the head. */
+  #complete(requestType: number): ReplyAction {
+    const { queue } = this;
+    const action = queue.headAction as ReplyAction;
+    if (queue.headType !== requestType) {
+      this.#isHeadAnswered = true;
+      return action === ReplyAction.Swallow ? ReplyAction.Swallow : ReplyAction.Forward;
     }
-    this.replacement = this.queue.headPayload;
-    this.queue.pop();
+    this.replacement = queue.headPayload;
+    this.#isHeadAnswered = false;
+    queue.pop();
     return action;
   }
 
-  #copyCompleted(): void {
-    this.isCopyIn = false;
-    const mark = this.#copyMark();
-    if (mark > 0) this.queue.remove(1, mark);
+  /**
+   * ReadyForQuery ends the Query or FunctionCall at the head. When ReadyForQuery may also be a stray one, only
+   * after an answer: each of the two has at least one before it.
+   */
+  #endsHead(type: number): boolean {
+    return (type === F.Query || type === F.FunctionCall) && (this.#isHeadAnswered || !this.isUnsure);
   }
 
-  #failed(): void {
+  /** ErrorResponse: what becomes of the requests behind it, and of the message. */
+  #failed(): ReplyAction {
     const { queue } = this;
     const head = queue.headType;
-    if (this.isCopyIn) {
-      this.isCopyIn = false;
-      const mark = this.#copyMark();
-      const last = mark > 0 ? mark : queue.length - 1;
-      const sync = queue.indexOf(F.Sync, 1);
-      if (sync > 0 && sync <= last) this.isUnsure = true;
-      if (last > 0) queue.remove(1, last);
+    if (this.isCopyIn) this.#copyFailed();
+    let action = queue.headAction;
+    if (head === F.Query || head === F.FunctionCall) {
+      // Each ends with its own ReadyForQuery.
+      this.#isHeadAnswered = true;
+    } else if (head !== 0) {
+      this.#skipsToSync = true;
+      // The failure of a request of ours is the client's, too, when the client's requests behind it are skipped.
+      const sync = queue.indexOf(F.Sync);
+      action = sync < 0 ? ReplyAction.Forward : queue.actionAt(sync);
     }
-    // A failed simple query or function call ends with its own ReadyForQuery, as does a failed Sync.
-    if (head !== 0 && head !== F.Query && head !== F.FunctionCall) this.#skipsToSync = true;
+    return action === ReplyAction.Swallow ? ReplyAction.Swallow : ReplyAction.Forward;
   }
 
-  /** Index of the CopyDone or CopyFail that ends the running COPY, or -1. */
-  #copyMark(): number {
+  /** All that was sent before the CopyDone was read during the COPY; a Sync among it has no answer. */
+  #copyCompleted(): void {
+    this.isCopyIn = false;
     for (let i = 1; i < this.queue.length; i++) {
-      const type = this.queue.typeAt(i);
-      if (type === F.CopyDone || type === F.CopyFail) return i;
+      if (!isCopyMark(this.queue.typeAt(i))) continue;
+      this.queue.remove(1, i);
+      return;
     }
-    return -1;
   }
 
-  #popThroughSync(): void {
-    const sync = this.queue.indexOf(F.Sync);
-    const count = sync < 0 ? this.queue.length : sync + 1;
-    for (let i = 0; i < count; i++) this.queue.pop();
+  /**
+   * The COPY has failed at an unknown place of what was sent. Syncs up to its CopyDone or CopyFail were swallowed,
+   * most likely. Any other request cannot have been read during the COPY (that would have ended the connection):
+   * it and all behind it are answered.
+   */
+  #copyFailed(): void {
+    const { queue } = this;
+    this.isCopyIn = false;
+    let end = 1;
+    while (queue.length > end && queue.typeAt(end) === F.Sync) end++;
+    if (end > 1) this.isUnsure = true;
+    if (queue.length > end && isCopyMark(queue.typeAt(end))) end++;
+    if (end > 1) queue.remove(1, end - 1);
+  }
+
+  /** The server has stopped skipping: takes out what it skipped. Gives the action of the Sync that ended it. */
+  #endSkipping(): ReplyAction {
+    const { queue } = this;
+    this.#skipsToSync = false;
+    const sync = queue.indexOf(F.Sync);
+    if (sync < 0) {
+      // The Sync was one that we took for swallowed: what is in the queue came behind it and was not skipped.
+      this.isUnsure = true;
+      if (queue.length > 0) queue.pop();
+      return ReplyAction.Forward;
+    }
+    const action = queue.actionAt(sync) as ReplyAction;
+    for (let i = 0; i <= sync; i++) queue.pop();
+    return action;
   }
 
   #dropCopyMarks(): void {
-    const { queue } = this;
-    while (queue.headType === F.CopyDone || queue.headType === F.CopyFail) queue.pop();
+    while (isCopyMark(this.queue.headType)) this.queue.pop();
   }
+}
+
+function isCopyMark(type: number): boolean {
+  return type === F.CopyDone || type === F.CopyFail;
 }

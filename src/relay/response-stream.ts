@@ -1,11 +1,12 @@
 import type { Conn } from '../net/conn.ts';
-import { BackendType as B, FrontendType as F } from '../wire/codes.ts';
+import { BackendType as B, TxStatus } from '../wire/codes.ts';
 import { parseParameterStatus } from '../wire/parameter-status.ts';
+import { ProtocolViolation } from '../wire/pg-error.ts';
 import { HEADER_BAD, HEADER_INCOMPLETE, HeaderScanner } from '../wire/scanner.ts';
 import { ReplyAction } from './outstanding.ts';
 import type { RequestTracker } from './request-tracker.ts';
 
-/** {@link ResponseStream.feed}: the server broke the protocol. */
+/** {@link ResponseStream.feed}: the server sent what no server may send to a logged-in client. */
 export const STREAM_BROKEN = -1;
 
 /** Largest ParameterStatus body that is kept to be read; a longer one passes unread. Bytes. */
@@ -32,7 +33,7 @@ export interface ResponseHost {
  * ```
  */
 export class ResponseStream {
-  readonly scanner = new HeaderScanner();
+  readonly scanner: HeaderScanner;
   readonly #host: ResponseHost;
   readonly #tracker: RequestTracker;
   #dropping = false;
@@ -40,7 +41,9 @@ export class ResponseStream {
   #capture: Buffer | null = null;
   #captured = 0;
 
-  constructor(host: ResponseHost, tracker: RequestTracker) {
+  /** `maxPacketSize`: largest message length accepted, `max_packet_size`. */
+  constructor(host: ResponseHost, tracker: RequestTracker, maxPacketSize = 0x7fff_ffff) {
+    this.scanner = new HeaderScanner(maxPacketSize);
     this.#host = host;
     this.#tracker = tracker;
   }
@@ -51,7 +54,17 @@ export class ResponseStream {
   }
 
   /**
-   * Consumes `chunk[start, end)`. Returns `end` or {@link STREAM_BROKEN}.
+   * The client has whole messages only, so one of ours may follow. False inside a message that is passing: an
+   * error of ours there would be read as that message's bytes.
+   */
+  get sinkAtBoundary(): boolean {
+    const { scanner } = this;
+    return scanner.bodyLeft === 0 || this.#dropping || scanner.type === B.ReadyForQuery;
+  }
+
+  /**
+   * Consumes `chunk[start, end)`. Returns `end` or {@link STREAM_BROKEN}. Throws ProtocolViolation on a bad length
+   * or a broken ParameterStatus. In both cases everything before the message at fault has been forwarded.
    */
   feed(chunk: Buffer, start: number, end: number): number {
     const { scanner } = this;
@@ -64,15 +77,16 @@ export class ResponseStream {
           this.#forward(chunk, run, pos);
           return end;
         }
-        if (body === HEADER_BAD || !isRelayed(scanner.type)) {
+        if (body === HEADER_BAD || !isRelayed(scanner.type, scanner.length)) {
           this.#forward(chunk, run, pos);
+          scanner.unread();
+          if (body === HEADER_BAD) throw new ProtocolViolation('bad pkt header');
           return STREAM_BROKEN;
         }
         if (scanner.type === B.ReadyForQuery) {
-          if (scanner.length !== 5) return STREAM_BROKEN;
           if (scanner.isSplit) run = body;
           if (body < end) {
-            this.#readyForQuery(chunk, run, pos, body, scanner.isSplit);
+            if (!this.#readyForQuery(chunk, run, pos, body, scanner.isSplit)) return STREAM_BROKEN;
             pos = body + 1;
             run = pos;
             continue;
@@ -90,7 +104,7 @@ export class ResponseStream {
       }
       if (scanner.type === B.ReadyForQuery) {
         // Only the status byte was missing; the header was held back.
-        this.#readyForQuery(chunk, pos, pos, pos, true);
+        if (!this.#readyForQuery(chunk, pos, pos, pos, true)) return STREAM_BROKEN;
         pos += 1;
         run = pos;
         continue;
@@ -134,11 +148,7 @@ export class ResponseStream {
   /** A message's last byte is in. Returns where the run of forwarded bytes begins. */
   #finish(chunk: Buffer, run: number, pos: number): number {
     let start = run;
-    if (this.#capture !== null) {
-      const [name, value] = parseParameterStatus(this.#capture, 0, this.#captured);
-      this.#capture = null;
-      this.#host.parameterStatus(name, value);
-    }
+    if (this.#capture !== null) this.#parameterStatus(chunk, run, pos);
     if (this.#tracker.queue.headAction === ReplyAction.Synthesize) {
       this.#forward(chunk, start, pos);
       start = pos;
@@ -147,11 +157,33 @@ export class ResponseStream {
     return start;
   }
 
-  /** `chunk[body]` is the status byte. `isHeld`: the header's bytes were not forwarded and stand in the scanner. */
-  #readyForQuery(chunk: Buffer, run: number, header: number, body: number, isHeld: boolean): void {
+  /** The captured ParameterStatus is complete. */
+  #parameterStatus(chunk: Buffer, run: number, pos: number): void {
+    const body = this.#capture as Buffer;
+    this.#capture = null;
+    let pair: readonly [string, string];
+    try {
+      pair = parseParameterStatus(body, 0, body.length);
+    } catch {
+      // Part of it may be at the client already: the whole has to be, for an error to be readable behind it.
+      this.#forward(chunk, run, pos);
+      throw new ProtocolViolation('broken ParameterStatus packet');
+    }
+    this.#host.parameterStatus(...pair);
+  }
+
+  /**
+   * `chunk[body]` is the status byte. `isHeld`: the header's bytes were not forwarded and stand in the scanner.
+   * False: no such status.
+   */
+  #readyForQuery(chunk: Buffer, run: number, header: number, body: number, isHeld: boolean): boolean {
     const { scanner } = this;
     const status = chunk[body] as number;
     scanner.bodyLeft = 0;
+    if (status !== TxStatus.Idle && status !== TxStatus.InTransaction && status !== TxStatus.Failed) {
+      if (!isHeld) this.#forward(chunk, run, header);
+      return false;
+    }
     const action = this.#tracker.readyForQuery(status);
     if (action === ReplyAction.Swallow) {
       this.#forward(chunk, run, header);
@@ -162,6 +194,7 @@ export class ResponseStream {
     }
     this.#writeSynthesized();
     this.#host.readyForQuery(status);
+    return true;
   }
 
   #writeSynthesized(): void {
@@ -185,20 +218,14 @@ export class ResponseStream {
   }
 }
 
-/** Whether a server may send `type` after login. Authentication and key data there are a broken peer's. */
-function isRelayed(type: number): boolean {
-  return RELAYED[type] === 1;
+/**
+ * Whether a server may send `type` after login, with this length where it is a fixed one. Authentication and key
+ * data there are a broken peer's.
+ */
+function isRelayed(type: number, length: number): boolean {
+  return RELAYED[type] === 1 && (type !== B.ReadyForQuery || length === 5);
 }
 
 const RELAYED = new Uint8Array(256);
 for (const type of Object.values(B)) RELAYED[type] = 1;
 for (const type of [B.Authentication, B.BackendKeyData, B.NegotiateProtocolVersion]) RELAYED[type] = 0;
-
-/** Whether a client may send `type` after login. */
-export function isRequest(type: number): boolean {
-  return REQUESTS[type] === 1;
-}
-
-const REQUESTS = new Uint8Array(256);
-for (const type of Object.values(F)) REQUESTS[type] = 1;
-REQUESTS[F.Password] = 0;

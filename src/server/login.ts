@@ -13,8 +13,11 @@ import { ProtocolViolation } from '../wire/pg-error.ts';
 import { Reader } from '../wire/reader.ts';
 import { type ByteReader, FramedReader } from '../wire/framed-reader.ts';
 
-/** Largest message a server may send before ReadyForQuery. Bytes. */
+/** Largest message a server may send before ReadyForQuery, and most that is kept of them all. Bytes. */
 const MAX_LOGIN_BODY_BYTES = 1024 * 1024;
+
+/** What one ParameterStatus costs beside its bytes, so that empty ones are not free. */
+const PARAMETER_OVERHEAD_BYTES = 64;
 
 /** The connection that logs in, as {@link ServerLogin} uses it. */
 export interface ServerLoginHost {
@@ -57,9 +60,12 @@ export class ServerLogin implements ByteReader {
   #isOver = false;
   #backendKey: Buffer | null = null;
   readonly #welcome: (readonly [string, string])[] = [];
+  #welcomeBytes = 0;
   /** Bytes that came while an asynchronous step ran. */
   #held: Buffer[] = [];
   #isBusy = false;
+  /** The bytes being read came before our last answer went out. */
+  #isBelated = false;
 
   constructor(host: ServerLoginHost, auth: ServerAuthArgs) {
     this.#host = host;
@@ -71,6 +77,7 @@ export class ServerLogin implements ByteReader {
     this.#isOver = true;
   }
 
+  /** Throws ProtocolViolation when the server breaks the protocol. */
   feed(chunk: Buffer, start: number, end: number): number {
     if (this.#isOver) return end;
     if (this.#isBusy) {
@@ -100,6 +107,8 @@ export class ServerLogin implements ByteReader {
         return true;
       case B.ParameterStatus:
         this.#expectAuthenticated();
+        this.#welcomeBytes += body.length + PARAMETER_OVERHEAD_BYTES;
+        if (this.#welcomeBytes > MAX_LOGIN_BODY_BYTES) throw new ProtocolViolation('bad pkt header');
         this.#welcome.push(parseParameterStatus(body, 0, body.length));
         return true;
       case B.BackendKeyData:
@@ -123,28 +132,36 @@ export class ServerLogin implements ByteReader {
   }
 
   #authentication(body: Buffer): boolean {
-    if (this.#isAuthenticated) throw new ProtocolViolation('unknown pkt from server');
+    // Going on without our answer is no server's way; errors and notices may come at any time.
+    if (this.#isAuthenticated || this.#isBelated) throw new ProtocolViolation('unknown pkt from server');
     const step = this.#auth.request(parseAuthentication(body));
     if (!(step instanceof Promise)) return this.#apply(step);
     this.#isBusy = true;
     this.#host.pause();
-    // Steps never reject; the catch keeps a bug in one from taking the process down.
-    step.then(
-      (result) => this.#resumeWith(result),
-      () => this.#resumeWith({ kind: 'fail', message: 'failed to answer authreq' }),
-    );
+    // Nobody above catches what is thrown from here on: it would end the process.
+    step.then((result) => this.#resumeWith(result)).catch((error: unknown) => this.#failWith(error));
     return false;
   }
 
   #resumeWith(step: ServerAuthStep): void {
     if (this.#isOver) return;
     this.#isBusy = false;
-    const goesOn = this.#apply(step);
     this.#host.resume();
     const held = this.#held;
     this.#held = [];
-    if (!goesOn) return;
+    if (!this.#apply(step)) return;
+    this.#isBelated = true;
     for (const bytes of held) this.feed(bytes, 0, bytes.length);
+    this.#isBelated = false;
+  }
+
+  #failWith(error: unknown): void {
+    const isViolation = error instanceof ProtocolViolation;
+    if (!isViolation) {
+      this.#host.note(`internal error: ${error instanceof Error ? error.stack : String(error)}`);
+    }
+    if (this.#isOver) return;
+    this.#fail({ message: isViolation ? error.message : 'failed to answer authreq', fields: null });
   }
 
   #apply(step: ServerAuthStep): boolean {

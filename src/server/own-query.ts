@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { BackendType as B, TxStatus } from '../wire/codes.ts';
 import { type ErrorFields, parseErrorFields } from '../wire/error-fields.ts';
 import { parseParameterStatus } from '../wire/parameter-status.ts';
@@ -15,6 +16,19 @@ export interface OwnQueryResult {
 /** Messages may carry this much of an error; rows are skipped unread. Bytes. */
 const MAX_BODY_BYTES = 1024 * 1024;
 
+/** A query whose answer cannot be mistaken for another's, not even for one that a client made up. */
+export interface Fence {
+  readonly sql: string;
+  /** The one value of its one row. */
+  readonly text: string;
+}
+
+/** A fence of its own for one use: clients can read the running one in `pg_stat_activity`, but not foresee it. */
+export function newFence(): Fence {
+  const text = randomBytes(16).toString('hex');
+  return { sql: `SELECT '${text}'`, text };
+}
+
 /**
  * Reads the answers to a simple query that pgweir itself sent (reset, check, connect_query, parameters) until
  * its ReadyForQuery. The client sees none of it.
@@ -24,19 +38,29 @@ export class OwnQuery implements ByteReader {
   readonly #onParameter: (name: string, value: string) => void;
   readonly #done: (result: OwnQueryResult) => void;
   #error: ErrorFields | null = null;
-  /** Until an EmptyQueryResponse has come, ReadyForQuery may still belong to an earlier request. */
+  /** Body of the DataRow that is the fence; null without one, or when EmptyQueryResponse is. */
+  readonly #fenceRow: Buffer | null;
+  /** Until the fence's answer has come, ReadyForQuery may still belong to an earlier request. */
   #awaitsFence: boolean;
 
-  /** `isFence`: the query sent is empty, and leftovers of earlier requests may come ahead of its answer. */
+  /**
+   * With a fence, `ReadyForQuery` of earlier requests may come ahead of its answer and does not count. `true`: the
+   * query sent is empty and its EmptyQueryResponse is the fence.
+   */
   constructor(
-    isFence: boolean,
+    fence: Fence | boolean,
     onParameter: (name: string, value: string) => void,
     done: (result: OwnQueryResult) => void,
   ) {
-    this.#awaitsFence = isFence;
+    this.#awaitsFence = fence !== false;
+    this.#fenceRow = typeof fence === 'boolean' ? null : rowOf(fence.text);
     this.#onParameter = onParameter;
     this.#done = done;
-    this.#reader = new FramedReader(MAX_BODY_BYTES, isRead, (type, body) => this.#message(type, body));
+    this.#reader = new FramedReader(
+      MAX_BODY_BYTES,
+      this.#fenceRow === null ? isRead : (type) => type === B.DataRow || isRead(type),
+      (type, body) => this.#message(type, body),
+    );
   }
 
   /** Throws ProtocolViolation when the server breaks the protocol. */
@@ -47,7 +71,10 @@ export class OwnQuery implements ByteReader {
   #message(type: number, body: Buffer): boolean {
     switch (type) {
       case B.EmptyQueryResponse:
-        this.#awaitsFence = false;
+        if (this.#fenceRow === null) this.#awaitsFence = false;
+        return true;
+      case B.DataRow:
+        if (this.#fenceRow?.equals(body)) this.#awaitsFence = false;
         return true;
       case B.ErrorResponse:
         this.#error ??= parseErrorFields(body);
@@ -60,13 +87,24 @@ export class OwnQuery implements ByteReader {
         throw new ProtocolViolation('a query of ours may not COPY');
       case B.ReadyForQuery:
         if (body.length !== 1) throw new ProtocolViolation('bad pkt header');
-        if (this.#awaitsFence) return true;
+        // After an error the fence may never be answered, and the connection is given up anyway.
+        if (this.#awaitsFence && this.#error === null) return true;
         this.#done({ error: this.#error, isIdle: body[0] === TxStatus.Idle });
         return false;
       default:
         throw new ProtocolViolation('unknown pkt');
     }
   }
+}
+
+/** The body of a DataRow with one text value. */
+function rowOf(text: string): Buffer {
+  const value = Buffer.from(text);
+  const body = Buffer.alloc(6 + value.length);
+  body.writeInt16BE(1, 0);
+  body.writeInt32BE(value.length, 2);
+  value.copy(body, 6);
+  return body;
 }
 
 /** Rows, tags and notices of our own queries are nobody's business. */

@@ -4,6 +4,7 @@ import { parseParameterStatus } from '../wire/parameter-status.ts';
 import { ProtocolViolation } from '../wire/pg-error.ts';
 import { type ByteReader, FramedReader } from '../wire/framed-reader.ts';
 
+/** Largest message read at rest. Bytes. */
 const MAX_BODY_BYTES = 1024 * 1024;
 
 /** What a server connection at rest hears about messages that nobody asked for. */
@@ -29,6 +30,12 @@ export class RestReader implements ByteReader {
     this.#host = host;
   }
 
+  /** No message is half read. A client linked inside one would get the rest of it for an answer. */
+  get atBoundary(): boolean {
+    return this.#reader.atBoundary;
+  }
+
+  /** Throws ProtocolViolation when the server breaks the protocol, or answers what nobody asked. */
   feed(chunk: Buffer, start: number, end: number): number {
     return this.#reader.feed(chunk, start, end);
   }

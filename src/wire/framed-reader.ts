@@ -1,3 +1,4 @@
+import { HEADER_BYTES } from './codes.ts';
 import { ProtocolViolation } from './pg-error.ts';
 import { HEADER_BAD, HEADER_INCOMPLETE, HeaderScanner } from './scanner.ts';
 
@@ -7,8 +8,9 @@ export interface ByteReader {
 }
 
 /**
- * Gathers whole messages on the cold paths (logins, our own queries, unasked messages, the console). Bodies of types that
- * `wants` declines are skipped, however large; those it wants are capped.
+ * Gathers whole messages on the cold paths (logins, our own queries, unasked messages, the console). Bodies of
+ * types that `wants` declines are skipped, however large; those it wants are capped. `badHeaderText` words the
+ * ProtocolViolation for a length that is out of bounds or over the cap; servers' reads `bad pkt header`.
  */
 export class FramedReader implements ByteReader {
   readonly #scanner = new HeaderScanner();
@@ -16,6 +18,7 @@ export class FramedReader implements ByteReader {
   readonly #wants: (type: number) => boolean;
   /** False: stop here, the owner has changed its reader. `body` is valid for the call. */
   readonly #onMessage: (type: number, body: Buffer) => boolean;
+  readonly #badHeaderText: (headerHex: string) => string;
   #body: Buffer | null = null;
   #have = 0;
 
@@ -23,13 +26,20 @@ export class FramedReader implements ByteReader {
     maxBodyBytes: number,
     wants: (type: number) => boolean,
     onMessage: (type: number, body: Buffer) => boolean,
+    badHeaderText: (headerHex: string) => string = () => 'bad pkt header',
   ) {
     this.#maxBodyBytes = maxBodyBytes;
     this.#wants = wants;
     this.#onMessage = onMessage;
+    this.#badHeaderText = badHeaderText;
   }
 
-  /** Throws ProtocolViolation on a bad header or a message over the cap. */
+  /** No message is half read: another reader may take the next byte. */
+  get atBoundary(): boolean {
+    return this.#scanner.atBoundary;
+  }
+
+  /** Throws ProtocolViolation on a bad header or a message over the cap: nothing may be fed after that. */
   feed(chunk: Buffer, start: number, end: number): number {
     const scanner = this.#scanner;
     let pos = start;
@@ -41,10 +51,10 @@ export class FramedReader implements ByteReader {
       if (scanner.bodyLeft === 0) {
         const body = scanner.readHeader(chunk, pos, end);
         if (body === HEADER_INCOMPLETE) return end;
-        if (body === HEADER_BAD) throw new ProtocolViolation('bad pkt header');
+        if (body === HEADER_BAD) throw this.#badHeader();
         pos = body;
         if (this.#wants(scanner.type)) {
-          if (scanner.bodyLeft > this.#maxBodyBytes) throw new ProtocolViolation('bad pkt header');
+          if (scanner.bodyLeft > this.#maxBodyBytes) throw this.#badHeader();
           this.#body = Buffer.allocUnsafe(scanner.bodyLeft);
           this.#have = 0;
         }
@@ -56,6 +66,12 @@ export class FramedReader implements ByteReader {
       pos = stop;
     }
     return pos;
+  }
+
+  #badHeader(): ProtocolViolation {
+    const header = Buffer.alloc(HEADER_BYTES, this.#scanner.type);
+    header.writeInt32BE(this.#scanner.length, 1);
+    return new ProtocolViolation(this.#badHeaderText(header.toString('hex')));
   }
 
   #isComplete(): boolean {
