@@ -59,7 +59,7 @@ export class ClientConnection implements ConnHandler {
     this.connectMs = services.clock.nowMs();
     this.connectWallMs = services.clock.wallMs();
     this.phase = firstPhase(this);
-    this.conn = new Conn(socket, this);
+    this.conn = Conn.accept(socket, services.native, this);
   }
 
   get isClosing(): boolean {

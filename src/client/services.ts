@@ -2,6 +2,7 @@ import type { ClientAuthArgs, ClientAuthMethod } from '../auth/client-auth.ts';
 import type { LoginCredentials } from '../auth/credentials.ts';
 import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
+import type { Native } from '../net/native.ts';
 import type { Budget } from '../pool/budget.ts';
 import type { Pool } from '../pool/pool.ts';
 import type { TrackedParameters } from '../relay/tracked-parameters.ts';
@@ -65,6 +66,7 @@ export interface ConsoleSession {
 export interface ClientServices {
   readonly clock: Clock;
   readonly log: Logger;
+  readonly native: Native;
   readonly budget: Budget;
   /** Name of this event loop in the budget. */
   readonly owner: string;

@@ -6,6 +6,7 @@ import { consoleWelcome } from '../admin/welcome.ts';
 import type { ClientServices, ClientSettings, ConsoleSession } from '../client/services.ts';
 import { newCancelKey } from '../client/cancel-key.ts';
 import type { Config } from '../config/config.ts';
+import type { Native } from '../net/native.ts';
 import type { TrackedParameters } from '../relay/tracked-parameters.ts';
 import { FrontendType } from '../wire/codes.ts';
 import { fatal, type PgErrorFields } from '../wire/pg-error.ts';
@@ -15,13 +16,14 @@ import { VERSION_LINE } from './version.ts';
 /** What client connections get to see of the process. */
 export function clientServices(
   state: PoolerState,
-  parts: { tracked: TrackedParameters; auth: ClientServices['auth']; control: Control },
+  parts: { tracked: TrackedParameters; auth: ClientServices['auth']; native: Native; control: Control },
 ): ClientServices {
   let settings = clientSettings(state.config);
   let settingsOf = state.config;
   return {
     clock: state.clock,
     log: state.log,
+    native: parts.native,
     budget: state.budget,
     owner: state.owner,
     tracked: parts.tracked,

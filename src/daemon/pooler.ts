@@ -128,6 +128,7 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
   const services = clientServices(state, {
     tracked,
     auth: { randomBytes, mockSecret: randomBytes(32), verifiers: new ScramVerifierCache(pbkdf2), pbkdf2 },
+    native,
     control,
   });
 

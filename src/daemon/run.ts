@@ -94,12 +94,6 @@ async function serve(config: Config, options: RunOptions, log: DaemonLog): Promi
         pooler = created;
         if (pidfilePath !== '') pidfile = writePidfile(pidfilePath);
         removeSignals = installSignals(signalHandlers(created, log, exit), log);
-        for (const { kind, address, port } of created.addresses) {
-          log.log(
-            'LOG',
-            kind === 'unix' ? `listening on unix:${address}` : `listening on ${address}:${port}`,
-          );
-        }
         log.log(
           'LOG',
           `process up: ${VERSION_LINE}, node ${process.versions.node}, tls: OpenSSL ${process.versions.openssl}`,

@@ -1,10 +1,15 @@
-import type { Socket } from 'node:net';
+import { writeSync } from 'node:fs';
+import { connect, type IpcNetConnectOpts, Socket, type TcpNetConnectOpts } from 'node:net';
+import { type Native, socketFd } from './native.ts';
 
 /**
  * What a connection's owner hears. Calls come one at a time, never from inside a call to `Conn.write`.
  */
 export interface ConnHandler {
-  /** `chunk[0, end)` just arrived. The bytes are borrowed until the callback returns: copy what must outlive it. */
+  /**
+   * `chunk[0, end)` just arrived. The bytes are borrowed until the callback returns: copy what must outlive it,
+   * and never look behind `end`, where other connections' bytes are.
+   */
   onBytes(chunk: Buffer, end: number): void;
   /** The peer finished sending (FIN). Writing is still possible. */
   onEnd(): void;
@@ -14,26 +19,42 @@ export interface ConnHandler {
   onClosed(error: Error | null): void;
 }
 
+/** What `Conn.connect` takes. */
+export type ConnectOptions = TcpNetConnectOpts | IpcNetConnectOpts;
+
+/**
+ * Every plain connection of this event loop reads into this one buffer: a chunk is dealt with before the next
+ * read, so none needs memory of its own. See docs/decisions/0006-direct-io.md.
+ */
+const READ_BUFFER = Buffer.allocUnsafeSlow(64 * 1024);
+
 /**
  * One byte stream, client or server side: bytes in and out, back-pressure, no SQL. TLS will sit below this
  * interface. Whoever owns the connection sets `handler`, and sets another one when its own state changes.
+ *
+ * Plain sockets skip Node's stream machinery where nothing is queued: reads land in one shared buffer
+ * (`onread`), writes go straight to the kernel, which takes a copy. What the kernel doesn't take at once is
+ * copied and queued by the stream as usual, and so is everything after it until the queue is empty again.
  */
 export class Conn {
   handler: ConnHandler;
   readonly #socket: Socket;
+  /** Descriptor for direct writes; -1 while there is none (not connected yet, no native calls). */
+  #fd = -1;
   #error: Error | null = null;
   #closed = false;
   #paused = false;
   /** Bytes that came out of the kernel. */
   bytesRead = 0;
 
-  constructor(socket: Socket, handler: ConnHandler) {
-    this.#socket = socket;
+  private constructor(handler: ConnHandler, makeSocket: (received: (end: number) => boolean) => Socket) {
     this.handler = handler;
-    socket.on('data', (chunk: Buffer) => {
-      this.bytesRead += chunk.length;
-      this.handler.onBytes(chunk, chunk.length);
+    const socket = makeSocket((end) => {
+      this.bytesRead += end;
+      this.handler.onBytes(READ_BUFFER, end);
+      return true;
     });
+    this.#socket = socket;
     socket.on('end', () => this.handler.onEnd());
     socket.on('drain', () => this.handler.onDrain());
     socket.on('error', (error: Error) => {
@@ -43,6 +64,48 @@ export class Conn {
       this.#closed = true;
       this.handler.onClosed(this.#error);
     });
+  }
+
+  /** Connects; `onConnect` is called once that has succeeded. */
+  static connect(options: ConnectOptions, handler: ConnHandler, onConnect: () => void): Conn {
+    const conn = new Conn(handler, (received) =>
+      connect({ ...options, onread: { buffer: READ_BUFFER, callback: received } }),
+    );
+    conn.#socket.once('connect', () => {
+      conn.#fd = socketFd(conn.#socket);
+      onConnect();
+    });
+    return conn;
+  }
+
+  /**
+   * Takes over a socket that a listener has just accepted. Node gives no way to set `onread` on those, so the
+   * descriptor is duplicated into a socket of our own making; without native calls the socket stays a stream.
+   */
+  static accept(accepted: Socket, native: Native, handler: ConnHandler): Conn {
+    const fd = native.duplicate(accepted);
+    if (fd < 0) {
+      const conn = new Conn(handler, () => accepted);
+      accepted.on('data', (chunk: Buffer) => {
+        conn.bytesRead += chunk.length;
+        conn.handler.onBytes(chunk, chunk.length);
+      });
+      return conn;
+    }
+    const conn = new Conn(
+      handler,
+      (received) =>
+        new Socket({
+          fd,
+          readable: true,
+          writable: true,
+          allowHalfOpen: true,
+          onread: { buffer: READ_BUFFER, callback: received },
+        }),
+    );
+    accepted.destroy();
+    conn.#fd = socketFd(conn.#socket);
+    return conn;
   }
 
   /** The socket itself, for the native calls and for addresses only. */
@@ -73,18 +136,20 @@ export class Conn {
    * until `onDrain`. On a closed connection the bytes are dropped.
    */
   write(bytes: Buffer): boolean {
-    if (this.isClosed || this.#socket.writableEnded) return true;
-    return this.#socket.write(bytes);
+    const socket = this.#socket;
+    if (socket.destroyed || socket.writableEnded) return true;
+    const taken = this.#writeNow(bytes, 0, bytes.length);
+    if (taken === bytes.length) return true;
+    return socket.write(taken === 0 ? bytes : bytes.subarray(taken));
   }
 
-  /**
-   * Sends `chunk[start, end)` of a borrowed chunk; same answer as {@link write}. Node hands out a fresh chunk
-   * per read, so no copy is needed here; a reader with a reused buffer must copy what the kernel did not take.
-   */
+  /** Sends `chunk[start, end)` of a borrowed chunk; same answer as {@link write}. */
   forward(chunk: Buffer, start: number, end: number): boolean {
-    if (this.isClosed || this.#socket.writableEnded) return true;
-    if (start === 0 && end === chunk.length) return this.#socket.write(chunk);
-    return this.#socket.write(chunk.subarray(start, end));
+    const socket = this.#socket;
+    if (socket.destroyed || socket.writableEnded) return true;
+    const taken = this.#writeNow(chunk, start, end);
+    if (taken === end - start) return true;
+    return socket.write(Buffer.from(chunk.subarray(start + taken, end)));
   }
 
   /** Stops reading. The peer's end is then not noticed until `resume`. */
@@ -118,5 +183,19 @@ export class Conn {
     const socket = this.#socket;
     if (last !== undefined && !socket.writableEnded) socket.write(last);
     socket.destroySoon();
+  }
+
+  /**
+   * Hands bytes to the kernel at once; returns how many it took, 0 when they must queue. The caller has checked
+   * that the socket isn't destroyed: only then is the descriptor still ours.
+   */
+  #writeNow(bytes: Buffer, start: number, end: number): number {
+    if (this.#fd < 0 || this.#socket.writableLength > 0) return 0;
+    try {
+      return writeSync(this.#fd, bytes, start, end - start);
+    } catch {
+      // EAGAIN queues; any other error comes back from the stream's own write, where it is dealt with.
+      return 0;
+    }
   }
 }

@@ -20,6 +20,8 @@ export interface Native {
   readonly unavailableReason: string | null;
   /** SO_PEERCRED of an accepted unix socket; null for TCP, a closed socket or without the library. */
   peerCredentials(socket: Socket): PeerCredentials | null;
+  /** A second descriptor for the socket's connection; -1 without the library or when there is none. */
+  duplicate(socket: Socket): number;
   /** The group database's id of `name`; null when there is no such group or without the library. */
   groupId(name: string): number | null;
 }
@@ -27,6 +29,7 @@ export interface Native {
 type Koffi = typeof import('koffi');
 
 const SOL_SOCKET = 1;
+const F_DUPFD_CLOEXEC = 1030;
 /** `struct ucred`: int32 pid, uint32 uid, uint32 gid, in the machine's byte order. */
 const UCRED_BYTES = 12;
 
@@ -47,6 +50,7 @@ function unavailable(reason: string): Native {
     available: false,
     unavailableReason: reason,
     peerCredentials: () => null,
+    duplicate: () => -1,
     groupId: () => null,
   };
 }
@@ -71,6 +75,7 @@ export function openNative(
 function linuxNative(koffi: Koffi): Native {
   const libc = koffi.load(null);
   const getsockopt = libc.func('int getsockopt(int, int, int, void *, void *)');
+  const fcntl = libc.func('int fcntl(int, int, int)');
   const getgrnam = libc.func('void *getgrnam(const char *)');
   const group = koffi.struct({ name: 'void *', password: 'void *', gid: 'uint32_t' });
   // The option's number is the same everywhere but on PowerPC.
@@ -95,6 +100,12 @@ function linuxNative(koffi: Koffi): Native {
       const gid = view.getUint32(8, little);
       // (uid_t) -1 means that the kernel does not know: it answers so for a TCP socket.
       return uid === 0xffffffff ? null : { pid, uid, gid };
+    },
+    duplicate(socket) {
+      const fd = socketFd(socket);
+      if (fd < 0) return -1;
+      const copy: unknown = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+      return typeof copy === 'number' ? copy : -1;
     },
     groupId(name) {
       const found: unknown = getgrnam(name);

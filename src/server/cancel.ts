@@ -1,4 +1,3 @@
-import net from 'node:net';
 import { Conn } from '../net/conn.ts';
 import type { CancelCarrier } from '../pool/peers.ts';
 import { cancelRequest } from '../wire/startup-message.ts';
@@ -16,17 +15,19 @@ export function openCancel(
   done: (reason: string) => void,
 ): CancelCarrier {
   let isSent = false;
-  const socket = net.connect(connectOptions(address, { keepAlive: false, keepAliveIdleMs: 0 }));
-  const conn = new Conn(socket, {
-    onBytes: () => {},
-    onEnd: () => conn.destroy(),
-    onDrain: () => {},
-    onClosed: () => done(isSent ? 'successfully sent cancel request' : 'failed to send cancel request'),
-  });
-  socket.once('connect', () => {
-    isSent = maySend();
-    if (isSent) conn.write(cancelRequest(backendKey));
-    else conn.destroy();
-  });
+  const conn: Conn = Conn.connect(
+    connectOptions(address, { keepAlive: false, keepAliveIdleMs: 0 }),
+    {
+      onBytes: () => {},
+      onEnd: () => conn.destroy(),
+      onDrain: () => {},
+      onClosed: () => done(isSent ? 'successfully sent cancel request' : 'failed to send cancel request'),
+    },
+    () => {
+      isSent = maySend();
+      if (isSent) conn.write(cancelRequest(backendKey));
+      else conn.destroy();
+    },
+  );
   return { cut: () => conn.destroy() };
 }

@@ -1,4 +1,3 @@
-import net from 'node:net';
 import type { Clock } from '../base/clock.ts';
 import type { ListNode } from '../base/list.ts';
 import type { Logger, LogLevel } from '../base/log.ts';
@@ -120,9 +119,7 @@ export class ServerConnection implements PoolServer, ServerEnd, ResponseHost, Co
       { user: target.user, credentials: target.credentials, ...services.auth },
     );
     this.#reader = this.#login;
-    const socket = net.connect(connectOptions(address, target));
-    this.conn = new Conn(socket, this);
-    socket.once('connect', () => this.#connected());
+    this.conn = Conn.connect(connectOptions(address, target), this, () => this.#connected());
   }
 
   get sink(): Conn | null {

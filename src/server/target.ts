@@ -1,5 +1,5 @@
-import type { TcpNetConnectOpts, IpcNetConnectOpts } from 'node:net';
 import type { ServerCredentials } from '../auth/credentials.ts';
+import type { ConnectOptions } from '../net/conn.ts';
 
 /** Where and as whom a pool's server connections log in; resolved from the configuration for each new one. */
 export interface ServerTarget {
@@ -29,11 +29,11 @@ export function isUnixHost(host: string): boolean {
   return host.startsWith('/') || host.startsWith('@');
 }
 
-/** Options for `net.connect`: `<dir>/.s.PGSQL.<port>`, the abstract namespace for a leading `@`, or TCP. */
+/** Options for `Conn.connect`: `<dir>/.s.PGSQL.<port>`, the abstract namespace for a leading `@`, or TCP. */
 export function connectOptions(
   address: ServerAddress,
   keepAlive: { readonly keepAlive: boolean; readonly keepAliveIdleMs: number },
-): TcpNetConnectOpts | IpcNetConnectOpts {
+): ConnectOptions {
   const { host, port } = address;
   if (isUnixHost(host)) {
     const path = `${host}/.s.PGSQL.${port}`;
