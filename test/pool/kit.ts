@@ -1,0 +1,353 @@
+import type { ListNode } from '../../src/base/list.ts';
+import type { LogLevel } from '../../src/base/log.ts';
+import { type Grant, LocalBudget } from '../../src/pool/budget.ts';
+import type { PoolLimits } from '../../src/pool/limits.ts';
+import type {
+  CancelCarrier,
+  ClientState,
+  PoolClient,
+  PoolServer,
+  ServerConnector,
+  ServerState,
+  TestPurpose,
+} from '../../src/pool/peers.ts';
+import type { Pool, PoolIdentity, WelcomeData } from '../../src/pool/pool.ts';
+import { Pools } from '../../src/pool/pools.ts';
+import { fatal, type PgErrorFields } from '../../src/wire/pg-error.ts';
+import { ManualClock } from '../support/manual-clock.ts';
+
+/** Everything off except a pool of two; a day of patience for closing connections. */
+export const QUIET_LIMITS: PoolLimits = {
+  poolMode: 'transaction',
+  poolSize: 2,
+  minPoolSize: 0,
+  reservePoolSize: 0,
+  reservePoolTimeoutMs: 5_000,
+  maxDbConnections: 0,
+  maxUserConnections: 0,
+  serverLifetimeMs: 86_400_000,
+  serverIdleTimeoutMs: 0,
+  serverConnectTimeoutMs: 15_000,
+  serverLoginRetryMs: 15_000,
+  serverCheckDelayMs: 30_000,
+  serverCheckQuery: null,
+  serverResetQuery: 'DISCARD ALL',
+  serverResetQueryAlways: false,
+  serverRoundRobin: false,
+  serverFastClose: false,
+  queryTimeoutMs: 0,
+  idleTransactionTimeoutMs: 0,
+  transactionTimeoutMs: 0,
+  cancelWaitTimeoutMs: 10_000,
+  poolIdleTimeoutMs: 0,
+  serverCloseTimeoutMs: 5_000,
+  serverCancelTimeoutMs: 5_000,
+};
+
+export const WELCOME: WelcomeData = [['server_version', '18.1']];
+
+/** A client without a socket. What it hears stands in `heard`. */
+export class FakeClient implements PoolClient {
+  listPrev: ListNode | null = null;
+  listNext: ListNode | null = null;
+  listOwner: object | null = null;
+  readonly id: number;
+  readonly pool: Pool;
+  state: ClientState = 'login';
+  waitStartMs = 0;
+  queryStartMs = 0;
+  xactStartMs = 0;
+  server: FakeServer | null = null;
+  readonly heard: string[] = [];
+  error: PgErrorFields | null = null;
+  /** What it does from inside `linked`, `welcomeReady`. */
+  onLinked: () => void = () => {};
+  onWelcome: () => void = () => {};
+
+  constructor(pool: Pool, id: number) {
+    this.pool = pool;
+    this.id = id;
+  }
+
+  linked(server: PoolServer): void {
+    this.heard.push('linked');
+    this.server = server as FakeServer;
+    this.onLinked();
+  }
+
+  unlinked(): void {
+    this.heard.push('unlinked');
+    this.server = null;
+  }
+
+  welcomeReady(): void {
+    this.heard.push('welcome');
+    this.onWelcome();
+  }
+
+  /** As the real one: it is told, lets go of its server, and is gone. */
+  refused(error: PgErrorFields): void {
+    if (this.state === 'gone') return;
+    this.heard.push('refused');
+    this.error = error;
+    this.disconnect();
+  }
+
+  acquire(): this {
+    this.pool.acquire(this);
+    return this;
+  }
+
+  /** Its transaction is over. */
+  finish(): void {
+    this.pool.release(this.linkedServer);
+  }
+
+  /** Its connection ends: what becomes of the server depends on whether that is clean. */
+  disconnect(): void {
+    const { server } = this;
+    if (server?.isClean() === true) this.pool.release(server);
+    else if (server !== null) this.pool.closeServer(server, 'client disconnect while server was not ready');
+    this.pool.leave(this);
+  }
+
+  get linkedServer(): FakeServer {
+    if (this.server === null) throw new Error(`client ${this.id} is not linked`);
+    return this.server;
+  }
+}
+
+/** A server connection without a socket. */
+export class FakeServer implements PoolServer {
+  listPrev: ListNode | null = null;
+  listNext: ListNode | null = null;
+  listOwner: object | null = null;
+  readonly id: number;
+  readonly pool: Pool;
+  readonly grant: Grant;
+  state: ServerState = 'new';
+  stateSinceMs: number;
+  link: PoolClient | null = null;
+  readonly connectMs: number;
+  lastBytesMs: number;
+  closeNeeded = false;
+  cancelsInFlight = 0;
+  wasCancelled = false;
+  clean = true;
+  idleInTransaction = false;
+  unsure = false;
+  readonly tests: string[] = [];
+  closeReason: string | null = null;
+  ownCancels = 0;
+  cuts = 0;
+  /** Both ends are gone as soon as it says goodbye. */
+  closesAtOnce = false;
+
+  constructor(pool: Pool, id: number, grant: Grant) {
+    this.pool = pool;
+    this.id = id;
+    this.grant = grant;
+    this.connectMs = pool.nowMs;
+    this.stateSinceMs = pool.nowMs;
+    this.lastBytesMs = pool.nowMs;
+  }
+
+  isClean(): boolean {
+    return this.clean;
+  }
+
+  isIdleInTransaction(): boolean {
+    return this.idleInTransaction;
+  }
+
+  needsResync(): boolean {
+    return this.unsure;
+  }
+
+  linked(): void {}
+
+  unlinked(): void {}
+
+  test(sql: string, purpose: TestPurpose): void {
+    this.tests.push(`${purpose}: ${sql}`);
+  }
+
+  beginClose(reason: string): void {
+    this.closeReason = reason;
+    if (this.closesAtOnce) this.pool.serverGone(this);
+  }
+
+  cancelOwnQuery(): void {
+    this.ownCancels++;
+  }
+
+  cut(): void {
+    this.cuts++;
+    this.pool.serverGone(this);
+  }
+
+  ready(welcome: WelcomeData = WELCOME): this {
+    this.pool.serverReady(this, welcome);
+    return this;
+  }
+
+  /** Connecting fails: nobody is there. */
+  failConnect(): void {
+    this.pool.serverFailed(this, { message: 'connect failed', serverError: null, failWaiting: false });
+    this.pool.serverGone(this);
+  }
+
+  /** PostgreSQL refuses the login. */
+  refuseLogin(text: string): void {
+    this.pool.serverFailed(this, { message: text, serverError: fatal(text, '28P01'), failWaiting: true });
+    this.pool.serverGone(this);
+  }
+
+  answerTest(ok = true): void {
+    if (ok) this.unsure = false;
+    this.pool.serverTested(this, ok, 'test query failed');
+  }
+
+  gone(): void {
+    this.pool.serverGone(this);
+  }
+}
+
+/** A connection that carries a cancel, moved by hand. */
+export class FakeCarrier implements CancelCarrier {
+  readonly server: FakeServer;
+  readonly #maySend: () => boolean;
+  readonly #done: (reason: string) => void;
+  isSent = false;
+  isCut = false;
+
+  constructor(server: FakeServer, maySend: () => boolean, done: (reason: string) => void) {
+    this.server = server;
+    this.#maySend = maySend;
+    this.#done = done;
+  }
+
+  /** The connection is there: sends if it still may. */
+  connect(): boolean {
+    this.isSent = this.#maySend();
+    return this.isSent;
+  }
+
+  /** PostgreSQL has closed the connection. */
+  close(): void {
+    this.#done(this.isSent ? 'successfully sent cancel request' : 'failed to send cancel request');
+  }
+
+  /** As the real one does after a moment, and a hostile one at once. */
+  cut(): void {
+    this.isCut = true;
+    this.close();
+  }
+}
+
+/** Opens fakes; keeps what it opened. */
+export class FakeConnector implements ServerConnector<Pool> {
+  readonly opened: FakeServer[] = [];
+  readonly carriers: FakeCarrier[] = [];
+  /** Called with what was made, before `open` returns. */
+  onOpen: (server: FakeServer) => void = () => {};
+  onOpenCancel: (carrier: FakeCarrier) => void = () => {};
+  #nextId = 1000;
+
+  open(pool: Pool, grant: Grant): PoolServer {
+    const server = new FakeServer(pool, this.#nextId++, grant);
+    this.onOpen(server);
+    this.opened.push(server);
+    return server;
+  }
+
+  openCancel(server: PoolServer, maySend: () => boolean, done: (reason: string) => void): CancelCarrier {
+    const carrier = new FakeCarrier(server as FakeServer, maySend, done);
+    this.onOpenCancel(carrier);
+    this.carriers.push(carrier);
+    return carrier;
+  }
+
+  get last(): FakeServer {
+    const server = this.opened.at(-1);
+    if (server === undefined) throw new Error('no server connection was opened');
+    return server;
+  }
+
+  get lastCarrier(): FakeCarrier {
+    const carrier = this.carriers.at(-1);
+    if (carrier === undefined) throw new Error('no cancel was carried');
+    return carrier;
+  }
+}
+
+/** Pools over fakes: one clock, one budget, one connector. */
+export class PoolKit {
+  readonly clock = new ManualClock();
+  readonly budget = new LocalBudget();
+  readonly connector = new FakeConnector();
+  readonly logged: string[] = [];
+  readonly pools: Pools;
+  #nextId = 1;
+
+  constructor() {
+    this.pools = new Pools({
+      clock: this.clock,
+      log: {
+        enabled: () => true,
+        log: (level: LogLevel, message: string) => void this.logged.push(`${level} ${message}`),
+      },
+      budget: this.budget,
+      owner: 'loop-0',
+      connector: this.connector,
+    });
+  }
+
+  pool(limits: Partial<PoolLimits> = {}, identity: Partial<PoolIdentity> = {}): Pool {
+    return this.pools.open(
+      { database: 'db', user: 'app', isForcedUser: false, ...identity },
+      { ...QUIET_LIMITS, ...limits },
+    );
+  }
+
+  /** A pool with `count` idle servers and so with welcome data. They are opened by clients that leave again. */
+  warmPool(count: number, limits: Partial<PoolLimits> = {}, identity: Partial<PoolIdentity> = {}): Pool {
+    const pool = this.pool({ ...limits, minPoolSize: count }, identity);
+    const starter = this.client(pool);
+    pool.join(starter);
+    for (let i = 0; i < count; i++) {
+      if (pool.servers.new.length === 0) pool.fillToMinimum();
+      this.connector.last.ready();
+    }
+    pool.leave(starter);
+    pool.limits = { ...QUIET_LIMITS, ...limits };
+    return pool;
+  }
+
+  client(pool: Pool): FakeClient {
+    return new FakeClient(pool, this.#nextId++);
+  }
+
+  /** A client that has logged in (the pool has welcome data) or waits for its first server. */
+  joined(pool: Pool): FakeClient {
+    const client = this.client(pool);
+    pool.join(client);
+    return client;
+  }
+
+  /** A logged-in client that asked for a server. */
+  acquiring(pool: Pool): FakeClient {
+    return this.joined(pool).acquire();
+  }
+
+  /** Time passes, then the sweep runs. */
+  sweepAfter(ms: number): void {
+    this.clock.advance(ms);
+    this.pools.sweep(this.clock.nowMs());
+  }
+}
+
+/** Lets the budget's wake-ups run, also those that follow from one. */
+export async function wakeUps(): Promise<void> {
+  for (let i = 0; i < 5; i++) await Promise.resolve();
+}
