@@ -1,0 +1,67 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { PostgresAddress } from '../../src/cli/start/postgres.ts';
+
+/** Lines of a section by their keys; values are written as they are. */
+export type Section = Readonly<Record<string, string | number>>;
+
+/** What a test's pooler is configured with; everything has a default that works. */
+export interface PoolerConfig {
+  /** `[pgbouncer]`, over the defaults of {@link writePoolerConfig}. */
+  readonly settings?: Section;
+  /** `[databases]`, in place of `*`. A value that names no `host=` gets that of the PostgreSQL in front. */
+  readonly databases?: Readonly<Record<string, string>>;
+  /** `[users]`. */
+  readonly users?: Readonly<Record<string, string>>;
+  /** `[pgweir]`. */
+  readonly own?: Section;
+  /** Secrets of users by name, beside the superuser's, who is always there. */
+  readonly userlist?: Readonly<Record<string, string>>;
+  /** The whole file, in place of everything above but `userlist`. */
+  readonly text?: string;
+}
+
+/**
+ * Writes `pgbouncer.ini` and `userlist.txt` into `folder` and gives the former's path. By default: session mode
+ * as PgBouncer's, trust, a free port of 127.0.0.1 and a unix socket in `folder`, every database looked for on
+ * `postgres`, whose superuser is admin.
+ */
+export function writePoolerConfig(folder: string, postgres: PostgresAddress, config: PoolerConfig): string {
+  const iniPath = join(folder, 'pgbouncer.ini');
+  const userlistPath = join(folder, 'userlist.txt');
+  const secrets = Object.entries({ [postgres.user]: postgres.password, ...config.userlist });
+  writeFileSync(
+    userlistPath,
+    secrets.map(([name, secret]) => `${quoted(name)} ${quoted(secret)}\n`).join(''),
+  );
+  const server = `host=${postgres.host} port=${postgres.port}`;
+  const databases = Object.entries(config.databases ?? { '*': '' }).map(([name, value]): [string, string] => [
+    name,
+    /\bhost=/.test(value) ? value : `${server} ${value}`,
+  ]);
+  const settings = {
+    listen_addr: '127.0.0.1',
+    listen_port: 0,
+    unix_socket_dir: folder,
+    auth_type: 'trust',
+    auth_file: userlistPath,
+    admin_users: postgres.user,
+    ...config.settings,
+  };
+  const sections: [string, [string, string | number][]][] = [
+    ['databases', databases],
+    ['users', Object.entries(config.users ?? {})],
+    ['pgbouncer', Object.entries(settings)],
+    ['pgweir', Object.entries(config.own ?? {})],
+  ];
+  const text = sections
+    .map(([name, lines]) => `[${name}]\n${lines.map(([key, value]) => `${key} = ${value}\n`).join('')}`)
+    .join('\n');
+  writeFileSync(iniPath, config.text ?? text);
+  return iniPath;
+}
+
+/** As the userlist quotes: a doubled quote stands for one. */
+function quoted(text: string): string {
+  return `"${text.replaceAll('"', '""')}"`;
+}

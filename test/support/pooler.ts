@@ -1,0 +1,242 @@
+import { spawn } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import type pg from 'pg';
+import { type Clock, SystemClock } from '../../src/base/clock.ts';
+import type { Logger } from '../../src/base/log.ts';
+import type { PostgresAddress } from '../../src/cli/start/postgres.ts';
+import { loadConfig } from '../../src/config/load.ts';
+import { createPooler, type Pooler } from '../../src/daemon/pooler.ts';
+import { openNative } from '../../src/net/native.ts';
+import { type PoolerConfig, writePoolerConfig } from './pooler-config.ts';
+import { connectTo, sharedPostgres } from './postgres.ts';
+import { waitFor, within } from './wait-for.ts';
+
+/** How a pooler for a test is started. */
+export interface TestPoolerOptions extends PoolerConfig {
+  /** The PostgreSQL in front of which it stands; default: the run's shared one. */
+  readonly postgres?: PostgresAddress;
+  /** In-process only; default: the real clock. */
+  readonly clock?: Clock;
+}
+
+/** What a pooler in this process and one of its own have in common. */
+abstract class TestPooler implements AsyncDisposable {
+  readonly postgres: PostgresAddress;
+  /** The temporary folder of its files and of its unix socket; goes away with it. */
+  readonly folder: string = mkdtempSync(join(tmpdir(), 'pgweir-t-'));
+  readonly iniPath: string;
+  #config: PoolerConfig;
+
+  constructor(options: TestPoolerOptions) {
+    this.postgres = options.postgres ?? sharedPostgres();
+    this.#config = options;
+    this.iniPath = writePoolerConfig(this.folder, this.postgres, options);
+  }
+
+  /** The TCP port on 127.0.0.1; also the number in the unix socket's name. */
+  abstract get port(): number;
+
+  abstract stop(): Promise<void>;
+
+  /** Folder of its unix socket, as libpq and pg take it for a host. */
+  get socketDir(): string {
+    return this.folder;
+  }
+
+  /** The unix socket itself. */
+  get socketPath(): string {
+    return join(this.folder, `.s.PGSQL.${this.port}`);
+  }
+
+  /** Where clients go: PostgreSQL's address with the pooler's port and socket in place of its own. */
+  get address(): PostgresAddress {
+    return { ...this.postgres, host: '127.0.0.1', port: this.port, socketDir: this.folder };
+  }
+
+  /** A connected client through the pooler: the superuser on database `postgres` unless `config` says otherwise. */
+  client(config: pg.ClientConfig = {}): Promise<pg.Client> {
+    return connectTo(this.address, config);
+  }
+
+  /** A connected client of the console. */
+  admin(config: pg.ClientConfig = {}): Promise<pg.Client> {
+    return this.client({ database: 'pgbouncer', ...config });
+  }
+
+  /** One command on a console connection of its own; gives the rows. */
+  async show(command: string): Promise<Record<string, string | number | null>[]> {
+    const admin = await this.admin();
+    try {
+      return (await admin.query<Record<string, string | number | null>>(command)).rows;
+    } finally {
+      await admin.end();
+    }
+  }
+
+  /** Writes the files anew: each part of `config` replaces the one from before as a whole, settings are added. */
+  configure(config: PoolerConfig): void {
+    const settings = { ...this.#config.settings, ...config.settings };
+    this.#config = { ...this.#config, ...config, settings };
+    writePoolerConfig(this.folder, this.postgres, this.#config);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+}
+
+/** A pooler inside the test's process. */
+export class LocalPooler extends TestPooler {
+  /** Its log, as `LEVEL text`, DEBUG included. */
+  readonly lines: string[] = [];
+  /** Whether it has ended by itself, after a SHUTDOWN. */
+  hasExited = false;
+  #pooler: Pooler | null = null;
+
+  /** Starts it; whoever does so disposes of it. */
+  static async start(options: TestPoolerOptions): Promise<LocalPooler> {
+    const local = new LocalPooler(options);
+    const log: Logger = {
+      enabled: (level) => level !== 'NOISE',
+      log: (level, text) => void local.lines.push(`${level} ${text}`),
+    };
+    try {
+      const config = loadConfig(local.iniPath, null);
+      for (const warning of config.warnings) log.log('WARNING', warning);
+      local.#pooler = await createPooler({
+        config,
+        clock: options.clock ?? new SystemClock(),
+        log,
+        native: openNative(),
+        onExit: () => {
+          local.hasExited = true;
+        },
+      });
+      return local;
+    } catch (error) {
+      await local[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  get pooler(): Pooler {
+    if (this.#pooler === null) throw new Error('the pooler has not started');
+    return this.#pooler;
+  }
+
+  get port(): number {
+    return this.pooler.addresses[0]?.port ?? 0;
+  }
+
+  /** Configures as said, then RELOAD; throws ConfigError as that does. */
+  reload(config: PoolerConfig = {}): void {
+    this.configure(config);
+    this.pooler.reload();
+  }
+
+  async stop(): Promise<void> {
+    this.#pooler?.stop();
+  }
+}
+
+/** How a process ended. */
+export interface ProcessEnd {
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+}
+
+/** How a pooler of its own is started. */
+export interface SpawnOptions extends TestPoolerOptions {
+  /** Options before the configuration file's name. */
+  readonly args?: readonly string[];
+  /** Options of Node itself, such as `--expose-gc`. */
+  readonly nodeArgs?: readonly string[];
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+/** A pooler in a process of its own, from the sources: for signals, exit codes, memory. */
+export class SpawnedPooler extends TestPooler {
+  readonly ended: Promise<ProcessEnd>;
+  /** What it wrote so far. */
+  stdout = '';
+  stderr = '';
+  readonly #child;
+
+  private constructor(options: SpawnOptions) {
+    super(options);
+    const bin = resolve(import.meta.dirname, '../../src/cli/bin.ts');
+    const { nodeArgs = [], args = [] } = options;
+    this.#child = spawn(process.execPath, [...nodeArgs, bin, ...args, this.iniPath], {
+      env: { ...process.env, PGWEIR_ALLOW_ROOT: '1', ...options.env },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    this.#child.stdout.setEncoding('utf8').on('data', (text: string) => {
+      this.stdout += text;
+    });
+    this.#child.stderr.setEncoding('utf8').on('data', (text: string) => {
+      this.stderr += text;
+    });
+    this.ended = new Promise((settle) => {
+      this.#child.once('close', (code, signal) => settle({ code, signal }));
+    });
+  }
+
+  /** Starts the process without waiting for anything: it may be about to refuse its configuration. */
+  static launch(options: SpawnOptions): SpawnedPooler {
+    return new SpawnedPooler(options);
+  }
+
+  /** Starts the process and waits until it is up; rejects with its log when it ends instead. */
+  static async start(options: SpawnOptions): Promise<SpawnedPooler> {
+    const pooler = new SpawnedPooler(options);
+    try {
+      await waitFor(() => pooler.stderr.includes('process up') || !pooler.isRunning, {
+        what: 'the line "process up"',
+        deadlineMs: 20_000,
+      });
+      if (!pooler.isRunning) throw new Error(`the pooler did not start:\n${pooler.stderr}`);
+      return pooler;
+    } catch (error) {
+      await pooler[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  get isRunning(): boolean {
+    return this.#child.exitCode === null && this.#child.signalCode === null;
+  }
+
+  get pid(): number {
+    if (this.#child.pid === undefined) throw new Error('the process did not start');
+    return this.#child.pid;
+  }
+
+  get port(): number {
+    const port = /listening on 127\.0\.0\.1:(\d+)/.exec(this.stderr)?.[1];
+    if (port === undefined) throw new Error(`no TCP port in its log:\n${this.stderr}`);
+    return Number(port);
+  }
+
+  signal(name: NodeJS.Signals): void {
+    this.#child.kill(name);
+  }
+
+  /** Ends it at once, if it still runs, and waits for that. */
+  async stop(): Promise<void> {
+    if (this.isRunning) this.#child.kill('SIGKILL');
+    await within(this.ended, 'the end of the pooler');
+  }
+}
+
+/** A pooler in this process. The caller disposes of it: `await using`, or in afterAll. */
+export function startPooler(options: TestPoolerOptions = {}): Promise<LocalPooler> {
+  return LocalPooler.start(options);
+}
+
+/** A pooler in a process of its own that is up. The caller disposes of it: `await using`, or in afterAll. */
+export function spawnPooler(options: SpawnOptions = {}): Promise<SpawnedPooler> {
+  return SpawnedPooler.start(options);
+}
