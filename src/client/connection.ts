@@ -19,6 +19,9 @@ export interface ClientPhase {
   closing(): void;
 }
 
+/** How long a client that has left may stay unread: what it sent before may still be on its way to the server. */
+const UNREAD_GRACE_MS = 5000;
+
 /** How long a closed client may take to read its last message before the socket is cut. */
 const LINGER_MS = 3000;
 
@@ -44,6 +47,8 @@ export class ClientConnection implements ConnHandler {
   /** The login is over: the client has a session or the console. */
   isLoggedIn = false;
   #closeMs = 0;
+  /** Since when a client that isn't read is known to have left; 0 = not so. */
+  #leftMs = 0;
 
   constructor(
     services: ClientServices,
@@ -68,6 +73,8 @@ export class ClientConnection implements ConnHandler {
 
   onBytes(chunk: Buffer, end: number): void {
     if (this.isClosing) return;
+    const { clock } = this.services;
+    clock.hold();
     try {
       this.phase.bytes(chunk, end);
     } catch (error) {
@@ -77,6 +84,8 @@ export class ClientConnection implements ConnHandler {
       }
       this.log('ERROR', `internal error: ${error instanceof Error ? error.stack : String(error)}`);
       this.close('internal error');
+    } finally {
+      clock.letGo();
     }
   }
 
@@ -114,10 +123,19 @@ export class ClientConnection implements ConnHandler {
     this.conn.end(last);
   }
 
-  /** The sweep: a client that doesn't take its last message is cut. */
+  /** The sweep: time limits; a client that doesn't take its last message is cut; so is one that left unread. */
   sweep(nowMs: number): void {
-    if (!this.isClosing) this.phase.sweep(nowMs);
-    else if (nowMs - this.#closeMs > LINGER_MS) this.conn.destroy();
+    if (!this.isClosing) {
+      if (this.conn.isPaused) this.#checkUnread(nowMs);
+      if (!this.isClosing) this.phase.sweep(nowMs);
+    } else if (nowMs - this.#closeMs > LINGER_MS) this.conn.destroy();
+  }
+
+  /** A paused socket doesn't report its peer's end; without native calls it is found when reading goes on. */
+  #checkUnread(nowMs: number): void {
+    if (!this.services.native.hasPeerLeft(this.conn.socket)) this.#leftMs = 0;
+    else if (this.#leftMs === 0) this.#leftMs = nowMs;
+    else if (nowMs - this.#leftMs > UNREAD_GRACE_MS) this.close('client unexpected eof');
   }
 
   /** Cuts the connection without a word (process exit). */

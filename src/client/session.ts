@@ -42,8 +42,8 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
   waitStartMs = 0;
   queryStartMs = 0;
   xactStartMs = 0;
-  /** When the open (or last) query began, wall ms. */
-  requestWallMs: number;
+  /** When the open (or last) query began, monotonic ms; the connect time before the first. */
+  requestMs: number;
   readonly id: number;
   readonly connection: ClientConnection;
   readonly pool: Pool;
@@ -70,7 +70,7 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
     this.id = connection.id;
     this.pool = pool;
     this.parameters = parameters;
-    this.requestWallMs = connection.connectWallMs;
+    this.requestMs = connection.connectMs;
     this.#idleSinceMs = connection.services.clock.nowMs();
     this.#requests = new RequestStream(this, connection.services.settings().maxPacketSize);
   }
@@ -293,9 +293,8 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
 
   #openQuery(): void {
     if (this.queryStartMs !== 0) return;
-    const { clock } = this.connection.services;
-    this.queryStartMs = clock.nowMs();
-    this.requestWallMs = clock.wallMs();
+    this.queryStartMs = this.connection.services.clock.nowMs();
+    this.requestMs = this.queryStartMs;
     const { stats } = this.pool;
     stats.queryCount++;
     if (this.xactStartMs === 0) {

@@ -1,6 +1,6 @@
 import { closeSync, openSync } from 'node:fs';
 import { pino, symbols } from 'pino';
-import { type Clock, systemClock } from '../base/clock.ts';
+import { type Clock, SystemClock } from '../base/clock.ts';
 import type { Logger, LogLevel } from '../base/log.ts';
 import { LineSink } from './line-sink.ts';
 import { LineFormatter } from './log-line.ts';
@@ -64,7 +64,7 @@ export class DaemonLog implements Logger {
   /** @throws LogfileError when the logfile cannot be opened. */
   constructor(settings: LogSettings, environment: LogEnvironment = {}) {
     const pid = environment.pid ?? process.pid;
-    this.#clock = environment.clock ?? systemClock;
+    this.#clock = environment.clock ?? new SystemClock();
     this.#formatter = new LineFormatter(pid);
     this.#stderr = new LineSink(environment.stderrFd ?? 2);
     this.#settings = settings;

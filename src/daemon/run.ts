@@ -1,4 +1,4 @@
-import { systemClock } from '../base/clock.ts';
+import { SystemClock } from '../base/clock.ts';
 import type { Config } from '../config/config.ts';
 import { ConfigError } from '../config/config-error.ts';
 import { loadConfig } from '../config/load.ts';
@@ -81,7 +81,7 @@ async function serve(config: Config, options: RunOptions, log: DaemonLog): Promi
       const start = async (): Promise<void> => {
         const created = await createPooler({
           config,
-          clock: systemClock,
+          clock: new SystemClock(),
           log,
           native,
           ...(fdLimit === null ? {} : { fdLimit: fdLimit.soft }),

@@ -32,7 +32,7 @@ function clientSnapshot(state: PoolerState, connection: ClientConnection): Clien
     user: connection.user,
     database: connection.database,
     connectWallMs: connection.connectWallMs,
-    requestWallMs: session?.requestWallMs ?? connection.connectWallMs,
+    requestWallMs: session === null ? connection.connectWallMs : wallOf(state, session.requestMs),
     waitUs:
       session === null || session.queryStartMs === 0
         ? 0
@@ -59,7 +59,7 @@ function clientState(connection: ClientConnection, session: ClientSession | null
 /** SHOW SERVERS, SHOW SOCKETS: every connection to PostgreSQL that holds a slot. */
 export function serverSnapshots(state: PoolerState): ServerSnapshot[] {
   const snapshots: ServerSnapshot[] = [];
-  for (const server of serversOf(state)) snapshots.push(serverSnapshot(server));
+  for (const server of serversOf(state)) snapshots.push(serverSnapshot(state, server));
   return snapshots;
 }
 
@@ -73,7 +73,7 @@ function* serversOf(state: PoolerState): Generator<ServerConnection> {
   }
 }
 
-function serverSnapshot(server: ServerConnection): ServerSnapshot {
+function serverSnapshot(state: PoolerState, server: ServerConnection): ServerSnapshot {
   const { conn, pool, address } = server;
   const peer: PeerAddress = isUnixHost(address.host)
     ? { kind: 'unix', pid: null, port: address.port }
@@ -84,7 +84,7 @@ function serverSnapshot(server: ServerConnection): ServerSnapshot {
     user: pool.user,
     database: pool.database,
     connectWallMs: server.connectWallMs,
-    requestWallMs: server.requestWallMs || server.connectWallMs,
+    requestWallMs: wallOf(state, server.requestMs),
     waitUs: 0,
     closeNeeded: server.closeNeeded,
     linkId: server.link?.id ?? null,
@@ -94,6 +94,11 @@ function serverSnapshot(server: ServerConnection): ServerSnapshot {
     pktAvail: 0,
     state: server.state === 'gone' ? 'closing' : server.state,
   };
+}
+
+/** The wall time of a monotonic moment, by the clocks as they stand now. */
+function wallOf({ clock }: PoolerState, monotonicMs: number): number {
+  return clock.wallMs() - (clock.nowMs() - monotonicMs);
 }
 
 type SocketFacts = Omit<
@@ -152,7 +157,7 @@ export function fdSnapshots(state: PoolerState): FdSnapshot[] {
   }
   for (const server of serversOf(state)) {
     const value = (name: string) => server.parameters[server.tracked.indexOf(name)] ?? null;
-    const snapshot = serverSnapshot(server);
+    const snapshot = serverSnapshot(state, server);
     rows.push({
       fd: socketFd(server.conn.socket),
       task: 'server',

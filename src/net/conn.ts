@@ -44,6 +44,10 @@ export class Conn {
   #error: Error | null = null;
   #closed = false;
   #paused = false;
+  /** `end` was called: nothing more may be written. */
+  #ended = false;
+  /** The stream may hold bytes that must go first. */
+  #mayQueue = true;
   /** Bytes that came out of the kernel. */
   bytesRead = 0;
 
@@ -136,20 +140,20 @@ export class Conn {
    * until `onDrain`. On a closed connection the bytes are dropped.
    */
   write(bytes: Buffer): boolean {
-    const socket = this.#socket;
-    if (socket.destroyed || socket.writableEnded) return true;
+    if (this.#socket.destroyed || this.#ended) return true;
     const taken = this.#writeNow(bytes, 0, bytes.length);
     if (taken === bytes.length) return true;
-    return socket.write(taken === 0 ? bytes : bytes.subarray(taken));
+    this.#mayQueue = true;
+    return this.#socket.write(taken === 0 ? bytes : bytes.subarray(taken));
   }
 
   /** Sends `chunk[start, end)` of a borrowed chunk; same answer as {@link write}. */
   forward(chunk: Buffer, start: number, end: number): boolean {
-    const socket = this.#socket;
-    if (socket.destroyed || socket.writableEnded) return true;
+    if (this.#socket.destroyed || this.#ended) return true;
     const taken = this.#writeNow(chunk, start, end);
     if (taken === end - start) return true;
-    return socket.write(Buffer.from(chunk.subarray(start + taken, end)));
+    this.#mayQueue = true;
+    return this.#socket.write(Buffer.from(chunk.subarray(start + taken, end)));
   }
 
   /** Stops reading. The peer's end is then not noticed until `resume`. */
@@ -167,7 +171,8 @@ export class Conn {
 
   /** Sends `last` and FIN, keeps reading; `onClosed` follows when the peer has finished too. */
   end(last?: Buffer): void {
-    if (this.isClosed || this.#socket.writableEnded) return;
+    if (this.isClosed || this.#ended) return;
+    this.#ended = true;
     if (last === undefined) this.#socket.end();
     else this.#socket.end(last);
   }
@@ -180,9 +185,9 @@ export class Conn {
   /** Cuts the connection as soon as what was written (and `last`) has been taken by the kernel. */
   endAndDestroy(last?: Buffer): void {
     if (this.isClosed) return;
-    const socket = this.#socket;
-    if (last !== undefined && !socket.writableEnded) socket.write(last);
-    socket.destroySoon();
+    if (last !== undefined && !this.#ended) this.#socket.write(last);
+    this.#ended = true;
+    this.#socket.destroySoon();
   }
 
   /**
@@ -190,7 +195,11 @@ export class Conn {
    * that the socket isn't destroyed: only then is the descriptor still ours.
    */
   #writeNow(bytes: Buffer, start: number, end: number): number {
-    if (this.#fd < 0 || this.#socket.writableLength > 0) return 0;
+    if (this.#fd < 0) return 0;
+    if (this.#mayQueue) {
+      if (this.#socket.writableLength > 0) return 0;
+      this.#mayQueue = false;
+    }
     try {
       return writeSync(this.#fd, bytes, start, end - start);
     } catch {

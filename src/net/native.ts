@@ -22,6 +22,11 @@ export interface Native {
   peerCredentials(socket: Socket): PeerCredentials | null;
   /** A second descriptor for the socket's connection; -1 without the library or when there is none. */
   duplicate(socket: Socket): number;
+  /**
+   * Whether the peer has closed its end or the connection has failed, unread bytes or not: what Node doesn't
+   * notice on a paused socket. False when unknown.
+   */
+  hasPeerLeft(socket: Socket): boolean;
   /** The group database's id of `name`; null when there is no such group or without the library. */
   groupId(name: string): number | null;
 }
@@ -30,6 +35,11 @@ type Koffi = typeof import('koffi');
 
 const SOL_SOCKET = 1;
 const F_DUPFD_CLOEXEC = 1030;
+const POLLERR = 0x8;
+const POLLHUP = 0x10;
+const POLLRDHUP = 0x2000;
+/** `struct pollfd`: int32 fd, int16 events, int16 revents. */
+const POLLFD_BYTES = 8;
 /** `struct ucred`: int32 pid, uint32 uid, uint32 gid, in the machine's byte order. */
 const UCRED_BYTES = 12;
 
@@ -51,6 +61,7 @@ function unavailable(reason: string): Native {
     unavailableReason: reason,
     peerCredentials: () => null,
     duplicate: () => -1,
+    hasPeerLeft: () => false,
     groupId: () => null,
   };
 }
@@ -75,6 +86,7 @@ export function openNative(
 function linuxNative(koffi: Koffi): Native {
   const libc = koffi.load(null);
   const getsockopt = libc.func('int getsockopt(int, int, int, void *, void *)');
+  const poll = libc.func('int poll(void *, unsigned long, int)');
   const fcntl = libc.func('int fcntl(int, int, int)');
   const getgrnam = libc.func('void *getgrnam(const char *)');
   const group = koffi.struct({ name: 'void *', password: 'void *', gid: 'uint32_t' });
@@ -106,6 +118,17 @@ function linuxNative(koffi: Koffi): Native {
       if (fd < 0) return -1;
       const copy: unknown = fcntl(fd, F_DUPFD_CLOEXEC, 0);
       return typeof copy === 'number' ? copy : -1;
+    },
+    hasPeerLeft(socket) {
+      const fd = socketFd(socket);
+      if (fd < 0) return false;
+      const pollfd = Buffer.alloc(POLLFD_BYTES);
+      const view = new DataView(pollfd.buffer, pollfd.byteOffset, POLLFD_BYTES);
+      const little = isLittleEndian();
+      view.setInt32(0, fd, little);
+      view.setInt16(4, POLLRDHUP, little);
+      const result: unknown = poll(pollfd, 1, 0);
+      return result === 1 && (view.getInt16(6, little) & (POLLERR | POLLHUP | POLLRDHUP)) !== 0;
     },
     groupId(name) {
       const found: unknown = getgrnam(name);

@@ -62,8 +62,8 @@ export class ServerConnection implements PoolServer, ServerEnd, ResponseHost, Co
   readonly connectMs: number;
   readonly connectWallMs: number;
   lastBytesMs: number;
-  /** When the running link was made, wall ms; 0 without one. */
-  requestWallMs = 0;
+  /** When the link was made (or the connection begun), monotonic ms. */
+  requestMs: number;
 
   readonly id: number;
   readonly pool: Pool;
@@ -106,6 +106,7 @@ export class ServerConnection implements PoolServer, ServerEnd, ResponseHost, Co
     this.connectWallMs = services.clock.wallMs();
     this.stateSinceMs = this.connectMs;
     this.lastBytesMs = this.connectMs;
+    this.requestMs = this.connectMs;
     this.parameters = services.tracked.emptyValues();
     this.#login = new ServerLogin(
       {
@@ -138,7 +139,17 @@ export class ServerConnection implements PoolServer, ServerEnd, ResponseHost, Co
   // --- ConnHandler -----------------------------------------------------------------------------------------
 
   onBytes(chunk: Buffer, end: number): void {
-    this.lastBytesMs = this.#services.clock.nowMs();
+    const { clock } = this.#services;
+    clock.hold();
+    try {
+      this.lastBytesMs = clock.nowMs();
+      this.#take(chunk, end);
+    } finally {
+      clock.letGo();
+    }
+  }
+
+  #take(chunk: Buffer, end: number): void {
     if (this.state !== 'new') this.pool.stats.sent += end;
     try {
       let pos = 0;
@@ -197,14 +208,13 @@ export class ServerConnection implements PoolServer, ServerEnd, ResponseHost, Co
   linked(client: PoolClient): void {
     // The daemon builds both sides: every client of a pool is also the other end of a link.
     this.#client = client as PoolClient & ClientEnd;
-    this.requestWallMs = this.#services.clock.wallMs();
+    this.requestMs = this.#services.clock.nowMs();
     this.tracker.reset();
     this.#reader = this.#responses;
   }
 
   unlinked(): void {
     this.#client = null;
-    this.requestWallMs = 0;
     this.#releaseDue = false;
     this.#reader = this.#rest;
     this.conn.resume();

@@ -19,6 +19,11 @@ export class ManualClock implements Clock {
     return this.#wallMs;
   }
 
+  /** It stands still anyway. */
+  hold(): void {}
+
+  letGo(): void {}
+
   /** Moves time forward. */
   advance(ms: number): void {
     if (!(ms >= 0)) throw new RangeError(`a clock does not go back: ${ms} ms`);
