@@ -80,6 +80,12 @@ export class RequestTracker {
       case B.NotificationResponse:
       case B.ParameterStatus:
         return ReplyAction.Forward;
+      case B.NoticeResponse:
+        return isSwallowed ? ReplyAction.Swallow : ReplyAction.Forward;
+    }
+    // With nothing owed, the server is at a request that was not counted: not at rest before ReadyForQuery.
+    if (queue.length === 0) this.#awaitsReady = true;
+    switch (type) {
       case B.ParseComplete:
         return this.#complete(F.Parse);
       case B.BindComplete:

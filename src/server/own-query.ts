@@ -78,6 +78,8 @@ export class OwnQuery implements ByteReader {
         return true;
       case B.ErrorResponse:
         this.#error ??= parseErrorFields(body);
+        // Ahead of the fence: an earlier request failed, and the server may skip all that follows, the fence too.
+        if (this.#awaitsFence) return this.#finish(false);
         return true;
       case B.ParameterStatus:
         this.#onParameter(...parseParameterStatus(body, 0, body.length));
@@ -87,13 +89,15 @@ export class OwnQuery implements ByteReader {
         throw new ProtocolViolation('a query of ours may not COPY');
       case B.ReadyForQuery:
         if (body.length !== 1) throw new ProtocolViolation('bad pkt header');
-        // After an error the fence may never be answered, and the connection is given up anyway.
-        if (this.#awaitsFence && this.#error === null) return true;
-        this.#done({ error: this.#error, isIdle: body[0] === TxStatus.Idle });
-        return false;
+        return this.#awaitsFence || this.#finish(body[0] === TxStatus.Idle);
       default:
         throw new ProtocolViolation('unknown pkt');
     }
+  }
+
+  #finish(isIdle: boolean): false {
+    this.#done({ error: this.#error, isIdle });
+    return false;
   }
 }
 
