@@ -1,0 +1,88 @@
+import type pg from 'pg';
+import { SWEEP_INTERVAL_MS } from '../../src/daemon/janitor.ts';
+import type { LocalPooler } from './pooler.ts';
+import { withClient } from './postgres.ts';
+import { waitFor } from './wait-for.ts';
+
+/** Clients that want to hold a server connection each. */
+export class Holders implements AsyncDisposable {
+  readonly clients: pg.Client[] = [];
+  /** How many of them are inside a transaction, and so hold one. */
+  holding = 0;
+
+  /** Another `count` clients connect and begin; those that must wait for a server go on in the background. */
+  async add(pooler: LocalPooler, count: number, config: pg.ClientConfig = {}): Promise<this> {
+    for (let i = 0; i < count; i++) {
+      const client = await pooler.client(config);
+      this.clients.push(client);
+      client.query('BEGIN').then(
+        () => {
+          this.holding++;
+        },
+        // A client that is still waiting when the test ends.
+        () => {},
+      );
+    }
+    return this;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all(this.clients.map((client) => client.end()));
+  }
+}
+
+/** How many sessions PostgreSQL itself counts for a role. */
+export async function backendsOf(pooler: LocalPooler, user: string): Promise<number> {
+  return withClient(pooler.postgres, async (client) => {
+    const { rows } = await client.query<{ n: number }>(
+      "SELECT count(*)::int AS n FROM pg_stat_activity WHERE usename = $1 AND backend_type = 'client backend'",
+      [user],
+    );
+    return rows[0]?.n ?? 0;
+  });
+}
+
+/** Process ids of a role's sessions, ordered. */
+export async function backendPids(pooler: LocalPooler, user: string): Promise<number[]> {
+  return withClient(pooler.postgres, async (client) => {
+    const { rows } = await client.query<{ pid: number }>(
+      'SELECT pid FROM pg_stat_activity WHERE usename = $1 ORDER BY pid',
+      [user],
+    );
+    return rows.map(({ pid }) => pid);
+  });
+}
+
+/** The row of SHOW POOLS for a database and user; undefined when there is no such pool. */
+export async function poolRow(
+  pooler: LocalPooler,
+  database: string,
+  user: string,
+): Promise<Record<string, string | number | null> | undefined> {
+  const rows = await pooler.show('SHOW POOLS');
+  return rows.find((row) => row['database'] === database && row['user'] === user);
+}
+
+/** Waits until the pool has exactly these figures. */
+export async function poolShows(
+  pooler: LocalPooler,
+  database: string,
+  user: string,
+  figures: Readonly<Record<string, number>>,
+): Promise<void> {
+  let row: Record<string, string | number | null> | undefined;
+  try {
+    await waitFor(async () => {
+      row = await poolRow(pooler, database, user);
+      return row !== undefined && Object.entries(figures).every(([name, value]) => row?.[name] === value);
+    });
+  } catch {
+    throw new Error(`SHOW POOLS never came to ${JSON.stringify(figures)}, but is ${JSON.stringify(row)}`);
+  }
+}
+
+/** Lets the pooler's sweep run a few times: for what must not happen although it had the chance. */
+export async function sweepsPass(count = 2): Promise<void> {
+  const startMs = performance.now();
+  await waitFor(() => performance.now() - startMs > count * SWEEP_INTERVAL_MS, { what: `${count} sweeps` });
+}
