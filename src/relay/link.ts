@@ -7,6 +7,9 @@ import type { TrackedValues } from './tracked-parameters.ts';
  * each other: each holds the other by one of these.
  */
 
+/** Where a stream writes to. */
+export type Outlet = Pick<Conn, 'write' | 'forward'>;
+
 /** The client side as its linked server connection sees it. */
 export interface ClientEnd {
   readonly conn: Conn;
@@ -21,6 +24,7 @@ export interface ClientEnd {
 
 /** The server side as its linked client sees it. */
 export interface ServerEnd extends RequestTarget {
+  readonly conn: Conn;
   readonly parameters: TrackedValues;
   /** Runs `sql`, our own; `done` tells whether it succeeded. The client sends nothing meanwhile. */
   alignParameters(sql: string, done: (ok: boolean) => void): void;

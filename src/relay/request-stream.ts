@@ -1,11 +1,11 @@
-import type { Conn } from '../net/conn.ts';
 import { FrontendType as F } from '../wire/codes.ts';
 import { HEADER_BAD, HEADER_INCOMPLETE, HeaderScanner } from '../wire/scanner.ts';
+import type { Outlet } from './link.ts';
 import type { RequestTracker } from './request-tracker.ts';
 
 /** What the client side sees of the server connection it is linked to. */
 export interface RequestTarget {
-  readonly conn: Conn;
+  readonly conn: Outlet;
   readonly tracker: RequestTracker;
 }
 

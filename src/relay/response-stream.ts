@@ -1,8 +1,8 @@
-import type { Conn } from '../net/conn.ts';
 import { BackendType as B, TxStatus } from '../wire/codes.ts';
 import { parseParameterStatus } from '../wire/parameter-status.ts';
 import { ProtocolViolation } from '../wire/pg-error.ts';
 import { HEADER_BAD, HEADER_INCOMPLETE, HeaderScanner } from '../wire/scanner.ts';
+import type { Outlet } from './link.ts';
 import { ReplyAction } from './outstanding.ts';
 import type { RequestTracker } from './request-tracker.ts';
 
@@ -15,7 +15,7 @@ const CAPTURE_LIMIT = 64 * 1024;
 /** The server connection that owns a {@link ResponseStream}. */
 export interface ResponseHost {
   /** The linked client's connection, where answers go; null drops them. */
-  readonly sink: Conn | null;
+  readonly sink: Outlet | null;
   /** ReadyForQuery went by, and all bytes up to it were handed to `sink`. */
   readyForQuery(status: number): void;
   parameterStatus(name: string, value: string): void;
