@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { PoolKit } from './kit.ts';
+import { type FakeServer, PoolKit } from './kit.ts';
 
 describe('a rest', () => {
   it('is one, whether the server counts as idle or as used', () => {
@@ -21,7 +21,7 @@ describe('a rest', () => {
     const client = kit.acquiring(pool);
     const tested = pool.servers.tested.first;
     const other = tested === a ? b : a;
-    pool.serverTested(tested as NonNullable<typeof tested>, true, '');
+    pool.serverTested(tested as FakeServer, true, '');
     client.finish();
     expect([pool.servers.idle.first, pool.servers.used.first]).toEqual([tested, other]);
     expect(pool.servers.mostIdle()).toBe(other);
