@@ -87,10 +87,12 @@ export class LoginPhase implements ClientPhase {
       this.#succeeded({ secretText: null, scramKeys: null });
       return;
     }
+    const secretText = services.secretOf(user);
+    if (secretText === null && settings.authType !== 'any') connection.log('LOG', `no such user: ${user}`);
     this.#exchange = createClientAuth({
       method: settings.authType,
       user,
-      secretText: services.secretOf(user),
+      secretText,
       scramIterations: settings.scramIterations,
       ...services.auth,
     });
