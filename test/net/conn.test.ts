@@ -1,0 +1,281 @@
+import { createHash, randomBytes } from 'node:crypto';
+import { createServer, connect, type Server, type Socket } from 'node:net';
+import type { AddressInfo } from 'node:net';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { Conn, type ConnHandler } from '../../src/net/conn.ts';
+import { type Native, openNative, socketFd } from '../../src/net/native.ts';
+import { waitFor } from '../support/wait-for.ts';
+
+const withNative = openNative();
+const withoutNative = openNative(() => {
+  throw new Error('no library');
+});
+
+/** Collects what a connection hears. */
+class Recorder implements ConnHandler {
+  readonly chunks: Buffer[] = [];
+  ended = false;
+  drains = 0;
+  closed: { error: Error | null } | null = null;
+  onBytes(chunk: Buffer, end: number): void {
+    this.chunks.push(Buffer.from(chunk.subarray(0, end)));
+  }
+  onEnd(): void {
+    this.ended = true;
+  }
+  onDrain(): void {
+    this.drains++;
+  }
+  onClosed(error: Error | null): void {
+    this.closed = { error };
+  }
+  get bytes(): Buffer {
+    return Buffer.concat(this.chunks);
+  }
+}
+
+let server: Server;
+let port: number;
+let accepted: ((socket: Socket) => void)[] = [];
+const opened: Socket[] = [];
+
+beforeEach(async () => {
+  server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => accepted.shift()?.(socket));
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  port = (server.address() as AddressInfo).port;
+});
+
+afterEach(() => {
+  accepted = [];
+  for (const socket of opened.splice(0)) socket.destroy();
+  server.close();
+});
+
+/** A connection taken over by `Conn.accept` and the plain socket at its other end. */
+async function pair(native: Native, handler: ConnHandler): Promise<{ conn: Conn; peer: Socket }> {
+  const taken = new Promise<Conn>((resolve) => {
+    accepted.push((socket) => resolve(Conn.accept(socket, native, handler)));
+  });
+  const peer = connect({ port, host: '127.0.0.1', noDelay: true });
+  peer.on('error', () => {});
+  opened.push(peer);
+  const conn = await taken;
+  opened.push(conn.socket);
+  return { conn, peer };
+}
+
+function sha256(bytes: Buffer | readonly Buffer[]): string {
+  const hash = createHash('sha256');
+  for (const part of Array.isArray(bytes) ? bytes : [bytes]) hash.update(part as Buffer);
+  return hash.digest('hex');
+}
+
+describe.each([
+  ['with direct reads and writes', withNative],
+  ['as plain streams, without native calls', withoutNative],
+])('an accepted connection %s', (_name, native) => {
+  it('hands up what the peer sends and sends what it is given, then hears the end', async () => {
+    const heard = new Recorder();
+    const { conn, peer } = await pair(native, heard);
+    const answers: Buffer[] = [];
+    peer.on('data', (chunk: Buffer) => answers.push(chunk));
+    peer.write('hello');
+    await waitFor(() => heard.bytes.toString() === 'hello');
+    expect(conn.bytesRead).toBe(5);
+    conn.write(Buffer.from('one '));
+    conn.forward(Buffer.from('[two ]'), 1, 5);
+    conn.end(Buffer.from('three'));
+    await waitFor(() => Buffer.concat(answers).toString() === 'one two three');
+    peer.end();
+    await waitFor(() => heard.ended && heard.closed !== null);
+    expect(heard.closed).toEqual({ error: null });
+  });
+
+  it('queues in order what a stalled reader does not take, and drains when it reads on', async () => {
+    const heard = new Recorder();
+    const { conn, peer } = await pair(native, heard);
+    peer.pause();
+    const sent = createHash('sha256');
+    const scratch = Buffer.alloc(32 * 1024);
+    let total = 0;
+    let answer = true;
+    while (answer || total < 8 * 1024 * 1024) {
+      randomBytes(scratch.length).copy(scratch);
+      sent.update(scratch);
+      total += scratch.length;
+      answer = conn.forward(scratch, 0, scratch.length);
+      // The buffer is the caller's again: what was queued must not change with it.
+      scratch.fill(0xee);
+      expect(total).toBeLessThan(64 * 1024 * 1024);
+    }
+    expect(conn.isCongested).toBe(true);
+    expect(conn.pendingBytes).toBeGreaterThan(0);
+    const got = createHash('sha256');
+    let received = 0;
+    peer.on('data', (chunk: Buffer) => {
+      got.update(chunk);
+      received += chunk.length;
+    });
+    peer.resume();
+    await waitFor(() => received === total);
+    expect(got.digest('hex')).toBe(sent.digest('hex'));
+    await waitFor(() => heard.drains === 1 && conn.pendingBytes === 0);
+    expect(conn.isCongested).toBe(false);
+  });
+
+  it('stops reading on pause and goes on where it stopped', async () => {
+    const heard = new Recorder();
+    const { conn, peer } = await pair(native, heard);
+    conn.pause();
+    const data = randomBytes(300_000);
+    peer.write(data);
+    await waitFor(() => peer.bytesWritten > 0);
+    // A full turn of the event loop of the peer's own: the bytes are there, and nobody reads them.
+    const other = new Recorder();
+    const second = await pair(native, other);
+    second.peer.write('x');
+    await waitFor(() => other.bytes.length === 1);
+    expect(heard.bytes.length).toBe(0);
+    conn.resume();
+    await waitFor(() => heard.bytes.length === data.length);
+    expect(sha256(heard.bytes)).toBe(sha256(data));
+  });
+
+  it('drops what is written after destroy, also when the descriptor has a new owner', async () => {
+    const first = await pair(native, new Recorder());
+    const fd = socketFd(first.conn.socket);
+    first.conn.destroy();
+    // The lowest free descriptor is given out next: open until the old number is in use again.
+    const received: Buffer[] = [];
+    let reused = false;
+    for (let i = 0; i < 64 && !reused; i++) {
+      const next = await pair(native, new Recorder());
+      next.peer.on('data', (chunk: Buffer) => received.push(chunk));
+      reused = [next.conn.socket, next.peer].some((socket) => socketFd(socket) === fd);
+      expect(first.conn.write(Buffer.from('for the dead'))).toBe(true);
+      expect(first.conn.forward(Buffer.from('for the dead'), 0, 12)).toBe(true);
+      next.conn.write(Buffer.from('.'));
+      await waitFor(() => received.length === i + 1);
+    }
+    expect(reused).toBe(true);
+    expect(Buffer.concat(received).toString()).toMatch(/^\.+$/);
+  });
+});
+
+it('a write to a peer that has reset the connection ends it with an error, and nothing throws', async () => {
+  const heard = new Recorder();
+  const { conn, peer } = await pair(withNative, heard);
+  conn.pause();
+  peer.resetAndDestroy();
+  await waitFor(() => {
+    conn.write(Buffer.from('anybody there?'));
+    return heard.closed !== null;
+  });
+  expect(['ECONNRESET', 'EPIPE']).toContain((heard.closed?.error as NodeJS.ErrnoException).code);
+});
+
+it('many connections over one read buffer: every stream arrives as it was sent, slow readers among them', async () => {
+  const pairs = 12;
+  const bytesEach = 2 * 1024 * 1024;
+  // Each relay forwards its client's bytes to its server's connection, as the pooler does.
+  const lines = await Promise.all(
+    Array.from({ length: pairs }, async (_unused, i) => {
+      const out = await pair(withNative, new Recorder());
+      const handler: ConnHandler = {
+        onBytes: (chunk, end) => {
+          // In two runs, so that borrowed parts of the buffer are queued apart.
+          const cut = Math.floor(end / 3);
+          out.conn.forward(chunk, 0, cut);
+          if (!out.conn.forward(chunk, cut, end)) inward.conn.pause();
+        },
+        onEnd: () => {},
+        onDrain: () => {},
+        onClosed: () => {},
+      };
+      const inward = await pair(withNative, handler);
+      (out.conn.handler as Recorder).onDrain = () => inward.conn.resume();
+      return { out, inward, isSlow: i % 3 === 0 };
+    }),
+  );
+  const checks = lines.map(async ({ out, inward, isSlow }) => {
+    const data = randomBytes(bytesEach);
+    const got = createHash('sha256');
+    let received = 0;
+    out.peer.on('data', (chunk: Buffer) => {
+      got.update(chunk);
+      received += chunk.length;
+      if (isSlow && received % 7 === 0) {
+        out.peer.pause();
+        setImmediate(() => out.peer.resume());
+      }
+    });
+    for (let at = 0; at < data.length; ) {
+      const size = 1 + (data.readUInt16LE(at % (data.length - 2)) % 9000);
+      inward.peer.write(data.subarray(at, at + size));
+      at += size;
+    }
+    await waitFor(() => received === data.length, { deadlineMs: 20_000 });
+    return got.digest('hex') === sha256(data);
+  });
+  expect(await Promise.all(checks)).toEqual(new Array(pairs).fill(true));
+});
+
+describe('a peer that leaves a paused connection', () => {
+  it('is noticed by the native call, with bytes unread', async () => {
+    const { conn, peer } = await pair(withNative, new Recorder());
+    conn.pause();
+    peer.write('unread');
+    await waitFor(() => peer.bytesWritten === 6 && !withNative.hasPeerLeft(conn.socket));
+    peer.destroy();
+    await waitFor(() => withNative.hasPeerLeft(conn.socket));
+  });
+
+  it('is not noticed without native calls before reading goes on', async () => {
+    const heard = new Recorder();
+    const { conn, peer } = await pair(withoutNative, heard);
+    conn.pause();
+    peer.end('unread');
+    await waitFor(() => withNative.hasPeerLeft(conn.socket));
+    expect(withoutNative.hasPeerLeft(conn.socket)).toBe(false);
+    expect(heard.ended).toBe(false);
+    conn.resume();
+    await waitFor(() => heard.ended);
+    expect(heard.bytes.toString()).toBe('unread');
+  });
+});
+
+describe('a connection made by Conn.connect', () => {
+  it('reports the connection, reads and writes', async () => {
+    const heard = new Recorder();
+    let isConnected = false;
+    const arrived = new Promise<Socket>((resolve) => accepted.push(resolve));
+    const conn = Conn.connect({ port, host: '127.0.0.1', allowHalfOpen: true }, heard, () => {
+      isConnected = true;
+    });
+    opened.push(conn.socket);
+    const peer = await arrived;
+    opened.push(peer);
+    await waitFor(() => isConnected);
+    peer.write('from the server');
+    conn.write(Buffer.from('to the server'));
+    const got: Buffer[] = [];
+    peer.on('data', (chunk: Buffer) => got.push(chunk));
+    await waitFor(() => heard.bytes.toString() === 'from the server');
+    await waitFor(() => Buffer.concat(got).toString() === 'to the server');
+    peer.end();
+    await waitFor(() => heard.ended);
+  });
+
+  it('is closed with the error when nobody listens', async () => {
+    const heard = new Recorder();
+    const unused = createServer();
+    await new Promise<void>((resolve) => unused.listen(0, '127.0.0.1', resolve));
+    const { port: freePort } = unused.address() as AddressInfo;
+    await new Promise<void>((resolve) => unused.close(() => resolve()));
+    Conn.connect({ port: freePort, host: '127.0.0.1' }, heard, () => {
+      throw new Error('connected to nobody');
+    });
+    await waitFor(() => heard.closed !== null);
+    expect((heard.closed?.error as NodeJS.ErrnoException).code).toBe('ECONNREFUSED');
+  });
+});
