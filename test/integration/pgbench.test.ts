@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { type LocalPooler, startPooler } from '../support/pooler.ts';
-import { sharedPostgres, withClient } from '../support/postgres.ts';
+import { connectTo, sharedPostgres, withClient } from '../support/postgres.ts';
 import { createDatabase, createRole } from '../support/roles.ts';
 import { installedPgbench, type Ledger, ledgerQuery, runOwnLoad, tpcbTables } from '../support/tpcb.ts';
 
@@ -61,6 +61,17 @@ function refusals(refused = role): string[] {
 }
 
 const load = { user: role, database } as const;
+
+test("a sixth connection of such a role would show in PostgreSQL's log", async () => {
+  const user = 'pgbench_five_direct';
+  await createRole(sharedPostgres(), { name: user, auth: 'trust', options: `CONNECTION LIMIT ${SLOTS}` });
+  const clients = await Promise.all(
+    Array.from({ length: SLOTS }, () => connectTo(sharedPostgres(), { user })),
+  );
+  await expect(connectTo(sharedPostgres(), { user })).rejects.toThrow('too many connections for role');
+  expect(refusals(user)).toHaveLength(1);
+  await Promise.all(clients.map((client) => client.end()));
+});
 
 describe.each(['simple', 'extended'] as const)('a hundred clients, %s protocol', (protocol) => {
   test('SELECTs all get through on five connections, none refused', async () => {

@@ -58,8 +58,21 @@ export const frontend = {
   parse: (name: string, sql: string): Buffer => message('P', name, sql, int16(0)),
   bind: (portal: string, statement: string): Buffer =>
     message('B', portal, statement, int16(0), int16(0), int16(0)),
+  bindTexts: (portal: string, statement: string, values: readonly string[]): Buffer =>
+    message(
+      'B',
+      ...[portal, statement, int16(0), int16(values.length)],
+      ...values.flatMap((value) => [Buffer.byteLength(value), Buffer.from(value)]),
+      int16(0),
+    ),
   execute: (portal: string): Buffer => message('E', portal, 0),
+  describe: (kind: 'S' | 'P', name: string): Buffer => message('D', Buffer.from(kind), name),
+  close: (kind: 'S' | 'P', name: string): Buffer => message('C', Buffer.from(kind), name),
+  flush: (): Buffer => message('H'),
   sync: (): Buffer => message('S'),
+  copyData: (data: string): Buffer => message('d', Buffer.from(data)),
+  copyDone: (): Buffer => message('c'),
+  copyFail: (reason: string): Buffer => message('f', reason),
   terminate: (): Buffer => message('X'),
 } as const;
 
