@@ -4,7 +4,7 @@ import { formatPeer, type PeerAddress } from '../net/address.ts';
 import { Conn, type ConnHandler } from '../net/conn.ts';
 import type { Grant } from '../pool/budget.ts';
 import { errorResponse } from '../wire/error-response.ts';
-import { type PgErrorFields, ProtocolViolation } from '../wire/pg-error.ts';
+import { fatal, type PgErrorFields, ProtocolViolation } from '../wire/pg-error.ts';
 import type { ClientServices } from './services.ts';
 
 /** What listens to a client connection in one stage of its life: startup, login, session, console, cancel. */
@@ -78,12 +78,8 @@ export class ClientConnection implements ConnHandler {
     try {
       this.phase.bytes(chunk, end);
     } catch (error) {
-      if (error instanceof ProtocolViolation) {
-        this.fail({ severity: 'FATAL', sqlstate: '08P01', message: error.message });
-        return;
-      }
-      this.log('ERROR', `internal error: ${error instanceof Error ? error.stack : String(error)}`);
-      this.close('internal error');
+      if (!(error instanceof ProtocolViolation)) throw error;
+      this.fail(fatal(error.message));
     } finally {
       clock.letGo();
     }
@@ -102,6 +98,11 @@ export class ClientConnection implements ConnHandler {
   onClosed(_error: Error | null): void {
     this.close('client unexpected eof');
     this.services.connectionGone(this);
+  }
+
+  onFault(error: unknown): void {
+    this.log('ERROR', `internal error: ${error instanceof Error ? error.stack : String(error)}`);
+    this.close('internal error');
   }
 
   /** Tells the client why (ErrorResponse, FATAL) and closes. */

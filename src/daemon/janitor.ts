@@ -1,4 +1,5 @@
 import { statsLine, sumPools } from '../admin/averages.ts';
+import { sweepPool } from '../pool/sweep.ts';
 import type { PoolerState } from './context.ts';
 import { snapshotOf, type StatsWindows } from './snapshots.ts';
 
@@ -22,11 +23,20 @@ export class Janitor {
 
   sweep(): void {
     const nowMs = this.#state.clock.nowMs();
-    for (const connection of this.#state.connections) connection.sweep(nowMs);
-    this.#state.pools.sweep(nowMs);
-    this.#freePools(nowMs);
-    this.#freeDatabases(nowMs);
-    this.#turnStats(nowMs);
+    for (const connection of this.#state.connections) this.#guard(() => connection.sweep(nowMs));
+    for (const pool of this.#state.pools.all()) this.#guard(() => sweepPool(pool, nowMs));
+    this.#guard(() => this.#freePools(nowMs));
+    this.#guard(() => this.#freeDatabases(nowMs));
+    this.#guard(() => this.#turnStats(nowMs));
+  }
+
+  /** A bug that shows in one place must not keep the sweep from the others. */
+  #guard(step: () => void): void {
+    try {
+      step();
+    } catch (error) {
+      this.#state.log.log('ERROR', `internal error: ${error instanceof Error ? error.stack : String(error)}`);
+    }
   }
 
   /** Pools that KILL has emptied, and those unused for `pool_idle_timeout`. */

@@ -17,6 +17,8 @@ export interface ConnHandler {
   onDrain(): void;
   /** The socket is gone; the last call. `error` is the reason when it was not an orderly close. */
   onClosed(error: Error | null): void;
+  /** One of the calls above threw, which is a bug: log it. The connection is cut; the process goes on. */
+  onFault(error: unknown): void;
 }
 
 /** What `Conn.connect` takes. */
@@ -54,19 +56,18 @@ export class Conn {
   private constructor(handler: ConnHandler, makeSocket: (received: (end: number) => boolean) => Socket) {
     this.handler = handler;
     const socket = makeSocket((end) => {
-      this.bytesRead += end;
-      this.handler.onBytes(READ_BUFFER, end);
+      this.#received(READ_BUFFER, end);
       return true;
     });
     this.#socket = socket;
-    socket.on('end', () => this.handler.onEnd());
-    socket.on('drain', () => this.handler.onDrain());
+    socket.on('end', () => this.#guard(() => this.handler.onEnd()));
+    socket.on('drain', () => this.#guard(() => this.handler.onDrain()));
     socket.on('error', (error: Error) => {
       this.#error = error;
     });
     socket.on('close', () => {
       this.#closed = true;
-      this.handler.onClosed(this.#error);
+      this.#guard(() => this.handler.onClosed(this.#error));
     });
   }
 
@@ -77,7 +78,7 @@ export class Conn {
     );
     conn.#socket.once('connect', () => {
       conn.#fd = socketFd(conn.#socket);
-      onConnect();
+      conn.#guard(onConnect);
     });
     return conn;
   }
@@ -90,10 +91,7 @@ export class Conn {
     const fd = native.duplicate(accepted);
     if (fd < 0) {
       const conn = new Conn(handler, () => accepted);
-      accepted.on('data', (chunk: Buffer) => {
-        conn.bytesRead += chunk.length;
-        conn.handler.onBytes(chunk, chunk.length);
-      });
+      accepted.on('data', (chunk: Buffer) => conn.#received(chunk, chunk.length));
       return conn;
     }
     const conn = new Conn(
@@ -188,6 +186,29 @@ export class Conn {
     if (last !== undefined && !this.#ended) this.#socket.write(last);
     this.#ended = true;
     this.#socket.destroySoon();
+  }
+
+  #received(chunk: Buffer, end: number): void {
+    this.bytesRead += end;
+    try {
+      this.handler.onBytes(chunk, end);
+    } catch (error) {
+      this.#fault(error);
+    }
+  }
+
+  #guard(call: () => void): void {
+    try {
+      call();
+    } catch (error) {
+      this.#fault(error);
+    }
+  }
+
+  /** Whatever a handler throws stays with its connection. */
+  #fault(error: unknown): void {
+    this.handler.onFault(error);
+    this.#socket.destroy();
   }
 
   /**

@@ -3,7 +3,6 @@ import type { PoolContext, PoolIdentity } from './context.ts';
 import type { PoolLimits } from './limits.ts';
 import type { PoolServer } from './peers.ts';
 import { Pool } from './pool.ts';
-import { sweepPool } from './sweep.ts';
 
 /** All pools of one event loop, by (database, pool user). */
 export class Pools implements BudgetOwner {
@@ -44,10 +43,6 @@ export class Pools implements BudgetOwner {
       (pool) => database === undefined || pool.database === database,
     );
     return chosen.sort((a, b) => compare(a.database, b.database) || compare(a.user, b.user));
-  }
-
-  sweep(nowMs: number): void {
-    for (const pool of this.#pools.values()) sweepPool(pool, nowMs);
   }
 
   /** Capacity came back: pools try again, the one with the longest wait first. */

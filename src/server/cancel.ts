@@ -21,6 +21,7 @@ export function openCancel(
       onBytes: () => {},
       onEnd: () => conn.destroy(),
       onDrain: () => {},
+      onFault: () => {},
       onClosed: () => done(isSent ? 'successfully sent cancel request' : 'failed to send cancel request'),
     },
     () => {

@@ -1,7 +1,5 @@
-import type { Clock } from '../base/clock.ts';
 import type { ListNode } from '../base/list.ts';
-import type { Logger, LogLevel } from '../base/log.ts';
-import type { ServerAuthArgs } from '../auth/server-auth.ts';
+import type { LogLevel } from '../base/log.ts';
 import { formatHostPort, formatPeer, tcpPeerAddress } from '../net/address.ts';
 import { Conn, type ConnHandler } from '../net/conn.ts';
 import type { Grant } from '../pool/budget.ts';
@@ -19,20 +17,8 @@ import type { ByteReader } from '../wire/framed-reader.ts';
 import { ServerLogin, type ServerLoginFailure, type ServerLoginResult } from './login.ts';
 import { OwnQuery, type OwnQueryResult } from './own-query.ts';
 import { RestReader } from './rest.ts';
+import type { ServerServices } from './services.ts';
 import { connectOptions, isUnixHost, type ServerAddress, type ServerTarget } from './target.ts';
-
-/** What server connections share, given by the daemon. */
-export interface ServerServices {
-  readonly clock: Clock;
-  readonly log: Logger;
-  readonly tracked: TrackedParameters;
-  readonly auth: Pick<ServerAuthArgs, 'randomBytes' | 'saltedPasswords'>;
-  /** `log_connections` and `log_disconnections`, as they are now. */
-  logsConnections(): boolean;
-  logsDisconnections(): boolean;
-  /** Sends a CancelRequest of our own for the query that still runs on a connection being closed. */
-  cancelAt(address: ServerAddress, backendKey: Buffer): void;
-}
 
 /** Takes bytes that nobody needs any more. */
 const DISCARD: ByteReader = { feed: (_chunk, _start, end) => end };
@@ -161,14 +147,16 @@ export class ServerConnection implements PoolServer, ServerEnd, ResponseHost, Co
         }
       }
     } catch (error) {
-      if (!(error instanceof ProtocolViolation)) {
-        this.#log('ERROR', `internal error: ${error instanceof Error ? error.stack : String(error)}`);
-      }
-      const text = error instanceof ProtocolViolation ? error.message : 'server conn crashed?';
-      this.#broke(text, text);
+      if (!(error instanceof ProtocolViolation)) throw error;
+      this.#broke(error.message, error.message);
       return;
     }
     if (this.#releaseDue) this.#releaseIfDone();
+  }
+
+  onFault(error: unknown): void {
+    this.#log('ERROR', `internal error: ${error instanceof Error ? error.stack : String(error)}`);
+    this.#broke('internal error', 'server conn crashed?');
   }
 
   onEnd(): void {

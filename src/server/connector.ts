@@ -2,7 +2,8 @@ import type { Grant } from '../pool/budget.ts';
 import type { CancelCarrier, PoolServer, ServerConnector } from '../pool/peers.ts';
 import type { Pool } from '../pool/pool.ts';
 import { openCancel } from './cancel.ts';
-import { ServerConnection, type ServerServices } from './connection.ts';
+import { ServerConnection } from './connection.ts';
+import type { ServerServices } from './services.ts';
 import type { ServerAddress, ServerTarget } from './target.ts';
 
 /** What the connector needs besides what connections share. */

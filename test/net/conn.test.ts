@@ -17,6 +17,7 @@ class Recorder implements ConnHandler {
   ended = false;
   drains = 0;
   closed: { error: Error | null } | null = null;
+  readonly faults: unknown[] = [];
   onBytes(chunk: Buffer, end: number): void {
     this.chunks.push(Buffer.from(chunk.subarray(0, end)));
   }
@@ -28,6 +29,9 @@ class Recorder implements ConnHandler {
   }
   onClosed(error: Error | null): void {
     this.closed = { error };
+  }
+  onFault(error: unknown): void {
+    this.faults.push(error);
   }
   get bytes(): Buffer {
     return Buffer.concat(this.chunks);
@@ -162,6 +166,22 @@ describe.each([
   });
 });
 
+it('a handler that throws loses its connection and nothing else', async () => {
+  const broken = new Recorder();
+  const { conn, peer } = await pair(withNative, broken);
+  const bug = new Error('a bug');
+  broken.onBytes = () => {
+    throw bug;
+  };
+  const healthy = await pair(withNative, new Recorder());
+  peer.write('x');
+  await waitFor(() => broken.closed !== null);
+  expect(broken.faults).toEqual([bug]);
+  expect(conn.isClosed).toBe(true);
+  healthy.peer.write('y');
+  await waitFor(() => (healthy.conn.handler as Recorder).bytes.toString() === 'y');
+});
+
 it('a write to a peer that has reset the connection ends it with an error, and nothing throws', async () => {
   const heard = new Recorder();
   const { conn, peer } = await pair(withNative, heard);
@@ -191,6 +211,7 @@ it('many connections over one read buffer: every stream arrives as it was sent, 
         onEnd: () => {},
         onDrain: () => {},
         onClosed: () => {},
+        onFault: () => {},
       };
       const inward = await pair(withNative, handler);
       (out.conn.handler as Recorder).onDrain = () => inward.conn.resume();

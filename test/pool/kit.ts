@@ -13,6 +13,7 @@ import type {
 } from '../../src/pool/peers.ts';
 import type { Pool, PoolIdentity, WelcomeData } from '../../src/pool/pool.ts';
 import { Pools } from '../../src/pool/pools.ts';
+import { sweepPool } from '../../src/pool/sweep.ts';
 import { fatal, type PgErrorFields } from '../../src/wire/pg-error.ts';
 import { ManualClock } from '../support/manual-clock.ts';
 
@@ -343,7 +344,7 @@ export class PoolKit {
   /** Time passes, then the sweep runs. */
   sweepAfter(ms: number): void {
     this.clock.advance(ms);
-    this.pools.sweep(this.clock.nowMs());
+    for (const pool of this.pools.all()) sweepPool(pool, this.clock.nowMs());
   }
 }
 

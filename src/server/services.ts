@@ -1,0 +1,18 @@
+import type { ServerAuthArgs } from '../auth/server-auth.ts';
+import type { Clock } from '../base/clock.ts';
+import type { Logger } from '../base/log.ts';
+import type { TrackedParameters } from '../relay/tracked-parameters.ts';
+import type { ServerAddress } from './target.ts';
+
+/** What server connections share, given by the daemon. */
+export interface ServerServices {
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly tracked: TrackedParameters;
+  readonly auth: Pick<ServerAuthArgs, 'randomBytes' | 'saltedPasswords'>;
+  /** `log_connections` and `log_disconnections`, as they are now. */
+  logsConnections(): boolean;
+  logsDisconnections(): boolean;
+  /** Sends a CancelRequest of our own for the query that still runs on a connection being closed. */
+  cancelAt(address: ServerAddress, backendKey: Buffer): void;
+}
