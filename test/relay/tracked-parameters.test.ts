@@ -1,0 +1,79 @@
+import { describe, expect, it } from 'vitest';
+import { TrackedParameters } from '../../src/relay/tracked-parameters.ts';
+
+const tracked = new TrackedParameters(['IntervalStyle', 'search_path']);
+const none = tracked.emptyValues();
+
+/** Values by name; all others unknown. */
+function values(known: Readonly<Record<string, string>>): (string | null)[] {
+  return tracked.names.map((name) => known[name] ?? null);
+}
+
+describe('TrackedParameters', () => {
+  it('lists the standard five, then the configured ones as they are written', () => {
+    expect(tracked.names).toEqual([
+      'client_encoding',
+      'DateStyle',
+      'TimeZone',
+      'standard_conforming_strings',
+      'application_name',
+      'IntervalStyle',
+      'search_path',
+    ]);
+    expect(none).toEqual(Array.from({ length: 7 }, () => null));
+  });
+
+  it('takes no name twice, in whatever case', () => {
+    expect(new TrackedParameters(['timezone', 'x', 'X']).names.slice(5)).toEqual(['x']);
+  });
+
+  it('finds names in any case', () => {
+    expect([
+      tracked.indexOf('TIMEZONE'),
+      tracked.indexOf('intervalstyle'),
+      tracked.indexOf('work_mem'),
+    ]).toEqual([2, 5, -1]);
+  });
+});
+
+describe('the query that makes a server’s values the client’s', () => {
+  it.each([
+    ['is not needed when nothing is known', {}, {}, null],
+    ['is not needed for equal values', { TimeZone: 'UTC' }, { TimeZone: 'UTC' }, null],
+    ['is not needed for values that differ in case only', { TimeZone: 'utc' }, { TimeZone: 'UTC' }, null],
+    ['leaves alone what the client does not know', {}, { TimeZone: 'UTC' }, null],
+    ['leaves alone what the server does not report', { TimeZone: 'UTC' }, {}, null],
+    [
+      'sets all that differ, in the order of the list',
+      { TimeZone: 'UTC', DateStyle: 'ISO', IntervalStyle: 'iso_8601' },
+      { TimeZone: 'CET', DateStyle: 'ISO, MDY', IntervalStyle: 'postgres' },
+      "SET DateStyle='ISO';SET TimeZone='UTC';SET IntervalStyle='iso_8601';",
+    ],
+    [
+      'sets an empty value',
+      { application_name: '' },
+      { application_name: 'psql' },
+      "SET application_name='';",
+    ],
+    [
+      'quotes what would end the string',
+      { application_name: "a';DROP TABLE t;--" },
+      { application_name: '' },
+      "SET application_name='a'';DROP TABLE t;--';",
+    ],
+    [
+      'quotes JSON with backslashes',
+      { application_name: '{"a":"\\"}' },
+      { application_name: '' },
+      `SET application_name=E'{"a":"\\\\"}';`,
+    ],
+    [
+      'hands search_path over as the list that it is',
+      { search_path: '"$user", public' },
+      { search_path: 'a' },
+      `SELECT pg_catalog.set_config('search_path','"$user", public',false);`,
+    ],
+  ])('%s', (_what, wanted, actual, sql) => {
+    expect(tracked.alignmentSql(values(wanted), values(actual))).toBe(sql);
+  });
+});
