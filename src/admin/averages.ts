@@ -76,10 +76,13 @@ export class StatsWindow {
   #older: { readonly atMs: number; readonly counters: StatCounters };
   #newer: { readonly atMs: number; readonly counters: StatCounters };
 
-  /** `nowMs` is the monotonic clock; `counters` is copied. */
-  constructor(nowMs: number, counters: StatCounters) {
-    this.#newer = { atMs: nowMs, counters: { ...counters } };
-    this.#older = this.#newer;
+  /**
+   * `counters` is what they were at the last two turns, at `olderMs` and `newerMs` of the monotonic clock; it is
+   * copied.
+   */
+  constructor(olderMs: number, counters: StatCounters, newerMs: number = olderMs) {
+    this.#older = { atMs: olderMs, counters: { ...counters } };
+    this.#newer = { atMs: newerMs, counters: this.#older.counters };
   }
 
   /** The period has turned: forgets the older moment, remembers this one. */

@@ -74,13 +74,9 @@ export class Janitor {
   #turnStats(nowMs: number): void {
     const state = this.#state;
     const { stats_period, log_stats } = state.config.settings;
-    // A pool's window begins no later than the sweep after it was made.
-    for (const pool of state.pools.all()) this.#windows.of(pool.stats, nowMs);
     if (nowMs - this.#periodStartMs < stats_period * 1000) return;
     this.#periodStartMs = nowMs;
-    for (const stats of [state.consoleStats, ...state.pools.all().map((pool) => pool.stats)]) {
-      this.#windows.of(stats, nowMs).turn(nowMs, stats);
-    }
+    this.#windows.turn(nowMs, [state.consoleStats, ...state.pools.all().map((pool) => pool.stats)]);
     if (log_stats) {
       const { average } = sumPools(snapshotOf('stats', state, this.#windows));
       state.log.log('LOG', statsLine(average));

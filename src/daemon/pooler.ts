@@ -63,7 +63,7 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
   const budget = new LocalBudget();
   const tracked = new TrackedParameters(settings.track_extra_parameters);
   const pbkdf2 = new Pbkdf2Queue();
-  const windows = new StatsWindows();
+  const windows = new StatsWindows(clock.nowMs());
   let isStopped = false;
 
   const state: PoolerState = new PoolerState({

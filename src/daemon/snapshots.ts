@@ -1,5 +1,5 @@
 import { ADMIN_DATABASE } from '../admin/access.ts';
-import { StatsWindow } from '../admin/averages.ts';
+import { StatsWindow, zeroCounters } from '../admin/averages.ts';
 import type {
   DatabaseSnapshot,
   ListsSnapshot,
@@ -18,18 +18,33 @@ import type { DatabaseState } from './databases.ts';
 import { memSnapshots } from './snapshot-mem.ts';
 import { clientSnapshots, fdSnapshots, serverSnapshots } from './snapshot-sockets.ts';
 
-/** The averaging windows of all pools; the console counts as one. */
+/** The averaging windows of all pools, which turn together; the console counts as one. */
 export class StatsWindows {
   readonly #windows = new WeakMap<PoolStats, StatsWindow>();
+  #olderMs: number;
+  #newerMs: number;
 
-  /** The window of these counters; it begins when it is first asked for. */
-  of(stats: PoolStats, nowMs: number): StatsWindow {
+  /** `startMs` is the pooler's start, as monotonic time. */
+  constructor(startMs: number) {
+    this.#olderMs = startMs;
+    this.#newerMs = startMs;
+  }
+
+  /** The window of these counters. A pool that is younger than the window had nothing to count when it began. */
+  of(stats: PoolStats): StatsWindow {
     let window = this.#windows.get(stats);
     if (window === undefined) {
-      window = new StatsWindow(nowMs, stats);
+      window = new StatsWindow(this.#olderMs, zeroCounters, this.#newerMs);
       this.#windows.set(stats, window);
     }
     return window;
+  }
+
+  /** The statistics period has turned, for all of these at once. */
+  turn(nowMs: number, all: readonly PoolStats[]): void {
+    for (const stats of all) this.of(stats).turn(nowMs, stats);
+    this.#olderMs = this.#newerMs;
+    this.#newerMs = nowMs;
   }
 }
 
@@ -76,7 +91,7 @@ export function snapshotOf<K extends SnapshotKind>(
 function statsSnapshots(state: PoolerState, windows: StatsWindows): StatsSnapshot[] {
   const nowMs = state.clock.nowMs();
   const of = (database: string, stats: PoolStats): StatsSnapshot => {
-    const window = windows.of(stats, nowMs);
+    const window = windows.of(stats);
     return { database, totals: { ...stats }, since: window.since, windowUs: window.lengthUs(nowMs) };
   };
   return [
@@ -93,7 +108,7 @@ function poolSnapshot(state: PoolerState, pool: Pool): PoolSnapshot {
   return {
     database: pool.database,
     user: pool.user,
-    clActive: servers.active.length,
+    clActive: pool.activeClients.length,
     clWaiting: pool.waitingClients.length + pool.loginClients.length,
     clActiveCancelReq: pool.cancels.sent.length,
     clWaitingCancelReq: pool.cancels.waiting.length,

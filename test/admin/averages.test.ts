@@ -55,6 +55,15 @@ test('the window reaches back to the turn before the last: one to two periods', 
   expect(window.lengthUs(180_000.5)).toBe(119_000_500);
 });
 
+test('the window of a young pool is that of the others, with nothing counted when it began', () => {
+  const window = new StatsWindow(1000, zeroCounters, 61_000);
+  expect(window.lengthUs(62_000)).toBe(61_000_000);
+  expect(window.since).toEqual(zeroCounters);
+  window.turn(121_000, counters(100));
+  expect(window.lengthUs(122_000)).toBe(61_000_000);
+  expect(window.since).toEqual(zeroCounters);
+});
+
 test('the window keeps copies, so counters that go on counting don’t move it', () => {
   const live = { ...counters(1) };
   const window = new StatsWindow(0, live);
