@@ -1,0 +1,172 @@
+import { assertAnswer, IsolationActor } from './isolation-actor.ts';
+import { frontend } from './peer-messages.ts';
+import { unnamed } from './wire-client.ts';
+
+/** Rows of one owner that the run's end is compared with. */
+export interface OwnedRows {
+  readonly owner: string;
+  /** Committed for sure. */
+  readonly committed: ReadonlySet<string>;
+  /** Those of a transaction whose COMMIT was sent and not answered: all of them are there, or none. */
+  readonly doubtful: readonly string[];
+}
+
+/** Statement that makes the table of {@link TransactionActor}'s rows. */
+export const ownedRowsTable = 'CREATE TABLE owned_rows (owner text, tag text)';
+
+/** A client of a pool in transaction mode: beside tagged queries, transactions with rows that only it writes. */
+export class TransactionActor extends IsolationActor {
+  /** Of connections that are over. */
+  readonly past: OwnedRows[] = [];
+  #owner = '';
+  #committed = new Set<string>();
+  #applicationName = '';
+
+  /** The rows of all its connections. */
+  get ownedRows(): readonly OwnedRows[] {
+    return this.past;
+  }
+
+  protected async step(): Promise<void> {
+    if (!this.isConnected) await this.#login();
+    const steps: readonly [number, string, () => Promise<void>][] = [
+      [15, 'simple', () => this.simpleSelect()],
+      [15, 'extended', () => this.extendedSelect()],
+      [8, 'several', () => this.severalStatements()],
+      [10, 'pipeline', () => this.pipeline()],
+      [8, 'error', () => this.error()],
+      [4, 'notice', () => this.notice()],
+      [18, 'transaction', () => this.#transaction()],
+      [5, 'rows', () => this.#ownRows([], 'I')],
+      [4, 'set', () => this.#setApplicationName()],
+      [4, 'show', () => this.#showApplicationName()],
+      [4, 'copy out', () => this.copyOut()],
+      [4, 'copy in', () => this.#copyIn()],
+      [3, 'cancel', () => this.cancelled()],
+      [3, 'late cancel', () => this.lateCancel()],
+      [5, 'vanish', () => this.#vanish()],
+      [3, 'leave', () => this.#leaveAtRest()],
+    ];
+    let choice = this.random.below(steps.reduce((sum, [weight]) => sum + weight, 0));
+    for (const [weight, what, run] of steps) {
+      choice -= weight;
+      if (choice >= 0) continue;
+      this.note(what);
+      return run();
+    }
+  }
+
+  protected override async leave(how: 'terminate' | 'reset' | 'half-close' | 'destroy'): Promise<void> {
+    if (how === 'terminate') this.#isOver([]);
+    await super.leave(how);
+  }
+
+  async #login(): Promise<void> {
+    this.#applicationName = this.tag();
+    this.#owner = this.tag();
+    this.#committed = new Set();
+    await this.connect({ application_name: this.#applicationName });
+  }
+
+  #isOver(doubtful: readonly string[]): void {
+    this.past.push({ owner: this.#owner, committed: this.#committed, doubtful });
+  }
+
+  async #insert(status: string): Promise<string> {
+    const tag = this.tag();
+    await this.statement(`INSERT INTO owned_rows VALUES ('${this.#owner}', '${tag}')`, 'INSERT 0 1', status);
+    return tag;
+  }
+
+  /** Its own rows are those that it committed and those of the open transaction. */
+  async #ownRows(pending: readonly string[], status: string): Promise<void> {
+    const sql = 'SELECT tag FROM owned_rows WHERE owner = $1 ORDER BY tag COLLATE "C"';
+    const tags = [...this.#committed, ...pending].sort();
+    assertAnswer(await this.ask(unnamed(sql, this.#owner), frontend.sync()), {
+      types: `12${'D'.repeat(tags.length)}CZ`,
+      rows: tags.map((tag) => [tag]),
+      tags: [`SELECT ${tags.length}`],
+      status,
+    });
+  }
+
+  async #transaction(): Promise<void> {
+    const { random } = this;
+    await this.statement('BEGIN', 'BEGIN', 'T');
+    const pending: string[] = [];
+    const local = this.percent(30) ? this.tag() : null;
+    if (local !== null) await this.statement(`SET LOCAL isolation.tag = '${local}'`, 'SET', 'T');
+    for (let i = random.below(4); i >= 0; i--) {
+      pending.push(await this.#insert('T'));
+      if (this.percent(30)) await this.simpleSelect('T');
+      if (this.percent(20)) await this.#ownRows(pending, 'T');
+      if (this.percent(5)) await this.client.cancel();
+    }
+    if (local !== null) {
+      const answer = await this.ask(frontend.query("SELECT current_setting('isolation.tag')"));
+      assertAnswer(answer, { types: 'TDCZ', rows: [[local]], tags: ['SELECT 1'], status: 'T' });
+    }
+    const ending = random.below(10);
+    if (ending < 5) {
+      await this.statement('COMMIT', 'COMMIT');
+      for (const tag of pending) this.#committed.add(tag);
+    } else if (ending < 7) {
+      await this.statement('ROLLBACK', 'ROLLBACK');
+    } else if (ending < 8) {
+      await this.error('E');
+      await this.statement(random.pick(['COMMIT', 'ROLLBACK']), 'ROLLBACK');
+    } else if (ending < 9) {
+      this.#isOver([]);
+      if (this.percent(50)) await this.client.send(frontend.query('COMMIT').subarray(0, 8));
+      await this.leave(random.pick(['reset', 'destroy', 'half-close']));
+    } else {
+      this.#isOver(pending);
+      await this.sendCut(frontend.query('COMMIT'));
+      await this.leave(random.pick(['reset', 'destroy', 'half-close']));
+    }
+  }
+
+  /** A tracked parameter follows its client to whichever server comes next. */
+  async #setApplicationName(): Promise<void> {
+    const name = this.tag();
+    assertAnswer(await this.ask(frontend.query(`SET application_name = '${name}'`)), {
+      types: 'CZ',
+      tags: ['SET'],
+      parameters: [['application_name', name]],
+    });
+    this.#applicationName = name;
+  }
+
+  async #showApplicationName(): Promise<void> {
+    const answer = await this.ask(frontend.query("SELECT current_setting('application_name')"));
+    assertAnswer(answer, { types: 'TDCZ', rows: [[this.#applicationName]], tags: ['SELECT 1'] });
+  }
+
+  async #copyIn(): Promise<void> {
+    const tags = Array.from({ length: 1 + this.random.below(5) }, () => this.tag());
+    await this.sendCut(frontend.query('COPY owned_rows FROM STDIN'));
+    const begun = await this.client.answerTo('G');
+    assertAnswer(begun, { types: 'G', status: '' });
+    const lines = tags.map((tag) => frontend.copyData(`${this.#owner}\t${tag}\n`));
+    if (this.percent(70)) {
+      const answer = await this.ask(...lines, frontend.copyDone());
+      assertAnswer(answer, { types: 'CZ', tags: [`COPY ${tags.length}`] });
+      for (const tag of tags) this.#committed.add(tag);
+      return;
+    }
+    const reason = this.tag();
+    const answer = await this.ask(...lines, frontend.copyFail(reason));
+    assertAnswer(answer, { types: 'EZ', errors: [['57014', `COPY from stdin failed: ${reason}`]] });
+  }
+
+  async #vanish(): Promise<void> {
+    this.#isOver([]);
+    await this.vanish();
+  }
+
+  async #leaveAtRest(): Promise<void> {
+    const how = this.random.pick(['terminate', 'reset', 'half-close', 'destroy'] as const);
+    if (how !== 'terminate') this.#isOver([]);
+    await this.leave(how);
+  }
+}
