@@ -53,14 +53,13 @@ export class Launcher {
   launch(purpose: 'client' | 'min_pool_size'): void {
     const host = this.#host;
     const { oldestWaitStartMs } = host.clients;
-    const isWaitedFor = purpose === 'client' && oldestWaitStartMs !== 0;
     const decision = decideLaunch(
       {
         paused: host.paused,
         loginsInProgress: host.servers.new.length,
         sinceFailureMs: this.#failure === null ? null : host.nowMs - this.#failure.atMs,
         slotsTaken: host.servers.slotsTaken,
-        firstWaitMs: isWaitedFor ? host.nowMs - oldestWaitStartMs : null,
+        firstWaitMs: oldestWaitStartMs === 0 ? null : host.nowMs - oldestWaitStartMs,
       },
       host.limits,
     );

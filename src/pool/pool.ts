@@ -140,7 +140,6 @@ export class Pool {
    * A client is gone. Its link, if it had one, was ended by {@link release} or {@link closeServer} before.
    */
   leave(client: PoolClient): void {
-    this.cancels.detachClient(client);
     this.#moveClient(client, 'gone');
   }
 
@@ -269,8 +268,7 @@ export class Pool {
       this.#assign(client, server);
     }
     while (this.#unserved > 0 && this.servers.used.first !== null) this.#check(this.servers.used.first);
-    if (this.#unserved > 0 || (this.loginClients.length > 0 && this.#welcome === null))
-      this.#launcher.launch('client');
+    if (this.#unserved > 0 || this.loginClients.length > 0) this.#launcher.launch('client');
   }
 
   /** Waiting clients that no connection under test is for. */

@@ -13,7 +13,7 @@ export function sweepPool(pool: Pool, nowMs: number): void {
   sweepTested(pool, nowMs);
   sweepClosing(pool, nowMs);
   sweepCancels(pool, nowMs);
-  if (!pool.paused) pool.fillToMinimum();
+  pool.fillToMinimum();
   pool.service();
   pool.cancels.pump();
   const isEmpty = pool.clientCount === 0 && pool.servers.slotsTaken === 0;

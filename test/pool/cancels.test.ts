@@ -239,6 +239,43 @@ describe('the queue', () => {
     expect([pool.cancels.waiting.length, pool.cancels.carrierCount]).toEqual([0, 0]);
   });
 
+  it('of any length survives them', () => {
+    const kit = new PoolKit();
+    const client = kit.acquiring(kit.warmPool(1, { poolSize: 1 }));
+    let ended = 0;
+    for (let i = 0; i < 5000; i++) client.pool.cancel(client, client.linkedServer, () => void ended++);
+    kit.connector.onOpenCancel = (carrier) => carrier.close();
+    kit.connector.lastCarrier.close();
+    expect(ended).toBe(5000);
+  });
+
+  it('goes on at the next sweep when pool_size has been raised', () => {
+    const kit = new PoolKit();
+    const pool = kit.warmPool(1, { poolSize: 1 });
+    const client = kit.acquiring(pool);
+    cancel(client);
+    cancel(client);
+    expect(kit.connector.carriers.length).toBe(1);
+    pool.limits = { ...pool.limits, poolSize: 2 };
+    kit.sweepAfter(333);
+    expect(kit.connector.carriers.length).toBe(2);
+  });
+
+  it('drops those of a link although one of another link ends on the way', () => {
+    const kit = new PoolKit();
+    const pool = kit.warmPool(3, { poolSize: 3 });
+    pool.limits = { ...pool.limits, poolSize: 2 };
+    const [client, other] = [kit.acquiring(pool), kit.acquiring(pool)];
+    const outcomes = [cancel(client), cancel(other), cancel(client)];
+    expect(pool.cancels.carrierCount).toBe(1);
+    kit.connector.onOpenCancel = (carrier) => {
+      if (carrier.server === other.server) carrier.close();
+    };
+    client.finish();
+    expect(outcomes).toEqual([[UNSENT], ['failed to send cancel request'], [UNSENT]]);
+    expect(kit.connector.carriers.map((carrier) => carrier.connect())).toEqual([false, false, false]);
+  });
+
   it('drops all cancels of a link at once', () => {
     const kit = new PoolKit();
     const pool = kit.warmPool(2);

@@ -6,10 +6,10 @@ import { fatal } from '../../src/wire/pg-error.ts';
 import { type FakeCarrier, type FakeClient, type FakeServer, PoolKit, wakeUps } from './kit.ts';
 
 /** What a client does from inside the call that links it (or welcomes it). */
-export const REACTIONS = ['stays', 'finishes', 'leaves', 'fails', 'acquires'] as const;
+const REACTIONS = ['stays', 'stays', 'stays', 'acquires', 'finishes', 'again', 'leaves', 'fails'] as const;
 
-/** How the connector answers. */
-export const OPENINGS = ['later', 'ready', 'fails', 'throws'] as const;
+/** How the connector answers, until told otherwise. */
+const OPENINGS = ['later', 'later', 'later', 'ready', 'ready', 'fails', 'throws'] as const;
 
 export const STEPS = [
   'arrive',
@@ -47,7 +47,6 @@ export interface Step {
 interface ServerFacts {
   /** It has served a client, and no reset query has been answered since. */
   needsReset: boolean;
-  /** Marked for replacement while nobody used it. */
 }
 
 /**
@@ -67,7 +66,6 @@ export class PoolWorld {
   #opening: (typeof OPENINGS)[number] = 'later';
   #goesAtOnce = false;
   #links = 0;
-  #steps = 0;
 
   constructor(limits: Partial<PoolLimits>) {
     const { connector } = this.kit;
@@ -83,7 +81,6 @@ export class PoolWorld {
   async step(step: Step): Promise<void> {
     const before = this.pools.map((pool) => pool.servers.slotsTaken);
     const databaseBefore = this.kit.budget.count('server', { database: 'db' });
-    this.#steps++;
     this.#do(step);
     this.#check();
     await wakeUps();
@@ -193,7 +190,7 @@ export class PoolWorld {
         return found.close();
       }
       case 'time':
-        return this.kit.sweepAfter([1, 333, 2000, 6000, 16_000][flavor % 5] as number);
+        return this.kit.sweepAfter([1, 1, 333, 333, 1100, 1100, 6000, 16_000][flavor % 8] as number);
       case 'pause':
         return pool.setPaused(true);
       case 'resume':
@@ -239,8 +236,10 @@ export class PoolWorld {
     assert(!server.unsure, 'linked to a server whose answers are not counted');
     assert(!facts.needsReset, 'linked without a reset query');
     if (pool.limits.poolMode === 'session') facts.needsReset = true;
-    if (reaction === 'finishes') client.finish();
-    else if (reaction === 'leaves') client.disconnect();
+    if (reaction === 'finishes' || reaction === 'again') client.finish();
+    // A client with more to ask, while the pool is still busy with linking this one.
+    if (reaction === 'again' && pool.waitingClients.length > 0) this.#acquire(client);
+    if (reaction === 'leaves') client.disconnect();
     else if (reaction === 'fails') client.refused(fatal('unknown pkt'));
   }
 

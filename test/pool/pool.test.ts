@@ -35,6 +35,22 @@ describe('linking', () => {
     expect([first.state, second.server]).toEqual(['waiting', kit.connector.last]);
   });
 
+  it('also when it asks while the pool is still linking it', () => {
+    const kit = new PoolKit();
+    const pool = kit.warmPool(2, { poolSize: 2 });
+    const busy = [kit.acquiring(pool), kit.acquiring(pool)];
+    const [greedy, patient] = [kit.acquiring(pool), kit.acquiring(pool)];
+    greedy.onLinked = () => {
+      greedy.onLinked = () => {};
+      busy[1]?.finish();
+      greedy.finish();
+      greedy.acquire();
+      expect(patient.state).toBe('active');
+    };
+    busy[0]?.finish();
+    expect([greedy.state, patient.state]).toEqual(['active', 'active']);
+  });
+
   it('a client that leaves the queue is passed over', () => {
     const kit = new PoolKit();
     const pool = kit.warmPool(1, { poolSize: 1 });
@@ -309,6 +325,33 @@ describe('PAUSE', () => {
     expect([server.state, server.closeReason, waiting.state]).toEqual(['closing', 'pause mode', 'waiting']);
   });
 
+  it('closes servers that wait for a check as well', () => {
+    const kit = new PoolKit();
+    const pool = kit.warmPool(1, { serverCheckDelayMs: 0, serverCheckQuery: '' });
+    kit.acquiring(pool).finish();
+    pool.setPaused(true);
+    expect(kit.connector.last.closeReason).toBe('pause mode');
+  });
+
+  it('holds clients back from the first moment, before the pool has been told to close anything', () => {
+    const kit = new PoolKit();
+    const pool = kit.warmPool(1);
+    pool.paused = true;
+    const client = kit.acquiring(pool);
+    pool.service();
+    expect([client.state, kit.connector.last.state]).toEqual(['waiting', 'idle']);
+  });
+
+  it('lets clients wait in front of a server that cannot be reached, for it may be back by then', () => {
+    const kit = new PoolKit();
+    const pool = kit.warmPool(1);
+    pool.closeServer(kit.connector.last, 'evicted');
+    kit.acquiring(pool);
+    kit.connector.last.failConnect();
+    pool.setPaused(true);
+    expect(kit.acquiring(pool).state).toBe('waiting');
+  });
+
   it('does not run the reset query on what it closes', () => {
     const kit = new PoolKit();
     const pool = kit.warmPool(1, { poolMode: 'session' });
@@ -371,6 +414,20 @@ describe('RECONNECT', () => {
     pool.markAllCloseNeeded(false);
     expect(server.state).toBe('tested');
     server.answerTest();
+    expect(server.closeReason).toBe('close_needed');
+  });
+
+  it('closes a server whose cancels are under way when they are done', () => {
+    const kit = new PoolKit();
+    const pool = kit.warmPool(1);
+    const client = kit.acquiring(pool);
+    const server = client.linkedServer;
+    pool.cancel(client, server, () => {});
+    kit.connector.lastCarrier.connect();
+    client.finish();
+    pool.markAllCloseNeeded(false);
+    expect(server.state).toBe('being_canceled');
+    kit.connector.lastCarrier.close();
     expect(server.closeReason).toBe('close_needed');
   });
 
