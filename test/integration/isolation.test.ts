@@ -5,6 +5,7 @@ import { startPooler } from '../support/pooler.ts';
 import { sharedPostgres, withClient } from '../support/postgres.ts';
 import { Random, withSeed } from '../support/random.ts';
 import { createDatabase, createRole } from '../support/roles.ts';
+import { Channels, SessionActor } from '../support/session-actor.ts';
 import { ownedRowsTable, TransactionActor } from '../support/transaction-actor.ts';
 import { waitFor } from '../support/wait-for.ts';
 import { WireClient } from '../support/wire-client.ts';
@@ -120,5 +121,32 @@ test('transaction mode: no client ever sees a row, transaction, notice, error or
       const withDoubtful = [...committed, ...doubtful].toSorted();
       expect([without, withDoubtful]).toContainEqual(tags);
     }
+  });
+});
+
+test('session mode: no session ever finds what another has set, prepared, created, locked or listened to', async () => {
+  await withSeed(async (random) => {
+    await using pooler = await startPooler({
+      settings: { pool_mode: 'session', default_pool_size: POOL_SIZE, max_client_conn: 500 },
+      userlist: { [role]: '' },
+    });
+    const login = { port: pooler.port, user: role, database };
+    const fresh = await WireClient.connect(sharedPostgres(), { user: role, database });
+    const [defaults] = await fresh.rows("SELECT current_setting('work_mem'), current_setting('TimeZone')");
+    await fresh.end();
+    const shared = {
+      defaults: [defaults?.[0] ?? '', defaults?.[1] ?? ''] as const,
+      channels: new Channels(),
+    };
+    const actors = Array.from(
+      { length: 12 },
+      (_, i) => new SessionActor(`s${i}`, new Random(random.below(2 ** 31)), login, shared),
+    );
+    await Promise.all(actors.map((actor) => actor.run(300 * effort)));
+    // Many more sessions than servers: most of them came after another.
+    expect(actors.reduce((sum, { sessions }) => sum + sessions, 0)).toBeGreaterThan(100 * effort);
+    expect(pooler.lines.filter((line) => line.includes('closing because: client disconnect'))).not.toEqual(
+      [],
+    );
   });
 });

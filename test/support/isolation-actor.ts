@@ -13,7 +13,7 @@ export type Expected = Partial<Omit<Answer, 'errors' | 'notices'>> & {
 };
 
 /** Compares a whole answer; whatever came from another client shows. */
-export function assertAnswer(got: Answer, expected: Expected): void {
+function assertAnswer(got: Answer, expected: Expected): void {
   const { errors, notices, ...rest } = got;
   assert.deepStrictEqual(
     {
@@ -79,6 +79,11 @@ export abstract class IsolationActor {
     }
   }
 
+  /** Compares a whole answer with what it has to be. */
+  protected check(got: Answer, expected: Expected): void {
+    assertAnswer(got, expected);
+  }
+
   /** One random thing. */
   protected abstract step(): Promise<void>;
 
@@ -142,28 +147,28 @@ export abstract class IsolationActor {
   /** A statement in the simple or extended protocol; the status is that of a transaction when in one. */
   protected async statement(sql: string, tag: string, status = 'I'): Promise<void> {
     if (this.percent(50)) {
-      assertAnswer(await this.ask(frontend.query(sql)), { types: 'CZ', tags: [tag], status });
+      this.check(await this.ask(frontend.query(sql)), { types: 'CZ', tags: [tag], status });
     } else {
-      assertAnswer(await this.ask(unnamed(sql), frontend.sync()), { types: '12CZ', tags: [tag], status });
+      this.check(await this.ask(unnamed(sql), frontend.sync()), { types: '12CZ', tags: [tag], status });
     }
   }
 
   protected async simpleSelect(status = 'I'): Promise<void> {
     const tag = this.tag();
     const answer = await this.ask(frontend.query(`SELECT '${tag}'`));
-    assertAnswer(answer, { types: 'TDCZ', rows: [[tag]], tags: ['SELECT 1'], status });
+    this.check(answer, { types: 'TDCZ', rows: [[tag]], tags: ['SELECT 1'], status });
   }
 
   protected async extendedSelect(status = 'I'): Promise<void> {
     const tag = this.tag();
     const answer = await this.ask(unnamed('SELECT $1', tag), frontend.sync());
-    assertAnswer(answer, { types: '12DCZ', rows: [[tag]], tags: ['SELECT 1'], status });
+    this.check(answer, { types: '12DCZ', rows: [[tag]], tags: ['SELECT 1'], status });
   }
 
   protected async severalStatements(): Promise<void> {
     const [one, two] = [this.tag(), this.tag()];
     const answer = await this.ask(frontend.query(`SELECT '${one}'; SELECT '${two}'`));
-    assertAnswer(answer, { types: 'TDCTDCZ', rows: [[one], [two]], tags: ['SELECT 1', 'SELECT 1'] });
+    this.check(answer, { types: 'TDCTDCZ', rows: [[one], [two]], tags: ['SELECT 1', 'SELECT 1'] });
   }
 
   /** Several requests, each with its Sync, sent before the first answer is read; some fail. */
@@ -180,28 +185,28 @@ export abstract class IsolationActor {
     );
     for (const { tag, fails } of requests) {
       const answer = await this.client.answer();
-      if (fails) assertAnswer(answer, { types: '1EZ', errors: [notAnInteger(tag)] });
-      else assertAnswer(answer, { types: '12DCZ', rows: [[tag]], tags: ['SELECT 1'] });
+      if (fails) this.check(answer, { types: '1EZ', errors: [notAnInteger(tag)] });
+      else this.check(answer, { types: '12DCZ', rows: [[tag]], tags: ['SELECT 1'] });
     }
   }
 
   protected async error(status: 'I' | 'E' = 'I'): Promise<void> {
     const tag = this.tag();
     const answer = await this.ask(frontend.query(`SELECT '${tag}'::int`));
-    assertAnswer(answer, { types: 'EZ', errors: [notAnInteger(tag)], status });
+    this.check(answer, { types: 'EZ', errors: [notAnInteger(tag)], status });
   }
 
   protected async notice(): Promise<void> {
     const tag = this.tag();
     const answer = await this.ask(frontend.query(`DO $$ BEGIN RAISE NOTICE '${tag}'; END $$`));
-    assertAnswer(answer, { types: 'CZ', notices: [tag], tags: ['DO'] });
+    this.check(answer, { types: 'CZ', notices: [tag], tags: ['DO'] });
   }
 
   protected async copyOut(): Promise<void> {
     const tag = this.tag();
     const count = 1 + this.random.below(50);
     const sql = `COPY (SELECT '${tag}' FROM generate_series(1, ${count})) TO STDOUT`;
-    assertAnswer(await this.ask(frontend.query(sql)), {
+    this.check(await this.ask(frontend.query(sql)), {
       types: `H${'d'.repeat(count)}cCZ`,
       copied: `${tag}\n`.repeat(count),
       tags: [`COPY ${count}`],
@@ -221,7 +226,7 @@ export abstract class IsolationActor {
       return isAnswered;
     });
     const [answer] = await Promise.all([answering, asking]);
-    assertAnswer(answer, {
+    this.check(answer, {
       // With RowDescription when the query had got that far.
       types: answer.types === 'EZ' ? 'EZ' : 'TEZ',
       errors: [['57014', 'canceling statement due to user request']],

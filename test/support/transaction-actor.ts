@@ -1,4 +1,4 @@
-import { assertAnswer, IsolationActor } from './isolation-actor.ts';
+import { IsolationActor } from './isolation-actor.ts';
 import { frontend } from './peer-messages.ts';
 import { unnamed } from './wire-client.ts';
 
@@ -82,7 +82,7 @@ export class TransactionActor extends IsolationActor {
   async #ownRows(pending: readonly string[], status: string): Promise<void> {
     const sql = 'SELECT tag FROM owned_rows WHERE owner = $1 ORDER BY tag COLLATE "C"';
     const tags = [...this.#committed, ...pending].sort();
-    assertAnswer(await this.ask(unnamed(sql, this.#owner), frontend.sync()), {
+    this.check(await this.ask(unnamed(sql, this.#owner), frontend.sync()), {
       types: `12${'D'.repeat(tags.length)}CZ`,
       rows: tags.map((tag) => [tag]),
       tags: [`SELECT ${tags.length}`],
@@ -104,7 +104,7 @@ export class TransactionActor extends IsolationActor {
     }
     if (local !== null) {
       const answer = await this.ask(frontend.query("SELECT current_setting('isolation.tag')"));
-      assertAnswer(answer, { types: 'TDCZ', rows: [[local]], tags: ['SELECT 1'], status: 'T' });
+      this.check(answer, { types: 'TDCZ', rows: [[local]], tags: ['SELECT 1'], status: 'T' });
     }
     const ending = random.below(10);
     if (ending < 5) {
@@ -129,7 +129,7 @@ export class TransactionActor extends IsolationActor {
   /** A tracked parameter follows its client to whichever server comes next. */
   async #setApplicationName(): Promise<void> {
     const name = this.tag();
-    assertAnswer(await this.ask(frontend.query(`SET application_name = '${name}'`)), {
+    this.check(await this.ask(frontend.query(`SET application_name = '${name}'`)), {
       types: 'CZ',
       tags: ['SET'],
       parameters: [['application_name', name]],
@@ -139,24 +139,24 @@ export class TransactionActor extends IsolationActor {
 
   async #showApplicationName(): Promise<void> {
     const answer = await this.ask(frontend.query("SELECT current_setting('application_name')"));
-    assertAnswer(answer, { types: 'TDCZ', rows: [[this.#applicationName]], tags: ['SELECT 1'] });
+    this.check(answer, { types: 'TDCZ', rows: [[this.#applicationName]], tags: ['SELECT 1'] });
   }
 
   async #copyIn(): Promise<void> {
     const tags = Array.from({ length: 1 + this.random.below(5) }, () => this.tag());
     await this.sendCut(frontend.query('COPY owned_rows FROM STDIN'));
     const begun = await this.client.answerTo('G');
-    assertAnswer(begun, { types: 'G', status: '' });
+    this.check(begun, { types: 'G', status: '' });
     const lines = tags.map((tag) => frontend.copyData(`${this.#owner}\t${tag}\n`));
     if (this.percent(70)) {
       const answer = await this.ask(...lines, frontend.copyDone());
-      assertAnswer(answer, { types: 'CZ', tags: [`COPY ${tags.length}`] });
+      this.check(answer, { types: 'CZ', tags: [`COPY ${tags.length}`] });
       for (const tag of tags) this.#committed.add(tag);
       return;
     }
     const reason = this.tag();
     const answer = await this.ask(...lines, frontend.copyFail(reason));
-    assertAnswer(answer, { types: 'EZ', errors: [['57014', `COPY from stdin failed: ${reason}`]] });
+    this.check(answer, { types: 'EZ', errors: [['57014', `COPY from stdin failed: ${reason}`]] });
   }
 
   async #vanish(): Promise<void> {
