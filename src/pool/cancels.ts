@@ -10,7 +10,9 @@ export interface CancelJob extends ListNode {
   readonly sinceMs: number;
   /** waiting = not sent yet; sent = PostgreSQL has it, its end of that connection is still open. */
   state: 'waiting' | 'sent' | 'done';
-  /** The connection under way to PostgreSQL; null while there is no room for one. */
+  /** It has been given a connection to PostgreSQL. */
+  isCarried: boolean;
+  /** That connection, once the connector has handed it over. */
   carrier: CancelCarrier | null;
   /** The job is over; `reason` is the contract's log text. The requester's socket is closed then. */
   readonly finish: (reason: string) => void;
@@ -35,6 +37,7 @@ export class CancelQueue {
   readonly sent = new IntrusiveList<CancelJob>();
   readonly #host: CancelHost;
   readonly #connector: OpenCancel;
+  #carrierCount = 0;
   #isPumping = false;
   #pumpsAgain = false;
 
@@ -45,9 +48,7 @@ export class CancelQueue {
 
   /** Connections that carry cancels now. */
   get carrierCount(): number {
-    let count = this.sent.length;
-    for (const job of this.waiting) if (job.carrier !== null) count++;
-    return count;
+    return this.#carrierCount;
   }
 
   /** Queues a cancel for the query that `server` runs for `target`. */
@@ -57,6 +58,7 @@ export class CancelQueue {
       server,
       sinceMs: this.#host.nowMs,
       state: 'waiting',
+      isCarried: false,
       carrier: null,
       finish,
       listPrev: null,
@@ -77,11 +79,11 @@ export class CancelQueue {
     if (this.#isPumping) return;
     this.#isPumping = true;
     try {
-      while (this.#pumpsAgain) {
+      while (this.#pumpsAgain && this.#hasRoom()) {
         this.#pumpsAgain = false;
         for (const job of [...this.waiting]) {
           if (!this.#hasRoom()) break;
-          if (job.state === 'waiting' && job.carrier === null) this.#open(job);
+          if (job.state === 'waiting' && !job.isCarried) this.#open(job);
         }
       }
     } finally {
@@ -95,6 +97,8 @@ export class CancelQueue {
   }
 
   #open(job: CancelJob): void {
+    job.isCarried = true;
+    this.#carrierCount++;
     try {
       job.carrier = this.#connector.openCancel(
         job.server,
@@ -129,6 +133,7 @@ export class CancelQueue {
       this.waiting.remove(job);
     }
     job.state = 'done';
+    if (job.isCarried) this.#carrierCount--;
     job.carrier?.cut();
     job.finish(reason);
     this.#host.cancelFinished(job.server);

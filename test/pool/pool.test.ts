@@ -342,6 +342,16 @@ describe('PAUSE', () => {
     expect([client.state, kit.connector.last.state]).toEqual(['waiting', 'idle']);
   });
 
+  it('after it nobody overtakes those who waited, also while they are being served', () => {
+    const kit = new PoolKit();
+    const pool = kit.warmPool(2);
+    pool.paused = true;
+    const [first, second, late] = [kit.acquiring(pool), kit.acquiring(pool), kit.joined(pool)];
+    first.onLinked = () => void late.acquire();
+    pool.setPaused(false);
+    expect([first.state, second.state, late.state]).toEqual(['active', 'active', 'waiting']);
+  });
+
   it('lets clients wait in front of a server that cannot be reached, for it may be back by then', () => {
     const kit = new PoolKit();
     const pool = kit.warmPool(1);
