@@ -1,9 +1,10 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { backendPids, backendsOf, Holders, poolRow, poolShows, sweepsPass } from '../support/backends.ts';
+import { backendPids, backendsOf, Holders, poolRow, poolShows } from '../support/backends.ts';
 import { type LocalPooler, startPooler } from '../support/pooler.ts';
 import { sharedPostgres } from '../support/postgres.ts';
 import { fatal, refusalOf } from '../support/refusals.ts';
 import { createDatabase, createRole } from '../support/roles.ts';
+import { sweepsPass } from '../support/sweeps.ts';
 import { waitFor } from '../support/wait-for.ts';
 
 // Roles of this file: the shared server counts sessions of others, too.

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Postgres } from '../../src/cli/start/postgres.ts';
-import { backendPids, backendsOf, Holders, poolShows, sweepsPass } from '../support/backends.ts';
+import { backendPids, backendsOf, Holders, poolShows } from '../support/backends.ts';
 import { frontend } from '../support/peer-messages.ts';
 import { type LocalPooler, startPooler } from '../support/pooler.ts';
 import { connectTo, startPostgres } from '../support/postgres.ts';
@@ -8,6 +8,7 @@ import { type Random, withSeed } from '../support/random.ts';
 import { refusalOf } from '../support/refusals.ts';
 import { createRole } from '../support/roles.ts';
 import { connectAndLogin, ScriptedServer } from '../support/scripted-peer.ts';
+import { sweepsPass } from '../support/sweeps.ts';
 import { waitFor, within } from '../support/wait-for.ts';
 
 const LIMIT = 3;

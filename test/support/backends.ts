@@ -1,5 +1,4 @@
 import type pg from 'pg';
-import { SWEEP_INTERVAL_MS } from '../../src/daemon/janitor.ts';
 import type { LocalPooler } from './pooler.ts';
 import { withClient } from './postgres.ts';
 import { waitFor } from './wait-for.ts';
@@ -79,10 +78,4 @@ export async function poolShows(
   } catch {
     throw new Error(`SHOW POOLS never came to ${JSON.stringify(figures)}, but is ${JSON.stringify(row)}`);
   }
-}
-
-/** Lets the pooler's sweep run a few times: for what must not happen although it had the chance. */
-export async function sweepsPass(count = 2): Promise<void> {
-  const startMs = performance.now();
-  await waitFor(() => performance.now() - startMs > count * SWEEP_INTERVAL_MS, { what: `${count} sweeps` });
 }
