@@ -65,8 +65,8 @@ export class RequestTracker {
         return;
       case F.CopyDone:
       case F.CopyFail:
-        // Late ones, after the COPY's error, must not count: with nothing owed there is no COPY to end.
-        if (this.queue.length > 0) this.queue.push(type);
+        // Late ones, after the COPY's error, are dropped when they come to the head: they have no COPY to end.
+        this.queue.push(type);
         return;
     }
   }

@@ -34,6 +34,11 @@ export class FakeConn implements Outlet {
     return !this.isFull;
   }
 
+  /** Bytes that were given away still say what they said then. */
+  get areUntouched(): boolean {
+    return this.written.every(({ how, chunk, bytes }) => how === 'forward' || chunk.equals(bytes));
+  }
+
   /** All bytes so far. */
   get bytes(): Buffer {
     return Buffer.concat(this.written.map(({ bytes }) => bytes));

@@ -70,6 +70,7 @@ describe.each(golden)('%s', (_name, messages) => {
       const stream = new RequestStream(host, 0x7fff_ffff);
       feedBorrowed(chunks, (chunk) => expect(stream.feed(chunk, 0, chunk.length)).toBe(chunk.length));
       expect(host.target?.conn.bytes.equals(input), name).toBe(true);
+      expect(host.target?.conn.areUntouched, name).toBe(true);
       expect(host.events, name).toEqual(letters);
       expect([stream.atBoundary, stream.forwardedBytes], name).toEqual([true, input.length]);
     }
@@ -134,6 +135,20 @@ describe('without a link', () => {
       expect(session.host.events, name).toEqual(['need']);
       session.link();
       expect(session.target.conn.bytes.equals(f.query('x')), name).toBe(true);
+    }
+  });
+
+  it('they stay away from a server that is there at once for what is behind them', () => {
+    const input = Buffer.concat([copyDone, copyData, f.query('x')]);
+    for (const { name, chunks } of allCuttings(input, 11)) {
+      const host = new FakeRequestHost(null);
+      const target = new FakeTarget();
+      host.onNeed = () => {
+        host.target = target;
+      };
+      const stream = new RequestStream(host, 1000);
+      feedBorrowed(chunks, (chunk) => stream.feed(chunk, 0, chunk.length));
+      expect(target.conn.bytes.equals(f.query('x')), name).toBe(true);
     }
   });
 

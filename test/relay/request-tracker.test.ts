@@ -151,6 +151,7 @@ describe('COPY IN', () => {
     ['fails: what follows that answer is owed', '>E >S <G <E >P <ZI', 'owed?'],
     ['fails: a stray ReadyForQuery ends no query', '>E >S <G >c >S >Q <E <ZI <ZI', 'owed?'],
     ['fails: that query ends with its own', '>E >S <G >c >S >Q <E <ZI <ZI <C <ZI', 'clean?'],
+    ['fails: nor the one behind it', '>E >S <G >c >S >Q >Q <E <ZI <C <ZI <ZI', 'owed?'],
     ['fails: nor does it end a Parse', '>E >S <G >c >S >P <E <ZI <ZI', 'owed?'],
   ])('in the extended protocol %s', (_what, script, state) => {
     expect(stateAfter(script)).toBe(state);

@@ -167,6 +167,7 @@ describe.each(golden)('%s', (_name, asked, steps, events) => {
       ask(host.tracker, asked);
       host.feed(chunks);
       expect(host.conn.bytes.toString('latin1'), name).toBe(output.toString('latin1'));
+      expect(host.conn.areUntouched, name).toBe(true);
       expect(host.events, name).toEqual(dueEvents(steps, events));
       expect([host.stream.atBoundary, host.stream.sinkAtBoundary, host.tracker.isQuiet], name).toEqual([
         true,

@@ -1,9 +1,10 @@
-import { randomBytes } from 'node:crypto';
+import { pbkdf2Sync, randomBytes } from 'node:crypto';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { createClientAuth } from '../../src/auth/client-auth.ts';
 import { SaltedPasswordCache } from '../../src/auth/derived-keys.ts';
 import { Pbkdf2Queue } from '../../src/auth/pbkdf2-queue.ts';
+import { authMessageOf, scramKeysOf, serverSignature } from '../../src/auth/scram.ts';
 import {
   ServerLogin,
   type ServerLoginFailure,
@@ -192,6 +193,14 @@ describe('a login', () => {
   });
 });
 
+it('a login that was given up reads on and says nothing', () => {
+  const login = new Login();
+  login.login.abandon();
+  const bytes = Buffer.concat([refusal, lyingMessage('?', -1)]);
+  expect(login.feed([bytes])).toBe(0);
+  expect(login.events).toEqual([]);
+});
+
 describe('a refusal', () => {
   it.each<readonly [string, Buffer, object]>([
     [
@@ -261,12 +270,12 @@ describe('a server that breaks the protocol', () => {
   });
 
   it('and sends parameters without end is found out', () => {
-    const login = new Login();
-    login.feed([ok]);
     for (const [name, count] of [
       ['x'.repeat(1000), 1100],
       ['', 20_000],
     ] as const) {
+      const login = new Login();
+      login.feed([ok]);
       const flood = Buffer.concat(Array.from({ length: count }, () => b.parameterStatus(name, '')));
       expect(() => login.feed([flood])).toThrow(ProtocolViolation);
     }
@@ -322,6 +331,24 @@ describe('bytes that come while the proof is computed', () => {
     expect(login.failure?.fields).toBeNull();
   });
 
+  it('fail it even when the server has foreseen our proof', async () => {
+    const login = new Login();
+    login.feed([sasl]);
+    const clientFirst = /n=,r=.*$/.exec(bodyOf(login.sent[0] as Buffer).toString())?.[0] as string;
+    const nonce = `${clientFirst.slice('n=,r='.length)}more`;
+    const serverFirst = `r=${nonce},s=c2FsdA==,i=1`;
+    const salted = pbkdf2Sync('pencil', 'salt', 1, 32, 'sha256');
+    const signature = serverSignature(
+      scramKeysOf(salted).serverKey,
+      authMessageOf(clientFirst, serverFirst, `c=biws,r=${nonce}`),
+    );
+    const challenge = message('R', 11, Buffer.from(serverFirst));
+    const final = message('R', 12, Buffer.from(`v=${signature.toString('base64')}`));
+    login.feed([Buffer.concat([challenge, final, b.authenticationOk(), ...welcome])]);
+    await waitFor(() => login.isOver);
+    expect(login.failure).toEqual({ message: 'unknown pkt from server', fields: null });
+  });
+
   it('are heard when they are the server’s refusal', async () => {
     const login = await computingWith(message('N', Buffer.of(0)), refusal);
     await waitFor(() => login.isOver);
@@ -343,7 +370,8 @@ describe('bytes that come while the proof is computed', () => {
     await login.pbkdf2.derive(Buffer.from('pencil'), Buffer.from('salt'), 1);
     expect(login.events).toEqual(['pause']);
     expect(login.sent).toHaveLength(1);
-    expect(login.login.feed(Buffer.from('more'), 0, 4)).toBe(4);
+    const more = lyingMessage('?', -1);
+    expect(login.login.feed(more, 0, more.length)).toBe(more.length);
   });
 
   it('cannot take the process down by an owner that throws', async () => {
