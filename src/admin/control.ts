@@ -53,7 +53,7 @@ function failure(
   return { ok: false, error, sqlstate, ...(detail !== undefined && { detail }) };
 }
 
-/** The failures that PgBouncer's console knows, with its texts. */
+/** The failures that the console knows, with PgBouncer's texts where it has them. */
 export const controlFailure = {
   noSuchDatabase: (name: string): ControlReply => failure(`no such database: ${name}`),
   alreadyPaused: (): ControlReply => failure('already suspended/paused'),
@@ -61,6 +61,8 @@ export const controlFailure = {
   notPaused: (): ControlReply => failure('pooler is not paused/suspended'),
   shuttingDown: (): ControlReply => failure('pooler is shutting down'),
   databaseNotPaused: (name: string): ControlReply => failure(`database ${name} is not paused`),
+  /** A PAUSE that was ended, by RESUME or a cancel request, before it was complete; PostgreSQL's text. */
+  canceled: (): ControlReply => failure('canceling statement due to user request', SqlState.queryCanceled),
   clientNotFound: (): ControlReply => failure('client not found'),
   setFailed: (why?: string): ControlReply => failure('SET failed', SqlState.protocolViolation, why),
   reloadFailed: (why?: string): ControlReply =>

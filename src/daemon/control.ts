@@ -27,8 +27,10 @@ export interface ControlHooks {
   exit(): void;
 }
 
+/** A command that waits. */
 interface Waiter {
-  readonly isDone: () => boolean;
+  /** Its answer, once there is one. */
+  readonly outcome: () => ControlReply | null;
   readonly resolve: (reply: ControlReply) => void;
 }
 
@@ -81,9 +83,10 @@ export class LocalControl implements Control {
   /** Looks whether delayed commands are complete, and whether a graceful shutdown is. Called at every change. */
   checkProgress(): void {
     for (const waiter of this.#waiters) {
-      if (!waiter.isDone()) continue;
+      const reply = waiter.outcome();
+      if (reply === null) continue;
       this.#waiters.delete(waiter);
-      waiter.resolve(controlOk);
+      waiter.resolve(reply);
     }
     const { shutdown, connections, budget } = this.#state;
     if (shutdown === 'wait_for_servers' && budget.count('server') === 0) this.#hooks.exit();
@@ -105,7 +108,10 @@ export class LocalControl implements Control {
     if (this.#state.isPaused) return controlFailure.alreadyPaused();
     this.#state.isPaused = true;
     this.#state.applyPause();
-    return this.#wait(() => this.#state.pools.all().every(isDrained), signal);
+    return this.#wait(() => {
+      if (!this.#state.isPaused) return controlFailure.canceled();
+      return this.#state.pools.all().every(isDrained) ? controlOk : null;
+    }, signal);
   }
 
   #pause(name: string, signal: AbortSignal): ControlReply | Promise<ControlReply> {
@@ -114,7 +120,10 @@ export class LocalControl implements Control {
     if (this.#state.isPaused || database.paused) return controlFailure.alreadyPaused();
     database.paused = true;
     this.#state.applyPause();
-    return this.#wait(() => this.#state.pools.all(name).every(isDrained), signal);
+    return this.#wait(() => {
+      if (!database.paused) return controlFailure.canceled();
+      return this.#state.pools.all(name).every(isDrained) ? controlOk : null;
+    }, signal);
   }
 
   #resumeAll(): ControlReply {
@@ -122,6 +131,8 @@ export class LocalControl implements Control {
     if (!this.#state.isPaused) return controlFailure.notPaused();
     this.#state.isPaused = false;
     this.#state.applyPause();
+    // A PAUSE that still waits has come to nothing.
+    this.checkProgress();
     return controlOk;
   }
 
@@ -131,6 +142,7 @@ export class LocalControl implements Control {
     if (!database.paused) return controlFailure.databaseNotPaused(name);
     database.paused = false;
     this.#state.applyPause();
+    this.checkProgress();
     return controlOk;
   }
 
@@ -172,7 +184,10 @@ export class LocalControl implements Control {
   #waitClose(name: string | null, signal: AbortSignal): ControlReply | Promise<ControlReply> {
     if (name !== null && this.#state.databases.resolve(name) === null)
       return controlFailure.noSuchDatabase(name);
-    return this.#wait(() => this.#state.pools.all(name ?? undefined).every(hasNoCloseNeeded), signal);
+    return this.#wait(
+      () => (this.#state.pools.all(name ?? undefined).every(hasNoCloseNeeded) ? controlOk : null),
+      signal,
+    );
   }
 
   #shutdown(mode: ShutdownMode): ControlReply {
@@ -205,10 +220,11 @@ export class LocalControl implements Control {
     return { ok: true, notice: result.notice };
   }
 
-  #wait(isDone: () => boolean, signal: AbortSignal): ControlReply | Promise<ControlReply> {
-    if (isDone()) return controlOk;
+  #wait(outcome: Waiter['outcome'], signal: AbortSignal): ControlReply | Promise<ControlReply> {
+    const reply = outcome();
+    if (reply !== null) return reply;
     return new Promise((resolve) => {
-      const waiter: Waiter = { isDone, resolve };
+      const waiter: Waiter = { outcome, resolve };
       this.#waiters.add(waiter);
       signal.addEventListener('abort', () => {
         this.#waiters.delete(waiter);

@@ -1,0 +1,305 @@
+import { beforeAll, describe, expect, test } from 'vitest';
+import { backendsOf, poolShows } from '../support/backends.ts';
+import { backend, errorFields, frontend, int32, packet } from '../support/peer-messages.ts';
+import { type LocalPooler, startPooler } from '../support/pooler.ts';
+import { sharedPostgres, withClient } from '../support/postgres.ts';
+import { type Random, withSeed } from '../support/random.ts';
+import { createDatabase, createRole } from '../support/roles.ts';
+import { connectPeer, type ScriptedPeer, ScriptedServer } from '../support/scripted-peer.ts';
+import { sweepsPass } from '../support/sweeps.ts';
+import { waitFor } from '../support/wait-for.ts';
+
+const ROLE = 'cancel_role';
+const CANCELED = 'canceling statement due to user request';
+
+beforeAll(async () => {
+  await createRole(sharedPostgres(), { name: ROLE, auth: 'trust' });
+  await createDatabase(sharedPostgres(), 'cancel_db');
+});
+
+function start(settings: Record<string, string | number> = {}): Promise<LocalPooler> {
+  return startPooler({
+    settings: { pool_mode: 'transaction', default_pool_size: 1, ...settings },
+    databases: { cancel_db: '' },
+    userlist: { [ROLE]: '' },
+  });
+}
+
+/** A logged-in client that knows its cancel key. */
+class Client {
+  readonly peer: ScriptedPeer;
+  readonly key: Buffer;
+
+  private constructor(peer: ScriptedPeer, key: Buffer) {
+    this.peer = peer;
+    this.key = key;
+  }
+
+  static async login(pooler: LocalPooler, database = 'cancel_db', user = ROLE): Promise<Client> {
+    const peer = await connectPeer(pooler.port);
+    await peer.send(frontend.startup({ user, database }));
+    const key = (await peer.messagesTo('Z')).find(({ type }) => type === 'K');
+    if (key === undefined) throw new Error('no BackendKeyData');
+    return new Client(peer, key.body);
+  }
+
+  /** The first column of the only row, or the error's text. */
+  async ask(sql: string): Promise<string> {
+    await this.peer.send(frontend.query(sql));
+    return this.answer();
+  }
+
+  async answer(): Promise<string> {
+    let text = '';
+    for (const { type, body } of await this.peer.messagesTo('Z')) {
+      if (type === 'E') text = errorFields(body)['M'] ?? '';
+      if (type === 'D') text = body.subarray(6).toString();
+    }
+    return text;
+  }
+}
+
+/** Sends a CancelRequest; resolves when the pooler has closed that connection, with what it said: nothing. */
+async function cancel(pooler: LocalPooler, key: Buffer): Promise<Buffer> {
+  const peer = await connectPeer(pooler.port);
+  await peer.send(frontend.cancelRequest(key.readInt32BE(0), key.subarray(4)));
+  const said = await peer.end();
+  await peer.close();
+  return said;
+}
+
+/** `SELECT pg_sleep(60)`, and it runs. */
+async function sleep(client: Client, tag: string): Promise<void> {
+  await client.peer.send(frontend.query(`SELECT pg_sleep(60) /* ${tag} */`));
+  await waitFor(async () => {
+    return withClient(sharedPostgres(), async (pg) => {
+      const found = await pg.query(
+        "SELECT 1 FROM pg_stat_activity WHERE query LIKE $1 AND state = 'active' AND wait_event = 'PgSleep'",
+        [`%/* ${tag} */`],
+      );
+      return found.rowCount === 1;
+    });
+  });
+}
+
+/** Waits for what SHOW STATE says of a global PAUSE. */
+async function isPaused(pooler: LocalPooler, expected: 'yes' | 'no'): Promise<void> {
+  await waitFor(
+    async () => (await pooler.show('SHOW STATE')).find(({ key }) => key === 'paused')?.['value'] === expected,
+  );
+}
+
+describe('a cancel request', () => {
+  test('ends the query that runs for its client, also when the pool is full', async () => {
+    await using pooler = await start();
+    const client = await Client.login(pooler);
+    await sleep(client, 'plain');
+    expect(await cancel(pooler, client.key)).toHaveLength(0);
+    expect(await client.answer()).toBe(CANCELED);
+    expect(await client.ask('SELECT 1')).toBe('1');
+    expect(pooler.lines.some((line) => line.includes('because: successfully sent cancel request'))).toBe(
+      true,
+    );
+  });
+
+  test('one per running client, and several for each, get through a pool of two', async () => {
+    await using pooler = await start({ default_pool_size: 2 });
+    const clients = [await Client.login(pooler), await Client.login(pooler)];
+    for (const [i, client] of clients.entries()) await sleep(client, `beyond ${i}`);
+    const cancels = [0, 1, 0, 1, 0, 1, 0, 1].map((i) => cancel(pooler, clients[i]?.key ?? Buffer.alloc(8)));
+    for (const client of clients) expect(await client.answer()).toBe(CANCELED);
+    for (const said of await Promise.all(cancels)) expect(said).toHaveLength(0);
+    for (const client of clients) expect(await client.ask('SELECT 1')).toBe('1');
+  });
+
+  test('for a client that waits does nothing, to it or to the one that has the server', async () => {
+    await using pooler = await start();
+    const [running, waiting] = [await Client.login(pooler), await Client.login(pooler)];
+    await running.peer.send(frontend.query("SELECT 'done' FROM pg_sleep(0.5)"));
+    await poolShows(pooler, 'cancel_db', ROLE, { sv_active: 1 });
+    await waiting.peer.send(frontend.query("SELECT 'served'"));
+    await poolShows(pooler, 'cancel_db', ROLE, { cl_waiting: 1 });
+    expect(await cancel(pooler, waiting.key)).toHaveLength(0);
+    expect(await running.answer()).toBe('done');
+    expect(await waiting.answer()).toBe('served');
+    expect(pooler.lines.some((line) => line.includes('because: cancel request for idle client'))).toBe(true);
+  });
+
+  test('for an idle client does nothing to whoever has its last server now', async () => {
+    await using pooler = await start();
+    const [idle, running] = [await Client.login(pooler), await Client.login(pooler)];
+    await idle.ask('SELECT 1');
+    await running.peer.send(frontend.query("SELECT 'done' FROM pg_sleep(0.3)"));
+    await poolShows(pooler, 'cancel_db', ROLE, { sv_active: 1 });
+    for (let i = 0; i < 3; i++) expect(await cancel(pooler, idle.key)).toHaveLength(0);
+    expect(await running.answer()).toBe('done');
+  });
+
+  test('with a key that nobody has, or of a client that has gone, is closed without a word', async () => {
+    await using pooler = await start();
+    const [gone, running] = [await Client.login(pooler), await Client.login(pooler)];
+    await gone.peer.close();
+    await poolShows(pooler, 'cancel_db', ROLE, { cl_active: 1 });
+    await running.peer.send(frontend.query("SELECT 'done' FROM pg_sleep(0.3)"));
+    await poolShows(pooler, 'cancel_db', ROLE, { sv_active: 1 });
+    const samePid = Buffer.concat([running.key.subarray(0, 4), Buffer.alloc(4)]);
+    for (const key of [Buffer.alloc(8), gone.key, samePid]) {
+      expect(await cancel(pooler, key)).toHaveLength(0);
+    }
+    expect(await running.answer()).toBe('done');
+    expect(pooler.lines.filter((line) => line.includes('because: failed cancel request'))).toHaveLength(3);
+  });
+
+  test.for([
+    ['no key', packet(80877102)],
+    ['half a key', packet(80877102, 1)],
+    ['a key of 7 bytes', packet(80877102, Buffer.alloc(7))],
+    ['a key of 9 bytes', packet(80877102, Buffer.alloc(9))],
+    ['a key of 256 bytes', packet(80877102, Buffer.alloc(256))],
+  ] as const)('with %s is closed without a word', async ([, bytes]) => {
+    await using pooler = await start();
+    const peer = await connectPeer(pooler.port);
+    await peer.send(bytes);
+    expect(await peer.end()).toHaveLength(0);
+    expect(pooler.lines.some((line) => line.includes('because: bad cancel request'))).toBe(true);
+  });
+
+  test('with more bytes behind it, as some drivers send, is carried out', async () => {
+    await using pooler = await start();
+    const client = await Client.login(pooler);
+    await sleep(client, 'behind');
+    const peer = await connectPeer(pooler.port);
+    await peer.send(
+      frontend.cancelRequest(client.key.readInt32BE(0), client.key.subarray(4)),
+      frontend.terminate(),
+      int32(0),
+    );
+    expect(await client.answer()).toBe(CANCELED);
+    await peer.close();
+  });
+
+  test('is never refused by max_client_conn', async () => {
+    await using pooler = await start({ max_client_conn: 1 });
+    const client = await Client.login(pooler);
+    await sleep(client, 'conn');
+    await cancel(pooler, client.key);
+    expect(await client.answer()).toBe(CANCELED);
+  });
+
+  test('in session mode ends the query, and its server goes on to the next client clean', async () => {
+    await using pooler = await start({ pool_mode: 'session' });
+    const client = await Client.login(pooler);
+    await sleep(client, 'session');
+    await cancel(pooler, client.key);
+    expect(await client.answer()).toBe(CANCELED);
+    await client.peer.send(frontend.terminate());
+    const next = await Client.login(pooler);
+    expect(await next.ask('SELECT 2')).toBe('2');
+    expect(await backendsOf(pooler, ROLE)).toBe(1);
+  });
+
+  test('of the console ends a PAUSE that is not complete yet, and the command with it', async () => {
+    await using pooler = await start();
+    const [client, waiting] = [await Client.login(pooler), await Client.login(pooler)];
+    const admin = await Client.login(pooler, 'pgbouncer', sharedPostgres().user);
+    await client.ask('BEGIN');
+    // PAUSE waits for the transaction to end.
+    await admin.peer.send(frontend.query('PAUSE'));
+    await isPaused(pooler, 'yes');
+    await waiting.peer.send(frontend.query('SELECT 3'));
+    expect(await cancel(pooler, admin.key)).toHaveLength(0);
+    expect(await admin.answer()).toBe(CANCELED);
+    await isPaused(pooler, 'no');
+    await client.ask('COMMIT');
+    expect(await waiting.answer()).toBe('3');
+  });
+
+  test('of the console ends a PAUSE that is complete', async () => {
+    await using pooler = await start();
+    const client = await Client.login(pooler);
+    const admin = await Client.login(pooler, 'pgbouncer', sharedPostgres().user);
+    expect(await admin.ask('PAUSE')).toBe('');
+    await client.peer.send(frontend.query('SELECT 3'));
+    await poolShows(pooler, 'cancel_db', ROLE, { cl_waiting: 1 });
+    expect(await cancel(pooler, admin.key)).toHaveLength(0);
+    expect(await client.answer()).toBe('3');
+  });
+});
+
+describe('the server of a cancel request that is under way', () => {
+  test('is not used for anybody else before PostgreSQL has closed the connection that carried it', async () => {
+    await using server = await ScriptedServer.listen();
+    await using pooler = await startPooler({
+      settings: { pool_mode: 'transaction', default_pool_size: 1, cancel_wait_timeout: 20 },
+      databases: { scripted: `host=127.0.0.1 port=${server.port}` },
+      userlist: { [ROLE]: '' },
+    });
+    const loggingIn = Client.login(pooler, 'scripted');
+    const backendSide = await server.acceptLogin({ pid: 99, secret: Buffer.from('SECR') });
+    const first = await loggingIn;
+    const second = await Client.login(pooler, 'scripted');
+    expect(first.key).not.toEqual(Buffer.concat([int32(99), Buffer.from('SECR')]));
+    await first.peer.send(frontend.query('SELECT 1'));
+    await backendSide.message('Q');
+    const cancelling = cancel(pooler, first.key);
+    const carrier = await server.accept();
+    // What the client was told is ours; PostgreSQL gets its own key.
+    expect((await carrier.packet()).body).toEqual(
+      frontend.cancelRequest(99, Buffer.from('SECR')).subarray(4),
+    );
+
+    await second.peer.send(frontend.query('SELECT 2'));
+    await backendSide.send(backend.commandComplete('SELECT 0'), backend.readyForQuery());
+    await first.peer.messagesTo('Z');
+    await poolShows(pooler, 'scripted', ROLE, { cl_waiting: 1, sv_being_canceled: 1, sv_active: 0 });
+    await sweepsPass();
+    expect(backendSide.unread).toBe(0);
+
+    carrier.halfClose();
+    expect((await backendSide.message('Q')).body.toString()).toBe('SELECT 2\0');
+    await cancelling;
+  });
+});
+
+describe('a flood of cancel requests', () => {
+  /** What this client asked, in random chunks of time, until the flood is over. */
+  async function work(
+    client: Client,
+    name: string,
+    random: Random,
+    isOver: () => boolean,
+  ): Promise<string[]> {
+    const wrong: string[] = [];
+    for (let i = 0; !isOver(); i++) {
+      const tag = `${name} ${i}`;
+      const pause = random.pick(['', '', ' FROM pg_sleep(0.002)', ' FROM pg_sleep(0.008)']);
+      const answer = await client.ask(`SELECT '${tag}'${pause}`);
+      if (answer !== tag) wrong.push(answer);
+    }
+    return wrong;
+  }
+
+  test('for two clients never hits a third on the servers they share', { timeout: 60_000 }, async () => {
+    await withSeed(async (random) => {
+      await using pooler = await start({ default_pool_size: 2, log_connections: 0, log_disconnections: 1 });
+      const clients = await Promise.all(Array.from({ length: 5 }, () => Client.login(pooler)));
+      const targets = clients.slice(0, 2);
+      let left = 6000;
+      const flood = Array.from({ length: 8 }, async () => {
+        while (left-- > 0) await cancel(pooler, random.pick(targets).key);
+      });
+      const isOver = (): boolean => left <= 0;
+      const results = await Promise.all(
+        clients.map((client, i) => work(client, `client ${i}`, random, isOver)),
+      );
+      await Promise.all(flood);
+      // The targets are hit now and then, or this would show nothing; the others never are.
+      const hits = results.slice(0, 2).flat();
+      expect(new Set(hits)).toEqual(new Set([CANCELED]));
+      expect(hits.length).toBeGreaterThan(20);
+      expect(results.slice(2).flat()).toEqual([]);
+      await poolShows(pooler, 'cancel_db', ROLE, { sv_active: 0, sv_being_canceled: 0, cl_waiting: 0 });
+      for (const client of clients) expect(await client.ask('SELECT 4')).toBe('4');
+    });
+  });
+});
