@@ -21,6 +21,8 @@ export class TransactionActor extends IsolationActor {
   #owner = '';
   #committed = new Set<string>();
   #applicationName = '';
+  /** Cancels that haven't been taken yet. */
+  #cancels: Promise<unknown> = Promise.resolve();
 
   /** The rows of all its connections. */
   get ownedRows(): readonly OwnedRows[] {
@@ -44,6 +46,8 @@ export class TransactionActor extends IsolationActor {
       [4, 'copy in', () => this.#copyIn()],
       [3, 'cancel', () => this.cancelled()],
       [3, 'late cancel', () => this.lateCancel()],
+      [5, 'racing cancels', () => this.#racingCancels()],
+      [20, 'slow', () => this.#slowSelect()],
       [5, 'vanish', () => this.#vanish()],
       [3, 'leave', () => this.#leaveAtRest()],
     ];
@@ -59,6 +63,7 @@ export class TransactionActor extends IsolationActor {
   protected override async leave(how: 'terminate' | 'reset' | 'half-close' | 'destroy'): Promise<void> {
     if (how === 'terminate') this.#isOver([]);
     await super.leave(how);
+    await this.#cancels;
   }
 
   async #login(): Promise<void> {
@@ -157,6 +162,38 @@ export class TransactionActor extends IsolationActor {
     const reason = this.tag();
     const answer = await this.ask(...lines, frontend.copyFail(reason));
     this.check(answer, { types: 'EZ', errors: [['57014', `COPY from stdin failed: ${reason}`]] });
+  }
+
+  /** Long enough for a stray cancel to hit it. */
+  async #slowSelect(): Promise<void> {
+    const tag = this.tag();
+    const answer = await this.ask(frontend.query(`SELECT '${tag}' FROM pg_sleep(0.006)`));
+    this.check(answer, { types: 'TDCZ', rows: [[tag]], tags: ['SELECT 1'] });
+  }
+
+  /**
+   * Cancels that arrive about when their query ends, and may be on their way for longer than that: whoever has the
+   * server next, this client included, must not be hit.
+   */
+  async #racingCancels(): Promise<void> {
+    const { client } = this;
+    const tag = this.tag();
+    await this.client.send(
+      frontend.query(`SELECT '${tag}' FROM pg_sleep(${this.random.below(12)} / 1000.0)`),
+    );
+    const cancels = Array.from({ length: 3 }, () => client.cancel());
+    this.#cancels = Promise.all([this.#cancels, ...cancels]);
+    // Its rejection is this client's failure, at the latest in `leave`; until then nobody waits for it.
+    this.#cancels.catch(() => {});
+    const answer = await client.answer();
+    if (answer.errors.length === 0) {
+      this.check(answer, { types: 'TDCZ', rows: [[tag]], tags: ['SELECT 1'] });
+    } else {
+      this.check(answer, {
+        types: answer.types === 'EZ' ? 'EZ' : 'TEZ',
+        errors: [['57014', 'canceling statement due to user request']],
+      });
+    }
   }
 
   async #vanish(): Promise<void> {
