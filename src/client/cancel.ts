@@ -17,6 +17,10 @@ export class CancelPhase implements ClientPhase {
 
   drained(): void {}
 
+  isMidAnswer(): boolean {
+    return false;
+  }
+
   /** `cancel_wait_timeout` is the pool's to keep. */
   sweep(): void {}
 

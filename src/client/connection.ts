@@ -15,6 +15,8 @@ export interface ClientPhase {
   drained(): void;
   /** Called a few times a second with monotonic time. */
   sweep(nowMs: number): void;
+  /** The client has part of a server's message: nothing of ours can be told apart from its rest. */
+  isMidAnswer(): boolean;
   /** The connection is closing: let go of everything. Called once, whoever closes. */
   closing(): void;
 }
@@ -71,6 +73,15 @@ export class ClientConnection implements ConnHandler {
     return this.#closeMs !== 0;
   }
 
+  /** For calls that come on another connection's behalf: what goes wrong here must not be taken for its fault. */
+  guard(call: () => void): void {
+    try {
+      call();
+    } catch (error) {
+      this.onFault(error);
+    }
+  }
+
   onBytes(chunk: Buffer, end: number): void {
     if (this.isClosing) return;
     const { clock } = this.services;
@@ -105,11 +116,11 @@ export class ClientConnection implements ConnHandler {
     this.close('internal error');
   }
 
-  /** Tells the client why (ErrorResponse, FATAL) and closes. */
+  /** Tells the client why (ErrorResponse, FATAL), if it can be told, and closes. */
   fail(error: PgErrorFields): void {
     if (this.isClosing) return;
     if (this.services.settings().logPoolerErrors) this.log('WARNING', `pooler error: ${error.message}`);
-    this.close(error.message, errorResponse(error));
+    this.close(error.message, this.phase.isMidAnswer() ? undefined : errorResponse(error));
   }
 
   /** Closes after sending `last`; the client gets a moment to read it. Only the first call counts. */

@@ -23,6 +23,7 @@ export class ConsolePhase implements ClientPhase {
       session.maxBodyBytes + 1,
       () => true,
       (type, body) => this.#message(type, body),
+      (hex) => `bad packet header: '${hex}'`,
     );
     const parameters = session.welcome.map(([name, value]) => parameterStatus(name, value));
     connection.conn.write(
@@ -45,6 +46,10 @@ export class ConsolePhase implements ClientPhase {
   }
 
   drained(): void {}
+
+  isMidAnswer(): boolean {
+    return false;
+  }
 
   /** The console is exempt from every timeout. */
   sweep(): void {}

@@ -35,6 +35,7 @@ export class LoginPhase implements ClientPhase {
     MAX_LOGIN_BODY_BYTES,
     () => true,
     (type, body) => this.#message(type, body),
+    (hex) => `bad packet header: '${hex}'`,
   );
   #exchange: ClientAuthExchange | null = null;
   #database: ClientDatabase | null = null;
@@ -114,6 +115,10 @@ export class LoginPhase implements ClientPhase {
   }
 
   drained(): void {}
+
+  isMidAnswer(): boolean {
+    return false;
+  }
 
   sweep(nowMs: number): void {
     const { services, connectMs } = this.#connection;

@@ -64,6 +64,10 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
   #idleSinceMs: number;
   #forwardedBytes = 0;
   #wasToldToWait = false;
+  /** Answers wait for the client to take them: no new work is begun for it before it has. */
+  #awaitsDrain = false;
+  /** The last link ended inside a message of the server. */
+  #isMidAnswer = false;
 
   constructor(connection: ClientConnection, pool: Pool, parameters: TrackedValues) {
     this.connection = connection;
@@ -116,6 +120,13 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
 
   drained(): void {
     this.#server?.sinkDrained();
+    if (!this.#awaitsDrain) return;
+    this.#awaitsDrain = false;
+    this.#letGo();
+  }
+
+  isMidAnswer(): boolean {
+    return this.#isMidAnswer || this.#server?.sinkAtBoundary === false;
   }
 
   sweep(nowMs: number): void {
@@ -166,6 +177,10 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
   // --- PoolClient ------------------------------------------------------------------------------------------
 
   welcomeReady(): void {
+    this.connection.guard(() => this.#welcome());
+  }
+
+  #welcome(): void {
     const { services } = this.connection;
     const { tracked } = services;
     const welcome = this.pool.welcome ?? [];
@@ -195,6 +210,15 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
     const end = server as PoolServer & ServerEnd;
     this.#server = end;
     this.#wasToldToWait = false;
+    try {
+      this.#align(end);
+    } catch (error) {
+      // On another connection's call stack, usually: it must not be taken for that one's fault.
+      this.connection.onFault(error);
+    }
+  }
+
+  #align(end: PoolServer & ServerEnd): void {
     const { tracked } = this.connection.services;
     const sql = tracked.alignmentSql(this.parameters, end.parameters);
     if (sql === null) {
@@ -218,6 +242,7 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
   }
 
   unlinked(): void {
+    this.#isMidAnswer = this.#server?.sinkAtBoundary === false;
     this.#server = null;
     this.target = null;
     this.#idleSinceMs = this.connection.services.clock.nowMs();
@@ -232,6 +257,12 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
   // --- RequestHost -----------------------------------------------------------------------------------------
 
   needServer(): void {
+    if (this.conn.isCongested) {
+      // A client that pipelines and never reads would pile up answers here, one link after the other.
+      this.#awaitsDrain = true;
+      this.#isHolding = true;
+      return;
+    }
     this.#openQuery();
     const refusal = this.connection.services.refusesQueries();
     if (refusal !== null) {

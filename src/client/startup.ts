@@ -36,6 +36,10 @@ export class StartupPhase implements ClientPhase {
 
   drained(): void {}
 
+  isMidAnswer(): boolean {
+    return false;
+  }
+
   sweep(nowMs: number): void {
     const { services, connectMs } = this.#connection;
     const timeoutMs = services.settings().clientLoginTimeoutMs;

@@ -1,5 +1,6 @@
 import type { SettingRow, SettingValue } from './setting-rows.ts';
 import { ownSettingsTable, settingRow, settingsTable } from './settings-table.ts';
+import { isParameterName } from '../wire/sql-quote.ts';
 import { type ParsedValue, parseSetting } from './setting-values.ts';
 
 type ValuesOf<T> = { readonly [K in keyof T]: SettingValue<T[K]> };
@@ -35,7 +36,16 @@ export function checkSetting(name: string, row: SettingRow, text: string): Parse
   if (name === 'auth_dbname' && text === 'pgbouncer') {
     return { ok: false, expected: 'a database other than pgbouncer, which is reserved for the console' };
   }
-  return parseSetting(row, text);
+  const parsed = parseSetting(row, text);
+  // A name that cannot stand in SET would break every link.
+  if (
+    name === 'track_extra_parameters' &&
+    parsed.ok &&
+    !(parsed.value as readonly string[]).every(isParameterName)
+  ) {
+    return { ok: false, expected: 'names of server parameters, separated by commas' };
+  }
+  return parsed;
 }
 
 /** Turns texts that {@link checkSetting} has taken into typed values. */

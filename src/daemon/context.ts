@@ -135,7 +135,7 @@ export class PoolerState {
   /** Tells the pools what PAUSE and RESUME have decided. */
   applyPause(): void {
     for (const pool of this.pools.all()) {
-      const paused = this.isPoolPaused(pool);
+      const paused = this.isPoolPaused(pool) || this.doomedPools.has(pool);
       if (pool.paused !== paused) pool.setPaused(paused);
     }
   }

@@ -236,8 +236,11 @@ export class LocalControl implements Control {
 
 /** Closes everything in a pool; clients are told `text`. The pool goes with its last server connection. */
 export function killPool(state: PoolerState, pool: Pool, text: string): void {
-  for (const list of [pool.activeClients, pool.waitingClients, pool.loginClients]) {
-    for (const client of list) client.refused(fatal(text));
+  state.doomedPools.add(pool);
+  // From here on nobody is given a server; those who wait go first, so that none slips in where one leaves.
+  pool.setPaused(true);
+  for (const client of [...pool.waitingClients, ...pool.loginClients, ...pool.activeClients]) {
+    client.refused(fatal(text));
   }
   const { servers } = pool;
   for (const list of [
@@ -248,9 +251,8 @@ export function killPool(state: PoolerState, pool: Pool, text: string): void {
     servers.being_canceled,
     servers.new,
   ]) {
-    for (const server of list) pool.closeServer(server, text);
+    for (const server of [...list]) pool.closeServer(server, text);
   }
-  state.doomedPools.add(pool);
 }
 
 /** No server connection is in use or on its way out: PostgreSQL may be stopped. */

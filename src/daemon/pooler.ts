@@ -85,6 +85,7 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
           auth: { randomBytes, saltedPasswords: new SaltedPasswordCache(pbkdf2) },
           logsConnections: () => self.config.settings.log_connections,
           logsDisconnections: () => self.config.settings.log_disconnections,
+          maxPacketSize: () => self.config.settings.max_packet_size,
           nextId: () => self.nextId(),
           target: (pool) => {
             const entry = self.databases.resolve(pool.database)?.entry;

@@ -1,7 +1,8 @@
 import type { Config } from '../config/config.ts';
-import { diffConfig, needsRecycling } from '../config/diff.ts';
+import { needsRecycling } from '../config/diff.ts';
 import type { DatabaseEntry } from '../config/databases.ts';
 import { poolLimits } from '../config/effective.ts';
+import type { Pool } from '../pool/pool.ts';
 import type { PoolerState } from './context.ts';
 import { killPool } from './control.ts';
 
@@ -10,7 +11,6 @@ import { killPool } from './control.ts';
  * the wrong place are recycled, clients of removed databases are told so. Source: contract, §2.2, §5.7.
  */
 export function applyConfig(state: PoolerState, next: Config): void {
-  const diff = diffConfig(state.config, next);
   const entriesBefore = new Map<string, DatabaseEntry>();
   for (const database of state.databases.all()) entriesBefore.set(database.entry.name, database.entry);
   state.replaceConfig(next);
@@ -22,16 +22,24 @@ export function applyConfig(state: PoolerState, next: Config): void {
       continue;
     }
     pool.limits = poolLimits(next, entry, pool.user);
-    if (diff.forcedUserChanged.includes(pool.database) && entry.user !== null && entry.user !== pool.user) {
+    const before = entriesBefore.get(pool.database) ?? entry;
+    if (before.user !== entry.user && servesAnother(pool, entry)) {
       // Its clients were let in to act as the old user; that is over.
+      pool.isForcedUser = entry.user !== null;
       killPool(state, pool, 'database configuration changed');
-      continue;
+    } else if (needsRecycling(before, entry)) {
+      pool.isForcedUser = entry.user !== null;
+      pool.markAllCloseNeeded(true);
+    } else {
+      pool.service();
     }
-    const before = entriesBefore.get(pool.database);
-    if (before !== undefined && needsRecycling(before, entry)) pool.markAllCloseNeeded(true);
-    else pool.service();
   }
   openForcedPools(state);
+}
+
+/** Whether clients of the pool would act as another user, were they to log in now that `user=` has changed. */
+function servesAnother(pool: Pool, entry: DatabaseEntry): boolean {
+  return entry.user === null ? pool.isForcedUser : entry.user !== pool.user;
 }
 
 /** Pools of databases with a forced user fill to min_pool_size without any client, so they have to exist. */

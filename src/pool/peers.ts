@@ -66,8 +66,8 @@ export interface PoolServer extends ListNode {
   closeNeeded: boolean;
   /** Cancel requests aimed at it that PostgreSQL has not finished. Written by the pool only. */
   cancelsInFlight: number;
-  /** While closing: the query that still ran there has been cancelled. Written by the pool only. */
-  wasCancelled: boolean;
+  /** While closing: when the query that still ran there was cancelled, monotonic ms; 0 = not yet. Written by the pool only. */
+  ownCancelMs: number;
   /** Between transactions, every answer received, no message half sent. */
   isClean(): boolean;
   /** Inside a transaction block (last ReadyForQuery was `T` or `E`) with nothing running. */

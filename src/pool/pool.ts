@@ -25,8 +25,8 @@ export class Pool {
   readonly key: string;
   limits: PoolLimits;
   readonly stats: PoolStats = emptyStats();
-  /** Forced user: the pool lives and fills without clients. */
-  readonly isForcedUser: boolean;
+  /** Forced user: the pool lives and fills without clients. RELOAD may change it. */
+  isForcedUser: boolean;
   /** PAUSE, global or of the database. */
   paused = false;
 

@@ -95,10 +95,11 @@ function sweepTested(pool: Pool, nowMs: number): void {
 function sweepClosing(pool: Pool, nowMs: number): void {
   const { serverCloseTimeoutMs, serverCancelTimeoutMs } = pool.limits;
   for (const server of [...pool.servers.closing]) {
-    const sinceMs = nowMs - server.stateSinceMs;
-    if (sinceMs > serverCloseTimeoutMs + serverCancelTimeoutMs) server.cut();
-    else if (sinceMs > serverCloseTimeoutMs && !server.wasCancelled) {
-      server.wasCancelled = true;
+    if (server.ownCancelMs > 0) {
+      if (nowMs - server.ownCancelMs > serverCancelTimeoutMs) server.cut();
+    } else if (nowMs - server.stateSinceMs > serverCloseTimeoutMs) {
+      // However late the sweep comes: first the cancel, and its own time to work.
+      server.ownCancelMs = nowMs;
       server.cancelOwnQuery();
     }
   }

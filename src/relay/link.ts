@@ -26,6 +26,8 @@ export interface ClientEnd {
 export interface ServerEnd extends RequestTarget {
   readonly conn: Conn;
   readonly parameters: TrackedValues;
+  /** The client has whole messages only, so one of ours may follow. */
+  readonly sinkAtBoundary: boolean;
   /** Runs `sql`, our own; `done` tells whether it succeeded. The client sends nothing meanwhile. */
   alignParameters(sql: string, done: (ok: boolean) => void): void;
   /** The client's connection drained: the server may be read again. */

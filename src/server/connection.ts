@@ -11,11 +11,11 @@ import { type ResponseHost, ResponseStream, STREAM_BROKEN } from '../relay/respo
 import type { TrackedParameters, TrackedValues } from '../relay/tracked-parameters.ts';
 import { TxStatus } from '../wire/codes.ts';
 import { query, terminate } from '../wire/frontend.ts';
-import { fatal, ProtocolViolation, SqlState } from '../wire/pg-error.ts';
+import { ProtocolViolation, SqlState } from '../wire/pg-error.ts';
 import { startupMessage } from '../wire/startup-message.ts';
 import type { ByteReader } from '../wire/framed-reader.ts';
-import { ServerLogin, type ServerLoginFailure, type ServerLoginResult } from './login.ts';
-import { OwnQuery, type OwnQueryResult } from './own-query.ts';
+import { loginError, ServerLogin, type ServerLoginFailure, type ServerLoginResult } from './login.ts';
+import { type Fence, newFence, OwnQuery, type OwnQueryResult } from './own-query.ts';
 import { RestReader } from './rest.ts';
 import type { ServerServices } from './services.ts';
 import { connectOptions, isUnixHost, type ServerAddress, type ServerTarget } from './target.ts';
@@ -42,9 +42,8 @@ export class ServerConnection implements PoolServer, ServerEnd, ResponseHost, Co
   state: ServerState = 'new';
   stateSinceMs: number;
   link: PoolClient | null = null;
-  closeNeeded = false;
   cancelsInFlight = 0;
-  wasCancelled = false;
+  ownCancelMs = 0;
   readonly connectMs: number;
   readonly connectWallMs: number;
   lastBytesMs: number;
@@ -62,7 +61,7 @@ export class ServerConnection implements PoolServer, ServerEnd, ResponseHost, Co
 
   readonly #services: ServerServices;
   readonly #target: ServerTarget;
-  readonly #responses = new ResponseStream(this, this.tracker);
+  readonly #responses: ResponseStream;
   readonly #rest = new RestReader({
     unasked: (message, isDirty) => this.#unasked(message, isDirty),
     parameterStatus: (name, value) => this.parameterStatus(name, value),
@@ -73,6 +72,7 @@ export class ServerConnection implements PoolServer, ServerEnd, ResponseHost, Co
   #isConnected = false;
   #ownQueryRuns = false;
   #releaseDue = false;
+  #closeNeeded = false;
 
   constructor(
     services: ServerServices,
@@ -94,6 +94,7 @@ export class ServerConnection implements PoolServer, ServerEnd, ResponseHost, Co
     this.lastBytesMs = this.connectMs;
     this.requestMs = this.connectMs;
     this.parameters = services.tracked.emptyValues();
+    this.#responses = new ResponseStream(this, this.tracker, services.maxPacketSize());
     this.#login = new ServerLogin(
       {
         send: (bytes) => this.conn.write(bytes),
@@ -115,6 +116,20 @@ export class ServerConnection implements PoolServer, ServerEnd, ResponseHost, Co
 
   get tracked(): TrackedParameters {
     return this.#services.tracked;
+  }
+
+  /** Also when a message that nobody asked for has come in part: its rest would be read as an answer. */
+  get closeNeeded(): boolean {
+    return this.#closeNeeded || !this.#rest.atBoundary;
+  }
+
+  set closeNeeded(needed: boolean) {
+    this.#closeNeeded = needed;
+  }
+
+  /** The client has whole messages only, so one of ours may follow. */
+  get sinkAtBoundary(): boolean {
+    return this.#responses.sinkAtBoundary;
   }
 
   /** Bytes of the message now being relayed that are still to come. */
@@ -209,7 +224,8 @@ export class ServerConnection implements PoolServer, ServerEnd, ResponseHost, Co
   }
 
   test(sql: string, purpose: TestPurpose): void {
-    this.#runOwn(sql, purpose === 'resync', (result) => {
+    const fence = purpose === 'resync' ? newFence() : null;
+    this.#runOwn(fence === null ? sql : fence.sql, fence, (result) => {
       this.#reader = this.#rest;
       if (purpose === 'resync') this.tracker.reset();
       const ok = result.isIdle && (purpose !== 'resync' || result.error === null);
@@ -244,7 +260,7 @@ export class ServerConnection implements PoolServer, ServerEnd, ResponseHost, Co
   // --- ServerEnd and ResponseHost --------------------------------------------------------------------------
 
   alignParameters(sql: string, done: (ok: boolean) => void): void {
-    this.#runOwn(sql, false, (result) => {
+    this.#runOwn(sql, null, (result) => {
       this.#reader = this.#responses;
       done(result.error === null && result.isIdle);
     });
@@ -305,9 +321,10 @@ export class ServerConnection implements PoolServer, ServerEnd, ResponseHost, Co
       this.#ready(result);
       return;
     }
-    this.#runOwn(connectQuery, false, ({ error }) => {
+    this.#runOwn(connectQuery, null, ({ error, isIdle }) => {
       if (error !== null) this.#log('ERROR', `error while executing exec_on_query: ${error.message ?? ''}`);
-      this.#ready(result);
+      if (isIdle) this.#ready(result);
+      else this.#broke('connect_query left a transaction open', 'server conn crashed?');
     });
   }
 
@@ -320,27 +337,16 @@ export class ServerConnection implements PoolServer, ServerEnd, ResponseHost, Co
     const { fields, message } = failure;
     const severity = fields?.severity ?? '';
     this.#log('WARNING', fields === null ? message : `server login failed: ${severity} ${message}`);
-    const sqlstate = fields?.sqlstate ?? SqlState.protocolViolation;
-    const serverError =
-      fields === null
-        ? fatal(message)
-        : {
-            ...fatal(message, sqlstate),
-            ...(fields.detail === undefined ? {} : { detail: fields.detail }),
-            ...(fields.hint === undefined ? {} : { hint: fields.hint }),
-          };
-    this.pool.serverFailed(this, {
-      message,
-      serverError,
-      failWaiting: sqlstate !== SqlState.cannotConnectNow,
-    });
+    const serverError = loginError(failure);
+    const failWaiting = serverError.sqlstate !== SqlState.cannotConnectNow;
+    this.pool.serverFailed(this, { message, serverError, failWaiting });
     this.beginClose(fields === null ? 'failed to answer authreq' : 'server login failed');
   }
 
-  #runOwn(sql: string, isFence: boolean, done: (result: OwnQueryResult) => void): void {
+  #runOwn(sql: string, fence: Fence | null, done: (result: OwnQueryResult) => void): void {
     this.#ownQueryRuns = true;
     this.#reader = new OwnQuery(
-      isFence,
+      fence,
       (name, value) => this.parameterStatus(name, value),
       (result) => {
         this.#ownQueryRuns = false;

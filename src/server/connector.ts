@@ -27,6 +27,7 @@ export class Connector implements ServerConnector<Pool> {
       ...services,
       logsConnections: () => services.logsConnections(),
       logsDisconnections: () => services.logsDisconnections(),
+      maxPacketSize: () => services.maxPacketSize(),
       cancelAt: (address, backendKey) => {
         openCancel(
           address,

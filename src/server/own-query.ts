@@ -38,22 +38,19 @@ export class OwnQuery implements ByteReader {
   readonly #onParameter: (name: string, value: string) => void;
   readonly #done: (result: OwnQueryResult) => void;
   #error: ErrorFields | null = null;
-  /** Body of the DataRow that is the fence; null without one, or when EmptyQueryResponse is. */
+  /** Body of the DataRow that is the fence; null without one. */
   readonly #fenceRow: Buffer | null;
   /** Until the fence's answer has come, ReadyForQuery may still belong to an earlier request. */
   #awaitsFence: boolean;
 
-  /**
-   * With a fence, `ReadyForQuery` of earlier requests may come ahead of its answer and does not count. `true`: the
-   * query sent is empty and its EmptyQueryResponse is the fence.
-   */
+  /** With a fence, ReadyForQuery of earlier requests may come ahead of its answer and does not count. */
   constructor(
-    fence: Fence | boolean,
+    fence: Fence | null,
     onParameter: (name: string, value: string) => void,
     done: (result: OwnQueryResult) => void,
   ) {
-    this.#awaitsFence = fence !== false;
-    this.#fenceRow = typeof fence === 'boolean' ? null : rowOf(fence.text);
+    this.#awaitsFence = fence !== null;
+    this.#fenceRow = fence === null ? null : rowOf(fence.text);
     this.#onParameter = onParameter;
     this.#done = done;
     this.#reader = new FramedReader(
@@ -71,7 +68,6 @@ export class OwnQuery implements ByteReader {
   #message(type: number, body: Buffer): boolean {
     switch (type) {
       case B.EmptyQueryResponse:
-        if (this.#fenceRow === null) this.#awaitsFence = false;
         return true;
       case B.DataRow:
         if (this.#fenceRow?.equals(body)) this.#awaitsFence = false;

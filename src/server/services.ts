@@ -13,6 +13,8 @@ export interface ServerServices {
   /** `log_connections` and `log_disconnections`, as they are now. */
   logsConnections(): boolean;
   logsDisconnections(): boolean;
+  /** `max_packet_size`. */
+  maxPacketSize(): number;
   /** Sends a CancelRequest of our own for the query that still runs on a connection being closed. */
   cancelAt(address: ServerAddress, backendKey: Buffer): void;
 }

@@ -1,4 +1,5 @@
 import { BackendType } from './codes.ts';
+import { ProtocolViolation } from './pg-error.ts';
 import { Reader } from './reader.ts';
 import { Writer } from './writer.ts';
 
@@ -10,5 +11,9 @@ export function parameterStatus(name: string, value: string): Buffer {
 /** Reads a ParameterStatus body `chunk[start, end)`. Throws ProtocolViolation when it is malformed. */
 export function parseParameterStatus(chunk: Buffer, start: number, end: number): readonly [string, string] {
   const reader = new Reader(chunk, start, end);
-  return [reader.cstring(), reader.cstring()];
+  try {
+    return [reader.cstring(), reader.cstring()];
+  } catch (error) {
+    throw new ProtocolViolation('broken ParameterStatus packet', { cause: error });
+  }
 }

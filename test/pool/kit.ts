@@ -133,7 +133,7 @@ export class FakeServer implements PoolServer {
   lastBytesMs: number;
   closeNeeded = false;
   cancelsInFlight = 0;
-  wasCancelled = false;
+  ownCancelMs = 0;
   clean = true;
   idleInTransaction = false;
   unsure = false;

@@ -205,7 +205,7 @@ describe('a closing server', () => {
     server.clean = false;
     client.disconnect();
     const steps: unknown[] = [];
-    for (const ms of [5000, 1, 1, 2998, 1]) {
+    for (const ms of [5000, 1, 1, 2999, 1]) {
       kit.sweepAfter(ms);
       steps.push([server.ownCancels, server.cuts, kit.budget.count('server')]);
     }
@@ -218,6 +218,15 @@ describe('a closing server', () => {
     ]);
     await wakeUps();
     expect(server.state).toBe('gone');
+  });
+
+  it('is cancelled before it is given up, however late the sweep comes', () => {
+    const kit = new PoolKit();
+    const pool = kit.warmPool(1, { serverCloseTimeoutMs: 5000, serverCancelTimeoutMs: 3000 });
+    const server = kit.connector.last;
+    pool.closeServer(server, 'evicted');
+    kit.sweepAfter(60_000);
+    expect([server.ownCancels, server.cuts]).toEqual([1, 0]);
   });
 
   it('that goes by itself is left alone', () => {

@@ -10,7 +10,7 @@ const error = b.errorResponse({ S: 'ERROR', C: '42601', M: 'no' });
 const empty = message('I');
 
 /** Feeds chunks the way a connection does: what is behind the result goes to the next reader. */
-function answer(fence: Fence | boolean, chunks: readonly Buffer[]) {
+function answer(fence: Fence | null, chunks: readonly Buffer[]) {
   const results: OwnQueryResult[] = [];
   const parameters: string[] = [];
   let rest = 0;
@@ -54,7 +54,7 @@ describe('a query of ours', () => {
     ],
   ])('%s ends with its ReadyForQuery, however the answer is cut', (_what, parts, isIdle, text) => {
     for (const { name, chunks } of cuttings(Buffer.concat([...parts, Buffer.from('rest')]))) {
-      const { results, rest } = answer(false, chunks);
+      const { results, rest } = answer(null, chunks);
       expect(results, name).toHaveLength(1);
       expect([results[0]?.isIdle, results[0]?.error?.message], name).toEqual([isIdle, text]);
       expect(rest, name).toBe(4);
@@ -62,17 +62,17 @@ describe('a query of ours', () => {
   });
 
   it('an error counts even when it names no message', () => {
-    expect(answer(false, [b.errorResponse({}), ready()]).results[0]?.error).toEqual({});
+    expect(answer(null, [b.errorResponse({}), ready()]).results[0]?.error).toEqual({});
   });
 
   it('reports the parameters that it changes', () => {
-    const { parameters, results } = answer(false, [b.parameterStatus('TimeZone', 'UTC'), ready()]);
+    const { parameters, results } = answer(null, [b.parameterStatus('TimeZone', 'UTC'), ready()]);
     expect([parameters, results.length]).toEqual([['TimeZone=UTC'], 1]);
   });
 
   it('skips rows however large they are', () => {
     const row = Buffer.alloc(3 << 20);
-    expect(answer(false, [lyingMessage('D', row.length + 4), row, ready()]).results).toHaveLength(1);
+    expect(answer(null, [lyingMessage('D', row.length + 4), row, ready()]).results).toHaveLength(1);
   });
 
   it.each([
@@ -86,8 +86,8 @@ describe('a query of ours', () => {
     ['an error over the limit', lyingMessage('E', 2 << 20)],
     ['a bad length', lyingMessage('D', 3)],
   ])('is broken off by %s', (_what, bytes) => {
-    expect(() => answer(false, [bytes])).toThrow(ProtocolViolation);
-    expect(() => answer(true, [bytes])).toThrow(ProtocolViolation);
+    expect(() => answer(null, [bytes])).toThrow(ProtocolViolation);
+    expect(() => answer(newFence(), [bytes])).toThrow(ProtocolViolation);
   });
 
   it('by any bytes is broken off, waits, or ends once', () => {
@@ -99,7 +99,7 @@ describe('a query of ours', () => {
           try {
             expect(
               answer(
-                isFence,
+                isFence ? newFence() : null,
                 parts.map((part) => Buffer.from(part)),
               ).results.length,
             ).toBeLessThan(2);
@@ -142,17 +142,9 @@ describe('a fence', () => {
     expect(answer(fence, [...end.slice(0, 3), ready('T')]).results).toEqual([{ error: null, isIdle: false }]);
   });
 
-  it.each<readonly [string, Fence | boolean]>([
-    ['a row', fence],
-    ['an empty query', true],
-  ])('made of %s gives up at an error: what is behind may be skipped', (_what, kind) => {
-    const { results, rest } = answer(kind, [ready(), error]);
+  it('gives up at an error: what is behind may be skipped', () => {
+    const { results, rest } = answer(fence, [ready(), error]);
     expect(results.map(({ isIdle, error: fields }) => [isIdle, fields?.message])).toEqual([[false, 'no']]);
     expect(rest).toBe(0);
-  });
-
-  it('made of an empty query passes stray ReadyForQuery ahead of EmptyQueryResponse', () => {
-    expect(answer(true, [ready(), ready('T')]).results).toEqual([]);
-    expect(answer(true, [ready(), empty, ready()]).results).toEqual([{ error: null, isIdle: true }]);
   });
 });

@@ -11,7 +11,7 @@ interface Layer {
 export const LAYERS: Readonly<Record<string, Layer>> = {
   base: { imports: [] },
   wire: { imports: ['base'] },
-  config: { imports: [], types: ['base', 'wire'] },
+  config: { imports: ['wire'], types: ['base'] },
   net: { imports: ['base'] },
   auth: { imports: ['wire', 'base'], types: ['config'] },
   pool: { imports: ['base', 'wire'] },

@@ -8,7 +8,7 @@ import type { Logger } from '../../src/base/log.ts';
 import type { PostgresAddress } from '../../src/cli/start/postgres.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import { createPooler, type Pooler } from '../../src/daemon/pooler.ts';
-import { openNative } from '../../src/net/native.ts';
+import { type Native, openNative } from '../../src/net/native.ts';
 import { type PoolerConfig, writePoolerConfig } from './pooler-config.ts';
 import { connectTo, sharedPostgres } from './postgres.ts';
 import { waitFor, within } from './wait-for.ts';
@@ -19,6 +19,8 @@ export interface TestPoolerOptions extends PoolerConfig {
   readonly postgres?: PostgresAddress;
   /** In-process only; default: the real clock. */
   readonly clock?: Clock;
+  /** In-process only; default: the system's, where there are any. */
+  readonly native?: Native;
 }
 
 /** What a pooler in this process and one of its own have in common. */
@@ -110,7 +112,7 @@ export class LocalPooler extends TestPooler {
         config,
         clock: options.clock ?? new SystemClock(),
         log,
-        native: openNative(),
+        native: options.native ?? openNative(),
         onExit: () => {
           local.hasExited = true;
         },
