@@ -136,7 +136,9 @@ test('a cancel on the console takes PAUSE back', async () => {
   );
   await client.query('COMMIT');
   await Promise.all([cancel.close(), client.end()]);
-  expect(await within(paused, 'an answer to PAUSE')).toBe('PAUSE');
+  expect(await within(paused, 'an answer to PAUSE')).toBe(
+    'ERROR 57014 canceling statement due to user request',
+  );
   await console.close();
 });
 
