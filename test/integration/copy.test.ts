@@ -1,0 +1,230 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { frontend } from '../support/peer-messages.ts';
+import { type LocalPooler, startPooler } from '../support/pooler.ts';
+import { sharedPostgres, withClient } from '../support/postgres.ts';
+import { createDatabase } from '../support/roles.ts';
+import { waitFor } from '../support/wait-for.ts';
+import { unnamed, WireClient } from '../support/wire-client.ts';
+
+const database = 'copy_modes';
+const { query, copyData, copyDone, copyFail, sync, flush } = frontend;
+const COPY_IN = 'COPY copied FROM STDIN';
+const BAD_ROW = copyData('not a number\n');
+const BAD_ROW_TEXT = 'invalid input syntax for type integer: "not a number"';
+
+let pooler: LocalPooler;
+
+beforeAll(async () => {
+  await createDatabase(sharedPostgres(), database);
+  await withClient(sharedPostgres(), (client) => client.query('CREATE TABLE copied (n int)'), { database });
+  pooler = await startPooler({
+    settings: { default_pool_size: 1 },
+    databases: {
+      transaction: `dbname=${database} pool_mode=transaction`,
+      session: `dbname=${database} pool_mode=session`,
+    },
+  });
+});
+
+afterAll(() => pooler[Symbol.asyncDispose]());
+
+beforeEach(() => withClient(sharedPostgres(), (client) => client.query('TRUNCATE copied'), { database }));
+
+function connect(mode: string): Promise<WireClient> {
+  return WireClient.connect(pooler.port, { user: 'postgres', database: mode });
+}
+
+async function copiedRows(): Promise<number[]> {
+  return withClient(
+    sharedPostgres(),
+    async (client) => {
+      const { rows } = await client.query<{ n: number }>('SELECT n FROM copied ORDER BY n');
+      return rows.map(({ n }) => n);
+    },
+    { database },
+  );
+}
+
+/**
+ * The client is of use still, and so is the pool's only server: in transaction mode for somebody else while the
+ * client stays, in session mode after it has left.
+ */
+async function checkAfterwards(client: WireClient, mode: string): Promise<void> {
+  expect(await client.value("SELECT 'still here'")).toBe('still here');
+  if (mode === 'session') await client.end();
+  const other = await connect(mode);
+  expect(await other.value("SELECT 'next'")).toBe('next');
+  await other.end();
+  if (mode === 'session') return;
+  expect(await client.value("SELECT 'again'")).toBe('again');
+  await client.end();
+}
+
+describe.each(['transaction', 'session'])('COPY in %s mode', (mode) => {
+  test('FROM STDIN by a simple query', async () => {
+    const client = await connect(mode);
+    await client.send(query(COPY_IN));
+    expect((await client.answerTo('G')).types).toBe('G');
+    const done = await client.ask(copyData('1\n'), copyData('2\n3'), copyData('\n'), copyDone());
+    expect([done.types, done.tags, done.status]).toEqual(['CZ', ['COPY 3'], 'I']);
+    expect(await copiedRows()).toEqual([1, 2, 3]);
+    await checkAfterwards(client, mode);
+  });
+
+  test('FROM STDIN in one write with the query', async () => {
+    const client = await connect(mode);
+    const done = await client.ask(query(COPY_IN), copyData('1\n'), copyDone());
+    expect([done.types, done.tags]).toEqual(['GCZ', ['COPY 1']]);
+    expect(await copiedRows()).toEqual([1]);
+    await checkAfterwards(client, mode);
+  });
+
+  test('FROM STDIN by the extended protocol', async () => {
+    const client = await connect(mode);
+    await client.send(unnamed(COPY_IN), flush());
+    expect((await client.answerTo('G')).types).toBe('12G');
+    const done = await client.ask(copyData('1\n'), copyData('2\n'), copyDone(), sync());
+    expect([done.types, done.tags, done.status]).toEqual(['CZ', ['COPY 2'], 'I']);
+    expect(await copiedRows()).toEqual([1, 2]);
+    await checkAfterwards(client, mode);
+  });
+
+  test('FROM STDIN by the extended protocol with a Sync already sent, which PostgreSQL swallows', async () => {
+    const client = await connect(mode);
+    await client.send(unnamed(COPY_IN), sync());
+    expect((await client.answerTo('G')).types).toBe('12G');
+    const done = await client.ask(copyData('1\n'), copyDone(), sync());
+    expect([done.types, done.tags, done.status]).toEqual(['CZ', ['COPY 1'], 'I']);
+    await checkAfterwards(client, mode);
+  });
+
+  test('given up by CopyFail', async () => {
+    const client = await connect(mode);
+    const failed = await client.ask(query(COPY_IN), copyData('1\n'), copyFail('changed my mind'));
+    expect([failed.types, failed.errors[0]?.['M']]).toEqual([
+      'GEZ',
+      'COPY from stdin failed: changed my mind',
+    ]);
+    expect(await copiedRows()).toEqual([]);
+    await checkAfterwards(client, mode);
+  });
+
+  test('an error before CopyDone, whose late CopyData and CopyDone keep no server', async () => {
+    const client = await connect(mode);
+    await client.send(query(COPY_IN), BAD_ROW);
+    await client.answerTo('G');
+    await client.send(copyData('1\n'), copyDone());
+    const failed = await client.answer();
+    expect([failed.types, failed.errors[0]?.['M'], failed.status]).toEqual(['EZ', BAD_ROW_TEXT, 'I']);
+    await checkAfterwards(client, mode);
+    expect(await copiedRows()).toEqual([]);
+  });
+
+  test('CopyData and CopyDone sent only after the error has been read are dropped', async () => {
+    const client = await connect(mode);
+    // More than PostgreSQL reads ahead, so that it fails before CopyDone.
+    await client.send(query(COPY_IN), BAD_ROW, copyData('7\n'.repeat(100_000)));
+    const failed = await client.answer();
+    expect([failed.types, failed.status]).toEqual(['GEZ', 'I']);
+    await client.send(copyData('1\n'), copyDone());
+    await checkAfterwards(client, mode);
+    expect(await copiedRows()).toEqual([]);
+  });
+
+  test('an error inside a transaction: the late CopyDone does not count, ROLLBACK frees the server', async () => {
+    const client = await connect(mode);
+    expect((await client.query('BEGIN')).status).toBe('T');
+    await client.send(query(COPY_IN), BAD_ROW, copyData('7\n'.repeat(100_000)));
+    const failed = await client.answer();
+    expect([failed.types, failed.status]).toEqual(['GEZ', 'E']);
+    await client.send(copyData('1\n'), copyDone());
+    expect((await client.query('ROLLBACK')).status).toBe('I');
+    await checkAfterwards(client, mode);
+  });
+
+  test('an error by the extended protocol: everything is skipped up to the Sync', async () => {
+    const client = await connect(mode);
+    await client.send(unnamed(COPY_IN), flush());
+    await client.answerTo('G');
+    const failed = await client.ask(BAD_ROW, copyData('1\n'), copyDone(), unnamed('SELECT 1'), sync());
+    expect([failed.types, failed.errors[0]?.['M'], failed.status]).toEqual(['EZ', BAD_ROW_TEXT, 'I']);
+    await checkAfterwards(client, mode);
+    expect(await copiedRows()).toEqual([]);
+  });
+
+  test('an error by the extended protocol with a Sync sent before CopyDone leaves no answer to somebody else', async () => {
+    const client = await connect(mode);
+    await client.send(unnamed(COPY_IN), sync());
+    await client.answerTo('G');
+    const failed = await client.ask(BAD_ROW, copyDone(), sync());
+    expect([failed.types, failed.errors[0]?.['M'], failed.status]).toEqual(['EZ', BAD_ROW_TEXT, 'I']);
+    for (let i = 0; i < 3; i++) {
+      const other = await (mode === 'session' ? client : connect(mode));
+      expect(await other.value(`SELECT 'turn ${i}'`)).toBe(`turn ${i}`);
+      if (other !== client) await other.end();
+    }
+    await checkAfterwards(client, mode);
+  });
+
+  test('a COPY that cannot begin: its data and CopyDone are dropped', async () => {
+    const client = await connect(mode);
+    const failed = await client.ask(query('COPY no_such_table FROM STDIN'), copyData('1\n'), copyDone());
+    expect([failed.types, failed.errors[0]?.['C']]).toEqual(['EZ', '42P01']);
+    await checkAfterwards(client, mode);
+  });
+
+  test('TO STDOUT by both protocols, and an error in its middle', async () => {
+    const client = await connect(mode);
+    const sql = 'COPY (SELECT g FROM generate_series(1, 3) AS g) TO STDOUT';
+    const simple = await client.query(sql);
+    expect([simple.types, simple.copied, simple.tags]).toEqual(['HdddcCZ', '1\n2\n3\n', ['COPY 3']]);
+    const extended = await client.ask(unnamed(sql), sync());
+    expect([extended.types, extended.copied]).toEqual(['12HdddcCZ', '1\n2\n3\n']);
+    const failing = await client.query('COPY (SELECT 1/(3 - g) FROM generate_series(1, 5) AS g) TO STDOUT');
+    expect([failing.types, failing.copied, failing.errors[0]?.['C'], failing.status]).toEqual([
+      'HddEZ',
+      '0\n1\n',
+      '22012',
+      'I',
+    ]);
+    await checkAfterwards(client, mode);
+  });
+
+  test('several statements of one query with a COPY among them', async () => {
+    const client = await connect(mode);
+    const done = await client.ask(
+      query(`SELECT 'before'; ${COPY_IN}; SELECT count(*) FROM copied`),
+      copyData('1\n2\n'),
+      copyDone(),
+    );
+    expect([done.types, done.rows]).toEqual(['TDCGCTDCZ', [['before'], ['2']]]);
+    await checkAfterwards(client, mode);
+  });
+
+  test('a client that vanishes in the middle of its data copies nothing and keeps no server', async () => {
+    const client = await connect(mode);
+    await client.send(query(COPY_IN), copyData('1\n'));
+    await client.answerTo('G');
+    await client.send(copyData('2\n3\n').subarray(0, 7));
+    client.peer.reset();
+    const other = await connect(mode);
+    expect(await other.value("SELECT 'next'")).toBe('next');
+    await other.end();
+    expect(await copiedRows()).toEqual([]);
+  });
+});
+
+test('a server in COPY IN mode stays with its client while that says nothing', async () => {
+  const client = await connect('transaction');
+  await client.send(query(COPY_IN));
+  await client.answerTo('G');
+  const other = await connect('transaction');
+  await other.send(query('SELECT 1'));
+  await waitFor(async () => {
+    const pools = await pooler.show('SHOW POOLS');
+    return Number(pools.find((row) => row['database'] === 'transaction')?.['cl_waiting']) === 1;
+  });
+  expect((await client.ask(copyData('1\n'), copyDone())).tags).toEqual(['COPY 1']);
+  expect((await other.answer()).rows).toEqual([['1']]);
+  await Promise.all([client.end(), other.end()]);
+});
