@@ -99,3 +99,42 @@ describe('a linked client that is not read, for its server does not read either,
     expect(await backends()).toBe(0);
   });
 });
+
+test('a client that asks on and on and does not read holds no server and no memory, and loses nothing', async () => {
+  // Small enough to be taken whole: no answer is under way when the client's buffers are full.
+  const answerBytes = 20_000;
+  await using pooler = await startPooler({
+    postgres: postgres.address,
+    settings: { pool_mode: 'transaction', default_pool_size: 1 },
+    userlist: { stalled: '' },
+  });
+  const peer = await connectAndLogin(pooler.port, login);
+  peer.stall();
+  const session = await waitFor(() => [...pooler.pooler.state.sessions.values()][0]);
+  let asked = 0;
+  const ask = async () => {
+    asked++;
+    await peer.send(frontend.query(`SELECT repeat('x', ${answerBytes})`));
+  };
+  while (!session.conn.isCongested) {
+    const answered = session.pool.stats.queryCount;
+    await ask();
+    await waitFor(() => session.pool.stats.queryCount > answered && session.server === null);
+    expect(asked).toBeLessThan(5000);
+  }
+  // What it asks for now waits, without a server.
+  const pending = session.conn.pendingBytes;
+  for (let i = 0; i < 5; i++) await ask();
+  await waitFor(() => session.heldBytes > 0);
+  expect(session.server).toBe(null);
+  expect(session.conn.pendingBytes).toBe(pending);
+  const other = await pooler.client({ user: 'stalled' });
+  expect((await other.query('SELECT 1 AS one')).rows).toEqual([{ one: 1 }]);
+  await other.end();
+  peer.resume();
+  for (let done = 0; done < asked; done++) {
+    const rows = (await peer.messagesTo('Z')).filter(({ type }) => type === 'D');
+    expect(rows.map(({ body }) => body.length)).toEqual([2 + 4 + answerBytes]);
+  }
+  await peer.close();
+});
