@@ -225,7 +225,6 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
       this.#begin(end);
       return;
     }
-    const before = [...end.parameters];
     this.#isHolding = true;
     end.alignParameters(sql, (ok) => {
       if (this.#server !== end) return;
@@ -234,8 +233,9 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
         return;
       }
       // The server's spelling is the client's from now on, so that `ISO` against `ISO, MDY` isn't sent each time.
+      // It reports only what has changed: a value that it says nothing about was that spelling before already.
       end.parameters.forEach((value, i) => {
-        if (value !== before[i]) this.parameters[i] = value;
+        if (value !== null && this.parameters[i] !== null) this.parameters[i] = value;
       });
       this.#begin(end);
     });
