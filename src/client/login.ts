@@ -7,7 +7,7 @@ import type { TrackedValues } from '../relay/tracked-parameters.ts';
 import { FrontendType } from '../wire/codes.ts';
 import { FramedReader } from '../wire/framed-reader.ts';
 import { negotiateProtocolVersion } from '../wire/negotiate-protocol-version.ts';
-import { fatal, type PgErrorFields } from '../wire/pg-error.ts';
+import { fatal, type PgErrorFields, ProtocolViolation } from '../wire/pg-error.ts';
 import type { StartupPacket } from '../wire/startup-packet.ts';
 import type { ClientConnection, ClientPhase } from './connection.ts';
 import { ConsolePhase } from './console.ts';
@@ -33,7 +33,7 @@ export class LoginPhase implements ClientPhase {
   readonly #connection: ClientConnection;
   readonly #reader = new FramedReader(
     MAX_LOGIN_BODY_BYTES,
-    () => true,
+    refuseStartup,
     (type, body) => this.#message(type, body),
     (hex) => `bad packet header: '${hex}'`,
   );
@@ -252,4 +252,10 @@ export class LoginPhase implements ClientPhase {
     // The socket is paused; what still arrives is at most what Node had read already.
     this.#held.push(Buffer.from(chunk.subarray(start, end)));
   }
+}
+
+/** All messages of a login are read; a startup packet among them has a zero where their type is. */
+function refuseStartup(type: number): true {
+  if (type === 0) throw new ProtocolViolation('client re-sent startup pkt');
+  return true;
 }

@@ -1,3 +1,4 @@
+import { FrontendType } from '../wire/codes.ts';
 import { fatal } from '../wire/pg-error.ts';
 import { parseStartupPacket, startupPacketLength, type StartupPacket } from '../wire/startup-packet.ts';
 import { CancelPhase } from './cancel.ts';
@@ -25,6 +26,11 @@ export class StartupPhase implements ClientPhase {
   bytes(chunk: Buffer, end: number): void {
     // Startup packets are small and few: joining is fine here.
     this.#gathered = Buffer.concat([this.#gathered, chunk.subarray(0, end)]);
+    // No startup packet is long enough to begin with this byte.
+    if (this.#gathered[0] === FrontendType.Password) {
+      this.#connection.fail(fatal('client password pkt before startup packet'));
+      return;
+    }
     if (this.#gathered.length < 4) return;
     const length = startupPacketLength(this.#gathered);
     if (this.#gathered.length < length) return;
