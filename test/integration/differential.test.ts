@@ -1,0 +1,144 @@
+import { beforeAll, describe, expect, test } from 'vitest';
+import { frontend, message, type ReadMessage } from '../support/peer-messages.ts';
+import { startPooler } from '../support/pooler.ts';
+import { sharedPostgres, withClient } from '../support/postgres.ts';
+import { type Random, withSeed } from '../support/random.ts';
+import { createDatabase, createRole } from '../support/roles.ts';
+import { WireClient } from '../support/wire-client.ts';
+
+const role = 'differential_app';
+const database = 'differential';
+const { parse, bind, describe: describing, execute, close, flush, sync, query } = frontend;
+const { copyData, copyDone, copyFail } = frontend;
+/** Batches per mode; `npm run test:full` takes its time. */
+const BATCHES = process.env['PGWEIR_TEST_FULL'] === undefined ? 500 : 5000;
+
+beforeAll(async () => {
+  await createRole(sharedPostgres(), { name: role, auth: 'trust' });
+  await createDatabase(sharedPostgres(), database, role);
+  await withClient(sharedPostgres(), (client) => client.query('CREATE TABLE rows_here (n int)'), {
+    database,
+    user: role,
+  });
+});
+
+/** One thing that a client may send, and its name for the message of a failure. */
+type Piece = readonly [name: string, bytes: Buffer];
+
+const NAMES = ['', 'a', 'b'];
+
+/** Requests in no sensible order, most of which fail for lack of what they refer to. */
+function piece(random: Random): Piece {
+  const name = random.pick(NAMES);
+  const sql = random.pick(['SELECT 1', 'SELECT generate_series(1, 3)', 'SELECT 1/0', 'BEGIN', 'COMMIT', '']);
+  return random.pick<() => Piece>([
+    () => [`parse ${name}: ${sql}`, parse(name, sql)],
+    () => [`parse ${name} bad`, parse(name, 'SELECT no_such_column')],
+    () => [`bind ${name}`, bind(name, random.pick(NAMES))],
+    () => [`describe S ${name}`, describing('S', name)],
+    () => [`describe P ${name}`, describing('P', name)],
+    () => [`execute ${name}`, execute(name)],
+    () => [`execute ${name} 1 row`, message('E', name, 1)],
+    () => [`close S ${name}`, close('S', name)],
+    () => [`close P ${name}`, close('P', name)],
+    () => [`run ${sql}`, Buffer.concat([parse('', sql), bind('', ''), execute('')])],
+    () => [`run ${sql}`, Buffer.concat([parse('', sql), bind('', ''), execute('')])],
+    () => [`query ${sql}`, query(sql)],
+    () => ['query of two', query('SELECT 1; SELECT 2')],
+    () => ['query of two, one fails', query('SELECT 1; SELECT 1/0')],
+    () => ['query ROLLBACK', query('ROLLBACK')],
+    () => ['flush', flush()],
+    () => ['sync', sync()],
+    () => ['sync', sync()],
+    () => ['stray copy data', copyData('1\n')],
+    () => ['stray copy done', copyDone()],
+    () => ['stray copy fail', copyFail('stray')],
+  ])();
+}
+
+/**
+ * A COPY with what a client may send while it is on, to its CopyDone or CopyFail. No Sync behind bad data: on the
+ * wire nothing tells whether PostgreSQL swallowed one in COPY mode or answers it after the error, so a pooler in
+ * transaction mode cannot know how many answers are still to come.
+ */
+function copy(random: Random): Piece {
+  const sql = 'COPY rows_here FROM STDIN';
+  const isSimple = random.below(2) === 0;
+  const parts = [isSimple ? query(sql) : Buffer.concat([parse('', sql), bind('', ''), execute('')])];
+  const names = [isSimple ? 'copy' : 'extended copy'];
+  const add = (name: string, bytes: Buffer) => {
+    names.push(name);
+    parts.push(bytes);
+  };
+  let isBad = false;
+  for (let i = random.below(5); i > 0; i--) {
+    const kind = random.below(5);
+    if (kind === 0) add('data', copyData('1\n2\n'));
+    else if (kind === 1) add('cut data', copyData('3'));
+    else if (kind === 2) add('flush', flush());
+    else if (kind === 3 && !isBad) add('sync', sync());
+    else {
+      add('bad data', copyData('\nx\n'));
+      isBad = true;
+    }
+  }
+  if (random.below(3) > 0) add('done', copyDone());
+  else add('fail', copyFail('given up'));
+  return [names.join(' '), Buffer.concat(parts)];
+}
+
+/** What came up to the answer to the marker, as text that can be compared and read. */
+async function answersTo(client: WireClient, marker: string): Promise<string[]> {
+  const answers: string[] = [];
+  const show = ({ type, body }: ReadMessage) => `${type} ${JSON.stringify(body.toString('latin1'))}`;
+  for (;;) {
+    const next = await client.peer.message();
+    answers.push(show(next));
+    if (next.type !== 'D' || !next.body.includes(marker)) continue;
+    for (const rest of await client.peer.messagesTo('Z')) answers.push(show(rest));
+    return answers;
+  }
+}
+
+describe.each(['transaction', 'session'])('%s mode', (mode) => {
+  test('answers whatever a client sends as PostgreSQL itself does, and goes on to the next client', async () => {
+    await withSeed(async (random) => {
+      await using pooler = await startPooler({
+        settings: { pool_mode: mode, default_pool_size: mode === 'session' ? 2 : 1 },
+        userlist: { [role]: '' },
+      });
+      const login = { user: role, database };
+      const [direct, pooled, other] = await Promise.all([
+        WireClient.connect(sharedPostgres(), login),
+        WireClient.connect(pooler.port, login),
+        WireClient.connect(pooler.port, login),
+      ]);
+      for (let i = 0; i < BATCHES; i++) {
+        const pieces = Array.from({ length: 1 + random.below(8) }, () =>
+          random.below(8) === 0 ? copy(random) : piece(random),
+        );
+        const marker = `marker ${i}`;
+        const ending = [sync(), query('ROLLBACK'), query(`SELECT '${marker}'`)];
+        const bytes = Buffer.concat([...pieces.map(([, part]) => part), ...ending]);
+        const cut = random.below(bytes.length);
+        try {
+          await direct.send(bytes);
+          const expected = await answersTo(direct, marker);
+          await pooled.peer.sendChunks(
+            random.below(2) === 0 ? [bytes] : [bytes.subarray(0, cut), bytes.subarray(cut)],
+          );
+          expect(await answersTo(pooled, marker)).toEqual(expected);
+          const next = `other ${i}`;
+          expect(await other.value(`SELECT '${next}'`)).toBe(next);
+          // The same for the session that it is compared with, where it drops the unnamed statement too.
+          await direct.value(`SELECT '${next}'`);
+          if (mode === 'session') await pooled.value(`SELECT '${next}'`);
+        } catch (error) {
+          const said = pieces.map(([name]) => name).join(' | ');
+          throw new Error(`batch ${i}, ${said}: ${(error as Error).message}`, { cause: error });
+        }
+      }
+      await Promise.all([direct.end(), pooled.end(), other.end()]);
+    });
+  });
+});
