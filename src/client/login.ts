@@ -71,12 +71,14 @@ export class LoginPhase implements ClientPhase {
       connection.log('LOG', `login attempt: db=${database} user=${user} tls=no replication=no`);
     }
     const isConsole = database === services.adminDatabase;
+    const isUncounted = services.isUncounted(database, user, connection.isUnixSameUid);
+    const refusal =
+      (isConsole ? null : services.refusesLogins()) ?? (isUncounted ? null : this.#admit(database, user));
+    if (refusal !== null) {
+      connection.fail(refusal);
+      return;
+    }
     if (!isConsole) {
-      const refusal = services.refusesLogins() ?? this.#admit(database, user);
-      if (refusal !== null) {
-        connection.fail(refusal);
-        return;
-      }
       if (settings.applicationNameAddHost) this.#addHost();
       this.#database = services.findDatabase(database);
       if (settings.authType === 'any' && this.#database !== null && this.#database.forcedUser === null) {

@@ -80,6 +80,8 @@ export interface ClientServices {
   /** Stored secret of a known user (possibly empty); null = unknown. */
   secretOf(user: string): string | null;
   limits(database: string, user: string): ClientLimits;
+  /** Whether no limit on clients may keep this one out, nor does it take a place: administrators on the console. */
+  isUncounted(database: string, user: string, isUnixSameUid: boolean): boolean;
   /** The pool a client of `database` logs in to; made when it isn't there. null = the entry went away. */
   poolFor(database: string, loginUser: string, credentials: LoginCredentials): Pool | null;
   /** Why logins are refused now (shutdown), or null. */

@@ -1,5 +1,5 @@
 import type { ClientAuthArgs, ClientAuthMethod } from '../auth/client-auth.ts';
-import { ADMIN_DATABASE, consoleRole, entersWithoutPassword } from '../admin/access.ts';
+import { ADMIN_DATABASE, consoleRole, entersWithoutPassword, isListed } from '../admin/access.ts';
 import { AdminConsole, MAX_CONSOLE_BODY_BYTES } from '../admin/console.ts';
 import type { Control } from '../admin/control.ts';
 import { consoleWelcome } from '../admin/welcome.ts';
@@ -46,6 +46,9 @@ export function clientServices(
       return userlist.get(user) ?? (users.has(user) ? '' : null);
     },
     limits: (database, user) => state.clientLimits(database, user),
+    isUncounted: (database, user, isUnixSameUid) =>
+      database === ADMIN_DATABASE &&
+      (entersWithoutPassword(user, isUnixSameUid) || isListed(state.config.settings.admin_users, user)),
     poolFor: (database, user, credentials) => state.openPool(database, user, credentials),
     refusesLogins: () => (state.shutdown === 'no' ? null : fatal('pooler is shutting down')),
     refusesQueries: () => serverShutdown(state),

@@ -1,3 +1,4 @@
+import { ADMIN_DATABASE } from '../admin/access.ts';
 import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
 import type { ClientConnection } from '../client/connection.ts';
@@ -79,6 +80,9 @@ export class PoolerState {
 
   /** Limits of the clients of (database, login user); kept until the configuration changes. */
   clientLimits(database: string, user: string): ClientLimits {
+    // However full the pooler is, its console can be reached.
+    if (database === ADMIN_DATABASE)
+      return { ...clientLimits(this.#config, NO_DATABASE, user), maxClientConn: 0 };
     const key = `${database}\0${user}`;
     let limits = this.#limits.get(key);
     if (limits === undefined) {

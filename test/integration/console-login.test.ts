@@ -241,6 +241,30 @@ test('max_client_conn does not keep operators out', async () => {
   for (const each of [client, ...admins]) await each.end();
 });
 
+test('limits per user and database hold for watchers on the console, not for administrators', async () => {
+  await using pooler = await startPooler({
+    settings: { max_user_client_connections: 1, max_db_client_connections: 2, ...LISTS },
+    userlist: { ...USERLIST, cl_stats_2: '', cl_stats_3: '' },
+    databases: { db: `dbname=postgres user=${sharedPostgres().user}` },
+  });
+  pooler.reload({ settings: { stats_users: 'cl_stats cl_stats_2 cl_stats_3' } });
+  const inside = [await pooler.admin({ user: 'cl_stats' })];
+  expect(await refusalOf(pooler.admin({ user: 'cl_stats' }))).toBe(
+    'client connections exceeded (max_user_client_connections)',
+  );
+  inside.push(await pooler.admin({ user: 'cl_stats_2' }));
+  expect(await refusalOf(pooler.admin({ user: 'cl_stats_3' }))).toBe(
+    'client connections exceeded (max_db_client_connections)',
+  );
+  for (let i = 0; i < 3; i++) inside.push(await pooler.admin({ user: 'cl_admin' }));
+  // Their consoles took no place of theirs elsewhere.
+  inside.push(await pooler.client({ user: 'cl_admin', database: 'db' }));
+  expect(await refusalOf(pooler.client({ user: 'cl_admin', database: 'db' }))).toBe(
+    'client connections exceeded (max_user_client_connections)',
+  );
+  for (const client of inside) await client.end();
+});
+
 test('the extended protocol is refused with an error that names the reason', async () => {
   await using pooler = await startPooler();
   const peer = await connectPeer(pooler.port);
