@@ -326,23 +326,6 @@ describe('messages of a logged-in client', () => {
   });
 });
 
-describe('the console', () => {
-  test.for([
-    ['a query without its zero byte', message('Q', Buffer.from('SHOW VERSION')), 'bad packet'],
-    ['a query that is too long', frontend.query('x'.repeat(4096)), 'incomplete pkt'],
-    ['a negative length', lyingMessage('Q', -1), null],
-    ['an unknown type', message('?'), 'unsupported packet type for admin console: 63'],
-  ] as const)('ends at %s', async ([, bytes, text]) => {
-    const peer = await connectAndLogin(pooler.port, { user: sharedPostgres().user, database: 'pgbouncer' });
-    await peer.send(bytes);
-    const error = errorFields((await peer.messagesTo('E')).at(-1)?.body ?? Buffer.alloc(0));
-    expect(error).toMatchObject({ S: 'FATAL', C: '08P01' });
-    if (text !== null) expect(error['M']).toBe(text);
-    expect(await peer.end()).toHaveLength(0);
-    await peer.close();
-  });
-});
-
 describe('many at once', () => {
   test('a flood of half-open logins keeps nobody out, and ends with client_login_timeout', async () => {
     const parts = [Buffer.alloc(0), startup.subarray(0, 3), startup.subarray(0, 20)];

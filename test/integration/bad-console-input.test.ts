@@ -1,0 +1,25 @@
+import { describe, expect, test } from 'vitest';
+import { errorFields, frontend, lyingMessage, message } from '../support/peer-messages.ts';
+import { startPooler } from '../support/pooler.ts';
+import { sharedPostgres } from '../support/postgres.ts';
+import { connectAndLogin } from '../support/scripted-peer.ts';
+
+describe('the console', () => {
+  test.for([
+    ['a query without its zero byte', message('Q', Buffer.from('SHOW VERSION')), 'bad packet'],
+    ['a query that is too long', frontend.query('x'.repeat(4096)), 'incomplete pkt'],
+    ['a negative length', lyingMessage('Q', -1), "bad packet header: '51ffffffff'"],
+    ['an unknown type', message('?'), 'unsupported packet type for admin console: 63'],
+  ] as const)('ends at %s', async ([, bytes, text]) => {
+    await using pooler = await startPooler();
+    const healthy = await pooler.admin();
+    const peer = await connectAndLogin(pooler.port, { user: sharedPostgres().user, database: 'pgbouncer' });
+    await peer.send(bytes);
+    const error = errorFields((await peer.messagesTo('E')).at(-1)?.body ?? Buffer.alloc(0));
+    expect(error).toMatchObject({ S: 'FATAL', C: '08P01', M: text });
+    expect(await peer.end()).toHaveLength(0);
+    await peer.close();
+    expect((await healthy.query('SHOW VERSION')).rows).toHaveLength(1);
+    await healthy.end();
+  });
+});
