@@ -161,10 +161,10 @@ test('another auth_type, admin_users and user settings count from the next login
     users: { re_user: 'max_user_client_connections=1' },
   });
   const login = (password: string, database = 'db') => pooler.client({ database, user: 're_user', password });
+  expect(await refusalOf(login('whatever', 'pgbouncer'))).toEqual(fatal('not allowed'));
   const first = await login('whatever');
   const tooMany = fatal('client connections exceeded (max_user_client_connections)');
   expect(await refusalOf(login('whatever'))).toEqual(tooMany);
-  expect(await refusalOf(login('whatever', 'pgbouncer'))).toEqual(fatal('not allowed'));
   pooler.reload({
     settings: { auth_type: 'plain', admin_users: `${sharedPostgres().user}, re_user` },
     users: {},
