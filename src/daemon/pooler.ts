@@ -24,6 +24,7 @@ import { Databases } from './databases.ts';
 import { Janitor, SWEEP_INTERVAL_MS } from './janitor.ts';
 import { applyConfig, openForcedPools } from './reload.ts';
 import { serverTarget } from './server-target.ts';
+import { serversOf } from './snapshot-sockets.ts';
 import { StatsWindows } from './snapshots.ts';
 
 /** What a pooler is made from. */
@@ -102,10 +103,7 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
     clearInterval(sweeper);
     listeners.close();
     for (const connection of state.connections) connection.cut();
-    for (const pool of state.pools.all()) {
-      const { new: inLogin, ...rest } = pool.servers;
-      for (const list of [inLogin, ...Object.values(rest)]) for (const server of list) server.cut();
-    }
+    for (const server of serversOf(state)) server.conn.destroy();
   };
   const exit = (): void => {
     stop();

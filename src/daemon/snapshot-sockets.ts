@@ -63,7 +63,8 @@ export function serverSnapshots(state: PoolerState): ServerSnapshot[] {
   return snapshots;
 }
 
-function* serversOf(state: PoolerState): Generator<ServerConnection> {
+/** Every connection to PostgreSQL that holds a slot. A connection may be closed while it is yielded. */
+export function* serversOf(state: PoolerState): Generator<ServerConnection> {
   for (const pool of state.pools.all()) {
     const { active, idle, used, tested, being_canceled, new: inLogin, closing } = pool.servers;
     for (const list of [active, idle, used, tested, being_canceled, inLogin, closing]) {
