@@ -4,16 +4,22 @@ import { FramedReader } from '../wire/framed-reader.ts';
 import { parameterStatus } from '../wire/parameter-status.ts';
 import { readyForQueryIdle } from '../wire/ready-for-query.ts';
 import type { ClientConnection, ClientPhase } from './connection.ts';
+import { HeldBytes } from './held-bytes.ts';
 import type { ConsoleSession } from './services.ts';
 
-/** The admin console's client: one message at a time, each answered before the next is read. */
+/** What a console client may send ahead before it is not read any more. Bytes. */
+const HOLD_LIMIT = 64 * 1024;
+
+/** The admin console's client: one message at a time, each answered, and the answer taken, before the next is read. */
 export class ConsolePhase implements ClientPhase {
   readonly #connection: ClientConnection;
   readonly #session: ConsoleSession;
   readonly #reader: FramedReader;
   readonly #abort = new AbortController();
+  /** A command runs, or its answer waits for the client to take it. */
   #isBusy = false;
-  #held: Buffer[] = [];
+  #awaitsDrain = false;
+  readonly #held = new HeldBytes();
 
   constructor(connection: ClientConnection, session: ConsoleSession) {
     this.#connection = connection;
@@ -45,7 +51,9 @@ export class ConsolePhase implements ClientPhase {
     if (pos < end) this.#hold(chunk, pos, end);
   }
 
-  drained(): void {}
+  drained(): void {
+    if (this.#awaitsDrain) this.#goOn();
+  }
 
   isMidAnswer(): boolean {
     return false;
@@ -61,12 +69,11 @@ export class ConsolePhase implements ClientPhase {
 
   #message(type: number, body: Buffer): boolean {
     this.#isBusy = true;
+    const connection = this.#connection;
     this.#session.message(type, body, this.#abort.signal).then(
-      ({ bytes, closeReason }) => this.#answer(bytes, closeReason),
-      (error) => {
-        this.#connection.log('ERROR', `internal error: ${String(error)}`);
-        this.#connection.close('internal error');
-      },
+      // Guarded: nobody else catches what is thrown from here on, and it would end the process.
+      ({ bytes, closeReason }) => connection.guard(() => this.#answer(bytes, closeReason)),
+      (error) => connection.onFault(error),
     );
     return false;
   }
@@ -79,17 +86,22 @@ export class ConsolePhase implements ClientPhase {
       return;
     }
     connection.conn.write(bytes);
+    // Answers to a client that asks on and never reads would pile up.
+    this.#awaitsDrain = connection.conn.isCongested;
+    if (!this.#awaitsDrain) this.#goOn();
+  }
+
+  #goOn(): void {
     this.#isBusy = false;
-    const held = Buffer.concat(this.#held);
-    this.#held = [];
-    connection.conn.resume();
-    if (held.length > 0) connection.onBytes(held, held.length);
+    this.#awaitsDrain = false;
+    const held = this.#held.take();
+    this.#connection.conn.resume();
+    if (held.length > 0) this.#connection.onBytes(held, held.length);
   }
 
   /** A console client may type ahead, within reason: beyond it is not read until the command is answered. */
   #hold(chunk: Buffer, start: number, end: number): void {
     this.#held.push(Buffer.from(chunk.subarray(start, end)));
-    const bytes = this.#held.reduce((sum, part) => sum + part.length, 0);
-    if (bytes > 64 * 1024) this.#connection.conn.pause();
+    if (this.#held.length > HOLD_LIMIT) this.#connection.conn.pause();
   }
 }
