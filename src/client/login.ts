@@ -11,7 +11,7 @@ import { fatal, type PgErrorFields, ProtocolViolation } from '../wire/pg-error.t
 import type { StartupPacket } from '../wire/startup-packet.ts';
 import type { ClientConnection, ClientPhase } from './connection.ts';
 import { ConsolePhase } from './console.ts';
-import type { ClientDatabase } from './services.ts';
+import { HeldBytes } from './held-bytes.ts';
 import { ClientSession } from './session.ts';
 import { readStartupParameters } from './startup-parameters.ts';
 
@@ -38,10 +38,9 @@ export class LoginPhase implements ClientPhase {
     (hex) => `bad packet header: '${hex}'`,
   );
   #exchange: ClientAuthExchange | null = null;
-  #database: ClientDatabase | null = null;
   #parameters: TrackedValues = [];
   #isBusy = false;
-  #held: Buffer[] = [];
+  readonly #held = new HeldBytes();
 
   constructor(connection: ClientConnection) {
     this.#connection = connection;
@@ -80,8 +79,7 @@ export class LoginPhase implements ClientPhase {
     }
     if (!isConsole) {
       if (settings.applicationNameAddHost) this.#addHost();
-      this.#database = services.findDatabase(database);
-      if (settings.authType === 'any' && this.#database !== null && this.#database.forcedUser === null) {
+      if (settings.authType === 'any' && services.findDatabase(database)?.forcedUser === null) {
         connection.fail(fatal('bouncer config error'));
         return;
       }
@@ -178,11 +176,9 @@ export class LoginPhase implements ClientPhase {
     this.#isBusy = true;
     this.#connection.conn.pause();
     step.then(
-      (result) => this.#resume(result),
-      (error) => {
-        this.#connection.log('ERROR', `internal error: ${String(error)}`);
-        this.#connection.close('internal error');
-      },
+      // Guarded: nobody else catches what is thrown from here on, and it would end the process.
+      (result) => this.#connection.guard(() => this.#resume(result)),
+      (error) => this.#connection.onFault(error),
     );
   }
 
@@ -192,8 +188,7 @@ export class LoginPhase implements ClientPhase {
     this.#isBusy = false;
     connection.conn.resume();
     this.#apply(step);
-    const held = Buffer.concat(this.#held);
-    this.#held = [];
+    const held = this.#held.take();
     if (held.length > 0) connection.onBytes(held, held.length);
   }
 
@@ -230,11 +225,8 @@ export class LoginPhase implements ClientPhase {
       }
       return;
     }
-    if (this.#database === null) {
-      connection.fail(fatal(`no such database: ${name}`));
-      return;
-    }
-    if (this.#database.isDisabled) {
+    // Asked only now: it may have been disabled while the client proved who it is.
+    if (services.findDatabase(name)?.isDisabled === true) {
       connection.fail(fatal(`database "${name}" is disabled`));
       return;
     }

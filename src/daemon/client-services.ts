@@ -37,8 +37,9 @@ export function clientServices(
       return settings;
     },
     findDatabase: (name) => {
-      const found = state.databases.resolve(name);
-      return found === null ? null : { name, isDisabled: found.disabled, forcedUser: found.entry.user };
+      const entry = state.databases.entryFor(name);
+      if (entry === null) return null;
+      return { name, isDisabled: state.databases.get(name)?.disabled === true, forcedUser: entry.user };
     },
     secretOf: (user) => {
       const { userlist, users } = state.config;

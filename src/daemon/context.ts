@@ -86,10 +86,10 @@ export class PoolerState {
     const key = `${database}\0${user}`;
     let limits = this.#limits.get(key);
     if (limits === undefined) {
-      const entry = this.databases.resolve(database)?.entry;
+      const entry = this.databases.entryFor(database);
       limits = clientLimits(this.#config, entry ?? NO_DATABASE, user);
       // Names come from the network: what strangers make up is not kept.
-      if (entry !== undefined && this.#limits.size < MAX_CACHED_LIMITS) this.#limits.set(key, limits);
+      if (entry !== null && this.#limits.size < MAX_CACHED_LIMITS) this.#limits.set(key, limits);
     }
     return limits;
   }

@@ -30,11 +30,18 @@ export class Databases {
     return this.#states.get(name) ?? null;
   }
 
+  /**
+   * The entry that {@link resolve} would give, without keeping one: for clients that have not proved who they are,
+   * who could else fill the memory with names.
+   */
+  entryFor(name: string): DatabaseEntry | null {
+    return this.#states.get(name)?.entry ?? this.#autoEntry(name);
+  }
+
   /** As {@link get}, and makes one from `*` where there is none of that name. */
   resolve(name: string): DatabaseState | null {
     const found = this.#states.get(name);
     if (found !== undefined) return found;
-    if (Buffer.byteLength(name) > MAX_DATABASE_NAME_BYTES) return null;
     const entry = this.#autoEntry(name);
     if (entry === null) return null;
     this.#log.log('LOG', `registered new auto-database: ${name}`);
@@ -66,7 +73,7 @@ export class Databases {
   }
 
   #autoEntry(name: string): DatabaseEntry | null {
-    if (this.#config.autoDatabase === null) return null;
+    if (this.#config.autoDatabase === null || Buffer.byteLength(name) > MAX_DATABASE_NAME_BYTES) return null;
     try {
       return autoDatabase(this.#config, name);
     } catch (error) {

@@ -1,0 +1,111 @@
+import { beforeAll, describe, expect, test } from 'vitest';
+import { poolShows } from '../support/backends.ts';
+import { connectConsole } from '../support/console.ts';
+import { backend, frontend } from '../support/peer-messages.ts';
+import { type LocalPooler, startPooler } from '../support/pooler.ts';
+import { sharedPostgres } from '../support/postgres.ts';
+import { createRole } from '../support/roles.ts';
+import { connectPeer, ScriptedServer } from '../support/scripted-peer.ts';
+import { waitFor } from '../support/wait-for.ts';
+import { WireClient } from '../support/wire-client.ts';
+
+const ROLE = 'hostile';
+const login = { user: ROLE, database: 'postgres' };
+
+beforeAll(async () => {
+  await createRole(sharedPostgres(), { name: ROLE, auth: 'trust' });
+});
+
+/** Bytes that the pooler keeps for clients that do not take them. */
+function pendingBytes(pooler: LocalPooler): number {
+  let bytes = 0;
+  for (const connection of pooler.pooler.state.connections) bytes += connection.conn.pendingBytes;
+  return bytes;
+}
+
+test('a console client that asks on and on and never reads costs no more than a few answers', async () => {
+  await using pooler = await startPooler({ settings: { stats_users: ROLE }, userlist: { [ROLE]: '' } });
+  const peer = await connectConsole(pooler.port, ROLE);
+  peer.stall();
+  // Never sent whole: the pooler stops reading.
+  peer.send(Buffer.concat(new Array(20_000).fill(frontend.query('SHOW CONFIG')))).catch(() => {});
+  const { consoleStats } = pooler.pooler.state;
+  let asked = -1;
+  let peak = 0;
+  await waitFor(() => {
+    const isAtRest = consoleStats.queryCount === asked && asked > 0;
+    asked = consoleStats.queryCount;
+    peak = Math.max(peak, pendingBytes(pooler));
+    return isAtRest || peak > 10_000_000;
+  });
+  expect(peak).toBeGreaterThan(0);
+  expect(peak).toBeLessThan(1_000_000);
+  peer.resume();
+  await waitFor(() => consoleStats.queryCount > asked + 100);
+  await peer.close();
+});
+
+test('names of databases that strangers make up leave nothing behind', async () => {
+  await using pooler = await startPooler({
+    settings: { auth_type: 'scram-sha-256' },
+    userlist: { [ROLE]: 'x' },
+  });
+  for (let i = 0; i < 5; i++) {
+    const peer = await connectPeer(pooler.port);
+    await peer.send(frontend.startup({ user: ROLE, database: `made_up_${i}` }));
+    await peer.message('R');
+    await peer.close();
+  }
+  expect(pooler.pooler.state.databases.all().map(({ entry }) => entry.name)).toEqual([]);
+});
+
+test("a client's encoding does not make another's name unreadable", async () => {
+  await using pooler = await startPooler({
+    settings: { pool_mode: 'transaction', default_pool_size: 1 },
+    userlist: { [ROLE]: '' },
+  });
+  const first = await WireClient.connect(pooler.port, { ...login, client_encoding: 'SJIS' });
+  expect(await first.value('SHOW client_encoding')).toBe('SJIS');
+  const second = await WireClient.connect(pooler.port, { ...login, application_name: 'naïve ☃' });
+  expect(await second.value('SHOW client_encoding')).toBe('UTF8');
+  await second.end();
+  await first.end();
+});
+
+describe('bytes behind the last ReadyForQuery of our own query', () => {
+  test('are not the next client’s answer', async () => {
+    await using server = await ScriptedServer.listen();
+    await using pooler = await startPooler({
+      settings: { pool_mode: 'session', default_pool_size: 1 },
+      databases: { scripted: `host=127.0.0.1 port=${server.port}` },
+      userlist: { [ROLE]: '' },
+    });
+    const scripted = { user: ROLE, database: 'scripted' };
+    const [first, peer] = await Promise.all([
+      WireClient.connect(pooler.port, scripted),
+      server.acceptLogin(),
+    ]);
+    await first.send(frontend.query('one'));
+    await peer.message('Q');
+    await peer.send(backend.commandComplete('ONE'), backend.readyForQuery());
+    await first.answer();
+    const second = await WireClient.connect(pooler.port, scripted);
+    await second.send(frontend.query('two'));
+    await poolShows(pooler, 'scripted', ROLE, { cl_waiting: 1 });
+    await first.end();
+    expect((await peer.message('Q')).body.toString()).toBe('DISCARD ALL\0');
+    await peer.send(
+      backend.commandComplete('DISCARD ALL'),
+      backend.readyForQuery(),
+      backend.errorResponse({ S: 'FATAL', C: '57P01', M: 'for nobody' }),
+    );
+    // It has been said goodbye to; only then there is room for another.
+    expect((await peer.message()).type).toBe('X');
+    await peer.close();
+    const next = await server.acceptLogin();
+    await next.message('Q');
+    await next.send(backend.commandComplete('TWO'), backend.readyForQuery());
+    expect((await second.answer()).tags).toEqual(['TWO']);
+    await second.peer.close();
+  });
+});
