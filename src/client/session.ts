@@ -14,6 +14,7 @@ import { fatal, type PgErrorFields, SqlState } from '../wire/pg-error.ts';
 import { readyForQueryIdle } from '../wire/ready-for-query.ts';
 import { newCancelKey } from './cancel-key.ts';
 import type { ClientConnection, ClientPhase } from './connection.ts';
+import { HeldBytes } from './held-bytes.ts';
 import { decideClientTimeout } from './timeouts.ts';
 
 /** What a waiting client may send ahead before it is not read any more. Bytes. */
@@ -58,8 +59,7 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
   #isFeeding = false;
   /** Bytes are kept instead of fed: the client waits, or its server is being prepared. */
   #isHolding = true;
-  #held: Buffer[] = [];
-  #heldBytes = 0;
+  readonly #held = new HeldBytes();
   #targetIsCongested = false;
   #idleSinceMs: number;
   #forwardedBytes = 0;
@@ -97,7 +97,7 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
 
   /** Bytes kept for a server that isn't there yet. */
   get heldBytes(): number {
-    return this.#heldBytes;
+    return this.#held.length;
   }
 
   /** Bytes of the current message that are still to come. */
@@ -164,7 +164,7 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
   closing(): void {
     this.#requests.stop();
     this.#isHolding = true;
-    this.#held = [];
+    this.#held.clear();
     this.connection.services.removeSession(this);
     const server = this.#server;
     if (server !== null) {
@@ -218,7 +218,7 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
     }
   }
 
-  #align(end: PoolServer & ServerEnd): void {
+  #align(end: PoolServer & ServerEnd, isReadable = false): void {
     const { tracked } = this.connection.services;
     const sql = tracked.alignmentSql(this.parameters, end.parameters);
     if (sql === null) {
@@ -226,10 +226,15 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
       return;
     }
     this.#isHolding = true;
-    end.alignParameters(sql, (ok) => {
+    const prelude = isReadable ? null : tracked.preludeSql(sql, end.parameters);
+    end.alignParameters(prelude ?? sql, (ok) => {
       if (this.#server !== end) return;
       if (!ok) {
         this.pool.closeLinked(end, 'var change failed', 'invalid server parameter');
+        return;
+      }
+      if (prelude !== null) {
+        this.#align(end, true);
         return;
       }
       // The server's spelling is the client's from now on, so that `ISO` against `ISO, MDY` isn't sent each time.
@@ -345,10 +350,8 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
   /** Feeds what was held, then reads on. */
   #letGo(): void {
     this.#isHolding = false;
-    if (this.#heldBytes > 0) {
-      const held = this.#held.length === 1 ? (this.#held[0] as Buffer) : Buffer.concat(this.#held);
-      this.#held = [];
-      this.#heldBytes = 0;
+    if (this.#held.length > 0) {
+      const held = this.#held.take();
       this.#feed(held, held.length);
     }
     this.#updateReading();
@@ -374,12 +377,11 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
   /** Takes ownership of `bytes`. */
   #hold(bytes: Buffer): void {
     this.#held.push(bytes);
-    this.#heldBytes += bytes.length;
     this.#updateReading();
   }
 
   #updateReading(): void {
-    if (this.#targetIsCongested || this.#heldBytes > HOLD_LIMIT) this.conn.pause();
+    if (this.#targetIsCongested || this.#held.length > HOLD_LIMIT) this.conn.pause();
     else this.conn.resume();
   }
 

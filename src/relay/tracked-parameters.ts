@@ -9,6 +9,9 @@ const ALWAYS_TRACKED = [
   'application_name',
 ];
 
+/** As PostgreSQL reports it. */
+const UTF8 = 'UTF8';
+
 /** Values by index into {@link TrackedParameters.names}; null = not known. */
 export type TrackedValues = (string | null)[];
 
@@ -57,6 +60,17 @@ export class TrackedParameters {
       sql = `${sql ?? ''}${assignment(name, value)}`;
     }
     return sql;
+  }
+
+  /**
+   * What has to run ahead of `sql`, as a query of its own, or null: our text is UTF-8, and a server reads a whole
+   * query by the client_encoding that its last client left.
+   */
+  preludeSql(sql: string, actual: TrackedValues): string | null {
+    const encoding = actual[this.indexOf('client_encoding')] ?? UTF8;
+    return encoding === UTF8 || Buffer.byteLength(sql) === sql.length
+      ? null
+      : setStatement('client_encoding', UTF8);
   }
 }
 
