@@ -3,7 +3,7 @@ import type { LogLevel } from '../base/log.ts';
 import { formatHostPort, formatPeer, tcpPeerAddress } from '../net/address.ts';
 import { Conn, type ConnHandler } from '../net/conn.ts';
 import type { Grant } from '../pool/budget.ts';
-import type { PoolClient, PoolServer, ServerState, TestPurpose } from '../pool/peers.ts';
+import type { CancelCarrier, PoolClient, PoolServer, ServerState, TestPurpose } from '../pool/peers.ts';
 import type { Pool } from '../pool/pool.ts';
 import type { ClientEnd, ServerEnd } from '../relay/link.ts';
 import { RequestTracker } from '../relay/request-tracker.ts';
@@ -72,6 +72,9 @@ export class ServerConnection implements PoolServer, ServerEnd, ResponseHost, Co
   #isConnected = false;
   #ownQueryRuns = false;
   #releaseDue = false;
+  /** What the pool hears once a chunk is read to its end: the rest of it is nobody's, not the next client's. */
+  #atChunkEnd: (() => void) | null = null;
+  #ownCancel: CancelCarrier | null = null;
   #closeNeeded = false;
 
   constructor(
@@ -167,6 +170,9 @@ export class ServerConnection implements PoolServer, ServerEnd, ResponseHost, Co
       return;
     }
     if (this.#releaseDue) this.#releaseIfDone();
+    const due = this.#atChunkEnd;
+    this.#atChunkEnd = null;
+    due?.();
   }
 
   onFault(error: unknown): void {
@@ -184,13 +190,12 @@ export class ServerConnection implements PoolServer, ServerEnd, ResponseHost, Co
   }
 
   onClosed(error: Error | null): void {
-    if (this.#isConnected) {
-      this.#broke('server conn crashed?', 'server conn crashed?');
-    } else if (this.state === 'new') {
+    if (this.#isConnected) this.#broke('server conn crashed?', 'server conn crashed?');
+    else if (this.state === 'new') {
       if (error !== null) this.#log('DEBUG', `connect failed: ${error.message}`);
-      this.pool.serverFailed(this, { message: 'connect failed', serverError: null, failWaiting: false });
-      this.beginClose('connect failed');
+      this.#broke('connect failed', '');
     }
+    this.#ownCancel?.cut();
     this.pool.serverGone(this);
   }
 
@@ -228,8 +233,10 @@ export class ServerConnection implements PoolServer, ServerEnd, ResponseHost, Co
     this.#runOwn(fence === null ? sql : fence.sql, fence, (result) => {
       this.#reader = this.#rest;
       if (purpose === 'resync') this.tracker.reset();
-      const ok = result.isIdle && (purpose !== 'resync' || result.error === null);
-      this.pool.serverTested(this, ok, purpose === 'reset' ? 'reset query failed' : 'test query failed');
+      // After an error the last client's settings may still be there: it can have seen to that.
+      const ok = result.isIdle && result.error === null;
+      const reason = purpose === 'reset' ? 'reset query failed' : 'test query failed';
+      this.#atChunkEnd = () => this.pool.serverTested(this, ok, reason);
     });
   }
 
@@ -249,7 +256,7 @@ export class ServerConnection implements PoolServer, ServerEnd, ResponseHost, Co
   }
 
   cancelOwnQuery(): void {
-    if (this.backendKey !== null) this.#services.cancelAt(this.address, this.backendKey);
+    if (this.backendKey !== null) this.#ownCancel = this.#services.cancelAt(this.address, this.backendKey);
   }
 
   cut(): void {
@@ -330,7 +337,7 @@ export class ServerConnection implements PoolServer, ServerEnd, ResponseHost, Co
 
   #ready(result: ServerLoginResult): void {
     this.#reader = this.#rest;
-    this.pool.serverReady(this, result.welcome);
+    this.#atChunkEnd = () => this.pool.serverReady(this, result.welcome);
   }
 
   #loginFailed(failure: ServerLoginFailure): void {
@@ -365,11 +372,8 @@ export class ServerConnection implements PoolServer, ServerEnd, ResponseHost, Co
 
   #unasked(message: string, isDirty: boolean): void {
     this.#log('WARNING', message);
-    if (isDirty)
-      this.pool.closeServer(
-        this,
-        this.state === 'used' ? 'SV_USED server got dirty' : 'SV_IDLE server got dirty',
-      );
+    const reason = this.state === 'used' ? 'SV_USED server got dirty' : 'SV_IDLE server got dirty';
+    if (isDirty) this.#broke(reason, 'server conn crashed?');
   }
 
   #broke(reason: string, clientText: string): void {

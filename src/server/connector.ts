@@ -28,14 +28,13 @@ export class Connector implements ServerConnector<Pool> {
       logsConnections: () => services.logsConnections(),
       logsDisconnections: () => services.logsDisconnections(),
       maxPacketSize: () => services.maxPacketSize(),
-      cancelAt: (address, backendKey) => {
+      cancelAt: (address, backendKey) =>
         openCancel(
           address,
           backendKey,
           () => true,
           () => {},
-        );
-      },
+        ),
     };
   }
 

@@ -1,6 +1,7 @@
 import type { ServerAuthArgs } from '../auth/server-auth.ts';
 import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
+import type { CancelCarrier } from '../pool/peers.ts';
 import type { TrackedParameters } from '../relay/tracked-parameters.ts';
 import type { ServerAddress } from './target.ts';
 
@@ -16,5 +17,5 @@ export interface ServerServices {
   /** `max_packet_size`. */
   maxPacketSize(): number;
   /** Sends a CancelRequest of our own for the query that still runs on a connection being closed. */
-  cancelAt(address: ServerAddress, backendKey: Buffer): void;
+  cancelAt(address: ServerAddress, backendKey: Buffer): CancelCarrier;
 }

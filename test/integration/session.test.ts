@@ -82,13 +82,21 @@ test('server_reset_query is what runs in between, and nothing does when it is em
   }
 });
 
-test('a reset query that fails is no reason to give the connection up', async () => {
-  await using pooler = await sessionPooler({ server_reset_query: 'SELECT 1/0' });
+test('a connection whose reset query failed serves nobody else: the client can have seen to that', async () => {
+  await using pooler = await sessionPooler({});
   const first = await connect(pooler);
+  await first.rows(
+    `SET work_mem = '777kB';
+     DO $$BEGIN FOR i IN 1..800 LOOP EXECUTE format('CREATE TEMP TABLE left_%s ()', i); END LOOP; END$$;
+     SET statement_timeout = '2ms'`,
+  );
   const pid = await backend(first);
   await first.end();
   const second = await connect(pooler);
-  expect(await backend(second)).toBe(pid);
+  expect(await second.rows("SELECT current_setting('work_mem') <> '777kB', to_regclass('left_1')")).toEqual([
+    ['t', null],
+  ]);
+  expect(await backend(second)).not.toBe(pid);
   await second.end();
 });
 
