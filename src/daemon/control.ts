@@ -253,6 +253,8 @@ export function killPool(state: PoolerState, pool: Pool, text: string): void {
   ]) {
     for (const server of [...list]) pool.closeServer(server, text);
   }
+  // The next login may lead to another server.
+  pool.markAllCloseNeeded(true);
 }
 
 /** No server connection is in use or on its way out: PostgreSQL may be stopped. */
