@@ -188,10 +188,15 @@ test('RELOAD leaves settings alone that are read at start only, and says so', ()
   expect(load('[pgbouncer]\n', first).settings.listen_port).toBe(7000);
 });
 
-test('a RELOAD that fails leaves the configuration in force untouched', () => {
-  const first = load('[databases]\ndb = host=a\n[pgbouncer]\nquery_timeout = 5\n');
+test.each([
+  ['for a line that makes no sense', 'bad'],
+  ['for a setting that does not exist', 'no_such_setting = 1'],
+  ['for a value that is none', 'query_wait_timeout = soon'],
+])('a RELOAD that fails %s leaves the configuration in force untouched', (_why, line) => {
+  const first = load('[databases]\ndb = host=a\n[users]\nu = pool_size=1\n[pgbouncer]\nquery_timeout = 5\n');
   const before = structuredClone(first);
-  configErrorOf(() => load('[databases]\ndb = host=b\n[pgbouncer]\nquery_timeout = 6\nbad\n', first));
+  const next = '[databases]\ndb = host=b\n[users]\nu = pool_size=2\n[pgbouncer]\nquery_timeout = 6\n';
+  configErrorOf(() => load(`${next}${line}\n`, first));
   expect(first).toEqual(before);
 });
 
@@ -230,6 +235,13 @@ test('a broken line in auth_file is a warning that names it', () => {
   const config = load(`[pgbouncer]\nauth_file = ${writeUsers('"a" "1"\nb 2\n')}\n`);
   expect(config.userlist.size).toBe(1);
   expect(config.warnings[0]).toMatch(/^broken auth file: .*users\.txt:2: /);
+});
+
+test('no warning about auth_file holds anything of its secrets', () => {
+  const users = '"a" "first-secret"\n"b" second-secret"\n"c" "third-secret"\n';
+  const config = load(`[pgbouncer]\nauth_file = ${writeUsers(users)}\n`);
+  expect(config.warnings).toHaveLength(1);
+  expect(config.warnings.join('\n')).not.toMatch(/-secret/);
 });
 
 test('RELOAD takes an unchanged auth_file as it was and reads a changed one; removed users are gone', () => {

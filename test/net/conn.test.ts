@@ -1,4 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto';
+import { readSync } from 'node:fs';
 import { createServer, connect, type Server, type Socket } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -66,6 +67,15 @@ async function pair(native: Native, handler: ConnHandler): Promise<{ conn: Conn;
   const conn = await taken;
   opened.push(conn.socket);
   return { conn, peer };
+}
+
+/** Takes what is there out of the kernel, past the stream; 0 when nothing is. */
+function readNow(socket: Socket, into: Buffer): number {
+  try {
+    return readSync(socketFd(socket), into);
+  } catch {
+    return 0;
+  }
 }
 
 function sha256(bytes: Buffer | readonly Buffer[]): string {
@@ -164,6 +174,30 @@ describe.each([
     expect(reused).toBe(true);
     expect(Buffer.concat(received).toString()).toMatch(/^\.+$/);
   });
+});
+
+it('what is queued is not overtaken, although the kernel has room again', async () => {
+  const { conn, peer } = await pair(withNative, new Recorder());
+  peer.pause();
+  const block = Buffer.alloc(64 * 1024, 'a');
+  let total = 0;
+  for (let isTaken = true; isTaken; total += block.length) isTaken = conn.forward(block, 0, block.length);
+  // Makes room in the kernel within this turn: the queue cannot move meanwhile.
+  const scratch = Buffer.alloc(block.length);
+  let early = 0;
+  for (let read = 1; read > 0; early += read) read = readNow(peer, scratch);
+  expect(early).toBeGreaterThan(0);
+  expect(conn.pendingBytes).toBeGreaterThan(0);
+  conn.forward(Buffer.from('last'), 0, 4);
+  const rest: Buffer[] = [];
+  let received = 0;
+  peer.on('data', (chunk: Buffer) => {
+    rest.push(chunk);
+    received += chunk.length;
+  });
+  peer.resume();
+  await waitFor(() => early + received === total + 4);
+  expect(Buffer.concat(rest).toString('latin1', received - 4)).toBe('last');
 });
 
 it('a handler that throws loses its connection and nothing else', async () => {

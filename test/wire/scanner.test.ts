@@ -17,6 +17,7 @@ function scan(scanner: HeaderScanner, chunks: Iterable<Buffer>): { seen: Seen[];
         pos = scanner.readHeader(chunk, pos, chunk.length);
         if (pos === HEADER_INCOMPLETE) break;
         if (pos === HEADER_BAD) return { seen, bad: true };
+        expect(scanner.bodyLeft).toBeGreaterThanOrEqual(0);
         seen.push({ type: scanner.type, body: '' });
       }
       const take = Math.min(scanner.bodyLeft, chunk.length - pos);

@@ -1,0 +1,79 @@
+import { type Fault, fault } from './fault.ts';
+
+/** What files, time and signals do. */
+export const configAndProcessFaults: readonly Fault[] = [
+  fault(
+    'RELOAD of a bad file applies what stands ahead of the mistake',
+    {
+      file: 'src/config/load.ts',
+      find: 'else this.#databases.set(key, parseDatabase(key, value, at, this.#warn));',
+      replace:
+        'else {\n      const inForce = (this.#previous?.databases ?? this.#databases) as Map<string, DatabaseEntry>;\n      for (const map of [inForce, this.#databases]) map.set(key, parseDatabase(key, value, at, this.#warn));\n    }',
+    },
+    ['test/config/load.test.ts'],
+  ),
+  fault(
+    'RELOAD changes settings that are read at start only',
+    {
+      file: 'src/config/load.ts',
+      find: 'if (before !== undefined) this.#keepStartValues(texts, before);',
+      replace: '',
+    },
+    ['test/config/load.test.ts'],
+  ),
+  fault(
+    'a value ends at a semicolon',
+    {
+      file: 'src/config/ini-lines.ts',
+      find: "value: (value[1] ?? '').replace(trailingSpace, ''),",
+      replace: "value: (value[1] ?? '').replace(/;.*/, '').replace(trailingSpace, ''),",
+    },
+    ['test/config/ini-lines.test.ts'],
+  ),
+  fault(
+    'query_wait_timeout is off',
+    {
+      file: 'src/client/timeouts.ts',
+      find: "if (limits.queryWaitTimeoutMs > 0 && waitedMs > limits.queryWaitTimeoutMs) return 'query_wait_timeout';",
+      replace: '',
+    },
+    ['test/client/timeouts.test.ts'],
+  ),
+  fault(
+    'client_idle_timeout ends clients that wait or work',
+    { file: 'src/client/timeouts.ts', find: 'if (view.isLinked) return null;', replace: '' },
+    ['test/client/timeouts.test.ts'],
+  ),
+  fault(
+    'SIGUSR1 opens a debugger port',
+    { file: 'src/cli/bin.ts', find: "process.on('SIGUSR1', () => {});", replace: '' },
+    ['test/cli/bin.test.ts'],
+  ),
+  fault(
+    'a second SIGTERM is no fast exit',
+    {
+      file: 'src/daemon/signals.ts',
+      find: 'if (handlers.isShuttingDown()) {\n      log.log(',
+      replace: 'if (handlers.isSuspended()) {\n      log.log(',
+    },
+    ['test/daemon/signals.test.ts'],
+  ),
+  fault(
+    'a second pooler overwrites the pidfile of the first',
+    {
+      file: 'src/daemon/pidfile.ts',
+      find: "fd = openSync(path, 'wx', 0o644);",
+      replace: "fd = openSync(path, 'w', 0o644);",
+    },
+    ['test/daemon/pidfile.test.ts'],
+  ),
+  fault(
+    'a message in the log can forge a line of its own',
+    {
+      file: 'src/daemon/log-line.ts',
+      find: "return safe.includes('\\n') ? safe.replaceAll('\\n', '\\n\\t') : safe;",
+      replace: 'return safe;',
+    },
+    ['test/daemon/log-line.test.ts'],
+  ),
+];

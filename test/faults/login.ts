@@ -1,0 +1,117 @@
+import { type Fault, fault } from './fault.ts';
+
+const CLIENT_AUTH = ['test/auth/client-auth.test.ts', 'test/auth/login-matrix.test.ts'] as const;
+
+/** Who is let in, and what those learn who are not. */
+export const loginFaults: readonly Fault[] = [
+  fault(
+    'a server that cannot prove that it knows the password is trusted',
+    {
+      file: 'src/auth/server-auth.ts',
+      find: "if (!sameBytes(signature, expected)) return this.#fail('server login failed: invalid server signature');",
+      replace: '',
+    },
+    ['test/auth/server-auth.test.ts'],
+  ),
+  fault(
+    'a server that leaves out its proof is trusted',
+    {
+      file: 'src/auth/server-auth.ts',
+      find: "case 'serverProven':\n        this.#state",
+      replace: "case 'serverProven':\n      case 'proofSent':\n        this.#state",
+    },
+    ['test/auth/server-auth.test.ts'],
+  ),
+  fault(
+    'an unknown user is told so at once',
+    {
+      file: 'src/auth/client-auth.ts',
+      find: '// A known user without a password can log in no more than an unknown one.',
+      replace:
+        "if (secretText === null) return new ImmediateExchange({ kind: 'fail', error: fatal('no such user') });",
+    },
+    CLIENT_AUTH,
+  ),
+  fault(
+    'any md5 password will do for a known user',
+    {
+      file: 'src/auth/client-password.ts',
+      find: 'return this.#verdict(matches && secret !== null);',
+      replace: 'return this.#verdict(secret !== null);',
+    },
+    CLIENT_AUTH,
+  ),
+  fault(
+    'whoever meets the mock hash of an unknown user is let in',
+    {
+      file: 'src/auth/client-password.ts',
+      find: 'return this.#verdict(matches && secret !== null);',
+      replace: 'return this.#verdict(matches);',
+    },
+    CLIENT_AUTH,
+  ),
+  fault(
+    'a SCRAM proof is good for any nonce',
+    {
+      file: 'src/auth/client-scram.ts',
+      find: "if (message.nonce !== nonce) return this.#refuse('nonce differs');",
+      replace: '',
+    },
+    ['test/auth/client-auth.test.ts'],
+  ),
+  fault(
+    'the log tells the stored secret after a wrong password',
+    {
+      file: 'src/auth/client-password.ts',
+      find: ": 'wrong password');",
+      replace: ': `wrong password, expected ${this.#args.secretText}`);',
+    },
+    ['test/auth/client-auth.test.ts'],
+  ),
+  fault(
+    'the log quotes a broken line of auth_file',
+    {
+      file: 'src/config/userlist-source.ts',
+      find: 'the rest is not read`;',
+      replace: 'not ${[...secrets.values()].join()}`;',
+    },
+    ['test/config/load.test.ts'],
+  ),
+  fault(
+    'anybody who calls himself pgbouncer on the unix socket is administrator',
+    {
+      file: 'src/admin/access.ts',
+      find: 'return unixSameUid && user === ADMIN_DATABASE;',
+      replace: 'return user === ADMIN_DATABASE;',
+    },
+    ['test/admin/access.test.ts'],
+  ),
+  fault(
+    'every uid on the unix socket passes for our own',
+    {
+      file: 'src/daemon/pooler.ts',
+      find: 'isUnixSameUid: credentials !== null && credentials.uid === process.geteuid?.(),',
+      replace: 'isUnixSameUid: credentials !== null,',
+    },
+    ['test/integration/console-login.test.ts'],
+  ),
+  fault(
+    'users of stats_users may KILL_CLIENT',
+    {
+      file: 'src/admin/commands.ts',
+      find: "const killClientCommand: Command = {\n  needs: 'admin',",
+      replace: "const killClientCommand: Command = {\n  needs: 'stats',",
+    },
+    ['test/admin/commands.test.ts'],
+  ),
+  fault(
+    'strangers learn which databases exist',
+    {
+      file: 'src/client/login.ts',
+      find: 'const secretText = services.secretOf(user);',
+      replace:
+        "if (!isConsole && this.#database === null) return connection.fail(fatal('no such database'));\n    const secretText = services.secretOf(user);",
+    },
+    ['test/integration/auth.test.ts'],
+  ),
+];

@@ -1,0 +1,156 @@
+import { type Fault, fault } from './fault.ts';
+
+const DECIDE = 'src/pool/decide.ts';
+const POOL = 'src/pool/pool.ts';
+
+/** Whom a server connection is given to, when, and when it goes. */
+export const poolFaults: readonly Fault[] = [
+  fault(
+    'the reset query is never run',
+    {
+      file: DECIDE,
+      find: "limits.poolMode === 'session' || limits.serverResetQueryAlways",
+      replace: 'limits.serverResetQueryAlways',
+    },
+    ['test/pool/decide.test.ts', 'test/pool/pool.test.ts'],
+  ),
+  fault(
+    'a slot is free as soon as the close of its connection has begun',
+    {
+      file: POOL,
+      find: "this.#moveServer(server, 'closing');\n    server.beginClose(reason);",
+      replace:
+        "this.#moveServer(server, 'closing');\n    this.#context.budget.giveBack(server.grant);\n    server.beginClose(reason);",
+    },
+    ['test/pool/launcher.test.ts', 'test/pool/pool-random.test.ts', 'test/pool/pools.test.ts'],
+  ),
+  fault(
+    'closing servers do not count against pool_size',
+    {
+      file: 'src/pool/server-lists.ts',
+      find: 'return this.usable + this.new.length + this.closing.length;',
+      replace: 'return this.usable + this.new.length;',
+    },
+    ['test/pool/server-lists.test.ts'],
+  ),
+  fault(
+    'a cancel that has not been sent stays when the link of its client ends',
+    { file: POOL, find: 'this.cancels.detachClient(client);', replace: '' },
+    ['test/pool/cancels.test.ts'],
+  ),
+  fault(
+    'a server whose cancel is still under way serves the next client',
+    {
+      file: DECIDE,
+      find: "if (view.cancelsInFlight > 0) return { action: 'wait-for-cancels' };",
+      replace: '',
+    },
+    ['test/pool/decide.test.ts', 'test/pool/cancels.test.ts'],
+  ),
+  fault(
+    'PAUSE does not keep idle servers from new assignments',
+    { file: POOL, find: 'if (!this.paused) {', replace: 'if (this.database !== null) {' },
+    ['test/pool/pool.test.ts'],
+  ),
+  fault(
+    'PAUSE does not keep released servers from clients that wait',
+    {
+      file: DECIDE,
+      find: "if (view.paused) return { action: 'close', reason: 'pause mode' };\n  if (!view",
+      replace: 'if (!view',
+    },
+    ['test/pool/decide.test.ts', 'test/pool/pool.test.ts'],
+  ),
+  fault(
+    'who came last is served first',
+    {
+      file: 'src/pool/client-lists.ts',
+      find: 'this[to].pushBack(client);',
+      replace: 'this[to].pushFront(client);',
+    },
+    ['test/pool/pool.test.ts'],
+  ),
+  fault(
+    'a client that comes overtakes those who wait',
+    {
+      file: POOL,
+      find: 'this.clients.waiting.length === 0 ? this.#pickIdle() : null',
+      replace: 'this.#pickIdle()',
+    },
+    ['test/pool/pool.test.ts'],
+  ),
+  fault(
+    'reserve connections are lent without waiting for reserve_pool_timeout',
+    { file: DECIDE, find: 'view.firstWaitMs >= limits.reservePoolTimeoutMs;', replace: 'true;' },
+    ['test/pool/decide.test.ts', 'test/pool/launcher.test.ts'],
+  ),
+  fault(
+    'max_client_conn lets one client too many in',
+    {
+      file: 'src/pool/budget.ts',
+      find: "this.#full('client:all', ask.totalLimit)",
+      replace: "this.#full('client:all', ask.totalLimit && ask.totalLimit + 1)",
+    },
+    ['test/pool/budget.test.ts'],
+  ),
+  fault(
+    'max_db_connections is not asked about',
+    {
+      file: 'src/pool/launcher.ts',
+      find: 'databaseLimit: limits.maxDbConnections,',
+      replace: 'databaseLimit: 0,',
+    },
+    ['test/pool/pools.test.ts', 'test/pool/launcher.test.ts'],
+  ),
+  fault(
+    'filling up to min_pool_size evicts connections of other pools',
+    {
+      file: 'src/pool/launcher.ts',
+      find: "if (purpose === 'client') this.#evictFor(grant);",
+      replace: 'this.#evictFor(grant);',
+    },
+    ['test/pool/launcher.test.ts'],
+  ),
+  fault(
+    'server_lifetime is ignored',
+    {
+      file: DECIDE,
+      find: 'return sinceLifetimeCloseMs >= spacingMs;',
+      replace: 'return sinceLifetimeCloseMs < 0;',
+    },
+    ['test/pool/decide.test.ts', 'test/pool/sweep.test.ts'],
+  ),
+  fault(
+    'idle_transaction_timeout is measured from BEGIN',
+    {
+      file: DECIDE,
+      find: 'view.nowMs - view.lastServerBytesMs > limits.idleTransactionTimeoutMs',
+      replace: 'view.nowMs - view.xactStartMs > limits.idleTransactionTimeoutMs',
+    },
+    ['test/pool/decide.test.ts', 'test/pool/sweep.test.ts'],
+  ),
+  fault(
+    'query_timeout ends transactions between two queries',
+    { file: DECIDE, find: 'view.queryStartMs > 0 &&\n', replace: '' },
+    ['test/pool/decide.test.ts'],
+  ),
+  fault(
+    'server_login_retry is ignored',
+    {
+      file: DECIDE,
+      find: 'const retryMs = Math.max(limits.serverLoginRetryMs, SHORTEST_RETRY_MS);',
+      replace: 'const retryMs = SHORTEST_RETRY_MS;',
+    },
+    ['test/pool/decide.test.ts', 'test/pool/launcher.test.ts'],
+  ),
+  fault(
+    'a server that ignores Terminate keeps its slot for ever',
+    { file: 'src/pool/sweep.ts', find: 'server.cut();', replace: 'pool.service();' },
+    ['test/pool/sweep.test.ts'],
+  ),
+  fault(
+    'who is in the middle of a list cannot leave it without taking others along',
+    { file: 'src/base/list.ts', find: 'else next.listPrev = prev;', replace: '' },
+    ['test/base/list.test.ts'],
+  ),
+];

@@ -1,0 +1,149 @@
+import { type Fault, fault } from './fault.ts';
+
+const TRACKER = 'src/relay/request-tracker.ts';
+const SERVER = 'src/server/connection.ts';
+const SESSION = 'src/client/session.ts';
+
+/** When a link ends, what passes through it, and what is left behind. */
+export const relayFaults: readonly Fault[] = [
+  fault(
+    'a server is released inside a transaction',
+    {
+      file: TRACKER,
+      find: 'return this.txStatus === TxStatus.Idle && this.isQuiet;',
+      replace: 'return this.isQuiet;',
+    },
+    ['test/relay/request-tracker.test.ts', 'test/integration/link.test.ts'],
+    { file: SERVER, find: 'if (status === TxStatus.Idle) {', replace: 'if (status !== TxStatus.Failed) {' },
+  ),
+  fault(
+    'a server is released while answers are still owed',
+    {
+      file: TRACKER,
+      find: 'return this.queue.length === 0 && !this.#awaitsReady;',
+      replace: 'return true;',
+    },
+    ['test/relay/request-tracker.test.ts', 'test/relay/request-tracker-model.test.ts'],
+  ),
+  fault(
+    'a server is released after Execute, ahead of the Sync',
+    {
+      file: TRACKER,
+      find: 'return this.queue.length === 0 && !this.#awaitsReady;',
+      replace: 'return this.queue.length === 0;',
+    },
+    ['test/relay/request-tracker.test.ts', 'test/relay/request-tracker-model.test.ts'],
+  ),
+  fault(
+    'a COPY that failed behind an early Sync leaves a connection that counts as sound',
+    { file: TRACKER, find: 'if (end > 1) this.isUnsure = true;', replace: '' },
+    ['test/relay/request-tracker.test.ts', 'test/relay/request-tracker-model.test.ts'],
+  ),
+  fault(
+    'the client gets answers to our own requests',
+    {
+      file: 'src/relay/response-stream.ts',
+      find: 'this.#dropping = action === ReplyAction.Swallow || action === ReplyAction.Rewrite;',
+      replace: 'this.#dropping = action === ReplyAction.Rewrite;',
+    },
+    ['test/relay/response-stream.test.ts'],
+  ),
+  fault(
+    'a server is linked as it is, without the parameters of its client',
+    { file: SESSION, find: 'if (sql === null) {', replace: 'if (sql !== this.cancelKey.toString()) {' },
+    ['test/integration/link.test.ts'],
+  ),
+  fault(
+    'what the server says about a parameter is not remembered for the client',
+    {
+      file: SERVER,
+      find: 'if (this.#client !== null && !this.#ownQueryRuns) this.#client.parameters[index] = value;',
+      replace: '',
+    },
+    ['test/integration/link.test.ts'],
+  ),
+  fault(
+    'what the server says about a parameter is not remembered for the server',
+    { file: SERVER, find: 'this.parameters[index] = value;', replace: 'this.parameters[index] ??= value;' },
+    ['test/integration/link.test.ts'],
+  ),
+  fault(
+    'half a message of a client that has left stays with the server',
+    {
+      file: SESSION,
+      find: 'if (this.atBoundary && server.isClean()) this.pool.release(server);',
+      replace: 'if (server.isClean()) this.pool.release(server);',
+    },
+    ['test/integration/link.test.ts'],
+  ),
+  fault(
+    'the open transaction of a client that has left is there for the next one',
+    {
+      file: SESSION,
+      find: 'if (this.atBoundary && server.isClean()) this.pool.release(server);',
+      replace: 'if (this.atBoundary) this.pool.release(server);',
+    },
+    ['test/integration/link.test.ts'],
+    {
+      file: 'src/pool/decide.ts',
+      find: "if (!view.isClean) return { action: 'close', reason: 'client disconnected with queries in progress' };",
+      replace: '',
+    },
+  ),
+  fault(
+    'statement mode lets transaction blocks through',
+    {
+      file: SERVER,
+      find: "} else if (this.pool.limits.poolMode === 'statement') {",
+      replace: '} else if (this.closeNeeded) {',
+    },
+    ['test/integration/link.test.ts'],
+  ),
+  fault(
+    'a waiting client’s bytes are kept without a copy',
+    {
+      file: SESSION,
+      find: 'this.#hold(Buffer.from(chunk.subarray(pos, end)));',
+      replace: 'this.#hold(chunk.subarray(pos, end));',
+    },
+    ['test/integration/link.test.ts'],
+  ),
+  fault(
+    'a client that does not read makes the pooler keep what its server sends',
+    {
+      file: SERVER,
+      find: 'sinkCongested(): void {\n    this.conn.pause();',
+      replace: 'sinkCongested(): void {\n    this.conn.resume();',
+    },
+    ['test/integration/back-pressure.test.ts'],
+  ),
+  fault(
+    'a server that does not read makes the pooler keep what its client sends',
+    { file: SESSION, find: 'this.#targetIsCongested = true;', replace: 'this.#targetIsCongested = false;' },
+    ['test/integration/back-pressure.test.ts'],
+  ),
+  fault(
+    'what a slow reader has not taken is queued without a copy',
+    {
+      file: 'src/net/conn.ts',
+      find: 'return this.#socket.write(Buffer.from(chunk.subarray(start + taken, end)));',
+      replace: 'return this.#socket.write(chunk.subarray(start + taken, end));',
+    },
+    ['test/net/conn.test.ts'],
+  ),
+  fault(
+    'bytes overtake others that are queued already',
+    { file: 'src/net/conn.ts', find: 'if (this.#socket.writableLength > 0) return 0;', replace: '' },
+    ['test/net/conn.test.ts'],
+  ),
+  fault(
+    'a cancel counts as done when its bytes are out',
+    {
+      file: 'src/server/cancel.ts',
+      find: 'if (isSent) conn.write(cancelRequest(backendKey));',
+      replace:
+        "if (isSent) { conn.write(cancelRequest(backendKey)); done('successfully sent cancel request'); }",
+    },
+    ['test/server/cancel.test.ts'],
+  ),
+];
