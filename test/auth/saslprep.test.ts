@@ -94,6 +94,14 @@ test.each([
   expect(keys.serverKey).toEqual(secret.serverKey);
 });
 
+test('a password so long that preparing it would take long stays as it is', () => {
+  const marks = Buffer.from(`a${'\u0323\u0301'.repeat(1023)}`);
+  expect(saslprep(marks)).not.toEqual(marks);
+  const more = Buffer.concat([marks, Buffer.from('\u0301\u0323')]);
+  expect(more.length).toBeGreaterThan(4096);
+  expect(saslprep(more)).toBe(more);
+});
+
 test('any bytes come back as bytes, and preparing twice changes nothing more', () => {
   fc.assert(
     fc.property(
