@@ -109,3 +109,54 @@ describe('bytes behind the last ReadyForQuery of our own query', () => {
     await second.peer.close();
   });
 });
+
+test('a server that never ends the connection of our cancel request costs no descriptor for ever', async () => {
+  await using server = await ScriptedServer.listen();
+  await using pooler = await startPooler({
+    settings: { pool_mode: 'transaction', default_pool_size: 1 },
+    databases: { scripted: `host=127.0.0.1 port=${server.port}` },
+    own: { server_close_timeout: 0.1, server_cancel_timeout: 0.1 },
+    userlist: { [ROLE]: '' },
+  });
+  const [client, peer] = await Promise.all([
+    WireClient.connect(pooler.port, { user: ROLE, database: 'scripted' }),
+    server.acceptLogin(),
+  ]);
+  await client.send(frontend.query('SELECT pg_sleep(1000)'));
+  await peer.message('Q');
+  await client.peer.close();
+  const carrier = await server.accept();
+  expect((await carrier.packet()).body.readInt32BE(0)).toBe(80877102);
+  await carrier.end();
+});
+
+test('a database that comes back elsewhere has none of the first server’s welcome', async () => {
+  await using first = await ScriptedServer.listen();
+  await using second = await ScriptedServer.listen();
+  const at = (server: ScriptedServer) => ({ moving: `host=127.0.0.1 port=${server.port}` });
+  await using pooler = await startPooler({
+    settings: { pool_mode: 'transaction', default_pool_size: 2 },
+    databases: at(first),
+    own: { server_close_timeout: 60 },
+    userlist: { [ROLE]: '' },
+  });
+  const moving = { user: ROLE, database: 'moving' };
+  const [client, held] = await Promise.all([WireClient.connect(pooler.port, moving), first.acceptLogin()]);
+  expect(client.parameters.get('server_version')).toBe('18.0');
+  pooler.reload({ databases: { other: '' } });
+  // Its end stays open, so the pool is still there when the database is.
+  expect((await held.message()).type).toBe('X');
+  pooler.reload({ databases: at(second) });
+  const login = WireClient.connect(pooler.port, moving);
+  const peer = await second.accept();
+  await peer.packet();
+  await peer.send(
+    backend.authenticationOk(),
+    backend.parameterStatus('server_version', '19.0'),
+    backend.readyForQuery(),
+  );
+  const moved = await login;
+  expect(moved.parameters.get('server_version')).toBe('19.0');
+  await moved.peer.close();
+  await client.peer.close();
+});
