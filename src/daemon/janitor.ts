@@ -52,10 +52,17 @@ export class Janitor {
     }
   }
 
-  /** `autodb_idle_timeout`: databases made from `*` that nobody uses go, with their pools. */
+  /**
+   * `autodb_idle_timeout`: databases made from `*` that nobody uses go, with their pools. One that no server has let
+   * us into goes as soon as the next attempt would be due: else any user could fill the memory with names.
+   */
   #freeDatabases(nowMs: number): void {
     const state = this.#state;
-    const timeoutMs = state.config.settings.autodb_idle_timeout * 1000;
+    const { autodb_idle_timeout, server_login_retry } = state.config.settings;
+    const timeoutMs = autodb_idle_timeout * 1000;
+    const isKnown = new Set<string>();
+    for (const pool of state.pools.all()) if (pool.welcome !== null) isKnown.add(pool.database);
+    const isGone = new Set<string>();
     for (const database of state.databases.all()) {
       if (!database.isAuto || database.paused) continue;
       const { name } = database.entry;
@@ -64,11 +71,16 @@ export class Janitor {
         0;
       if (isUsed) database.unusedSinceMs = 0;
       else if (database.unusedSinceMs === 0) database.unusedSinceMs = nowMs;
-      else if (timeoutMs > 0 && nowMs - database.unusedSinceMs > timeoutMs) {
-        for (const pool of state.pools.all(name)) state.dropPool(pool);
-        state.databases.remove(name);
+      else {
+        const unusedMs = nowMs - database.unusedSinceMs;
+        const isIdle = timeoutMs > 0 && unusedMs > timeoutMs;
+        const isDud = !isKnown.has(name) && !database.disabled && unusedMs > server_login_retry * 1000;
+        if (isIdle || isDud) isGone.add(name);
       }
     }
+    // One walk, however many go at once.
+    for (const pool of state.pools.all()) if (isGone.has(pool.database)) state.dropPool(pool);
+    for (const name of isGone) state.databases.remove(name);
   }
 
   #turnStats(nowMs: number): void {

@@ -233,8 +233,8 @@ export class ServerConnection implements PoolServer, ServerEnd, ResponseHost, Co
     this.#runOwn(fence === null ? sql : fence.sql, fence, (result) => {
       this.#reader = this.#rest;
       if (purpose === 'resync') this.tracker.reset();
-      // After an error the last client's settings may still be there: it can have seen to that.
-      const ok = result.isIdle && result.error === null;
+      // Without a complete reset the last client's settings are still there, and it can have seen to that.
+      const ok = result.isIdle && (purpose === 'check' || result.error === null);
       const reason = purpose === 'reset' ? 'reset query failed' : 'test query failed';
       this.#atChunkEnd = () => this.pool.serverTested(this, ok, reason);
     });

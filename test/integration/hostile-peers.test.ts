@@ -110,6 +110,20 @@ describe('bytes behind the last ReadyForQuery of our own query', () => {
   });
 });
 
+test('names of databases that PostgreSQL does not have are forgotten when the next attempt would be due', async () => {
+  await using pooler = await startPooler({ settings: { server_login_retry: 0.5 }, userlist: { [ROLE]: '' } });
+  const good = await WireClient.connect(pooler.port, login);
+  await good.end();
+  for (const name of ['not_there_1', 'not_there_2']) {
+    await expect(WireClient.connect(pooler.port, { user: ROLE, database: name })).rejects.toThrow('closed');
+  }
+  const { databases, pools } = pooler.pooler.state;
+  const names = () => databases.all().map(({ entry }) => entry.name);
+  expect(names()).toEqual(['not_there_1', 'not_there_2', 'postgres']);
+  await waitFor(() => names().length === 1);
+  expect([names(), pools.all().map(({ database }) => database)]).toEqual([['postgres'], ['postgres']]);
+});
+
 test('a server that never ends the connection of our cancel request costs no descriptor for ever', async () => {
   await using server = await ScriptedServer.listen();
   await using pooler = await startPooler({
