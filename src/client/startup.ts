@@ -4,6 +4,7 @@ import { parseStartupPacket, startupPacketLength, type StartupPacket } from '../
 import { CancelPhase } from './cancel.ts';
 import { CANCEL_KEY_BYTES } from './cancel-key.ts';
 import type { ClientConnection, ClientPhase } from './connection.ts';
+import { HeldBytes } from './held-bytes.ts';
 import { LoginPhase } from './login.ts';
 
 /** SSLRequest and GSSENCRequest: we have neither (yet). */
@@ -15,7 +16,9 @@ const REFUSED = Buffer.from('N');
  */
 export class StartupPhase implements ClientPhase {
   readonly #connection: ClientConnection;
-  #gathered: Buffer = Buffer.alloc(0);
+  readonly #gathered = new HeldBytes();
+  /** How many bytes make it worth looking again: a packet that comes byte by byte is joined once. */
+  #needed = 1;
   #sawSsl = false;
   #sawGss = false;
 
@@ -24,20 +27,22 @@ export class StartupPhase implements ClientPhase {
   }
 
   bytes(chunk: Buffer, end: number): void {
-    // Startup packets are small and few: joining is fine here.
-    this.#gathered = Buffer.concat([this.#gathered, chunk.subarray(0, end)]);
+    this.#gathered.push(Buffer.from(chunk.subarray(0, end)));
+    if (this.#gathered.length < this.#needed) return;
+    const bytes = this.#gathered.take();
     // No startup packet is long enough to begin with this byte.
-    if (this.#gathered[0] === FrontendType.Password) {
+    if (bytes[0] === FrontendType.Password) {
       this.#connection.fail(fatal('client password pkt before startup packet'));
       return;
     }
-    if (this.#gathered.length < 4) return;
-    const length = startupPacketLength(this.#gathered);
-    if (this.#gathered.length < length) return;
-    const packet = parseStartupPacket(this.#gathered.subarray(0, length));
-    const rest = Buffer.from(this.#gathered.subarray(length));
-    this.#gathered = Buffer.alloc(0);
-    this.#packet(packet, rest);
+    const length = bytes.length < 4 ? 4 : startupPacketLength(bytes);
+    if (bytes.length < length) {
+      this.#gathered.push(bytes);
+      this.#needed = length;
+      return;
+    }
+    this.#needed = 1;
+    this.#packet(parseStartupPacket(bytes.subarray(0, length)), Buffer.from(bytes.subarray(length)));
   }
 
   drained(): void {}
