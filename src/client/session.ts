@@ -5,16 +5,13 @@ import type { Pool } from '../pool/pool.ts';
 import type { ClientEnd, ServerEnd } from '../relay/link.ts';
 import { type RequestHost, RequestStream, type RequestTarget } from '../relay/request-stream.ts';
 import type { TrackedParameters, TrackedValues } from '../relay/tracked-parameters.ts';
-import { authenticationOk } from '../wire/authentication.ts';
-import { backendKeyData } from '../wire/backend-key-data.ts';
 import { FrontendType, TxStatus } from '../wire/codes.ts';
 import { noticeResponse } from '../wire/error-response.ts';
-import { parameterStatus } from '../wire/parameter-status.ts';
 import { fatal, type PgErrorFields, SqlState } from '../wire/pg-error.ts';
-import { readyForQueryIdle } from '../wire/ready-for-query.ts';
 import { newCancelKey } from './cancel-key.ts';
 import type { ClientConnection, ClientPhase } from './connection.ts';
 import { HeldBytes } from './held-bytes.ts';
+import { loginReply } from './login-reply.ts';
 import { decideClientTimeout } from './timeouts.ts';
 
 /** What a waiting client may send ahead before it is not read any more. Bytes. */
@@ -114,7 +111,7 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
   // --- ClientPhase -----------------------------------------------------------------------------------------
 
   bytes(chunk: Buffer, end: number): void {
-    if (this.#isHolding) this.#hold(Buffer.from(chunk.subarray(0, end)));
+    if (this.#isHolding) this.#hold(copyOf(chunk, 0, end));
     else this.#feed(chunk, end);
   }
 
@@ -182,25 +179,9 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
 
   #welcome(): void {
     const { services } = this.connection;
-    const { tracked } = services;
     const welcome = this.pool.welcome ?? [];
-    const messages: Buffer[] = [authenticationOk()];
-    for (const [name, value] of welcome) {
-      const index = tracked.indexOf(name);
-      if (index < 0) messages.push(parameterStatus(name, value));
-      else this.parameters[index] ??= value;
-    }
-    tracked.names.forEach((name, i) => {
-      const value = this.parameters[i];
-      if (value !== null && value !== undefined) messages.push(parameterStatus(name, value));
-    });
-    messages.push(backendKeyData(this.cancelKey));
-    const { loginNotifyMessage } = services.settings();
-    if (loginNotifyMessage !== '') {
-      messages.push(noticeResponse({ sqlstate: SqlState.successfulCompletion, message: loginNotifyMessage }));
-    }
-    messages.push(readyForQueryIdle);
-    this.conn.write(Buffer.concat(messages));
+    const notice = services.settings().loginNotifyMessage;
+    this.conn.write(loginReply(welcome, services.tracked, this.parameters, this.cancelKey, notice));
     this.#idleSinceMs = services.clock.nowMs();
     this.#letGo();
   }
@@ -371,7 +352,7 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
     if (pos >= end || this.connection.isClosing) return;
     const early = requests.takeHeader();
     if (early !== null) this.#hold(early);
-    this.#hold(Buffer.from(chunk.subarray(pos, end)));
+    this.#hold(copyOf(chunk, pos, end));
   }
 
   /** Takes ownership of `bytes`. */
@@ -391,4 +372,11 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
       ? 'client disconnect while server was not ready'
       : 'client disconnected with query in progress';
   }
+}
+
+/** The bytes as our own: a borrowed chunk is overwritten by the next read. */
+function copyOf(chunk: Buffer, start: number, end: number): Buffer {
+  const copy = Buffer.allocUnsafe(end - start);
+  chunk.copy(copy, 0, start, end);
+  return copy;
 }

@@ -82,6 +82,7 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
         connector: new Connector({
           clock,
           log,
+          native,
           tracked,
           auth: { randomBytes, saltedPasswords: new SaltedPasswordCache(pbkdf2) },
           logsConnections: () => self.config.settings.log_connections,

@@ -1,4 +1,3 @@
-import { writeSync } from 'node:fs';
 import { connect, type IpcNetConnectOpts, Socket, type TcpNetConnectOpts } from 'node:net';
 import { type Native, socketFd } from './native.ts';
 
@@ -43,6 +42,7 @@ export class Conn {
   readonly #socket: Socket;
   /** Descriptor for direct writes; -1 while there is none (not connected yet, no native calls). */
   #fd = -1;
+  readonly #native: Native | null;
   #error: Error | null = null;
   #closed = false;
   #paused = false;
@@ -53,7 +53,12 @@ export class Conn {
   /** Bytes that came out of the kernel. */
   bytesRead = 0;
 
-  private constructor(handler: ConnHandler, makeSocket: (received: (end: number) => boolean) => Socket) {
+  private constructor(
+    native: Native | null,
+    handler: ConnHandler,
+    makeSocket: (received: (end: number) => boolean) => Socket,
+  ) {
+    this.#native = native;
     this.handler = handler;
     const socket = makeSocket((end) => {
       this.#received(READ_BUFFER, end);
@@ -71,13 +76,18 @@ export class Conn {
     });
   }
 
-  /** Connects; `onConnect` is called once that has succeeded. */
-  static connect(options: ConnectOptions, handler: ConnHandler, onConnect: () => void): Conn {
-    const conn = new Conn(handler, (received) =>
+  /** Connects; `onConnect` is called once that has succeeded. Without `native` every write is queued. */
+  static connect(
+    options: ConnectOptions,
+    handler: ConnHandler,
+    onConnect: () => void,
+    native: Native | null = null,
+  ): Conn {
+    const conn = new Conn(native, handler, (received) =>
       connect({ ...options, onread: { buffer: READ_BUFFER, callback: received } }),
     );
     conn.#socket.once('connect', () => {
-      conn.#fd = socketFd(conn.#socket);
+      if (native !== null) conn.#fd = socketFd(conn.#socket);
       conn.#guard(onConnect);
     });
     return conn;
@@ -90,11 +100,12 @@ export class Conn {
   static accept(accepted: Socket, native: Native, handler: ConnHandler): Conn {
     const fd = native.duplicate(accepted);
     if (fd < 0) {
-      const conn = new Conn(handler, () => accepted);
+      const conn = new Conn(null, handler, () => accepted);
       accepted.on('data', (chunk: Buffer) => conn.#received(chunk, chunk.length));
       return conn;
     }
     const conn = new Conn(
+      native,
       handler,
       (received) =>
         new Socket({
@@ -216,16 +227,12 @@ export class Conn {
    * that the socket isn't destroyed: only then is the descriptor still ours.
    */
   #writeNow(bytes: Buffer, start: number, end: number): number {
-    if (this.#fd < 0) return 0;
+    if (this.#fd < 0 || this.#native === null) return 0;
     if (this.#mayQueue) {
       if (this.#socket.writableLength > 0) return 0;
       this.#mayQueue = false;
     }
-    try {
-      return writeSync(this.#fd, bytes, start, end - start);
-    } catch {
-      // EAGAIN queues; any other error comes back from the stream's own write, where it is dealt with.
-      return 0;
-    }
+    // What the kernel refuses is queued; an error comes back from the stream's own write, where it is dealt with.
+    return Math.max(0, this.#native.write(this.#fd, bytes, start, end));
   }
 }

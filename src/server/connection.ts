@@ -110,7 +110,7 @@ export class ServerConnection implements PoolServer, ServerEnd, ResponseHost, Co
       { user: target.user, credentials: target.credentials, ...services.auth },
     );
     this.#reader = this.#login;
-    this.conn = Conn.connect(connectOptions(address, target), this, () => this.#connected());
+    this.conn = Conn.connect(connectOptions(address, target), this, () => this.#connected(), services.native);
   }
 
   get sink(): Conn | null {

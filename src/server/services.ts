@@ -2,6 +2,7 @@ import type { ServerAuthArgs } from '../auth/server-auth.ts';
 import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
 import type { CancelCarrier } from '../pool/peers.ts';
+import type { Native } from '../net/native.ts';
 import type { TrackedParameters } from '../relay/tracked-parameters.ts';
 import type { ServerAddress } from './target.ts';
 
@@ -9,6 +10,7 @@ import type { ServerAddress } from './target.ts';
 export interface ServerServices {
   readonly clock: Clock;
   readonly log: Logger;
+  readonly native: Native;
   readonly tracked: TrackedParameters;
   readonly auth: Pick<ServerAuthArgs, 'randomBytes' | 'saltedPasswords'>;
   /** `log_connections` and `log_disconnections`, as they are now. */

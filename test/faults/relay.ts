@@ -103,7 +103,7 @@ export const relayFaults: readonly Fault[] = [
     'a waiting client’s bytes are kept without a copy',
     {
       file: SESSION,
-      find: 'this.#hold(Buffer.from(chunk.subarray(pos, end)));',
+      find: 'this.#hold(copyOf(chunk, pos, end));',
       replace: 'this.#hold(chunk.subarray(pos, end));',
     },
     ['test/integration/link.test.ts'],

@@ -299,14 +299,18 @@ describe('a peer that leaves a paused connection', () => {
   });
 });
 
-describe('a connection made by Conn.connect', () => {
+describe.each([
+  ['with native calls', withNative],
+  ['without', null],
+])('a connection made by Conn.connect %s', (_name, native) => {
   it('reports the connection, reads and writes', async () => {
     const heard = new Recorder();
     let isConnected = false;
     const arrived = new Promise<Socket>((resolve) => accepted.push(resolve));
-    const conn = Conn.connect({ port, host: '127.0.0.1', allowHalfOpen: true }, heard, () => {
+    const onConnect = () => {
       isConnected = true;
-    });
+    };
+    const conn = Conn.connect({ port, host: '127.0.0.1', allowHalfOpen: true }, heard, onConnect, native);
     opened.push(conn.socket);
     const peer = await arrived;
     opened.push(peer);
