@@ -119,8 +119,8 @@ export class ClientConnection implements ConnHandler {
   /** Tells the client why (ErrorResponse, FATAL), if it can be told, and closes. */
   fail(error: PgErrorFields): void {
     if (this.isClosing) return;
-    if (this.services.settings().logPoolerErrors) this.log('WARNING', `pooler error: ${error.message}`);
     this.close(error.message, this.phase.isMidAnswer() ? undefined : errorResponse(error));
+    if (this.services.settings().logPoolerErrors) this.log('WARNING', `pooler error: ${error.message}`);
   }
 
   /** Closes after sending `last`; the client gets a moment to read it. Only the first call counts. */

@@ -62,14 +62,25 @@ export class LoginPhase implements ClientPhase {
       connection.fail(request);
       return;
     }
-    const { user, database } = request;
+    const { database } = request;
+    const isConsole = database === services.adminDatabase;
+    let { user } = request;
+    if (settings.authType === 'any' && !isConsole) {
+      // Nobody proves a name, so none is believed: the client is the user that the database forces.
+      const forcedUser = services.findDatabase(database)?.forcedUser;
+      if (forcedUser === null) {
+        connection.log('ERROR', 'auth_type=any requires forced user');
+        connection.fail(fatal('bouncer config error'));
+        return;
+      }
+      user = forcedUser ?? user;
+    }
     connection.user = user;
     connection.database = database;
     this.#parameters = request.parameters;
     if (settings.logConnections) {
       connection.log('LOG', `login attempt: db=${database} user=${user} tls=no replication=no`);
     }
-    const isConsole = database === services.adminDatabase;
     const isUncounted = services.isUncounted(database, user, connection.isUnixSameUid);
     const refusal =
       (isConsole ? null : services.refusesLogins()) ?? (isUncounted ? null : this.#admit(database, user));
@@ -79,10 +90,6 @@ export class LoginPhase implements ClientPhase {
     }
     if (!isConsole) {
       if (settings.applicationNameAddHost) this.#addHost();
-      if (settings.authType === 'any' && services.findDatabase(database)?.forcedUser === null) {
-        connection.fail(fatal('bouncer config error'));
-        return;
-      }
     } else if (services.entersConsoleFreely(user, connection.isUnixSameUid)) {
       connection.log('LOG', 'pgbouncer access from unix socket');
       this.#succeeded({ secretText: null, scramKeys: null });
@@ -232,6 +239,7 @@ export class LoginPhase implements ClientPhase {
     }
     const pool = services.poolFor(name, user, credentials);
     if (pool === null) {
+      if (services.settings().logConnections) connection.log('LOG', `login failed: db=${name} user=${user}`);
       connection.fail(fatal(`no such database: ${name}`));
       return;
     }

@@ -14,8 +14,8 @@ export interface StartupRequest {
 /** Bytes of a user name; PgBouncer's limit. */
 const MAX_USER_BYTES = 127;
 
-/** Values of `replication` that mean an ordinary connection (a boolean's spellings and prefixes of them). */
-const NOT_REPLICATION = ['false', 'no', 'off', '0'];
+/** Values of `replication` that ask for it, beside prefixes of these (not of `on`); all others ask for nothing. */
+const REPLICATION = ['true', 'yes', 'on', '1'];
 
 /**
  * Sorts a StartupMessage's parameters (contract, §6.1): who, where, tracked parameters, ignored ones; everything
@@ -33,7 +33,7 @@ export function readStartupParameters(
     if (name === 'user') user = value;
     else if (name === 'database') database = value;
     else if (name === 'replication') {
-      if (!isFalse(value)) {
+      if (isReplication(value)) {
         return fatal('replication connections are not supported yet', SqlState.featureNotSupported);
       }
     } else if (name === 'options') {
@@ -71,7 +71,8 @@ function track(name: string, value: string, tracked: TrackedParameters, into: Tr
   return true;
 }
 
-function isFalse(value: string): boolean {
+function isReplication(value: string): boolean {
+  if (value === 'database') return true;
   const text = value.toLowerCase();
-  return text !== '' && text !== 'o' && NOT_REPLICATION.some((word) => word.startsWith(text));
+  return text !== '' && text !== 'o' && REPLICATION.some((word) => word.startsWith(text));
 }

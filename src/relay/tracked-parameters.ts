@@ -2,8 +2,8 @@ import { quoteLiteral, setStatement } from '../wire/sql-quote.ts';
 
 /** Always tracked, in the order in which a client's login lists them. Source: PgBouncer, §6.2 of the contract. */
 const ALWAYS_TRACKED = [
-  'client_encoding',
   'DateStyle',
+  'client_encoding',
   'TimeZone',
   'standard_conforming_strings',
   'application_name',

@@ -230,6 +230,25 @@ test('auth_type any lets everyone in where a user is forced, and nowhere else', 
   expect(await outcome(pooler, { user: 'au_whoever', database: 'au_nowhere' })).toBe(
     'no such database: au_nowhere',
   );
+  expect(pooler.lines.some((line) => line.endsWith('auth_type=any requires forced user'))).toBe(true);
+});
+
+test('with auth_type any a client counts, is shown and logged as the forced user, whatever it says', async () => {
+  const { user, password } = sharedPostgres();
+  await using pooler = await startPooler({
+    settings: { auth_type: 'any' },
+    databases: { forced: `dbname=postgres user=${user} password=${password}` },
+    users: { [user]: 'max_user_client_connections=1' },
+  });
+  const client = await pooler.client({ user: 'au_one', database: 'forced' });
+  expect(await outcome(pooler, { user: 'au_two' })).toBe(
+    'client connections exceeded (max_user_client_connections)',
+  );
+  const clients = await pooler.show('SHOW CLIENTS');
+  expect(clients.filter(({ database }) => database === 'forced').map((row) => row['user'])).toEqual([user]);
+  expect(pooler.lines.join()).toContain(`login attempt: db=forced user=${user} `);
+  expect(pooler.lines.join()).not.toContain('au_one');
+  await client.end();
 });
 
 test('a database that PostgreSQL does not have is refused with its own words and SQLSTATE', async () => {

@@ -83,6 +83,18 @@ test('lines have PgBouncer’s form and wording, on stderr and in the logfile al
   expect(messages.filter((message) => message.startsWith('FATAL'))).toEqual([]);
 });
 
+test('why a client is closed comes ahead of what it is told, and an unknown database is a failed login', async () => {
+  await using pooler = await spawnPooler({ databases: {} });
+  await login(pooler, { user: sharedPostgres().user, password: '', database: 'lo_nowhere' });
+  const said = (await wholeLog(pooler)).split('\n').filter((line) => line.includes(' C-0x'));
+  expect(said.map((line) => line.replace(/^.*@127\.0\.0\.1:\d+ /, ''))).toEqual([
+    `login attempt: db=lo_nowhere user=${sharedPostgres().user} tls=no replication=no`,
+    `login failed: db=lo_nowhere user=${sharedPostgres().user}`,
+    'closing because: no such database: lo_nowhere (age=0s)',
+    'pooler error: no such database: lo_nowhere',
+  ]);
+});
+
 test('what is turned off is not logged, -q keeps stderr empty', async () => {
   await using silent = await spawnPooler({
     settings: { log_connections: 0, log_disconnections: 0, log_pooler_errors: 0 },

@@ -196,6 +196,21 @@ describe('a tracked parameter', () => {
   });
 });
 
+test('a login lists what the server reports, then the tracked parameters in PgBouncer’s order', async () => {
+  const client = await connect();
+  const names = [...client.parameters.keys()];
+  expect(names.slice(names.indexOf('DateStyle'))).toEqual([
+    'DateStyle',
+    'client_encoding',
+    'TimeZone',
+    'standard_conforming_strings',
+    'application_name',
+    'IntervalStyle',
+  ]);
+  expect(names.indexOf('server_version')).toBeLessThan(names.indexOf('DateStyle'));
+  await client.end();
+});
+
 test('client_encoding governs the bytes that a client gets', async () => {
   const [latin, utf] = [
     await connect({ client_encoding: 'LATIN1' }),

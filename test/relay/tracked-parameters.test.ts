@@ -12,8 +12,8 @@ function values(known: Readonly<Record<string, string>>): (string | null)[] {
 describe('TrackedParameters', () => {
   it('lists the standard five, then the configured ones as they are written', () => {
     expect(tracked.names).toEqual([
-      'client_encoding',
       'DateStyle',
+      'client_encoding',
       'TimeZone',
       'standard_conforming_strings',
       'application_name',
