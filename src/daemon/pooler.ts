@@ -140,14 +140,14 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
     }
     const { tcp_keepalive, tcp_keepidle } = state.config.settings;
     if (listener.kind === 'tcp' && tcp_keepalive) socket.setKeepAlive(true, tcp_keepidle * 1000);
-    const connection = new ClientConnection(
-      services,
-      state.nextId(),
-      socket,
-      peer,
-      (self) => new StartupPhase(self),
-    );
-    state.connections.add(connection);
+    const firstPhase = (self: ClientConnection) => new StartupPhase(self);
+    try {
+      state.connections.add(new ClientConnection(services, state.nextId(), socket, peer, firstPhase));
+    } catch (error) {
+      // Out of descriptors between accept and taking it over, say: this one connection is lost, no more.
+      log.log('ERROR', `cannot take a connection over: ${String(error)}`);
+      socket.destroy();
+    }
   };
   const listeners: Listeners = await openListeners(
     {

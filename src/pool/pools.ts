@@ -51,7 +51,17 @@ export class Pools implements BudgetOwner {
       (pool) => pool.waitingClients.length > 0 || pool.loginClients.length > 0,
     );
     waiting.sort((a, b) => a.clients.oldestWaitStartMs - b.clients.oldestWaitStartMs);
-    for (const pool of waiting) pool.service();
+    for (const pool of waiting) {
+      try {
+        pool.service();
+      } catch (error) {
+        // Called from a microtask: nobody above would catch it, and one pool's bug must not keep it from the rest.
+        this.#context.log.log(
+          'ERROR',
+          `internal error: ${error instanceof Error ? error.stack : String(error)}`,
+        );
+      }
+    }
   }
 
   yieldServer(scope: YieldScope): boolean {

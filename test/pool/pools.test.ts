@@ -106,6 +106,23 @@ describe('max_db_connections', () => {
     expect([old.servers.new.length, young.servers.new.length]).toEqual([1, 0]);
   });
 
+  it('a wake-up reaches the next pool when the first breaks over it', async () => {
+    const kit = new PoolKit();
+    const [first, second] = ['a', 'b'].map((user) => kit.pool({}, { user }));
+    if (first === undefined || second === undefined) throw new Error('two pools were made');
+    for (const pool of [first, second]) {
+      kit.joined(pool);
+      kit.clock.advance(1);
+    }
+    const served: string[] = [];
+    first.service = () => {
+      throw new Error('a bug');
+    };
+    second.service = () => void served.push('b');
+    kit.pools.onFreed();
+    expect(served).toEqual(['b']);
+  });
+
   it('a wake-up reaches the next pool when the first has no use for it', async () => {
     const kit = new PoolKit();
     const full = kit.warmPool(1, { maxDbConnections: 1 }, { user: 'full' });
