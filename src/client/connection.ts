@@ -21,6 +21,9 @@ export interface ClientPhase {
   closing(): void;
 }
 
+/** Why a connection is closed whose client is gone without a Terminate. */
+const LEFT = 'client unexpected eof';
+
 /** How long a client that has left may stay unread: what it sent before may still be on its way to the server. */
 const UNREAD_GRACE_MS = 5000;
 
@@ -97,7 +100,7 @@ export class ClientConnection implements ConnHandler {
   }
 
   onEnd(): void {
-    this.close('client unexpected eof');
+    this.close(LEFT);
     // Both ends are through with each other: nothing is left to linger for.
     this.conn.endAndDestroy();
   }
@@ -107,7 +110,7 @@ export class ClientConnection implements ConnHandler {
   }
 
   onClosed(_error: Error | null): void {
-    this.close('client unexpected eof');
+    this.close(LEFT);
     this.services.connectionGone(this);
   }
 
@@ -127,7 +130,7 @@ export class ClientConnection implements ConnHandler {
   close(reason: string, last?: Buffer): void {
     if (this.isClosing) return;
     this.#closeMs = this.services.clock.nowMs();
-    this.logClose(reason);
+    this.#logClose(reason);
     this.phase.closing();
     if (this.grant !== null) this.services.budget.giveBack(this.grant);
     this.grant = null;
@@ -147,7 +150,7 @@ export class ClientConnection implements ConnHandler {
   #checkUnread(nowMs: number): void {
     if (!this.services.native.hasPeerLeft(this.conn.socket)) this.#leftMs = 0;
     else if (this.#leftMs === 0) this.#leftMs = nowMs;
-    else if (nowMs - this.#leftMs > UNREAD_GRACE_MS) this.close('client unexpected eof');
+    else if (nowMs - this.#leftMs > UNREAD_GRACE_MS) this.close(LEFT);
   }
 
   /** Cuts the connection without a word (process exit). */
@@ -160,9 +163,10 @@ export class ClientConnection implements ConnHandler {
     if (log.enabled(level)) log.log(level, `${this.#prefix()}${message}`);
   }
 
-  logClose(reason: string): void {
-    // A probe that connects and leaves without a byte is not worth a line.
-    if (!this.services.settings().logDisconnections || this.conn.bytesRead === 0) return;
+  #logClose(reason: string): void {
+    if (!this.services.settings().logDisconnections) return;
+    // Probes leave before they log in, and programs that have yet to ask for the password: not worth a line.
+    if (reason === LEFT && !this.isLoggedIn) return;
     const ageSec = Math.floor((this.services.clock.nowMs() - this.connectMs) / 1000);
     this.log('LOG', `closing because: ${reason} (age=${ageSec}s)`);
   }

@@ -343,11 +343,13 @@ export class ServerConnection implements PoolServer, ServerEnd, ResponseHost, Co
   #loginFailed(failure: ServerLoginFailure): void {
     const { fields, message } = failure;
     const severity = fields?.severity ?? '';
-    this.#log('WARNING', fields === null ? message : `server login failed: ${severity} ${message}`);
+    // Without the connection's name, as PgBouncer has it; the line that it is closed follows, with name and text.
+    if (fields !== null) this.#services.log.log('WARNING', `server login failed: ${severity} ${message}`);
+    else this.#log('WARNING', message);
     const serverError = loginError(failure);
     const failWaiting = serverError.sqlstate !== SqlState.cannotConnectNow;
     this.pool.serverFailed(this, { message, serverError, failWaiting });
-    this.beginClose(fields === null ? 'failed to answer authreq' : 'server login failed');
+    this.beginClose(fields === null ? 'failed to answer authreq' : message);
   }
 
   #runOwn(sql: string, fence: Fence | null, done: (result: OwnQueryResult) => void): void {

@@ -150,9 +150,10 @@ describe('a login that the server refuses', () => {
     expect(await refusalOf(pooler.client({ ...login, database: 'wrong' }))).toEqual(
       fatal(`password authentication failed for user "${ROLE}"`, '28P01'),
     );
-    const lines = pooler.lines.filter((line) => line.startsWith('WARNING S-'));
-    expect(lines.some((line) => line.includes('server login failed: FATAL database "failures_db"'))).toBe(
-      true,
+    const text = 'database "failures_db" does not exist';
+    expect(pooler.lines).toContain(`WARNING server login failed: FATAL ${text}`);
+    expect(pooler.lines).toContainEqual(
+      expect.stringMatching(`^LOG S-0x.* closing because: ${text} \\(age=0s\\)$`),
     );
     // Nothing of it is held against another pool.
     const client = await pooler.client(login);

@@ -47,9 +47,12 @@ test('lines have PgBouncer’s form and wording, on stderr and in the logfile al
   await local.send(frontend.startup({ user: 'lo_local', database: 'postgres' }));
   await local.end();
   await local.close();
-  // A health probe that only connects leaves no trace.
-  const probe = await connectPeer(pooler.port);
-  await probe.close();
+  // A health probe that leaves before it has logged in leaves no trace.
+  for (const said of [[], [frontend.sslRequest()], [frontend.startup({ user }).subarray(0, 9)]]) {
+    const probe = await connectPeer(pooler.port);
+    await probe.send(...said);
+    await probe.close();
+  }
   await runAlone(pooler.port, user, 'RECONNECT');
   await waitFor(() => pooler.stderr.includes('RECONNECT command issued'));
   const { port, pid } = pooler;
