@@ -110,7 +110,7 @@ export const loginFaults: readonly Fault[] = [
       file: 'src/client/login.ts',
       find: 'const secretText = services.secretOf(user);',
       replace:
-        "if (!isConsole && this.#database === null) return connection.fail(fatal('no such database'));\n    const secretText = services.secretOf(user);",
+        "if (!isConsole && services.findDatabase(database) === null) return connection.fail(fatal('no such database'));\n    const secretText = services.secretOf(user);",
     },
     ['test/integration/auth.test.ts'],
   ),
