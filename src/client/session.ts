@@ -5,7 +5,7 @@ import type { Pool } from '../pool/pool.ts';
 import type { ClientEnd, ServerEnd } from '../relay/link.ts';
 import { type RequestHost, RequestStream, type RequestTarget } from '../relay/request-stream.ts';
 import type { TrackedParameters, TrackedValues } from '../relay/tracked-parameters.ts';
-import { FrontendType, TxStatus } from '../wire/codes.ts';
+import { TxStatus } from '../wire/codes.ts';
 import { noticeResponse } from '../wire/error-response.ts';
 import { fatal, type PgErrorFields, SqlState } from '../wire/pg-error.ts';
 import { newCancelKey } from './cancel-key.ts';
@@ -259,13 +259,12 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
     if (this.target === null) this.#isHolding = true;
   }
 
-  request(type: number): boolean {
-    if (type === FrontendType.Query && this.connection.services.settings().disablePqexec) {
-      this.connection.fail(fatal('PQexec disallowed'));
-      return false;
-    }
+  get refusesQuery(): boolean {
+    return this.connection.services.settings().disablePqexec;
+  }
+
+  request(): void {
     if (this.queryStartMs === 0) this.#openQuery();
-    return true;
   }
 
   messageSent(): void {

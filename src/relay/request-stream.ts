@@ -13,10 +13,12 @@ export interface RequestTarget {
 export interface RequestHost {
   /** The linked server, ready to be written to; null otherwise. */
   readonly target: RequestTarget | null;
+  /** Simple queries are not allowed (`disable_pqexec`). */
+  readonly refusesQuery: boolean;
   /** A message needs a server and none is linked: asks for one. Afterwards `target` is set, or the client waits. */
   needServer(): void;
-  /** A request of `type` is about to be sent to the server. False: the client was refused and is closing. */
-  request(type: number): boolean;
+  /** A request of `type` is about to be sent to the server. */
+  request(type: number): void;
   /** The last byte of a message went out after its answer had ended: the link may end now. */
   messageSent(): void;
   /** Terminate was received. */
@@ -83,11 +85,11 @@ export class RequestStream {
       const body = scanner.readHeader(chunk, pos, end);
       if (body === HEADER_INCOMPLETE) break;
       const { type } = scanner;
-      if (body === HEADER_BAD || !isRequest(type)) {
+      if (body === HEADER_BAD || !isRequest(type) || (type === F.Query && host.refusesQuery)) {
         this.#forward(chunk, run, pos);
         // Nothing of this message was sent: a server that is at rest can be kept.
         scanner.unread();
-        host.violation(body === HEADER_BAD ? `bad packet header: '${scanner.headerHex()}'` : 'unknown pkt');
+        host.violation(this.#violation(body));
         return pos;
       }
       if (type === F.Terminate) {
@@ -106,7 +108,7 @@ export class RequestStream {
         host.needServer();
         if (host.target === null) return pos;
       }
-      if (!host.request(type)) return pos;
+      host.request(type);
       host.target.tracker.sent(type);
       if (scanner.isSplit) {
         this.#write(Buffer.from(scanner.head));
@@ -139,6 +141,12 @@ export class RequestStream {
   #settles(): boolean {
     const { target } = this.#host;
     return target?.tracker.isClean === true;
+  }
+
+  #violation(body: number): string {
+    const { scanner } = this;
+    if (body === HEADER_BAD) return `bad packet header: '${scanner.headerHex()}'`;
+    return isRequest(scanner.type) ? 'PQexec disallowed' : 'unknown pkt';
   }
 
   #forward(chunk: Buffer, start: number, end: number): void {

@@ -316,3 +316,18 @@ describe('pool_mode', () => {
     await end(plain, sessions);
   });
 });
+
+test('disable_pqexec refuses simple queries without taking a server, and nothing else', async () => {
+  await using strict = await startPooler({ settings: { pool_mode: 'transaction', disable_pqexec: 1 } });
+  const login = { user: 'postgres', database };
+  const good = await WireClient.connect(strict.port, login);
+  const pid = (await good.ask(unnamed('SELECT pg_backend_pid()'), sync())).rows;
+  const bad = await WireClient.connect(strict.port, login);
+  await bad.send(query('SELECT 1'));
+  expect((await bad.answerTo('E')).errors).toMatchObject([
+    { S: 'FATAL', C: '08P01', M: 'PQexec disallowed' },
+  ]);
+  expect((await bad.peer.end()).length).toBe(0);
+  expect((await good.ask(unnamed('SELECT pg_backend_pid()'), sync())).rows).toEqual(pid);
+  await good.end();
+});

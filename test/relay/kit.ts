@@ -110,7 +110,7 @@ export class FakeRequestHost implements RequestHost {
   readonly events: string[] = [];
   onNeed: () => void = () => {};
   onSent: () => void = () => {};
-  accepts: (type: number) => boolean = () => true;
+  refusesQuery = false;
 
   constructor(target: FakeTarget | null = new FakeTarget()) {
     this.target = target;
@@ -121,9 +121,8 @@ export class FakeRequestHost implements RequestHost {
     this.onNeed();
   }
 
-  request(type: number): boolean {
+  request(type: number): void {
     this.events.push(String.fromCharCode(type));
-    return this.accepts(type);
   }
 
   messageSent(): void {

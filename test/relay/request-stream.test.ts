@@ -292,14 +292,19 @@ describe('Terminate', () => {
   });
 });
 
-it('a refused request stops the stream in front of it', () => {
-  const host = new FakeRequestHost();
-  host.accepts = (type) => type !== 'Q'.charCodeAt(0);
+it('a query that is not allowed asks for no server, and what came before it is sent', () => {
+  const host = new FakeRequestHost(null);
+  host.refusesQuery = true;
   const stream = new RequestStream(host, 1000);
-  const input = f.query('x');
-  expect(stream.feed(input, 0, input.length)).toBe(0);
-  expect(host.target?.conn.written).toEqual([]);
-  expect(host.target?.tracker.isClean).toBe(true);
+  expect(stream.feed(f.query('x'), 0, f.query('x').length)).toBe(0);
+  expect(host.events).toEqual(['violation: PQexec disallowed']);
+
+  const linked = new FakeRequestHost();
+  linked.refusesQuery = true;
+  const input = Buffer.concat([f.sync(), f.query('x')]);
+  new RequestStream(linked, 1000).feed(input, 0, input.length);
+  expect(linked.events).toEqual(['S', 'violation: PQexec disallowed']);
+  expect(linked.target?.conn.bytes.equals(f.sync())).toBe(true);
 });
 
 it('a stream that was stopped reads nothing more', () => {
