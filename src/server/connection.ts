@@ -1,6 +1,6 @@
 import type { ListNode } from '../base/list.ts';
 import type { LogLevel } from '../base/log.ts';
-import { formatHostPort, formatPeer, tcpPeerAddress } from '../net/address.ts';
+import { formatHostPort, formatPeer } from '../net/address.ts';
 import { Conn, type ConnHandler } from '../net/conn.ts';
 import type { Grant } from '../pool/budget.ts';
 import type { CancelCarrier, PoolClient, PoolServer, ServerState, TestPurpose } from '../pool/peers.ts';
@@ -18,7 +18,7 @@ import { loginError, ServerLogin, type ServerLoginFailure, type ServerLoginResul
 import { type Fence, newFence, OwnQuery, type OwnQueryResult } from './own-query.ts';
 import { RestReader } from './rest.ts';
 import type { ServerServices } from './services.ts';
-import { connectOptions, isUnixHost, type ServerAddress, type ServerTarget } from './target.ts';
+import { connectOptions, peerOf, type ServerAddress, type ServerTarget } from './target.ts';
 
 /** Takes bytes that nobody needs any more. */
 const DISCARD: ByteReader = { feed: (_chunk, _start, end) => end };
@@ -393,10 +393,8 @@ export class ServerConnection implements PoolServer, ServerEnd, ResponseHost, Co
   }
 
   #prefix(): string {
-    const { host, port } = this.address;
-    const peer = isUnixHost(host)
-      ? { kind: 'unix' as const, pid: null, port }
-      : (tcpPeerAddress(this.conn.socket) ?? { kind: 'tcp' as const, ip: host, port });
-    return `S-0x${this.id.toString(16)}: ${this.pool.database}/${this.pool.user}@${formatPeer(peer)} `;
+    const { pool } = this;
+    const peer = formatPeer(peerOf(this.address, this.conn.socket));
+    return `S-0x${this.id.toString(16)}: ${pool.database}/${pool.user}@${peer} `;
   }
 }

@@ -1,4 +1,6 @@
+import type { Socket } from 'node:net';
 import type { ServerCredentials } from '../auth/credentials.ts';
+import { type PeerAddress, tcpPeerAddress } from '../net/address.ts';
 import type { ConnectOptions } from '../net/conn.ts';
 
 /** Where and as whom a pool's server connections log in; resolved from the configuration for each new one. */
@@ -47,4 +49,10 @@ export function connectOptions(
     keepAlive: keepAlive.keepAlive,
     keepAliveInitialDelay: keepAlive.keepAliveIdleMs,
   };
+}
+
+/** The other end as log lines and `SHOW` name it; the host as configured until the socket is connected. */
+export function peerOf({ host, port }: ServerAddress, socket: Socket): PeerAddress {
+  if (isUnixHost(host)) return { kind: 'unix', pid: null, port };
+  return tcpPeerAddress(socket) ?? { kind: 'tcp', ip: host, port };
 }
