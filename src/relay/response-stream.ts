@@ -16,8 +16,6 @@ const CAPTURE_LIMIT = 64 * 1024;
 export interface ResponseHost {
   /** The linked client's connection, where answers go; null drops them. */
   readonly sink: Outlet | null;
-  /** Statement mode: a ReadyForQuery inside a transaction is kept back, as the owner's error takes its place. */
-  readonly refusesTransactions: boolean;
   /** ReadyForQuery went by, and all bytes up to it were handed to `sink`. */
   readyForQuery(status: number): void;
   parameterStatus(name: string, value: string): void;
@@ -187,8 +185,7 @@ export class ResponseStream {
       return false;
     }
     const action = this.#tracker.readyForQuery(status);
-    const isRefused = status !== TxStatus.Idle && this.#host.refusesTransactions;
-    if (action === ReplyAction.Swallow || isRefused) {
+    if (action === ReplyAction.Swallow) {
       this.#forward(chunk, run, header);
     } else if (isHeld) {
       this.#write(Buffer.from([B.ReadyForQuery, 0, 0, 0, 5, status]));

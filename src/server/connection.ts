@@ -281,10 +281,6 @@ export class ServerConnection implements PoolServer, ServerEnd, ResponseHost, Co
     this.conn.pause();
   }
 
-  get refusesTransactions(): boolean {
-    return this.#client !== null && this.pool.limits.poolMode === 'statement';
-  }
-
   readyForQuery(status: number): void {
     const client = this.#client;
     if (client === null) return;
@@ -293,7 +289,7 @@ export class ServerConnection implements PoolServer, ServerEnd, ResponseHost, Co
     if (status === TxStatus.Idle) {
       // Ended after the whole chunk is read: what follows ReadyForQuery in it is still this client's.
       this.#releaseDue = isQuiet && this.pool.limits.poolMode !== 'session';
-    } else if (this.refusesTransactions) {
+    } else if (this.pool.limits.poolMode === 'statement') {
       const text = 'transaction blocks not allowed in statement pooling mode';
       this.pool.closeLinked(this, text, text);
     }

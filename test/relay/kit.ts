@@ -52,7 +52,6 @@ export class FakeResponseHost implements ResponseHost {
   readonly events: string[] = [];
   readonly tracker = new RequestTracker();
   readonly stream: ResponseStream;
-  refusesTransactions = false;
   onReady: (status: number) => void = () => {};
 
   constructor(maxPacketSize?: number) {

@@ -229,21 +229,6 @@ it('passes on pieces of a long body without keeping any', () => {
   expect([host.stream.atBoundary, host.stream.sinkAtBoundary]).toEqual([false, false]);
 });
 
-it('keeps back a ReadyForQuery inside a transaction where those are refused, however it is cut', () => {
-  for (const status of ['T', 'E', 'I'] as const) {
-    const kept = Buffer.concat([...rows, ...(status === 'I' ? [ready()] : [])]);
-    for (const { name, chunks } of allCuttings(Buffer.concat([...rows, ready(status)]), 4)) {
-      const host = new FakeResponseHost();
-      host.refusesTransactions = true;
-      ask(host.tracker, ['Q']);
-      host.feed(chunks);
-      expect(host.conn.bytes.equals(kept), `${status}, ${name}`).toBe(true);
-      expect(host.events, name).toEqual([`ready ${status} at ${kept.length}`]);
-      expect(host.stream.sinkAtBoundary, name).toBe(true);
-    }
-  }
-});
-
 describe('a server that breaks the protocol', () => {
   const badLength = 'violation: bad pkt header';
   const unknown = 'violation: unknown pkt';
