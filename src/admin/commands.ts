@@ -65,22 +65,32 @@ function plain(tag: string, request: ControlRequest): Command {
 
 /**
  * A command on one database, or on all of them when none is named. `refusal` begins the text that protects the
- * console's own database; null where that is for the daemon to answer.
+ * console's own database.
  */
 function onDatabase(
   tag: string,
-  refusal: string | null,
+  refusal: string,
   request: (database: string | null) => ControlRequest,
 ): Command {
   return {
     needs: 'admin',
     async run(context, arg) {
-      if (refusal !== null && arg === ADMIN_DATABASE) return failed(`${refusal} admin db: ${arg}`);
+      if (arg === ADMIN_DATABASE) return failed(`${refusal} admin db: ${arg}`);
       const issued = arg === null ? tag : `${tag} '${arg}'`;
       return carryOut(context, issued, request(arg), tag);
     },
   };
 }
+
+/** The console's own database cannot be paused, so it never is. */
+const resumeCommand: Command = {
+  needs: 'admin',
+  async run(context, arg) {
+    if (arg === ADMIN_DATABASE) return failed(`database ${arg} is not paused`);
+    const issued = arg === null ? 'RESUME' : `RESUME '${arg}'`;
+    return carryOut(context, issued, { kind: 'resume', database: arg }, 'RESUME');
+  },
+};
 
 /** A command that must name its database. */
 function onNamedDatabase(
@@ -155,7 +165,7 @@ export const commands: ReadonlyMap<string, Command> = new Map<string, Command>([
   ['reload', plain('RELOAD', { kind: 'reload' })],
   ['pause', onDatabase('PAUSE', 'cannot pause', (database) => ({ kind: 'pause', database }))],
   ['suspend', plain('SUSPEND', { kind: 'suspend' })],
-  ['resume', onDatabase('RESUME', null, (database) => ({ kind: 'resume', database }))],
+  ['resume', resumeCommand],
   ['disable', onNamedDatabase('DISABLE', 'cannot disable', (database) => ({ kind: 'disable', database }))],
   ['enable', onNamedDatabase('ENABLE', 'cannot enable', (database) => ({ kind: 'enable', database }))],
   ['reconnect', onDatabase('RECONNECT', 'cannot reconnect', (database) => ({ kind: 'reconnect', database }))],

@@ -25,6 +25,8 @@ export interface ConsoleReply {
   readonly bytes: Buffer;
   /** Why the console ends, for the log; null while it goes on. */
   readonly closeReason: string | null;
+  /** The error that `bytes` tell the client, for the log; null when there is none. */
+  readonly error: string | null;
 }
 
 export interface ConsoleOptions {
@@ -58,9 +60,9 @@ export class AdminConsole {
     try {
       return await this.#answer(type, body, signal);
     } catch (error) {
-      if (signal.aborted) return { bytes: NOTHING, closeReason: 'client unexpected eof' };
+      if (signal.aborted) return quit('client unexpected eof');
       this.#options.log.log('ERROR', `console command failed: ${String(error)}`);
-      return goOn(consoleError('command failed, see logs for additional details'));
+      return refuse('command failed, see logs for additional details');
     } finally {
       this.#busy = false;
     }
@@ -71,7 +73,7 @@ export class AdminConsole {
       case FrontendType.Query:
         return this.#query(body, signal);
       case FrontendType.Terminate:
-        return { bytes: NOTHING, closeReason: 'close req' };
+        return quit('close req');
       case FrontendType.Parse:
       case FrontendType.Bind:
       case FrontendType.Execute:
@@ -95,7 +97,7 @@ export class AdminConsole {
       case 'empty':
         return goOn(emptyQueryResponse);
       case 'tooLong':
-        return goOn(consoleError('bad arguments'));
+        return refuse('bad arguments');
       case 'invalid':
         return encode({ kind: 'unknown' }, text);
       case 'set':
@@ -116,21 +118,32 @@ function encode(outcome: Outcome, query: string): ConsoleReply {
     case 'help':
       return goOn(notice('Console usage', outcome.text), commandComplete('SHOW'));
     case 'failed':
-      return goOn(consoleError(outcome.message, outcome.sqlstate, outcome.detail));
+      return refuse(outcome.message, outcome.sqlstate, outcome.detail);
     case 'unknown':
-      return goOn(consoleError(`invalid command '${query}', use SHOW HELP;`));
+      return refuse(`invalid command '${query}', use SHOW HELP;`);
     case 'shutdown':
-      return { bytes: NOTHING, closeReason: 'SHUTDOWN' };
+      return quit('SHUTDOWN');
   }
 }
 
 function goOn(...messages: Buffer[]): ConsoleReply {
-  return { bytes: Buffer.concat([...messages, readyForQueryIdle]), closeReason: null };
+  return { bytes: Buffer.concat([...messages, readyForQueryIdle]), closeReason: null, error: null };
+}
+
+/** Answers with an error; the console goes on. */
+function refuse(message: string, sqlstate?: string, detail?: string): ConsoleReply {
+  return { ...goOn(consoleError(message, sqlstate, detail)), error: message };
+}
+
+/** Ends the console without a word. */
+function quit(closeReason: string): ConsoleReply {
+  return { bytes: NOTHING, closeReason, error: null };
 }
 
 /** Ends the console with a FATAL error, after `before`. */
 function end(reason: string, before: Buffer[] = []): ConsoleReply {
-  return { bytes: Buffer.concat([...before, errorResponse(fatal(reason))]), closeReason: reason };
+  const bytes = Buffer.concat([...before, errorResponse(fatal(reason))]);
+  return { bytes, closeReason: reason, error: reason };
 }
 
 function consoleError(

@@ -123,7 +123,12 @@ export class ClientConnection implements ConnHandler {
   fail(error: PgErrorFields): void {
     if (this.isClosing) return;
     this.close(error.message, this.phase.isMidAnswer() ? undefined : errorResponse(error));
-    if (this.services.settings().logPoolerErrors) this.log('WARNING', `pooler error: ${error.message}`);
+    this.logError(error.message);
+  }
+
+  /** An error that the client was told (`log_pooler_errors`). */
+  logError(message: string): void {
+    if (this.services.settings().logPoolerErrors) this.log('WARNING', `pooler error: ${message}`);
   }
 
   /** Closes after sending `last`; the client gets a moment to read it. Only the first call counts. */

@@ -5,7 +5,7 @@ import { parameterStatus } from '../wire/parameter-status.ts';
 import { readyForQueryIdle } from '../wire/ready-for-query.ts';
 import type { ClientConnection, ClientPhase } from './connection.ts';
 import { HeldBytes } from './held-bytes.ts';
-import type { ConsoleSession } from './services.ts';
+import type { ConsoleAnswer, ConsoleSession } from './services.ts';
 
 /** What a console client may send ahead before it is not read any more. Bytes. */
 const HOLD_LIMIT = 64 * 1024;
@@ -24,9 +24,9 @@ export class ConsolePhase implements ClientPhase {
   constructor(connection: ClientConnection, session: ConsoleSession) {
     this.#connection = connection;
     this.#session = session;
-    // One byte over the console's limit is let through, so that it can name the error itself.
+    // What is over the console's limit is let through, within reason, so that it can name the error itself.
     this.#reader = new FramedReader(
-      session.maxBodyBytes + 1,
+      Math.max(HOLD_LIMIT, session.maxBodyBytes),
       () => true,
       (type, body) => this.#message(type, body),
       (hex) => `bad packet header: '${hex}'`,
@@ -72,20 +72,19 @@ export class ConsolePhase implements ClientPhase {
     const connection = this.#connection;
     this.#session.message(type, body, this.#abort.signal).then(
       // Guarded: nobody else catches what is thrown from here on, and it would end the process.
-      ({ bytes, closeReason }) => connection.guard(() => this.#answer(bytes, closeReason)),
+      (answer) => connection.guard(() => this.#answer(answer)),
       (error) => connection.onFault(error),
     );
     return false;
   }
 
-  #answer(bytes: Buffer, closeReason: string | null): void {
+  #answer({ bytes, closeReason, error }: ConsoleAnswer): void {
     const connection = this.#connection;
     if (connection.isClosing) return;
-    if (closeReason !== null) {
-      connection.close(closeReason, bytes);
-      return;
-    }
-    connection.conn.write(bytes);
+    if (closeReason !== null) connection.close(closeReason, bytes);
+    else connection.conn.write(bytes);
+    if (error !== null) connection.logError(error);
+    if (closeReason !== null) return;
     // Answers to a client that asks on and never reads would pile up.
     this.#awaitsDrain = connection.conn.isCongested;
     if (!this.#awaitsDrain) this.#goOn();

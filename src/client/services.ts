@@ -45,6 +45,15 @@ export interface ClientDatabase {
   readonly forcedUser: string | null;
 }
 
+/** What a console session says to one message. */
+export interface ConsoleAnswer {
+  readonly bytes: Buffer;
+  /** Why the console ends now, or null. */
+  readonly closeReason: string | null;
+  /** The error among `bytes`, or null. */
+  readonly error: string | null;
+}
+
 /** A console session behind the login; implemented over `admin/` by the daemon. */
 export interface ConsoleSession {
   readonly welcome: readonly (readonly [string, string])[];
@@ -55,11 +64,7 @@ export interface ConsoleSession {
   /** The connection is gone. */
   closed(): void;
   /** One whole message; the next one only after the promise resolved. */
-  message(
-    type: number,
-    body: Buffer,
-    signal: AbortSignal,
-  ): Promise<{ readonly bytes: Buffer; readonly closeReason: string | null }>;
+  message(type: number, body: Buffer, signal: AbortSignal): Promise<ConsoleAnswer>;
 }
 
 /** What client connections share, given by the daemon. */

@@ -21,8 +21,9 @@ function tableRows(table: Readonly<Record<string, SettingRow>>, config: Config):
     .sort(([a], [b]) => (orderKey(a) < orderKey(b) ? -1 : 1))
     .map(([key, row]) => ({
       key,
-      value: formatSetting(row, config.texts.get(key) ?? null),
-      default: formatSetting(row, row.default),
+      value: formatSetting(row, config.texts.get(key) ?? null) ?? (row.type === 'int' ? '0' : null),
+      // As it would stand in the file: PgBouncer formats values only.
+      default: row.default,
       changeable: row.reloadable ? 'yes' : 'no',
     }));
 }

@@ -13,6 +13,7 @@ import { setSetting } from '../config/set.ts';
 import type { Pool } from '../pool/pool.ts';
 import { fatal } from '../wire/pg-error.ts';
 import type { PoolerState } from './context.ts';
+import type { DatabaseState } from './databases.ts';
 import { snapshotOf, type StatsWindows } from './snapshots.ts';
 
 /** What commands do beyond the state they all share. */
@@ -58,9 +59,10 @@ export class LocalControl implements Control {
       case 'resume':
         return request.database === null ? this.#resumeAll() : this.#resume(request.database);
       case 'disable':
-        return this.#setDisabled(request.database, true);
+        return this.#setDisabled(this.#state.databases.resolve(request.database), request);
       case 'enable':
-        return this.#setDisabled(request.database, false);
+        // An unknown one was never disabled: `*` makes none for this.
+        return this.#setDisabled(this.#state.databases.get(request.database), request);
       case 'reconnect':
         return this.#eachDatabase(request.database, (pool) => pool.markAllCloseNeeded(false));
       case 'kill':
@@ -117,7 +119,7 @@ export class LocalControl implements Control {
   #pause(name: string, signal: AbortSignal): ControlReply | Promise<ControlReply> {
     const database = this.#state.databases.resolve(name);
     if (database === null) return controlFailure.noSuchDatabase(name);
-    if (this.#state.isPaused || database.paused) return controlFailure.alreadyPaused();
+    if (this.#state.isPaused) return controlFailure.alreadyPaused();
     database.paused = true;
     this.#state.applyPause();
     return this.#wait(() => {
@@ -146,10 +148,12 @@ export class LocalControl implements Control {
     return controlOk;
   }
 
-  #setDisabled(name: string, disabled: boolean): ControlReply {
-    const database = this.#state.databases.resolve(name);
-    if (database === null) return controlFailure.noSuchDatabase(name);
-    database.disabled = disabled;
+  #setDisabled(
+    database: DatabaseState | null,
+    request: { readonly kind: 'disable' | 'enable'; readonly database: string },
+  ): ControlReply {
+    if (database === null) return controlFailure.noSuchDatabase(request.database);
+    database.disabled = request.kind === 'disable';
     return controlOk;
   }
 

@@ -184,19 +184,19 @@ function consoleDatabase(state: PoolerState): DatabaseSnapshot {
     serverLifetimeSec: settings.server_lifetime,
     poolMode: 'statement',
     loadBalanceHosts: null,
-    maxConnections: 0,
+    maxConnections: settings.max_db_connections,
     currentConnections: 0,
-    maxClientConnections: 0,
+    maxClientConnections: settings.max_db_client_connections,
     currentClientConnections: state.consoleKeys.size,
     paused: false,
     disabled: false,
   };
 }
 
-/** Users of the files, and those that pools are made for. */
+/** Users of the files, those that pools are made for, and the console's. */
 function userSnapshots(state: PoolerState): UserSnapshot[] {
   const { config, budget } = state;
-  const names = new Set([...config.userlist.keys(), ...config.users.keys()]);
+  const names = new Set([ADMIN_DATABASE, ...config.userlist.keys(), ...config.users.keys()]);
   for (const pool of state.pools.all()) names.add(pool.user);
   return [...names].map((name) => {
     const entry = config.users.get(name);

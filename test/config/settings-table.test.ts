@@ -113,12 +113,13 @@ test('SHOW CONFIG shows values, defaults and whether RELOAD applies them', () =>
   expect(rowsByKey.get('unix_socket_mode')).toEqual({
     key: 'unix_socket_mode',
     value: '511',
-    default: '511',
+    default: '0777',
     changeable: 'no',
   });
   expect(rowsByKey.get('query_timeout')).toMatchObject({ value: '1.5', default: '0', changeable: 'yes' });
   expect(rowsByKey.get('listen_addr')).toMatchObject({ value: 'a,  b', default: '' });
   expect(rowsByKey.get('auth_file')).toMatchObject({ value: null, default: null });
+  expect(rowsByKey.get('verbose')).toMatchObject({ value: '0', default: null });
   expect(rowsByKey.get('conffile')).toMatchObject({ value: 'my.ini', default: null });
 });
 

@@ -176,6 +176,7 @@ describe('clients that work, wait and idle', () => {
       current_connections: 0,
       current_client_connections: 0,
     });
+    expect(users.map(({ name }) => name)).toContain('pgbouncer');
   });
 
   test('SHOW LISTS adds everything up, SHOW SOCKETS names those in login, too', async () => {
@@ -187,7 +188,7 @@ describe('clients that work, wait and idle', () => {
     const lists = Object.fromEntries((await show('LISTS')).map(({ list, items }) => [list, items]));
     expect(lists).toEqual({
       databases: 3,
-      users: 2,
+      users: 3,
       peers: 0,
       pools: 2,
       peer_pools: 0,

@@ -58,6 +58,7 @@ test.each([
   ['RESUME', 'pooler is not paused/suspended'],
   ['RESUME one', 'database one is not paused'],
   ['RESUME nowhere', 'no such database: nowhere'],
+  ['RESUME pgbouncer', 'database pgbouncer is not paused'],
   ['DISABLE', 'a database is required'],
   ['DISABLE nowhere', 'no such database: nowhere'],
   ['DISABLE pgbouncer', 'cannot disable admin db: pgbouncer'],
@@ -300,6 +301,9 @@ test('DISABLE keeps new clients out after they proved who they are, those inside
 test('commands reach databases that * can make', async () => {
   await createDatabase(sharedPostgres(), 'ad_auto');
   pooler.reload({ databases: { '*': '' } });
+  for (const command of ['RESUME', 'ENABLE']) {
+    expect(await run(`${command} ad_auto`)).toContain('no such database: ad_auto');
+  }
   expect(await run('PAUSE ad_auto')).toBe('PAUSE');
   expect(await run('RESUME ad_auto')).toBe('RESUME');
   expect(await run('DISABLE ad_auto')).toBe('DISABLE');
@@ -313,4 +317,21 @@ test('a command is logged with what it is about, a SET without its value', async
   await run('RECONNECT one');
   expect(pooler.lines).toContain("LOG RECONNECT 'one' command issued");
   expect(pooler.lines).toContain('LOG SET server_reset_query command issued');
+});
+
+test('an error on the console is logged as one that a client was told, if log_pooler_errors is on', async () => {
+  await run('RESUME one');
+  await run('SHOW no_such_thing');
+  const { user } = sharedPostgres();
+  const prefix = `^WARNING C-0x[0-9a-f]+: pgbouncer/${user}@127\\.0\\.0\\.1:\\d+ pooler error: `;
+  for (const text of [
+    'database one is not paused$',
+    "invalid command 'SHOW no_such_thing', use SHOW HELP;$",
+  ]) {
+    expect(pooler.lines).toContainEqual(expect.stringMatching(prefix + text));
+  }
+  const before = pooler.lines.length;
+  pooler.reload({ settings: { log_pooler_errors: 0 } });
+  await run('RESUME one');
+  expect(pooler.lines.slice(before).join()).not.toContain('pooler error');
 });

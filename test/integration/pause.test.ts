@@ -159,3 +159,11 @@ test('a console that goes away while PAUSE waits leaves the pause in force', asy
   await waiting.promise;
   await client.end();
 });
+
+test('a database that is paused may be paused again, and one RESUME ends it', async () => {
+  for (let i = 0; i < 2; i++) expect(await run('PAUSE one')).toBe('PAUSE');
+  expect(await run('RESUME one')).toBe('RESUME');
+  const client = await pooler.client({ database: 'one' });
+  await client.query('SELECT 1');
+  await client.end();
+});
