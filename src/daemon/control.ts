@@ -91,8 +91,13 @@ export class LocalControl implements Control {
       waiter.resolve(reply);
     }
     const { shutdown, connections, budget } = this.#state;
-    if (shutdown === 'wait_for_servers' && budget.count('server') === 0) this.#hooks.exit();
-    if (shutdown === 'wait_for_clients' && connections.size === 0) this.#hooks.exit();
+    if (shutdown === 'wait_for_servers' && budget.count('server') === 0) this.#exit('server');
+    if (shutdown === 'wait_for_clients' && connections.size === 0) this.#exit('client');
+  }
+
+  #exit(last: 'server' | 'client'): void {
+    this.#state.log.log('LOG', `${last} connections dropped, exiting`);
+    this.#hooks.exit();
   }
 
   #reload(): ControlReply {
@@ -172,9 +177,9 @@ export class LocalControl implements Control {
     for (const database of databases.all()) {
       if (name === null || database.entry.name === name) database.paused = true;
     }
-    this.#state.applyPause();
     for (const pool of this.#state.pools.all(name ?? undefined))
       killPool(this.#state, pool, 'database removed');
+    this.#state.applyPause();
     return controlOk;
   }
 
@@ -242,7 +247,7 @@ export class LocalControl implements Control {
 export function killPool(state: PoolerState, pool: Pool, text: string): void {
   state.doomedPools.add(pool);
   // From here on nobody is given a server; those who wait go first, so that none slips in where one leaves.
-  pool.setPaused(true);
+  pool.setPaused(true, text);
   for (const client of [...pool.waitingClients, ...pool.loginClients, ...pool.activeClients]) {
     client.refused(fatal(text));
   }

@@ -57,7 +57,7 @@ export function installSignals(
     },
     SIGTERM: () => shutdown('SIGTERM', 'clients disconnect', () => handlers.shutdownWaitForClients()),
     SIGINT: () =>
-      shutdown('SIGINT', 'server connections to be released', () => handlers.shutdownWaitForServers()),
+      shutdown('SIGINT', 'servers connections to be released', () => handlers.shutdownWaitForServers()),
     SIGQUIT: () => {
       log.log('LOG', 'got SIGQUIT, fast exit');
       handlers.exitNow(0);

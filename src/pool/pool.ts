@@ -245,10 +245,10 @@ export class Pool {
   }
 
   /** Enters or leaves PAUSE: unused connections are closed, active ones when they are released. */
-  setPaused(paused: boolean): void {
+  setPaused(paused: boolean, reason = 'pause mode'): void {
     this.paused = paused;
     const { servers } = this;
-    if (paused) this.#closeAll([...servers.idle, ...servers.used, ...servers.new], 'pause mode');
+    if (paused) this.#closeAll([...servers.idle, ...servers.used, ...servers.new], reason);
     else this.service();
   }
 

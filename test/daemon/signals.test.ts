@@ -43,7 +43,7 @@ describe('signals', () => {
     [
       'SIGINT',
       'wait for servers',
-      'LOG got SIGINT, shutting down, waiting for all server connections to be released',
+      'LOG got SIGINT, shutting down, waiting for all servers connections to be released',
     ],
     ['SIGQUIT', 'exit 0', 'LOG got SIGQUIT, fast exit'],
     ['SIGUSR1', 'pause', 'LOG got SIGUSR1, pausing all activity'],

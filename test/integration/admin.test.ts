@@ -205,13 +205,16 @@ describe('KILL', () => {
       await pooler.client({ database: 'one' }),
       await pooler.client({ database: 'two' }),
     ];
-    await busy.query('BEGIN');
+    await Promise.all([idle.query('BEGIN'), busy.query('BEGIN')]);
+    // Leaves a server connection at rest.
+    await idle.query('COMMIT');
     const pid = await pidOf(busy);
     const ends = [endOf(idle), endOf(busy)];
     expect(await run('KILL one')).toBe('KILL');
     expect(await Promise.all(ends)).toEqual(Array(2).fill(fatal('database removed')));
     await waitFor(async () => (await poolOf('one')) === undefined);
     expect(await hasBackend(pid)).toBe(false);
+    expect(pooler.lines.filter((line) => line.includes('pause mode'))).toEqual([]);
     expect((await show('STATS')).map(({ database }) => database)).toEqual(['pgbouncer', 'two']);
     await other.query('SELECT 1');
     const held = watch(pooler.client({ database: 'one' }));

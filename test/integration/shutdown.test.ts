@@ -54,6 +54,7 @@ test('WAIT_FOR_CLIENTS serves those inside until the last one leaves, and lets n
   // The console that asked is a client like any other.
   await console.close();
   await waitFor(() => pooler.hasExited);
+  expect(pooler.lines).toContain('LOG client connections dropped, exiting');
   expect(existsSync(socketPath)).toBe(false);
 });
 
@@ -78,6 +79,7 @@ test('WAIT_FOR_SERVERS refuses whoever needs a server from now on, and waits for
   expect([pooler.hasExited, existsSync(socketPath)]).toEqual([false, true]);
   await busy.query('COMMIT');
   await waitFor(() => pooler.hasExited);
+  expect(pooler.lines).toContain('LOG server connections dropped, exiting');
   expect(existsSync(socketPath)).toBe(false);
   for (const peer of [console, second]) {
     await peer.end();
