@@ -18,7 +18,7 @@ import { loginError, ServerLogin, type ServerLoginFailure, type ServerLoginResul
 import { type Fence, newFence, OwnQuery, type OwnQueryResult } from './own-query.ts';
 import { RestReader } from './rest.ts';
 import type { ServerServices } from './services.ts';
-import { connectOptions, peerOf, type ServerAddress, type ServerTarget } from './target.ts';
+import { connectFailure, connectOptions, peerOf, type ServerAddress, type ServerTarget } from './target.ts';
 
 /** Takes bytes that nobody needs any more. */
 const DISCARD: ByteReader = { feed: (_chunk, _start, end) => end };
@@ -193,7 +193,7 @@ export class ServerConnection implements PoolServer, ServerEnd, ResponseHost, Co
     if (this.#isConnected) this.#broke('server conn crashed?', 'server conn crashed?');
     else if (this.state === 'new') {
       if (error !== null) this.#log('DEBUG', `connect failed: ${error.message}`);
-      this.#broke('connect failed', '');
+      this.#broke(connectFailure(error), '');
     }
     this.#ownCancel?.cut();
     this.pool.serverGone(this);

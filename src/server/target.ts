@@ -56,3 +56,9 @@ export function peerOf({ host, port }: ServerAddress, socket: Socket): PeerAddre
   if (isUnixHost(host)) return { kind: 'unix', pid: null, port };
   return tcpPeerAddress(socket) ?? { kind: 'tcp', ip: host, port };
 }
+
+/** Why no connection came about, in PgBouncer's words; null = nobody said. */
+export function connectFailure(error: Error | null): string {
+  const isLookup = error !== null && 'syscall' in error && error.syscall === 'getaddrinfo';
+  return isLookup ? 'server DNS lookup failed' : 'connect failed';
+}

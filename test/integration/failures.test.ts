@@ -322,3 +322,18 @@ test('a connection that is refused outright is retried for clients that log in, 
   expect(failures.length).toBeGreaterThan(1);
   await expect(connectTo({ ...postgres.address, port })).rejects.toThrow('ECONNREFUSED');
 });
+
+test('a host whose name means nothing is told from one that cannot be reached', async () => {
+  await using pooler = await startPooler({
+    settings: { client_login_timeout: 0.4 },
+    // Empty labels are in no name: nobody has to be asked.
+    databases: { nowhere: 'host=a..b' },
+    userlist: { [ROLE]: '' },
+  });
+  expect(await refusalOf(pooler.client({ ...login, database: 'nowhere' }))).toEqual(
+    fatal('client_login_timeout (server down)'),
+  );
+  expect(pooler.lines).toContainEqual(
+    expect.stringMatching(/^LOG S-0x.*closing because: server DNS lookup failed \(age=\d+s\)$/),
+  );
+});
