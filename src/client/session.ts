@@ -243,6 +243,11 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
   // --- RequestHost -----------------------------------------------------------------------------------------
 
   needServer(): void {
+    // Linked, but the server is being probed.
+    if (this.#server !== null) {
+      this.#isHolding = true;
+      return;
+    }
     if (this.conn.isCongested) {
       // A client that pipelines and never reads would pile up answers here, one link after the other.
       this.#awaitsDrain = true;
@@ -268,9 +273,7 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
   }
 
   messageSent(): void {
-    const server = this.#server;
-    if (server === null || this.pool.limits.poolMode === 'session') return;
-    if (server.isClean()) this.pool.release(server);
+    if (this.pool.limits.poolMode !== 'session') this.#server?.releaseIfDone();
   }
 
   terminate(): void {
@@ -287,6 +290,16 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
   }
 
   // --- ClientEnd -------------------------------------------------------------------------------------------
+
+  hold(): void {
+    this.target = null;
+    this.#isHolding = true;
+  }
+
+  goOn(): void {
+    this.target = this.#server;
+    this.connection.guard(() => this.#letGo());
+  }
 
   targetDrained(): void {
     this.#targetIsCongested = false;

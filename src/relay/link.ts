@@ -18,6 +18,9 @@ export interface ClientEnd {
   readonly parameters: TrackedValues;
   /** ReadyForQuery with `status` was handed to `conn`; `isQuiet`: no further answer is owed. */
   answered(status: number, isQuiet: boolean): void;
+  /** Its server is being probed: what it sends meanwhile is kept, until {@link goOn}. */
+  hold(): void;
+  goOn(): void;
   /** The server connection took what was pending: the client may be read again. */
   targetDrained(): void;
 }
@@ -30,6 +33,8 @@ export interface ServerEnd extends RequestTarget {
   readonly sinkAtBoundary: boolean;
   /** Runs `sql`, our own; `done` tells whether it succeeded. The client sends nothing meanwhile. */
   alignParameters(sql: string, done: (ok: boolean) => void): void;
+  /** The client's last message is out: ends the link if nothing is owed on either side. */
+  releaseIfDone(): void;
   /** The client's connection drained: the server may be read again. */
   sinkDrained(): void;
 }

@@ -1,24 +1,39 @@
 import type { ListNode } from '../base/list.ts';
 import type { LogLevel } from '../base/log.ts';
-import { formatHostPort, formatPeer } from '../net/address.ts';
+import { formatPeer } from '../net/address.ts';
 import { Conn, type ConnHandler } from '../net/conn.ts';
 import type { Grant } from '../pool/budget.ts';
-import type { CancelCarrier, PoolClient, PoolServer, ServerState, TestPurpose } from '../pool/peers.ts';
-import type { Pool } from '../pool/pool.ts';
+import type {
+  CancelCarrier,
+  LoginFailure,
+  PoolClient,
+  PoolServer,
+  ServerState,
+  TestPurpose,
+} from '../pool/peers.ts';
+import type { Pool, WelcomeData } from '../pool/pool.ts';
 import type { ClientEnd, ServerEnd } from '../relay/link.ts';
 import { RequestTracker } from '../relay/request-tracker.ts';
 import { type ResponseHost, ResponseStream, STREAM_BROKEN } from '../relay/response-stream.ts';
 import type { TrackedParameters, TrackedValues } from '../relay/tracked-parameters.ts';
 import { TxStatus } from '../wire/codes.ts';
-import { query, terminate } from '../wire/frontend.ts';
-import { ProtocolViolation, SqlState } from '../wire/pg-error.ts';
-import { startupMessage } from '../wire/startup-message.ts';
+import { terminate } from '../wire/frontend.ts';
+import { ProtocolViolation } from '../wire/pg-error.ts';
 import type { ByteReader } from '../wire/framed-reader.ts';
-import { loginError, ServerLogin, type ServerLoginFailure, type ServerLoginResult } from './login.ts';
-import { type Fence, newFence, OwnQuery, type OwnQueryResult } from './own-query.ts';
+import type { ServerLoginResult } from './login.ts';
+import { ServerOpening } from './opening.ts';
+import { newFence } from './fence.ts';
+import { OwnQueries } from './own-queries.ts';
 import { RestReader } from './rest.ts';
 import type { ServerServices } from './services.ts';
-import { connectFailure, connectOptions, peerOf, type ServerAddress, type ServerTarget } from './target.ts';
+import {
+  connectFailure,
+  connectOptions,
+  fromText,
+  peerOf,
+  type ServerAddress,
+  type ServerTarget,
+} from './target.ts';
 
 /** Takes bytes that nobody needs any more. */
 const DISCARD: ByteReader = { feed: (_chunk, _start, end) => end };
@@ -29,7 +44,7 @@ const DISCARD: ByteReader = { feed: (_chunk, _start, end) => end };
  *
  * | state | reader |
  * | --- | --- |
- * | new | ServerLogin, then OwnQuery for connect_query |
+ * | new | ServerOpening's: ServerLogin, then OwnQuery for connect_query |
  * | idle, used, being_canceled | RestReader |
  * | active | OwnQuery while parameters are aligned, then ResponseStream |
  * | tested | OwnQuery |
@@ -60,17 +75,22 @@ export class ServerConnection implements PoolServer, ServerEnd, ResponseHost, Co
   backendKey: Buffer | null = null;
 
   readonly #services: ServerServices;
-  readonly #target: ServerTarget;
   readonly #responses: ResponseStream;
   readonly #rest = new RestReader({
     unasked: (message, isDirty) => this.#unasked(message, isDirty),
     parameterStatus: (name, value) => this.parameterStatus(name, value),
   });
   #reader: ByteReader;
-  readonly #login: ServerLogin;
+  readonly #opening: ServerOpening;
   #client: (PoolClient & ClientEnd) | null = null;
   #isConnected = false;
-  #ownQueryRuns = false;
+  readonly #own: OwnQueries = new OwnQueries({
+    write: (bytes) => this.conn.write(bytes),
+    read: (reader) => {
+      if (this.#reader !== DISCARD) this.#reader = reader;
+    },
+    parameterStatus: (name, value) => this.parameterStatus(name, value),
+  });
   #releaseDue = false;
   /** What the pool hears once a chunk is read to its end: the rest of it is nobody's, not the next client's. */
   #atChunkEnd: (() => void) | null = null;
@@ -86,7 +106,6 @@ export class ServerConnection implements PoolServer, ServerEnd, ResponseHost, Co
     address: ServerAddress,
   ) {
     this.#services = services;
-    this.#target = target;
     this.id = id;
     this.pool = pool;
     this.grant = grant;
@@ -98,18 +117,21 @@ export class ServerConnection implements PoolServer, ServerEnd, ResponseHost, Co
     this.requestMs = this.connectMs;
     this.parameters = services.tracked.emptyValues();
     this.#responses = new ResponseStream(this, this.tracker, services.maxPacketSize());
-    this.#login = new ServerLogin(
+    this.#opening = new ServerOpening(
       {
         send: (bytes) => this.conn.write(bytes),
         pause: () => this.conn.pause(),
         resume: () => this.conn.resume(),
         loggedIn: (result) => this.#loggedIn(result),
-        failed: (failure) => this.#loginFailed(failure),
-        note: (text) => this.#log('WARNING', text),
+        opened: (welcome) => this.#opened(welcome),
+        failed: (failure, reason) => this.#failed(failure, reason),
+        log: (level, message) => this.#log(level, message),
       },
-      { user: target.user, credentials: target.credentials, ...services.auth },
+      services,
+      target,
+      this.#own,
     );
-    this.#reader = this.#login;
+    this.#reader = this.#opening.login;
     this.conn = Conn.connect(connectOptions(address, target), this, () => this.#connected(), services.native);
   }
 
@@ -130,7 +152,6 @@ export class ServerConnection implements PoolServer, ServerEnd, ResponseHost, Co
     this.#closeNeeded = needed;
   }
 
-  /** The client has whole messages only, so one of ours may follow. */
   get sinkAtBoundary(): boolean {
     return this.#responses.sinkAtBoundary;
   }
@@ -169,7 +190,7 @@ export class ServerConnection implements PoolServer, ServerEnd, ResponseHost, Co
       this.#broke(error.message, error.message);
       return;
     }
-    if (this.#releaseDue) this.#releaseIfDone();
+    if (this.#releaseDue) this.releaseIfDone();
     const due = this.#atChunkEnd;
     this.#atChunkEnd = null;
     due?.();
@@ -202,7 +223,7 @@ export class ServerConnection implements PoolServer, ServerEnd, ResponseHost, Co
   // --- PoolServer ------------------------------------------------------------------------------------------
 
   isClean(): boolean {
-    return !this.#ownQueryRuns && this.tracker.isClean && this.#responses.atBoundary;
+    return !this.#own.isBusy && this.tracker.isClean && this.#responses.atBoundary;
   }
 
   isIdleInTransaction(): boolean {
@@ -230,7 +251,7 @@ export class ServerConnection implements PoolServer, ServerEnd, ResponseHost, Co
 
   test(sql: string, purpose: TestPurpose): void {
     const fence = purpose === 'resync' ? newFence() : null;
-    this.#runOwn(fence === null ? sql : fence.sql, fence, (result) => {
+    this.#own.run(fence === null ? sql : fence.sql, fence, (result) => {
       this.#reader = this.#rest;
       if (purpose === 'resync') this.tracker.reset();
       // Without a complete reset the last client's settings are still there, and it can have seen to that.
@@ -245,7 +266,7 @@ export class ServerConnection implements PoolServer, ServerEnd, ResponseHost, Co
       const ageSec = Math.floor((this.#services.clock.nowMs() - this.connectMs) / 1000);
       this.#log('LOG', `closing because: ${reason} (age=${ageSec}s)`);
     }
-    this.#login.abandon();
+    this.#opening.login.abandon();
     this.#reader = DISCARD;
     if (!this.#isConnected) {
       this.conn.destroy();
@@ -267,10 +288,19 @@ export class ServerConnection implements PoolServer, ServerEnd, ResponseHost, Co
   // --- ServerEnd and ResponseHost --------------------------------------------------------------------------
 
   alignParameters(sql: string, done: (ok: boolean) => void): void {
-    this.#runOwn(sql, null, (result) => {
+    this.#own.run(sql, null, (result) => {
       this.#reader = this.#responses;
       done(result.error === null && result.isIdle);
     });
+  }
+
+  releaseIfDone(): void {
+    const client = this.#client;
+    // With a message of the client half sent, the client ends the link when the rest has gone out.
+    if (client === null || !this.isClean() || !client.atBoundary) return;
+    this.#releaseDue = false;
+    if (this.tracker.isUnsure) this.#probe(client);
+    else this.pool.release(this);
   }
 
   sinkDrained(): void {
@@ -289,6 +319,9 @@ export class ServerConnection implements PoolServer, ServerEnd, ResponseHost, Co
     if (status === TxStatus.Idle) {
       // Ended after the whole chunk is read: what follows ReadyForQuery in it is still this client's.
       this.#releaseDue = isQuiet && this.pool.limits.poolMode !== 'session';
+    } else if (this.#own.isProbing && status === TxStatus.Failed) {
+      // In a failed transaction the fence fails too, and its error could be one that the client is owed.
+      this.pool.closeLinked(this, 'answers cannot be told apart', 'server conn crashed?');
     } else if (this.pool.limits.poolMode === 'statement') {
       const text = 'transaction blocks not allowed in statement pooling mode';
       this.pool.closeLinked(this, text, text);
@@ -299,7 +332,7 @@ export class ServerConnection implements PoolServer, ServerEnd, ResponseHost, Co
     const index = this.#services.tracked.indexOf(name);
     if (index < 0) return;
     this.parameters[index] = value;
-    if (this.#client !== null && !this.#ownQueryRuns) this.#client.parameters[index] = value;
+    if (this.#client !== null && !this.#own.isRunning) this.#client.parameters[index] = value;
   }
 
   // --- inside ----------------------------------------------------------------------------------------------
@@ -311,65 +344,39 @@ export class ServerConnection implements PoolServer, ServerEnd, ResponseHost, Co
       return;
     }
     if (this.#services.logsConnections()) {
-      const { localAddress, localPort } = this.conn.socket;
-      const from =
-        localAddress === undefined ? '' : ` (from ${formatHostPort(localAddress, localPort ?? 0)})`;
-      this.#log('LOG', `new connection to server${from}`);
+      this.#log('LOG', `new connection to server${fromText(this.conn.socket)}`);
     }
-    const { database, user, parameters } = this.#target;
-    this.conn.write(startupMessage([['database', database], ...parameters, ['user', user]]));
+    this.#opening.start();
   }
 
-  #loggedIn(result: ServerLoginResult): void {
-    this.backendKey = result.backendKey;
-    for (const [name, value] of result.welcome) this.parameterStatus(name, value);
-    const { connectQuery } = this.#target;
-    if (connectQuery === null) {
-      this.#ready(result);
-      return;
-    }
-    this.#runOwn(connectQuery, null, ({ error, isIdle }) => {
-      if (error !== null) this.#log('ERROR', `error while executing exec_on_query: ${error.message ?? ''}`);
-      if (isIdle) this.#ready(result);
-      else this.#broke('connect_query left a transaction open', 'server conn crashed?');
-    });
+  #loggedIn({ backendKey, welcome }: ServerLoginResult): void {
+    this.backendKey = backendKey;
+    for (const [name, value] of welcome) this.parameterStatus(name, value);
   }
 
-  #ready(result: ServerLoginResult): void {
+  #opened(welcome: WelcomeData): void {
     this.#reader = this.#rest;
-    this.#atChunkEnd = () => this.pool.serverReady(this, result.welcome);
+    this.#atChunkEnd = () => this.pool.serverReady(this, welcome);
   }
 
-  #loginFailed(failure: ServerLoginFailure): void {
-    const { fields, message } = failure;
-    const severity = fields?.severity ?? '';
-    // Without the connection's name, as PgBouncer has it; the line that it is closed follows, with name and text.
-    if (fields !== null) this.#services.log.log('WARNING', `server login failed: ${severity} ${message}`);
-    else this.#log('WARNING', message);
-    const serverError = loginError(failure);
-    const failWaiting = serverError.sqlstate !== SqlState.cannotConnectNow;
-    this.pool.serverFailed(this, { message, serverError, failWaiting });
-    this.beginClose(fields === null ? 'failed to answer authreq' : message);
+  #failed(failure: LoginFailure, reason: string): void {
+    this.pool.serverFailed(this, failure);
+    this.beginClose(reason);
   }
 
-  #runOwn(sql: string, fence: Fence | null, done: (result: OwnQueryResult) => void): void {
-    this.#ownQueryRuns = true;
-    this.#reader = new OwnQuery(
-      fence,
-      (name, value) => this.parameterStatus(name, value),
-      (result) => {
-        this.#ownQueryRuns = false;
-        done(result);
-      },
-    );
-    this.conn.write(query(sql));
-  }
-
-  #releaseIfDone(): void {
-    const client = this.#client;
-    if (client === null) return;
-    // With a message of the client half sent, the client ends the link when the rest has gone out.
-    if (this.isClean() && client.atBoundary) this.pool.release(this);
+  /** The answers cannot be counted: finds out what the server still owes to the client, and passes it on first. */
+  #probe(client: ClientEnd): void {
+    client.hold();
+    this.#own.probe(this.#responses, () => {
+      this.tracker.reset();
+      this.#releaseDue = false;
+      this.#reader = this.#responses;
+      this.#atChunkEnd = () => {
+        if (this.#client !== client) return;
+        this.releaseIfDone();
+        client.goOn();
+      };
+    });
   }
 
   #unasked(message: string, isDirty: boolean): void {
@@ -379,22 +386,16 @@ export class ServerConnection implements PoolServer, ServerEnd, ResponseHost, Co
   }
 
   #broke(reason: string, clientText: string): void {
-    if (this.state === 'new') {
-      this.pool.serverFailed(this, { message: reason, serverError: null, failWaiting: false });
-      this.beginClose(reason);
-    } else {
-      this.pool.serverBroke(this, reason, clientText);
-    }
+    if (this.state === 'new')
+      this.#failed({ message: reason, serverError: null, failWaiting: false }, reason);
+    else this.pool.serverBroke(this, reason, clientText);
   }
 
   #log(level: LogLevel, message: string): void {
-    if (!this.#services.log.enabled(level)) return;
-    this.#services.log.log(level, `${this.#prefix()}${message}`);
-  }
-
-  #prefix(): string {
     const { pool } = this;
+    const { log } = this.#services;
+    if (!log.enabled(level)) return;
     const peer = formatPeer(peerOf(this.address, this.conn.socket));
-    return `S-0x${this.id.toString(16)}: ${pool.database}/${pool.user}@${peer} `;
+    log.log(level, `S-0x${this.id.toString(16)}: ${pool.database}/${pool.user}@${peer} ${message}`);
   }
 }

@@ -1,9 +1,9 @@
-import { randomBytes } from 'node:crypto';
-import { BackendType as B, TxStatus } from '../wire/codes.ts';
+import { BackendType as B, HEADER_BYTES, TxStatus } from '../wire/codes.ts';
 import { type ErrorFields, parseErrorFields } from '../wire/error-fields.ts';
 import { parseParameterStatus } from '../wire/parameter-status.ts';
 import { ProtocolViolation } from '../wire/pg-error.ts';
 import { type ByteReader, FramedReader } from '../wire/framed-reader.ts';
+import type { Fence } from './fence.ts';
 
 /** How one of our own queries ended. */
 export interface OwnQueryResult {
@@ -16,19 +16,6 @@ export interface OwnQueryResult {
 /** Messages may carry this much of an error; rows are skipped unread. Bytes. */
 const MAX_BODY_BYTES = 1024 * 1024;
 
-/** A query whose answer cannot be mistaken for another's, not even for one that a client made up. */
-export interface Fence {
-  readonly sql: string;
-  /** The one value of its one row. */
-  readonly text: string;
-}
-
-/** A fence of its own for one use: clients can read the running one in `pg_stat_activity`, but not foresee it. */
-export function newFence(): Fence {
-  const text = randomBytes(16).toString('hex');
-  return { sql: `SELECT '${text}'`, text };
-}
-
 /**
  * Reads the answers to a simple query that pgweir itself sent (reset, check, connect_query, parameters) until
  * its ReadyForQuery. The client sees none of it.
@@ -38,8 +25,8 @@ export class OwnQuery implements ByteReader {
   readonly #onParameter: (name: string, value: string) => void;
   readonly #done: (result: OwnQueryResult) => void;
   #error: ErrorFields | null = null;
-  /** Body of the DataRow that is the fence; null without one. */
-  readonly #fenceRow: Buffer | null;
+  /** Body of the fence's RowDescription; null without one. */
+  readonly #fenceBody: Buffer | null;
   /** Until the fence's answer has come, ReadyForQuery may still belong to an earlier request. */
   #awaitsFence: boolean;
 
@@ -50,12 +37,12 @@ export class OwnQuery implements ByteReader {
     done: (result: OwnQueryResult) => void,
   ) {
     this.#awaitsFence = fence !== null;
-    this.#fenceRow = fence === null ? null : rowOf(fence.text);
+    this.#fenceBody = fence === null ? null : fence.description.subarray(HEADER_BYTES);
     this.#onParameter = onParameter;
     this.#done = done;
     this.#reader = new FramedReader(
       MAX_BODY_BYTES,
-      this.#fenceRow === null ? isRead : (type) => type === B.DataRow || isRead(type),
+      this.#fenceBody === null ? isRead : (type) => type === B.RowDescription || isRead(type),
       (type, body) => this.#message(type, body),
     );
   }
@@ -69,8 +56,8 @@ export class OwnQuery implements ByteReader {
     switch (type) {
       case B.EmptyQueryResponse:
         return true;
-      case B.DataRow:
-        if (this.#fenceRow?.equals(body)) this.#awaitsFence = false;
+      case B.RowDescription:
+        if (this.#fenceBody?.equals(body)) this.#awaitsFence = false;
         return true;
       case B.ErrorResponse:
         this.#error ??= parseErrorFields(body);
@@ -95,16 +82,6 @@ export class OwnQuery implements ByteReader {
     this.#done({ error: this.#error, isIdle });
     return false;
   }
-}
-
-/** The body of a DataRow with one text value. */
-function rowOf(text: string): Buffer {
-  const value = Buffer.from(text);
-  const body = Buffer.alloc(6 + value.length);
-  body.writeInt16BE(1, 0);
-  body.writeInt32BE(value.length, 2);
-  value.copy(body, 6);
-  return body;
 }
 
 /** Rows, tags and notices of our own queries are nobody's business. */

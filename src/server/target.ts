@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net';
 import type { ServerCredentials } from '../auth/credentials.ts';
-import { type PeerAddress, tcpPeerAddress } from '../net/address.ts';
+import { formatHostPort, type PeerAddress, tcpPeerAddress } from '../net/address.ts';
 import type { ConnectOptions } from '../net/conn.ts';
 
 /** Where and as whom a pool's server connections log in; resolved from the configuration for each new one. */
@@ -61,4 +61,9 @@ export function peerOf({ host, port }: ServerAddress, socket: Socket): PeerAddre
 export function connectFailure(error: Error | null): string {
   const isLookup = error !== null && 'syscall' in error && error.syscall === 'getaddrinfo';
   return isLookup ? 'server DNS lookup failed' : 'connect failed';
+}
+
+/** Our own end of a TCP connection, as the log has it behind `new connection to server`. */
+export function fromText({ localAddress, localPort }: Socket): string {
+  return localAddress === undefined ? '' : ` (from ${formatHostPort(localAddress, localPort ?? 0)})`;
 }

@@ -40,6 +40,24 @@ export const relayFaults: readonly Fault[] = [
     ['test/relay/request-tracker.test.ts', 'test/relay/request-tracker-model.test.ts'],
   ),
   fault(
+    'a connection whose answers cannot be counted is taken from its client before it is probed',
+    {
+      file: SERVER,
+      find: 'if (this.tracker.isUnsure) this.#probe(client);',
+      replace: 'if (client === null) return;',
+    },
+    ['test/integration/copy.test.ts'],
+  ),
+  fault(
+    'what a link was due before the probe ends it behind the probe',
+    {
+      file: SERVER,
+      find: 'this.tracker.reset();\n      this.#releaseDue = false;',
+      replace: 'this.tracker.reset();',
+    },
+    ['test/integration/differential.test.ts'],
+  ),
+  fault(
     'the client gets answers to our own requests',
     {
       file: 'src/relay/response-stream.ts',
@@ -57,7 +75,7 @@ export const relayFaults: readonly Fault[] = [
     'what the server says about a parameter is not remembered for the client',
     {
       file: SERVER,
-      find: 'if (this.#client !== null && !this.#ownQueryRuns) this.#client.parameters[index] = value;',
+      find: 'if (this.#client !== null && !this.#own.isRunning) this.#client.parameters[index] = value;',
       replace: '',
     },
     ['test/integration/link.test.ts'],

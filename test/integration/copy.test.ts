@@ -166,6 +166,25 @@ describe.each(['transaction', 'session'])('COPY in %s mode', (mode) => {
     await checkAfterwards(client, mode);
   });
 
+  test('requests pipelined behind a Sync that follows a bad row are answered, and the next client is served', async () => {
+    const [client, next] = [await connect(mode), await connect(mode)];
+    await client.send(unnamed(COPY_IN), sync());
+    await client.answerTo('G');
+    // The row fails at once, so PostgreSQL answers the Sync behind it, and then the rest. In one chunk or in two.
+    const behind = [copyDone(), unnamed('SELECT 7'), sync(), query('SELECT 8')];
+    await client.send(BAD_ROW, sync(), ...behind);
+    expect([(await client.answer()).types, (await client.answer()).rows]).toEqual(['EZ', [['7']]]);
+    expect((await client.answer()).rows).toEqual([['8']]);
+    await client.send(unnamed(COPY_IN), sync());
+    await client.answerTo('G');
+    await client.send(BAD_ROW, sync());
+    expect((await client.answer()).types).toBe('EZ');
+    await client.send(...behind);
+    expect([(await client.answer()).rows, (await client.answer()).rows]).toEqual([[['7']], [['8']]]);
+    if (mode !== 'session') expect(await next.value('SELECT 9')).toBe('9');
+    await checkAfterwards(client, mode);
+  });
+
   test('a COPY that cannot begin: its data and CopyDone are dropped', async () => {
     const client = await connect(mode);
     const failed = await client.ask(query('COPY no_such_table FROM STDIN'), copyData('1\n'), copyDone());

@@ -57,9 +57,9 @@ function piece(random: Random): Piece {
 }
 
 /**
- * A COPY with what a client may send while it is on, to its CopyDone or CopyFail. No Sync behind bad data: on the
- * wire nothing tells whether PostgreSQL swallowed one in COPY mode or answers it after the error, so a pooler in
- * transaction mode cannot know how many answers are still to come.
+ * A COPY with what a client may send while it is on, to its CopyDone or CopyFail. With a Sync behind bad data
+ * nothing on the wire tells whether PostgreSQL swallowed it in COPY mode or answers it after the error, so how
+ * many answers are still to come has to be found out by a probe.
  */
 function copy(random: Random): Piece {
   const sql = 'COPY rows_here FROM STDIN';
@@ -70,33 +70,33 @@ function copy(random: Random): Piece {
     names.push(name);
     parts.push(bytes);
   };
-  let isBad = false;
   for (let i = random.below(5); i > 0; i--) {
     const kind = random.below(5);
     if (kind === 0) add('data', copyData('1\n2\n'));
     else if (kind === 1) add('cut data', copyData('3'));
     else if (kind === 2) add('flush', flush());
-    else if (kind === 3 && !isBad) add('sync', sync());
-    else {
-      add('bad data', copyData('\nx\n'));
-      isBad = true;
-    }
+    else if (kind === 3) add('sync', sync());
+    else add('bad data', copyData('\nx\n'));
   }
   if (random.below(3) > 0) add('done', copyDone());
   else add('fail', copyFail('given up'));
   return [names.join(' '), Buffer.concat(parts)];
 }
 
-/** What came up to the answer to the marker, as text that can be compared and read. */
-async function answersTo(client: WireClient, marker: string): Promise<string[]> {
-  const answers: string[] = [];
+/** What PostgreSQL says before it gives up a connection whose client sent requests in the middle of a COPY. */
+const SYNC_LOST = 'terminating connection because protocol synchronization was lost';
+
+/** What came up to the answer to the marker, or to the end, as text that can be compared and read. */
+async function answersTo(client: WireClient, marker: string): Promise<{ all: string[]; isOver: boolean }> {
+  const all: string[] = [];
   const show = ({ type, body }: ReadMessage) => `${type} ${JSON.stringify(body.toString('latin1'))}`;
   for (;;) {
     const next = await client.peer.message();
-    answers.push(show(next));
+    all.push(show(next));
+    if (next.type === 'E' && next.body.includes(SYNC_LOST)) return { all, isOver: true };
     if (next.type !== 'D' || !next.body.includes(marker)) continue;
-    for (const rest of await client.peer.messagesTo('Z')) answers.push(show(rest));
-    return answers;
+    for (const rest of await client.peer.messagesTo('Z')) all.push(show(rest));
+    return { all, isOver: false };
   }
 }
 
@@ -108,11 +108,13 @@ describe.each(['transaction', 'session'])('%s mode', (mode) => {
         userlist: { [role]: '' },
       });
       const login = { user: role, database };
-      const [direct, pooled, other] = await Promise.all([
-        WireClient.connect(sharedPostgres(), login),
-        WireClient.connect(pooler.port, login),
-        WireClient.connect(pooler.port, login),
-      ]);
+      const pair = () =>
+        Promise.all([
+          WireClient.connect(sharedPostgres(), login),
+          WireClient.connect(pooler.port, login),
+        ] as const);
+      const other = await WireClient.connect(pooler.port, login);
+      let [direct, pooled] = await pair();
       for (let i = 0; i < BATCHES; i++) {
         const pieces = Array.from({ length: 1 + random.below(8) }, () =>
           random.below(8) === 0 ? copy(random) : piece(random),
@@ -128,6 +130,10 @@ describe.each(['transaction', 'session'])('%s mode', (mode) => {
             random.below(2) === 0 ? [bytes] : [bytes.subarray(0, cut), bytes.subarray(cut)],
           );
           expect(await answersTo(pooled, marker)).toEqual(expected);
+          if (expected.isOver) {
+            await Promise.all([direct.peer.close(), pooled.peer.close()]);
+            [direct, pooled] = await pair();
+          }
           const next = `other ${i}`;
           expect(await other.value(`SELECT '${next}'`)).toBe(next);
           // The same for the session that it is compared with, where it drops the unnamed statement too.

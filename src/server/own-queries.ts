@@ -1,0 +1,64 @@
+import type { ByteReader } from '../wire/framed-reader.ts';
+import { query } from '../wire/frontend.ts';
+import { type Fence, FenceReader, newFence } from './fence.ts';
+import { OwnQuery, type OwnQueryResult } from './own-query.ts';
+
+/** The connection as its own queries see it. */
+export interface OwnQueryHost {
+  write(bytes: Buffer): void;
+  /** Who reads from here on. */
+  read(reader: ByteReader): void;
+  parameterStatus(name: string, value: string): void;
+}
+
+/** The queries that pgweir itself runs on one server connection, one at a time. */
+export class OwnQueries {
+  /** One runs, and its answers are ours. */
+  isRunning = false;
+  /** A fence is on its way: what comes ahead of it is the client's. */
+  isProbing = false;
+  readonly #host: OwnQueryHost;
+
+  constructor(host: OwnQueryHost) {
+    this.#host = host;
+  }
+
+  get isBusy(): boolean {
+    return this.isRunning || this.isProbing;
+  }
+
+  /** `done` has to put another reader in charge. */
+  run(sql: string, fence: Fence | null, done: (result: OwnQueryResult) => void): void {
+    this.#read(fence, done);
+    this.#host.write(query(sql));
+  }
+
+  /** Sends a fence; `owed` reads what the server still answers ahead of it. `done` as with {@link run}. */
+  probe(owed: ByteReader, done: () => void): void {
+    const fence = newFence();
+    this.isProbing = true;
+    this.#host.read(
+      new FenceReader(fence, owed, () =>
+        this.#read(null, () => {
+          this.isProbing = false;
+          done();
+        }),
+      ),
+    );
+    this.#host.write(query(fence.sql));
+  }
+
+  #read(fence: Fence | null, done: (result: OwnQueryResult) => void): void {
+    this.isRunning = true;
+    this.#host.read(
+      new OwnQuery(
+        fence,
+        (name, value) => this.#host.parameterStatus(name, value),
+        (result) => {
+          this.isRunning = false;
+          done(result);
+        },
+      ),
+    );
+  }
+}
