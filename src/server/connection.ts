@@ -381,8 +381,8 @@ export class ServerConnection implements PoolServer, ServerEnd, ResponseHost, Co
 
   #unasked(message: string, isDirty: boolean): void {
     this.#log('WARNING', message);
-    const reason = this.state === 'used' ? 'SV_USED server got dirty' : 'SV_IDLE server got dirty';
-    if (isDirty) this.#broke(reason, 'server conn crashed?');
+    const list = this.state === 'used' ? 'SV_USED' : 'SV_IDLE';
+    if (isDirty) this.#broke(`${list} server got dirty`, 'server conn crashed?');
   }
 
   #broke(reason: string, clientText: string): void {
@@ -392,10 +392,9 @@ export class ServerConnection implements PoolServer, ServerEnd, ResponseHost, Co
   }
 
   #log(level: LogLevel, message: string): void {
-    const { pool } = this;
-    const { log } = this.#services;
-    if (!log.enabled(level)) return;
+    if (!this.#services.log.enabled(level)) return;
+    const who = `S-0x${this.id.toString(16)}: ${this.pool.database}/${this.pool.user}`;
     const peer = formatPeer(peerOf(this.address, this.conn.socket));
-    log.log(level, `S-0x${this.id.toString(16)}: ${pool.database}/${pool.user}@${peer} ${message}`);
+    this.#services.log.log(level, `${who}@${peer} ${message}`);
   }
 }

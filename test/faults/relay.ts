@@ -46,7 +46,7 @@ export const relayFaults: readonly Fault[] = [
       find: 'if (this.tracker.isUnsure) this.#probe(client);',
       replace: 'if (client === null) return;',
     },
-    ['test/integration/copy.test.ts'],
+    ['test/integration/copy-probe.test.ts'],
   ),
   fault(
     'what a link was due before the probe ends it behind the probe',
@@ -55,7 +55,7 @@ export const relayFaults: readonly Fault[] = [
       find: 'this.tracker.reset();\n      this.#releaseDue = false;',
       replace: 'this.tracker.reset();',
     },
-    ['test/integration/differential.test.ts'],
+    ['test/integration/copy-probe.test.ts'],
   ),
   fault(
     'the client gets answers to our own requests',

@@ -1,0 +1,160 @@
+import { beforeAll, expect, test } from 'vitest';
+import { backend, frontend, int16, int32, message } from '../support/peer-messages.ts';
+import { type LocalPooler, startPooler } from '../support/pooler.ts';
+import { sharedPostgres } from '../support/postgres.ts';
+import { createRole } from '../support/roles.ts';
+import { ScriptedServer, type ScriptedPeer } from '../support/scripted-peer.ts';
+import { WireClient, unnamed } from '../support/wire-client.ts';
+
+const ROLE = 'copy_probe';
+const { copyData, copyDone, query, sync } = frontend;
+const ready = backend.readyForQuery;
+const failed = backend.errorResponse({ S: 'ERROR', C: '22P02', M: 'bad row' });
+/** The answer to `unnamed` and Sync. */
+const seven = [
+  message('1'),
+  message('2'),
+  backend.dataRow('7'),
+  backend.commandComplete('SELECT 1'),
+  ready(),
+];
+
+beforeAll(async () => {
+  await createRole(sharedPostgres(), { name: ROLE, auth: 'trust' });
+});
+
+/** The answer to a probe: as PostgreSQL gives it, with the column's name that the probe asks for. */
+function answerTo(probe: string): Buffer {
+  const name = /^SELECT 1 AS (pgweir_[0-9a-f]{32})\0$/.exec(probe)?.[1];
+  if (name === undefined) throw new Error(`not a probe: ${probe}`);
+  const column = [Buffer.from(`${name}\0`), int32(0), int16(0), int32(23), int16(4), int32(-1), int16(0)];
+  return Buffer.concat([
+    message('T', int16(1), ...column),
+    backend.dataRow('1'),
+    backend.commandComplete('SELECT 1'),
+    ready(),
+  ]);
+}
+
+/** A client in whose COPY a bad row was followed by a Sync; its server has answered as far as the first Z. */
+class Stage implements AsyncDisposable {
+  readonly server: ScriptedServer;
+  readonly pooler: LocalPooler;
+  readonly client: WireClient;
+  readonly peer: ScriptedPeer;
+
+  private constructor(server: ScriptedServer, pooler: LocalPooler, client: WireClient, peer: ScriptedPeer) {
+    this.server = server;
+    this.pooler = pooler;
+    this.client = client;
+    this.peer = peer;
+  }
+
+  static async set(): Promise<Stage> {
+    const server = await ScriptedServer.listen();
+    const pooler = await startPooler({
+      settings: { pool_mode: 'transaction', default_pool_size: 1 },
+      databases: { scripted: `host=127.0.0.1 port=${server.port}` },
+      userlist: { [ROLE]: '' },
+    });
+    const [client, peer] = await Promise.all([
+      WireClient.connect(pooler.port, { user: ROLE, database: 'scripted' }),
+      server.acceptLogin(),
+    ]);
+    await client.send(unnamed('COPY t FROM STDIN'), sync());
+    await peer.messagesTo('S');
+    await peer.send(message('1'), message('2'), message('G', Buffer.of(0), int16(0)));
+    await client.answerTo('G');
+    await client.send(copyData('bad\n'), sync(), copyDone(), unnamed('SELECT 7'), sync());
+    await peer.messagesTo('S');
+    await peer.messagesTo('S');
+    await peer.send(failed, ready());
+    expect((await client.answer()).types).toBe('EZ');
+    return new Stage(server, pooler, client, peer);
+  }
+
+  /** The text of the probe that the server is sent. */
+  async probe(): Promise<string> {
+    return (await this.peer.message('Q')).body.toString();
+  }
+
+  /** The server is at rest, and serves the next client. */
+  async goesOn(): Promise<void> {
+    const next = await WireClient.connect(this.pooler.port, { user: ROLE, database: 'scripted' });
+    for (const client of [next, this.client]) {
+      await client.send(query('SELECT 8'));
+      expect((await this.peer.message('Q')).body.toString()).toBe('SELECT 8\0');
+      await this.peer.send(backend.dataRow('8'), backend.commandComplete('SELECT 1'), ready());
+      expect((await client.answer()).rows).toEqual([['8']]);
+    }
+    await next.end();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.client.peer.close();
+    await this.pooler[Symbol.asyncDispose]();
+    await this.server[Symbol.asyncDispose]();
+  }
+}
+
+test.for([
+  ['ahead of the probe’s answer', false],
+  ['in one chunk with it', true],
+] as const)('answers still owed come %s, and are the client’s', async ([_when, isOneChunk]) => {
+  await using stage = await Stage.set();
+  const answer = answerTo(await stage.probe());
+  if (isOneChunk) {
+    await stage.peer.send(Buffer.concat([...seven, answer]));
+  } else {
+    await stage.peer.send(...seven);
+    expect((await stage.client.answer()).rows).toEqual([['7']]);
+    await stage.peer.send(answer);
+  }
+  if (isOneChunk) expect((await stage.client.answer()).rows).toEqual([['7']]);
+  await stage.goesOn();
+  expect(stage.client.peer.unread).toBe(0);
+});
+
+test('with nothing owed the client hears nothing of the probe; what it sends meanwhile waits for its end', async () => {
+  await using stage = await Stage.set();
+  const answer = answerTo(await stage.probe());
+  await stage.client.send(query('SELECT 9'));
+  await stage.peer.send(answer);
+  expect((await stage.peer.message('Q')).body.toString()).toBe('SELECT 9\0');
+  await stage.peer.send(backend.dataRow('9'), backend.commandComplete('SELECT 1'), ready());
+  expect((await stage.client.answer()).rows).toEqual([['9']]);
+  await stage.goesOn();
+});
+
+test('a transaction that turns out to be open stays the client’s', async () => {
+  await using stage = await Stage.set();
+  const answer = answerTo(await stage.probe());
+  const open = ready('T');
+  await stage.peer.send(...seven.slice(0, -1), open, answer.subarray(0, -open.length), open);
+  expect((await stage.client.answer()).status).toBe('T');
+  await stage.client.send(query('COMMIT'));
+  expect((await stage.peer.message('Q')).body.toString()).toBe('COMMIT\0');
+  await stage.peer.send(backend.commandComplete('COMMIT'), ready());
+  expect((await stage.client.answer()).tags).toEqual(['COMMIT']);
+  await stage.goesOn();
+});
+
+test('a transaction that turns out to have failed ends with its connection: nothing tells our error from others', async () => {
+  await using stage = await Stage.set();
+  await stage.probe();
+  await stage.peer.send(...seven.slice(0, 2), failed, ready('E'));
+  const { errors } = await stage.client.answerTo('Z');
+  expect(errors[0]?.['M']).toBe('bad row');
+  expect((await stage.client.answerTo('E')).errors[0]).toMatchObject({
+    S: 'FATAL',
+    M: 'server conn crashed?',
+  });
+  await stage.client.peer.end();
+});
+
+test('a client that leaves during the probe takes its server with it', async () => {
+  await using stage = await Stage.set();
+  await stage.probe();
+  await stage.client.peer.close();
+  expect((await stage.peer.message('X')).body.length).toBe(0);
+});
