@@ -184,10 +184,13 @@ export class LocalControl implements Control {
   }
 
   #killClient(id: number): ControlReply {
-    const session = this.#state.sessions.get(id);
-    if (session === undefined) return controlFailure.clientNotFound();
-    session.refused(fatal('admin forced disconnect'));
-    return controlOk;
+    // Those of SHOW CLIENTS: consoles, too, but nobody who is still to prove who it is.
+    for (const connection of this.#state.connections) {
+      if (connection.id !== id || !connection.isLoggedIn || connection.isClosing) continue;
+      connection.fail(fatal('admin forced disconnect'));
+      return controlOk;
+    }
+    return controlFailure.clientNotFound();
   }
 
   #waitClose(name: string | null, signal: AbortSignal): ControlReply | Promise<ControlReply> {

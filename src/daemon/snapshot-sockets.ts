@@ -16,9 +16,13 @@ import { ServerConnection } from '../server/connection.ts';
 import { isUnixHost } from '../server/target.ts';
 import type { PoolerState } from './context.ts';
 
-/** SHOW CLIENTS, SHOW SOCKETS: every client connection there is. */
+/** SHOW CLIENTS, SHOW SOCKETS: every client connection there is, but those that only have their last words to read. */
 export function clientSnapshots(state: PoolerState): ClientSnapshot[] {
-  return [...state.connections].map((connection) => clientSnapshot(state, connection));
+  const snapshots: ClientSnapshot[] = [];
+  for (const connection of state.connections) {
+    if (!connection.isClosing) snapshots.push(clientSnapshot(state, connection));
+  }
+  return snapshots;
 }
 
 function clientSnapshot(state: PoolerState, connection: ClientConnection): ClientSnapshot {
@@ -51,8 +55,8 @@ function clientState(connection: ClientConnection, session: ClientSession | null
   if (connection.phase instanceof CancelPhase) return 'active_cancel_req';
   if (session === null)
     return connection.database === ADMIN_DATABASE && connection.isLoggedIn ? 'active' : 'login';
-  if (session.state === 'waiting') return 'waiting';
-  if (session.state === 'waiting_login' || session.state === 'login') return 'waiting_login';
+  // For a server, or for the pool's first welcome. `waiting_login` is for those whose login asks a server.
+  if (session.state === 'waiting' || session.state === 'waiting_login') return 'waiting';
   return session.server === null ? 'idle' : 'active';
 }
 

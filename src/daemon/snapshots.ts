@@ -217,7 +217,13 @@ function userSnapshots(state: PoolerState): UserSnapshot[] {
 function listsSnapshot(state: PoolerState): ListsSnapshot {
   const pools = state.pools.all();
   const sum = (count: (pool: Pool) => number) => pools.reduce((total, pool) => total + count(pool), 0);
-  const usedClients = state.sessions.size + state.consoleKeys.size;
+  let usedClients = 0;
+  let loginClients = 0;
+  for (const { isClosing, isLoggedIn } of state.connections) {
+    if (isClosing) continue;
+    if (isLoggedIn) usedClients++;
+    else loginClients++;
+  }
   return {
     databases: state.databases.all().length + 1,
     users: userSnapshots(state).length,
@@ -226,7 +232,7 @@ function listsSnapshot(state: PoolerState): ListsSnapshot {
     peerPools: 0,
     freeClients: 0,
     usedClients,
-    loginClients: Math.max(0, state.connections.size - usedClients),
+    loginClients,
     freeServers: 0,
     usedServers: sum((pool) => pool.servers.slotsTaken),
     dnsNames: 0,
