@@ -3,7 +3,7 @@ import type { Conn } from '../net/conn.ts';
 import type { ClientState, PoolClient, PoolServer } from '../pool/peers.ts';
 import type { Pool } from '../pool/pool.ts';
 import type { ClientEnd, ServerEnd } from '../relay/link.ts';
-import { type RequestHost, RequestStream, type RequestTarget } from '../relay/request-stream.ts';
+import { isAnswered, type RequestHost, RequestStream, type RequestTarget } from '../relay/request-stream.ts';
 import type { TrackedParameters, TrackedValues } from '../relay/tracked-parameters.ts';
 import { TxStatus } from '../wire/codes.ts';
 import { noticeResponse } from '../wire/error-response.ts';
@@ -268,8 +268,8 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
     return this.connection.services.settings().disablePqexec;
   }
 
-  request(): void {
-    if (this.queryStartMs === 0) this.#openQuery();
+  request(type: number): void {
+    if (this.queryStartMs === 0 && isAnswered(type)) this.#openQuery();
   }
 
   messageSent(): void {

@@ -98,7 +98,7 @@ export class RequestStream {
         host.terminate();
         return end;
       }
-      this.#dropping = host.target === null && !needsServer(type);
+      this.#dropping = host.target === null && !isAnswered(type);
       if (this.#dropping) {
         pos = body;
         run = body;
@@ -175,9 +175,10 @@ for (const type of Object.values(F)) REQUESTS[type] = 1;
 REQUESTS[F.Password] = 0;
 
 /**
- * Late COPY messages, after the COPY's error, are the client's leftovers: without a link they are dropped
- * (PostgreSQL ignores them too). Flush has nothing to flush there.
+ * Whether PostgreSQL answers such a message, so that it needs a server and begins a query. Late COPY messages,
+ * after the COPY's error, are the client's leftovers: without a link they are dropped (PostgreSQL ignores them
+ * too), and on one they are nothing that could take too long. Flush has nothing to flush there.
  */
-function needsServer(type: number): boolean {
+export function isAnswered(type: number): boolean {
   return type !== F.CopyData && type !== F.CopyDone && type !== F.CopyFail && type !== F.Flush;
 }

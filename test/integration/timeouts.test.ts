@@ -8,6 +8,7 @@ import { createDatabase, createRole } from '../support/roles.ts';
 import { connectPeer, type ScriptedPeer, ScriptedServer } from '../support/scripted-peer.ts';
 import { expectStruckAfter, sweepsPass } from '../support/sweeps.ts';
 import { waitFor } from '../support/wait-for.ts';
+import { WireClient } from '../support/wire-client.ts';
 
 const A = 'timeouts_a';
 const B = 'timeouts_b';
@@ -252,6 +253,21 @@ describe.concurrent('query_timeout', () => {
     await sweepsPass(3);
     expect((await client.query('SELECT 1 AS one')).rows).toEqual([{ one: 1 }]);
     await client.query('COMMIT');
+    await client.end();
+  });
+
+  test('does not strike a session for a Flush, or for what comes late of a failed COPY', async () => {
+    await using pooler = await start({ settings: { query_timeout: 0.4, pool_mode: 'session' } });
+    const client = await WireClient.connect(pooler.port, { user: A, database: 'one' });
+    await client.query('SELECT 1');
+    await client.send(frontend.flush());
+    await sweepsPass(3);
+    await client.query('CREATE TEMP TABLE numbers (n int)');
+    await client.send(frontend.query('COPY numbers FROM STDIN'), frontend.copyData('none\n'));
+    expect((await client.answer()).errors[0]?.['C']).toBe('22P02');
+    await client.send(frontend.copyData('1\n'), frontend.copyDone());
+    await sweepsPass(3);
+    expect(await client.value('SELECT 1')).toBe('1');
     await client.end();
   });
 });
