@@ -79,6 +79,7 @@ export class ServerConnection implements PoolServer, ServerEnd, ResponseHost, Co
   readonly #rest = new RestReader({
     unasked: (message, isDirty) => this.#unasked(message, isDirty),
     parameterStatus: (name, value) => this.parameterStatus(name, value),
+    log: (message) => this.#log('ERROR', message),
   });
   #reader: ByteReader;
   readonly #opening: ServerOpening;
@@ -90,6 +91,7 @@ export class ServerConnection implements PoolServer, ServerEnd, ResponseHost, Co
       if (this.#reader !== DISCARD) this.#reader = reader;
     },
     parameterStatus: (name, value) => this.parameterStatus(name, value),
+    log: (message) => this.#log('ERROR', message),
   });
   #releaseDue = false;
   /** What the pool hears once a chunk is read to its end: the rest of it is nobody's, not the next client's. */
@@ -251,7 +253,7 @@ export class ServerConnection implements PoolServer, ServerEnd, ResponseHost, Co
 
   test(sql: string, purpose: TestPurpose): void {
     const fence = purpose === 'resync' ? newFence() : null;
-    this.#own.run(fence === null ? sql : fence.sql, fence, (result) => {
+    this.#own.run(`${purpose} query failed`, fence === null ? sql : fence.sql, fence, (result) => {
       this.#reader = this.#rest;
       if (purpose === 'resync') this.tracker.reset();
       // Without a complete reset the last client's settings are still there, and it can have seen to that.
@@ -288,7 +290,7 @@ export class ServerConnection implements PoolServer, ServerEnd, ResponseHost, Co
   // --- ServerEnd and ResponseHost --------------------------------------------------------------------------
 
   alignParameters(sql: string, done: (ok: boolean) => void): void {
-    this.#own.run(sql, null, (result) => {
+    this.#own.run('varcache_apply failed', sql, null, (result) => {
       this.#reader = this.#responses;
       done(result.error === null && result.isIdle);
     });

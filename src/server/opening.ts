@@ -61,8 +61,7 @@ export class ServerOpening {
       host.opened(result.welcome);
       return;
     }
-    this.#own.run(connectQuery, null, ({ error, isIdle }) => {
-      if (error !== null) host.log('ERROR', `error while executing exec_on_query: ${error.message ?? ''}`);
+    this.#own.run('error while executing exec_on_query', connectQuery, null, ({ isIdle }) => {
       const reason = 'connect_query left a transaction open';
       if (isIdle) host.opened(result.welcome);
       else host.failed({ message: reason, serverError: null, failWaiting: false }, reason);

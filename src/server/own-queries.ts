@@ -1,3 +1,4 @@
+import { errorText } from '../wire/error-fields.ts';
 import type { ByteReader } from '../wire/framed-reader.ts';
 import { query } from '../wire/frontend.ts';
 import { type Fence, FenceReader, newFence } from './fence.ts';
@@ -9,6 +10,8 @@ export interface OwnQueryHost {
   /** Who reads from here on. */
   read(reader: ByteReader): void;
   parameterStatus(name: string, value: string): void;
+  /** What PostgreSQL said to a query that it refused. */
+  log(message: string): void;
 }
 
 /** The queries that pgweir itself runs on one server connection, one at a time. */
@@ -27,9 +30,9 @@ export class OwnQueries {
     return this.isRunning || this.isProbing;
   }
 
-  /** `done` has to put another reader in charge. */
-  run(sql: string, fence: Fence | null, done: (result: OwnQueryResult) => void): void {
-    this.#read(fence, done);
+  /** `done` has to put another reader in charge. `errorNote` goes ahead of PostgreSQL's error in the log. */
+  run(errorNote: string, sql: string, fence: Fence | null, done: (result: OwnQueryResult) => void): void {
+    this.#read(errorNote, fence, done);
     this.#host.write(query(sql));
   }
 
@@ -39,7 +42,7 @@ export class OwnQueries {
     this.isProbing = true;
     this.#host.read(
       new FenceReader(fence, owed, () =>
-        this.#read(null, () => {
+        this.#read('probe failed', null, () => {
           this.isProbing = false;
           done();
         }),
@@ -48,7 +51,7 @@ export class OwnQueries {
     this.#host.write(query(fence.sql));
   }
 
-  #read(fence: Fence | null, done: (result: OwnQueryResult) => void): void {
+  #read(errorNote: string, fence: Fence | null, done: (result: OwnQueryResult) => void): void {
     this.isRunning = true;
     this.#host.read(
       new OwnQuery(
@@ -56,6 +59,7 @@ export class OwnQueries {
         (name, value) => this.#host.parameterStatus(name, value),
         (result) => {
           this.isRunning = false;
+          if (result.error !== null) this.#host.log(`${errorNote}: ${errorText(result.error)}`);
           done(result);
         },
       ),

@@ -18,6 +18,11 @@ export interface ErrorFields {
   readonly hint?: string;
 }
 
+/** `ERROR: what went wrong`, as it stands in a log line; for peers that leave fields out, too. */
+export function errorText({ severity, message }: ErrorFields): string {
+  return `${severity ?? 'ERROR'}: ${message ?? '(no message)'}`;
+}
+
 const FIELD_NAMES: Readonly<Record<number, keyof ErrorFields>> = {
   0x53: 'severity', // S
   0x56: 'severityNonlocalized', // V

@@ -173,6 +173,10 @@ describe('a tracked parameter', () => {
     expect(told.errors[0]).toMatchObject({ S: 'FATAL', C: '08P01', M: 'invalid server parameter' });
     await one.peer.end();
     expect(await two.value("SELECT 'after'")).toBe('after');
+    // Which parameter it was, only the server has said.
+    expect(pooler.lines.find((line) => line.includes('varcache_apply failed'))).toMatch(
+      /^ERROR S-\S+ \S+ varcache_apply failed: ERROR: invalid value for parameter "TimeZone": "Nowhere\/At_all"$/,
+    );
     await two.end();
   });
 

@@ -97,6 +97,9 @@ test('a connection whose reset query failed serves nobody else: the client can h
     ['t', null],
   ]);
   expect(await backend(second)).not.toBe(pid);
+  expect(pooler.lines.find((line) => line.includes('reset query failed: '))).toMatch(
+    /^ERROR S-\S+ \S+ reset query failed: ERROR: canceling statement due to statement timeout$/,
+  );
   await second.end();
 });
 
