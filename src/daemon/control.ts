@@ -208,7 +208,8 @@ export class LocalControl implements Control {
       this.#hooks.exit();
       return controlOk;
     }
-    if (state.shutdown !== 'no') return controlFailure.shuttingDown();
+    // One under way may be made to wait for servers alone. There is no way back: clients have been refused since.
+    if (state.shutdown === mode || state.shutdown === 'wait_for_servers') return controlOk;
     state.shutdown = mode;
     this.#hooks.shutdownBegins();
     if (mode === 'wait_for_servers') {

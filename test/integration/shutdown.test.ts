@@ -47,7 +47,7 @@ test('WAIT_FOR_CLIENTS serves those inside until the last one leaves, and lets n
   const second = await consoleOf(pooler);
   expect(await runOn(second, 'SHOW VERSION')).toBe('SHOW');
   expect(await runOn(second, 'RESUME')).toBe('ERROR 08P01 pooler is shutting down');
-  expect(await runOn(second, 'SHUTDOWN WAIT_FOR_SERVERS')).toBe('ERROR 08P01 pooler is shutting down');
+  expect(await runOn(second, 'SHUTDOWN WAIT_FOR_CLIENTS')).toBe('SHUTDOWN');
   for (const client of clients) await client.end();
   await second.close();
   expect([pooler.hasExited, existsSync(socketPath)]).toEqual([false, true]);
@@ -100,6 +100,21 @@ test('WAIT_FOR_SERVERS refuses logins that wait for their pool’s first server,
   await console.send(frontend.query('SHUTDOWN WAIT_FOR_SERVERS'));
   expect(await login).toEqual(fatal('server shutting down'));
   await waitFor(() => pooler.hasExited);
+  await console.close();
+});
+
+test('WAIT_FOR_SERVERS hurries a shutdown that waits for clients, and there is no way back', async () => {
+  await using pooler = await startPooler(transaction);
+  const [busy, idle] = [await pooler.client(), await pooler.client()];
+  await busy.query('BEGIN');
+  const console = await consoleOf(pooler);
+  expect(await runOn(console, 'SHUTDOWN WAIT_FOR_CLIENTS')).toBe('SHUTDOWN');
+  expect(await runOn(console, 'SHUTDOWN WAIT_FOR_SERVERS')).toBe('SHUTDOWN');
+  expect(await runOn(console, 'SHUTDOWN WAIT_FOR_CLIENTS')).toBe('SHUTDOWN');
+  expect(await refusalOf(idle.query('SELECT 1'))).toEqual(fatal('server shutting down'));
+  await busy.query('COMMIT');
+  await waitFor(() => pooler.hasExited);
+  expect(pooler.lines).toContain('LOG server connections dropped, exiting');
   await console.close();
 });
 
