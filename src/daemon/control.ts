@@ -237,12 +237,20 @@ export class LocalControl implements Control {
     const reply = outcome();
     if (reply !== null) return reply;
     return new Promise((resolve) => {
-      const waiter: Waiter = { outcome, resolve };
-      this.#waiters.add(waiter);
-      signal.addEventListener('abort', () => {
+      const abandon = (): void => {
         this.#waiters.delete(waiter);
         resolve(controlOk);
-      });
+      };
+      const waiter: Waiter = {
+        outcome,
+        resolve: (answer) => {
+          // A console lives on and waits again: its signal would gather listeners.
+          signal.removeEventListener('abort', abandon);
+          resolve(answer);
+        },
+      };
+      this.#waiters.add(waiter);
+      signal.addEventListener('abort', abandon, { once: true });
     });
   }
 }

@@ -1,3 +1,4 @@
+import { getEventListeners } from 'node:events';
 import type pg from 'pg';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { connectConsole, type Row, runAlone, runOn, watch } from '../support/console.ts';
@@ -166,4 +167,19 @@ test('a database that is paused may be paused again, and one RESUME ends it', as
   const client = await pooler.client({ database: 'one' });
   await client.query('SELECT 1');
   await client.end();
+});
+
+test('a console that has waited many times has nothing left to listen to', async () => {
+  const busy = await pooler.client({ database: 'one' });
+  await busy.query('BEGIN');
+  const { signal } = new AbortController();
+  const { control } = pooler.pooler;
+  for (let i = 0; i < 3; i++) {
+    const waiting = control.request({ kind: 'pause', database: 'one' }, signal);
+    expect(getEventListeners(signal, 'abort')).toHaveLength(1);
+    await control.request({ kind: 'resume', database: 'one' }, signal);
+    expect(await waiting).toMatchObject({ error: 'canceling statement due to user request' });
+    expect(getEventListeners(signal, 'abort')).toHaveLength(0);
+  }
+  await busy.end();
 });
