@@ -107,6 +107,7 @@ export class LocalControl implements Control {
     } catch (error) {
       if (!(error instanceof ConfigError)) throw error;
       this.#state.log.log('ERROR', error.message);
+      this.#state.log.log('WARNING', 'config file loading failed');
       return controlFailure.reloadFailed(error.message);
     }
   }

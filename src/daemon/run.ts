@@ -122,6 +122,7 @@ function signalHandlers(
     void pooler.control.request(request, new AbortController().signal);
   return {
     isShuttingDown: () => pooler.state.shutdown !== 'no',
+    isPaused: () => pooler.state.isPaused,
     isSuspended: () => false,
     reload: () => {
       log.reopen();
@@ -130,9 +131,7 @@ function signalHandlers(
     shutdownWaitForClients: () => pooler.shutdown('wait_for_clients'),
     shutdownWaitForServers: () => pooler.shutdown('wait_for_servers'),
     exitNow: exit,
-    pause: () => {
-      if (!pooler.state.isPaused) ask({ kind: 'pause', database: null });
-    },
+    pause: () => ask({ kind: 'pause', database: null }),
     resume: () => ask({ kind: 'resume', database: null }),
   };
 }

@@ -5,6 +5,8 @@ import type { Logger } from '../base/log.ts';
 export interface SignalHandlers {
   /** True from the first graceful shutdown on, whoever asked for it. */
   isShuttingDown(): boolean;
+  /** True while a global PAUSE is being carried out or in force. */
+  isPaused(): boolean;
   /** True while SUSPEND is being carried out or in force. */
   isSuspended(): boolean;
   /** Reads configuration, logfile and TLS files anew. */
@@ -15,9 +17,9 @@ export interface SignalHandlers {
   shutdownWaitForServers(): void;
   /** Ends the process with this exit code, without a word to the clients. */
   exitNow(code: 0 | 1): void;
-  /** PAUSE; nothing happens when already paused. */
+  /** PAUSE; called only when not paused. */
   pause(): void;
-  /** RESUME; nothing happens when not paused. */
+  /** RESUME; called only when paused. */
   resume(): void;
 }
 
@@ -63,12 +65,20 @@ export function installSignals(
       handlers.exitNow(0);
     },
     SIGUSR1: () => {
+      if (handlers.isPaused() || handlers.isSuspended()) {
+        log.log('LOG', 'got SIGUSR1, but already paused/suspended');
+        return;
+      }
       log.log('LOG', 'got SIGUSR1, pausing all activity');
       handlers.pause();
     },
     SIGUSR2: () => {
       if (handlers.isShuttingDown()) {
         log.log('LOG', 'got SIGUSR2 while shutting down, ignoring');
+        return;
+      }
+      if (!handlers.isPaused() && !handlers.isSuspended()) {
+        log.log('LOG', 'got SIGUSR2, but not paused/suspended');
         return;
       }
       log.log('LOG', 'got SIGUSR2, continuing from PAUSE');

@@ -8,6 +8,7 @@ let calls: string[];
 let lines: string[];
 let shuttingDown: boolean;
 let suspended: boolean;
+let paused: boolean;
 let remove: () => void;
 
 beforeEach(() => {
@@ -16,9 +17,11 @@ beforeEach(() => {
   lines = [];
   shuttingDown = false;
   suspended = false;
+  paused = false;
   const handlers: SignalHandlers = {
     isShuttingDown: () => shuttingDown,
     isSuspended: () => suspended,
+    isPaused: () => paused,
     reload: () => calls.push('reload'),
     shutdownWaitForClients: () => {
       calls.push('wait for clients');
@@ -49,6 +52,7 @@ describe('signals', () => {
     ['SIGUSR1', 'pause', 'LOG got SIGUSR1, pausing all activity'],
     ['SIGUSR2', 'resume', 'LOG got SIGUSR2, continuing from PAUSE'],
   ])('%s means %s', (signal, call, line) => {
+    paused = signal === 'SIGUSR2';
     source.emit(signal);
     expect(calls).toEqual([call]);
     expect(lines).toEqual([line]);
@@ -76,6 +80,17 @@ describe('signals', () => {
     source.emit(signal);
     expect(calls).toEqual(['exit 1']);
     expect(lines).toEqual([`FATAL got ${signal} while suspended, exiting`]);
+  });
+
+  it('SIGUSR1 while paused and SIGUSR2 while not do nothing and say so', () => {
+    source.emit('SIGUSR2');
+    paused = true;
+    source.emit('SIGUSR1');
+    expect(calls).toEqual([]);
+    expect(lines).toEqual([
+      'LOG got SIGUSR2, but not paused/suspended',
+      'LOG got SIGUSR1, but already paused/suspended',
+    ]);
   });
 
   it('SIGUSR2 during a shutdown is ignored', () => {
