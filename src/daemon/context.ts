@@ -7,6 +7,7 @@ import type { ClientSession } from '../client/session.ts';
 import type { LoginCredentials } from '../auth/credentials.ts';
 import type { Config } from '../config/config.ts';
 import { clientLimits, poolLimits } from '../config/effective.ts';
+import type { ListenerFd } from '../net/listening-socket.ts';
 import type { Budget } from '../pool/budget.ts';
 import type { Pool } from '../pool/pool.ts';
 import type { Pools } from '../pool/pools.ts';
@@ -39,6 +40,8 @@ export class PoolerState {
   readonly startWallMs: number;
   /** Pools to forget once their last server connection is gone. */
   readonly doomedPools = new Set<Pool>();
+  /** The listeners that are bound now. */
+  listening: () => readonly ListenerFd[] = () => [];
   isPaused = false;
   shutdown: ShutdownState = 'no';
   #config: Config;

@@ -165,6 +165,7 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
     log,
   );
 
+  state.listening = () => listeners.bound();
   openForcedPools(state);
   const janitor = new Janitor(state, windows);
   const sweeper = setInterval(() => {

@@ -140,9 +140,21 @@ function socketFacts(conn: Conn, peer: PeerAddress): SocketFacts {
   };
 }
 
-/** SHOW FDS: the sockets of logged-in clients and of servers. */
+/** SHOW FDS: the listeners, the sockets of logged-in clients, and those of servers. */
 export function fdSnapshots(state: PoolerState): FdSnapshot[] {
-  const rows: FdSnapshot[] = [];
+  const rows: FdSnapshot[] = state.listening().map(({ info, fd }) => ({
+    fd,
+    task: 'pooler',
+    user: null,
+    database: null,
+    addr: info.kind === 'tcp' ? info.address : 'unix',
+    port: info.port,
+    linkFd: 0,
+    clientEncoding: null,
+    standardConformingStrings: null,
+    dateStyle: null,
+    timeZone: null,
+  }));
   for (const session of state.sessions.values()) {
     const { connection, server, tracked } = session;
     const value = (name: string) => session.parameters[tracked.indexOf(name)] ?? null;

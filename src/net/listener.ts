@@ -4,6 +4,7 @@ import type { Logger } from '../base/log.ts';
 import { formatHostPort } from './address.ts';
 import {
   type ListenContext,
+  type ListenerFd,
   ListeningSocket,
   type ListenerInfo,
   type Schedule,
@@ -48,6 +49,8 @@ export interface ListenOptions {
 export interface Listeners {
   /** What was really bound: TCP addresses in the order of `listenAddr`, then the unix socket. */
   readonly addresses: readonly ListenerInfo[];
+  /** Those that are bound at this moment. */
+  bound(): ListenerFd[];
   /** Stops accepting on TCP; the unix socket and the accepted connections stay. The ports are free on return. */
   closeTcp(): void;
   /** Stops accepting everywhere and removes the unix socket's file before it returns. May be called twice. */
@@ -100,6 +103,7 @@ export async function openListeners(
   }
   return {
     addresses: open.map((listener) => listener.info),
+    bound: () => open.map(({ info, fd }) => ({ info, fd })).filter(({ fd }) => fd >= 0),
     closeTcp: () => {
       for (const listener of open) if (listener.info.kind === 'tcp') listener.close();
     },

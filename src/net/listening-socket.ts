@@ -20,6 +20,12 @@ export interface ListenerInfo {
   readonly port: number;
 }
 
+/** A listener that is bound now, and its file descriptor. */
+export interface ListenerFd {
+  readonly info: ListenerInfo;
+  readonly fd: number;
+}
+
 /** Calls `run` once after `delayMs`; the returned function takes that back. Injected so that tests can step it. */
 export type Schedule = (delayMs: number, run: () => void) => () => void;
 
@@ -86,6 +92,11 @@ export class ListeningSocket {
   get display(): string {
     const { kind, address, port } = this.info;
     return kind === 'tcp' ? formatHostPort(address, port) : `unix:${address}`;
+  }
+
+  /** File descriptor of the bound socket, -1 while there is none. */
+  get fd(): number {
+    return this.#server === null ? -1 : socketFd(this.#server);
   }
 
   /** Binds and begins to accept. Rejects with the system's error; nothing is left bound then. */

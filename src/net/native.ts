@@ -1,5 +1,5 @@
 import { createRequire } from 'node:module';
-import type { Socket } from 'node:net';
+import type { Server, Socket } from 'node:net';
 
 /** Who holds the other end of a unix socket, as the kernel recorded it when that end connected. */
 export interface PeerCredentials {
@@ -54,7 +54,7 @@ function requireKoffi(): Koffi {
 }
 
 /** The file descriptor below a socket, -1 when it has none any more. Node keeps it on an internal handle only. */
-export function socketFd(socket: Socket): number {
+export function socketFd(socket: Socket | Server): number {
   const handle: unknown = Reflect.get(socket, '_handle');
   if (typeof handle !== 'object' || handle === null) return -1;
   const fd: unknown = Reflect.get(handle, 'fd');

@@ -220,6 +220,11 @@ describe('clients that work, wait and idle', () => {
     expect([tasks.filter((t) => t === 'client').length, tasks.filter((t) => t === 'server').length]).toEqual([
       6, 2,
     ]);
+    // The listeners: TCP, then the unix socket.
+    expect(rows.filter(({ task }) => task === 'pooler').map(({ addr, port }) => [addr, port])).toEqual([
+      ['127.0.0.1', pooler.port],
+      ['unix', pooler.port],
+    ]);
     const fds = rows.map(({ fd }) => Number(fd));
     expect(new Set(fds).size).toBe(fds.length);
     expect(rows.every((row) => row['password'] === null && row['scram_client_key'] === null)).toBe(true);
