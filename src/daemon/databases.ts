@@ -54,7 +54,11 @@ export class Databases {
   }
 
   remove(name: string): void {
-    this.#states.delete(name);
+    if (!this.#states.delete(name)) return;
+    this.#log.log(
+      'WARNING',
+      `dropping database '${name}' as it does not exist anymore or inactive auto-database`,
+    );
   }
 
   /** A new configuration is in force: entries are replaced, what operators did to the databases stays. */
@@ -63,7 +67,7 @@ export class Databases {
     for (const [name, state] of this.#states) {
       const entry = config.databases.get(name) ?? (state.isAuto ? this.#autoEntry(name) : null);
       if (entry === null) {
-        this.#states.delete(name);
+        this.remove(name);
       } else {
         state.entry = entry;
         state.isAuto = !config.databases.has(name);

@@ -64,7 +64,8 @@ export class Janitor {
     for (const pool of state.pools.all()) if (pool.welcome !== null) isKnown.add(pool.database);
     const isGone = new Set<string>();
     for (const database of state.databases.all()) {
-      if (!database.isAuto || database.paused) continue;
+      // What an operator has said about it would be forgotten with it.
+      if (!database.isAuto || database.paused || database.disabled) continue;
       const { name } = database.entry;
       const isUsed =
         state.budget.count('client', { database: name }) + state.budget.count('server', { database: name }) >
@@ -74,7 +75,7 @@ export class Janitor {
       else {
         const unusedMs = nowMs - database.unusedSinceMs;
         const isIdle = timeoutMs > 0 && unusedMs > timeoutMs;
-        const isDud = !isKnown.has(name) && !database.disabled && unusedMs > server_login_retry * 1000;
+        const isDud = !isKnown.has(name) && unusedMs > server_login_retry * 1000;
         if (isIdle || isDud) isGone.add(name);
       }
     }

@@ -61,6 +61,9 @@ test('clients of a database that is gone are told so, and new ones don’t find 
   );
   pooler.reload({ databases: { kept: 'dbname=postgres' } });
   expect(await Promise.all(ended)).toEqual(Array(2).fill(fatal('database removed')));
+  expect(pooler.lines).toContain(
+    "WARNING dropping database 'gone' as it does not exist anymore or inactive auto-database",
+  );
   expect(await refusalOf(pooler.client({ database: 'gone' }))).toEqual(fatal('no such database: gone'));
   expect((await kept.query('SELECT 1 AS one')).rows).toEqual([{ one: 1 }]);
   await waitFor(async () => (await pooler.show('SHOW POOLS')).every(({ database }) => database !== 'gone'));

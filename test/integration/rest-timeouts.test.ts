@@ -2,6 +2,7 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { backendPids, Holders, poolRow, poolShows } from '../support/backends.ts';
 import { type LocalPooler, startPooler } from '../support/pooler.ts';
 import { sharedPostgres } from '../support/postgres.ts';
+import { fatal, refusalOf } from '../support/refusals.ts';
 import { createDatabase, createRole } from '../support/roles.ts';
 import { expectStruckAfter, sweepsPass } from '../support/sweeps.ts';
 import { waitFor } from '../support/wait-for.ts';
@@ -102,6 +103,22 @@ describe.concurrent('limits on unused pools', () => {
     expectStruckAfter(0.5, leftMs);
     expect(await names()).toEqual(['kept', 'pgbouncer']);
     expect(await poolRow(pooler, 'rest_two', A)).toBe(undefined);
+    expect(pooler.lines).toContain(
+      "WARNING dropping database 'rest_two' as it does not exist anymore or inactive auto-database",
+    );
+  });
+
+  test('autodb_idle_timeout does not undo DISABLE', async () => {
+    await using pooler = await start({
+      settings: { autodb_idle_timeout: 0.3, server_login_retry: 0.3 },
+      databases: { '*': '', kept: 'dbname=rest_one' },
+    });
+    await pooler.show('DISABLE rest_two');
+    await sweepsPass(4);
+    const disabled = fatal('database "rest_two" is disabled');
+    expect(await refusalOf(pooler.client({ ...alice, database: 'rest_two' }))).toEqual(disabled);
+    await pooler.show('ENABLE rest_two');
+    await waitFor(async () => (await pooler.show('SHOW DATABASES')).length === 2);
   });
 
   test('pool_idle_timeout forgets a pool without clients and servers, but no forced user’s min_pool_size', async () => {
