@@ -1,6 +1,4 @@
 import type { ListNode } from '../base/list.ts';
-import type { LogLevel } from '../base/log.ts';
-import { formatPeer } from '../net/address.ts';
 import { Conn, type ConnHandler } from '../net/conn.ts';
 import type { Grant } from '../pool/budget.ts';
 import type {
@@ -22,18 +20,12 @@ import { ProtocolViolation } from '../wire/pg-error.ts';
 import type { ByteReader } from '../wire/framed-reader.ts';
 import type { ServerLoginResult } from './login.ts';
 import { ServerOpening } from './opening.ts';
+import { ConnectionLog } from './connection-log.ts';
 import { newFence } from './fence.ts';
 import { OwnQueries } from './own-queries.ts';
 import { RestReader } from './rest.ts';
 import type { ServerServices } from './services.ts';
-import {
-  connectFailure,
-  connectOptions,
-  fromText,
-  peerOf,
-  type ServerAddress,
-  type ServerTarget,
-} from './target.ts';
+import { connectFailure, connectOptions, type ServerAddress, type ServerTarget } from './target.ts';
 
 /** Takes bytes that nobody needs any more. */
 const DISCARD: ByteReader = { feed: (_chunk, _start, end) => end };
@@ -75,11 +67,11 @@ export class ServerConnection implements PoolServer, ServerEnd, ResponseHost, Co
   backendKey: Buffer | null = null;
 
   readonly #services: ServerServices;
+  readonly #log: ConnectionLog;
   readonly #responses: ResponseStream;
   readonly #rest = new RestReader({
     unasked: (message, isDirty) => this.#unasked(message, isDirty),
     parameterStatus: (name, value) => this.parameterStatus(name, value),
-    log: (message) => this.#log('ERROR', message),
   });
   #reader: ByteReader;
   readonly #opening: ServerOpening;
@@ -91,7 +83,7 @@ export class ServerConnection implements PoolServer, ServerEnd, ResponseHost, Co
       if (this.#reader !== DISCARD) this.#reader = reader;
     },
     parameterStatus: (name, value) => this.parameterStatus(name, value),
-    log: (message) => this.#log('ERROR', message),
+    log: (message) => this.#log.log('ERROR', message),
   });
   #releaseDue = false;
   /** What the pool hears once a chunk is read to its end: the rest of it is nobody's, not the next client's. */
@@ -108,6 +100,7 @@ export class ServerConnection implements PoolServer, ServerEnd, ResponseHost, Co
     address: ServerAddress,
   ) {
     this.#services = services;
+    this.#log = new ConnectionLog(services, this);
     this.id = id;
     this.pool = pool;
     this.grant = grant;
@@ -127,7 +120,7 @@ export class ServerConnection implements PoolServer, ServerEnd, ResponseHost, Co
         loggedIn: (result) => this.#loggedIn(result),
         opened: (welcome) => this.#opened(welcome),
         failed: (failure, reason) => this.#failed(failure, reason),
-        log: (level, message) => this.#log(level, message),
+        log: (level, message) => this.#log.log(level, message),
       },
       services,
       target,
@@ -199,7 +192,7 @@ export class ServerConnection implements PoolServer, ServerEnd, ResponseHost, Co
   }
 
   onFault(error: unknown): void {
-    this.#log('ERROR', `internal error: ${error instanceof Error ? error.stack : String(error)}`);
+    this.#log.fault(error);
     this.#broke('internal error', 'server conn crashed?');
   }
 
@@ -215,7 +208,7 @@ export class ServerConnection implements PoolServer, ServerEnd, ResponseHost, Co
   onClosed(error: Error | null): void {
     if (this.#isConnected) this.#broke('server conn crashed?', 'server conn crashed?');
     else if (this.state === 'new') {
-      if (error !== null) this.#log('DEBUG', `connect failed: ${error.message}`);
+      if (error !== null) this.#log.log('DEBUG', `connect failed: ${error.message}`);
       this.#broke(connectFailure(error), '');
     }
     this.#ownCancel?.cut();
@@ -264,10 +257,7 @@ export class ServerConnection implements PoolServer, ServerEnd, ResponseHost, Co
   }
 
   beginClose(reason: string): void {
-    if (this.#services.logsDisconnections()) {
-      const ageSec = Math.floor((this.#services.clock.nowMs() - this.connectMs) / 1000);
-      this.#log('LOG', `closing because: ${reason} (age=${ageSec}s)`);
-    }
+    this.#log.closing(reason);
     this.#opening.login.abandon();
     this.#reader = DISCARD;
     if (!this.#isConnected) {
@@ -283,7 +273,7 @@ export class ServerConnection implements PoolServer, ServerEnd, ResponseHost, Co
   }
 
   cut(): void {
-    this.#log('WARNING', 'the server does not end its connection: giving its slot up');
+    this.#log.log('WARNING', 'the server does not end its connection: giving its slot up');
     this.conn.destroy();
   }
 
@@ -345,9 +335,7 @@ export class ServerConnection implements PoolServer, ServerEnd, ResponseHost, Co
       this.conn.end();
       return;
     }
-    if (this.#services.logsConnections()) {
-      this.#log('LOG', `new connection to server${fromText(this.conn.socket)}`);
-    }
+    this.#log.connected();
     this.#opening.start();
   }
 
@@ -382,7 +370,7 @@ export class ServerConnection implements PoolServer, ServerEnd, ResponseHost, Co
   }
 
   #unasked(message: string, isDirty: boolean): void {
-    this.#log('WARNING', message);
+    this.#log.log('WARNING', message);
     const list = this.state === 'used' ? 'SV_USED' : 'SV_IDLE';
     if (isDirty) this.#broke(`${list} server got dirty`, 'server conn crashed?');
   }
@@ -391,12 +379,5 @@ export class ServerConnection implements PoolServer, ServerEnd, ResponseHost, Co
     if (this.state === 'new')
       this.#failed({ message: reason, serverError: null, failWaiting: false }, reason);
     else this.pool.serverBroke(this, reason, clientText);
-  }
-
-  #log(level: LogLevel, message: string): void {
-    if (!this.#services.log.enabled(level)) return;
-    const who = `S-0x${this.id.toString(16)}: ${this.pool.database}/${this.pool.user}`;
-    const peer = formatPeer(peerOf(this.address, this.conn.socket));
-    this.#services.log.log(level, `${who}@${peer} ${message}`);
   }
 }
