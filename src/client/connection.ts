@@ -93,7 +93,7 @@ export class ClientConnection implements ConnHandler {
       this.phase.bytes(chunk, end);
     } catch (error) {
       if (!(error instanceof ProtocolViolation)) throw error;
-      this.fail(fatal(error.message));
+      this.onFault(error);
     } finally {
       clock.letGo();
     }
@@ -114,7 +114,12 @@ export class ClientConnection implements ConnHandler {
     this.services.connectionGone(this);
   }
 
+  /** What was thrown on this connection's behalf: the client broke the protocol, or we have a bug. */
   onFault(error: unknown): void {
+    if (error instanceof ProtocolViolation) {
+      this.fail(fatal(error.message));
+      return;
+    }
     this.log('ERROR', `internal error: ${error instanceof Error ? error.stack : String(error)}`);
     this.close('internal error');
   }

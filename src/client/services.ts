@@ -5,6 +5,7 @@ import type { Logger } from '../base/log.ts';
 import type { Native } from '../net/native.ts';
 import type { Budget } from '../pool/budget.ts';
 import type { Pool } from '../pool/pool.ts';
+import type { StatementCache } from '../prepared/statement.ts';
 import type { TrackedParameters } from '../relay/tracked-parameters.ts';
 import type { PgErrorFields } from '../wire/pg-error.ts';
 import type { ClientConnection } from './connection.ts';
@@ -76,6 +77,7 @@ export interface ClientServices {
   /** Name of this event loop in the budget. */
   readonly owner: string;
   readonly tracked: TrackedParameters;
+  readonly statements: StatementCache;
   readonly auth: Pick<ClientAuthArgs, 'randomBytes' | 'mockSecret' | 'verifiers' | 'pbkdf2'>;
   settings(): ClientSettings;
   /** The name of the pseudo database that is the console. */

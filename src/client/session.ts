@@ -4,14 +4,18 @@ import type { ClientState, PoolClient, PoolServer } from '../pool/peers.ts';
 import type { Pool } from '../pool/pool.ts';
 import type { ClientEnd, ServerEnd } from '../relay/link.ts';
 import { isAnswered, type RequestHost, RequestStream, type RequestTarget } from '../relay/request-stream.ts';
+import type { RequestNote } from '../relay/outstanding.ts';
+import type { RequestFilter } from '../relay/request-filter.ts';
 import type { TrackedParameters, TrackedValues } from '../relay/tracked-parameters.ts';
 import { TxStatus } from '../wire/codes.ts';
 import { noticeResponse } from '../wire/error-response.ts';
 import { fatal, type PgErrorFields, SqlState } from '../wire/pg-error.ts';
+import { alignServer } from './alignment.ts';
 import { newCancelKey } from './cancel-key.ts';
 import type { ClientConnection, ClientPhase } from './connection.ts';
 import { HeldBytes } from './held-bytes.ts';
 import { loginReply } from './login-reply.ts';
+import { SessionStatements } from './session-statements.ts';
 import { decideClientTimeout } from './timeouts.ts';
 
 /** What a waiting client may send ahead before it is not read any more. Bytes. */
@@ -51,7 +55,11 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
   /** The linked server once it may be written to. */
   target: RequestTarget | null = null;
 
+  /** The client waits for answers: {@link goOn} when they may have come. */
+  isStalled = false;
+
   readonly #requests: RequestStream;
+  readonly prepared: SessionStatements;
   #server: (PoolServer & ServerEnd) | null = null;
   #isFeeding = false;
   /** Bytes are kept instead of fed: the client waits, or its server is being prepared. */
@@ -73,6 +81,7 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
     this.parameters = parameters;
     this.requestMs = connection.connectMs;
     this.#idleSinceMs = connection.services.clock.nowMs();
+    this.prepared = new SessionStatements(connection.services.statements, this);
     this.#requests = new RequestStream(this, connection.services.settings().maxPacketSize);
   }
 
@@ -111,8 +120,13 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
   // --- ClientPhase -----------------------------------------------------------------------------------------
 
   bytes(chunk: Buffer, end: number): void {
-    if (this.#isHolding) this.#hold(copyOf(chunk, 0, end));
-    else this.#feed(chunk, end);
+    const { needBytes } = this.#requests;
+    if (!this.#isHolding && needBytes === 0) {
+      this.#feed(chunk, end);
+      return;
+    }
+    this.#hold(copyOf(chunk, 0, end));
+    if (!this.#isHolding && this.#held.length >= needBytes) this.#letGo();
   }
 
   drained(): void {
@@ -169,6 +183,7 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
       else this.pool.closeServer(server, this.#dirtyReason(server));
     }
     this.pool.leave(this);
+    this.prepared.statements.end();
   }
 
   // --- PoolClient ------------------------------------------------------------------------------------------
@@ -199,31 +214,12 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
     }
   }
 
-  #align(end: PoolServer & ServerEnd, isReadable = false): void {
-    const { tracked } = this.connection.services;
-    const sql = tracked.alignmentSql(this.parameters, end.parameters);
-    if (sql === null) {
-      this.#begin(end);
-      return;
-    }
+  #align(end: PoolServer & ServerEnd): void {
     this.#isHolding = true;
-    const prelude = isReadable ? null : tracked.preludeSql(sql, end.parameters);
-    end.alignParameters(prelude ?? sql, (ok) => {
+    alignServer(this.tracked, this.parameters, end, (ok) => {
       if (this.#server !== end) return;
-      if (!ok) {
-        this.pool.closeLinked(end, 'var change failed', 'invalid server parameter');
-        return;
-      }
-      if (prelude !== null) {
-        this.#align(end, true);
-        return;
-      }
-      // The server's spelling is the client's from now on, so that `ISO` against `ISO, MDY` isn't sent each time.
-      // It reports only what has changed: a value that it says nothing about was that spelling before already.
-      end.parameters.forEach((value, i) => {
-        if (value !== null && this.parameters[i] !== null) this.parameters[i] = value;
-      });
-      this.#begin(end);
+      if (ok) this.#begin(end);
+      else this.pool.closeLinked(end, 'var change failed', 'invalid server parameter');
     });
   }
 
@@ -264,6 +260,19 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
     if (this.target === null) this.#isHolding = true;
   }
 
+  get filter(): RequestFilter | null {
+    return this.prepared.filter;
+  }
+
+  reply(bytes: Buffer): void {
+    this.conn.write(bytes);
+  }
+
+  needAnswers(): void {
+    this.isStalled = true;
+    this.#isHolding = true;
+  }
+
   get refusesQuery(): boolean {
     return this.connection.services.settings().disablePqexec;
   }
@@ -297,8 +306,17 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
   }
 
   goOn(): void {
+    this.isStalled = false;
     this.target = this.#server;
     this.connection.guard(() => this.#letGo());
+  }
+
+  error(body: Buffer, note: RequestNote | null): Buffer {
+    return this.prepared.error(body, note);
+  }
+
+  statementsDropped(): void {
+    this.prepared.statements.clear();
   }
 
   targetDrained(): void {
@@ -374,7 +392,8 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
   }
 
   #updateReading(): void {
-    if (this.#targetIsCongested || this.#held.length > HOLD_LIMIT) this.conn.pause();
+    const limit = Math.max(HOLD_LIMIT, this.#requests.needBytes);
+    if (this.#targetIsCongested || this.#held.length > limit) this.conn.pause();
     else this.conn.resume();
   }
 

@@ -35,6 +35,8 @@ export interface PoolLimits {
   readonly transactionTimeoutMs: number;
   readonly cancelWaitTimeoutMs: number;
   readonly poolIdleTimeoutMs: number;
+  /** Prepared statements kept per server outside session mode; 0: requests pass as they are. */
+  readonly maxPreparedStatements: number;
   /** Not a switch: 0 sends the CancelRequest at once. */
   readonly serverCloseTimeoutMs: number;
   /** Not a switch: 0 gives the slot up at once. */
@@ -81,6 +83,7 @@ export function poolLimits(config: Config, db: DatabaseEntry, poolUser: string):
     transactionTimeoutMs: ms(user?.transactionTimeout ?? settings.transaction_timeout),
     cancelWaitTimeoutMs: ms(settings.cancel_wait_timeout),
     poolIdleTimeoutMs: ms(settings.pool_idle_timeout),
+    maxPreparedStatements: settings.max_prepared_statements,
     serverCloseTimeoutMs: ms(own.server_close_timeout),
     serverCancelTimeoutMs: ms(own.server_cancel_timeout),
   };

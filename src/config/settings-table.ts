@@ -55,13 +55,7 @@ const pooling = {
   max_user_connections: int('0', 'Server connections per user; 0: no limit.'),
   max_user_client_connections: int('0', 'Client connections per user; 0: no limit.'),
   server_round_robin: bool('0', 'Reuse the server idle for longest first; otherwise the one used last.'),
-  max_prepared_statements: int(
-    '200',
-    'Prepared statements tracked per server outside session mode; 0: off.',
-    {
-      later: '0',
-    },
-  ),
+  max_prepared_statements: int('200', 'Prepared statements tracked per server outside session mode; 0: off.'),
   autodb_idle_timeout: time('3600', 'Time after which an unused database made from * is forgotten.'),
   pool_idle_timeout: time('0', 'Time after which a pool without connections is forgotten; 0: never.'),
 } as const;

@@ -7,6 +7,7 @@ import type { ClientServices, ClientSettings, ConsoleSession } from '../client/s
 import { newCancelKey } from '../client/cancel-key.ts';
 import type { Config } from '../config/config.ts';
 import type { Native } from '../net/native.ts';
+import type { StatementCache } from '../prepared/statement.ts';
 import type { TrackedParameters } from '../relay/tracked-parameters.ts';
 import { FrontendType } from '../wire/codes.ts';
 import { fatal, type PgErrorFields } from '../wire/pg-error.ts';
@@ -16,7 +17,13 @@ import { VERSION_LINE } from './version.ts';
 /** What client connections get to see of the process. */
 export function clientServices(
   state: PoolerState,
-  parts: { tracked: TrackedParameters; auth: ClientServices['auth']; native: Native; control: Control },
+  parts: {
+    tracked: TrackedParameters;
+    statements: StatementCache;
+    auth: ClientServices['auth'];
+    native: Native;
+    control: Control;
+  },
 ): ClientServices {
   let settings = clientSettings(state.config);
   let settingsOf = state.config;
@@ -27,6 +34,7 @@ export function clientServices(
     budget: state.budget,
     owner: state.owner,
     tracked: parts.tracked,
+    statements: parts.statements,
     auth: parts.auth,
     adminDatabase: ADMIN_DATABASE,
     settings: () => {

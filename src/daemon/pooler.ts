@@ -15,6 +15,7 @@ import type { ListenerInfo } from '../net/listening-socket.ts';
 import type { Native } from '../net/native.ts';
 import { LocalBudget } from '../pool/budget.ts';
 import { Pools } from '../pool/pools.ts';
+import { StatementCache } from '../prepared/statement.ts';
 import { TrackedParameters } from '../relay/tracked-parameters.ts';
 import { Connector } from '../server/connector.ts';
 import { clientServices } from './client-services.ts';
@@ -63,6 +64,7 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
   const { settings } = config;
   const budget = new LocalBudget();
   const tracked = new TrackedParameters(settings.track_extra_parameters);
+  const statements = new StatementCache();
   const pbkdf2 = new Pbkdf2Queue();
   const windows = new StatsWindows(clock.nowMs());
   let isStopped = false;
@@ -84,6 +86,7 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
           log,
           native,
           tracked,
+          statements,
           auth: { randomBytes, saltedPasswords: new SaltedPasswordCache(pbkdf2) },
           logsConnections: () => self.config.settings.log_connections,
           logsDisconnections: () => self.config.settings.log_disconnections,
@@ -127,6 +130,7 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
   });
   const services = clientServices(state, {
     tracked,
+    statements,
     auth: { randomBytes, mockSecret: randomBytes(32), verifiers: new ScramVerifierCache(pbkdf2), pbkdf2 },
     native,
     control,

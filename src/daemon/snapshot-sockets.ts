@@ -47,6 +47,7 @@ function clientSnapshot(state: PoolerState, connection: ClientConnection): Clien
     applicationName,
     pktRemain: session?.messageBytesLeft ?? 0,
     pktAvail: session?.heldBytes ?? 0,
+    preparedStatements: session?.prepared.statements.size ?? 0,
     state: clientState(connection, session),
   };
 }
@@ -97,6 +98,7 @@ function serverSnapshot(state: PoolerState, server: ServerConnection): ServerSna
     applicationName: server.parameters[server.tracked.indexOf('application_name')] ?? '',
     pktRemain: server.messageBytesLeft,
     pktAvail: 0,
+    preparedStatements: server.statements.size,
     state: server.state === 'gone' ? 'closing' : server.state,
   };
 }
@@ -120,6 +122,7 @@ type SocketFacts = Omit<
   | 'applicationName'
   | 'pktRemain'
   | 'pktAvail'
+  | 'preparedStatements'
 >;
 
 function socketFacts(conn: Conn, peer: PeerAddress): SocketFacts {
@@ -131,7 +134,6 @@ function socketFacts(conn: Conn, peer: PeerAddress): SocketFacts {
     localAddr: peer.kind === 'unix' ? 'unix' : (localAddress ?? ''),
     localPort: peer.kind === 'unix' ? peer.port : (localPort ?? 0),
     tls: '',
-    preparedStatements: 0,
     // Chunks are forwarded as they come: there is no receive buffer with positions in it.
     recvPos: 0,
     pktPos: 0,

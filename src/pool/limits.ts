@@ -27,6 +27,8 @@ export interface PoolLimits {
   readonly transactionTimeoutMs: number;
   readonly cancelWaitTimeoutMs: number;
   readonly poolIdleTimeoutMs: number;
+  /** Prepared statements kept per server outside session mode; 0: requests pass as they are. */
+  readonly maxPreparedStatements: number;
   /** After Terminate, how long a server may take to go before its query is cancelled. */
   readonly serverCloseTimeoutMs: number;
   /** After that cancel, how long before the slot is given up. */

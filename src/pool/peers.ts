@@ -74,6 +74,8 @@ export interface PoolServer extends ListNode {
   isIdleInTransaction(): boolean;
   /** The answers cannot be counted with certainty: probe it before it is used again. */
   needsResync(): boolean;
+  /** Called a few times a second while it is linked outside session mode. */
+  sweep(nowMs: number): void;
   /** A client is now linked. */
   linked(client: PoolClient): void;
   /** The link is over. */

@@ -48,12 +48,9 @@ function sweepActive(pool: Pool, nowMs: number): void {
     );
     if (text !== null) {
       pool.closeLinked(server, text, text);
-    } else if (
-      server.closeNeeded &&
-      limits.serverFastClose &&
-      limits.poolMode === 'session' &&
-      server.isClean()
-    ) {
+    } else if (limits.poolMode !== 'session') {
+      server.sweep(nowMs);
+    } else if (server.closeNeeded && limits.serverFastClose && server.isClean()) {
       pool.closeLinked(server, 'database configuration changed', 'database configuration changed');
     }
   }

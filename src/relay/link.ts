@@ -1,4 +1,6 @@
 import type { Conn } from '../net/conn.ts';
+import type { ServerStatements } from '../prepared/server-statements.ts';
+import type { RequestNote } from './outstanding.ts';
 import type { RequestTarget } from './request-stream.ts';
 import type { TrackedValues } from './tracked-parameters.ts';
 
@@ -20,7 +22,14 @@ export interface ClientEnd {
   answered(status: number, isQuiet: boolean): void;
   /** Its server is being probed: what it sends meanwhile is kept, until {@link goOn}. */
   hold(): void;
+  /** Held back, here or by itself ({@link isStalled}): what it has sent goes on. */
   goOn(): void;
+  /** It waits for answers to earlier requests before it can send the next one. */
+  readonly isStalled: boolean;
+  /** The ErrorResponse with `body` (borrowed) as the client may see it; the request that failed has `note`. */
+  error(body: Buffer, note: RequestNote | null): Buffer;
+  /** Its prepared statements are gone. */
+  statementsDropped(): void;
   /** The server connection took what was pending: the client may be read again. */
   targetDrained(): void;
 }
@@ -29,6 +38,7 @@ export interface ClientEnd {
 export interface ServerEnd extends RequestTarget {
   readonly conn: Conn;
   readonly parameters: TrackedValues;
+  readonly statements: ServerStatements;
   /** The client has whole messages only, so one of ours may follow. */
   readonly sinkAtBoundary: boolean;
   /** Runs `sql`, our own; `done` tells whether it succeeded. The client sends nothing meanwhile. */

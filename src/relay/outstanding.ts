@@ -1,3 +1,5 @@
+import type { Statement } from '../prepared/statement.ts';
+
 /** What happens with the answer to a request that was sent to a server connection. */
 export const ReplyAction = {
   /** The client asked and gets the answer as it comes (also when the request was rewritten on its way). */
@@ -15,14 +17,32 @@ export const ReplyAction = {
 export type ReplyAction = (typeof ReplyAction)[keyof typeof ReplyAction];
 
 /**
+ * What hangs on one request's answer. A request of several statements is told of each; what it was not told of by
+ * its end has failed or was skipped.
+ */
+export interface RequestNote {
+  /** The request (the next statement of it) was done. */
+  step(): void;
+  /** Its answer is complete, or it was skipped. Called once. */
+  end(): void;
+  /** The client's name for what the request is about, for the text of an error; null: none of its own. */
+  readonly name: string | null;
+  /** The statement that the request builds on: when the server doesn't know it any more, that has to be noticed. */
+  readonly uses: Statement | null;
+  /** A position in the text that was sent, counted in characters from 1, as one in the client's own text. */
+  position(sent: number): number;
+}
+
+/**
  * FIFO of the requests whose answer is not complete, one per server connection: a ring, no allocation in the
- * steady state. An entry is the request's message type, what to do with its answer, and bytes where the
- * action needs them. Source: manual, `protocol-flow`.
+ * steady state. An entry is the request's message type, what to do with its answer, bytes where the action needs
+ * them, and a note where something hangs on the answer. Source: manual, `protocol-flow`.
  */
 export class OutstandingQueue {
   #types: Uint8Array = new Uint8Array(16);
   #actions: Uint8Array = new Uint8Array(16);
   #payloads: (Buffer | null)[] = new Array<Buffer | null>(16).fill(null);
+  #notes: (RequestNote | null)[] = new Array<RequestNote | null>(16).fill(null);
   #head = 0;
   #length = 0;
 
@@ -35,6 +55,11 @@ export class OutstandingQueue {
     return this.#length === 0 ? 0 : (this.#types[this.#head] as number);
   }
 
+  /** Type of the newest entry, 0 when there is none. */
+  get lastType(): number {
+    return this.#length === 0 ? 0 : this.typeAt(this.#length - 1);
+  }
+
   /** Action of the oldest entry; Forward when there is none, for unasked messages are the client's. */
   get headAction(): number {
     return this.#length === 0 ? ReplyAction.Forward : (this.#actions[this.#head] as number);
@@ -44,20 +69,33 @@ export class OutstandingQueue {
     return this.#length === 0 ? null : (this.#payloads[this.#head] as Buffer | null);
   }
 
-  push(type: number, action: ReplyAction = ReplyAction.Forward, payload: Buffer | null = null): void {
+  get headNote(): RequestNote | null {
+    return this.#length === 0 ? null : (this.#notes[this.#head] as RequestNote | null);
+  }
+
+  push(
+    type: number,
+    action: ReplyAction = ReplyAction.Forward,
+    payload: Buffer | null = null,
+    note: RequestNote | null = null,
+  ): void {
     if (this.#length === this.#types.length) this.#grow();
     const at = (this.#head + this.#length) & (this.#types.length - 1);
     this.#types[at] = type;
     this.#actions[at] = action;
     this.#payloads[at] = payload;
+    this.#notes[at] = note;
     this.#length++;
   }
 
   /** Takes the oldest entry out; there must be one. */
   pop(): void {
+    const note = this.#notes[this.#head] as RequestNote | null;
     this.#payloads[this.#head] = null;
+    this.#notes[this.#head] = null;
     this.#head = (this.#head + 1) & (this.#types.length - 1);
     this.#length--;
+    note?.end();
   }
 
   /** Type of the entry at `index` from the head. */
@@ -76,17 +114,32 @@ export class OutstandingQueue {
     return -1;
   }
 
+  /** The requests from the head to `count` will not be done any more: so much for what hangs on them. */
+  endNotes(count: number): void {
+    for (let i = 0; i < count; i++) {
+      const at = (this.#head + i) & (this.#types.length - 1);
+      const note = this.#notes[at] as RequestNote | null;
+      this.#notes[at] = null;
+      note?.end();
+    }
+  }
+
   /** Takes out `count` entries from `index` on. */
   remove(index: number, count: number): void {
     const mask = this.#types.length - 1;
+    for (let i = index; i < index + count; i++) this.#notes[(this.#head + i) & mask]?.end();
     for (let i = index; i + count < this.#length; i++) {
       const to = (this.#head + i) & mask;
       const from = (this.#head + i + count) & mask;
       this.#types[to] = this.#types[from] as number;
       this.#actions[to] = this.#actions[from] as number;
       this.#payloads[to] = this.#payloads[from] as Buffer | null;
+      this.#notes[to] = this.#notes[from] as RequestNote | null;
     }
-    for (let i = this.#length - count; i < this.#length; i++) this.#payloads[(this.#head + i) & mask] = null;
+    for (let i = this.#length - count; i < this.#length; i++) {
+      this.#payloads[(this.#head + i) & mask] = null;
+      this.#notes[(this.#head + i) & mask] = null;
+    }
     this.#length -= count;
   }
 
@@ -99,15 +152,18 @@ export class OutstandingQueue {
     const types = new Uint8Array(size);
     const actions = new Uint8Array(size);
     const payloads = new Array<Buffer | null>(size).fill(null);
+    const notes = new Array<RequestNote | null>(size).fill(null);
     for (let i = 0; i < this.#length; i++) {
       const at = (this.#head + i) & (this.#types.length - 1);
       types[i] = this.#types[at] as number;
       actions[i] = this.#actions[at] as number;
       payloads[i] = this.#payloads[at] as Buffer | null;
+      notes[i] = this.#notes[at] as RequestNote | null;
     }
     this.#types = types;
     this.#actions = actions;
     this.#payloads = payloads;
+    this.#notes = notes;
     this.#head = 0;
   }
 }

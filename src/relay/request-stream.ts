@@ -1,7 +1,10 @@
-import { FrontendType as F } from '../wire/codes.ts';
+import { FrontendType as F, HEADER_BYTES } from '../wire/codes.ts';
 import { HEADER_BAD, HEADER_INCOMPLETE, HeaderScanner } from '../wire/scanner.ts';
+import { flush } from '../wire/frontend.ts';
 import type { Outlet } from './link.ts';
+import type { RequestFilter } from './request-filter.ts';
 import type { RequestTracker } from './request-tracker.ts';
+import { RunWriter } from './run-writer.ts';
 
 /** What the client side sees of the server connection it is linked to. */
 export interface RequestTarget {
@@ -13,8 +16,14 @@ export interface RequestTarget {
 export interface RequestHost {
   /** The linked server, ready to be written to; null otherwise. */
   readonly target: RequestTarget | null;
+  /** Acts on requests that name prepared statements; null: all pass as they are. */
+  readonly filter: RequestFilter | null;
+  /** An answer that comes from us, at a point where nothing else is owed. */
+  reply(bytes: Buffer): void;
   /** Simple queries are not allowed (`disable_pqexec`). */
   readonly refusesQuery: boolean;
+  /** A message has to wait until earlier ones have been answered. */
+  needAnswers(): void;
   /** A message needs a server and none is linked: asks for one. Afterwards `target` is set, or the client waits. */
   needServer(): void;
   /** A request of `type` is about to be sent to the server. */
@@ -36,15 +45,24 @@ export interface RequestHost {
  */
 export class RequestStream {
   readonly scanner: HeaderScanner;
-  /** Bytes handed to servers so far. */
-  forwardedBytes = 0;
   readonly #host: RequestHost;
+  /**
+   * After {@link feed} stopped in front of a message of which more has to be seen: how many bytes of it, header
+   * included. Else 0.
+   */
+  needBytes = 0;
+  readonly #out = new RunWriter();
   #dropping = false;
   #isOpen = true;
 
   constructor(host: RequestHost, maxPacketSize: number) {
     this.#host = host;
     this.scanner = new HeaderScanner(maxPacketSize);
+  }
+
+  /** Bytes handed to servers so far. */
+  get forwardedBytes(): number {
+    return this.#out.writtenBytes;
   }
 
   /**
@@ -62,38 +80,38 @@ export class RequestStream {
 
   /**
    * Consumes `chunk[start, end)`. Returns the position of the first byte not consumed: less than `end` when the
-   * client must wait for a server or is closing.
+   * client must wait (for a server, for answers, for the rest of a message) or is closing. Throws
+   * ProtocolViolation on a message that the filter finds broken.
    */
   feed(chunk: Buffer, start: number, end: number): number {
     const { scanner } = this;
     const host = this.#host;
+    const { filter } = host;
     let pos = start;
     let run = start;
+    this.needBytes = 0;
+    this.#out.start(host.target?.conn ?? null);
     while (pos < end && this.#isOpen) {
       if (scanner.bodyLeft > 0) {
         const stop = Math.min(end, pos + scanner.bodyLeft);
         scanner.bodyLeft -= stop - pos;
         pos = stop;
         if (this.#dropping) run = pos;
-        if (scanner.bodyLeft === 0 && this.#settles()) {
-          this.#forward(chunk, run, pos);
-          run = pos;
-          host.messageSent();
-        }
+        if (scanner.bodyLeft === 0) run = this.#sent(chunk, run, pos);
         continue;
       }
       const body = scanner.readHeader(chunk, pos, end);
       if (body === HEADER_INCOMPLETE) break;
       const { type } = scanner;
       if (body === HEADER_BAD || !isRequest(type) || (type === F.Query && host.refusesQuery)) {
-        this.#forward(chunk, run, pos);
+        this.#flush(chunk, run, pos);
         // Nothing of this message was sent: a server that is at rest can be kept.
         scanner.unread();
         host.violation(this.#violation(body));
         return pos;
       }
       if (type === F.Terminate) {
-        this.#forward(chunk, run, pos);
+        this.#flush(chunk, run, pos);
         scanner.unread();
         host.terminate();
         return end;
@@ -104,25 +122,31 @@ export class RequestStream {
         run = body;
         continue;
       }
-      if (host.target === null) {
-        host.needServer();
-        if (host.target === null) return pos;
+      const need = filter === null ? 0 : filter.look(type, chunk, body, end, scanner.bodyLeft);
+      if (need > 0) {
+        this.#out.put(chunk, run, pos);
+        const next = this.#filter(filter as RequestFilter, need, chunk, body, end);
+        if (next < 0) {
+          this.#flush(chunk, pos, pos);
+          return pos;
+        }
+        pos = next;
+        run = next;
+        if (scanner.bodyLeft === 0) run = this.#sent(chunk, run, pos);
+        continue;
       }
+      if (!this.#isLinked()) return pos;
       host.request(type);
-      host.target.tracker.sent(type);
+      (host.target as RequestTarget).tracker.sent(type);
       if (scanner.isSplit) {
-        this.#write(Buffer.from(scanner.head));
+        this.#out.put(scanner.head);
         run = body;
       }
       pos = body;
       // A message without a body ends here.
-      if (scanner.bodyLeft === 0 && this.#settles()) {
-        this.#forward(chunk, run, pos);
-        run = pos;
-        host.messageSent();
-      }
+      if (scanner.bodyLeft === 0) run = this.#sent(chunk, run, pos);
     }
-    this.#forward(chunk, run, pos);
+    this.#flush(chunk, run, pos);
     return this.#isOpen ? end : pos;
   }
 
@@ -137,10 +161,57 @@ export class RequestStream {
     return early;
   }
 
-  /** With nothing owed by the server, a finished message (a late CopyDone, say) leaves the link without a purpose. */
-  #settles(): boolean {
-    const { target } = this.#host;
-    return target?.tracker.isClean === true;
+  /**
+   * Has the filter act on the message at hand, of which `need` bytes of the body have to be there. Gives the
+   * position from which on it passes as it is; -1: it has to wait.
+   */
+  #filter(filter: RequestFilter, need: number, chunk: Buffer, body: number, end: number): number {
+    const { scanner } = this;
+    const host = this.#host;
+    const { type, bodyLeft } = scanner;
+    if (end - body < need) {
+      this.needBytes = HEADER_BYTES + need;
+      return -1;
+    }
+    if (host.target === null) {
+      const alone = filter.answerAlone(type, chunk, body, body + need);
+      if (alone !== null) {
+        scanner.bodyLeft = 0;
+        host.reply(alone);
+        return body + bodyLeft;
+      }
+    }
+    if (!this.#isLinked()) return -1;
+    host.request(type);
+    const rest = filter.pass(type, chunk, body, body + need, bodyLeft, this.#out);
+    if (rest < 0) {
+      // What they are is not for the server to keep until the Sync that may be stuck behind this message.
+      this.#out.put(flush);
+      host.needAnswers();
+    } else scanner.bodyLeft = bodyLeft - (rest - body);
+    return rest;
+  }
+
+  /** Whether there is a server to write to; asks for one. */
+  #isLinked(): boolean {
+    const host = this.#host;
+    if (host.target === null) {
+      host.needServer();
+      this.#out.start((host.target as RequestTarget | null)?.conn ?? null);
+    }
+    return host.target !== null;
+  }
+
+  /**
+   * A message's last byte is at `pos`. With nothing owed by the server (behind a late CopyDone, say) it leaves the
+   * link without a purpose. Gives where the next run begins.
+   */
+  #sent(chunk: Buffer, run: number, pos: number): number {
+    const host = this.#host;
+    if (host.target?.tracker.isClean !== true) return run;
+    this.#flush(chunk, run, pos);
+    host.messageSent();
+    return pos;
   }
 
   #violation(body: number): string {
@@ -149,19 +220,13 @@ export class RequestStream {
     return isRequest(scanner.type) ? 'PQexec disallowed' : 'unknown pkt';
   }
 
-  #forward(chunk: Buffer, start: number, end: number): void {
-    if (end <= start) return;
-    const { target } = this.#host;
-    if (target === null) return;
-    this.forwardedBytes += end - start;
-    if (!target.conn.forward(chunk, start, end)) this.#host.targetCongested();
-  }
-
-  #write(bytes: Buffer): void {
-    const { target } = this.#host;
-    if (target === null) return;
-    this.forwardedBytes += bytes.length;
-    if (!target.conn.write(bytes)) this.#host.targetCongested();
+  /** Writes a last run, and what was put ahead of it. */
+  #flush(chunk: Buffer, start: number, end: number): void {
+    const out = this.#out;
+    out.finish(chunk, start, end);
+    if (!out.isCongested) return;
+    out.isCongested = false;
+    this.#host.targetCongested();
   }
 }
 

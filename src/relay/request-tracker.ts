@@ -1,5 +1,5 @@
 import { BackendType as B, FrontendType as F, TxStatus } from '../wire/codes.ts';
-import { OutstandingQueue, ReplyAction } from './outstanding.ts';
+import { OutstandingQueue, ReplyAction, type RequestNote } from './outstanding.ts';
 
 /**
  * Keeps count of what a server connection still owes: which requests were sent, which answers came. From it
@@ -12,8 +12,8 @@ import { OutstandingQueue, ReplyAction } from './outstanding.ts';
  * | `C` `I` `s` | Execute |
  * | `Z` | Query, FunctionCall, Sync; after an error in the extended protocol everything up to the Sync |
  *
- * CopyDone and CopyFail have no answer of their own. They stand in the queue as marks, for a Sync that was
- * sent before them is swallowed by a server in COPY IN and never answered.
+ * CopyData, CopyDone and CopyFail have no answer of their own. They stand in the queue as marks (one for any number
+ * of CopyData), for a Sync that was sent before them is swallowed by a server in COPY IN and never answered.
  * Source: manual, `protocol-flow` (Extended Query, COPY Operations).
  */
 export class RequestTracker {
@@ -27,6 +27,17 @@ export class RequestTracker {
    * after it (one more ReadyForQuery): the connection must be probed before it serves another client.
    */
   isUnsure = false;
+  /** With `isUnsure`: nor is one of the two the likely one. */
+  isAmbiguous = false;
+  /** With `isUnsure`, requests were sent that change what is prepared: what the server has is not known any more. */
+  isMistaken = false;
+  /**
+   * Number of the stretch of requests that is being sent, up to a Sync: one failing in the extended protocol skips
+   * the rest of its stretch.
+   */
+  segment = 0;
+  /** What hung on the request that the last ErrorResponse was the answer to. */
+  failedNote: RequestNote | null = null;
   /** With action Rewrite: what replaces the answer message just passed to {@link received}. */
   replacement: Buffer | null = null;
   #skipsToSync = false;
@@ -35,6 +46,10 @@ export class RequestTracker {
    * answered Parse, Bind and Execute but seen no Sync is in a transaction of which `txStatus` doesn't know.
    */
   #awaitsReady = false;
+  /** Requests of the extended protocol were sent, and no Sync since. */
+  #isStretchOpen = false;
+  /** And then a Query: PostgreSQL is in a transaction that looks open and is not. */
+  #isMixed = false;
   /** The Query or FunctionCall at the head has had an answer: its ReadyForQuery may come. */
   #isHeadAnswered = false;
 
@@ -49,19 +64,53 @@ export class RequestTracker {
     return this.queue.length === 0 && !this.#awaitsReady;
   }
 
+  /**
+   * The count is unsure, and may be wrong for good. A probe of a server that has been silent for a while shows what
+   * is so; neither a COPY nor an unfinished stretch is in its way.
+   */
+  get mayBeStuck(): boolean {
+    return this.isUnsure && !this.isCopyIn && this.txStatus === TxStatus.Idle && !this.#isStretchOpen;
+  }
+
   /** A client message of `type` goes to the server. */
-  sent(type: number, action: ReplyAction = ReplyAction.Forward, payload: Buffer | null = null): void {
+  sent(
+    type: number,
+    action: ReplyAction = ReplyAction.Forward,
+    payload: Buffer | null = null,
+    note: RequestNote | null = null,
+  ): void {
+    if (note !== null && this.isUnsure) this.isMistaken = true;
+    if (note !== null && this.#isSkipped) {
+      note.end();
+      this.queue.push(type, action, payload);
+      return;
+    }
     switch (type) {
+      case F.Sync:
+        this.segment++;
+        this.#isStretchOpen = false;
+        this.queue.push(type, action, payload, note);
+        this.#awaitsReady = true;
+        return;
       case F.Query:
       case F.FunctionCall:
-      case F.Sync:
+        if (this.#isStretchOpen) this.#isMixed = true;
+        this.queue.push(type, action, payload, note);
+        this.#awaitsReady = true;
+        return;
       case F.Parse:
       case F.Bind:
       case F.Describe:
       case F.Execute:
       case F.Close:
-        this.queue.push(type, action, payload);
-        if (action !== ReplyAction.Synthesize) this.#awaitsReady = true;
+        this.queue.push(type, action, payload, note);
+        if (action === ReplyAction.Synthesize) return;
+        this.#awaitsReady = true;
+        this.#isStretchOpen = true;
+        return;
+      case F.CopyData:
+        // Only where something stands ahead of it that it may make certain.
+        if (this.queue.lastType !== F.CopyData && this.queue.length > 0) this.queue.push(type);
         return;
       case F.CopyDone:
       case F.CopyFail:
@@ -69,6 +118,52 @@ export class RequestTracker {
         this.queue.push(type);
         return;
     }
+  }
+
+  /**
+   * A request was answered by us that opens a transaction on a server as a Parse does: until ReadyForQuery the
+   * connection is not at rest.
+   */
+  opened(): void {
+    this.#awaitsReady = true;
+  }
+
+  /** Nothing is owed, so that an answer of ours can go out at once. */
+  get owesNothing(): boolean {
+    this.#dropCopyMarks();
+    return this.queue.length === 0;
+  }
+
+  /**
+   * What transaction status requests sent now will meet is known: no Sync, Query or the like is under way that
+   * could change it, and the transaction has not failed. Nor was a Query sent without a Sync ahead of it: PostgreSQL
+   * 18 loses its transaction where nothing but a Sync follows.
+   */
+  get isSurelyUsable(): boolean {
+    if (this.txStatus === TxStatus.Failed || this.#isMixed) return false;
+    const { queue } = this;
+    for (let i = 0; i < queue.length; i++) {
+      const type = queue.typeAt(i);
+      if (type === F.Sync || type === F.Query || type === F.FunctionCall) return false;
+    }
+    return true;
+  }
+
+  /**
+   * Whether it cannot be told yet which requests sent now will be done: a COPY IN may be under way whose end was
+   * sent, and how it ends decides which Syncs are answered.
+   */
+  get isUncertain(): boolean {
+    const { queue } = this;
+    if (this.#isSkipped) return false;
+    this.#dropCopyMarks();
+    for (let i = 0; i < queue.length; i++) if (isCopyEnd(queue.typeAt(i))) return true;
+    return false;
+  }
+
+  /** Requests sent now are skipped: an earlier one has failed, and no Sync was sent since. */
+  get #isSkipped(): boolean {
+    return this.#skipsToSync && this.queue.indexOf(F.Sync) < 0;
   }
 
   /** A server message of `type` (not ReadyForQuery) has come: what to do with it. */
@@ -135,6 +230,8 @@ export class RequestTracker {
     }
     this.#dropCopyMarks();
     this.#isHeadAnswered = false;
+    // Not at the Sync: it may have been swallowed by a COPY.
+    if (status === TxStatus.Idle && this.queue.length === 0) this.#isMixed = false;
     // What is left may be answered without a further ReadyForQuery.
     this.#awaitsReady = this.queue.length > 0;
     return action === ReplyAction.Swallow ? ReplyAction.Swallow : ReplyAction.Forward;
@@ -142,8 +239,10 @@ export class RequestTracker {
 
   /** An entry whose answer is ours to give is at the head: its bytes, taken out of the queue; else null. */
   takeSynthesized(): Buffer | null {
+    this.#dropCopyMarks();
     if (this.queue.headAction !== ReplyAction.Synthesize) return null;
     const bytes = this.queue.headPayload;
+    this.queue.headNote?.step();
     this.queue.pop();
     return bytes;
   }
@@ -153,7 +252,12 @@ export class RequestTracker {
     this.queue.clear();
     this.isCopyIn = false;
     this.isUnsure = false;
+    this.isAmbiguous = false;
+    this.isMistaken = false;
+    this.#isStretchOpen = false;
+    this.#isMixed = false;
     this.replacement = null;
+    this.failedNote = null;
     this.#skipsToSync = false;
     this.#awaitsReady = false;
     this.#isHeadAnswered = false;
@@ -163,6 +267,7 @@ export class RequestTracker {
   #complete(requestType: number): ReplyAction {
     const { queue } = this;
     const action = queue.headAction as ReplyAction;
+    if (queue.headType === requestType || requestType === F.Execute) queue.headNote?.step();
     if (queue.headType !== requestType) {
       this.#isHeadAnswered = true;
       return action === ReplyAction.Swallow ? ReplyAction.Swallow : ReplyAction.Forward;
@@ -185,6 +290,7 @@ export class RequestTracker {
   #failed(): ReplyAction {
     const { queue } = this;
     const head = queue.headType;
+    this.failedNote = queue.headNote;
     if (this.isCopyIn) this.#copyFailed();
     let action = queue.headAction;
     if (head === F.Query || head === F.FunctionCall) {
@@ -194,6 +300,7 @@ export class RequestTracker {
       this.#skipsToSync = true;
       // The failure of a request of ours is the client's, too, when the client's requests behind it are skipped.
       const sync = queue.indexOf(F.Sync);
+      queue.endNotes(sync < 0 ? queue.length : sync);
       action = sync < 0 ? ReplyAction.Forward : queue.actionAt(sync);
     }
     return action === ReplyAction.Swallow ? ReplyAction.Swallow : ReplyAction.Forward;
@@ -203,7 +310,7 @@ export class RequestTracker {
   #copyCompleted(): void {
     this.isCopyIn = false;
     for (let i = 1; i < this.queue.length; i++) {
-      if (!isCopyMark(this.queue.typeAt(i))) continue;
+      if (!isCopyEnd(this.queue.typeAt(i))) continue;
       this.queue.remove(1, i);
       return;
     }
@@ -211,16 +318,29 @@ export class RequestTracker {
 
   /**
    * The COPY has failed at an unknown place of what was sent. Syncs up to its CopyDone or CopyFail were swallowed,
-   * most likely. Any other request cannot have been read during the COPY (that would have ended the connection):
-   * it and all behind it are answered.
+   * most likely; those ahead of the first data all but certainly, for it had to be read. Any other request cannot
+   * have been read during the COPY (that would have ended the connection): it and all behind it are answered.
    */
   #copyFailed(): void {
     const { queue } = this;
     this.isCopyIn = false;
     let end = 1;
-    while (queue.length > end && queue.typeAt(end) === F.Sync) end++;
-    if (end > 1) this.isUnsure = true;
-    if (queue.length > end && isCopyMark(queue.typeAt(end))) end++;
+    let hasData = false;
+    for (; end < queue.length; end++) {
+      const type = queue.typeAt(end);
+      if (type === F.CopyData) {
+        hasData = true;
+      } else if (type === F.Sync) {
+        this.isUnsure = true;
+        if (hasData) this.isAmbiguous = true;
+      } else {
+        break;
+      }
+    }
+    if (queue.length > end && isCopyEnd(queue.typeAt(end))) {
+      if (this.isUnsure && !hasData) this.isAmbiguous = true;
+      end++;
+    }
     if (end > 1) queue.remove(1, end - 1);
   }
 
@@ -245,6 +365,10 @@ export class RequestTracker {
   }
 }
 
-function isCopyMark(type: number): boolean {
+function isCopyEnd(type: number): boolean {
   return type === F.CopyDone || type === F.CopyFail;
+}
+
+function isCopyMark(type: number): boolean {
+  return type === F.CopyData || isCopyEnd(type);
 }

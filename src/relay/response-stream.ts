@@ -9,7 +9,11 @@ import type { RequestTracker } from './request-tracker.ts';
 /** {@link ResponseStream.feed}: the server sent what no server may send to a logged-in client. */
 export const STREAM_BROKEN = -1;
 
-/** Largest ParameterStatus body that is kept to be read; a longer one passes unread. Bytes. */
+/** Tags of CommandComplete after which no prepared statement is left. */
+const DISCARD_ALL = 'DISCARD ALL\0';
+const DEALLOCATE_ALL = 'DEALLOCATE ALL\0';
+
+/** Largest ParameterStatus or error body that is kept to be read; a longer one passes unread. Bytes. */
 const CAPTURE_LIMIT = 64 * 1024;
 
 /** The server connection that owns a {@link ResponseStream}. */
@@ -19,6 +23,12 @@ export interface ResponseHost {
   /** ReadyForQuery went by, and all bytes up to it were handed to `sink`. */
   readyForQuery(status: number): void;
   parameterStatus(name: string, value: string): void;
+  /** Whether errors have to be read before the client gets them ({@link error}). */
+  readonly readsErrors: boolean;
+  /** An ErrorResponse's body, borrowed; gives the whole message that the client gets, not to be written to again. */
+  error(body: Buffer): Buffer;
+  /** CommandComplete of a statement that drops all prepared ones went by. */
+  statementsDropped(): void;
   /** `sink` holds more than it should: stop reading from the server until it drains. */
   sinkCongested(): void;
 }
@@ -37,7 +47,7 @@ export class ResponseStream {
   readonly #host: ResponseHost;
   readonly #tracker: RequestTracker;
   #dropping = false;
-  /** Body of a ParameterStatus or ReadyForQuery that is cut by a chunk's end. */
+  /** Body of a message that is read beside being passed on: ParameterStatus, error, short CommandComplete. */
   #capture: Buffer | null = null;
   #captured = 0;
 
@@ -128,9 +138,11 @@ export class ResponseStream {
     const { scanner } = this;
     const action = this.#tracker.received(scanner.type);
     this.#dropping = action === ReplyAction.Swallow || action === ReplyAction.Rewrite;
-    if (scanner.type === B.ParameterStatus && scanner.bodyLeft <= CAPTURE_LIMIT) {
+    if (this.#isRead(scanner.type, scanner.bodyLeft)) {
       this.#capture = Buffer.allocUnsafe(scanner.bodyLeft);
       this.#captured = 0;
+      // The client gets it from us, once it is whole.
+      if (scanner.type === B.ErrorResponse) this.#dropping = true;
     }
     if (this.#dropping) {
       if (!scanner.isSplit) this.#forward(chunk, run, header);
@@ -148,19 +160,51 @@ export class ResponseStream {
   /** A message's last byte is in. Returns where the run of forwarded bytes begins. */
   #finish(chunk: Buffer, run: number, pos: number): number {
     let start = run;
-    if (this.#capture !== null) this.#parameterStatus(chunk, run, pos);
-    if (this.#tracker.queue.headAction === ReplyAction.Synthesize) {
-      this.#forward(chunk, start, pos);
-      start = pos;
-      this.#writeSynthesized();
+    if (this.#capture !== null) this.#read(chunk, run, pos);
+    if (this.#tracker.queue.length > 0) {
+      const bytes = this.#tracker.takeSynthesized();
+      if (bytes !== null) {
+        this.#forward(chunk, start, pos);
+        start = pos;
+        this.#write(bytes);
+        this.#writeSynthesized();
+      }
     }
     return start;
   }
 
-  /** The captured ParameterStatus is complete. */
-  #parameterStatus(chunk: Buffer, run: number, pos: number): void {
+  /** Whether a message that begins is to be read when it is whole. */
+  #isRead(type: number, bodyBytes: number): boolean {
+    switch (type) {
+      case B.ParameterStatus:
+        return bodyBytes <= CAPTURE_LIMIT;
+      case B.CommandComplete:
+        return bodyBytes === DISCARD_ALL.length || bodyBytes === DEALLOCATE_ALL.length;
+      case B.ErrorResponse:
+        return this.#host.readsErrors && !this.#dropping && bodyBytes <= CAPTURE_LIMIT;
+      default:
+        return false;
+    }
+  }
+
+  /** The captured message is complete. */
+  #read(chunk: Buffer, run: number, pos: number): void {
     const body = this.#capture as Buffer;
     this.#capture = null;
+    switch (this.scanner.type) {
+      case B.ParameterStatus:
+        this.#parameterStatus(body, chunk, run, pos);
+        break;
+      case B.CommandComplete:
+        if (isDropping(body.toString('latin1'))) this.#host.statementsDropped();
+        break;
+      case B.ErrorResponse:
+        this.#write(this.#host.error(body));
+        break;
+    }
+  }
+
+  #parameterStatus(body: Buffer, chunk: Buffer, run: number, pos: number): void {
     let pair: readonly [string, string];
     try {
       pair = parseParameterStatus(body, 0, body.length);
@@ -229,3 +273,7 @@ function isRelayed(type: number, length: number): boolean {
 const RELAYED = new Uint8Array(256);
 for (const type of Object.values(B)) RELAYED[type] = 1;
 for (const type of [B.Authentication, B.BackendKeyData, B.NegotiateProtocolVersion]) RELAYED[type] = 0;
+
+function isDropping(tag: string): boolean {
+  return tag === DISCARD_ALL || tag === DEALLOCATE_ALL;
+}

@@ -11,12 +11,14 @@ import type {
 } from '../pool/peers.ts';
 import type { Pool, WelcomeData } from '../pool/pool.ts';
 import type { ClientEnd, ServerEnd } from '../relay/link.ts';
+import { ServerStatements } from '../prepared/server-statements.ts';
 import { RequestTracker } from '../relay/request-tracker.ts';
 import { type ResponseHost, ResponseStream, STREAM_BROKEN } from '../relay/response-stream.ts';
 import type { TrackedParameters, TrackedValues } from '../relay/tracked-parameters.ts';
 import { TxStatus } from '../wire/codes.ts';
 import { terminate } from '../wire/frontend.ts';
-import { ProtocolViolation } from '../wire/pg-error.ts';
+import { parseErrorFields } from '../wire/error-fields.ts';
+import { ProtocolViolation, SqlState } from '../wire/pg-error.ts';
 import type { ByteReader } from '../wire/framed-reader.ts';
 import type { ServerLoginResult } from './login.ts';
 import { ServerOpening } from './opening.ts';
@@ -29,6 +31,9 @@ import { connectFailure, connectOptions, type ServerAddress, type ServerTarget }
 
 /** Takes bytes that nobody needs any more. */
 const DISCARD: ByteReader = { feed: (_chunk, _start, end) => end };
+
+/** A server that has said nothing for so long has probably answered all there is. */
+const SILENCE_MS = 200;
 
 /**
  * One connection to PostgreSQL: connect → login → at rest ⇄ linked → test → closing. Its place in the pool's
@@ -64,6 +69,7 @@ export class ServerConnection implements PoolServer, ServerEnd, ResponseHost, Co
   readonly conn: Conn;
   readonly tracker = new RequestTracker();
   readonly parameters: TrackedValues;
+  readonly statements: ServerStatements;
   backendKey: Buffer | null = null;
 
   readonly #services: ServerServices;
@@ -111,6 +117,7 @@ export class ServerConnection implements PoolServer, ServerEnd, ResponseHost, Co
     this.lastBytesMs = this.connectMs;
     this.requestMs = this.connectMs;
     this.parameters = services.tracked.emptyValues();
+    this.statements = new ServerStatements(services.statements);
     this.#responses = new ResponseStream(this, this.tracker, services.maxPacketSize());
     this.#opening = new ServerOpening(
       {
@@ -185,7 +192,9 @@ export class ServerConnection implements PoolServer, ServerEnd, ResponseHost, Co
       this.#broke(error.message, error.message);
       return;
     }
+    const client = this.#client;
     if (this.#releaseDue) this.releaseIfDone();
+    if (client?.isStalled === true) client.goOn();
     const due = this.#atChunkEnd;
     this.#atChunkEnd = null;
     due?.();
@@ -212,6 +221,8 @@ export class ServerConnection implements PoolServer, ServerEnd, ResponseHost, Co
       this.#broke(connectFailure(error), '');
     }
     this.#ownCancel?.cut();
+    this.tracker.queue.clear();
+    this.statements.end();
     this.pool.serverGone(this);
   }
 
@@ -227,6 +238,12 @@ export class ServerConnection implements PoolServer, ServerEnd, ResponseHost, Co
 
   needsResync(): boolean {
     return this.tracker.isUnsure;
+  }
+
+  sweep(nowMs: number): void {
+    const client = this.#client;
+    if (client === null || !this.tracker.mayBeStuck || this.#own.isBusy || !client.atBoundary) return;
+    if (nowMs - this.lastBytesMs > SILENCE_MS) this.#probe(client);
   }
 
   linked(client: PoolClient): void {
@@ -248,6 +265,7 @@ export class ServerConnection implements PoolServer, ServerEnd, ResponseHost, Co
     const fence = purpose === 'resync' ? newFence() : null;
     this.#own.run(`${purpose} query failed`, fence === null ? sql : fence.sql, fence, (result) => {
       this.#reader = this.#rest;
+      if (this.tracker.isMistaken) this.#closeNeeded = true;
       if (purpose === 'resync') this.tracker.reset();
       // Without a complete reset the last client's settings are still there, and it can have seen to that.
       const ok = result.isIdle && (purpose === 'check' || result.error === null);
@@ -327,6 +345,29 @@ export class ServerConnection implements PoolServer, ServerEnd, ResponseHost, Co
     if (this.#client !== null && !this.#own.isRunning) this.#client.parameters[index] = value;
   }
 
+  get readsErrors(): boolean {
+    return this.statements.size > 0 && this.#client !== null;
+  }
+
+  error(body: Buffer): Buffer {
+    const note = this.tracker.failedNote;
+    const { uses } = note ?? { uses: null };
+    const { sqlstate } = parseErrorFields(body);
+    // It has lost the statement, or cannot use it any more: the next use begins with a new Parse.
+    if (
+      uses !== null &&
+      (sqlstate === SqlState.invalidSqlStatementName || sqlstate === SqlState.featureNotSupported)
+    ) {
+      this.statements.distrust(uses);
+    }
+    return (this.#client as ClientEnd).error(body, note);
+  }
+
+  statementsDropped(): void {
+    this.statements.clear();
+    if (!this.#own.isRunning) this.#client?.statementsDropped();
+  }
+
   // --- inside ----------------------------------------------------------------------------------------------
 
   #connected(): void {
@@ -358,6 +399,7 @@ export class ServerConnection implements PoolServer, ServerEnd, ResponseHost, Co
   #probe(client: ClientEnd): void {
     client.hold();
     this.#own.probe(this.#responses, () => {
+      if (this.tracker.isMistaken) this.#closeNeeded = true;
       this.tracker.reset();
       this.#releaseDue = false;
       this.#reader = this.#responses;

@@ -3,6 +3,7 @@ import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
 import type { CancelCarrier } from '../pool/peers.ts';
 import type { Native } from '../net/native.ts';
+import type { StatementCache } from '../prepared/statement.ts';
 import type { TrackedParameters } from '../relay/tracked-parameters.ts';
 import type { ServerAddress } from './target.ts';
 
@@ -12,6 +13,7 @@ export interface ServerServices {
   readonly log: Logger;
   readonly native: Native;
   readonly tracked: TrackedParameters;
+  readonly statements: StatementCache;
   readonly auth: Pick<ServerAuthArgs, 'randomBytes' | 'saltedPasswords'>;
   /** `log_connections` and `log_disconnections`, as they are now. */
   logsConnections(): boolean;

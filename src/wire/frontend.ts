@@ -8,3 +8,6 @@ export function query(sql: string): Buffer {
 
 /** Terminate. Shared: don't write to it. */
 export const terminate: Buffer = Buffer.from([FrontendType.Terminate, 0, 0, 0, 4]);
+
+/** Flush. Shared: don't write to it. */
+export const flush: Buffer = Buffer.from([FrontendType.Flush, 0, 0, 0, 4]);

@@ -1,4 +1,4 @@
-/** SQLSTATEs that pgweir itself sends, by the manual's condition names (`errcodes-appendix`). */
+/** SQLSTATEs that pgweir itself sends or acts on, by the manual's condition names (`errcodes-appendix`). */
 export const SqlState = {
   successfulCompletion: '00000',
   protocolViolation: '08P01',
@@ -6,6 +6,7 @@ export const SqlState = {
   invalidPassword: '28P01',
   invalidAuthorizationSpecification: '28000',
   invalidCatalogName: '3D000',
+  invalidSqlStatementName: '26000',
   tooManyConnections: '53300',
   queryCanceled: '57014',
   adminShutdown: '57P01',

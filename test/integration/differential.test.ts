@@ -25,16 +25,21 @@ beforeAll(async () => {
 /** One thing that a client may send, and its name for the message of a failure. */
 type Piece = readonly [name: string, bytes: Buffer];
 
+/**
+ * Statements and portals. Behind a Sync that follows bad data of a COPY in the extended protocol whether PostgreSQL
+ * skips or answers cannot be told, nor be found out before the next Sync: names given there may be lost, see
+ * docs/differences.md.
+ */
 const NAMES = ['', 'a', 'b'];
 
 /** Requests in no sensible order, most of which fail for lack of what they refer to. */
-function piece(random: Random): Piece {
-  const name = random.pick(NAMES);
+function piece(random: Random, names: readonly string[]): Piece {
+  const name = random.pick(names);
   const sql = random.pick(['SELECT 1', 'SELECT generate_series(1, 3)', 'SELECT 1/0', 'BEGIN', 'COMMIT', '']);
   return random.pick<() => Piece>([
     () => [`parse ${name}: ${sql}`, parse(name, sql)],
     () => [`parse ${name} bad`, parse(name, 'SELECT no_such_column')],
-    () => [`bind ${name}`, bind(name, random.pick(NAMES))],
+    () => [`bind ${name}`, bind(name, random.pick(names))],
     () => [`describe S ${name}`, describing('S', name)],
     () => [`describe P ${name}`, describing('P', name)],
     () => [`execute ${name}`, execute(name)],
@@ -116,9 +121,13 @@ describe.each(['transaction', 'session'])('%s mode', (mode) => {
       const other = await WireClient.connect(pooler.port, login);
       let [direct, pooled] = await pair();
       for (let i = 0; i < BATCHES; i++) {
-        const pieces = Array.from({ length: 1 + random.below(8) }, () =>
-          random.below(8) === 0 ? copy(random) : piece(random),
-        );
+        const pieces: Piece[] = [];
+        let names: readonly string[] = NAMES;
+        for (let count = 1 + random.below(8); count > 0; count--) {
+          const next = random.below(8) === 0 ? copy(random) : piece(random, names);
+          pieces.push(next);
+          if (mode !== 'session' && /copy.* sync/.test(next[0]) && /bad|fail/.test(next[0])) names = [''];
+        }
         const marker = `marker ${i}`;
         const ending = [sync(), query('ROLLBACK'), query(`SELECT '${marker}'`)];
         const bytes = Buffer.concat([...pieces.map(([, part]) => part), ...ending]);

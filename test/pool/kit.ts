@@ -41,6 +41,7 @@ export const QUIET_LIMITS: PoolLimits = {
   transactionTimeoutMs: 0,
   cancelWaitTimeoutMs: 10_000,
   poolIdleTimeoutMs: 0,
+  maxPreparedStatements: 0,
   serverCloseTimeoutMs: 5_000,
   serverCancelTimeoutMs: 5_000,
 };
@@ -160,6 +161,8 @@ export class FakeServer implements PoolServer {
   isIdleInTransaction(): boolean {
     return this.idleInTransaction;
   }
+
+  sweep(): void {}
 
   needsResync(): boolean {
     return this.unsure;

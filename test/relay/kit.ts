@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import type { Outlet } from '../../src/relay/link.ts';
 import type { ReplyAction } from '../../src/relay/outstanding.ts';
+import type { RequestFilter } from '../../src/relay/request-filter.ts';
 import type { RequestHost, RequestTarget } from '../../src/relay/request-stream.ts';
 import { RequestTracker } from '../../src/relay/request-tracker.ts';
 import { type ResponseHost, ResponseStream, STREAM_BROKEN } from '../../src/relay/response-stream.ts';
@@ -67,6 +68,18 @@ export class FakeResponseHost implements ResponseHost {
     this.events.push(`${name}=${value}`);
   }
 
+  /** Errors are read, and told apart from what passes. */
+  readsErrors = false;
+
+  error(body: Buffer): Buffer {
+    this.events.push(`error of ${body.length} bytes`);
+    return Buffer.from('error!');
+  }
+
+  statementsDropped(): void {
+    this.events.push('dropped');
+  }
+
   sinkCongested(): void {
     this.events.push('congested');
   }
@@ -111,9 +124,19 @@ export class FakeRequestHost implements RequestHost {
   onNeed: () => void = () => {};
   onSent: () => void = () => {};
   refusesQuery = false;
+  filter: RequestFilter | null = null;
+  readonly replies: Buffer[] = [];
 
   constructor(target: FakeTarget | null = new FakeTarget()) {
     this.target = target;
+  }
+
+  reply(bytes: Buffer): void {
+    this.replies.push(bytes);
+  }
+
+  needAnswers(): void {
+    this.events.push('stalled');
   }
 
   needServer(): void {

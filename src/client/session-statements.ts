@@ -1,0 +1,61 @@
+import { ClientStatements } from '../prepared/client-statements.ts';
+import { errorForClient } from '../prepared/error-names.ts';
+import type { StatementCache } from '../prepared/statement.ts';
+import type { Pool } from '../pool/pool.ts';
+import type { PoolStats } from '../pool/stats.ts';
+import type { RequestNote } from '../relay/outstanding.ts';
+import type { RequestFilter } from '../relay/request-filter.ts';
+import { StatementFilter, type StatementHost, type StatementServer } from './statement-filter.ts';
+
+/** The session as its prepared statements see it. */
+export interface StatementSession {
+  readonly pool: Pool;
+  readonly server: StatementServer | null;
+  reply(bytes: Buffer): void;
+}
+
+/** What one session has prepared, and what acts on its requests because of that. */
+export class SessionStatements implements StatementHost {
+  readonly cache: StatementCache;
+  readonly statements: ClientStatements;
+  readonly #session: StatementSession;
+  readonly #filter: StatementFilter;
+
+  constructor(cache: StatementCache, session: StatementSession) {
+    this.cache = cache;
+    this.statements = new ClientStatements(cache);
+    this.#session = session;
+    this.#filter = new StatementFilter(this);
+  }
+
+  /** Null in session mode, where servers know statements by the client's own names, and when it is switched off. */
+  get filter(): RequestFilter | null {
+    const { poolMode, maxPreparedStatements } = this.#session.pool.limits;
+    return maxPreparedStatements > 0 && poolMode !== 'session' ? this.#filter : null;
+  }
+
+  get server(): StatementServer | null {
+    return this.#session.server;
+  }
+
+  get limit(): number {
+    return this.#session.pool.limits.maxPreparedStatements;
+  }
+
+  get stats(): PoolStats {
+    return this.#session.pool.stats;
+  }
+
+  reply(bytes: Buffer): void {
+    this.#session.reply(bytes);
+  }
+
+  /** The ErrorResponse with `body` (borrowed), whose request `note` hangs on, as the client may see it. */
+  error(body: Buffer, note: RequestNote | null): Buffer {
+    return errorForClient(body, {
+      prefix: this.cache.prefix,
+      nameOf: (serverName) => note?.name ?? this.statements.nameOf(serverName) ?? serverName,
+      position: (sent) => note?.position(sent) ?? sent,
+    });
+  }
+}

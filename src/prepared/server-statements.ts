@@ -1,0 +1,52 @@
+import { type Change, Ledger, UNSETTLED, type Unsettled } from './ledger.ts';
+import type { Statement } from './statement.ts';
+
+/** The statements that one server connection knows, least recently used first. */
+export class ServerStatements extends Ledger<Statement> {
+  #last: Statement | null = null;
+  /** The server said that it doesn't have them, or cannot use them any more. */
+  readonly #doubtful = new Set<Statement>();
+
+  /** Whether requests of stretch `segment` may count on `statement`, which counts as used then. */
+  has(statement: Statement, segment: number): boolean | Unsettled {
+    const found = this.get(statement, segment);
+    if (found === UNSETTLED) return UNSETTLED;
+    if (found === null || this.#doubtful.has(statement)) return false;
+    if (this.#last !== statement) {
+      this.touch(statement);
+      this.#last = statement;
+    }
+    return true;
+  }
+
+  /** An error has shown that requests cannot count on it: it has to be closed and sent anew. */
+  distrust(statement: Statement): void {
+    if (this.holds(statement)) this.#doubtful.add(statement);
+  }
+
+  /** It is sent in stretch `segment`. */
+  add(statement: Statement, segment: number): Change {
+    this.#last = null;
+    return this.set(statement, statement, segment);
+  }
+
+  /** It is closed in stretch `segment`. */
+  remove(statement: Statement, segment: number): Change {
+    this.#last = null;
+    this.#doubtful.delete(statement);
+    return this.set(statement, null, segment);
+  }
+
+  override clear(): void {
+    super.clear();
+    this.#doubtful.clear();
+    this.#last = null;
+  }
+
+  /** The least recently used one that may be closed when there are more than `limit`; null: none. */
+  surplus(limit: number): Statement | null {
+    if (this.size <= limit) return null;
+    for (const [statement] of this.entries()) if (!this.isPending(statement)) return statement;
+    return null;
+  }
+}

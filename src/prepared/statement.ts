@@ -1,0 +1,115 @@
+import { randomBytes } from 'node:crypto';
+import { FrontendType as F } from '../wire/codes.ts';
+import { Writer } from '../wire/writer.ts';
+
+/**
+ * How a server learns a statement: `parse` by a Parse message, `body` being that message behind the name (text,
+ * zero, Int16 n, n Int32 type OIDs); `sql` by `PREPARE name`, `body` being the text behind the name.
+ */
+export type StatementOrigin = 'parse' | 'sql';
+
+/**
+ * One statement text with its parameter types, whoever prepared it under whatever name. Servers know it by
+ * `name`; clients never see that. Bytes are kept once, as a latin1 string, which is also the cache's key.
+ */
+export class Statement {
+  readonly id: number;
+  readonly origin: StatementOrigin;
+  readonly body: string;
+  /** Its name on servers. */
+  readonly name: string;
+  /** Name and terminating zero. Shared: don't write to it. */
+  readonly nameBytes: Buffer;
+  /** What hangs on a request that builds on it: nothing but that it does. */
+  readonly use: StatementUse;
+  /** Holders: clients' names, servers' sets, changes under way. */
+  users = 0;
+
+  constructor(id: number, prefix: string, origin: StatementOrigin, body: string) {
+    this.id = id;
+    this.origin = origin;
+    this.body = body;
+    this.name = `${prefix}${id}`;
+    this.nameBytes = Buffer.from(`${this.name}\0`, 'latin1');
+    this.use = new StatementUse(this);
+  }
+
+  /** The Parse message under the name for servers. Only for `parse`. */
+  parseMessage(): Buffer {
+    const { nameBytes, body } = this;
+    const message = Buffer.allocUnsafe(1 + 4 + nameBytes.length + body.length);
+    message[0] = F.Parse;
+    message.writeInt32BE(message.length - 1, 1);
+    nameBytes.copy(message, 5);
+    message.write(body, 5 + nameBytes.length, 'latin1');
+    return message;
+  }
+
+  /** The text `PREPARE <name for servers> …`, latin1. Only for `sql`. */
+  prepareText(): string {
+    return `PREPARE ${this.name}${this.body}`;
+  }
+
+  /** Close for the statement under its name for servers. */
+  closeMessage(): Buffer {
+    return new Writer(32).begin(F.Close).byte(STATEMENT).bytes(this.nameBytes).end().take();
+  }
+}
+
+/** The note on a Bind, a Describe or an EXECUTE. */
+export class StatementUse {
+  readonly uses: Statement;
+  readonly name = null;
+
+  constructor(statement: Statement) {
+    this.uses = statement;
+  }
+
+  step(): void {}
+
+  end(): void {}
+
+  position(sent: number): number {
+    return sent;
+  }
+}
+
+/** Kind byte of Close and Describe: a statement, not a portal. */
+export const STATEMENT = 0x53; // S
+
+/**
+ * All statements in use by anybody, one for each text with types (byte by byte the same). Names begin with a
+ * prefix that nobody outside can foresee, so that no client can name another's statement.
+ */
+export class StatementCache {
+  readonly prefix: string;
+  readonly #byKey = new Map<string, Statement>();
+  #lastId = 0;
+
+  constructor(prefix = `PGWEIR_${randomBytes(4).toString('hex')}_`) {
+    this.prefix = prefix;
+  }
+
+  get size(): number {
+    return this.#byKey.size;
+  }
+
+  /** The one statement for `body` (latin1), held once more; {@link release} gives it back. */
+  hold(origin: StatementOrigin, body: string): Statement {
+    const key = origin + body;
+    let statement = this.#byKey.get(key);
+    if (statement === undefined) {
+      this.#lastId++;
+      statement = new Statement(this.#lastId, this.prefix, origin, body);
+      this.#byKey.set(key, statement);
+    }
+    statement.users++;
+    return statement;
+  }
+
+  /** One holder less; with the last one the statement is forgotten, and its name never used again. */
+  release(statement: Statement): void {
+    statement.users--;
+    if (statement.users === 0) this.#byKey.delete(statement.origin + statement.body);
+  }
+}

@@ -1,0 +1,243 @@
+import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { frontend, message } from '../support/peer-messages.ts';
+import { type LocalPooler, startPooler } from '../support/pooler.ts';
+import { sharedPostgres } from '../support/postgres.ts';
+import { createDatabase, createRole } from '../support/roles.ts';
+import { WireClient } from '../support/wire-client.ts';
+
+const ROLE = 'prepared_app';
+const { parse, bindTexts, describe: describing, execute, close, sync, query } = frontend;
+
+let pooler: LocalPooler;
+const clients: WireClient[] = [];
+
+beforeAll(async () => {
+  await createRole(sharedPostgres(), { name: ROLE, auth: 'trust' });
+  await createDatabase(sharedPostgres(), ROLE, ROLE);
+});
+beforeEach(async () => {
+  pooler = await startPooler({
+    settings: { pool_mode: 'transaction', default_pool_size: 2, max_prepared_statements: 3 },
+    userlist: { [ROLE]: '' },
+    databases: { [ROLE]: '' },
+  });
+});
+afterEach(async () => {
+  for (const client of clients.splice(0)) await client.peer.close();
+  await pooler[Symbol.asyncDispose]();
+});
+
+async function connect(): Promise<WireClient> {
+  const client = await WireClient.connect(pooler.port, { user: ROLE, database: ROLE });
+  clients.push(client);
+  return client;
+}
+
+/** Bind, Execute of a named statement. */
+function run(name: string, ...values: string[]): Buffer {
+  return Buffer.concat([bindTexts('', name, values), execute('')]);
+}
+
+/** Holds one of the two servers, so that the other clients share the other one; gives the way to let go. */
+async function occupy(): Promise<() => Promise<void>> {
+  const holder = await connect();
+  await holder.query('BEGIN');
+  return async () => void (await holder.query('COMMIT'));
+}
+
+describe('a prepared statement', () => {
+  test('is there on whatever server its client is linked to', async () => {
+    const client = await connect();
+    expect((await client.ask(parse('a', 'SELECT $1::int + 1'), sync())).types).toBe('1Z');
+    for (let i = 0; i < 4; i++) {
+      const letGo = await occupy();
+      expect((await client.ask(run('a', `${i}`), sync())).rows).toEqual([[`${i + 1}`]]);
+      await letGo();
+    }
+  });
+
+  test('is one for all clients with the same text, and each has its own names', async () => {
+    const [one, other] = [await connect(), await connect()];
+    await one.ask(parse('a', "SELECT 'one'"), sync());
+    await other.ask(parse('a', "SELECT 'other'"), parse('b', "SELECT 'one'"), sync());
+    expect((await one.ask(run('a'), sync())).rows).toEqual([['one']]);
+    expect((await other.ask(run('a'), run('b'), sync())).rows).toEqual([['other'], ['one']]);
+  });
+
+  test('whose name is taken is refused with PostgreSQL’s own error, and the connection lives', async () => {
+    const client = await connect();
+    await client.ask(parse('a', 'SELECT 1'), sync());
+    const again = await client.ask(parse('a', 'SELECT 2'), sync());
+    expect([again.types, again.errors[0]?.['C'], again.errors[0]?.['M']]).toEqual([
+      'EZ',
+      '42P05',
+      'prepared statement "a" already exists',
+    ]);
+    expect((await client.ask(run('a'), sync())).rows).toEqual([['1']]);
+  });
+
+  test('that does not exist is refused with PostgreSQL’s own error, and the connection lives', async () => {
+    const client = await connect();
+    for (const bytes of [run('none'), describing('S', 'none')]) {
+      const { errors } = await client.ask(bytes, sync());
+      expect([errors[0]?.['C'], errors[0]?.['M']]).toEqual([
+        '26000',
+        'prepared statement "none" does not exist',
+      ]);
+    }
+    expect((await client.query('SELECT 1')).rows).toEqual([['1']]);
+  });
+
+  test('that fails leaves its name free', async () => {
+    const client = await connect();
+    const failed = await client.ask(parse('a', 'SELECT no_such_column'), run('a'), sync());
+    expect([failed.types, failed.errors[0]?.['C']]).toEqual(['EZ', '42703']);
+    expect((await client.ask(parse('a', 'SELECT 1'), run('a'), sync())).rows).toEqual([['1']]);
+  });
+
+  test('that is closed is gone for its client alone', async () => {
+    const [one, other] = [await connect(), await connect()];
+    for (const client of [one, other]) await client.ask(parse('a', 'SELECT 5'), sync());
+    expect((await one.ask(close('S', 'a'), close('S', 'never there'), sync())).types).toBe('33Z');
+    expect((await one.ask(run('a'), sync())).errors[0]?.['C']).toBe('26000');
+    expect((await other.ask(run('a'), sync())).rows).toEqual([['5']]);
+  });
+
+  test.each(['DISCARD ALL', 'DEALLOCATE ALL'])('is gone after %s, for this client alone', async (sql) => {
+    const [one, other] = [await connect(), await connect()];
+    for (const client of [one, other]) await client.ask(parse('a', 'SELECT 5'), sync());
+    await one.query(sql);
+    expect((await one.ask(run('a'), sync())).errors[0]?.['C']).toBe('26000');
+    expect((await other.ask(run('a'), sync())).rows).toEqual([['5']]);
+    await one.ask(parse('a', 'SELECT 6'), sync());
+    expect((await one.ask(run('a'), sync())).rows).toEqual([['6']]);
+  });
+
+  test('of more than a server may have take turns there', async () => {
+    const client = await connect();
+    const names = Array.from({ length: 10 }, (_, i) => `s${i}`);
+    for (const name of names) await client.ask(parse(name, `SELECT '${name}'`), sync());
+    for (let round = 0; round < 3; round++) {
+      for (const name of names) expect((await client.ask(run(name), sync())).rows).toEqual([[name]]);
+    }
+    const count = await client.rows('SELECT count(*) FROM pg_prepared_statements');
+    expect(Number(count[0]?.[0])).toBe(3);
+  });
+
+  test('larger than any buffer is taken in any pieces', async () => {
+    const client = await connect();
+    const text = 'x'.repeat(300_000);
+    const bytes = Buffer.concat([parse('big', `SELECT '${text}'`), run('big'), sync()]);
+    for (let pos = 0; pos < bytes.length; pos += 50_000) await client.send(bytes.subarray(pos, pos + 50_000));
+    expect((await client.answer()).rows).toEqual([[text]]);
+    expect((await client.ask(run('big'), sync())).rows).toEqual([[text]]);
+  });
+
+  test('is described by its own name', async () => {
+    const client = await connect();
+    const { types } = await client.ask(
+      parse('a', 'SELECT $1::int'),
+      describing('S', 'a'),
+      run('a', '1'),
+      sync(),
+    );
+    expect(types).toBe('1tT2DCZ');
+    const letGo = await occupy();
+    expect((await client.ask(describing('S', 'a'), sync())).types).toBe('tTZ');
+    await letGo();
+  });
+
+  test('in a transaction that has failed is answered as PostgreSQL does', async () => {
+    const client = await connect();
+    await client.ask(parse('a', 'SELECT 1'), sync());
+    await client.query('BEGIN');
+    expect((await client.query('SELECT 1/0')).status).toBe('E');
+    expect((await client.ask(parse('b', 'SELECT 1'), sync())).errors[0]?.['C']).toBe('25P02');
+    expect((await client.ask(run('a'), sync())).errors[0]?.['C']).toBe('25P02');
+    expect((await client.ask(close('S', 'a'), sync())).types).toBe('3Z');
+    await client.query('ROLLBACK');
+    expect((await client.ask(run('b'), sync())).errors[0]?.['C']).toBe('26000');
+    expect((await client.ask(parse('b', 'SELECT 1'), run('b'), sync())).rows).toEqual([['1']]);
+  });
+
+  test('closed and given anew in one pipeline that fails means what it did before, also to requests behind', async () => {
+    const client = await connect();
+    await client.ask(parse('a', "SELECT 'old'"), sync());
+    await client.send(
+      parse('', 'SELECT 1/0'),
+      run(''),
+      close('S', 'a'),
+      parse('a', "SELECT 'new'"),
+      sync(),
+      run('a'),
+      sync(),
+      message('H'),
+    );
+    expect((await client.answer()).errors[0]?.['C']).toBe('22012');
+    expect((await client.answer()).rows).toEqual([['old']]);
+  });
+
+  test('lost by its server is refused once and there again afterwards', async () => {
+    const client = await connect();
+    const letGo = await occupy();
+    await client.ask(parse('a', 'SELECT 1'), run('a'), sync());
+    await client.query("DO $$ BEGIN EXECUTE 'DEALLOCATE ALL'; END $$");
+    const lost = await client.ask(run('a'), sync());
+    expect([lost.errors[0]?.['C'], lost.errors[0]?.['M']]).toEqual([
+      '26000',
+      'prepared statement "a" does not exist',
+    ]);
+    expect((await client.ask(run('a'), sync())).rows).toEqual([['1']]);
+    await letGo();
+  });
+
+  test('whose result changes its type is refused once and there again afterwards', async () => {
+    const client = await connect();
+    const letGo = await occupy();
+    await client.query('BEGIN; DROP TABLE IF EXISTS changing; CREATE TABLE changing (a int); COMMIT');
+    await client.ask(parse('a', 'SELECT * FROM changing'), run('a'), sync());
+    await client.query('ALTER TABLE changing ADD b int');
+    expect((await client.ask(run('a'), sync())).errors[0]?.['C']).toBe('0A000');
+    expect((await client.ask(run('a'), sync())).types).toBe('2CZ');
+    await letGo();
+  });
+});
+
+test('SHOW counts what was prepared', async () => {
+  const client = await connect();
+  await client.ask(parse('a', 'SELECT 1'), parse('b', 'SELECT 2'), sync());
+  await client.ask(run('a'), run('a'), run('b'), sync());
+  await client.query('BEGIN');
+  const own = (rows: Record<string, unknown>[]) => rows.find(({ database }) => database === ROLE);
+  expect(own(await pooler.show('SHOW CLIENTS'))?.['prepared_statements']).toBe(2);
+  expect(own(await pooler.show('SHOW SERVERS'))?.['prepared_statements']).toBe(2);
+  expect(own(await pooler.show('SHOW STATS_TOTALS'))).toMatchObject({
+    client_parse_count: '2',
+    server_parse_count: '2',
+    bind_count: '3',
+  });
+});
+
+test('requests that are broken end their client alone', async () => {
+  const other = await connect();
+  await other.ask(parse('a', 'SELECT 1'), sync());
+  for (const [bytes, text] of [
+    [message('P', Buffer.from('name')), 'broken Parse packet'],
+    [message('B', Buffer.from('portal\0name')), 'broken Bind packet'],
+    [message('D', Buffer.from('Sname')), 'broken Describe packet'],
+    [message('C', Buffer.from('Sname')), 'broken Close packet'],
+  ] as const) {
+    const client = await connect();
+    await client.send(bytes);
+    expect((await client.answerTo('E')).errors[0]).toMatchObject({ S: 'FATAL', C: '08P01', M: text });
+  }
+  expect((await other.ask(run('a'), sync())).rows).toEqual([['1']]);
+});
+
+test('a simple query among requests changes nothing for them', async () => {
+  const client = await connect();
+  await client.send(parse('a', 'SELECT 1'), sync(), query('SELECT 2'), run('a'), sync());
+  expect((await client.answer()).types).toBe('1Z');
+  expect((await client.answer()).rows).toEqual([['2']]);
+  expect((await client.answer()).rows).toEqual([['1']]);
+});
