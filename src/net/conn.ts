@@ -1,5 +1,6 @@
-import { connect, type IpcNetConnectOpts, Socket, type TcpNetConnectOpts } from 'node:net';
+import { connect, type IpcNetConnectOpts, type Socket, type TcpNetConnectOpts } from 'node:net';
 import { type Native, socketFd } from './native.ts';
+import { type Readiness, type Reader, readinessOf } from './readiness.ts';
 
 /**
  * What a connection's owner hears. Calls come one at a time, never from inside a call to `Conn.write`.
@@ -24,8 +25,8 @@ export interface ConnHandler {
 export type ConnectOptions = TcpNetConnectOpts | IpcNetConnectOpts;
 
 /**
- * Every plain connection of this event loop reads into this one buffer: a chunk is dealt with before the next
- * read, so none needs memory of its own. See docs/decisions/0006-direct-io.md.
+ * Every connection that is read directly reads into this one buffer: a chunk is dealt with before the next read,
+ * so none needs memory of its own. See docs/decisions/0006-direct-io.md.
  */
 const READ_BUFFER = Buffer.allocUnsafeSlow(64 * 1024);
 
@@ -33,16 +34,21 @@ const READ_BUFFER = Buffer.allocUnsafeSlow(64 * 1024);
  * One byte stream, client or server side: bytes in and out, back-pressure, no SQL. TLS will sit below this
  * interface. Whoever owns the connection sets `handler`, and sets another one when its own state changes.
  *
- * Plain sockets skip Node's stream machinery where nothing is queued: reads land in one shared buffer
- * (`onread`), writes go straight to the kernel, which takes a copy. What the kernel doesn't take at once is
- * copied and queued by the stream as usual, and so is everything after it until the queue is empty again.
+ * Plain sockets are used past Node's streams where that makes no difference: reads land in one shared buffer, writes
+ * go straight to the kernel, which takes a copy. What the kernel doesn't take at once is copied and queued by the
+ * stream as usual, and so is everything after it until the queue is empty again. How a connection ends, the stream
+ * finds out: it reads from the moment that the peer has finished or the connection has failed.
  */
-export class Conn {
+export class Conn implements Reader {
   handler: ConnHandler;
   readonly #socket: Socket;
-  /** Descriptor for direct writes; -1 while there is none (not connected yet, no native calls). */
+  /** Descriptor for direct reads and writes; -1 while there is none (not connected yet, no native calls). */
   #fd = -1;
   readonly #native: Native | null;
+  /** Tells when there is something to read; null when the stream reads. */
+  #readiness: Readiness | null = null;
+  /** `#readiness` has been asked to tell. */
+  #isWatched = false;
   #error: Error | null = null;
   #closed = false;
   #paused = false;
@@ -53,18 +59,11 @@ export class Conn {
   /** Bytes that came out of the kernel. */
   bytesRead = 0;
 
-  private constructor(
-    native: Native | null,
-    handler: ConnHandler,
-    makeSocket: (received: (end: number) => boolean) => Socket,
-  ) {
+  private constructor(socket: Socket, native: Native | null, handler: ConnHandler) {
+    this.#socket = socket;
     this.#native = native;
     this.handler = handler;
-    const socket = makeSocket((end) => {
-      this.#received(READ_BUFFER, end);
-      return true;
-    });
-    this.#socket = socket;
+    socket.on('data', (chunk: Buffer) => this.#received(chunk, chunk.length));
     socket.on('end', () => this.#guard(() => this.handler.onEnd()));
     socket.on('drain', () => this.#guard(() => this.handler.onDrain()));
     socket.on('error', (error: Error) => {
@@ -72,6 +71,7 @@ export class Conn {
     });
     socket.on('close', () => {
       this.#closed = true;
+      this.#unwatch();
       this.#guard(() => this.handler.onClosed(this.#error));
     });
   }
@@ -83,41 +83,24 @@ export class Conn {
     onConnect: () => void,
     native: Native | null = null,
   ): Conn {
-    const conn = new Conn(native, handler, (received) =>
-      connect({ ...options, onread: { buffer: READ_BUFFER, callback: received } }),
-    );
-    conn.#socket.once('connect', () => {
-      if (native !== null) conn.#fd = socketFd(conn.#socket);
+    const socket = connect(options);
+    // So that it doesn't begin to read by itself when it is connected.
+    socket.pause();
+    const conn = new Conn(socket, native, handler);
+    socket.once('connect', () => {
+      conn.#open();
       conn.#guard(onConnect);
     });
     return conn;
   }
 
   /**
-   * Takes over a socket that a listener has just accepted. Node gives no way to set `onread` on those, so the
-   * descriptor is duplicated into a socket of our own making; without native calls the socket stays a stream.
+   * Takes over a socket that a listener has just accepted. With `pauseOnConnect` nothing has been read from it yet,
+   * so that it can be read directly; without, it stays a stream on that side.
    */
   static accept(accepted: Socket, native: Native, handler: ConnHandler): Conn {
-    const fd = native.duplicate(accepted);
-    if (fd < 0) {
-      const conn = new Conn(null, handler, () => accepted);
-      accepted.on('data', (chunk: Buffer) => conn.#received(chunk, chunk.length));
-      return conn;
-    }
-    const conn = new Conn(
-      native,
-      handler,
-      (received) =>
-        new Socket({
-          fd,
-          readable: true,
-          writable: true,
-          allowHalfOpen: true,
-          onread: { buffer: READ_BUFFER, callback: received },
-        }),
-    );
-    accepted.destroy();
-    conn.#fd = socketFd(conn.#socket);
+    const conn = new Conn(accepted, native, handler);
+    conn.#open();
     return conn;
   }
 
@@ -141,7 +124,7 @@ export class Conn {
 
   /** True while more than the high-water mark waits for the peer. */
   get isCongested(): boolean {
-    return this.#socket.writableNeedDrain;
+    return this.#mayQueue && this.#socket.writableNeedDrain;
   }
 
   /**
@@ -169,13 +152,14 @@ export class Conn {
   pause(): void {
     if (this.#paused) return;
     this.#paused = true;
-    this.#socket.pause();
+    if (this.#readiness === null) this.#socket.pause();
+    else this.#unwatch();
   }
 
   resume(): void {
     if (!this.#paused) return;
     this.#paused = false;
-    this.#socket.resume();
+    this.#startReading();
   }
 
   /** Sends `last` and FIN, keeps reading; `onClosed` follows when the peer has finished too. */
@@ -197,6 +181,42 @@ export class Conn {
     if (last !== undefined && !this.#ended) this.#socket.write(last);
     this.#ended = true;
     this.#socket.destroySoon();
+  }
+
+  readable(): void {
+    if (this.#native === null || this.#socket.destroyed) return;
+    const end = this.#native.receive(this.#fd, READ_BUFFER);
+    if (end > 0) this.#received(READ_BUFFER, end);
+    else if (end === 0) this.hungUp();
+  }
+
+  hungUp(): void {
+    this.#unwatch();
+    this.#readiness = null;
+    if (!this.#socket.destroyed) this.#socket.resume();
+  }
+
+  /** The socket is connected. */
+  #open(): void {
+    const native = this.#native;
+    if (native !== null) this.#fd = socketFd(this.#socket);
+    // A stream that has begun to read goes on: it may hold bytes already.
+    if (native !== null && this.#fd >= 0 && this.#socket.isPaused()) this.#readiness = readinessOf(native);
+    if (!this.#paused) this.#startReading();
+  }
+
+  #startReading(): void {
+    if (this.#socket.destroyed || this.#socket.connecting) return;
+    this.#isWatched = this.#readiness?.add(this.#fd, this) === true;
+    if (this.#isWatched) return;
+    this.#readiness = null;
+    this.#socket.resume();
+  }
+
+  #unwatch(): void {
+    if (!this.#isWatched) return;
+    this.#isWatched = false;
+    this.#readiness?.remove(this.#fd, this, !this.#socket.destroyed);
   }
 
   #received(chunk: Buffer, end: number): void {

@@ -104,7 +104,7 @@ export class ListeningSocket {
     const server = this.#context.createServer({
       allowHalfOpen: true,
       noDelay: true,
-      pauseOnConnect: false,
+      pauseOnConnect: true,
     });
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject);

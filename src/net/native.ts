@@ -20,32 +20,63 @@ export interface Native {
   readonly unavailableReason: string | null;
   /** SO_PEERCRED of an accepted unix socket; null for TCP, a closed socket or without the library. */
   peerCredentials(socket: Socket): PeerCredentials | null;
-  /** A second descriptor for the socket's connection; -1 without the library or when there is none. */
-  duplicate(socket: Socket): number;
+  /** A new, empty set; null without the library. */
+  epoll(): EpollSet | null;
+  /**
+   * recv(2) into `buffer` from its start, without waiting. Returns how many bytes came, 0 at the peer's end, -1
+   * when there is nothing or the connection has failed.
+   */
+  receive(fd: number, buffer: Buffer): number;
   /**
    * Whether the peer has closed its end or the connection has failed, unread bytes or not: what Node doesn't
    * notice on a paused socket. False when unknown.
    */
   hasPeerLeft(socket: Socket): boolean;
   /**
-   * write(2) on a non-blocking descriptor: `bytes[start, end)`, copied by the kernel before the call returns.
-   * Returns how many bytes it took, -1 when none, whatever the reason. `fs.writeSync` does the same at three
-   * times the cost, and throws when the peer is slow.
+   * send(2) without waiting: `bytes[start, end)`, copied by the kernel before the call returns. Returns how many
+   * bytes it took, -1 when none, whatever the reason. `fs.writeSync` does the same at three times the cost, and
+   * throws when the peer is slow.
    */
   write(fd: number, bytes: Buffer, start: number, end: number): number;
   /** The group database's id of `name`; null when there is no such group or without the library. */
   groupId(name: string): number | null;
 }
 
+/** An epoll set, level-triggered, for reading. Its `…At` methods speak of what the last `wait` has fetched. */
+export interface EpollSet {
+  /** False when the kernel refuses. */
+  add(fd: number): boolean;
+  remove(fd: number): void;
+  /** Fetches what is ready, without waiting; returns how many, or less than 1. */
+  wait(): number;
+  fdAt(index: number): number;
+  /** The peer has finished sending, or the connection has failed; bytes may have come before. */
+  isHungUpAt(index: number): boolean;
+  /** `callback` is called once a turn of the event loop as long as something is ready. One per set. */
+  onReady(callback: () => void): void;
+  /** Whether waiting for the set keeps the process alive; it doesn't at first. */
+  keepAlive(on: boolean): void;
+}
+
 type Koffi = typeof import('koffi');
 
 const SOL_SOCKET = 1;
-const F_DUPFD_CLOEXEC = 1030;
+/** MSG_DONTWAIT and MSG_NOSIGNAL. */
+const NO_WAIT_NO_SIGNAL = 0x40 | 0x4000;
 const POLLERR = 0x8;
 const POLLHUP = 0x10;
 const POLLRDHUP = 0x2000;
 /** `struct pollfd`: int32 fd, int16 events, int16 revents. */
 const POLLFD_BYTES = 8;
+const EPOLL_CLOEXEC = 0o2000000;
+const EPOLL_CTL_ADD = 1;
+const EPOLL_CTL_DEL = 2;
+const EPOLLIN = 0x1;
+const EPOLLRDHUP = 0x2000;
+/** EPOLLERR, EPOLLHUP and EPOLLRDHUP. */
+const EPOLL_GONE = 0x8 | 0x10 | EPOLLRDHUP;
+/** How many ready descriptors one `wait` fetches at most. */
+const EVENTS_PER_WAIT = 256;
 /** `struct ucred`: int32 pid, uint32 uid, uint32 gid, in the machine's byte order. */
 const UCRED_BYTES = 12;
 
@@ -66,7 +97,8 @@ function unavailable(reason: string): Native {
     available: false,
     unavailableReason: reason,
     peerCredentials: () => null,
-    duplicate: () => -1,
+    epoll: () => null,
+    receive: () => -1,
     hasPeerLeft: () => false,
     write: () => -1,
     groupId: () => null,
@@ -93,9 +125,9 @@ export function openNative(
 function linuxNative(koffi: Koffi): Native {
   const libc = koffi.load(null);
   const getsockopt = libc.func('int getsockopt(int, int, int, void *, void *)');
-  const write = libc.func('int64_t write(int, const void *, size_t)');
+  const send = libc.func('int send(int, const void *, size_t, int)');
+  const recv = libc.func('int recv(int, void *, size_t, int)');
   const poll = libc.func('int poll(void *, unsigned long, int)');
-  const fcntl = libc.func('int fcntl(int, int, int)');
   const getgrnam = libc.func('void *getgrnam(const char *)');
   const group = koffi.struct({ name: 'void *', password: 'void *', gid: 'uint32_t' });
   // The option's number is the same everywhere but on PowerPC.
@@ -121,11 +153,9 @@ function linuxNative(koffi: Koffi): Native {
       // (uid_t) -1 means that the kernel does not know: it answers so for a TCP socket.
       return uid === 0xffffffff ? null : { pid, uid, gid };
     },
-    duplicate(socket) {
-      const fd = socketFd(socket);
-      if (fd < 0) return -1;
-      const copy: unknown = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-      return typeof copy === 'number' ? copy : -1;
+    epoll: () => epollSet(koffi, libc),
+    receive(fd, buffer) {
+      return recv(fd, buffer, buffer.length, NO_WAIT_NO_SIGNAL) as number;
     },
     hasPeerLeft(socket) {
       const fd = socketFd(socket);
@@ -139,8 +169,7 @@ function linuxNative(koffi: Koffi): Native {
       return result === 1 && (view.getInt16(6, little) & (POLLERR | POLLHUP | POLLRDHUP)) !== 0;
     },
     write(fd, bytes, start, end) {
-      const taken: unknown = write(fd, start === 0 ? bytes : bytes.subarray(start), end - start);
-      return typeof taken === 'number' ? taken : -1;
+      return send(fd, start === 0 ? bytes : bytes.subarray(start), end - start, NO_WAIT_NO_SIGNAL) as number;
     },
     groupId(name) {
       const found: unknown = getgrnam(name);
@@ -154,4 +183,39 @@ function linuxNative(koffi: Koffi): Native {
 
 function isLittleEndian(): boolean {
   return new Uint8Array(new Uint16Array([1]).buffer)[0] === 1;
+}
+
+function epollSet(koffi: Koffi, libc: ReturnType<Koffi['load']>): EpollSet | null {
+  const create = libc.func('int epoll_create1(int)');
+  const control = libc.func('int epoll_ctl(int, int, int, void *)');
+  const wait = libc.func('int epoll_wait(int, void *, int, int)');
+  const set: unknown = create(EPOLL_CLOEXEC);
+  if (typeof set !== 'number' || set < 0) return null;
+  // struct epoll_event in 32-bit words: events, padding (it is packed on x86-64), the descriptor, unused.
+  const words = process.arch === 'x64' ? 3 : 4;
+  const fdWord = words - 2;
+  const wanted = new Int32Array(words);
+  wanted[0] = EPOLLIN | EPOLLRDHUP;
+  const ready = new Int32Array(words * EVENTS_PER_WAIT);
+  let watcher: ReturnType<Koffi['node']['poll']> | null = null;
+  return {
+    add(fd) {
+      wanted[fdWord] = fd;
+      return control(set, EPOLL_CTL_ADD, fd, wanted) === 0;
+    },
+    remove(fd) {
+      control(set, EPOLL_CTL_DEL, fd, wanted);
+    },
+    wait: () => wait(set, ready, EVENTS_PER_WAIT, 0) as number,
+    fdAt: (index) => ready[index * words + fdWord] as number,
+    isHungUpAt: (index) => ((ready[index * words] as number) & EPOLL_GONE) !== 0,
+    onReady(callback) {
+      watcher = koffi.node.poll(set, callback);
+      watcher.unref();
+    },
+    keepAlive(on) {
+      if (on) watcher?.ref();
+      else watcher?.unref();
+    },
+  };
 }

@@ -45,7 +45,9 @@ let accepted: ((socket: Socket) => void)[] = [];
 const opened: Socket[] = [];
 
 beforeEach(async () => {
-  server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => accepted.shift()?.(socket));
+  server = createServer({ allowHalfOpen: true, noDelay: true, pauseOnConnect: true }, (socket) =>
+    accepted.shift()?.(socket),
+  );
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   port = (server.address() as AddressInfo).port;
 });
@@ -103,6 +105,42 @@ describe.each([
     peer.end();
     await waitFor(() => heard.ended && heard.closed !== null);
     expect(heard.closed).toEqual({ error: null });
+  });
+
+  it('hears what came in front of the end, also when it was not read until then', async () => {
+    const heard = new Recorder();
+    const { conn, peer } = await pair(native, heard);
+    conn.pause();
+    const data = randomBytes(300 * 1024);
+    peer.end(data);
+    await waitFor(() => peer.bytesWritten > 0);
+    expect(heard.chunks.length).toBe(0);
+    conn.resume();
+    await waitFor(() => heard.ended);
+    expect(heard.bytes.equals(data)).toBe(true);
+    expect(conn.bytesRead).toBe(data.length);
+    conn.endAndDestroy();
+    await waitFor(() => heard.closed !== null);
+    expect(heard.closed).toEqual({ error: null });
+  });
+
+  it('hands nothing up while it is paused, from inside its own handler too', async () => {
+    const heard = new Recorder();
+    const { conn, peer } = await pair(native, heard);
+    heard.onBytes = (chunk, end) => {
+      heard.chunks.push(Buffer.from(chunk.subarray(0, end)));
+      conn.pause();
+    };
+    peer.write('1');
+    await waitFor(() => heard.bytes.toString() === '1');
+    peer.write('2');
+    // Another connection's bytes take the same way through the event loop.
+    const other = await pair(native, new Recorder());
+    other.peer.write('x');
+    await waitFor(() => (other.conn.handler as Recorder).bytes.length === 1);
+    expect(heard.bytes.toString()).toBe('1');
+    conn.resume();
+    await waitFor(() => heard.bytes.toString() === '12');
   });
 
   it('queues in order what a stalled reader does not take, and drains when it reads on', async () => {
@@ -216,6 +254,51 @@ it('a handler that throws loses its connection and nothing else', async () => {
   await waitFor(() => (healthy.conn.handler as Recorder).bytes.toString() === 'y');
 });
 
+it('a connection that another one ends hears nothing more, although its bytes have come too', async () => {
+  const pairs = await Promise.all([pair(withNative, new Recorder()), pair(withNative, new Recorder())]);
+  const heard = pairs.map(({ conn }) => conn.handler as Recorder);
+  heard.forEach((recorder, i) => {
+    recorder.onBytes = (chunk, end) => {
+      recorder.chunks.push(Buffer.from(chunk.subarray(0, end)));
+      pairs[1 - i]?.conn.destroy();
+    };
+  });
+  for (const { peer } of pairs) peer.write('first come, first served');
+  await waitFor(() => heard.some((recorder) => recorder.closed !== null));
+  expect(heard.filter((recorder) => recorder.chunks.length > 0).length).toBe(1);
+  const after = await pair(withNative, new Recorder());
+  after.peer.write('y');
+  await waitFor(() => (after.conn.handler as Recorder).bytes.toString() === 'y');
+});
+
+it('what handlers leave for the next tick runs although nothing else happens', async () => {
+  const heard = new Recorder();
+  const { peer } = await pair(withNative, heard);
+  const ran: string[] = [];
+  heard.onBytes = () => {
+    process.nextTick(() => ran.push('tick'));
+    queueMicrotask(() => ran.push('microtask'));
+    setImmediate(() => ran.push('immediate'));
+  };
+  peer.write('x');
+  await waitFor(() => ran.length === 3);
+  expect(ran).toEqual(['tick', 'microtask', 'immediate']);
+});
+
+it('a socket that was not paused when it was accepted loses nothing', async () => {
+  const eager = createServer({ allowHalfOpen: true }, (socket) => accepted.shift()?.(socket));
+  await new Promise<void>((resolve) => eager.listen(0, '127.0.0.1', resolve));
+  const heard = new Recorder();
+  accepted.push((socket) => setImmediate(() => opened.push(Conn.accept(socket, withNative, heard).socket)));
+  const peer = connect((eager.address() as AddressInfo).port, '127.0.0.1');
+  opened.push(peer);
+  const data = randomBytes(200 * 1024);
+  peer.end(data);
+  await waitFor(() => heard.ended);
+  expect(heard.bytes.equals(data)).toBe(true);
+  eager.close();
+});
+
 it('a write to a peer that has reset the connection ends it with an error, and nothing throws', async () => {
   const heard = new Recorder();
   const { conn, peer } = await pair(withNative, heard);
@@ -319,6 +402,7 @@ describe.each([
     conn.write(Buffer.from('to the server'));
     const got: Buffer[] = [];
     peer.on('data', (chunk: Buffer) => got.push(chunk));
+    peer.resume();
     await waitFor(() => heard.bytes.toString() === 'from the server');
     await waitFor(() => Buffer.concat(got).toString() === 'to the server');
     peer.end();

@@ -74,6 +74,8 @@ describe('without the native library', () => {
     expect(native.unavailableReason).toBe('Cannot find the native Koffi module');
     expect(native.peerCredentials(accepted)).toBe(null);
     expect(native.groupId('root')).toBe(null);
+    expect(native.epoll()).toBe(null);
+    expect(native.receive(0, Buffer.alloc(1))).toBe(-1);
   });
 
   it('another platform than Linux does not even try to load it', () => {
