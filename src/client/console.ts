@@ -100,7 +100,7 @@ export class ConsolePhase implements ClientPhase {
 
   /** A console client may type ahead, within reason: beyond it is not read until the command is answered. */
   #hold(chunk: Buffer, start: number, end: number): void {
-    this.#held.push(Buffer.from(chunk.subarray(start, end)));
+    this.#held.add(chunk, start, end);
     if (this.#held.length > HOLD_LIMIT) this.#connection.conn.pause();
   }
 }

@@ -1,34 +1,69 @@
-/** More pieces than this are joined: what one costs beside its bytes is then bounded, too. */
-const MAX_PIECES = 64;
+/** Size of a first buffer: what one request needs, most often. Bytes. */
+const FIRST_BYTES = 1024;
 
-/** Bytes that a client has sent and that nobody can take yet, in their order. */
+/** So many of them are kept when they are given back. */
+const MAX_SPARES = 64;
+
+const spares: Buffer[] = [];
+
+const NOTHING = Buffer.alloc(0);
+
+/**
+ * Bytes that a client has sent and that nobody can take yet, in their order, copied into one buffer that grows by
+ * doubling. With more clients than servers nearly every request waits here for a moment: its buffer then is one
+ * that the last such request has given back.
+ */
 export class HeldBytes {
-  #pieces: Buffer[] = [];
+  #buffer: Buffer | null = null;
   #length = 0;
 
   get length(): number {
     return this.#length;
   }
 
-  /** Takes ownership of `bytes`. */
-  push(bytes: Buffer): void {
-    if (bytes.length === 0) return;
-    // A client may send one byte at a time: many small pieces would cost a hundred times their bytes.
-    if (this.#pieces.length >= MAX_PIECES) this.#pieces = [Buffer.concat(this.#pieces)];
-    this.#pieces.push(bytes);
-    this.#length += bytes.length;
+  /** Copies `chunk[start, end)` behind what is held. */
+  add(chunk: Buffer, start: number, end: number): void {
+    if (start === end) return;
+    const length = this.#length + end - start;
+    const buffer = this.#room(length);
+    chunk.copy(buffer, this.#length, start, end);
+    this.#length = length;
   }
 
-  /** All of them, which the caller owns; nothing is held then. */
+  /** All of them, which are the caller's from now on; nothing is held then. */
   take(): Buffer {
-    const [first] = this.#pieces;
-    const all = first !== undefined && this.#pieces.length === 1 ? first : Buffer.concat(this.#pieces);
+    const length = this.#length;
+    return this.takeBuffer().subarray(0, length);
+  }
+
+  /** As {@link take}, without cutting them out: the first {@link length} bytes, asked for before, of what is returned. */
+  takeBuffer(): Buffer {
+    const buffer = this.#buffer ?? NOTHING;
     this.clear();
-    return all;
+    return buffer;
+  }
+
+  /** Nobody looks any more at a buffer that {@link takeBuffer} has given. */
+  static giveBack(buffer: Buffer): void {
+    if (buffer.length === FIRST_BYTES && spares.length < MAX_SPARES) spares.push(buffer);
   }
 
   clear(): void {
-    this.#pieces = [];
+    this.#buffer = null;
     this.#length = 0;
+  }
+
+  #room(bytes: number): Buffer {
+    const old = this.#buffer;
+    if (old !== null && bytes <= old.length) return old;
+    let size = old === null ? FIRST_BYTES : old.length * 2;
+    while (size < bytes) size *= 2;
+    const buffer = (size === FIRST_BYTES ? spares.pop() : undefined) ?? Buffer.allocUnsafeSlow(size);
+    if (old !== null) {
+      old.copy(buffer, 0, 0, this.#length);
+      HeldBytes.giveBack(old);
+    }
+    this.#buffer = buffer;
+    return buffer;
   }
 }

@@ -252,7 +252,7 @@ export class LoginPhase implements ClientPhase {
 
   #hold(chunk: Buffer, start: number, end: number): void {
     // The socket is paused; what still arrives is at most what Node had read already.
-    this.#held.push(Buffer.from(chunk.subarray(start, end)));
+    this.#held.add(chunk, start, end);
   }
 }
 

@@ -125,7 +125,7 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
       this.#feed(chunk, end);
       return;
     }
-    this.#hold(copyOf(chunk, 0, end));
+    this.#hold(chunk, 0, end);
     if (!this.#isHolding && this.#held.length >= needBytes) this.#letGo();
   }
 
@@ -361,9 +361,11 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
   /** Feeds what was held, then reads on. */
   #letGo(): void {
     this.#isHolding = false;
-    if (this.#held.length > 0) {
-      const held = this.#held.take();
-      this.#feed(held, held.length);
+    const { length } = this.#held;
+    if (length > 0) {
+      const bytes = this.#held.takeBuffer();
+      this.#feed(bytes, length);
+      HeldBytes.giveBack(bytes);
     }
     this.#updateReading();
   }
@@ -381,13 +383,13 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
     this.#forwardedBytes = requests.forwardedBytes;
     if (pos >= end || this.connection.isClosing) return;
     const early = requests.takeHeader();
-    if (early !== null) this.#hold(early);
-    this.#hold(copyOf(chunk, pos, end));
+    if (early !== null) this.#hold(early, 0, early.length);
+    this.#hold(chunk, pos, end);
   }
 
-  /** Takes ownership of `bytes`. */
-  #hold(bytes: Buffer): void {
-    this.#held.push(bytes);
+  /** Copies `chunk[start, end)`: it is borrowed. */
+  #hold(chunk: Buffer, start: number, end: number): void {
+    this.#held.add(chunk, start, end);
     this.#updateReading();
   }
 
@@ -403,11 +405,4 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
       ? 'client disconnect while server was not ready'
       : 'client disconnected with query in progress';
   }
-}
-
-/** The bytes as our own: a borrowed chunk is overwritten by the next read. */
-function copyOf(chunk: Buffer, start: number, end: number): Buffer {
-  const copy = Buffer.allocUnsafe(end - start);
-  chunk.copy(copy, 0, start, end);
-  return copy;
 }

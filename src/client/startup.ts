@@ -27,7 +27,7 @@ export class StartupPhase implements ClientPhase {
   }
 
   bytes(chunk: Buffer, end: number): void {
-    this.#gathered.push(Buffer.from(chunk.subarray(0, end)));
+    this.#gathered.add(chunk, 0, end);
     if (this.#gathered.length < this.#needed) return;
     const bytes = this.#gathered.take();
     // No startup packet is long enough to begin with this byte.
@@ -37,7 +37,7 @@ export class StartupPhase implements ClientPhase {
     }
     const length = bytes.length < 4 ? 4 : startupPacketLength(bytes);
     if (bytes.length < length) {
-      this.#gathered.push(bytes);
+      this.#gathered.add(bytes, 0, bytes.length);
       this.#needed = length;
       return;
     }

@@ -120,11 +120,11 @@ export const relayFaults: readonly Fault[] = [
   fault(
     'a waiting client’s bytes are kept without a copy',
     {
-      file: SESSION,
-      find: 'this.#hold(copyOf(chunk, pos, end));',
-      replace: 'this.#hold(chunk.subarray(pos, end));',
+      file: 'src/client/held-bytes.ts',
+      find: 'chunk.copy(buffer, this.#length, start, end);',
+      replace: 'this.#buffer = chunk.subarray(start);',
     },
-    ['test/integration/link.test.ts'],
+    ['test/client/held-bytes.test.ts', 'test/integration/link.test.ts'],
   ),
   fault(
     'a client that does not read makes the pooler keep what its server sends',
