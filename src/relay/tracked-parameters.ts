@@ -54,7 +54,12 @@ export class TrackedParameters {
     for (let i = 0; i < wanted.length; i++) {
       const value = wanted[i] as string | null;
       const current = actual[i] as string | null;
-      if (value === current || value === null || current === null) continue;
+      if (value === null || current === null) continue;
+      if (value === current) {
+        // Text that is one and the same string compares at once: it may be the next client's, too.
+        actual[i] = value;
+        continue;
+      }
       if (value.toLowerCase() === current.toLowerCase()) continue;
       const name = this.names[i] as string;
       sql = `${sql ?? ''}${assignment(name, value)}`;
