@@ -1,3 +1,5 @@
+import { performance } from 'node:perf_hooks';
+
 /**
  * Time for everything above: one monotonic clock for decisions, one wall clock for what people read.
  * Nothing else in `src/` asks the system for the time, so tests can step it.
