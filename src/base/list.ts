@@ -37,7 +37,7 @@ export class IntrusiveList<T extends ListNode> {
   }
 
   pushBack(node: T): void {
-    assert(node.listOwner === null, 'list node is already in a list');
+    if (node.listOwner !== null) assert.fail('list node is already in a list');
     node.listOwner = this;
     node.listPrev = this.#tail;
     node.listNext = null;
@@ -48,7 +48,7 @@ export class IntrusiveList<T extends ListNode> {
   }
 
   pushFront(node: T): void {
-    assert(node.listOwner === null, 'list node is already in a list');
+    if (node.listOwner !== null) assert.fail('list node is already in a list');
     node.listOwner = this;
     node.listPrev = null;
     node.listNext = this.#head;
@@ -60,7 +60,7 @@ export class IntrusiveList<T extends ListNode> {
 
   /** Takes the node out; asserts that it stood in this list. */
   remove(node: T): void {
-    assert(node.listOwner === this, 'list node is not in this list');
+    if (node.listOwner !== this) assert.fail('list node is not in this list');
     const prev = node.listPrev as T | null;
     const next = node.listNext as T | null;
     if (prev === null) this.#head = next;

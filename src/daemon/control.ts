@@ -261,7 +261,7 @@ export function killPool(state: PoolerState, pool: Pool, text: string): void {
   state.doomedPools.add(pool);
   // From here on nobody is given a server; those who wait go first, so that none slips in where one leaves.
   pool.setPaused(true, text);
-  for (const client of [...pool.waitingClients, ...pool.loginClients, ...pool.activeClients]) {
+  for (const client of [...pool.waitingClients, ...pool.loginClients, ...pool.clients.active]) {
     client.refused(fatal(text));
   }
   const { servers } = pool;

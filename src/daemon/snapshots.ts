@@ -108,7 +108,7 @@ function poolSnapshot(state: PoolerState, pool: Pool): PoolSnapshot {
   return {
     database: pool.database,
     user: pool.user,
-    clActive: pool.activeClients.length,
+    clActive: pool.clients.active.length,
     clWaiting: pool.waitingClients.length + pool.loginClients.length,
     clActiveCancelReq: pool.cancels.sent.length,
     clWaitingCancelReq: pool.cancels.waiting.length,

@@ -14,6 +14,10 @@ export class ClientLists {
     return this.active.length + this.waiting.length + this.waiting_login.length;
   }
 
+  get isWaiting(): boolean {
+    return this.waiting.length > 0 || this.waiting_login.length > 0;
+  }
+
   /** Monotonic ms since when the first of all waiting clients waits; 0 when nobody does. */
   get oldestWaitStartMs(): number {
     const server = this.waiting.first?.waitStartMs ?? 0;
@@ -27,10 +31,16 @@ export class ClientLists {
    */
   move(client: PoolClient, to: ClientState, nowMs: number): number {
     const { state: from, waitStartMs } = client;
-    if (client.listOwner !== null && from !== 'gone' && from !== 'login') this[from].remove(client);
+    if (client.listOwner !== null && from !== 'gone' && from !== 'login') this.#list(from).remove(client);
     client.state = to;
     client.waitStartMs = to === 'waiting' || to === 'waiting_login' ? nowMs : 0;
-    if (to !== 'gone' && to !== 'login') this[to].pushBack(client);
+    if (to !== 'gone' && to !== 'login') this.#list(to).pushBack(client);
     return waitStartMs === 0 ? 0 : nowMs - waitStartMs;
+  }
+
+  /** `this[state]`, with the two that change with each transaction looked up by their names. */
+  #list(state: Exclude<ClientState, 'login' | 'gone'>): IntrusiveList<PoolClient> {
+    if (state === 'active') return this.active;
+    return state === 'waiting' ? this.waiting : this.waiting_login;
   }
 }

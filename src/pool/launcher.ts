@@ -52,14 +52,13 @@ export class Launcher {
   /** Opens one connection if the limits allow. To fill up to min_pool_size nobody else's is asked for. */
   launch(purpose: 'client' | 'min_pool_size'): void {
     const host = this.#host;
-    const { oldestWaitStartMs } = host.clients;
     const decision = decideLaunch(
       {
         paused: host.paused,
         loginsInProgress: host.servers.new.length,
         sinceFailureMs: this.#failure === null ? null : host.nowMs - this.#failure.atMs,
         slotsTaken: host.servers.slotsTaken,
-        firstWaitMs: oldestWaitStartMs === 0 ? null : host.nowMs - oldestWaitStartMs,
+        firstWaitMs: host.limits.reservePoolSize > 0 ? this.#firstWaitMs() : null,
       },
       host.limits,
     );
@@ -87,6 +86,11 @@ export class Launcher {
       this.failed('connect failed');
       this.#budget.giveBack(grant);
     }
+  }
+
+  #firstWaitMs(): number | null {
+    const { oldestWaitStartMs } = this.#host.clients;
+    return oldestWaitStartMs === 0 ? null : this.#host.nowMs - oldestWaitStartMs;
   }
 
   #evictFor(refusal: Refusal): void {

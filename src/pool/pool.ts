@@ -11,6 +11,7 @@ import type { PoolLimits } from './limits.ts';
 import type { LoginFailure, PoolClient, PoolServer, ServerState } from './peers.ts';
 import { ServerLists } from './server-lists.ts';
 import { emptyStats, type PoolStats } from './stats.ts';
+import { WaitReport } from './wait-report.ts';
 
 export type { PoolContext, PoolIdentity, WelcomeData } from './context.ts';
 
@@ -33,6 +34,7 @@ export class Pool {
   readonly clients = new ClientLists();
   readonly servers = new ServerLists();
   readonly cancels: CancelQueue;
+  readonly waits: WaitReport;
 
   /** Monotonic ms since when neither a client nor a server has been here; 0 while one is. */
   emptySinceMs = 0;
@@ -40,7 +42,6 @@ export class Pool {
   #welcome: WelcomeData | null = null;
   readonly #launcher: Launcher;
   #lastLifetimeCloseMs = Number.NEGATIVE_INFINITY;
-  #publishedWaitMs = 0;
   /** Servers whose running test is the resync query. */
   readonly #resyncing = new WeakSet<PoolServer>();
   readonly #context: PoolContext;
@@ -54,6 +55,7 @@ export class Pool {
     this.limits = limits;
     this.#launcher = new Launcher(this, context);
     this.cancels = new CancelQueue(this, context);
+    this.waits = new WaitReport(this.clients, context, this.key);
   }
 
   get welcome(): WelcomeData | null {
@@ -76,10 +78,6 @@ export class Pool {
 
   get clientCount(): number {
     return this.clients.count;
-  }
-
-  get activeClients(): IntrusiveList<PoolClient> {
-    return this.clients.active;
   }
 
   get waitingClients(): IntrusiveList<PoolClient> {
@@ -111,7 +109,7 @@ export class Pool {
    * returns, or the client waits (first come, first served) and hears one of them later.
    */
   acquire(client: PoolClient): void {
-    assert(client.state === 'active', 'acquire by a client that is not active');
+    if (client.state !== 'active') assert.fail('acquire by a client that is not active');
     if (!this.paused) {
       const server = this.clients.waiting.length === 0 ? this.#pickIdle() : null;
       if (server !== null) {
@@ -267,13 +265,13 @@ export class Pool {
       if (server === null) break;
       this.#assign(client, server);
     }
-    while (this.#unserved > 0 && this.servers.used.first !== null) this.#check(this.servers.used.first);
-    if (this.#unserved > 0 || this.loginClients.length > 0) this.#launcher.launch('client');
+    while (this.#unserved() > 0 && this.servers.used.first !== null) this.#check(this.servers.used.first);
+    if (this.#unserved() > 0 || this.loginClients.length > 0) this.#launcher.launch('client');
   }
 
   /** Waiting clients that no connection under test is for. */
-  get #unserved(): number {
-    return this.waitingClients.length - this.servers.tested.length;
+  #unserved(): number {
+    return this.clients.waiting.length - this.servers.tested.length;
   }
 
   /** Opens a connection with a permission from the budget. Throws when the connector does. */
@@ -329,7 +327,7 @@ export class Pool {
 
   #unlink(server: PoolServer): void {
     const client = server.link;
-    assert(client !== null, 'release of a server that is not linked');
+    if (client === null) assert.fail('release of a server that is not linked');
     server.link = null;
     server.unlinked();
     client.unlinked();
@@ -369,10 +367,18 @@ export class Pool {
         break;
       case 'used':
       case 'idle':
+        if (decision.action === 'idle' && done === 'nothing' && this.#handOver(server)) return;
         this.#moveServer(server, decision.action);
         break;
     }
     this.#serveWaiting();
+  }
+
+  /** Gives a server that nobody uses to the client that waits longest. False when none waits or others are idle. */
+  #handOver(server: PoolServer): boolean {
+    const client = this.servers.idle.length === 0 ? this.waitingClients.first : null;
+    if (client !== null) this.#assign(client, server);
+    return client !== null;
   }
 
   #serveWaiting(): void {
@@ -388,9 +394,6 @@ export class Pool {
   #moveClient(client: PoolClient, to: PoolClient['state']): void {
     const waitedMs = this.clients.move(client, to, this.nowMs);
     this.stats.waitTimeUs += Math.round(waitedMs * 1000);
-    const { oldestWaitStartMs } = this.clients;
-    if (oldestWaitStartMs === this.#publishedWaitMs) return;
-    this.#publishedWaitMs = oldestWaitStartMs;
-    this.#context.budget.publishWait(this.#context.owner, this.key, oldestWaitStartMs);
+    this.waits.changed();
   }
 }

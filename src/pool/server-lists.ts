@@ -44,12 +44,18 @@ export class ServerLists {
    */
   move(server: PoolServer, to: ServerState, nowMs: number, isRoundRobin: boolean): void {
     const { state: from } = server;
-    if (server.listOwner !== null && from !== 'gone') this[from].remove(server);
+    if (server.listOwner !== null && from !== 'gone') this.#list(from).remove(server);
     server.state = to;
     // Idle and then used is one rest: server_idle_timeout and eviction go by its whole length.
     if (from !== 'idle' || to !== 'used') server.stateSinceMs = nowMs;
     if (to === 'gone') return;
     if (to === 'idle' && !isRoundRobin) this.idle.pushFront(server);
-    else this[to].pushBack(server);
+    else this.#list(to).pushBack(server);
+  }
+
+  /** `this[state]`, with the two that change with each transaction looked up by their names. */
+  #list(state: Exclude<ServerState, 'gone'>): IntrusiveList<PoolServer> {
+    if (state === 'active') return this.active;
+    return state === 'idle' ? this.idle : this[state];
   }
 }

@@ -16,6 +16,7 @@ export function sweepPool(pool: Pool, nowMs: number): void {
   pool.fillToMinimum();
   pool.service();
   pool.cancels.pump();
+  pool.waits.refresh();
   const isEmpty = pool.clientCount === 0 && pool.servers.slotsTaken === 0;
   if (!isEmpty) pool.emptySinceMs = 0;
   else if (pool.emptySinceMs === 0) pool.emptySinceMs = nowMs;

@@ -65,8 +65,8 @@ export const poolFaults: readonly Fault[] = [
     'who came last is served first',
     {
       file: 'src/pool/client-lists.ts',
-      find: 'this[to].pushBack(client);',
-      replace: 'this[to].pushFront(client);',
+      find: 'this.#list(to).pushBack(client);',
+      replace: 'this.#list(to).pushFront(client);',
     },
     ['test/pool/pool.test.ts'],
   ),

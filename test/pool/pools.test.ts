@@ -178,6 +178,7 @@ describe('what the budget is told', () => {
     kit.clock.advance(5);
     const second = kit.acquiring(pool);
     first.disconnect();
+    kit.sweepAfter(0);
     busy.finish();
     second.finish();
     expect(waits).toEqual([
