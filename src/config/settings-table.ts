@@ -82,7 +82,11 @@ const authentication = {
   ),
   auth_dbname: text(null, 'Database that auth_query runs on.', { later: '' }),
   auth_ldap_options: text(null, 'Options for auth_type ldap.', { later: '' }),
-  scram_iterations: int('4096', 'Iterations of SCRAM secrets made from plaintext.', { min: 1 }),
+  // Above this the derivation is refused: every login with a plaintext secret would fail.
+  scram_iterations: int('4096', 'Iterations of SCRAM secrets made from plaintext.', {
+    min: 1,
+    max: 1_000_000,
+  }),
   admin_users: names('', 'Users who may run every console command.'),
   stats_users: names('', 'Users who may run SHOW on the console.'),
 } as const;

@@ -1,5 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
+import { MAX_PBKDF2_ITERATIONS } from '../../src/auth/pbkdf2-queue.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import { configRows } from '../../src/config/show.ts';
 import { renderSettingsMarkdown } from '../../src/config/settings-markdown.ts';
@@ -81,6 +82,15 @@ test.each(
   if (row.default !== null) expect(parseSetting(row, row.default).ok).toBe(true);
   expect(row.inert === null).toBe(row.effect === 'yes');
   if (row.inert !== null) expect(parseSetting(row, row.inert).ok).toBe(true);
+});
+
+test('scram_iterations takes what can be derived, and no more', () => {
+  const row = settingsTable.scram_iterations;
+  expect(parseSetting(row, String(MAX_PBKDF2_ITERATIONS)).ok).toBe(true);
+  expect(parseSetting(row, String(MAX_PBKDF2_ITERATIONS + 1))).toEqual({
+    ok: false,
+    expected: 'an integer from 1 to 1000000',
+  });
 });
 
 test('every setting stands in exactly one group', () => {
