@@ -217,8 +217,8 @@ export class ServerConnection implements PoolServer, ServerEnd, ResponseHost, Co
   onClosed(error: Error | null): void {
     if (this.#isConnected) this.#broke('server conn crashed?', 'server conn crashed?');
     else if (this.state === 'new') {
-      if (error !== null) this.#log.log('DEBUG', `connect failed: ${error.message}`);
-      this.#broke(connectFailure(error), '');
+      const reason = connectFailure(error, (text) => this.#log.log('WARNING', text));
+      this.#broke(reason, '');
     }
     this.#ownCancel?.cut();
     this.tracker.queue.clear();

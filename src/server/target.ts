@@ -57,9 +57,16 @@ export function peerOf({ host, port }: ServerAddress, socket: Socket): PeerAddre
   return tcpPeerAddress(socket) ?? { kind: 'tcp', ip: host, port };
 }
 
-/** Why no connection came about, in PgBouncer's words; null = nobody said. */
-export function connectFailure(error: Error | null): string {
-  const isLookup = error !== null && 'syscall' in error && error.syscall === 'getaddrinfo';
+/**
+ * Why no connection came about, in PgBouncer's words; `error` null = nobody said. `note` gets what the system said,
+ * for the log.
+ */
+export function connectFailure(error: Error | null, note: (text: string) => void): string {
+  if (error === null) return 'connect failed';
+  // A name with several addresses: the error of each, and no message of its own.
+  const errors: readonly unknown[] = error instanceof AggregateError ? error.errors : [error];
+  note(`connect failed: ${errors.map((each) => (each as Error).message).join('; ')}`);
+  const isLookup = 'syscall' in error && error.syscall === 'getaddrinfo';
   return isLookup ? 'server DNS lookup failed' : 'connect failed';
 }
 

@@ -329,13 +329,22 @@ test('a host whose name means nothing is told from one that cannot be reached', 
   await using pooler = await startPooler({
     settings: { client_login_timeout: 0.4 },
     // Empty labels are in no name: nobody has to be asked.
-    databases: { nowhere: 'host=a..b' },
+    databases: { nowhere: 'host=a..b', closed: 'host=127.0.0.1 port=1', gone: 'host=/nowhere' },
     userlist: { [ROLE]: '' },
   });
-  expect(await refusalOf(pooler.client({ ...login, database: 'nowhere' }))).toEqual(
-    fatal('client_login_timeout (server down)'),
+  const refusals = ['nowhere', 'closed', 'gone'].map((database) =>
+    refusalOf(pooler.client({ ...login, database })),
   );
+  expect(await Promise.all(refusals)).toEqual(Array(3).fill(fatal('client_login_timeout (server down)')));
   expect(pooler.lines).toContainEqual(
     expect.stringMatching(/^LOG S-0x.*closing because: server DNS lookup failed \(age=\d+s\)$/),
   );
+  // What the system said of each, once per attempt.
+  for (const reason of [
+    /^WARNING S-0x\S+ nowhere\/\S+ connect failed: getaddrinfo \w+ a\.\.b$/,
+    /^WARNING S-0x\S+ closed\/\S+ connect failed: connect ECONNREFUSED 127\.0\.0\.1:1$/,
+    /^WARNING S-0x\S+ gone\/\S+ connect failed: connect ENOENT \/nowhere\/\.s\.PGSQL\.\d+$/,
+  ]) {
+    expect(pooler.lines.filter((line) => reason.test(line))).toHaveLength(1);
+  }
 });

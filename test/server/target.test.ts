@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { connectOptions, isUnixHost } from '../../src/server/target.ts';
+import { connectFailure, connectOptions, isUnixHost } from '../../src/server/target.ts';
 
 const quiet = { keepAlive: false, keepAliveIdleMs: 0 };
 
@@ -23,4 +23,18 @@ describe('where a server connection goes', () => {
       keepAliveInitialDelay: 7000,
     });
   });
+});
+
+it('a failed connect is told in the words of the system, for each address that was tried', () => {
+  const said: string[] = [];
+  const refused = new Error('connect ECONNREFUSED 127.0.0.1:1');
+  expect(connectFailure(refused, (text) => said.push(text))).toBe('connect failed');
+  // As Node has it for a name with several addresses: without a message of its own.
+  const all = new AggregateError([new Error('connect ECONNREFUSED ::1:1'), refused]);
+  expect(connectFailure(all, (text) => said.push(text))).toBe('connect failed');
+  expect(connectFailure(null, (text) => said.push(text))).toBe('connect failed');
+  expect(said).toEqual([
+    'connect failed: connect ECONNREFUSED 127.0.0.1:1',
+    'connect failed: connect ECONNREFUSED ::1:1; connect ECONNREFUSED 127.0.0.1:1',
+  ]);
 });
