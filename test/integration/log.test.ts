@@ -4,11 +4,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { runAlone } from '../support/console.ts';
+import { ManualClock } from '../support/manual-clock.ts';
 import { frontend } from '../support/peer-messages.ts';
-import { SpawnedPooler, spawnPooler } from '../support/pooler.ts';
+import { SpawnedPooler, spawnPooler, startPooler } from '../support/pooler.ts';
 import { sharedPostgres } from '../support/postgres.ts';
 import { createRole } from '../support/roles.ts';
 import { connectPeer } from '../support/scripted-peer.ts';
+import { sweepsPass } from '../support/sweeps.ts';
 import { waitFor, within } from '../support/wait-for.ts';
 
 /** One line of PgBouncer's form: time, process, level, message. */
@@ -115,6 +117,20 @@ test('what is turned off is not logged, -q keeps stderr empty', async () => {
   await using quiet = SpawnedPooler.launch({ settings: { logfile }, args: ['-q'] });
   await waitFor(() => existsSync(logfile) && readFileSync(logfile, 'utf8').includes('process up'));
   expect(await wholeLog(quiet)).toBe('');
+});
+
+test('log_stats 0 keeps the line of statistics out, from RELOAD on it comes once a period', async () => {
+  const clock = new ManualClock();
+  await using pooler = await startPooler({ clock, settings: { log_stats: 0, stats_period: 10 } });
+  const stats = () => pooler.lines.filter((line) => line.startsWith('LOG stats: '));
+  clock.advance(10_000);
+  await sweepsPass();
+  expect(stats()).toEqual([]);
+  pooler.reload({ settings: { log_stats: 1 } });
+  clock.advance(10_000);
+  await waitFor(() => stats().length > 0);
+  await sweepsPass();
+  expect(stats()).toHaveLength(1);
 });
 
 test('log_format json writes one object per line, with the same facts', async () => {
