@@ -35,9 +35,14 @@ class Client {
     this.key = key;
   }
 
-  static async login(pooler: LocalPooler, database = 'cancel_db', user = ROLE): Promise<Client> {
+  static async login(
+    pooler: LocalPooler,
+    database = 'cancel_db',
+    user = ROLE,
+    parameters: Readonly<Record<string, string>> = {},
+  ): Promise<Client> {
     const peer = await connectPeer(pooler.port);
-    await peer.send(frontend.startup({ user, database }));
+    await peer.send(frontend.startup({ user, database, ...parameters }));
     const key = (await peer.messagesTo('Z')).find(({ type }) => type === 'K');
     if (key === undefined) throw new Error('no BackendKeyData');
     return new Client(peer, key.body);
@@ -259,6 +264,26 @@ describe('the server of a cancel request that is under way', () => {
     expect((await backendSide.message('Q')).body.toString()).toBe('SELECT 2\0');
     await cancelling;
   });
+});
+
+test('a cancel while the server takes over the client’s parameters is not forwarded: it would hit our SET', async () => {
+  await using server = await ScriptedServer.listen();
+  await using pooler = await startPooler({
+    settings: { pool_mode: 'transaction', default_pool_size: 1 },
+    databases: { scripted: `host=127.0.0.1 port=${server.port}` },
+    userlist: { [ROLE]: '' },
+  });
+  const loggingIn = Client.login(pooler, 'scripted', ROLE, { standard_conforming_strings: 'off' });
+  const backendSide = await server.acceptLogin();
+  const client = await loggingIn;
+  await client.peer.send(frontend.query('SELECT 1'));
+  expect((await backendSide.message('Q')).body.toString()).toBe("SET standard_conforming_strings='off';\0");
+  await cancel(pooler, client.key);
+  expect(pooler.lines.some((line) => line.includes('server that is setting vars'))).toBe(true);
+  expect(server.accepted).toBe(1);
+  await backendSide.send(backend.commandComplete('SET'), backend.readyForQuery());
+  expect((await backendSide.message('Q')).body.toString()).toBe('SELECT 1\0');
+  await client.peer.close();
 });
 
 describe('a flood of cancel requests', () => {
