@@ -3,6 +3,8 @@ import { errorFields, frontend, lyingMessage, message } from '../support/peer-me
 import { startPooler } from '../support/pooler.ts';
 import { sharedPostgres } from '../support/postgres.ts';
 import { connectAndLogin } from '../support/scripted-peer.ts';
+import { sweepsPass } from '../support/sweeps.ts';
+import { waitFor } from '../support/wait-for.ts';
 
 describe('the console', () => {
   test.for([
@@ -23,5 +25,21 @@ describe('the console', () => {
     await peer.close();
     expect((await healthy.query('SHOW VERSION')).rows).toHaveLength(1);
     await healthy.end();
+  });
+
+  test('reads little ahead of a command that waits', async () => {
+    await using pooler = await startPooler({ settings: { pool_mode: 'transaction' } });
+    const holder = await pooler.client();
+    await holder.query('BEGIN');
+    const peer = await connectAndLogin(pooler.port, { user: sharedPostgres().user, database: 'pgbouncer' });
+    await peer.send(frontend.query('PAUSE'));
+    await waitFor(() => pooler.pooler.state.isPaused);
+    // More than kernels hold for a connection of which one end is not read.
+    const flood = 32 * 1024 * 1024;
+    void peer.send(Buffer.alloc(flood, frontend.query('SHOW VERSION')));
+    await sweepsPass();
+    expect(peer.socket.writableLength).toBeGreaterThan(0);
+    await peer.close();
+    await holder.end();
   });
 });

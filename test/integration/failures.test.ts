@@ -4,12 +4,12 @@ import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { freePort, type Postgres } from '../../src/cli/start/postgres.ts';
 import { backendPids, poolShows } from '../support/backends.ts';
-import { frontend } from '../support/peer-messages.ts';
+import { backend, errorFields, frontend } from '../support/peer-messages.ts';
 import { type LocalPooler, startPooler } from '../support/pooler.ts';
 import { connectTo, startPostgres, withClient } from '../support/postgres.ts';
 import { endOf, fatal, refusalOf } from '../support/refusals.ts';
 import { createRole } from '../support/roles.ts';
-import { connectAndLogin, ScriptedServer } from '../support/scripted-peer.ts';
+import { connectAndLogin, connectPeer, ScriptedServer } from '../support/scripted-peer.ts';
 import { waitFor } from '../support/wait-for.ts';
 
 const ROLE = 'failures';
@@ -347,4 +347,33 @@ test('a host whose name means nothing is told from one that cannot be reached', 
   ]) {
     expect(pooler.lines.filter((line) => reason.test(line))).toHaveLength(1);
   }
+});
+
+test('a server that is starting up keeps clients waiting, whatever else it says sends them away', async () => {
+  await using server = await ScriptedServer.listen();
+  await using pooler = await startPooler({
+    settings: { server_login_retry: 0 },
+    databases: { scripted: `host=127.0.0.1 port=${server.port}` },
+    userlist: { [ROLE]: '' },
+  });
+  const refuse = async (C: string, M: string): Promise<void> => {
+    const peer = await server.accept();
+    await peer.packet();
+    await peer.send(backend.errorResponse({ S: 'FATAL', C, M }));
+    await peer.end();
+    await peer.close();
+  };
+  const client = await connectPeer(pooler.port);
+  await client.send(frontend.startup({ user: ROLE, database: 'scripted' }));
+  await refuse('57P03', 'the database system is starting up');
+  await server.acceptLogin();
+  expect((await client.messagesTo('Z')).map(({ type }) => type)).not.toContain('E');
+  await client.close();
+
+  pooler.reload({ databases: { scripted: `host=127.0.0.1 port=${server.port} dbname=other` } });
+  const second = await connectPeer(pooler.port);
+  await second.send(frontend.startup({ user: ROLE, database: 'scripted' }));
+  await refuse('53300', 'too many clients');
+  expect(errorFields((await second.message('E')).body)).toMatchObject({ C: '53300', M: 'too many clients' });
+  await second.close();
 });
