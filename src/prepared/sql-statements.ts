@@ -1,0 +1,119 @@
+import { textEncoding } from './sql-name.ts';
+import { type ParameterForm, readReset, readSet } from './sql-set.ts';
+import { type FoundName, StatementCursor } from './statement-cursor.ts';
+
+/** How the session that a text is for reads it: `standard_conforming_strings`, and PostgreSQL's `client_encoding`. */
+export interface ReadingOptions {
+  readonly standardConformingStrings: boolean;
+  readonly clientEncoding: string;
+}
+
+/** What a statement does to prepared statements and parameters. */
+export type StatementForm =
+  /** `PREPARE name …`; from `restStart` on, its parameters' types and what it does. */
+  | (FoundName & { readonly kind: 'prepare'; readonly restStart: number })
+  /** `EXECUTE name …`, also in EXPLAIN and CREATE TABLE … AS. */
+  | (FoundName & { readonly kind: 'execute' })
+  | (FoundName & { readonly kind: 'deallocate' })
+  | { readonly kind: 'deallocate-all' }
+  | { readonly kind: 'discard-all' }
+  | ParameterForm
+  | { readonly kind: 'other' };
+
+/** A statement and its bytes in the buffer, from its first token to its last, without its `;`. */
+export type SqlStatement = StatementForm & { readonly start: number; readonly end: number };
+
+const OTHER: StatementForm = { kind: 'other' };
+
+/**
+ * The statements in the SQL text `bytes[start..end)`, as the message brought it and without its terminating zero,
+ * in their order. Empty ones are left out. What PostgreSQL refuses may come out as anything; what it accepts in
+ * some version from 14 on comes out as it understands it, or null is returned: it cannot be read with certainty.
+ * The result holds no view of the bytes.
+ *
+ * Source: manual, `sql-syntax-lexical`, `sql-prepare`, `sql-execute`, `sql-deallocate`, `sql-discard`, `sql-explain`,
+ * `sql-createtableas`, `sql-set`, `sql-reset`, `sql-createfunction`.
+ */
+export function readStatements(
+  bytes: Buffer,
+  start: number,
+  end: number,
+  options: ReadingOptions,
+): readonly SqlStatement[] | null {
+  const encoding = textEncoding(options.clientEncoding);
+  if (encoding.hasAsciiTrails && !isAscii(bytes, start, end)) return null;
+  const cursor = new StatementCursor(bytes, start, end, options.standardConformingStrings, encoding);
+  const statements: SqlStatement[] = [];
+  while (cursor.begin()) {
+    const first = cursor.start;
+    const form = readForm(cursor);
+    cursor.skip();
+    statements.push({ ...form, start: first, end: cursor.lastEnd });
+  }
+  return cursor.failed ? null : statements;
+}
+
+function isAscii(bytes: Buffer, start: number, end: number): boolean {
+  for (let at = start; at < end; at++) if ((bytes[at] as number) >= 0x80) return false;
+  return true;
+}
+
+function readForm(cursor: StatementCursor): StatementForm {
+  if (cursor.take('set')) return readSet(cursor) ?? OTHER;
+  if (cursor.take('reset')) return readReset(cursor) ?? OTHER;
+  if (cursor.take('prepare')) return readPrepare(cursor);
+  if (cursor.take('deallocate')) return readDeallocate(cursor);
+  if (cursor.take('discard')) return cursor.isWord('all') ? { kind: 'discard-all' } : OTHER;
+  if (cursor.take('explain')) skipExplainOptions(cursor);
+  if (cursor.take('execute')) return readExecute(cursor);
+  return cursor.take('create') ? readCreate(cursor) : OTHER;
+}
+
+/** `name [(types)] AS …`. With a string in place of the name's follower it is PREPARE TRANSACTION. */
+function readPrepare(cursor: StatementCursor): StatementForm {
+  const found = cursor.takeName();
+  if (found === null || !(cursor.isSymbol('(') || cursor.isWord('as'))) return OTHER;
+  return { kind: 'prepare', ...found, restStart: cursor.start };
+}
+
+function readExecute(cursor: StatementCursor): StatementForm {
+  const found = cursor.takeName();
+  return found === null ? OTHER : { kind: 'execute', ...found };
+}
+
+/** `[PREPARE] name` or `[PREPARE] ALL`, where the name may well be `prepare`. */
+function readDeallocate(cursor: StatementCursor): StatementForm {
+  if (cursor.isWord('all')) return { kind: 'deallocate-all' };
+  const isPrepare = cursor.isWord('prepare');
+  let found = cursor.takeName();
+  if (isPrepare && !cursor.atEnd) {
+    if (cursor.isWord('all')) return { kind: 'deallocate-all' };
+    found = cursor.takeName();
+  }
+  return found === null ? OTHER : { kind: 'deallocate', ...found };
+}
+
+/** Both ways to write them: in parentheses, or as ANALYZE VERBOSE. */
+function skipExplainOptions(cursor: StatementCursor): void {
+  if (cursor.isSymbol('(')) {
+    cursor.skipParentheses();
+    return;
+  }
+  if (!cursor.take('analyze')) cursor.take('analyse');
+  cursor.take('verbose');
+}
+
+function readCreate(cursor: StatementCursor): StatementForm {
+  if (cursor.isWord('schema')) cursor.skipWithoutBody();
+  if (cursor.take('or')) cursor.take('replace');
+  if (cursor.isWord('function') || cursor.isWord('procedure')) cursor.skipRoutine();
+  if (!cursor.take('unlogged')) {
+    if (!cursor.take('local')) cursor.take('global');
+    if (!cursor.take('temporary')) cursor.take('temp');
+  }
+  if (!cursor.take('table')) return OTHER;
+  // AS is reserved: the first one is followed by where the rows come from. `SELECT 1 AS execute` has a later one.
+  if (!cursor.skipTo('as')) return OTHER;
+  cursor.advance();
+  return cursor.take('execute') ? readExecute(cursor) : OTHER;
+}
