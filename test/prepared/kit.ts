@@ -1,4 +1,5 @@
 import fc from 'fast-check';
+import { mayConcernStatements } from '../../src/prepared/sql-prefilter.ts';
 import { type ReadingOptions, readStatements, type SqlStatement } from '../../src/prepared/sql-statements.ts';
 
 export const UTF8: ReadingOptions = { standardConformingStrings: true, clientEncoding: 'UTF8' };
@@ -22,14 +23,20 @@ export function read(
     const start = before.length;
     const end = start + text.length;
     const statements = readStatements(bytes, start, end, options);
+    const mayConcern = mayConcernStatements(bytes, start, end);
+    if (!mayConcern && statements?.some((each) => CONCERNING.has(each.kind)) === true)
+      throw new Error('the prefilter passed over a statement');
     const moved = statements?.map((each) => moveBack(each, start)) ?? null;
-    return { moved, json: JSON.stringify(moved) };
+    return { moved, mayConcern, json: JSON.stringify([moved, mayConcern]) };
   });
   const [alone] = answers;
   const odd = answers.find((each) => each.json !== alone?.json);
   if (odd !== undefined) throw new Error(`read beyond its end: ${odd.json} for ${alone?.json}`);
   return alone?.moved ?? null;
 }
+
+/** What the prefilter must not pass over. */
+const CONCERNING = new Set(['prepare', 'execute', 'deallocate', 'deallocate-all', 'discard-all']);
 
 function moveBack(statement: SqlStatement, by: number): SqlStatement {
   const entries = Object.entries(statement).map(([key, value]) => [

@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { mayConcernStatements } from '../../src/prepared/sql-prefilter.ts';
 import { readStatements } from '../../src/prepared/sql-statements.ts';
 import { madeText, read, UTF8 } from './kit.ts';
 
@@ -163,6 +164,7 @@ describe('readStatements, of hostile texts', () => {
     const bytes = Buffer.concat([Buffer.from(head), Buffer.alloc(MIB, unit)]);
     const started = performance.now();
     readStatements(bytes, 0, bytes.length, UTF8);
+    mayConcernStatements(bytes, 0, bytes.length);
     return performance.now() - started;
   }
 });
