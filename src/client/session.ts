@@ -69,7 +69,7 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
   #idleSinceMs: number;
   #forwardedBytes = 0;
   #wasToldToWait = false;
-  /** Answers wait for the client to take them: no new work is begun for it before it has. */
+  /** Answers wait to be taken: no new work is begun for the client before it has. */
   #awaitsDrain = false;
   /** The last link ended inside a message of the server. */
   #isMidAnswer = false;
@@ -116,8 +116,6 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
     this.connection.services.addSession(this);
     if (this.pool.join(this)) this.welcomeReady();
   }
-
-  // --- ClientPhase -----------------------------------------------------------------------------------------
 
   bytes(chunk: Buffer, end: number): void {
     const { needBytes } = this.#requests;
@@ -336,8 +334,6 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
     }
   }
 
-  // --- inside ----------------------------------------------------------------------------------------------
-
   #openQuery(): void {
     if (this.queryStartMs !== 0) return;
     this.queryStartMs = this.connection.services.clock.nowMs();
@@ -362,11 +358,9 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
   #letGo(): void {
     this.#isHolding = false;
     const { length } = this.#held;
-    if (length > 0) {
-      const bytes = this.#held.takeBuffer();
-      this.#feed(bytes, length);
-      HeldBytes.giveBack(bytes);
-    }
+    const bytes = this.#held.takeBuffer();
+    if (length > 0) this.#feed(bytes, length);
+    HeldBytes.giveBack(bytes);
     this.#updateReading();
   }
 
@@ -383,7 +377,7 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
     this.#forwardedBytes = requests.forwardedBytes;
     if (pos >= end || this.connection.isClosing) return;
     const early = requests.takeHeader();
-    if (early !== null) this.#hold(early, 0, early.length);
+    if (early !== null) this.#held.add(early, 0, early.length);
     this.#hold(chunk, pos, end);
   }
 
@@ -400,9 +394,7 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
   }
 
   #dirtyReason(server: PoolServer): string {
-    if (server.isIdleInTransaction()) return 'client disconnect while server was not ready';
-    return this.queryStartMs > 0
-      ? 'client disconnect while server was not ready'
-      : 'client disconnected with query in progress';
+    const isBusy = server.isIdleInTransaction() || this.queryStartMs > 0;
+    return `client disconnect${isBusy ? ' while server was not ready' : 'ed with query in progress'}`;
   }
 }

@@ -1,3 +1,5 @@
+import { parseErrorFields } from '../wire/error-fields.ts';
+import { SqlState } from '../wire/pg-error.ts';
 import { type Change, Ledger, UNSETTLED, type Unsettled } from './ledger.ts';
 import type { Statement } from './statement.ts';
 
@@ -19,9 +21,16 @@ export class ServerStatements extends Ledger<Statement> {
     return true;
   }
 
-  /** An error has shown that requests cannot count on it: it has to be closed and sent anew. */
-  distrust(statement: Statement): void {
-    if (this.holds(statement)) this.#doubtful.add(statement);
+  /**
+   * The ErrorResponse with `body` answers a request that builds on `statement`: where it says that the server has
+   * lost it, or cannot use it any more ("cached plan must not change result type"), the next use sends it anew.
+   */
+  requestFailed(statement: Statement | null, body: Buffer): void {
+    if (statement === null || !this.holds(statement)) return;
+    const { sqlstate } = parseErrorFields(body);
+    if (sqlstate === SqlState.invalidSqlStatementName || sqlstate === SqlState.featureNotSupported) {
+      this.#doubtful.add(statement);
+    }
   }
 
   /** It is sent in stretch `segment`. */

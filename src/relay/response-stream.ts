@@ -1,4 +1,5 @@
 import { BackendType as B, TxStatus } from '../wire/codes.ts';
+import { dropsStatements, mayDropStatements } from '../wire/command-complete.ts';
 import { parseParameterStatus } from '../wire/parameter-status.ts';
 import { ProtocolViolation } from '../wire/pg-error.ts';
 import { HEADER_BAD, HEADER_INCOMPLETE, HeaderScanner } from '../wire/scanner.ts';
@@ -8,10 +9,6 @@ import type { RequestTracker } from './request-tracker.ts';
 
 /** {@link ResponseStream.feed}: the server sent what no server may send to a logged-in client. */
 export const STREAM_BROKEN = -1;
-
-/** Tags of CommandComplete after which no prepared statement is left. */
-const DISCARD_ALL = 'DISCARD ALL\0';
-const DEALLOCATE_ALL = 'DEALLOCATE ALL\0';
 
 /** Largest ParameterStatus or error body that is kept to be read; a longer one passes unread. Bytes. */
 const CAPTURE_LIMIT = 64 * 1024;
@@ -179,7 +176,7 @@ export class ResponseStream {
       case B.ParameterStatus:
         return bodyBytes <= CAPTURE_LIMIT;
       case B.CommandComplete:
-        return bodyBytes === DISCARD_ALL.length || bodyBytes === DEALLOCATE_ALL.length;
+        return mayDropStatements(bodyBytes);
       case B.ErrorResponse:
         return this.#host.readsErrors && !this.#dropping && bodyBytes <= CAPTURE_LIMIT;
       default:
@@ -196,7 +193,7 @@ export class ResponseStream {
         this.#parameterStatus(body, chunk, run, pos);
         break;
       case B.CommandComplete:
-        if (isDropping(body.toString('latin1'))) this.#host.statementsDropped();
+        if (dropsStatements(body)) this.#host.statementsDropped();
         break;
       case B.ErrorResponse:
         this.#write(this.#host.error(body));
@@ -273,7 +270,3 @@ function isRelayed(type: number, length: number): boolean {
 const RELAYED = new Uint8Array(256);
 for (const type of Object.values(B)) RELAYED[type] = 1;
 for (const type of [B.Authentication, B.BackendKeyData, B.NegotiateProtocolVersion]) RELAYED[type] = 0;
-
-function isDropping(tag: string): boolean {
-  return tag === DISCARD_ALL || tag === DEALLOCATE_ALL;
-}

@@ -1,4 +1,5 @@
 import type { ListNode } from '../base/list.ts';
+import type { LogLevel } from '../base/log.ts';
 import { Conn, type ConnHandler } from '../net/conn.ts';
 import type { Grant } from '../pool/budget.ts';
 import type {
@@ -17,15 +18,14 @@ import { type ResponseHost, ResponseStream, STREAM_BROKEN } from '../relay/respo
 import type { TrackedParameters, TrackedValues } from '../relay/tracked-parameters.ts';
 import { TxStatus } from '../wire/codes.ts';
 import { terminate } from '../wire/frontend.ts';
-import { parseErrorFields } from '../wire/error-fields.ts';
-import { ProtocolViolation, SqlState } from '../wire/pg-error.ts';
+import { ProtocolViolation } from '../wire/pg-error.ts';
 import type { ByteReader } from '../wire/framed-reader.ts';
 import type { ServerLoginResult } from './login.ts';
-import { ServerOpening } from './opening.ts';
+import { type OpeningHost, ServerOpening } from './opening.ts';
 import { ConnectionLog } from './connection-log.ts';
 import { newFence } from './fence.ts';
-import { OwnQueries } from './own-queries.ts';
-import { RestReader } from './rest.ts';
+import { OwnQueries, type OwnQueryHost } from './own-queries.ts';
+import { type RestHost, RestReader } from './rest.ts';
 import type { ServerServices } from './services.ts';
 import { connectFailure, connectOptions, type ServerAddress, type ServerTarget } from './target.ts';
 
@@ -47,7 +47,9 @@ const SILENCE_MS = 200;
  * | tested | OwnQuery |
  * | closing | nobody: bytes are dropped until the server's end is gone |
  */
-export class ServerConnection implements PoolServer, ServerEnd, ResponseHost, ConnHandler {
+export class ServerConnection
+  implements PoolServer, ServerEnd, ResponseHost, ConnHandler, OpeningHost, OwnQueryHost, RestHost
+{
   listPrev: ListNode | null = null;
   listNext: ListNode | null = null;
   listOwner: object | null = null;
@@ -73,24 +75,14 @@ export class ServerConnection implements PoolServer, ServerEnd, ResponseHost, Co
   backendKey: Buffer | null = null;
 
   readonly #services: ServerServices;
-  readonly #log: ConnectionLog;
+  readonly #lines: ConnectionLog;
   readonly #responses: ResponseStream;
-  readonly #rest = new RestReader({
-    unasked: (message, isDirty) => this.#unasked(message, isDirty),
-    parameterStatus: (name, value) => this.parameterStatus(name, value),
-  });
+  readonly #rest = new RestReader(this);
   #reader: ByteReader;
   readonly #opening: ServerOpening;
   #client: (PoolClient & ClientEnd) | null = null;
   #isConnected = false;
-  readonly #own: OwnQueries = new OwnQueries({
-    write: (bytes) => this.conn.write(bytes),
-    read: (reader) => {
-      if (this.#reader !== DISCARD) this.#reader = reader;
-    },
-    parameterStatus: (name, value) => this.parameterStatus(name, value),
-    log: (message) => this.#log.log('ERROR', message),
-  });
+  readonly #own = new OwnQueries(this);
   #releaseDue = false;
   /** What the pool hears once a chunk is read to its end: the rest of it is nobody's, not the next client's. */
   #atChunkEnd: (() => void) | null = null;
@@ -106,7 +98,7 @@ export class ServerConnection implements PoolServer, ServerEnd, ResponseHost, Co
     address: ServerAddress,
   ) {
     this.#services = services;
-    this.#log = new ConnectionLog(services, this);
+    this.#lines = new ConnectionLog(services, this);
     this.id = id;
     this.pool = pool;
     this.grant = grant;
@@ -119,20 +111,7 @@ export class ServerConnection implements PoolServer, ServerEnd, ResponseHost, Co
     this.parameters = services.tracked.emptyValues();
     this.statements = new ServerStatements(services.statements);
     this.#responses = new ResponseStream(this, this.tracker, services.maxPacketSize());
-    this.#opening = new ServerOpening(
-      {
-        send: (bytes) => this.conn.write(bytes),
-        pause: () => this.conn.pause(),
-        resume: () => this.conn.resume(),
-        loggedIn: (result) => this.#loggedIn(result),
-        opened: (welcome) => this.#opened(welcome),
-        failed: (failure, reason) => this.#failed(failure, reason),
-        log: (level, message) => this.#log.log(level, message),
-      },
-      services,
-      target,
-      this.#own,
-    );
+    this.#opening = new ServerOpening(this, services, target, this.#own);
     this.#reader = this.#opening.login;
     this.conn = Conn.connect(connectOptions(address, target), this, () => this.#connected(), services.native);
   }
@@ -162,8 +141,6 @@ export class ServerConnection implements PoolServer, ServerEnd, ResponseHost, Co
   get messageBytesLeft(): number {
     return this.#responses.scanner.bodyLeft;
   }
-
-  // --- ConnHandler -----------------------------------------------------------------------------------------
 
   onBytes(chunk: Buffer, end: number): void {
     const { clock } = this.#services;
@@ -201,7 +178,7 @@ export class ServerConnection implements PoolServer, ServerEnd, ResponseHost, Co
   }
 
   onFault(error: unknown): void {
-    this.#log.fault(error);
+    this.#lines.fault(error);
     this.#broke('internal error', 'server conn crashed?');
   }
 
@@ -217,7 +194,7 @@ export class ServerConnection implements PoolServer, ServerEnd, ResponseHost, Co
   onClosed(error: Error | null): void {
     if (this.#isConnected) this.#broke('server conn crashed?', 'server conn crashed?');
     else if (this.state === 'new') {
-      const reason = connectFailure(error, (text) => this.#log.log('WARNING', text));
+      const reason = connectFailure(error, (text) => this.log('WARNING', text));
       this.#broke(reason, '');
     }
     this.#ownCancel?.cut();
@@ -225,8 +202,6 @@ export class ServerConnection implements PoolServer, ServerEnd, ResponseHost, Co
     this.statements.end();
     this.pool.serverGone(this);
   }
-
-  // --- PoolServer ------------------------------------------------------------------------------------------
 
   isClean(): boolean {
     return !this.#own.isBusy && this.tracker.isClean && this.#responses.atBoundary;
@@ -275,7 +250,7 @@ export class ServerConnection implements PoolServer, ServerEnd, ResponseHost, Co
   }
 
   beginClose(reason: string): void {
-    this.#log.closing(reason);
+    this.#lines.closing(reason);
     this.#opening.login.abandon();
     this.#reader = DISCARD;
     if (!this.#isConnected) {
@@ -291,7 +266,7 @@ export class ServerConnection implements PoolServer, ServerEnd, ResponseHost, Co
   }
 
   cut(): void {
-    this.#log.log('WARNING', 'the server does not end its connection: giving its slot up');
+    this.log('WARNING', 'the server does not end its connection: giving its slot up');
     this.conn.destroy();
   }
 
@@ -351,15 +326,7 @@ export class ServerConnection implements PoolServer, ServerEnd, ResponseHost, Co
 
   error(body: Buffer): Buffer {
     const note = this.tracker.failedNote;
-    const { uses } = note ?? { uses: null };
-    const { sqlstate } = parseErrorFields(body);
-    // It has lost the statement, or cannot use it any more: the next use begins with a new Parse.
-    if (
-      uses !== null &&
-      (sqlstate === SqlState.invalidSqlStatementName || sqlstate === SqlState.featureNotSupported)
-    ) {
-      this.statements.distrust(uses);
-    }
+    this.statements.requestFailed(note?.uses ?? null, body);
     return (this.#client as ClientEnd).error(body, note);
   }
 
@@ -368,7 +335,36 @@ export class ServerConnection implements PoolServer, ServerEnd, ResponseHost, Co
     if (!this.#own.isRunning) this.#client?.statementsDropped();
   }
 
-  // --- inside ----------------------------------------------------------------------------------------------
+  // --- OpeningHost, OwnQueryHost and RestHost --------------------------------------------------------------
+
+  loggedIn({ backendKey, welcome }: ServerLoginResult): void {
+    this.backendKey = backendKey;
+    for (const [name, value] of welcome) this.parameterStatus(name, value);
+  }
+
+  opened(welcome: WelcomeData): void {
+    this.#reader = this.#rest;
+    this.#atChunkEnd = () => this.pool.serverReady(this, welcome);
+  }
+
+  failed(failure: LoginFailure, reason: string): void {
+    this.pool.serverFailed(this, failure);
+    this.beginClose(reason);
+  }
+
+  read(reader: ByteReader): void {
+    if (this.#reader !== DISCARD) this.#reader = reader;
+  }
+
+  log(level: LogLevel, message: string): void {
+    this.#lines.log(level, message);
+  }
+
+  unasked(message: string, isDirty: boolean): void {
+    this.log('WARNING', message);
+    const list = this.state === 'used' ? 'SV_USED' : 'SV_IDLE';
+    if (isDirty) this.#broke(`${list} server got dirty`, 'server conn crashed?');
+  }
 
   #connected(): void {
     this.#isConnected = true;
@@ -376,23 +372,8 @@ export class ServerConnection implements PoolServer, ServerEnd, ResponseHost, Co
       this.conn.end();
       return;
     }
-    this.#log.connected();
+    this.#lines.connected();
     this.#opening.start();
-  }
-
-  #loggedIn({ backendKey, welcome }: ServerLoginResult): void {
-    this.backendKey = backendKey;
-    for (const [name, value] of welcome) this.parameterStatus(name, value);
-  }
-
-  #opened(welcome: WelcomeData): void {
-    this.#reader = this.#rest;
-    this.#atChunkEnd = () => this.pool.serverReady(this, welcome);
-  }
-
-  #failed(failure: LoginFailure, reason: string): void {
-    this.pool.serverFailed(this, failure);
-    this.beginClose(reason);
   }
 
   /** The answers cannot be counted: finds out what the server still owes to the client, and passes it on first. */
@@ -411,15 +392,8 @@ export class ServerConnection implements PoolServer, ServerEnd, ResponseHost, Co
     });
   }
 
-  #unasked(message: string, isDirty: boolean): void {
-    this.#log.log('WARNING', message);
-    const list = this.state === 'used' ? 'SV_USED' : 'SV_IDLE';
-    if (isDirty) this.#broke(`${list} server got dirty`, 'server conn crashed?');
-  }
-
   #broke(reason: string, clientText: string): void {
-    if (this.state === 'new')
-      this.#failed({ message: reason, serverError: null, failWaiting: false }, reason);
+    if (this.state === 'new') this.failed({ message: reason, serverError: null, failWaiting: false }, reason);
     else this.pool.serverBroke(this, reason, clientText);
   }
 }

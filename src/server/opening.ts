@@ -10,9 +10,7 @@ import type { ServerTarget } from './target.ts';
 
 /** The connection that is being opened. */
 export interface OpeningHost {
-  send(bytes: Buffer): void;
-  pause(): void;
-  resume(): void;
+  readonly conn: { write(bytes: Buffer): boolean; pause(): void; resume(): void };
   /** PostgreSQL has let us in; connect_query may be still to come. */
   loggedIn(result: ServerLoginResult): void;
   /** The connection can be used. */
@@ -37,9 +35,9 @@ export class ServerOpening {
     this.#own = own;
     this.login = new ServerLogin(
       {
-        send: (bytes) => host.send(bytes),
-        pause: () => host.pause(),
-        resume: () => host.resume(),
+        send: (bytes) => host.conn.write(bytes),
+        pause: () => host.conn.pause(),
+        resume: () => host.conn.resume(),
         loggedIn: (result) => this.#loggedIn(result),
         failed: (failure) => this.#failed(failure),
         note: (text) => host.log('WARNING', text),
@@ -50,7 +48,7 @@ export class ServerOpening {
 
   start(): void {
     const { database, user, parameters } = this.#target;
-    this.#host.send(startupMessage([['database', database], ...parameters, ['user', user]]));
+    this.#host.conn.write(startupMessage([['database', database], ...parameters, ['user', user]]));
   }
 
   #loggedIn(result: ServerLoginResult): void {

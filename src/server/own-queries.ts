@@ -1,17 +1,16 @@
+import type { LogLevel } from '../base/log.ts';
 import { errorText } from '../wire/error-fields.ts';
 import type { ByteReader } from '../wire/framed-reader.ts';
 import { query } from '../wire/frontend.ts';
 import { type Fence, FenceReader, newFence } from './fence.ts';
-import { OwnQuery, type OwnQueryResult } from './own-query.ts';
+import { OwnQuery, type OwnQueryEvents, type OwnQueryResult } from './own-query.ts';
 
 /** The connection as its own queries see it. */
-export interface OwnQueryHost {
-  write(bytes: Buffer): void;
+export interface OwnQueryHost extends OwnQueryEvents {
+  readonly conn: { write(bytes: Buffer): boolean };
   /** Who reads from here on. */
   read(reader: ByteReader): void;
-  parameterStatus(name: string, value: string): void;
-  /** What PostgreSQL said to a query that it refused. */
-  log(message: string): void;
+  log(level: LogLevel, message: string): void;
 }
 
 /** The queries that pgweir itself runs on one server connection, one at a time. */
@@ -33,7 +32,7 @@ export class OwnQueries {
   /** `done` has to put another reader in charge. `errorNote` goes ahead of PostgreSQL's error in the log. */
   run(errorNote: string, sql: string, fence: Fence | null, done: (result: OwnQueryResult) => void): void {
     this.#read(errorNote, fence, done);
-    this.#host.write(query(sql));
+    this.#host.conn.write(query(sql));
   }
 
   /** Sends a fence; `owed` reads what the server still answers ahead of it. `done` as with {@link run}. */
@@ -48,21 +47,17 @@ export class OwnQueries {
         }),
       ),
     );
-    this.#host.write(query(fence.sql));
+    this.#host.conn.write(query(fence.sql));
   }
 
   #read(errorNote: string, fence: Fence | null, done: (result: OwnQueryResult) => void): void {
     this.isRunning = true;
     this.#host.read(
-      new OwnQuery(
-        fence,
-        (name, value) => this.#host.parameterStatus(name, value),
-        (result) => {
-          this.isRunning = false;
-          if (result.error !== null) this.#host.log(`${errorNote}: ${errorText(result.error)}`);
-          done(result);
-        },
-      ),
+      new OwnQuery(fence, this.#host, (result) => {
+        this.isRunning = false;
+        if (result.error !== null) this.#host.log('ERROR', `${errorNote}: ${errorText(result.error)}`);
+        done(result);
+      }),
     );
   }
 }

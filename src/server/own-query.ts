@@ -3,6 +3,7 @@ import { type ErrorFields, parseErrorFields } from '../wire/error-fields.ts';
 import { parseParameterStatus } from '../wire/parameter-status.ts';
 import { ProtocolViolation } from '../wire/pg-error.ts';
 import { type ByteReader, FramedReader } from '../wire/framed-reader.ts';
+import { dropsStatements } from '../wire/command-complete.ts';
 import type { Fence } from './fence.ts';
 
 /** How one of our own queries ended. */
@@ -11,6 +12,13 @@ export interface OwnQueryResult {
   readonly error: ErrorFields | null;
   /** The server is outside a transaction block, as every query of ours leaves it. */
   readonly isIdle: boolean;
+}
+
+/** What the connection hears of one of our own queries before it ends. */
+export interface OwnQueryEvents {
+  parameterStatus(name: string, value: string): void;
+  /** A statement that drops all prepared ones was done. */
+  statementsDropped(): void;
 }
 
 /** Messages may carry this much of an error; rows are skipped unread. Bytes. */
@@ -22,7 +30,7 @@ const MAX_BODY_BYTES = 1024 * 1024;
  */
 export class OwnQuery implements ByteReader {
   readonly #reader: FramedReader;
-  readonly #onParameter: (name: string, value: string) => void;
+  readonly #host: OwnQueryEvents;
   readonly #done: (result: OwnQueryResult) => void;
   #error: ErrorFields | null = null;
   /** Body of the fence's RowDescription; null without one. */
@@ -31,14 +39,10 @@ export class OwnQuery implements ByteReader {
   #awaitsFence: boolean;
 
   /** With a fence, ReadyForQuery of earlier requests may come ahead of its answer and does not count. */
-  constructor(
-    fence: Fence | null,
-    onParameter: (name: string, value: string) => void,
-    done: (result: OwnQueryResult) => void,
-  ) {
+  constructor(fence: Fence | null, host: OwnQueryEvents, done: (result: OwnQueryResult) => void) {
     this.#awaitsFence = fence !== null;
     this.#fenceBody = fence === null ? null : fence.description.subarray(HEADER_BYTES);
-    this.#onParameter = onParameter;
+    this.#host = host;
     this.#done = done;
     this.#reader = new FramedReader(
       MAX_BODY_BYTES,
@@ -56,6 +60,9 @@ export class OwnQuery implements ByteReader {
     switch (type) {
       case B.EmptyQueryResponse:
         return true;
+      case B.CommandComplete:
+        if (dropsStatements(body)) this.#host.statementsDropped();
+        return true;
       case B.RowDescription:
         if (this.#fenceBody?.equals(body)) this.#awaitsFence = false;
         return true;
@@ -65,7 +72,7 @@ export class OwnQuery implements ByteReader {
         if (this.#awaitsFence) return this.#finish(false);
         return true;
       case B.ParameterStatus:
-        this.#onParameter(...parseParameterStatus(body, 0, body.length));
+        this.#host.parameterStatus(...parseParameterStatus(body, 0, body.length));
         return true;
       case B.CopyInResponse:
       case B.CopyBothResponse:
@@ -84,12 +91,11 @@ export class OwnQuery implements ByteReader {
   }
 }
 
-/** Rows, tags and notices of our own queries are nobody's business. */
+/** Rows and notices of our own queries are nobody's business. */
 function isRead(type: number): boolean {
   switch (type) {
     case B.RowDescription:
     case B.DataRow:
-    case B.CommandComplete:
     case B.NoticeResponse:
     case B.NotificationResponse:
     case B.CopyOutResponse:

@@ -45,6 +45,7 @@ test('the defaults make these pool limits', () => {
     transactionTimeoutMs: 0,
     cancelWaitTimeoutMs: 10_000,
     poolIdleTimeoutMs: 0,
+    maxPreparedStatements: 200,
     serverCloseTimeoutMs: 1000,
     serverCancelTimeoutMs: 5000,
   });

@@ -36,7 +36,7 @@ export const relayFaults: readonly Fault[] = [
   ),
   fault(
     'a COPY that failed behind an early Sync leaves a connection that counts as sound',
-    { file: TRACKER, find: 'if (end > 1) this.isUnsure = true;', replace: '' },
+    { file: TRACKER, find: 'this.isUnsure = true;\n        if (hasData)', replace: 'if (hasData)' },
     ['test/relay/request-tracker.test.ts', 'test/relay/request-tracker-model.test.ts'],
   ),
   fault(
@@ -68,7 +68,7 @@ export const relayFaults: readonly Fault[] = [
   ),
   fault(
     'a server is linked as it is, without the parameters of its client',
-    { file: SESSION, find: 'if (sql === null) {', replace: 'if (sql !== this.cancelKey.toString()) {' },
+    { file: 'src/client/alignment.ts', find: 'if (sql === null) {', replace: "if (sql !== '') {" },
     ['test/integration/link.test.ts'],
   ),
   fault(

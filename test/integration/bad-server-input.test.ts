@@ -3,6 +3,7 @@ import { poolShows } from '../support/backends.ts';
 import { Bystander } from '../support/bystander.ts';
 import { backend, errorFields, frontend, int16, lyingMessage, message } from '../support/peer-messages.ts';
 import { type LocalPooler, startPooler } from '../support/pooler.ts';
+import { answerToProbe } from '../support/probe.ts';
 import { sharedPostgres } from '../support/postgres.ts';
 import { type Random, withSeed } from '../support/random.ts';
 import { createRole } from '../support/roles.ts';
@@ -221,9 +222,7 @@ describe.concurrent('a server that breaks the protocol in an answer', () => {
     await peer.send(Buffer.concat([ANSWER, row, ANSWER]));
     await client.messagesTo('Z');
     // The server is probed before it serves anybody else: by a query that only it can answer.
-    const probe = (await peer.message('Q')).body.toString();
-    const fence = /^SELECT '([0-9a-f]{32})'\0$/.exec(probe)?.[1] ?? '';
-    await peer.send(backend.rowDescription('?column?'), backend.dataRow(fence), ANSWER);
+    await peer.send(answerToProbe((await peer.message('Q')).body.toString()));
     expect((await peer.message('Q')).body.toString()).toBe('SELECT 2\0');
     await peer.send(ANSWER);
     expect((await next.messagesTo('Z')).map(({ type }) => type)).toEqual(['C', 'Z']);

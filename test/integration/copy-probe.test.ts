@@ -1,7 +1,8 @@
 import { beforeAll, expect, test } from 'vitest';
-import { backend, frontend, int16, int32, message } from '../support/peer-messages.ts';
+import { backend, frontend, int16, message } from '../support/peer-messages.ts';
 import { type LocalPooler, startPooler } from '../support/pooler.ts';
 import { sharedPostgres } from '../support/postgres.ts';
+import { answerToProbe } from '../support/probe.ts';
 import { createRole } from '../support/roles.ts';
 import { ScriptedServer, type ScriptedPeer } from '../support/scripted-peer.ts';
 import { WireClient, unnamed } from '../support/wire-client.ts';
@@ -22,19 +23,6 @@ const seven = [
 beforeAll(async () => {
   await createRole(sharedPostgres(), { name: ROLE, auth: 'trust' });
 });
-
-/** The answer to a probe: as PostgreSQL gives it, with the column's name that the probe asks for. */
-function answerTo(probe: string): Buffer {
-  const name = /^SELECT 1 AS (pgweir_[0-9a-f]{32})\0$/.exec(probe)?.[1];
-  if (name === undefined) throw new Error(`not a probe: ${probe}`);
-  const column = [Buffer.from(`${name}\0`), int32(0), int16(0), int32(23), int16(4), int32(-1), int16(0)];
-  return Buffer.concat([
-    message('T', int16(1), ...column),
-    backend.dataRow('1'),
-    backend.commandComplete('SELECT 1'),
-    ready(),
-  ]);
-}
 
 /** A client in whose COPY a bad row was followed by a Sync; its server has answered as far as the first Z. */
 class Stage implements AsyncDisposable {
@@ -102,7 +90,7 @@ test.for([
   ['in one chunk with it', true],
 ] as const)('answers still owed come %s, and are the client’s', async ([_when, isOneChunk]) => {
   await using stage = await Stage.set();
-  const answer = answerTo(await stage.probe());
+  const answer = answerToProbe(await stage.probe());
   if (isOneChunk) {
     await stage.peer.send(Buffer.concat([...seven, answer]));
   } else {
@@ -117,7 +105,7 @@ test.for([
 
 test('with nothing owed the client hears nothing of the probe; what it sends meanwhile waits for its end', async () => {
   await using stage = await Stage.set();
-  const answer = answerTo(await stage.probe());
+  const answer = answerToProbe(await stage.probe());
   await stage.client.send(query('SELECT 9'));
   await stage.peer.send(answer);
   expect((await stage.peer.message('Q')).body.toString()).toBe('SELECT 9\0');
@@ -128,7 +116,7 @@ test('with nothing owed the client hears nothing of the probe; what it sends mea
 
 test('a transaction that turns out to be open stays the client’s', async () => {
   await using stage = await Stage.set();
-  const answer = answerTo(await stage.probe());
+  const answer = answerToProbe(await stage.probe());
   const open = ready('T');
   await stage.peer.send(...seven.slice(0, -1), open, answer.subarray(0, -open.length), open);
   expect((await stage.client.answer()).status).toBe('T');

@@ -17,7 +17,10 @@ function answer(fence: Fence | null, chunks: readonly Buffer[]) {
   let rest = 0;
   const query = new OwnQuery(
     fence,
-    (name, value) => parameters.push(`${name}=${value}`),
+    {
+      parameterStatus: (name, value) => parameters.push(`${name}=${value}`),
+      statementsDropped: () => parameters.push('statements dropped'),
+    },
     (result) => results.push(result),
   );
   feedBorrowed(chunks, (chunk) => {
@@ -69,6 +72,16 @@ describe('a query of ours', () => {
   it('reports the parameters that it changes', () => {
     const { parameters, results } = answer(null, [b.parameterStatus('TimeZone', 'UTC'), ready()]);
     expect([parameters, results.length]).toEqual([['TimeZone=UTC'], 1]);
+  });
+
+  it.each([
+    ['DISCARD ALL', ['statements dropped']],
+    ['DEALLOCATE ALL', ['statements dropped']],
+    ['RESET', []],
+  ])('%s tells what has become of prepared statements', (tag, events) => {
+    for (const { name, chunks } of cuttings(Buffer.concat([b.commandComplete(tag), ready()]))) {
+      expect(answer(null, chunks).parameters, name).toEqual(events);
+    }
   });
 
   it('skips rows however large they are', () => {

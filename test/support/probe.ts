@@ -1,0 +1,14 @@
+import { backend, int16, int32, message } from './peer-messages.ts';
+
+/** The answer to a probe: as PostgreSQL gives it, with the column's name that the probe asks for. */
+export function answerToProbe(probe: string): Buffer {
+  const name = /^SELECT 1 AS (pgweir_[0-9a-f]{32})\0$/.exec(probe)?.[1];
+  if (name === undefined) throw new Error(`not a probe: ${probe}`);
+  const column = [Buffer.from(`${name}\0`), int32(0), int16(0), int32(23), int16(4), int32(-1), int16(0)];
+  return Buffer.concat([
+    message('T', int16(1), ...column),
+    backend.dataRow('1'),
+    backend.commandComplete('SELECT 1'),
+    backend.readyForQuery(),
+  ]);
+}
