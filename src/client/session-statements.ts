@@ -5,12 +5,15 @@ import type { Pool } from '../pool/pool.ts';
 import type { PoolStats } from '../pool/stats.ts';
 import type { RequestNote } from '../relay/outstanding.ts';
 import type { RequestFilter } from '../relay/request-filter.ts';
-import { StatementFilter, type StatementHost, type StatementServer } from './statement-filter.ts';
+import { StatementFilter } from './statement-filter.ts';
+import type { StatementHost, StatementServer } from './statement-sender.ts';
 
 /** The session as its prepared statements see it. */
 export interface StatementSession {
   readonly pool: Pool;
   readonly server: StatementServer | null;
+  /** A tracked parameter's value; null: not known. */
+  parameter(name: string): string | null;
   reply(bytes: Buffer): void;
 }
 
@@ -46,15 +49,29 @@ export class SessionStatements implements StatementHost {
     return this.#session.pool.stats;
   }
 
+  get reading(): StatementHost['reading'] {
+    const session = this.#session;
+    return {
+      standardConformingStrings: session.parameter('standard_conforming_strings') !== 'off',
+      clientEncoding: session.parameter('client_encoding') ?? 'UTF8',
+    };
+  }
+
   reply(bytes: Buffer): void {
     this.#session.reply(bytes);
+  }
+
+  /** The client is gone. */
+  end(): void {
+    this.#filter.end();
+    this.statements.end();
   }
 
   /** The ErrorResponse with `body` (borrowed), whose request `note` hangs on, as the client may see it. */
   error(body: Buffer, note: RequestNote | null): Buffer {
     return errorForClient(body, {
       prefix: this.cache.prefix,
-      nameOf: (serverName) => note?.name ?? this.statements.nameOf(serverName) ?? serverName,
+      nameOf: (serverName) => note?.nameOf(serverName) ?? this.statements.nameOf(serverName) ?? serverName,
       position: (sent) => note?.position(sent) ?? sent,
     });
   }

@@ -97,6 +97,10 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
     return this.connection.services.tracked;
   }
 
+  parameter(name: string): string | null {
+    return this.parameters[this.tracked.indexOf(name)] ?? null;
+  }
+
   get server(): (PoolServer & ServerEnd) | null {
     return this.#server;
   }
@@ -181,10 +185,8 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
       else this.pool.closeServer(server, this.#dirtyReason(server));
     }
     this.pool.leave(this);
-    this.prepared.statements.end();
+    this.prepared.end();
   }
-
-  // --- PoolClient ------------------------------------------------------------------------------------------
 
   welcomeReady(): void {
     this.connection.guard(() => this.#welcome());
@@ -295,8 +297,6 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
     this.#targetIsCongested = true;
     this.#updateReading();
   }
-
-  // --- ClientEnd -------------------------------------------------------------------------------------------
 
   hold(): void {
     this.target = null;

@@ -1,41 +1,21 @@
-import type { ClientStatements } from '../prepared/client-statements.ts';
 import { type Change, UNSETTLED } from '../prepared/ledger.ts';
 import { nameEnd, nameOf, renamed } from '../prepared/message-names.ts';
-import type { ServerStatements } from '../prepared/server-statements.ts';
-import { STATEMENT, type Statement, type StatementCache } from '../prepared/statement.ts';
-import { ReplyAction, type RequestNote } from '../relay/outstanding.ts';
+import { STATEMENT, type Statement, StatementUse } from '../prepared/statement.ts';
+import { ReplyAction } from '../relay/outstanding.ts';
 import type { RequestFilter } from '../relay/request-filter.ts';
-import type { RequestTracker } from '../relay/request-tracker.ts';
 import type { RunWriter } from '../relay/run-writer.ts';
 import { FrontendType as F } from '../wire/codes.ts';
 import { closeComplete, parseComplete } from '../wire/complete.ts';
 import { ProtocolViolation } from '../wire/pg-error.ts';
+import { note } from './request-notes.ts';
+import { SqlFilter } from './sql-filter.ts';
+import { type StatementHost, StatementSender, type StatementServer } from './statement-sender.ts';
 
 /** Names that begin a Bind, a whole Describe or Close: no more of them is held to be looked at. Bytes. */
 const NAMES_LIMIT = 64 * 1024;
 
 /** A Parse that is held whole. PostgreSQL takes texts of up to 1 GB; nobody writes them. Bytes. */
 const TEXT_LIMIT = 64 * 1024 * 1024;
-
-/** The server connection that requests go to. */
-export interface StatementServer {
-  readonly tracker: RequestTracker;
-  readonly statements: ServerStatements;
-  /** The client has whole messages only, so one of ours may follow. */
-  readonly sinkAtBoundary: boolean;
-}
-
-/** What the filter needs of the session that it belongs to. */
-export interface StatementHost {
-  readonly cache: StatementCache;
-  readonly statements: ClientStatements;
-  /** The linked server. */
-  readonly server: StatementServer | null;
-  /** `max_prepared_statements`. */
-  readonly limit: number;
-  readonly stats: { clientParseCount: number; serverParseCount: number; bindCount: number };
-  reply(bytes: Buffer): void;
-}
 
 /**
  * Prepared statements outside session mode (contract, §7): the names that a client gives are its own; servers know
@@ -53,16 +33,20 @@ export interface StatementHost {
  */
 export class StatementFilter implements RequestFilter {
   readonly #host: StatementHost;
+  readonly #sender: StatementSender;
+  readonly #sql: SqlFilter;
 
   constructor(host: StatementHost) {
     this.#host = host;
+    this.#sender = new StatementSender(host);
+    this.#sql = new SqlFilter(host, this.#sender);
   }
 
   look(type: number, chunk: Buffer, body: number, end: number, bodyBytes: number): number {
     switch (type) {
       case F.Parse:
         if (end === body) return Math.min(1, bodyBytes);
-        if (chunk[body] === 0) return 0;
+        if (chunk[body] === 0) return this.#sql.lookAtUnnamed(chunk, body, end, bodyBytes);
         if (bodyBytes > TEXT_LIMIT) throw new ProtocolViolation('broken Parse packet');
         return bodyBytes;
       case F.Bind:
@@ -73,12 +57,17 @@ export class StatementFilter implements RequestFilter {
         if (chunk[body] !== STATEMENT || chunk[body + 1] === 0) return 0;
         if (bodyBytes > NAMES_LIMIT) throw new ProtocolViolation(brokenText(type));
         return bodyBytes;
+      case F.Query:
+        return this.#sql.lookAtQuery(chunk, body, end, bodyBytes);
+      case F.Execute:
+        return this.#sql.lookAtExecute(chunk, body, end, bodyBytes);
       default:
         return 0;
     }
   }
 
   answerAlone(type: number, chunk: Buffer, body: number, end: number): Buffer | null {
+    if (type === F.Query) return this.#sql.answerAlone(chunk, body, end);
     if (type !== F.Close) return null;
     const name = onlyName(type, chunk, body + 1, end);
     this.#host.statements.set(name, null, 0).settle();
@@ -86,14 +75,18 @@ export class StatementFilter implements RequestFilter {
   }
 
   pass(type: number, chunk: Buffer, body: number, end: number, bodyBytes: number, out: RunWriter): number {
-    const { tracker } = this.#server;
-    // Whether PostgreSQL does this request or skips it depends on what it did with a Sync, and nothing tells that.
-    if (tracker.isUnsure)
-      throw new ProtocolViolation('prepared statement behind a Sync inside a failed COPY');
-    if (tracker.isUncertain) return -1;
     switch (type) {
       case F.Parse:
-        return this.#parse(chunk, body, end, out);
+        return chunk[body] === 0
+          ? this.#sql.passUnnamed(chunk, body, end, out)
+          : this.#parse(chunk, body, end, out);
+      case F.Query:
+        return this.#sql.passQuery(chunk, body, end, out);
+      case F.Execute:
+        return this.#sql.passExecute(chunk, body, end, out);
+    }
+    if (!this.#sender.isCertain()) return -1;
+    switch (type) {
       case F.Bind:
         return this.#bind(chunk, body, end, bodyBytes, out);
       case F.Describe:
@@ -103,10 +96,18 @@ export class StatementFilter implements RequestFilter {
     }
   }
 
+  /** The client is gone. */
+  end(): void {
+    this.#sql.end();
+  }
+
   /** Most have no name at all: two zeros. */
   #lookAtBind(chunk: Buffer, body: number, end: number, bodyBytes: number): number {
     if (end - body < 2) return Math.min(2, bodyBytes);
-    if (chunk[body] === 0 && chunk[body + 1] === 0) return 0;
+    if (chunk[body] === 0) {
+      this.#sql.boundUnnamed(chunk[body + 1] === 0);
+      if (chunk[body + 1] === 0) return 0;
+    }
     const portal = nameEnd(chunk, body, end);
     if (portal >= 0) {
       const statement = nameEnd(chunk, portal + 1, end);
@@ -122,6 +123,7 @@ export class StatementFilter implements RequestFilter {
     const { cache, statements, stats } = this.#host;
     const { tracker, statements: known } = this.#server;
     const { segment } = tracker;
+    if (!this.#sender.isCertain()) return -1;
     const zero = nameEnd(chunk, body, end);
     if (zero < 0) throw new ProtocolViolation('broken Parse packet');
     const name = nameOf(chunk, body, zero);
@@ -134,7 +136,7 @@ export class StatementFilter implements RequestFilter {
       stats.clientParseCount++;
       if (current !== null) {
         // The name is taken: the server finds that out by itself, behind everything else that may be wrong.
-        if (!isThere) this.#teach(statement, ReplyAction.Swallow, note(null), out);
+        if (!isThere) this.#sender.teach(statement, out);
         out.put(statement.parseMessage());
         tracker.sent(F.Parse, ReplyAction.Forward, null, note(name));
         return end;
@@ -145,7 +147,7 @@ export class StatementFilter implements RequestFilter {
         this.#answer(F.Parse, parseComplete, change);
       } else {
         // Where it is there, too: whether it would be taken depends on the transaction, and only PostgreSQL knows.
-        this.#teach(statement, ReplyAction.Forward, note(name, change), out);
+        this.#sender.parse(statement, ReplyAction.Forward, note(name, change), out);
       }
       return end;
     } finally {
@@ -161,7 +163,7 @@ export class StatementFilter implements RequestFilter {
     const statement = this.#named(chunk, start, zero, out);
     if (statement === UNSETTLED) return -1;
     stats.bindCount++;
-    tracker.sent(F.Bind, ReplyAction.Forward, null, statement?.use ?? null);
+    tracker.sent(F.Bind, ReplyAction.Forward, null, use(statement, chunk, start, zero));
     out.put(
       renamed(F.Bind, chunk, body, bodyBytes, start, zero, statement?.nameBytes ?? own(chunk, start, zero)),
     );
@@ -174,7 +176,7 @@ export class StatementFilter implements RequestFilter {
     if (zero !== end - 1) throw new ProtocolViolation('broken Describe packet');
     const statement = this.#named(chunk, body + 1, zero, out);
     if (statement === UNSETTLED) return -1;
-    tracker.sent(F.Describe, ReplyAction.Forward, null, statement?.use ?? null);
+    tracker.sent(F.Describe, ReplyAction.Forward, null, use(statement, chunk, body + 1, zero));
     const nameBytes = statement?.nameBytes ?? own(chunk, body + 1, zero);
     out.put(renamed(F.Describe, chunk, body, end - body, body + 1, zero, nameBytes));
     return end;
@@ -199,26 +201,8 @@ export class StatementFilter implements RequestFilter {
     if (statement === UNSETTLED || statement === null) return statement;
     const isThere = known.has(statement, segment);
     if (isThere === UNSETTLED) return UNSETTLED;
-    if (!isThere) this.#teach(statement, ReplyAction.Swallow, note(null), out);
+    if (!isThere) this.#sender.teach(statement, out);
     return statement;
-  }
-
-  /** Sends the statement; the least recently used ones make room for it. `hanging` gets what that changes. */
-  #teach(statement: Statement, action: ReplyAction, hanging: Note, out: RunWriter): void {
-    const { limit, stats } = this.#host;
-    const { tracker, statements: known } = this.#server;
-    if (known.holds(statement)) this.#forget(statement, out);
-    stats.serverParseCount++;
-    out.put(statement.parseMessage());
-    hanging.changes.push(known.add(statement, tracker.segment));
-    tracker.sent(F.Parse, action, null, hanging);
-    for (let old = known.surplus(limit); old !== null; old = known.surplus(limit)) this.#forget(old, out);
-  }
-
-  #forget(statement: Statement, out: RunWriter): void {
-    const { tracker, statements: known } = this.#server;
-    out.put(statement.closeMessage());
-    tracker.sent(F.Close, ReplyAction.Swallow, null, note(null, known.remove(statement, tracker.segment)));
   }
 
   /** An answer that is ours to give: behind what is owed, or now. */
@@ -233,40 +217,13 @@ export class StatementFilter implements RequestFilter {
   }
 
   get #server(): StatementServer {
-    const { server } = this.#host;
-    if (server === null) throw new Error('a request is looked at without a server');
-    return server;
+    return this.#sender.server;
   }
 }
 
-/** What hangs on the answer to one request: changes that it makes, all of which it makes or none. */
-class Note implements RequestNote {
-  readonly name: string | null;
-  readonly uses = null;
-  readonly changes: Change[];
-  #isDone = false;
-
-  constructor(name: string | null, changes: Change[]) {
-    this.name = name;
-    this.changes = changes;
-  }
-
-  step(): void {
-    this.#isDone = true;
-    for (const change of this.changes) change.settle();
-  }
-
-  end(): void {
-    if (!this.#isDone) for (const change of this.changes) change.undo();
-  }
-
-  position(sent: number): number {
-    return sent;
-  }
-}
-
-function note(name: string | null, ...changes: Change[]): Note {
-  return new Note(name, changes);
+/** The note on a request that names `statement` by `chunk[start, zero)`. */
+function use(statement: Statement | null, chunk: Buffer, start: number, zero: number): StatementUse | null {
+  return statement === null ? null : new StatementUse(statement, nameOf(chunk, start, zero));
 }
 
 /** The name with its zero, as the client sent it. */

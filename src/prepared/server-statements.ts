@@ -6,6 +6,8 @@ import type { Statement } from './statement.ts';
 /** The statements that one server connection knows, least recently used first. */
 export class ServerStatements extends Ledger<Statement> {
   #last: Statement | null = null;
+  /** A name of ours stands for another text on the server than we think: nobody may use it any more. */
+  isBroken = false;
   /** The server said that it doesn't have them, or cannot use them any more. */
   readonly #doubtful = new Set<Statement>();
 
@@ -44,6 +46,19 @@ export class ServerStatements extends Ledger<Statement> {
     this.#last = null;
     this.#doubtful.delete(statement);
     return this.set(statement, null, segment);
+  }
+
+  /**
+   * A request has been sent that fails because a statement of its name is there. When it succeeds, that one was lost,
+   * and its name stands for another text now.
+   */
+  overwritten(): Change {
+    return {
+      settle: () => {
+        this.isBroken = true;
+      },
+      undo: () => {},
+    };
   }
 
   override clear(): void {

@@ -20,8 +20,6 @@ export class Statement {
   readonly name: string;
   /** Name and terminating zero. Shared: don't write to it. */
   readonly nameBytes: Buffer;
-  /** What hangs on a request that builds on it: nothing but that it does. */
-  readonly use: StatementUse;
   /** Holders: clients' names, servers' sets, changes under way. */
   users = 0;
 
@@ -31,7 +29,6 @@ export class Statement {
     this.body = body;
     this.name = `${prefix}${id}`;
     this.nameBytes = Buffer.from(`${this.name}\0`, 'latin1');
-    this.use = new StatementUse(this);
   }
 
   /** The Parse message under the name for servers. Only for `parse`. */
@@ -56,26 +53,32 @@ export class Statement {
   }
 }
 
-/** The note on a Bind, a Describe or an EXECUTE. */
+/** The note on a Bind or a Describe: nothing hangs on it but that it builds on a statement, by the client's name. */
 export class StatementUse {
   readonly uses: Statement;
-  readonly name = null;
+  readonly #name: string;
 
-  constructor(statement: Statement) {
+  constructor(statement: Statement, name: string) {
     this.uses = statement;
+    this.#name = name;
   }
 
   step(): void {}
 
   end(): void {}
 
+  nameOf(serverName: string): string | null {
+    return serverName === this.uses.name ? this.#name : null;
+  }
+
   position(sent: number): number {
     return sent;
   }
 }
 
-/** Kind byte of Close and Describe: a statement, not a portal. */
+/** Kind bytes of Close and Describe. */
 export const STATEMENT = 0x53; // S
+export const PORTAL = 0x50; // P
 
 /**
  * All statements in use by anybody, one for each text with types (byte by byte the same). Names begin with a
@@ -86,7 +89,7 @@ export class StatementCache {
   readonly #byKey = new Map<string, Statement>();
   #lastId = 0;
 
-  constructor(prefix = `PGWEIR_${randomBytes(4).toString('hex')}_`) {
+  constructor(prefix = `pgweir_${randomBytes(4).toString('hex')}_`) {
     this.prefix = prefix;
   }
 
@@ -105,6 +108,11 @@ export class StatementCache {
     }
     statement.users++;
     return statement;
+  }
+
+  /** The statement for `body`, if anybody holds it. */
+  find(origin: StatementOrigin, body: string): Statement | null {
+    return this.#byKey.get(origin + body) ?? null;
   }
 
   /** One holder less; with the last one the statement is forgotten, and its name never used again. */

@@ -25,8 +25,8 @@ export interface RequestNote {
   step(): void;
   /** Its answer is complete, or it was skipped. Called once. */
   end(): void;
-  /** The client's name for what the request is about, for the text of an error; null: none of its own. */
-  readonly name: string | null;
+  /** What the client calls the statement that has `serverName` on servers, in this request; null: it may say elsewhere. */
+  nameOf(serverName: string): string | null;
   /** The statement that the request builds on: when the server doesn't know it any more, that has to be noticed. */
   readonly uses: Statement | null;
   /** A position in the text that was sent, counted in characters from 1, as one in the client's own text. */

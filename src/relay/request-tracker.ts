@@ -46,7 +46,6 @@ export class RequestTracker {
    * answered Parse, Bind and Execute but seen no Sync is in a transaction of which `txStatus` doesn't know.
    */
   #awaitsReady = false;
-  /** Requests of the extended protocol were sent, and no Sync since. */
   #isStretchOpen = false;
   /** And then a Query: PostgreSQL is in a transaction that looks open and is not. */
   #isMixed = false;
@@ -159,6 +158,11 @@ export class RequestTracker {
     this.#dropCopyMarks();
     for (let i = 0; i < queue.length; i++) if (isCopyEnd(queue.typeAt(i))) return true;
     return false;
+  }
+
+  /** Requests of the extended protocol were sent, and no Sync since. */
+  get isStretchOpen(): boolean {
+    return this.#isStretchOpen;
   }
 
   /** Requests sent now are skipped: an earlier one has failed, and no Sync was sent since. */

@@ -126,7 +126,7 @@ export class ServerConnection
 
   /** Also when a message that nobody asked for has come in part: its rest would be read as an answer. */
   get closeNeeded(): boolean {
-    return this.#closeNeeded || !this.#rest.atBoundary;
+    return this.#closeNeeded || this.statements.isBroken || !this.#rest.atBoundary;
   }
 
   set closeNeeded(needed: boolean) {
@@ -321,7 +321,7 @@ export class ServerConnection
   }
 
   get readsErrors(): boolean {
-    return this.statements.size > 0 && this.#client !== null;
+    return this.#client !== null && (this.statements.size > 0 || this.tracker.failedNote !== null);
   }
 
   error(body: Buffer): Buffer {

@@ -11,3 +11,6 @@ export const terminate: Buffer = Buffer.from([FrontendType.Terminate, 0, 0, 0, 4
 
 /** Flush. Shared: don't write to it. */
 export const flush: Buffer = Buffer.from([FrontendType.Flush, 0, 0, 0, 4]);
+
+/** Sync. Shared: don't write to it. */
+export const sync: Buffer = Buffer.from([FrontendType.Sync, 0, 0, 0, 4]);

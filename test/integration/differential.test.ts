@@ -36,8 +36,38 @@ const NAMES = ['', 'a', 'b'];
 function piece(random: Random, names: readonly string[]): Piece {
   const name = random.pick(names);
   const sql = random.pick(['SELECT 1', 'SELECT generate_series(1, 3)', 'SELECT 1/0', 'BEGIN', 'COMMIT', '']);
+  // SQL's EXECUTE of a BEGIN or COMMIT that was prepared by Parse ends PostgreSQL's session, at best.
+  const text = random.pick(['SELECT 1', 'SELECT generate_series(1, 3)', 'SELECT 1/0', '']);
+  const control = random.pick(['BEGIN', 'COMMIT']);
+  const third = names.length > 1 ? 'c' : '';
+  const named = `"${name}"`;
+  const statement =
+    name === ''
+      ? 'SELECT 8'
+      : random.pick([
+          `PREPARE ${named} AS SELECT 5`,
+          `PREPARE ${named} (int) AS SELECT $1 + 1`,
+          `PREPARE ${named} AS SELECT no_such_column`,
+          `EXECUTE ${named}`,
+          `EXECUTE ${named}`,
+          `EXECUTE ${named} (1)`,
+          `EXPLAIN (COSTS OFF) EXECUTE ${named}`,
+          `DEALLOCATE ${named}`,
+          `DEALLOCATE ${named}`,
+          'DEALLOCATE ALL',
+          'DISCARD ALL',
+          `PREPARE ${named} AS SELECT 6; EXECUTE ${named}; DEALLOCATE ${named}`,
+          `EXECUTE ${named}; SELECT 1/0; DEALLOCATE ${named}`,
+          `DEALLOCATE ${named}; PREPARE ${named} AS SELECT 7`,
+        ]);
   return random.pick<() => Piece>([
-    () => [`parse ${name}: ${sql}`, parse(name, sql)],
+    () => [`query ${statement}`, query(statement)],
+    () => [`query ${statement}`, query(statement)],
+    () => [`run ${statement}`, Buffer.concat([parse('', statement), bind('', ''), execute('')])],
+    () => [`parse ${name}: ${text}`, parse(name, text)],
+    () => [`parse ${third}: ${control}`, parse(third, control)],
+    () => [`run ${third}`, Buffer.concat([bind('', third), execute('')])],
+    () => [`close S ${third}`, close('S', third)],
     () => [`parse ${name} bad`, parse(name, 'SELECT no_such_column')],
     () => [`bind ${name}`, bind(name, random.pick(names))],
     () => [`describe S ${name}`, describing('S', name)],

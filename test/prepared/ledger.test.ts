@@ -160,7 +160,7 @@ describe('the cache', () => {
   });
 
   it('takes a prefix that is new in each process', () => {
-    expect(new StatementCache().prefix).toMatch(/^PGWEIR_[0-9a-f]{8}_$/);
+    expect(new StatementCache().prefix).toMatch(/^pgweir_[0-9a-f]{8}_$/);
     expect(new StatementCache().prefix).not.toBe(new StatementCache().prefix);
   });
 

@@ -1,0 +1,48 @@
+import type { Change } from '../prepared/ledger.ts';
+import type { TextChange } from '../prepared/text-change.ts';
+import type { RequestNote } from '../relay/outstanding.ts';
+
+/** What hangs on the answer to one request: for each of its statements the changes that it makes, all or none. */
+export class ChangeNote implements RequestNote {
+  readonly uses = null;
+  /** One entry for each statement; a message that is no Query counts as one. */
+  readonly steps: Change[][];
+  readonly #names: ReadonlyMap<string, string> | string | null;
+  readonly #text: TextChange | null;
+  #done = 0;
+
+  /** `names`: the client's names by those for servers, or the only one there is. `text`: how the text was changed. */
+  constructor(
+    steps: Change[][],
+    names: ReadonlyMap<string, string> | string | null = null,
+    text: TextChange | null = null,
+  ) {
+    this.steps = steps;
+    this.#names = names;
+    this.#text = text;
+  }
+
+  step(): void {
+    for (const change of this.steps[this.#done++] ?? []) change.settle();
+  }
+
+  end(): void {
+    for (; this.#done < this.steps.length; this.#done++) {
+      for (const change of this.steps[this.#done] ?? []) change.undo();
+    }
+  }
+
+  nameOf(serverName: string): string | null {
+    const names = this.#names;
+    return typeof names === 'string' || names === null ? names : (names.get(serverName) ?? null);
+  }
+
+  position(sent: number): number {
+    return this.#text?.position(sent) ?? sent;
+  }
+}
+
+/** The note on a message that makes these changes. */
+export function note(name: string | null, ...changes: Change[]): ChangeNote {
+  return new ChangeNote([changes], name);
+}

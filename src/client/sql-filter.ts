@@ -1,0 +1,366 @@
+import { type Change, UNSETTLED } from '../prepared/ledger.ts';
+import { nameEnd } from '../prepared/message-names.ts';
+import { mayConcernStatements } from '../prepared/sql-prefilter.ts';
+import { readStatements, type SqlStatement } from '../prepared/sql-statements.ts';
+import type { Statement } from '../prepared/statement.ts';
+import { type Replacement, TextChange } from '../prepared/text-change.ts';
+import { ReplyAction } from '../relay/outstanding.ts';
+import type { RunWriter } from '../relay/run-writer.ts';
+import { FrontendType as F, HEADER_BYTES, TxStatus } from '../wire/codes.ts';
+import { ProtocolViolation } from '../wire/pg-error.ts';
+import { readyForQuery } from '../wire/ready-for-query.ts';
+import { commandComplete } from '../wire/result.ts';
+import { Writer } from '../wire/writer.ts';
+import { ChangeNote } from './request-notes.ts';
+import type { StatementHost, StatementSender } from './statement-sender.ts';
+
+/** A text that comes in pieces is held up to here to be read; a longer one only if it begins as one that concerns us. */
+const HELD_TEXT_LIMIT = 64 * 1024;
+
+/** And that one up to here. Bytes. */
+const TEXT_LIMIT = 64 * 1024 * 1024;
+
+/** PREPARE, EXECUTE or DEALLOCATE of a name. */
+type NamedForm = Extract<SqlStatement, { readonly name: string; readonly nameStart: number }>;
+
+/** What a text has become that names statements. */
+interface Rewritten {
+  /** What each of its statements changes. */
+  readonly steps: Change[][];
+  readonly names: ReadonlyMap<string, string>;
+  readonly text: TextChange;
+}
+
+/** The unnamed statement, while it is one that names another: what executing it will change. */
+interface UnnamedForm {
+  readonly kind: NamedForm['kind'] | 'drop';
+  readonly name: string;
+  /** Held for as long as this stands for the unnamed statement or the unnamed portal; null: none. */
+  readonly statement: Statement | null;
+  readonly names: ReadonlyMap<string, string>;
+  readonly text: TextChange | null;
+}
+
+/** DISCARD ALL, DEALLOCATE ALL. */
+const DROPPED: UnnamedForm = {
+  kind: 'drop',
+  name: '',
+  statement: null,
+  names: new Map(),
+  text: null,
+};
+
+/**
+ * PREPARE, EXECUTE and DEALLOCATE as SQL: one namespace with the protocol's statements. The names in a text become
+ * those for servers, and servers learn ahead of it what it builds on. What cannot be read with certainty passes as
+ * it is.
+ */
+export class SqlFilter {
+  readonly #host: StatementHost;
+  readonly #sender: StatementSender;
+  #unnamed: UnnamedForm | null = null;
+  /** As `#unnamed`, for the unnamed portal. */
+  #portal: UnnamedForm | null = null;
+
+  constructor(host: StatementHost, sender: StatementSender) {
+    this.#host = host;
+    this.#sender = sender;
+  }
+
+  /** As RequestFilter.look, for a Query. */
+  lookAtQuery(chunk: Buffer, body: number, end: number, bodyBytes: number): number {
+    this.#unnamed = this.#become(this.#unnamed, null);
+    this.#portal = this.#become(this.#portal, null);
+    return lookAtText(chunk, body, Math.min(end, body + bodyBytes), body, bodyBytes);
+  }
+
+  /** As RequestFilter.look, for a Parse without a name, whose text begins behind `body`. */
+  lookAtUnnamed(chunk: Buffer, body: number, end: number, bodyBytes: number): number {
+    this.#unnamed = this.#become(this.#unnamed, null);
+    return lookAtText(chunk, body + 1, Math.min(end, body + bodyBytes), body, bodyBytes);
+  }
+
+  /** A Bind to the unnamed portal goes by. */
+  boundUnnamed(isUnnamedStatement: boolean): void {
+    this.#portal = this.#become(this.#portal, isUnnamedStatement ? this.#unnamed : null);
+  }
+
+  /** As RequestFilter.look, for an Execute. */
+  lookAtExecute(chunk: Buffer, body: number, end: number, bodyBytes: number): number {
+    if (this.#portal === null || (end > body && chunk[body] !== 0)) return 0;
+    return Math.min(bodyBytes, EXECUTE_BYTES);
+  }
+
+  /** Nothing is unnamed any more: the client is gone, or has to be taken for starting anew. */
+  end(): void {
+    this.#unnamed = this.#become(this.#unnamed, null);
+    this.#portal = this.#become(this.#portal, null);
+  }
+
+  /** What `now` means is held from here on, what `before` meant no more. */
+  #become(before: UnnamedForm | null, now: UnnamedForm | null): UnnamedForm | null {
+    if (before === now) return now;
+    if (now !== null && now.statement !== null) now.statement.users++;
+    if (before !== null && before.statement !== null) this.#host.cache.release(before.statement);
+    return now;
+  }
+
+  /** As RequestFilter.answerAlone, for a Query. */
+  answerAlone(chunk: Buffer, body: number, end: number): Buffer | null {
+    const statements = this.#read(chunk, body, end - 1);
+    return statements === null ? null : this.#answer(statements, TxStatus.Idle);
+  }
+
+  /** As RequestFilter.pass, for a Query that is there as a whole. */
+  passQuery(chunk: Buffer, body: number, end: number, out: RunWriter): number {
+    const { tracker, sinkAtBoundary } = this.#sender.server;
+    const statements = chunk[end - 1] === 0 ? this.#read(chunk, body, end - 1) : null;
+    if (statements === null) return asItIs(F.Query, body, end, out, () => tracker.sent(F.Query));
+    if (!this.#sender.isCertain()) return -1;
+    // What it changes hangs on itself alone, not on what fails around it.
+    tracker.segment++;
+    if (!this.#isSettled(chunk, statements)) return -1;
+    if (tracker.isQuiet && sinkAtBoundary && tracker.isSurelyUsable) {
+      const answer = this.#answer(statements, tracker.txStatus);
+      if (answer !== null) {
+        this.#host.reply(answer);
+        return end;
+      }
+    }
+    const wasOpen = tracker.isStretchOpen;
+    const { steps, names, text } = this.#rewrite(chunk, body, end - 1, statements, out);
+    this.#sender.endStretch(wasOpen, out);
+    out.put(new Writer(text.bytes.length + 6).begin(F.Query).bytes(text.bytes).byte(0).end().take());
+    tracker.sent(F.Query, ReplyAction.Forward, null, new ChangeNote(steps, names, text));
+    tracker.segment++;
+    return end;
+  }
+
+  /** As RequestFilter.pass, for a Parse without a name that is there as a whole. */
+  passUnnamed(chunk: Buffer, body: number, end: number, out: RunWriter): number {
+    const { tracker, statements: known } = this.#sender.server;
+    const zero = nameEnd(chunk, body + 1, end);
+    if (zero < 0) throw new ProtocolViolation('broken Parse packet');
+    const statements = this.#read(chunk, body + 1, zero);
+    const [statement] = statements ?? [];
+    if (
+      statements?.length !== 1 ||
+      statement === undefined ||
+      !(isNamed(statement) || isDropping(statement))
+    ) {
+      return asItIs(F.Parse, body, end, out, () => tracker.sent(F.Parse));
+    }
+    if (!isNamed(statement)) {
+      tracker.sent(F.Parse, ReplyAction.Forward, null, this.#noteOfUnnamed(DROPPED));
+      return asItIs(F.Parse, body, end, out, () => {});
+    }
+    if (!this.#sender.isCertain() || !this.#isSettled(chunk, statements)) return -1;
+    const { cache, statements: mine } = this.#host;
+    const current = mine.get(statement.name, tracker.segment) as Statement | null;
+    // With a name that is taken, PREPARE has to fail: it gets that of the statement that has it.
+    const isNew = statement.kind === 'prepare' && current === null;
+    const meant = isNew ? cache.hold('sql', bodyOf(chunk, statement)) : current;
+    if (meant !== null && isNew) this.#sender.forget(meant, out);
+    else if (meant !== null && known.has(meant, tracker.segment) !== true) this.#sender.teach(meant, out);
+    const { nameStart, nameEnd: nameStop, name, kind } = statement;
+    const replacements = meant === null ? [] : [{ start: nameStart, end: nameStop, text: meant.name }];
+    const text = new TextChange(chunk, body + 1, zero, replacements, this.#isUtf8);
+    const names = new Map(meant === null ? [] : [[meant.name, name]]);
+    const message = new Writer(text.bytes.length + end - zero + 8).begin(F.Parse).byte(0).bytes(text.bytes);
+    out.put(message.bytes(chunk.subarray(zero, end)).end().take());
+    const form: UnnamedForm = { kind, name, statement: meant, names, text };
+    tracker.sent(F.Parse, ReplyAction.Forward, null, this.#noteOfUnnamed(form));
+    if (meant !== null && isNew) cache.release(meant);
+    return end;
+  }
+
+  /** The unnamed statement becomes `form`, unless its Parse fails or is skipped. */
+  #noteOfUnnamed(form: UnnamedForm): ChangeNote {
+    this.#unnamed = this.#become(this.#unnamed, form);
+    // What is skipped leaves the statement that was there before, which is none of ours, most likely.
+    const skipped: Change = {
+      settle: () => {},
+      undo: () => this.end(),
+    };
+    return new ChangeNote([[skipped]], form.names, form.text);
+  }
+
+  /** As RequestFilter.pass, for an Execute of the unnamed portal. */
+  passExecute(chunk: Buffer, body: number, end: number, out: RunWriter): number {
+    const { statements } = this.#host;
+    const { tracker, statements: known } = this.#sender.server;
+    const form = this.#portal;
+    if (form === null || chunk[body] !== 0)
+      return asItIs(F.Execute, body, end, out, () => tracker.sent(F.Execute));
+    if (!this.#sender.isCertain()) return -1;
+    if (form.kind === 'drop') {
+      const dropping = new ChangeNote([[this.#sender.drops()]]);
+      return asItIs(F.Execute, body, end, out, () =>
+        tracker.sent(F.Execute, ReplyAction.Forward, null, dropping),
+      );
+    }
+    const current = statements.get(form.name, tracker.segment);
+    if (current === UNSETTLED) return -1;
+    const { statement } = form;
+    const { segment } = tracker;
+    const changes: Change[] = [];
+    if (statement === null) {
+      // It means nothing that we know of.
+    } else if (form.kind === 'deallocate' && current === statement) {
+      changes.push(statements.set(form.name, null, segment), known.remove(statement, segment));
+    } else if (form.kind === 'prepare') {
+      if (current !== null) changes.push(known.overwritten());
+      else changes.push(statements.set(form.name, statement, segment), known.add(statement, segment));
+    }
+    const hanging = new ChangeNote([changes], form.names, form.text);
+    return asItIs(F.Execute, body, end, out, () =>
+      tracker.sent(F.Execute, ReplyAction.Forward, null, hanging),
+    );
+  }
+
+  /** The statements of a text; null: none of them concerns us, or it cannot be read. */
+  #read(chunk: Buffer, start: number, end: number): readonly SqlStatement[] | null {
+    if (!mayConcernStatements(chunk, start, end)) return null;
+    const statements = readStatements(chunk, start, end, this.#host.reading);
+    return statements?.some((statement) => isNamed(statement) || isDropping(statement)) === true
+      ? statements
+      : null;
+  }
+
+  /** What needs no server, with nothing owed: the answer to a lone DEALLOCATE, which this carries out. */
+  #answer(statements: readonly SqlStatement[], txStatus: number): Buffer | null {
+    const [statement] = statements;
+    if (statement === undefined || statements.length !== 1) return null;
+    const mine = this.#host.statements;
+    if (statement.kind === 'deallocate-all') {
+      mine.clear();
+      return Buffer.concat([commandComplete('DEALLOCATE ALL'), readyForQuery(txStatus)]);
+    }
+    if (statement.kind !== 'deallocate' || !mine.holds(statement.name)) return null;
+    mine.set(statement.name, null, 0).settle();
+    return Buffer.concat([commandComplete('DEALLOCATE'), readyForQuery(txStatus)]);
+  }
+
+  /** Whether it is known what the names in a text stand for and what the server has of that. */
+  #isSettled(chunk: Buffer, statements: readonly SqlStatement[]): boolean {
+    const { cache, statements: mine } = this.#host;
+    const { tracker, statements: known } = this.#sender.server;
+    const { segment } = tracker;
+    return statements.every((form) => {
+      if (!isNamed(form)) return true;
+      const current = mine.get(form.name, segment);
+      if (current === UNSETTLED) return false;
+      const statement = form.kind === 'prepare' ? cache.find('sql', bodyOf(chunk, form)) : current;
+      return statement === null || known.has(statement, segment) !== UNSETTLED;
+    });
+  }
+
+  #rewrite(
+    chunk: Buffer,
+    start: number,
+    end: number,
+    statements: readonly SqlStatement[],
+    out: RunWriter,
+  ): Rewritten {
+    const names = new Map<string, string>();
+    const replacements: Replacement[] = [];
+    const prepared = new Set<Statement>();
+    const steps = statements.map((form) => {
+      const changes: Change[] = [];
+      if (isDropping(form)) changes.push(this.#sender.drops());
+      if (!isNamed(form)) return changes;
+      const statement = this.#carryOut(chunk, form, prepared, changes, out);
+      if (statement === null) return changes;
+      names.set(statement.name, form.name);
+      replacements.push({ start: form.nameStart, end: form.nameEnd, text: statement.name });
+      return changes;
+    });
+    return { steps, names, text: new TextChange(chunk, start, end, replacements, this.#isUtf8) };
+  }
+
+  /**
+   * Sees to what a statement needs on the server, and puts what it changes into `changes`. Gives the statement that
+   * it means; null: none, it passes as it is.
+   */
+  #carryOut(
+    chunk: Buffer,
+    form: NamedForm,
+    prepared: Set<Statement>,
+    changes: Change[],
+    out: RunWriter,
+  ): Statement | null {
+    const { cache, statements: mine } = this.#host;
+    const { tracker, statements: known } = this.#sender.server;
+    const { segment } = tracker;
+    const current = mine.get(form.name, segment) as Statement | null;
+    if (form.kind !== 'prepare') {
+      if (current === null) return null;
+      if (known.has(current, segment) !== true) this.#sender.teach(current, out);
+      if (form.kind === 'deallocate') {
+        changes.push(mine.set(form.name, null, segment), known.remove(current, segment));
+      }
+      return current;
+    }
+    if (current !== null) {
+      // The name is taken: the server finds that out by itself, behind everything else that may be wrong.
+      if (known.has(current, segment) !== true) this.#sender.teach(current, out);
+      changes.push(known.overwritten());
+      return current;
+    }
+    let body = bodyOf(chunk, form);
+    // Two of one text prepare the same: the server has to know them by two names.
+    for (
+      let same = cache.find('sql', body);
+      same !== null && prepared.has(same);
+      same = cache.find('sql', body)
+    ) {
+      body += ' ';
+    }
+    const statement = cache.hold('sql', body);
+    prepared.add(statement);
+    this.#sender.forget(statement, out);
+    changes.push(mine.set(form.name, statement, segment), known.add(statement, segment));
+    cache.release(statement);
+    return statement;
+  }
+
+  get #isUtf8(): boolean {
+    return this.#host.reading.clientEncoding === 'UTF8';
+  }
+}
+
+/** Execute of the unnamed portal: zero, Int32. */
+const EXECUTE_BYTES = 5;
+
+function isNamed(statement: SqlStatement): statement is NamedForm {
+  const { kind } = statement;
+  return kind === 'prepare' || kind === 'execute' || kind === 'deallocate';
+}
+
+function isDropping({ kind }: SqlStatement): boolean {
+  return kind === 'deallocate-all' || kind === 'discard-all';
+}
+
+/** What a PREPARE says behind the name, latin1. */
+function bodyOf(chunk: Buffer, form: NamedForm & { readonly end: number }): string {
+  return ` ${chunk.toString('latin1', form.nameEnd, form.end)}`;
+}
+
+/** How much of a message has to be seen whose text is `chunk[text, stop)` as far as it is there; 0: it passes. */
+function lookAtText(chunk: Buffer, text: number, stop: number, body: number, bodyBytes: number): number {
+  const isWhole = stop - body === bodyBytes;
+  if (!isWhole && bodyBytes <= HELD_TEXT_LIMIT) return bodyBytes;
+  return bodyBytes <= TEXT_LIMIT && mayConcernStatements(chunk, text, Math.max(text, stop - 1))
+    ? bodyBytes
+    : 0;
+}
+
+/** The message passes as it is: its header, and `count` notes that it is sent. Gives where the rest begins. */
+function asItIs(type: number, body: number, end: number, out: RunWriter, count: () => void): number {
+  const header = Buffer.allocUnsafe(HEADER_BYTES);
+  header[0] = type;
+  header.writeInt32BE(4 + end - body, 1);
+  out.put(header);
+  count();
+  return body;
+}

@@ -1,0 +1,160 @@
+import type { ClientStatements } from '../prepared/client-statements.ts';
+import type { Change } from '../prepared/ledger.ts';
+import type { ServerStatements } from '../prepared/server-statements.ts';
+import { PORTAL, STATEMENT, type Statement, type StatementCache } from '../prepared/statement.ts';
+import { ReplyAction } from '../relay/outstanding.ts';
+import type { RequestTracker } from '../relay/request-tracker.ts';
+import type { RunWriter } from '../relay/run-writer.ts';
+import { FrontendType as F } from '../wire/codes.ts';
+import { sync } from '../wire/frontend.ts';
+import { ProtocolViolation } from '../wire/pg-error.ts';
+import { Writer } from '../wire/writer.ts';
+import { type ChangeNote, note } from './request-notes.ts';
+
+/** The server connection that requests go to. */
+export interface StatementServer {
+  readonly tracker: RequestTracker;
+  readonly statements: ServerStatements;
+  /** The client has whole messages only, so one of ours may follow. */
+  readonly sinkAtBoundary: boolean;
+}
+
+/** What acts on a session's prepared statements needs of the session. */
+export interface StatementHost {
+  readonly cache: StatementCache;
+  readonly statements: ClientStatements;
+  /** The linked server. */
+  readonly server: StatementServer | null;
+  /** `max_prepared_statements`. */
+  readonly limit: number;
+  readonly stats: { clientParseCount: number; serverParseCount: number; bindCount: number };
+  /** How the session reads SQL. */
+  readonly reading: { readonly standardConformingStrings: boolean; readonly clientEncoding: string };
+  reply(bytes: Buffer): void;
+}
+
+/** Has servers learn and forget statements, by messages of ours whose answers nobody sees. */
+export class StatementSender {
+  readonly #host: StatementHost;
+  /** Requests under way that drop all statements. */
+  #drops = 0;
+
+  constructor(host: StatementHost) {
+    this.#host = host;
+  }
+
+  get server(): StatementServer {
+    const { server } = this.#host;
+    if (server === null) throw new Error('a request is looked at without a server');
+    return server;
+  }
+
+  /**
+   * Whether it is known which requests sent now will be done. False: that depends on answers. Throws where nothing
+   * but the next Sync can tell what PostgreSQL did with an earlier one.
+   */
+  isCertain(): boolean {
+    const { tracker } = this.server;
+    if (tracker.isAmbiguous)
+      throw new ProtocolViolation('prepared statement behind a Sync inside a failed COPY');
+    return !tracker.isUncertain && this.#drops === 0;
+  }
+
+  /** A request that drops all statements is sent: until it is answered nothing is certain. */
+  drops(): Change {
+    this.#drops++;
+    const over = () => {
+      this.#drops--;
+    };
+    return { settle: over, undo: over };
+  }
+
+  /**
+   * Sends a `parse` statement; the least recently used ones make room for it. `hanging` gets what that changes in
+   * its last step.
+   */
+  parse(statement: Statement, action: ReplyAction, hanging: ChangeNote, out: RunWriter): void {
+    const { tracker, statements: known } = this.server;
+    this.forget(statement, out);
+    this.#host.stats.serverParseCount++;
+    out.put(statement.parseMessage());
+    hanging.steps.at(-1)?.push(known.add(statement, tracker.segment));
+    tracker.sent(F.Parse, action, null, hanging);
+    this.#makeRoom(out);
+  }
+
+  /** The server learns the statement ahead of a request of the extended protocol that builds on it. */
+  teach(statement: Statement, out: RunWriter): void {
+    if (statement.origin === 'parse') {
+      this.parse(statement, ReplyAction.Swallow, note(null), out);
+      return;
+    }
+    // PREPARE takes a statement and a portal: of ours, for the client's unnamed ones may be in use.
+    const { tracker, statements: known } = this.server;
+    const own = `${this.#host.cache.prefix}0`;
+    this.forget(statement, out);
+    this.#host.stats.serverParseCount++;
+    out.put(preparing(own, statement.prepareText()));
+    const swallow = (type: number, hanging: ChangeNote | null = null) =>
+      tracker.sent(type, ReplyAction.Swallow, null, hanging);
+    swallow(F.Parse);
+    swallow(F.Bind);
+    swallow(F.Execute, note(null, known.add(statement, tracker.segment)));
+    swallow(F.Close);
+    swallow(F.Close);
+    this.#makeRoom(out);
+  }
+
+  /** Ends what was begun by us since `wasOpen` was asked of the tracker: a simple query follows. */
+  endStretch(wasOpen: boolean, out: RunWriter): void {
+    const { tracker } = this.server;
+    if (wasOpen || !tracker.isStretchOpen) return;
+    out.put(sync);
+    tracker.sent(F.Sync, ReplyAction.Swallow);
+  }
+
+  /** Closes the statement on the server if it may be there. */
+  forget(statement: Statement, out: RunWriter): void {
+    const { tracker, statements: known } = this.server;
+    if (!known.holds(statement)) return;
+    out.put(statement.closeMessage());
+    tracker.sent(F.Close, ReplyAction.Swallow, null, note(null, known.remove(statement, tracker.segment)));
+  }
+
+  #makeRoom(out: RunWriter): void {
+    const { statements: known } = this.server;
+    const { limit } = this.#host;
+    for (let old = known.surplus(limit); old !== null; old = known.surplus(limit)) this.forget(old, out);
+  }
+}
+
+/** Parse, Bind, Execute and Close of `sql` (latin1) under a name of ours, for statement and portal. */
+function preparing(name: string, sql: string): Buffer {
+  const text = Buffer.from(`${sql}\0`, 'latin1');
+  return new Writer(128 + text.length)
+    .begin(F.Parse)
+    .cstring(name)
+    .bytes(text)
+    .int16(0)
+    .end()
+    .begin(F.Bind)
+    .cstring(name)
+    .cstring(name)
+    .int16(0)
+    .int16(0)
+    .int16(0)
+    .end()
+    .begin(F.Execute)
+    .cstring(name)
+    .int32(0)
+    .end()
+    .begin(F.Close)
+    .byte(PORTAL)
+    .cstring(name)
+    .end()
+    .begin(F.Close)
+    .byte(STATEMENT)
+    .cstring(name)
+    .end()
+    .take();
+}

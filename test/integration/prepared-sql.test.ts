@@ -1,0 +1,177 @@
+import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { frontend } from '../support/peer-messages.ts';
+import { type LocalPooler, startPooler } from '../support/pooler.ts';
+import { sharedPostgres } from '../support/postgres.ts';
+import { createRole } from '../support/roles.ts';
+import { unnamed, WireClient } from '../support/wire-client.ts';
+
+const ROLE = 'prepared_sql_app';
+const { parse, bindTexts, execute, close, sync, query } = frontend;
+
+let pooler: LocalPooler;
+const clients: WireClient[] = [];
+
+beforeAll(async () => {
+  await createRole(sharedPostgres(), { name: ROLE, auth: 'trust' });
+});
+beforeEach(async () => {
+  pooler = await startPooler({
+    settings: { pool_mode: 'transaction', default_pool_size: 2 },
+    userlist: { [ROLE]: '' },
+    databases: { postgres: '' },
+  });
+});
+afterEach(async () => {
+  for (const client of clients.splice(0)) await client.peer.close();
+  await pooler[Symbol.asyncDispose]();
+});
+
+async function connect(parameters: Record<string, string> = {}): Promise<WireClient> {
+  const client = await WireClient.connect(pooler.port, { user: ROLE, database: 'postgres', ...parameters });
+  clients.push(client);
+  return client;
+}
+
+/** Has the next requests of others go to the other one of the two servers. */
+async function occupy(): Promise<() => Promise<void>> {
+  const holder = await connect();
+  await holder.query('BEGIN');
+  return async () => void (await holder.query('COMMIT'));
+}
+
+const run = (name: string, ...values: string[]) => Buffer.concat([bindTexts('', name, values), execute('')]);
+
+describe('PREPARE as SQL', () => {
+  test('EXECUTE finds it on whatever server its client is linked to, and nobody else does', async () => {
+    const [client, other] = [await connect(), await connect()];
+    expect((await client.query('PREPARE plus (int) AS SELECT $1 + 1')).tags).toEqual(['PREPARE']);
+    for (let i = 0; i < 4; i++) {
+      const letGo = await occupy();
+      expect(await client.value(`EXECUTE plus(${i})`)).toBe(`${i + 1}`);
+      await letGo();
+    }
+    const { errors } = await other.query('EXECUTE plus(1)');
+    expect([errors[0]?.['C'], errors[0]?.['M']]).toEqual([
+      '26000',
+      'prepared statement "plus" does not exist',
+    ]);
+  });
+
+  test('shares its names with Parse, Bind and Close of the protocol', async () => {
+    const client = await connect();
+    await client.ask(parse('by_protocol', 'SELECT $1::int * 2'), sync());
+    await client.query('PREPARE by_sql (int) AS SELECT $1 * 3');
+    const letGo = await occupy();
+    expect(await client.value('EXECUTE by_protocol(2)')).toBe('4');
+    expect((await client.ask(run('by_sql', '2'), sync())).rows).toEqual([['6']]);
+    await letGo();
+    expect((await client.query('PREPARE by_protocol AS SELECT 1')).errors[0]?.['M']).toBe(
+      'prepared statement "by_protocol" already exists',
+    );
+    expect((await client.ask(parse('by_sql', 'SELECT 1'), sync())).errors[0]?.['M']).toBe(
+      'prepared statement "by_sql" already exists',
+    );
+    await client.ask(close('S', 'by_sql'), sync());
+    expect((await client.query('EXECUTE by_sql(1)')).errors[0]?.['C']).toBe('26000');
+  });
+
+  test('what PDO does: prepare by protocol, DEALLOCATE as SQL, again and again', async () => {
+    const client = await connect();
+    for (let i = 0; i < 5; i++) {
+      const name = `pdo_stmt_0000000${i % 2}`;
+      expect((await client.ask(parse(name, 'SELECT $1::text'), sync())).types).toBe('1Z');
+      const letGo = await occupy();
+      expect((await client.ask(run(name, `${i}`), sync())).rows).toEqual([[`${i}`]]);
+      expect((await client.query(`DEALLOCATE ${name}`)).types).toBe('CZ');
+      await letGo();
+      expect((await client.query(`DEALLOCATE ${name}`)).errors[0]?.['C']).toBe('26000');
+    }
+  });
+
+  test('in the extended protocol, too', async () => {
+    const client = await connect();
+    await client.ask(unnamed('PREPARE a AS SELECT 1'), sync());
+    expect((await client.ask(unnamed('EXECUTE a'), sync())).rows).toEqual([['1']]);
+    expect(await client.value('EXECUTE a')).toBe('1');
+    expect((await client.ask(unnamed('DEALLOCATE a'), sync())).tags).toEqual(['DEALLOCATE']);
+    expect((await client.query('EXECUTE a')).errors[0]?.['C']).toBe('26000');
+  });
+
+  test('in EXPLAIN, CREATE TABLE AS, and strings of several statements with comments and quotes', async () => {
+    const client = await connect();
+    const sql = `/* PREPARE no; */ PREPARE "Odd;Name" AS SELECT 'EXECUTE x; --'; -- ;
+      EXECUTE "Odd;Name"; DEALLOCATE "Odd;Name"`;
+    const all = await client.query(sql);
+    expect([all.rows, all.tags]).toEqual([[['EXECUTE x; --']], ['PREPARE', 'SELECT 1', 'DEALLOCATE']]);
+    await client.query('PREPARE a AS SELECT 1 AS one');
+    const letGo = await occupy();
+    expect((await client.query('EXPLAIN EXECUTE a')).tags).toEqual(['EXPLAIN']);
+    await client.query('BEGIN');
+    expect((await client.query('CREATE TEMP TABLE made AS EXECUTE a')).tags).toEqual(['SELECT 1']);
+    expect(await client.value('SELECT one FROM made')).toBe('1');
+    await client.query('ROLLBACK');
+    await letGo();
+  });
+
+  test('DEALLOCATE ALL drops the client’s own statements alone', async () => {
+    const [client, other] = [await connect(), await connect()];
+    for (const each of [client, other]) await each.query('PREPARE a AS SELECT 1');
+    expect((await client.query('DEALLOCATE ALL')).tags).toEqual(['DEALLOCATE ALL']);
+    expect((await client.query('EXECUTE a')).errors[0]?.['C']).toBe('26000');
+    expect(await other.value('EXECUTE a')).toBe('1');
+  });
+
+  test('errors have positions in the client’s own text', async () => {
+    const client = await connect();
+    const sql = 'PREPARE "ä name that is long enough to be longer than ours" AS SELECT no_such_column';
+    const { errors } = await client.query(sql);
+    expect([errors[0]?.['C'], errors[0]?.['P']]).toEqual(['42703', `${sql.indexOf('no_such') + 1}`]);
+    expect((await client.query('SELECT 1; PREPARE a AS SELECT nope')).errors[0]?.['P']).toBe('31');
+  });
+
+  test('a transaction that has failed answers as PostgreSQL does', async () => {
+    const client = await connect();
+    await client.query('PREPARE a AS SELECT 1');
+    await client.query('BEGIN');
+    await client.query('SELECT 1/0');
+    for (const sql of ['EXECUTE a', 'DEALLOCATE a', 'PREPARE b AS SELECT 2']) {
+      expect((await client.query(sql)).errors[0]?.['C']).toBe('25P02');
+    }
+    await client.query('ROLLBACK');
+    expect(await client.value('EXECUTE a')).toBe('1');
+    expect((await client.query('EXECUTE b')).errors[0]?.['C']).toBe('26000');
+  });
+
+  test('backslashes in strings are read as the session has it', async () => {
+    const client = await connect({ standard_conforming_strings: 'off' });
+    // With the setting on, the string would end at the second quote, and EXECUTE a would be a statement.
+    const sql = String.raw`PREPARE a AS SELECT 'x\'; EXECUTE nothing; --'`;
+    expect((await client.query(sql)).tags).toEqual(['PREPARE']);
+    expect(await client.value('EXECUTE a')).toBe("x'; EXECUTE nothing; --");
+  });
+
+  test('a pipeline of simple queries prepares, executes and drops', async () => {
+    const client = await connect();
+    await client.send(
+      query('PREPARE a AS SELECT 1'),
+      query('EXECUTE a'),
+      query('DEALLOCATE a'),
+      query('PREPARE a AS SELECT 2'),
+      query('EXECUTE a'),
+      query('DEALLOCATE ALL'),
+      query('EXECUTE a'),
+    );
+    const answers = [];
+    for (let i = 0; i < 7; i++) answers.push(await client.answer());
+    expect(answers.map(({ tags, rows, errors }) => tags[0] ?? errors[0]?.['C'] ?? rows)).toEqual([
+      'PREPARE',
+      'SELECT 1',
+      'DEALLOCATE',
+      'PREPARE',
+      'SELECT 1',
+      'DEALLOCATE ALL',
+      '26000',
+    ]);
+    expect([answers[1]?.rows, answers[4]?.rows]).toEqual([[['1']], [['2']]]);
+  });
+});
