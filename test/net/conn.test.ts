@@ -271,6 +271,25 @@ it('a connection that another one ends hears nothing more, although its bytes ha
   await waitFor(() => (after.conn.handler as Recorder).bytes.toString() === 'y');
 });
 
+it('a connection whose peer has finished can be written to, and closes once it is ended', async () => {
+  const heard = new Recorder();
+  const { conn, peer } = await pair(withNative, heard);
+  const got: Buffer[] = [];
+  peer.on('data', (chunk: Buffer) => got.push(chunk));
+  const closes = new Promise((resolve) => peer.on('end', resolve));
+  peer.end('question');
+  await waitFor(() => heard.ended);
+  conn.pause();
+  conn.resume();
+  conn.write(Buffer.from('answer, '));
+  expect(heard.closed).toBe(null);
+  conn.end(Buffer.from('end'));
+  await waitFor(() => heard.closed !== null);
+  await closes;
+  expect(heard.closed).toEqual({ error: null });
+  expect([heard.bytes.toString(), Buffer.concat(got).toString()]).toEqual(['question', 'answer, end']);
+});
+
 it('what handlers leave for the next tick runs although nothing else happens', async () => {
   const heard = new Recorder();
   const { peer } = await pair(withNative, heard);
