@@ -17,6 +17,7 @@ import { HeldBytes } from './held-bytes.ts';
 import { loginReply } from './login-reply.ts';
 import { SessionStatements } from './session-statements.ts';
 import { decideClientTimeout } from './timeouts.ts';
+import { timeoutError } from './timeout-error.ts';
 
 /** What a waiting client may send ahead before it is not read any more. Bytes. */
 const HOLD_LIMIT = 64 * 1024;
@@ -69,7 +70,7 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
   #idleSinceMs: number;
   #forwardedBytes = 0;
   #wasToldToWait = false;
-  /** Answers wait to be taken: no new work is begun for the client before it has. */
+  /** Answers wait to be taken: no new work is begun for it before. */
   #awaitsDrain = false;
   /** The last link ended inside a message of the server. */
   #isMidAnswer = false;
@@ -164,11 +165,11 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
       limits,
     );
     if (text !== null) {
-      connection.fail(fatal(text));
+      connection.fail(timeoutError(text, this, nowMs));
       return;
     }
     const notifyMs = limits.queryWaitNotifySec * 1000;
-    if (this.waitStartMs > 0 && notifyMs > 0 && !this.#wasToldToWait && nowMs - this.waitStartMs > notifyMs) {
+    if (notifyMs > 0 && this.waitStartMs > 0 && !this.#wasToldToWait && nowMs - this.waitStartMs > notifyMs) {
       this.#wasToldToWait = true;
       this.conn.write(QUEUED_NOTICE);
     }
@@ -235,8 +236,6 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
   refused(error: PgErrorFields): void {
     this.connection.fail(error);
   }
-
-  // --- RequestHost -----------------------------------------------------------------------------------------
 
   needServer(): void {
     // Linked, but the server is being probed.

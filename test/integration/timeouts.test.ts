@@ -123,6 +123,28 @@ describe.concurrent('client_idle_timeout', () => {
 });
 
 describe.concurrent('query_wait_timeout', () => {
+  test('tells the client how long it has waited, and what the server connections are doing', async () => {
+    await using pooler = await start({ settings: { query_wait_timeout: 0.5, default_pool_size: 2 } });
+    const [idle, busy, waiting, other] = await Promise.all(
+      Array.from({ length: 4 }, () => pooler.client(alice)),
+    );
+    await idle?.query('BEGIN');
+    const work = busy?.query('SELECT pg_sleep(1)');
+    await poolShows(pooler, 'one', A, { sv_active: 2 });
+    const errors = await Promise.all(
+      [waiting, other].map((client) =>
+        client?.query('SELECT 1').catch((error: { detail?: string }) => error.detail),
+      ),
+    );
+    for (const detail of errors) {
+      expect(detail).toMatch(
+        /^Waited 0\.\d s as one of [12]\. Server connections \(pool_size 2\): 1 busy, 1 idle in transaction\.$/,
+      );
+    }
+    await work;
+    await Promise.all([idle?.end(), busy?.end()]);
+  });
+
   test('of [users] goes before that of the database, and that before the global one', async () => {
     await using pooler = await start({
       settings: { query_wait_timeout: 0.5 },
