@@ -1,0 +1,239 @@
+import { readFileSync } from 'node:fs';
+import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { frontend } from '../support/peer-messages.ts';
+import { type LocalPooler, startPooler } from '../support/pooler.ts';
+import { sharedPostgres, withClient } from '../support/postgres.ts';
+import { createDatabase, createRole } from '../support/roles.ts';
+import { waitFor } from '../support/wait-for.ts';
+import { unnamed, WireClient } from '../support/wire-client.ts';
+
+const ROLE = 'transaction_mode_app';
+const { parse, bindTexts, execute, sync } = frontend;
+
+let pooler: LocalPooler;
+const clients: WireClient[] = [];
+
+beforeAll(async () => {
+  await createRole(sharedPostgres(), { name: ROLE, auth: 'trust' });
+  await createDatabase(sharedPostgres(), ROLE, ROLE);
+});
+beforeEach(async () => {
+  pooler = await start({});
+});
+afterEach(async () => {
+  for (const client of clients.splice(0)) await client.peer.close();
+  await pooler[Symbol.asyncDispose]();
+});
+
+/** One server connection, two where a test says so: what it keeps is met by whoever has it next. */
+function start(settings: Record<string, string | number>): Promise<LocalPooler> {
+  return startPooler({
+    settings: { pool_mode: 'transaction', default_pool_size: 1, ...settings },
+    userlist: { [ROLE]: '' },
+    databases: { [ROLE]: '', two: `dbname=${ROLE} pool_size=2` },
+  });
+}
+
+async function connect(database = ROLE): Promise<WireClient> {
+  const client = await WireClient.connect(pooler.port, { user: ROLE, database });
+  clients.push(client);
+  return client;
+}
+
+/** A client that has left something on its server, and the same client linked to the other server. */
+async function elsewhere(sql: string): Promise<{ client: WireClient; letGo: () => Promise<void> }> {
+  const [client, holder] = [await connect('two'), await connect('two')];
+  await client.rows(sql);
+  // The connection that was used last is the first to be used again.
+  await holder.query('BEGIN');
+  return { client, letGo: async () => void (await holder.query('COMMIT')) };
+}
+
+const run = (name: string) => Buffer.concat([bindTexts('', name, []), execute('')]);
+
+/** The sentences of docs/transaction-mode.md and what shows them. */
+const SAFE: Readonly<Record<string, () => Promise<void>>> = {
+  'Prepared statements follow the client': async () => {
+    const [one, other] = [await connect(), await connect()];
+    await one.ask(parse('a', "SELECT 'mine'"), sync());
+    await one.query("PREPARE b AS SELECT 'mine, too'");
+    expect((await other.ask(run('a'), sync())).errors[0]?.['C']).toBe('26000');
+    expect((await other.query('EXECUTE b')).errors[0]?.['C']).toBe('26000');
+    expect((await one.ask(run('a'), sync())).rows).toEqual([['mine']]);
+    expect(await one.value('EXECUTE b')).toBe('mine, too');
+  },
+  'Parameters that PostgreSQL reports and that are tracked': async () => {
+    const [one, other] = [await connect(), await connect()];
+    const before = await other.value('SHOW TimeZone');
+    await one.query("SET TimeZone = 'Asia/Tokyo'");
+    await one.query("SET IntervalStyle = 'iso_8601'");
+    expect(await other.value('SHOW TimeZone')).toBe(before);
+    expect(await other.value('SHOW IntervalStyle')).toBe('postgres');
+    expect(await one.value('SHOW TimeZone')).toBe('Asia/Tokyo');
+    expect(await one.value('SHOW IntervalStyle')).toBe('iso_8601');
+  },
+  '`SET LOCAL` ends with the transaction': async () => {
+    const [one, other] = [await connect(), await connect()];
+    const before = await other.value('SHOW work_mem');
+    await one.query("BEGIN; SET LOCAL work_mem = '1234kB'");
+    expect(await one.value('SHOW work_mem')).toBe('1234kB');
+    await one.query('COMMIT');
+    expect(await other.value('SHOW work_mem')).toBe(before);
+  },
+  '`pg_advisory_xact_lock` ends with the transaction': async () => {
+    const one = await connect();
+    await one.query('BEGIN; SELECT pg_advisory_xact_lock(7001)');
+    expect(await isLocked(7001)).toBe(true);
+    await one.query('COMMIT');
+    expect(await isLocked(7001)).toBe(false);
+  },
+  'A temporary table made `ON COMMIT DROP`': async () => {
+    const [one, other] = [await connect(), await connect()];
+    await one.query('BEGIN; CREATE TEMP TABLE mine ON COMMIT DROP AS SELECT 1 AS n');
+    expect(await one.value('SELECT n FROM mine')).toBe('1');
+    await one.query('COMMIT');
+    expect(await other.value("SELECT to_regclass('mine')")).toBeNull();
+  },
+  'A cursor without `WITH HOLD` ends with the transaction': async () => {
+    const [one, other] = [await connect(), await connect()];
+    await one.query('BEGIN; DECLARE mine CURSOR FOR SELECT 1');
+    expect(await one.value('FETCH mine')).toBe('1');
+    await one.query('COMMIT');
+    expect((await other.query('FETCH mine')).errors[0]?.['C']).toBe('34000');
+  },
+  '`NOTIFY` is delivered to everybody who listens': async () => {
+    const heard: string[] = [];
+    await withClient(
+      sharedPostgres(),
+      async (listener) => {
+        listener.on('notification', ({ payload }) => heard.push(payload ?? ''));
+        await listener.query('LISTEN transaction_mode_news');
+        const one = await connect();
+        await one.query("NOTIFY transaction_mode_news, 'said'");
+        await waitFor(() => heard.length > 0);
+      },
+      { database: ROLE },
+    );
+    expect(heard).toEqual(['said']);
+  },
+};
+
+const UNSAFE: Readonly<Record<string, () => Promise<void>>> = {
+  '`SET` of any other parameter stays with the server connection': async () => {
+    const { client, letGo } = await elsewhere("SET work_mem = '1234kB'");
+    expect(await client.value('SHOW work_mem')).not.toBe('1234kB');
+    await letGo();
+    const [one, other] = [await connect(), await connect()];
+    await one.query("SET work_mem = '1234kB'");
+    expect(await other.value('SHOW work_mem')).toBe('1234kB');
+  },
+  '`LISTEN` stays with the server connection': async () => {
+    const [one, other] = [await connect(), await connect()];
+    await one.query('LISTEN transaction_mode_leak');
+    await other.query('BEGIN');
+    await withClient(sharedPostgres(), (client) => client.query("NOTIFY transaction_mode_leak, 'for one'"), {
+      database: ROLE,
+    });
+    const { notifications } = await other.query('COMMIT');
+    expect(notifications).toEqual([['transaction_mode_leak', 'for one']]);
+    await withClient(sharedPostgres(), (client) => client.query("NOTIFY transaction_mode_leak, 'lost'"), {
+      database: ROLE,
+    });
+    await waitFor(() => pooler.lines.some((line) => line.includes('notification for a client that is gone')));
+    expect((await one.query('SELECT 1')).notifications).toEqual([]);
+  },
+  'A session’s advisory lock stays with the server connection': async () => {
+    const { client, letGo } = await elsewhere('SELECT pg_advisory_lock(7002)');
+    expect(await client.value('SELECT pg_advisory_unlock(7002)')).toBe('f');
+    await letGo();
+    const [one, other] = [await connect(), await connect()];
+    await one.query('SELECT pg_advisory_lock(7003)');
+    expect(await isLocked(7003)).toBe(true);
+    expect(await other.value('SELECT pg_advisory_unlock(7003)')).toBe('t');
+  },
+  'A temporary table stays with the server connection': async () => {
+    const { client, letGo } = await elsewhere('CREATE TEMP TABLE mine AS SELECT 1 AS n');
+    expect(await client.value("SELECT to_regclass('mine')")).toBeNull();
+    await letGo();
+    const [one, other] = [await connect(), await connect()];
+    await one.query("CREATE TEMP TABLE mine AS SELECT 'secret' AS n");
+    expect(await other.value('SELECT n FROM mine')).toBe('secret');
+  },
+  'A `WITH HOLD` cursor stays with the server connection': async () => {
+    const [one, other] = [await connect(), await connect()];
+    await one.query("DECLARE mine CURSOR WITH HOLD FOR SELECT 'secret'");
+    expect(await other.value('FETCH mine')).toBe('secret');
+  },
+  '`LOAD` loads a library into one server connection': async () => {
+    const superuser = { user: pooler.postgres.user, database: ROLE };
+    const one = await WireClient.connect(pooler.port, superuser);
+    const other = await WireClient.connect(pooler.port, superuser);
+    clients.push(one, other);
+    expect((await one.query("LOAD 'plpgsql'")).tags).toEqual(['LOAD']);
+    // A parameter of the library is known where it is loaded, and a mere name elsewhere.
+    expect(await other.value("SELECT count(*) FROM pg_settings WHERE name = 'plpgsql.check_asserts'")).toBe(
+      '1',
+    );
+  },
+};
+
+/** Whether anybody holds the advisory lock. */
+async function isLocked(key: number): Promise<boolean> {
+  return withClient(
+    sharedPostgres(),
+    async (client) => {
+      const sql = `SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND objid = ${key}`;
+      return ((await client.query(sql)).rowCount ?? 0) > 0;
+    },
+    { database: ROLE },
+  );
+}
+
+describe('safe in transaction mode', () => {
+  test.each(Object.entries(SAFE))('%s', async (_sentence, show) => show());
+});
+
+describe('not safe in transaction mode', () => {
+  test.each(Object.entries(UNSAFE))('%s', async (_sentence, show) => show());
+});
+
+test('the page has a sentence for each of these tests, and a test for each sentence', () => {
+  const page = readFileSync(new URL('../../docs/transaction-mode.md', import.meta.url), 'utf8');
+  const sentences = (from: string, to: string) =>
+    page
+      .slice(page.indexOf(from), page.indexOf(to))
+      .split('\n- ')
+      .slice(1)
+      .map((item) => item.replace(/\s+/g, ' ').replaceAll("'", '’'));
+  const check = (items: readonly string[], tests: Readonly<Record<string, unknown>>) => {
+    const names = Object.keys(tests);
+    expect(items.map((item) => names.find((name) => item.startsWith(name)))).toEqual(names);
+  };
+  check(sentences('## Safe', '## Not safe'), SAFE);
+  check(sentences('## Not safe', '## What to do'), UNSAFE);
+});
+
+test('with server_reset_query_always nothing of it stays', async () => {
+  await pooler[Symbol.asyncDispose]();
+  pooler = await start({ server_reset_query_always: 1 });
+  const [one, other] = [await connect(), await connect()];
+  const before = await other.value('SHOW work_mem');
+  await one.ask(parse('a', 'SELECT 1'), sync());
+  for (const sql of [
+    "SET work_mem = '1234kB'",
+    'LISTEN transaction_mode_reset',
+    'SELECT pg_advisory_lock(7004)',
+    'CREATE TEMP TABLE mine (n int)',
+    'DECLARE mine CURSOR WITH HOLD FOR SELECT 1',
+  ]) {
+    await one.rows(sql);
+  }
+  expect(await other.value('SHOW work_mem')).toBe(before);
+  expect(await other.value('SELECT count(*) FROM pg_listening_channels()')).toBe('0');
+  expect(await isLocked(7004)).toBe(false);
+  expect(await other.value("SELECT to_regclass('mine')")).toBeNull();
+  expect((await other.query('FETCH mine')).errors[0]?.['C']).toBe('34000');
+  // Prepared statements are taught anew.
+  expect((await one.ask(run('a'), sync())).rows).toEqual([['1']]);
+  expect((await one.ask(unnamed('SELECT 2'), sync())).rows).toEqual([['2']]);
+});
