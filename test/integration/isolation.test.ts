@@ -76,7 +76,13 @@ async function readStream(
 test('transaction mode: no client ever sees a row, transaction, notice, error or byte of another', async () => {
   await withSeed(async (random) => {
     await using pooler = await startPooler({
-      settings: { pool_mode: 'transaction', default_pool_size: POOL_SIZE, max_client_conn: 500 },
+      settings: {
+        pool_mode: 'transaction',
+        default_pool_size: POOL_SIZE,
+        max_client_conn: 500,
+        // Few, so that statements take turns on the servers.
+        max_prepared_statements: 5,
+      },
       userlist: { [role]: '' },
     });
     const login = { port: pooler.port, user: role, database };

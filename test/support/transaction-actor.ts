@@ -1,5 +1,6 @@
 import { IsolationActor } from './isolation-actor.ts';
 import { frontend } from './peer-messages.ts';
+import { StatementNames } from './statement-names.ts';
 import { unnamed } from './wire-client.ts';
 
 /** Rows of one owner that the run's end is compared with. */
@@ -21,6 +22,7 @@ export class TransactionActor extends IsolationActor {
   #owner = '';
   #committed = new Set<string>();
   #applicationName = '';
+  #statements = new StatementNames(this.random, () => this.tag());
   /** Cancels that haven't been taken yet. */
   #cancels: Promise<unknown> = Promise.resolve();
 
@@ -42,6 +44,8 @@ export class TransactionActor extends IsolationActor {
       [5, 'rows', () => this.#ownRows([], 'I')],
       [4, 'set', () => this.#setApplicationName()],
       [4, 'show', () => this.#showApplicationName()],
+      [25, 'statement', () => this.#statement()],
+      [6, 'failing pipeline of statements', () => this.#failingStatements()],
       [4, 'copy out', () => this.copyOut()],
       [4, 'copy in', () => this.#copyIn()],
       [3, 'cancel', () => this.cancelled()],
@@ -70,6 +74,7 @@ export class TransactionActor extends IsolationActor {
     this.#applicationName = this.tag();
     this.#owner = this.tag();
     this.#committed = new Set();
+    this.#statements = new StatementNames(this.random, () => this.tag());
     await this.connect({ application_name: this.#applicationName });
   }
 
@@ -162,6 +167,17 @@ export class TransactionActor extends IsolationActor {
     const reason = this.tag();
     const answer = await this.ask(...lines, frontend.copyFail(reason));
     this.check(answer, { types: 'EZ', errors: [['57014', `COPY from stdin failed: ${reason}`]] });
+  }
+
+  /** Prepared statements are the client's own, whichever server it is linked to. */
+  async #statement(): Promise<void> {
+    const { bytes, expected } = this.#statements.step();
+    this.check(await this.ask(bytes), expected);
+  }
+
+  async #failingStatements(): Promise<void> {
+    const { bytes, expected } = this.#statements.failingPipeline();
+    this.check(await this.ask(bytes), expected);
   }
 
   /** Long enough for a stray cancel to hit it. */
