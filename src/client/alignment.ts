@@ -1,35 +1,48 @@
 import type { ServerEnd } from '../relay/link.ts';
+import type { ErrorFields } from '../wire/error-fields.ts';
+import { type ExtraParameters, extrasSql } from '../relay/extra-parameters.ts';
 import type { TrackedParameters, TrackedValues } from '../relay/tracked-parameters.ts';
 
+/** The client that a server is prepared for. */
+export interface AlignedClient {
+  readonly parameters: TrackedValues;
+  readonly extras: ExtraParameters;
+}
+
 /**
- * Makes the parameters of a server those of the client `wanted`, which belong to it: where nothing differs at
- * once, else by a query or two. `done` gets false when the server refused. `wanted` has the server's spelling then.
+ * Makes the parameters of a server those of the client, which belong to it: where nothing differs at once, else by a
+ * query or two. `done` gets what PostgreSQL says when it refuses. The client has the server's spelling then.
  */
 export function alignServer(
   tracked: TrackedParameters,
-  wanted: TrackedValues,
+  client: AlignedClient,
   server: ServerEnd,
-  done: (ok: boolean) => void,
+  done: (error: ErrorFields | null) => void,
   isReadable = false,
 ): void {
-  const sql = tracked.alignmentSql(wanted, server.parameters);
-  if (sql === null) {
-    done(true);
+  const { parameters: wanted, extras } = client;
+  const trackedSql = tracked.alignmentSql(wanted, server.parameters);
+  const otherSql = extrasSql(extras, server.extras);
+  if (otherSql === null) server.extras = extras;
+  if (trackedSql === null && otherSql === null) {
+    done(null);
     return;
   }
+  const sql = `${trackedSql ?? ''}${otherSql ?? ''}`;
   const prelude = isReadable ? null : tracked.preludeSql(sql, server.parameters);
-  server.alignParameters(prelude ?? sql, (ok) => {
-    if (ok && prelude !== null) {
-      alignServer(tracked, wanted, server, done, true);
+  server.alignParameters(prelude ?? sql, (error) => {
+    if (error === null && prelude !== null) {
+      alignServer(tracked, client, server, done, true);
       return;
     }
-    // The server's spelling is the client's from now on, so that `ISO` against `ISO, MDY` isn't sent each time.
-    // It reports only what has changed: a value that it says nothing about was that spelling before already.
-    if (ok) {
+    if (error === null) {
+      // The server's spelling is the client's from now on, so that `ISO` against `ISO, MDY` isn't sent each time.
+      // It reports only what has changed: a value that it says nothing about was that spelling before already.
       server.parameters.forEach((value, i) => {
         if (value !== null && wanted[i] !== null) wanted[i] = value;
       });
+      server.extras = extras;
     }
-    done(ok);
+    done(error);
   });
 }

@@ -1,4 +1,5 @@
 import type { WelcomeData } from '../pool/pool.ts';
+import type { ExtraParameters } from '../relay/extra-parameters.ts';
 import type { TrackedParameters, TrackedValues } from '../relay/tracked-parameters.ts';
 import { authenticationOk } from '../wire/authentication.ts';
 import { backendKeyData } from '../wire/backend-key-data.ts';
@@ -10,19 +11,21 @@ import { readyForQueryIdle } from '../wire/ready-for-query.ts';
 /**
  * All that ends a client's login, in one write: AuthenticationOk, what the pool's server reported, the tracked
  * parameters, BackendKeyData, the notice of `login_notify_message` (empty = none), ReadyForQuery. Tracked
- * `parameters` that the client didn't give are filled in with the server's values. Order: contract, §6.2.
+ * `parameters` that the client didn't give are filled in with the server's values; of what the server reports beside them, `extras`
+ * go before its own. Order: contract, §6.2.
  */
 export function loginReply(
   welcome: WelcomeData,
   tracked: TrackedParameters,
   parameters: TrackedValues,
+  extras: ExtraParameters,
   cancelKey: Buffer,
   notice: string,
 ): Buffer {
   const messages: Buffer[] = [authenticationOk()];
   for (const [name, value] of welcome) {
     const index = tracked.indexOf(name);
-    if (index < 0) messages.push(parameterStatus(name, value));
+    if (index < 0) messages.push(parameterStatus(name, extras.get(name.toLowerCase()) ?? value));
     else parameters[index] ??= value;
   }
   tracked.names.forEach((name, i) => {

@@ -3,6 +3,7 @@ import { type ClientAuthExchange, type ClientAuthStep, createClientAuth } from '
 import type { LoginCredentials } from '../auth/credentials.ts';
 import { formatForApplicationName } from '../net/address.ts';
 import type { Refusal } from '../pool/budget.ts';
+import { type ExtraParameters, NO_EXTRAS } from '../relay/extra-parameters.ts';
 import type { TrackedValues } from '../relay/tracked-parameters.ts';
 import { FrontendType } from '../wire/codes.ts';
 import { FramedReader } from '../wire/framed-reader.ts';
@@ -39,6 +40,7 @@ export class LoginPhase implements ClientPhase {
   );
   #exchange: ClientAuthExchange | null = null;
   #parameters: TrackedValues = [];
+  #extras: ExtraParameters = NO_EXTRAS;
   #isBusy = false;
   readonly #held = new HeldBytes();
 
@@ -78,6 +80,7 @@ export class LoginPhase implements ClientPhase {
     connection.user = user;
     connection.database = database;
     this.#parameters = request.parameters;
+    this.#extras = request.extras;
     if (settings.logConnections) {
       connection.log('LOG', `login attempt: db=${database} user=${user} tls=no replication=no`);
     }
@@ -245,7 +248,7 @@ export class LoginPhase implements ClientPhase {
     }
     pool.stats.clientLoginCount++;
     connection.isLoggedIn = true;
-    const session = new ClientSession(connection, pool, this.#parameters);
+    const session = new ClientSession(connection, pool, this.#parameters, this.#extras);
     connection.phase = session;
     session.start();
   }

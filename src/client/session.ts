@@ -6,15 +6,16 @@ import type { ClientEnd, ServerEnd } from '../relay/link.ts';
 import { isAnswered, type RequestHost, RequestStream, type RequestTarget } from '../relay/request-stream.ts';
 import type { RequestNote } from '../relay/outstanding.ts';
 import type { RequestFilter } from '../relay/request-filter.ts';
+import type { ExtraParameters } from '../relay/extra-parameters.ts';
 import type { TrackedParameters, TrackedValues } from '../relay/tracked-parameters.ts';
-import { TxStatus } from '../wire/codes.ts';
 import { noticeResponse } from '../wire/error-response.ts';
-import { fatal, type PgErrorFields, SqlState } from '../wire/pg-error.ts';
+import { errorOf, fatal, type PgErrorFields, SqlState } from '../wire/pg-error.ts';
 import { alignServer } from './alignment.ts';
 import { newCancelKey } from './cancel-key.ts';
 import type { ClientConnection, ClientPhase } from './connection.ts';
 import { HeldBytes } from './held-bytes.ts';
 import { loginReply } from './login-reply.ts';
+import { QueryTimes } from './query-times.ts';
 import { SessionStatements } from './session-statements.ts';
 import { decideClientTimeout } from './timeouts.ts';
 import { timeoutError } from './timeout-error.ts';
@@ -43,14 +44,13 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
   listOwner: object | null = null;
   state: ClientState = 'login';
   waitStartMs = 0;
-  queryStartMs = 0;
-  xactStartMs = 0;
-  /** When the open (or last) query began, monotonic ms; the connect time before the first. */
-  requestMs: number;
+  readonly times: QueryTimes;
   readonly id: number;
   readonly connection: ClientConnection;
   readonly pool: Pool;
   readonly parameters: TrackedValues;
+  extras: ExtraParameters;
+  readonly given: ExtraParameters;
   /** What BackendKeyData told the client; CancelRequest brings it back. */
   readonly cancelKey: Buffer = newCancelKey();
   /** The linked server once it may be written to. */
@@ -75,12 +75,14 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
   /** The last link ended inside a message of the server. */
   #isMidAnswer = false;
 
-  constructor(connection: ClientConnection, pool: Pool, parameters: TrackedValues) {
+  constructor(connection: ClientConnection, pool: Pool, parameters: TrackedValues, extras: ExtraParameters) {
     this.connection = connection;
     this.id = connection.id;
     this.pool = pool;
     this.parameters = parameters;
-    this.requestMs = connection.connectMs;
+    this.extras = extras;
+    this.given = extras;
+    this.times = new QueryTimes(connection.connectMs);
     this.#idleSinceMs = connection.services.clock.nowMs();
     this.prepared = new SessionStatements(connection.services.statements, this);
     this.#requests = new RequestStream(this, connection.services.settings().maxPacketSize);
@@ -197,7 +199,9 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
     const { services } = this.connection;
     const welcome = this.pool.welcome ?? [];
     const notice = services.settings().loginNotifyMessage;
-    this.conn.write(loginReply(welcome, services.tracked, this.parameters, this.cancelKey, notice));
+    this.conn.write(
+      loginReply(welcome, services.tracked, this.parameters, this.extras, this.cancelKey, notice),
+    );
     this.#idleSinceMs = services.clock.nowMs();
     this.#letGo();
   }
@@ -217,10 +221,10 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
 
   #align(end: PoolServer & ServerEnd): void {
     this.#isHolding = true;
-    alignServer(this.tracked, this.parameters, end, (ok) => {
+    alignServer(this.tracked, this, end, (error) => {
       if (this.#server !== end) return;
-      if (ok) this.#begin(end);
-      else this.pool.closeLinked(end, 'var change failed', 'invalid server parameter');
+      if (error === null) this.#begin(end);
+      else this.pool.closeLinked(end, 'var change failed', errorOf(error, 'invalid server parameter'));
     });
   }
 
@@ -322,27 +326,19 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
   }
 
   answered(status: number, isQuiet: boolean): void {
-    if (!isQuiet || this.queryStartMs === 0) return;
-    const nowMs = this.connection.services.clock.nowMs();
-    const { stats } = this.pool;
-    stats.queryTimeUs += Math.round((nowMs - this.queryStartMs) * 1000);
-    this.queryStartMs = 0;
-    if (status === TxStatus.Idle) {
-      stats.xactTimeUs += Math.round((nowMs - this.xactStartMs) * 1000);
-      this.xactStartMs = 0;
-    }
+    if (isQuiet) this.times.answered(status, this.connection.services.clock.nowMs(), this.pool.stats);
+  }
+
+  get queryStartMs(): number {
+    return this.times.queryStartMs;
+  }
+
+  get xactStartMs(): number {
+    return this.times.xactStartMs;
   }
 
   #openQuery(): void {
-    if (this.queryStartMs !== 0) return;
-    this.queryStartMs = this.connection.services.clock.nowMs();
-    this.requestMs = this.queryStartMs;
-    const { stats } = this.pool;
-    stats.queryCount++;
-    if (this.xactStartMs === 0) {
-      this.xactStartMs = this.queryStartMs;
-      stats.xactCount++;
-    }
+    this.times.open(this.connection.services.clock.nowMs(), this.pool.stats);
   }
 
   /** The server is ready to be written to. */

@@ -36,7 +36,7 @@ function clientSnapshot(state: PoolerState, connection: ClientConnection): Clien
     user: connection.user,
     database: connection.database,
     connectWallMs: connection.connectWallMs,
-    requestWallMs: session === null ? connection.connectWallMs : wallOf(state, session.requestMs),
+    requestWallMs: session === null ? connection.connectWallMs : wallOf(state, session.times.requestMs),
     waitUs:
       session === null || session.queryStartMs === 0
         ? 0

@@ -1,6 +1,6 @@
 import assert from 'node:assert';
 import type { IntrusiveList } from '../base/list.ts';
-import { fatal } from '../wire/pg-error.ts';
+import { fatal, type PgErrorFields } from '../wire/pg-error.ts';
 import { type Grant, poolKey } from './budget.ts';
 import { CancelQueue } from './cancels.ts';
 import { ClientLists } from './client-lists.ts';
@@ -200,10 +200,10 @@ export class Pool {
   }
 
   /** Ends a link from our side: the client is told `clientText` (FATAL), the server is closed. */
-  closeLinked(server: PoolServer, reason: string, clientText: string): void {
+  closeLinked(server: PoolServer, reason: string, error: string | PgErrorFields): void {
     const client = server.link;
     this.closeServer(server, reason);
-    if (client !== null) client.refused(fatal(clientText));
+    if (client !== null) client.refused(typeof error === 'string' ? fatal(error) : error);
   }
 
   /**

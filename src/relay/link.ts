@@ -1,5 +1,7 @@
 import type { Conn } from '../net/conn.ts';
 import type { ServerStatements } from '../prepared/server-statements.ts';
+import type { ErrorFields } from '../wire/error-fields.ts';
+import type { ExtraParameters } from './extra-parameters.ts';
 import type { RequestNote } from './outstanding.ts';
 import type { RequestTarget } from './request-stream.ts';
 import type { TrackedValues } from './tracked-parameters.ts';
@@ -15,6 +17,10 @@ export type Outlet = Pick<Conn, 'write' | 'forward'>;
 /** The client side as its linked server connection sees it. */
 export interface ClientEnd {
   readonly conn: Conn;
+  /** What it has beside the tracked parameters; the linked server changes it where the client has. */
+  extras: ExtraParameters;
+  /** What of it was given at the start. */
+  readonly given: ExtraParameters;
   /** No message of the client is half sent to the server. */
   readonly atBoundary: boolean;
   readonly parameters: TrackedValues;
@@ -37,12 +43,14 @@ export interface ClientEnd {
 /** The server side as its linked client sees it. */
 export interface ServerEnd extends RequestTarget {
   readonly conn: Conn;
+  /** What was set on it beside the tracked parameters, by us or by the linked client. */
+  extras: ExtraParameters;
   readonly parameters: TrackedValues;
   readonly statements: ServerStatements;
   /** The client has whole messages only, so one of ours may follow. */
   readonly sinkAtBoundary: boolean;
-  /** Runs `sql`, our own; `done` tells whether it succeeded. The client sends nothing meanwhile. */
-  alignParameters(sql: string, done: (ok: boolean) => void): void;
+  /** Runs `sql`, our own; `done` gets what PostgreSQL says when it refuses. The client sends nothing meanwhile. */
+  alignParameters(sql: string, done: (error: ErrorFields | null) => void): void;
   /** The client's last message is out: ends the link if nothing is owed on either side. */
   releaseIfDone(): void;
   /** The client's connection drained: the server may be read again. */

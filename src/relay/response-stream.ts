@@ -1,5 +1,5 @@
 import { BackendType as B, TxStatus } from '../wire/codes.ts';
-import { dropsStatements, mayDropStatements } from '../wire/command-complete.ts';
+import { mayDropStatements, maySet, type SessionTag, sessionTag } from '../wire/command-complete.ts';
 import { parseParameterStatus } from '../wire/parameter-status.ts';
 import { ProtocolViolation } from '../wire/pg-error.ts';
 import { HEADER_BAD, HEADER_INCOMPLETE, HeaderScanner } from '../wire/scanner.ts';
@@ -24,8 +24,10 @@ export interface ResponseHost {
   readonly readsErrors: boolean;
   /** An ErrorResponse's body, borrowed; gives the whole message that the client gets, not to be written to again. */
   error(body: Buffer): Buffer;
-  /** CommandComplete of a statement that drops all prepared ones went by. */
-  statementsDropped(): void;
+  /** Whether SET and RESET have to be noticed. */
+  readonly watchesTags: boolean;
+  /** CommandComplete with a tag of which one may act on went by. */
+  sessionTag(tag: SessionTag): void;
   /** `sink` holds more than it should: stop reading from the server until it drains. */
   sinkCongested(): void;
 }
@@ -176,7 +178,7 @@ export class ResponseStream {
       case B.ParameterStatus:
         return bodyBytes <= CAPTURE_LIMIT;
       case B.CommandComplete:
-        return mayDropStatements(bodyBytes);
+        return mayDropStatements(bodyBytes) || (maySet(bodyBytes) && this.#host.watchesTags);
       case B.ErrorResponse:
         return this.#host.readsErrors && !this.#dropping && bodyBytes <= CAPTURE_LIMIT;
       default:
@@ -193,7 +195,7 @@ export class ResponseStream {
         this.#parameterStatus(body, chunk, run, pos);
         break;
       case B.CommandComplete:
-        if (dropsStatements(body)) this.#host.statementsDropped();
+        this.#host.sessionTag(sessionTag(body));
         break;
       case B.ErrorResponse:
         this.#write(this.#host.error(body));

@@ -12,13 +12,13 @@ import type {
 } from '../pool/peers.ts';
 import type { Pool, WelcomeData } from '../pool/pool.ts';
 import type { ClientEnd, ServerEnd } from '../relay/link.ts';
-import { ServerStatements } from '../prepared/server-statements.ts';
 import { RequestTracker } from '../relay/request-tracker.ts';
 import { type ResponseHost, ResponseStream, STREAM_BROKEN } from '../relay/response-stream.ts';
-import type { TrackedParameters, TrackedValues } from '../relay/tracked-parameters.ts';
 import { TxStatus } from '../wire/codes.ts';
 import { terminate } from '../wire/frontend.ts';
 import { ProtocolViolation } from '../wire/pg-error.ts';
+import type { SessionTag } from '../wire/command-complete.ts';
+import type { ErrorFields } from '../wire/error-fields.ts';
 import type { ByteReader } from '../wire/framed-reader.ts';
 import type { ServerLoginResult } from './login.ts';
 import { type OpeningHost, ServerOpening } from './opening.ts';
@@ -27,6 +27,7 @@ import { newFence } from './fence.ts';
 import { OwnQueries, type OwnQueryHost } from './own-queries.ts';
 import { type RestHost, RestReader } from './rest.ts';
 import type { ServerServices } from './services.ts';
+import { SessionState } from './session-state.ts';
 import { connectFailure, connectOptions, type ServerAddress, type ServerTarget } from './target.ts';
 
 /** Takes bytes that nobody needs any more. */
@@ -48,6 +49,7 @@ const SILENCE_MS = 200;
  * | closing | nobody: bytes are dropped until the server's end is gone |
  */
 export class ServerConnection
+  extends SessionState
   implements PoolServer, ServerEnd, ResponseHost, ConnHandler, OpeningHost, OwnQueryHost, RestHost
 {
   listPrev: ListNode | null = null;
@@ -70,8 +72,6 @@ export class ServerConnection
   readonly address: ServerAddress;
   readonly conn: Conn;
   readonly tracker = new RequestTracker();
-  readonly parameters: TrackedValues;
-  readonly statements: ServerStatements;
   backendKey: Buffer | null = null;
 
   readonly #services: ServerServices;
@@ -97,6 +97,7 @@ export class ServerConnection
     target: ServerTarget,
     address: ServerAddress,
   ) {
+    super(services.tracked, services.statements);
     this.#services = services;
     this.#lines = new ConnectionLog(services, this);
     this.id = id;
@@ -108,8 +109,6 @@ export class ServerConnection
     this.stateSinceMs = this.connectMs;
     this.lastBytesMs = this.connectMs;
     this.requestMs = this.connectMs;
-    this.parameters = services.tracked.emptyValues();
-    this.statements = new ServerStatements(services.statements);
     this.#responses = new ResponseStream(this, this.tracker, services.maxPacketSize());
     this.#opening = new ServerOpening(this, services, target, this.#own);
     this.#reader = this.#opening.login;
@@ -118,10 +117,6 @@ export class ServerConnection
 
   get sink(): Conn | null {
     return this.#client === null ? null : this.#client.conn;
-  }
-
-  get tracked(): TrackedParameters {
-    return this.#services.tracked;
   }
 
   /** Also when a message that nobody asked for has come in part: its rest would be read as an answer. */
@@ -272,10 +267,10 @@ export class ServerConnection
 
   // --- ServerEnd and ResponseHost --------------------------------------------------------------------------
 
-  alignParameters(sql: string, done: (ok: boolean) => void): void {
-    this.#own.run('varcache_apply failed', sql, null, (result) => {
+  alignParameters(sql: string, done: (error: ErrorFields | null) => void): void {
+    this.#own.run('varcache_apply failed', sql, null, ({ error, isIdle }) => {
       this.#reader = this.#responses;
-      done(result.error === null && result.isIdle);
+      done(error ?? (isIdle ? null : {}));
     });
   }
 
@@ -300,6 +295,7 @@ export class ServerConnection
     const client = this.#client;
     if (client === null) return;
     const isQuiet = this.tracker.isQuiet;
+    this.isResetting = false;
     client.answered(status, isQuiet);
     if (status === TxStatus.Idle) {
       // Ended after the whole chunk is read: what follows ReadyForQuery in it is still this client's.
@@ -314,10 +310,8 @@ export class ServerConnection
   }
 
   parameterStatus(name: string, value: string): void {
-    const index = this.#services.tracked.indexOf(name);
-    if (index < 0) return;
-    this.parameters[index] = value;
-    if (this.#client !== null && !this.#own.isRunning) this.#client.parameters[index] = value;
+    // Another role or user is nothing that the next client may have.
+    if (!this.reported(name, value, this.#own.isRunning ? null : this.#client)) this.#closeNeeded = true;
   }
 
   get readsErrors(): boolean {
@@ -330,9 +324,8 @@ export class ServerConnection
     return (this.#client as ClientEnd).error(body, note);
   }
 
-  statementsDropped(): void {
-    this.statements.clear();
-    if (!this.#own.isRunning) this.#client?.statementsDropped();
+  sessionTag(tag: SessionTag): void {
+    this.done(tag, this.#own.isRunning ? null : this.#client);
   }
 
   // --- OpeningHost, OwnQueryHost and RestHost --------------------------------------------------------------

@@ -9,7 +9,7 @@ import type { WelcomeData } from '../pool/pool.ts';
 import { AuthCode, BackendType as B, TxStatus } from '../wire/codes.ts';
 import { type ErrorFields, parseErrorFields } from '../wire/error-fields.ts';
 import { parseParameterStatus } from '../wire/parameter-status.ts';
-import { fatal, type PgErrorFields, ProtocolViolation } from '../wire/pg-error.ts';
+import { errorOf, fatal, type PgErrorFields, ProtocolViolation } from '../wire/pg-error.ts';
 import { Reader } from '../wire/reader.ts';
 import { type ByteReader, FramedReader } from '../wire/framed-reader.ts';
 
@@ -45,13 +45,7 @@ export interface ServerLoginFailure {
 
 /** What clients that wait for this login are told: the server's own words and SQLSTATE, as far as it has any. */
 export function loginError({ message, fields }: ServerLoginFailure): PgErrorFields {
-  if (fields === null) return fatal(message);
-  const { sqlstate, detail, hint } = fields;
-  return {
-    ...fatal(message, sqlstate),
-    ...(detail === undefined ? {} : { detail }),
-    ...(hint === undefined ? {} : { hint }),
-  };
+  return fields === null ? fatal(message) : errorOf(fields, message);
 }
 
 /**

@@ -3,7 +3,7 @@ import { type ErrorFields, parseErrorFields } from '../wire/error-fields.ts';
 import { parseParameterStatus } from '../wire/parameter-status.ts';
 import { ProtocolViolation } from '../wire/pg-error.ts';
 import { type ByteReader, FramedReader } from '../wire/framed-reader.ts';
-import { dropsStatements } from '../wire/command-complete.ts';
+import { type SessionTag, sessionTag } from '../wire/command-complete.ts';
 import type { Fence } from './fence.ts';
 
 /** How one of our own queries ended. */
@@ -17,8 +17,8 @@ export interface OwnQueryResult {
 /** What the connection hears of one of our own queries before it ends. */
 export interface OwnQueryEvents {
   parameterStatus(name: string, value: string): void;
-  /** A statement that drops all prepared ones was done. */
-  statementsDropped(): void;
+  /** One of its statements was done. */
+  sessionTag(tag: SessionTag): void;
 }
 
 /** Messages may carry this much of an error; rows are skipped unread. Bytes. */
@@ -61,7 +61,7 @@ export class OwnQuery implements ByteReader {
       case B.EmptyQueryResponse:
         return true;
       case B.CommandComplete:
-        if (dropsStatements(body)) this.#host.statementsDropped();
+        this.#host.sessionTag(sessionTag(body));
         return true;
       case B.RowDescription:
         if (this.#fenceBody?.equals(body)) this.#awaitsFence = false;

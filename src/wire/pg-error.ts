@@ -1,3 +1,5 @@
+import type { ErrorFields } from './error-fields.ts';
+
 /** SQLSTATEs that pgweir itself sends or acts on, by the manual's condition names (`errcodes-appendix`). */
 export const SqlState = {
   successfulCompletion: '00000',
@@ -31,6 +33,16 @@ export interface PgErrorFields {
  */
 export function fatal(message: string, sqlstate: string = SqlState.protocolViolation): PgErrorFields {
   return { severity: 'FATAL', sqlstate, message };
+}
+
+/** What a server has said, as an error that ends a client; `message` where it said nothing. */
+export function errorOf(fields: ErrorFields, message: string): PgErrorFields {
+  const { sqlstate, detail, hint } = fields;
+  return {
+    ...fatal(fields.message ?? message, sqlstate),
+    ...(detail === undefined ? {} : { detail }),
+    ...(hint === undefined ? {} : { hint }),
+  };
 }
 
 /** A peer broke the protocol: close, never resync. `message` is the text of the contract's error list. */

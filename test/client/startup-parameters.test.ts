@@ -47,11 +47,34 @@ describe('the value of replication', () => {
 });
 
 describe('a parameter that is not tracked', () => {
-  it('is refused by its name, in options, too', () => {
-    expect(read({ work_mem: '1' })).toMatchObject({ message: 'unsupported startup parameter: work_mem' });
-    expect(read({ options: '-c work_mem=1' })).toMatchObject({
-      message: 'unsupported startup parameter in options: work_mem',
+  it('is kept for the servers to be set to, from options, too', () => {
+    const request = read({ Work_Mem: '1', options: '-c lock_timeout=2 -c a.b=3' });
+    expect(request).toMatchObject({
+      extras: new Map([
+        ['work_mem', '1'],
+        ['lock_timeout', '2'],
+        ['a.b', '3'],
+      ]),
     });
+  });
+
+  it.each([
+    'role',
+    'is_superuser',
+    'Session_Authorization',
+    'server_version',
+    'a b',
+    "a'",
+    'ä',
+    '1a',
+    'a.',
+  ])('is refused by its name where nobody can set it: %s', (name) => {
+    expect(read({ [name]: '1' })).toMatchObject({ message: `unsupported startup parameter: ${name}` });
+    if (name !== 'a b') {
+      expect(read({ options: `-c ${name}=1` })).toMatchObject({
+        message: `unsupported startup parameter in options: ${name}`,
+      });
+    }
   });
 
   it('is dropped when ignore_startup_parameters names it, or options when it is in there', () => {

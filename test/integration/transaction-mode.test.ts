@@ -34,8 +34,8 @@ function start(settings: Record<string, string | number>): Promise<LocalPooler> 
   });
 }
 
-async function connect(database = ROLE): Promise<WireClient> {
-  const client = await WireClient.connect(pooler.port, { user: ROLE, database });
+async function connect(database = ROLE, parameters: Record<string, string> = {}): Promise<WireClient> {
+  const client = await WireClient.connect(pooler.port, { user: ROLE, database, ...parameters });
   clients.push(client);
   return client;
 }
@@ -62,7 +62,7 @@ const SAFE: Readonly<Record<string, () => Promise<void>>> = {
     expect((await one.ask(run('a'), sync())).rows).toEqual([['mine']]);
     expect(await one.value('EXECUTE b')).toBe('mine, too');
   },
-  'Parameters that PostgreSQL reports and that are tracked': async () => {
+  'Parameters that PostgreSQL reports follow the client': async () => {
     const [one, other] = [await connect(), await connect()];
     const before = await other.value('SHOW TimeZone');
     await one.query("SET TimeZone = 'Asia/Tokyo'");
@@ -71,6 +71,17 @@ const SAFE: Readonly<Record<string, () => Promise<void>>> = {
     expect(await other.value('SHOW IntervalStyle')).toBe('postgres');
     expect(await one.value('SHOW TimeZone')).toBe('Asia/Tokyo');
     expect(await one.value('SHOW IntervalStyle')).toBe('iso_8601');
+    await one.query('SET search_path = one_only');
+    expect(await other.value('SHOW search_path')).not.toBe('one_only');
+    expect(await one.value('SHOW search_path')).toBe('one_only');
+  },
+  'Parameters given when connecting follow the client': async () => {
+    const one = await connect(ROLE, { options: '-c work_mem=1234kB' });
+    const other = await connect();
+    for (let i = 0; i < 2; i++) {
+      expect(await one.value('SHOW work_mem')).toBe('1234kB');
+      expect(await other.value('SHOW work_mem')).not.toBe('1234kB');
+    }
   },
   '`SET LOCAL` ends with the transaction': async () => {
     const [one, other] = [await connect(), await connect()];
@@ -119,7 +130,7 @@ const SAFE: Readonly<Record<string, () => Promise<void>>> = {
 };
 
 const UNSAFE: Readonly<Record<string, () => Promise<void>>> = {
-  '`SET` of any other parameter stays with the server connection': async () => {
+  '`SET` of any other parameter, and `SET ROLE`, stays with the server connection': async () => {
     const { client, letGo } = await elsewhere("SET work_mem = '1234kB'");
     expect(await client.value('SHOW work_mem')).not.toBe('1234kB');
     await letGo();

@@ -5,6 +5,7 @@ import type { RequestFilter } from '../../src/relay/request-filter.ts';
 import type { RequestHost, RequestTarget } from '../../src/relay/request-stream.ts';
 import { RequestTracker } from '../../src/relay/request-tracker.ts';
 import { type ResponseHost, ResponseStream, STREAM_BROKEN } from '../../src/relay/response-stream.ts';
+import type { SessionTag } from '../../src/wire/command-complete.ts';
 import { ProtocolViolation } from '../../src/wire/pg-error.ts';
 import { type Cutting, cuttings, feedBorrowed } from '../support/cut.ts';
 
@@ -76,8 +77,10 @@ export class FakeResponseHost implements ResponseHost {
     return Buffer.from('error!');
   }
 
-  statementsDropped(): void {
-    this.events.push('dropped');
+  watchesTags = false;
+
+  sessionTag(tag: SessionTag): void {
+    if (tag !== null) this.events.push(tag);
   }
 
   sinkCongested(): void {

@@ -19,7 +19,9 @@ function answer(fence: Fence | null, chunks: readonly Buffer[]) {
     fence,
     {
       parameterStatus: (name, value) => parameters.push(`${name}=${value}`),
-      statementsDropped: () => parameters.push('statements dropped'),
+      sessionTag: (tag) => {
+        if (tag !== null) parameters.push(tag);
+      },
     },
     (result) => results.push(result),
   );
@@ -75,9 +77,11 @@ describe('a query of ours', () => {
   });
 
   it.each([
-    ['DISCARD ALL', ['statements dropped']],
-    ['DEALLOCATE ALL', ['statements dropped']],
-    ['RESET', []],
+    ['DISCARD ALL', ['drops-statements']],
+    ['DEALLOCATE ALL', ['drops-statements']],
+    ['RESET', ['reset']],
+    ['SET', ['set']],
+    ['SELECT 1', []],
   ])('%s tells what has become of prepared statements', (tag, events) => {
     for (const { name, chunks } of cuttings(Buffer.concat([b.commandComplete(tag), ready()]))) {
       expect(answer(null, chunks).parameters, name).toEqual(events);

@@ -1,0 +1,184 @@
+import { afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
+import { errorFields, frontend } from '../support/peer-messages.ts';
+import { type LocalPooler, startPooler } from '../support/pooler.ts';
+import { sharedPostgres } from '../support/postgres.ts';
+import { createDatabase, createRole } from '../support/roles.ts';
+import { connectPeer } from '../support/scripted-peer.ts';
+import { WireClient } from '../support/wire-client.ts';
+
+const ROLE = 'extra_parameters_app';
+
+let pooler: LocalPooler;
+const clients: WireClient[] = [];
+
+beforeAll(async () => {
+  await createRole(sharedPostgres(), { name: ROLE, auth: 'trust' });
+  await createDatabase(sharedPostgres(), ROLE, ROLE);
+});
+beforeEach(async () => {
+  pooler = await start({});
+});
+afterEach(async () => {
+  for (const client of clients.splice(0)) await client.peer.close();
+  await pooler[Symbol.asyncDispose]();
+});
+
+/** One server connection, so that everybody meets what others have left. */
+function start(settings: Record<string, string | number>): Promise<LocalPooler> {
+  return startPooler({
+    settings: { pool_mode: 'transaction', default_pool_size: 1, ...settings },
+    userlist: { [ROLE]: '' },
+    databases: { [ROLE]: '' },
+  });
+}
+
+async function connect(parameters: Record<string, string> = {}): Promise<WireClient> {
+  const client = await WireClient.connect(pooler.port, { user: ROLE, database: ROLE, ...parameters });
+  clients.push(client);
+  return client;
+}
+
+/** What JDBC, libpq's PGOPTIONS and frameworks send. */
+const given = {
+  extra_float_digits: '0',
+  options: '-c statement_timeout=12345 -c search_path="My\\ Schema",public --lock-timeout=7s',
+};
+
+const shown = async (client: WireClient, ...names: string[]) => {
+  const columns = names.map((name) => `current_setting('${name}')`).join(', ');
+  return (await client.rows(`SELECT ${columns}`))[0];
+};
+const NAMES = ['extra_float_digits', 'statement_timeout', 'search_path', 'lock_timeout'];
+
+test('parameters given at the start, in options, too, are there in every transaction, and nobody else has them', async () => {
+  const [plain, client] = [await connect(), await connect(given)];
+  const before = await shown(plain, ...NAMES);
+  for (let i = 0; i < 3; i++) {
+    expect(await shown(client, ...NAMES)).toEqual(['0', '12345ms', '"My Schema",public', '7s']);
+    expect(await shown(plain, ...NAMES)).toEqual(before);
+  }
+});
+
+test('the login reports a given value in place of the server’s', async () => {
+  await (await connect()).query('SELECT 1');
+  const client = await connect({ options: '-c search_path=elsewhere' });
+  expect(client.parameters.get('search_path')).toBe('elsewhere');
+});
+
+test('with the same values, or none, nothing is sent ahead of a client’s own query', async () => {
+  const [one, same] = [await connect(given), await connect(given)];
+  await one.query('SELECT 1');
+  const log = "SELECT query FROM pg_stat_activity WHERE pid = pg_backend_pid() AND query LIKE '%set_config%'";
+  for (const client of [one, same, one]) {
+    await client.query('SELECT 1');
+    // What was set is still what was set: the statement that would do so changes this mark.
+    expect(await client.value("SELECT set_config('extra.mark', 'kept', false)")).toBe('kept');
+    expect(await client.rows(log)).toHaveLength(1);
+  }
+  expect(await one.value("SELECT current_setting('extra.mark')")).toBe('kept');
+});
+
+test('a reported parameter that a client changes later follows it', async () => {
+  const [one, other] = [await connect(), await connect()];
+  const before = await other.value('SHOW search_path');
+  await one.query('SET search_path = one_only, public');
+  expect(await other.value('SHOW search_path')).toBe(before);
+  expect(await one.value('SHOW search_path')).toBe('one_only, public');
+  await one.query('BEGIN; SET LOCAL search_path = local_only');
+  expect(await one.value('SHOW search_path')).toBe('local_only');
+  await one.query('COMMIT');
+  expect(await other.value('SHOW search_path')).toBe(before);
+  expect(await one.value('SHOW search_path')).toBe('one_only, public');
+});
+
+test.each([
+  'RESET ALL',
+  'DISCARD ALL',
+  'RESET statement_timeout',
+])('after %s by anybody a client has in its next transaction what it gave', async (sql) => {
+  const [client, other] = [await connect(given), await connect()];
+  const before = await shown(other, ...NAMES);
+  for (const each of [client, other]) {
+    await each.query(sql);
+    expect(await shown(client, ...NAMES)).toEqual(['0', '12345ms', '"My Schema",public', '7s']);
+    expect(await shown(other, ...NAMES)).toEqual(before);
+  }
+});
+
+test('RESET goes back to what was given, SET in the same query does not', async () => {
+  const [client, other] = [await connect({ options: '-c search_path=given' }), await connect()];
+  await client.query('SET search_path = changed');
+  await other.query('SELECT 1');
+  expect(await client.value('SHOW search_path')).toBe('changed');
+  await client.query('RESET search_path');
+  expect(await client.value('SHOW search_path')).toBe('given');
+  await client.query('RESET ALL; SET search_path = again');
+  await other.query('SELECT 1');
+  expect(await client.value('SHOW search_path')).toBe('again');
+});
+
+test('session mode has them, too, and the reset query leaves nothing of them to the next client', async () => {
+  await pooler[Symbol.asyncDispose]();
+  pooler = await start({ pool_mode: 'session' });
+  const client = await connect(given);
+  expect(await shown(client, ...NAMES)).toEqual(['0', '12345ms', '"My Schema",public', '7s']);
+  await client.end();
+  const plain = await connect();
+  expect((await shown(plain, ...NAMES))?.slice(0, 2)).toEqual(['1', '0']);
+});
+
+test.each([
+  ['no_such_parameter', '1', '42704', 'unrecognized configuration parameter "no_such_parameter"'],
+  ['statement_timeout', 'soon', '22023', 'invalid value for parameter "statement_timeout": "soon"'],
+  [
+    'max_connections',
+    '5',
+    '55P02',
+    'parameter "max_connections" cannot be changed without restarting the server',
+  ],
+])('%s=%s ends its client alone, with PostgreSQL’s own error', async (name, value, code, text) => {
+  const other = await connect();
+  const client = await connect({ [name]: value });
+  await client.send(Buffer.from('Q\0\0\0\x0dSELECT 1\0', 'latin1'));
+  expect((await client.answerTo('E')).errors[0]).toMatchObject({ S: 'FATAL', C: code, M: text });
+  await client.peer.end();
+  expect(await other.value('SELECT 1')).toBe('1');
+});
+
+test.each([
+  "work_mem'; SELECT 1; --",
+  'work_mem=1;',
+  'is_superuser',
+  'role',
+  'session_authorization',
+])('a name that cannot be given, %o, is refused at once', async (name) => {
+  const peer = await connectPeer(pooler.port);
+  await peer.send(frontend.startup({ user: ROLE, database: ROLE, [name]: 'on' }));
+  const [error] = await peer.messagesTo('E');
+  expect(errorFields(error?.body ?? Buffer.alloc(0))).toMatchObject({
+    S: 'FATAL',
+    M: `unsupported startup parameter: ${name}`,
+  });
+  await peer.end();
+});
+
+test('a value is a value, whatever is in it', async () => {
+  const value = String.raw`it's \ "quoted"; SELECT 1; -- ä`;
+  const client = await connect({ 'extra.text': value });
+  expect(await client.value("SELECT current_setting('extra.text')")).toBe(value);
+});
+
+test('a server on which somebody became another user is not used again', async () => {
+  await pooler[Symbol.asyncDispose]();
+  const { user } = sharedPostgres();
+  pooler = await startPooler({ settings: { pool_mode: 'transaction', default_pool_size: 1 } });
+  const one = await WireClient.connect(pooler.port, { user, database: 'postgres' });
+  const other = await WireClient.connect(pooler.port, { user, database: 'postgres' });
+  clients.push(one, other);
+  for (const sql of [`SET SESSION AUTHORIZATION ${ROLE}`, `SET ROLE ${ROLE}`]) {
+    const pid = await one.value('SELECT pg_backend_pid()');
+    await one.rows(sql);
+    expect(await other.value('SELECT current_user')).toBe(user);
+    expect(await other.value('SELECT pg_backend_pid()')).not.toBe(pid);
+  }
+});
