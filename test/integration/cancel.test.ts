@@ -232,7 +232,10 @@ describe('a cancel request', () => {
 });
 
 describe('the server of a cancel request that is under way', () => {
-  test('is not used for anybody else before PostgreSQL has closed the connection that carried it', async () => {
+  test.for([
+    'another client',
+    'the same client',
+  ])('runs no query of %s before PostgreSQL has closed the connection that carried it', async (who) => {
     await using server = await ScriptedServer.listen();
     await using pooler = await startPooler({
       settings: { pool_mode: 'transaction', default_pool_size: 1, cancel_wait_timeout: 20 },
@@ -242,7 +245,7 @@ describe('the server of a cancel request that is under way', () => {
     const loggingIn = Client.login(pooler, 'scripted');
     const backendSide = await server.acceptLogin({ pid: 99, secret: Buffer.from('SECR') });
     const first = await loggingIn;
-    const second = await Client.login(pooler, 'scripted');
+    const next = who === 'the same client' ? first : await Client.login(pooler, 'scripted');
     expect(first.key).not.toEqual(Buffer.concat([int32(99), Buffer.from('SECR')]));
     await first.peer.send(frontend.query('SELECT 1'));
     await backendSide.message('Q');
@@ -253,9 +256,10 @@ describe('the server of a cancel request that is under way', () => {
       frontend.cancelRequest(99, Buffer.from('SECR')).subarray(4),
     );
 
-    await second.peer.send(frontend.query('SELECT 2'));
+    if (next !== first) await next.peer.send(frontend.query('SELECT 2'));
     await backendSide.send(backend.commandComplete('SELECT 0'), backend.readyForQuery());
     await first.peer.messagesTo('Z');
+    if (next === first) await next.peer.send(frontend.query('SELECT 2'));
     await poolShows(pooler, 'scripted', ROLE, { cl_waiting: 1, sv_being_canceled: 1, sv_active: 0 });
     await sweepsPass();
     expect(backendSide.unread).toBe(0);

@@ -114,7 +114,13 @@ export abstract class IsolationActor {
 
   /** A text that nobody else ever sends. */
   protected tag(): string {
-    return `${this.name}-${++this.#tags}`;
+    this.#tags++;
+    return this.lastTag;
+  }
+
+  /** What {@link tag} gave last. */
+  protected get lastTag(): string {
+    return `${this.name}-${this.#tags}`;
   }
 
   /** Disconnects in one way or another and waits until the connection is gone on this side. */

@@ -1,7 +1,7 @@
 import { IsolationActor } from './isolation-actor.ts';
 import { frontend } from './peer-messages.ts';
 import { StatementNames } from './statement-names.ts';
-import { unnamed } from './wire-client.ts';
+import { type Answer, unnamed } from './wire-client.ts';
 
 /** Rows of one owner that the run's end is compared with. */
 export interface OwnedRows {
@@ -23,7 +23,7 @@ export class TransactionActor extends IsolationActor {
   #committed = new Set<string>();
   #applicationName = '';
   #statements = new StatementNames(this.random, () => this.tag());
-  /** Cancels that haven't been taken yet. */
+  /** Cancels that may not have been carried out yet. */
   #cancels: Promise<unknown> = Promise.resolve();
 
   /** The rows of all its connections. */
@@ -189,27 +189,47 @@ export class TransactionActor extends IsolationActor {
 
   /**
    * Cancels that arrive about when their query ends, and may be on their way for longer than that: whoever has the
-   * server next, this client included, must not be hit.
+   * server next must not be hit. A CancelRequest names a session, not a query, and comes on a connection of its own:
+   * one that arrives when the client has begun its next query hits that one, in PostgreSQL itself just as here. So
+   * until the last of them has been closed, which says that it has been carried out, this client's own queries may be
+   * hit, as often as there were cancels; from then on none.
    */
   async #racingCancels(): Promise<void> {
     const { client } = this;
-    const tag = this.tag();
-    await this.client.send(
-      frontend.query(`SELECT '${tag}' FROM pg_sleep(${this.random.below(12)} / 1000.0)`),
-    );
-    const cancels = Array.from({ length: 3 }, () => client.cancel());
-    this.#cancels = Promise.all([this.#cancels, ...cancels]);
-    // Its rejection is this client's failure, at the latest in `leave`; until then nobody waits for it.
+    let underWay = 3;
+    let hitsLeft = underWay;
+    const first = this.#sleep(this.random.below(12));
+    const cancels = Array.from({ length: underWay }, () => client.cancel().finally(() => underWay--));
+    this.#cancels = Promise.all(cancels);
+    // Its rejection is this client's failure, here or in `leave`; until then nobody waits for it.
     this.#cancels.catch(() => {});
-    const answer = await client.answer();
-    if (answer.errors.length === 0) {
-      this.check(answer, { types: 'TDCZ', rows: [[tag]], tags: ['SELECT 1'] });
-    } else {
-      this.check(answer, {
-        types: answer.types === 'EZ' ? 'EZ' : 'TEZ',
-        errors: [['57014', 'canceling statement due to user request']],
-      });
+    if (this.#isHit(await first, hitsLeft)) hitsLeft--;
+    if (this.percent(20)) return this.#leaveAtRest();
+    while (underWay > 0) {
+      if (this.#isHit(await this.#sleep(6), hitsLeft)) hitsLeft--;
     }
+    await this.#cancels;
+  }
+
+  #sleep(ms: number): Promise<Answer> {
+    return this.client.query(`SELECT '${this.tag()}' FROM pg_sleep(${ms} / 1000.0)`);
+  }
+
+  /** Checks the answer to {@link #sleep}: its row, or if it may be hit, that it was cancelled. */
+  #isHit(answer: Answer, hitsLeft: number): boolean {
+    const rows = [[this.lastTag]];
+    if (answer.errors.length === 0 || hitsLeft === 0) {
+      this.check(answer, { types: 'TDCZ', rows, tags: ['SELECT 1'] });
+      return false;
+    }
+    this.check(answer, {
+      // With RowDescription when the query had got that far, and with its row: PostgreSQL sends rows as it finds them.
+      ...(answer.types === 'TDEZ'
+        ? { types: 'TDEZ', rows }
+        : { types: answer.types === 'EZ' ? 'EZ' : 'TEZ' }),
+      errors: [['57014', 'canceling statement due to user request']],
+    });
+    return true;
   }
 
   async #vanish(): Promise<void> {
