@@ -356,7 +356,9 @@ describe.concurrent('transaction_timeout', () => {
         const busy = (async () => {
           for (;;) await client.query('SELECT pg_sleep(0.02)');
         })();
-        expect(await refusalOf(busy)).toEqual(fatal('transaction timeout'));
+        // What strikes between two of its queries, the client takes for news while it asks for nothing.
+        const struck = Promise.any([refusalOf(busy), endOf(client)]);
+        expect(await struck).toEqual(fatal('transaction timeout'));
         expectStruckAfter(seconds, startMs);
       }),
     );
