@@ -3,6 +3,7 @@ import { type Fault, fault } from './fault.ts';
 const TRACKER = 'src/relay/request-tracker.ts';
 const SERVER = 'src/server/connection.ts';
 const SESSION = 'src/client/session.ts';
+const SESSION_STATE = 'src/server/session-state.ts';
 
 /** When a link ends, what passes through it, and what is left behind. */
 export const relayFaults: readonly Fault[] = [
@@ -58,6 +59,33 @@ export const relayFaults: readonly Fault[] = [
     ['test/integration/copy-probe.test.ts'],
   ),
   fault(
+    'a statement counts as prepared although its Parse was skipped',
+    {
+      file: 'src/client/request-notes.ts',
+      find: 'for (const change of this.steps[this.#done] ?? []) change.undo();',
+      replace: 'for (const change of this.steps[this.#done] ?? []) change.settle();',
+    },
+    ['test/integration/prepared.test.ts'],
+  ),
+  fault(
+    'a request of a later stretch goes by a name that an unanswered one gives',
+    {
+      file: 'src/prepared/ledger.ts',
+      find: 'if (this.#pending.size > 0 && this.#hasOther(key, segment)) return UNSETTLED;',
+      replace: '',
+    },
+    ['test/prepared/ledger.test.ts', 'test/integration/prepared.test.ts'],
+  ),
+  fault(
+    'a client keeps the parameters that another has given',
+    {
+      file: 'src/relay/extra-parameters.ts',
+      find: 'if (!wanted.has(name)) sql += `RESET ${name};`;',
+      replace: '{}',
+    },
+    ['test/integration/extra-parameters.test.ts'],
+  ),
+  fault(
     'the client gets answers to our own requests',
     {
       file: 'src/relay/response-stream.ts',
@@ -68,21 +96,29 @@ export const relayFaults: readonly Fault[] = [
   ),
   fault(
     'a server is linked as it is, without the parameters of its client',
-    { file: 'src/client/alignment.ts', find: 'if (sql === null) {', replace: "if (sql !== '') {" },
+    {
+      file: 'src/client/alignment.ts',
+      find: 'if (trackedSql === null && otherSql === null) {',
+      replace: "if (trackedSql !== '') {",
+    },
     ['test/integration/link.test.ts'],
   ),
   fault(
     'what the server says about a parameter is not remembered for the client',
     {
-      file: SERVER,
-      find: 'if (this.#client !== null && !this.#own.isRunning) this.#client.parameters[index] = value;',
+      file: SESSION_STATE,
+      find: 'if (client !== null) client.parameters[index] = value;',
       replace: '',
     },
     ['test/integration/link.test.ts'],
   ),
   fault(
     'what the server says about a parameter is not remembered for the server',
-    { file: SERVER, find: 'this.parameters[index] = value;', replace: 'this.parameters[index] ??= value;' },
+    {
+      file: SESSION_STATE,
+      find: 'this.parameters[index] = value;',
+      replace: 'this.parameters[index] ??= value;',
+    },
     ['test/integration/link.test.ts'],
   ),
   fault(
