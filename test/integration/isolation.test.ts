@@ -23,6 +23,9 @@ beforeAll(async () => {
 /** How much more than usual is done: `npm run test:full` takes its time. */
 const effort = process.env['PGWEIR_TEST_FULL'] === undefined ? 1 : 10;
 
+/** A busy machine takes its time for ten times as much. */
+const TIMEOUT_MS = 30_000 * Math.min(effort, 4);
+
 /** A result of some 8 MB that only this tag gives: more than the kernel's buffers between all parties hold. */
 function largeQuery(tag: string): string {
   return `SELECT '${tag}' || g, repeat(md5(g::text || '${tag}'), 25) FROM generate_series(1, 10000) AS g`;
@@ -73,7 +76,9 @@ async function readStream(
   return { bytes: expected.bytes + peer.unread, sha256: hash.digest('hex') };
 }
 
-test('transaction mode: no client ever sees a row, transaction, notice, error or byte of another', async () => {
+test('transaction mode: no client ever sees a row, transaction, notice, error or byte of another', {
+  timeout: TIMEOUT_MS,
+}, async () => {
   await withSeed(async (random) => {
     await using pooler = await startPooler({
       settings: {
@@ -130,7 +135,9 @@ test('transaction mode: no client ever sees a row, transaction, notice, error or
   });
 });
 
-test('session mode: no session ever finds what another has set, prepared, created, locked or listened to', async () => {
+test('session mode: no session ever finds what another has set, prepared, created, locked or listened to', {
+  timeout: TIMEOUT_MS,
+}, async () => {
   await withSeed(async (random) => {
     await using pooler = await startPooler({
       settings: { pool_mode: 'session', default_pool_size: POOL_SIZE, max_client_conn: 500 },
