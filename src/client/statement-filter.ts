@@ -67,6 +67,8 @@ export class StatementFilter implements RequestFilter {
   }
 
   answerAlone(type: number, chunk: Buffer, body: number, end: number): Buffer | null {
+    // A server that is being probed may still owe answers, which go first.
+    if (this.#host.server !== null) return null;
     if (type === F.Query) return this.#sql.answerAlone(chunk, body, end);
     if (type !== F.Close) return null;
     const name = onlyName(type, chunk, body + 1, end);

@@ -166,7 +166,7 @@ export class ServerConnection
     }
     const client = this.#client;
     if (this.#releaseDue) this.releaseIfDone();
-    if (client?.isStalled === true) client.goOn();
+    if (client?.isStalled === true && !this.#own.isBusy) client.goOn();
     const due = this.#atChunkEnd;
     this.#atChunkEnd = null;
     due?.();

@@ -8,7 +8,7 @@ import { ScriptedServer, type ScriptedPeer } from '../support/scripted-peer.ts';
 import { WireClient, unnamed } from '../support/wire-client.ts';
 
 const ROLE = 'copy_probe';
-const { copyData, copyDone, query, sync } = frontend;
+const { close, copyData, copyDone, parse, query, sync } = frontend;
 const ready = backend.readyForQuery;
 const failed = backend.errorResponse({ S: 'ERROR', C: '22P02', M: 'bad row' });
 /** The answer to `unnamed` and Sync. */
@@ -38,7 +38,7 @@ class Stage implements AsyncDisposable {
     this.peer = peer;
   }
 
-  static async set(): Promise<Stage> {
+  static async begin(): Promise<Stage> {
     const server = await ScriptedServer.listen();
     const pooler = await startPooler({
       settings: { pool_mode: 'transaction', default_pool_size: 1 },
@@ -49,6 +49,12 @@ class Stage implements AsyncDisposable {
       WireClient.connect(pooler.port, { user: ROLE, database: 'scripted' }),
       server.acceptLogin(),
     ]);
+    return new Stage(server, pooler, client, peer);
+  }
+
+  static async set(): Promise<Stage> {
+    const stage = await Stage.begin();
+    const { client, peer } = stage;
     await client.send(unnamed('COPY t FROM STDIN'), sync());
     await peer.messagesTo('S');
     await peer.send(message('1'), message('2'), message('G', Buffer.of(0), int16(0)));
@@ -58,7 +64,7 @@ class Stage implements AsyncDisposable {
     await peer.messagesTo('S');
     await peer.send(failed, ready());
     expect((await client.answer()).types).toBe('EZ');
-    return new Stage(server, pooler, client, peer);
+    return stage;
   }
 
   /** The text of the probe that the server is sent. */
@@ -145,4 +151,47 @@ test('a client that leaves during the probe takes its server with it', async () 
   await stage.probe();
   await stage.client.peer.close();
   expect((await stage.peer.message('X')).body.length).toBe(0);
+});
+
+test('requests that name statements, behind the end of a COPY that is probed, wait for the end of the probe', async () => {
+  await using stage = await Stage.begin();
+  const { client, peer } = stage;
+  await client.send(query('COPY t FROM STDIN'), sync());
+  await peer.messagesTo('S');
+  await peer.send(message('G', Buffer.of(0), int16(0)));
+  await client.answerTo('G');
+  // Nobody can tell whether the Sync was read during the COPY.
+  await client.send(copyData('bad\n'), copyDone(), parse('a', 'SELECT 1'), sync());
+  await peer.messagesTo('H');
+  await peer.send(failed, ready());
+  const answer = answerToProbe(await stage.probe());
+  expect(peer.unread).toBe(0);
+  await peer.send(ready(), answer);
+  expect((await peer.messagesTo('S')).map(({ type }) => type).join('')).toBe('PS');
+  await peer.send(message('1'), ready());
+  expect((await client.answer()).types).toBe('EZ');
+  expect((await client.answer()).types).toBe('Z');
+  expect((await client.answer()).types).toBe('1Z');
+  await stage.goesOn();
+});
+
+test('answers of ours wait for what a server that is probed still owes', async () => {
+  await using stage = await Stage.begin();
+  const { client, peer } = stage;
+  await client.send(query('COPY t FROM STDIN'), sync());
+  await peer.messagesTo('S');
+  await peer.send(message('G', Buffer.of(0), int16(0)));
+  await client.answerTo('G');
+  await client.send(copyData('bad\n').subarray(0, -1));
+  await peer.send(failed, ready());
+  expect((await client.answer()).types).toBe('EZ');
+  await client.send(Buffer.from('\n'), close('S', 'a'), sync());
+  await peer.message('d');
+  const answer = answerToProbe(await stage.probe());
+  await peer.send(ready(), answer);
+  expect((await client.answer()).types).toBe('Z');
+  await peer.messagesTo('S');
+  await peer.send(ready());
+  expect((await client.answer()).types).toBe('3Z');
+  await stage.goesOn();
 });
