@@ -182,8 +182,9 @@ export class RequestStream {
       }
     }
     if (!this.#isLinked()) return -1;
-    host.request(type);
     const rest = filter.pass(type, chunk, body, body + need, bodyLeft, this.#out);
+    // What was answered by us at once is none that the server could take too long for.
+    if (host.target?.tracker.isQuiet === false) host.request(type);
     if (rest < 0) {
       // What they are is not for the server to keep until the Sync that may be stuck behind this message.
       this.#out.put(flush);

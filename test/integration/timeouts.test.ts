@@ -279,6 +279,21 @@ describe.concurrent('query_timeout', () => {
     await client.end();
   });
 
+  test('does not count what the pooler has answered by itself', async () => {
+    await using pooler = await start({ settings: { query_timeout: 0.4 } });
+    const client = await WireClient.connect(pooler.port, { user: A, database: 'one' });
+    await client.query('BEGIN');
+    for (const answers of [
+      () => client.query('DEALLOCATE ALL'),
+      () => client.send(frontend.close('S', 'none'), frontend.flush()).then(() => client.answerTo('3')),
+    ]) {
+      await answers();
+      await sweepsPass(3);
+      expect(await client.value('SELECT 1')).toBe('1');
+    }
+    await client.end();
+  });
+
   test('does not strike a session for a Flush, or for what comes late of a failed COPY', async () => {
     await using pooler = await start({ settings: { query_timeout: 0.4, pool_mode: 'session' } });
     const client = await WireClient.connect(pooler.port, { user: A, database: 'one' });
