@@ -239,6 +239,7 @@ export function testDriver<U extends Users>(
 
     test('20 users at once take turns on two server connections', async () => {
       const pids = new Set<unknown>();
+      const heldPids = new Set<unknown>();
       const work = async (session: U, n: number) => {
         for (let round = 0; round < 3; round++) {
           const own = await session.transaction(async (tx) => [
@@ -258,7 +259,12 @@ export function testDriver<U extends Users>(
         withHolders(async (holders) => {
           const done = Promise.all(Array.from({ length: USERS }, (_, i) => worker(i + 1)));
           done.catch(() => {});
+          for (const client of holders) {
+            heldPids.add((await client.query('SELECT pg_backend_pid() AS pid')).rows[0]?.pid);
+          }
           await poolShows(pooler, role, role, { cl_active: SERVERS, cl_waiting: USERS, sv_active: SERVERS });
+          // Without a COMMIT their servers would be closed with them.
+          await Promise.all(holders.map((client) => client.query('COMMIT')));
           await endAll(holders);
           await within(done, 'the end of all users', 20_000);
         });
@@ -266,7 +272,8 @@ export function testDriver<U extends Users>(
       if (mode === 'session') await crowd((n) => use((users) => work(users, n)));
       else await use((users) => crowd((n) => work(users, n)), USERS);
       expect(pids.size).toBe(SERVERS);
-      expect(await backendsOf(pooler, role)).toBeLessThanOrEqual(SERVERS);
+      expect(pids).toEqual(heldPids);
+      expect(await backendsOf(pooler, role)).toBe(SERVERS);
     });
 
     if (mode === 'transaction') {
