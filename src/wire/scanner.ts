@@ -5,6 +5,9 @@ export const HEADER_INCOMPLETE = -1;
 /** {@link HeaderScanner.readHeader}: the length is below 4 or above the cap. Close; never resync. */
 export const HEADER_BAD = -2;
 
+/** A message whose bytes, the type byte with them, a signed Int32 still counts. */
+const MAX_LENGTH = 0x7fff_fffe;
+
 /**
  * Finds message headers in a byte stream that arrives in chunks cut anywhere. One object per direction of a
  * connection, with plain number fields; it never needs a whole message, so a 1 GB row costs no memory.
@@ -34,8 +37,8 @@ export class HeaderScanner {
   /** Largest `length` accepted (`max_packet_size`). */
   maxLength: number;
 
-  constructor(maxLength = 0x7fff_ffff) {
-    this.maxLength = maxLength;
+  constructor(maxLength = MAX_LENGTH) {
+    this.maxLength = Math.min(maxLength, MAX_LENGTH);
   }
 
   /** True between two messages: no body bytes owed and no header begun. */

@@ -146,13 +146,18 @@ describe('HeaderScanner', () => {
     }
   });
 
+  it('refuses 2³¹-1, for the type byte is not counted in it', () => {
+    expect(scan(new HeaderScanner(0x7fff_ffff), [header(0x51, 0x7fff_ffff)]).bad).toBe(true);
+    expect(scan(new HeaderScanner(), [header(0x51, 0x7fff_ffff)]).bad).toBe(true);
+  });
+
   it('sets no memory aside for a message that claims 2 GiB', () => {
-    const head = header(0x44, 0x7fff_ffff);
+    const head = header(0x44, 0x7fff_fffe);
     const before = process.memoryUsage().arrayBuffers;
     for (let i = 0; i < 50; i++) {
       const scanner = new HeaderScanner();
       expect(scanner.readHeader(head, 0, 5)).toBe(5);
-      expect(scanner.bodyLeft).toBe(0x7fff_fffb);
+      expect(scanner.bodyLeft).toBe(0x7fff_fffa);
     }
     expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(16 * 1024 * 1024);
   });
