@@ -242,14 +242,10 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
   }
 
   needServer(): void {
-    // Linked, but the server is being probed.
-    if (this.#server !== null) {
-      this.#isHolding = true;
-      return;
-    }
-    if (this.conn.isCongested) {
-      // A client that pipelines and never reads would pile up answers here, one link after the other.
-      this.#awaitsDrain = true;
+    // Linked, but the server is being probed; or a client that pipelines and never reads would pile up answers here,
+    // one link after the other.
+    if (this.#server !== null || this.conn.isCongested) {
+      this.#awaitsDrain ||= this.#server === null;
       this.#isHolding = true;
       return;
     }
@@ -268,7 +264,10 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
   }
 
   reply(bytes: Buffer): void {
-    this.conn.write(bytes);
+    if (this.conn.write(bytes)) return;
+    // Nothing else holds back a client that never reads answers of ours.
+    this.#awaitsDrain = true;
+    this.#isHolding = true;
   }
 
   needAnswers(): void {

@@ -50,14 +50,15 @@ export class StatementSender {
   }
 
   /**
-   * Whether it is known which requests sent now will be done. False: that depends on answers. Throws where nothing
+   * Whether it is known which requests sent now will be done, and more may be sent. False: that depends on answers.
+   * Throws where nothing
    * but the next Sync can tell what PostgreSQL did with an earlier one.
    */
   isCertain(): boolean {
     const { tracker } = this.server;
     if (tracker.isAmbiguous)
       throw new ProtocolViolation('prepared statement behind a Sync inside a failed COPY');
-    return !tracker.isUncertain && this.#drops === 0;
+    return !tracker.isUncertain && !tracker.isFull && this.#drops === 0;
   }
 
   /** A request that drops all statements is sent: until it is answered nothing is certain. */

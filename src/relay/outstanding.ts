@@ -1,4 +1,5 @@
 import type { Statement } from '../prepared/statement.ts';
+import { FrontendType as F } from '../wire/codes.ts';
 
 /** What happens with the answer to a request that was sent to a server connection. */
 export const ReplyAction = {
@@ -45,6 +46,8 @@ export class OutstandingQueue {
   #notes: (RequestNote | null)[] = new Array<RequestNote | null>(16).fill(null);
   #head = 0;
   #length = 0;
+  /** Entries by {@link KIND}. */
+  readonly #counts = new Uint32Array(4);
 
   get length(): number {
     return this.#length;
@@ -73,6 +76,20 @@ export class OutstandingQueue {
     return this.#length === 0 ? null : (this.#notes[this.#head] as RequestNote | null);
   }
 
+  get syncs(): number {
+    return this.#counts[SYNC] as number;
+  }
+
+  /** Of Query and FunctionCall. */
+  get queries(): number {
+    return this.#counts[QUERY] as number;
+  }
+
+  /** Of CopyDone and CopyFail. */
+  get copyEnds(): number {
+    return this.#counts[COPY_END] as number;
+  }
+
   push(
     type: number,
     action: ReplyAction = ReplyAction.Forward,
@@ -86,6 +103,7 @@ export class OutstandingQueue {
     this.#payloads[at] = payload;
     this.#notes[at] = note;
     this.#length++;
+    this.#count(type, 1);
   }
 
   /** Takes the oldest entry out; there must be one. */
@@ -93,6 +111,7 @@ export class OutstandingQueue {
     const note = this.#notes[this.#head] as RequestNote | null;
     this.#payloads[this.#head] = null;
     this.#notes[this.#head] = null;
+    this.#count(this.#types[this.#head] as number, -1);
     this.#head = (this.#head + 1) & (this.#types.length - 1);
     this.#length--;
     note?.end();
@@ -127,6 +146,7 @@ export class OutstandingQueue {
   /** Takes out `count` entries from `index` on. */
   remove(index: number, count: number): void {
     const mask = this.#types.length - 1;
+    for (let i = index; i < index + count; i++) this.#count(this.typeAt(i), -1);
     for (let i = index; i < index + count; i++) this.#notes[(this.#head + i) & mask]?.end();
     for (let i = index; i + count < this.#length; i++) {
       const to = (this.#head + i) & mask;
@@ -145,6 +165,11 @@ export class OutstandingQueue {
 
   clear(): void {
     while (this.#length > 0) this.pop();
+  }
+
+  #count(type: number, by: number): void {
+    const kind = KIND[type] as number;
+    this.#counts[kind] = (this.#counts[kind] as number) + by;
   }
 
   #grow(): void {
@@ -167,3 +192,14 @@ export class OutstandingQueue {
     this.#head = 0;
   }
 }
+
+/** Kinds of requests that are counted; 0 for all others. */
+const SYNC = 1;
+const QUERY = 2;
+const COPY_END = 3;
+const KIND = new Uint8Array(256);
+KIND[F.Sync] = SYNC;
+KIND[F.Query] = QUERY;
+KIND[F.FunctionCall] = QUERY;
+KIND[F.CopyDone] = COPY_END;
+KIND[F.CopyFail] = COPY_END;

@@ -1,6 +1,9 @@
 import { BackendType as B, FrontendType as F, TxStatus } from '../wire/codes.ts';
 import { OutstandingQueue, ReplyAction, type RequestNote } from './outstanding.ts';
 
+/** This many requests may be on their way before {@link RequestTracker.isFull}. */
+const FULL = 4096;
+
 /**
  * Keeps count of what a server connection still owes: which requests were sent, which answers came. From it
  * follows when a transaction has really ended, and so when another client may have the connection.
@@ -79,22 +82,24 @@ export class RequestTracker {
     note: RequestNote | null = null,
   ): void {
     if (note !== null && this.isUnsure) this.isMistaken = true;
-    if (note !== null && this.#isSkipped) {
-      note.end();
-      this.queue.push(type, action, payload);
-      return;
+    const isSkipped = this.#isSkipped;
+    if (isSkipped) {
+      note?.end();
+      // It would go with the Sync; where that may have come already, it is perhaps not skipped.
+      if (type !== F.Sync && !this.isUnsure) return;
     }
+    const hanging = isSkipped ? null : note;
     switch (type) {
       case F.Sync:
         this.segment++;
         this.#isStretchOpen = false;
-        this.queue.push(type, action, payload, note);
+        this.queue.push(type, action, payload, hanging);
         this.#awaitsReady = true;
         return;
       case F.Query:
       case F.FunctionCall:
         if (this.#isStretchOpen) this.#isMixed = true;
-        this.queue.push(type, action, payload, note);
+        this.queue.push(type, action, payload, hanging);
         this.#awaitsReady = true;
         return;
       case F.Parse:
@@ -102,7 +107,7 @@ export class RequestTracker {
       case F.Describe:
       case F.Execute:
       case F.Close:
-        this.queue.push(type, action, payload, note);
+        this.queue.push(type, action, payload, hanging);
         if (action === ReplyAction.Synthesize) return;
         this.#awaitsReady = true;
         this.#isStretchOpen = true;
@@ -140,12 +145,7 @@ export class RequestTracker {
    */
   get isSurelyUsable(): boolean {
     if (this.txStatus === TxStatus.Failed || this.#isMixed) return false;
-    const { queue } = this;
-    for (let i = 0; i < queue.length; i++) {
-      const type = queue.typeAt(i);
-      if (type === F.Sync || type === F.Query || type === F.FunctionCall) return false;
-    }
-    return true;
+    return this.queue.syncs === 0 && this.queue.queries === 0;
   }
 
   /**
@@ -153,11 +153,17 @@ export class RequestTracker {
    * sent, and how it ends decides which Syncs are answered.
    */
   get isUncertain(): boolean {
-    const { queue } = this;
     if (this.#isSkipped) return false;
     this.#dropCopyMarks();
-    for (let i = 0; i < queue.length; i++) if (isCopyEnd(queue.typeAt(i))) return true;
-    return false;
+    return this.queue.copyEnds > 0;
+  }
+
+  /**
+   * So much is owed that no more should be asked for, were it that answers of ours pile up behind it. Never while
+   * requests are skipped: then nothing is answered before the Sync.
+   */
+  get isFull(): boolean {
+    return this.queue.length >= FULL && !this.#isSkipped;
   }
 
   /** Requests of the extended protocol were sent, and no Sync since. */
@@ -167,7 +173,7 @@ export class RequestTracker {
 
   /** Requests sent now are skipped: an earlier one has failed, and no Sync was sent since. */
   get #isSkipped(): boolean {
-    return this.#skipsToSync && this.queue.indexOf(F.Sync) < 0;
+    return this.#skipsToSync && this.queue.syncs === 0;
   }
 
   /** A server message of `type` (not ReadyForQuery) has come: what to do with it. */

@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { Conn } from '../../src/net/conn.ts';
 import { backend, frontend, message } from '../support/peer-messages.ts';
 import { type LocalPooler, startPooler } from '../support/pooler.ts';
@@ -12,12 +12,16 @@ const SENT = 32 * MIB;
 const HELD = MIB;
 
 /** A client that is linked to a server which the test plays. */
-async function startLinked(server: ScriptedServer): Promise<{
+async function startLinked(
+  server: ScriptedServer,
+  pool_mode = 'session',
+): Promise<{
   pooler: LocalPooler;
   client: ScriptedPeer;
   backendPeer: ScriptedPeer;
 }> {
   const pooler = await startPooler({
+    settings: { pool_mode },
     databases: { played: `host=127.0.0.1 port=${server.port} pool_size=1` },
   });
   const client = await connectPeer(pooler.port);
@@ -81,5 +85,90 @@ test('a server that does not read stops its client, and the pooler keeps no more
   backendPeer.resume();
   expect((await backendPeer.bytes(sent.length)).equals(sent)).toBe(true);
   await sending;
+  await client.close();
+});
+
+describe('requests that the pooler answers by itself', () => {
+  const closes = Buffer.concat(new Array<Buffer>(MIB / 8).fill(frontend.close('S', 'a')));
+  const answers = MIB / 8;
+
+  /** Sends so many MiB of requests; gives how many these are. */
+  function flood(client: ScriptedPeer, mib: number): { sending: Promise<void>; count: number } {
+    const sending = client.send(...new Array<Buffer>(mib).fill(closes));
+    sending.catch(() => {});
+    return { sending, count: mib * answers };
+  }
+
+  async function expectAnswers(client: ScriptedPeer, count: number): Promise<void> {
+    const bytes = await client.bytes(count * 5);
+    expect(bytes.equals(Buffer.concat(new Array<Buffer>(count).fill(message('3'))))).toBe(true);
+  }
+
+  test('do not pile up for a client that does not read, and are all answered', async () => {
+    await using server = await ScriptedServer.listen();
+    const { pooler, client } = await startLinked(server, 'transaction');
+    await using _pooler = pooler;
+    client.stall();
+    const { sending, count } = flood(client, 10);
+    const session = await waitFor(() => {
+      const [each] = pooler.pooler.state.sessions.values();
+      return each?.conn.isPaused === true && each;
+    });
+    await sweepsPass();
+    expect(session.conn.isPaused).toBe(true);
+    expect(session.conn.pendingBytes).toBeLessThan(HELD);
+    client.resume();
+    await expectAnswers(client, count);
+    await sending;
+    await client.close();
+  });
+
+  test('do not pile up behind a query that takes long, and are all answered', async () => {
+    await using server = await ScriptedServer.listen();
+    const { pooler, client, backendPeer } = await startLinked(server, 'transaction');
+    await using _pooler = pooler;
+    await client.send(frontend.query('SELECT slow'));
+    expect((await backendPeer.message()).type).toBe('Q');
+    const { sending, count } = flood(client, 2);
+    const session = await waitFor(() => {
+      const [each] = pooler.pooler.state.sessions.values();
+      return each?.conn.isPaused === true && each;
+    });
+    await sweepsPass();
+    expect(session.conn.isPaused).toBe(true);
+    expect(session.server?.tracker.queue.length).toBeLessThan(5000);
+    const answer = [backend.commandComplete('SELECT 0'), backend.readyForQuery()];
+    await backendPeer.send(...answer);
+    expect((await client.messagesTo('Z')).length).toBe(2);
+    await expectAnswers(client, count);
+    await sending;
+    await client.close();
+  });
+});
+
+test('requests behind one that failed do not pile up, whatever comes ahead of the Sync', async () => {
+  await using server = await ScriptedServer.listen();
+  const { pooler, client, backendPeer } = await startLinked(server, 'transaction');
+  await using _pooler = pooler;
+  await client.send(frontend.parse('a', 'SELECT wrong'), frontend.flush());
+  await backendPeer.messagesTo('H');
+  await backendPeer.send(backend.errorResponse({ S: 'ERROR', C: '42703', M: 'wrong' }));
+  await client.messagesTo('E');
+  const skipped = [
+    frontend.close('S', 'a'),
+    frontend.bind('', 'a'),
+    frontend.execute(''),
+    frontend.bind('', ''),
+  ];
+  for (let i = 0; i < 10; i++)
+    await client.send(Buffer.concat(new Array<Buffer[]>(5000).fill(skipped).flat()));
+  await client.send(frontend.query('SELECT 1'), frontend.sync());
+  await backendPeer.messagesTo('Q');
+  const [session] = pooler.pooler.state.sessions.values();
+  expect(session?.server?.tracker.queue.length).toBeLessThan(10);
+  await backendPeer.messagesTo('S');
+  await backendPeer.send(backend.readyForQuery());
+  expect((await client.messagesTo('Z')).length).toBe(1);
+  await waitFor(() => session?.server === null);
   await client.close();
 });
