@@ -17,6 +17,9 @@ export interface StatementSession {
   reply(bytes: Buffer): void;
 }
 
+/** The bytes of a text, and its constants, are read by these when it is prepared; those among them that are tracked. */
+const READING = ['client_encoding', 'standard_conforming_strings', 'DateStyle', 'TimeZone', 'IntervalStyle'];
+
 /** What one session has prepared, and what acts on its requests because of that. */
 export class SessionStatements implements StatementHost {
   readonly cache: StatementCache;
@@ -54,6 +57,7 @@ export class SessionStatements implements StatementHost {
     return {
       standardConformingStrings: session.parameter('standard_conforming_strings') !== 'off',
       clientEncoding: session.parameter('client_encoding') ?? 'UTF8',
+      key: READING.map((name) => session.parameter(name) ?? '').join('\0'),
     };
   }
 

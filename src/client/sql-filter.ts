@@ -159,7 +159,7 @@ export class SqlFilter {
     const current = mine.get(statement.name, tracker.segment) as Statement | null;
     // With a name that is taken, PREPARE has to fail: it gets that of the statement that has it.
     const isNew = statement.kind === 'prepare' && current === null;
-    const meant = isNew ? cache.hold('sql', bodyOf(chunk, statement)) : current;
+    const meant = isNew ? cache.hold('sql', bodyOf(chunk, statement), this.#host.reading.key) : current;
     if (meant !== null && isNew) this.#sender.forget(meant, out);
     else if (meant !== null && known.has(meant, tracker.segment) !== true) this.#sender.teach(meant, out);
     const { nameStart, nameEnd: nameStop, name, kind } = statement;
@@ -243,14 +243,15 @@ export class SqlFilter {
 
   /** Whether it is known what the names in a text stand for and what the server has of that. */
   #isSettled(chunk: Buffer, statements: readonly SqlStatement[]): boolean {
-    const { cache, statements: mine } = this.#host;
+    const { cache, statements: mine, reading } = this.#host;
     const { tracker, statements: known } = this.#sender.server;
     const { segment } = tracker;
     return statements.every((form) => {
       if (!isNamed(form)) return true;
       const current = mine.get(form.name, segment);
       if (current === UNSETTLED) return false;
-      const statement = form.kind === 'prepare' ? cache.find('sql', bodyOf(chunk, form)) : current;
+      const statement =
+        form.kind === 'prepare' ? cache.find('sql', bodyOf(chunk, form), reading.key) : current;
       return statement === null || known.has(statement, segment) !== UNSETTLED;
     });
   }
@@ -307,16 +308,17 @@ export class SqlFilter {
       changes.push(known.overwritten());
       return current;
     }
+    const { key } = this.#host.reading;
     let body = bodyOf(chunk, form);
     // Two of one text prepare the same: the server has to know them by two names.
     for (
-      let same = cache.find('sql', body);
+      let same = cache.find('sql', body, key);
       same !== null && prepared.has(same);
-      same = cache.find('sql', body)
+      same = cache.find('sql', body, key)
     ) {
       body += ' ';
     }
-    const statement = cache.hold('sql', body);
+    const statement = cache.hold('sql', body, key);
     prepared.add(statement);
     this.#sender.forget(statement, out);
     changes.push(mine.set(form.name, statement, segment), known.add(statement, segment));

@@ -122,7 +122,7 @@ export class StatementFilter implements RequestFilter {
   }
 
   #parse(chunk: Buffer, body: number, end: number, out: RunWriter): number {
-    const { cache, statements, stats } = this.#host;
+    const { cache, statements, stats, reading } = this.#host;
     const { tracker, statements: known } = this.#server;
     const { segment } = tracker;
     if (!this.#sender.isCertain()) return -1;
@@ -131,7 +131,7 @@ export class StatementFilter implements RequestFilter {
     const name = nameOf(chunk, body, zero);
     const current = statements.get(name, segment);
     if (current === UNSETTLED) return -1;
-    const statement = cache.hold('parse', chunk.toString('latin1', zero + 1, end));
+    const statement = cache.hold('parse', chunk.toString('latin1', zero + 1, end), reading.key);
     try {
       const isThere = known.has(statement, segment);
       if (isThere === UNSETTLED) return -1;

@@ -1,5 +1,6 @@
 import type { ClientStatements } from '../prepared/client-statements.ts';
 import type { Change } from '../prepared/ledger.ts';
+import type { ReadingOptions } from '../prepared/sql-statements.ts';
 import type { ServerStatements } from '../prepared/server-statements.ts';
 import { PORTAL, STATEMENT, type Statement, type StatementCache } from '../prepared/statement.ts';
 import { ReplyAction } from '../relay/outstanding.ts';
@@ -28,8 +29,8 @@ export interface StatementHost {
   /** `max_prepared_statements`. */
   readonly limit: number;
   readonly stats: { clientParseCount: number; serverParseCount: number; bindCount: number };
-  /** How the session reads SQL. */
-  readonly reading: { readonly standardConformingStrings: boolean; readonly clientEncoding: string };
+  /** How the session reads SQL. `key`: all on which it depends what PostgreSQL makes of a text's bytes. */
+  readonly reading: ReadingOptions & { readonly key: string };
   reply(bytes: Buffer): void;
 }
 

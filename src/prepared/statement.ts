@@ -16,6 +16,8 @@ export class Statement {
   readonly id: number;
   readonly origin: StatementOrigin;
   readonly body: string;
+  /** By which the cache knows it. */
+  readonly key: string;
   /** Its name on servers. */
   readonly name: string;
   /** Name and terminating zero. Shared: don't write to it. */
@@ -23,8 +25,9 @@ export class Statement {
   /** Holders: clients' names, servers' sets, changes under way. */
   users = 0;
 
-  constructor(id: number, prefix: string, origin: StatementOrigin, body: string) {
+  constructor(id: number, prefix: string, key: string, origin: StatementOrigin, body: string) {
     this.id = id;
+    this.key = key;
     this.origin = origin;
     this.body = body;
     this.name = `${prefix}${id}`;
@@ -81,7 +84,8 @@ export const STATEMENT = 0x53; // S
 export const PORTAL = 0x50; // P
 
 /**
- * All statements in use by anybody, one for each text with types (byte by byte the same). Names begin with a
+ * All statements in use by anybody, one for each text with types (byte by byte the same) and way to read it (see
+ * {@link StatementCache.hold}). Names begin with a
  * prefix that nobody outside can foresee, so that no client can name another's statement.
  */
 export class StatementCache {
@@ -97,13 +101,16 @@ export class StatementCache {
     return this.#byKey.size;
   }
 
-  /** The one statement for `body` (latin1), held once more; {@link release} gives it back. */
-  hold(origin: StatementOrigin, body: string): Statement {
-    const key = origin + body;
+  /**
+   * The one statement for `body` (latin1), held once more; {@link release} gives it back. `reading`: the parameters on
+   * which it depends what the bytes mean, of the session that they are from.
+   */
+  hold(origin: StatementOrigin, body: string, reading = ''): Statement {
+    const key = keyOf(origin, body, reading);
     let statement = this.#byKey.get(key);
     if (statement === undefined) {
       this.#lastId++;
-      statement = new Statement(this.#lastId, this.prefix, origin, body);
+      statement = new Statement(this.#lastId, this.prefix, key, origin, body);
       this.#byKey.set(key, statement);
     }
     statement.users++;
@@ -111,13 +118,17 @@ export class StatementCache {
   }
 
   /** The statement for `body`, if anybody holds it. */
-  find(origin: StatementOrigin, body: string): Statement | null {
-    return this.#byKey.get(origin + body) ?? null;
+  find(origin: StatementOrigin, body: string, reading = ''): Statement | null {
+    return this.#byKey.get(keyOf(origin, body, reading)) ?? null;
   }
 
   /** One holder less; with the last one the statement is forgotten, and its name never used again. */
   release(statement: Statement): void {
     statement.users--;
-    if (statement.users === 0) this.#byKey.delete(statement.origin + statement.body);
+    if (statement.users === 0) this.#byKey.delete(statement.key);
   }
+}
+
+function keyOf(origin: StatementOrigin, body: string, reading: string): string {
+  return `${origin}${reading}\0${body}`;
 }

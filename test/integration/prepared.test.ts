@@ -27,8 +27,8 @@ afterEach(async () => {
   await pooler[Symbol.asyncDispose]();
 });
 
-async function connect(): Promise<WireClient> {
-  const client = await WireClient.connect(pooler.port, { user: ROLE, database: ROLE });
+async function connect(parameters: Record<string, string> = {}): Promise<WireClient> {
+  const client = await WireClient.connect(pooler.port, { user: ROLE, database: ROLE, ...parameters });
   clients.push(client);
   return client;
 }
@@ -62,6 +62,32 @@ describe('a prepared statement', () => {
     await other.ask(parse('a', "SELECT 'other'"), parse('b', "SELECT 'one'"), sync());
     expect((await one.ask(run('a'), sync())).rows).toEqual([['one']]);
     expect((await other.ask(run('a'), run('b'), sync())).rows).toEqual([['other'], ['one']]);
+  });
+
+  test.each([
+    ['client_encoding', ['LATIN1', 'UTF8'], "SELECT length('é')", ['2', '1']],
+    ['standard_conforming_strings', ['off', 'on'], "SELECT length('a\\\\b')", ['3', '4']],
+    [
+      'TimeZone',
+      ['UTC', 'Etc/GMT+3'],
+      "SELECT '2026-01-01 00:00'::timestamptz = '2026-01-01 00:00Z'",
+      ['t', 'f'],
+    ],
+    ['DateStyle', ['ISO, DMY', 'ISO, MDY'], "SELECT '01/02/2026'::date", ['2026-02-01', '2026-01-02']],
+  ])('is read by its own client’s %s', async (parameter, values, sql, results) => {
+    for (const prepare of [
+      (client: WireClient) => client.ask(parse('a', sql), sync()),
+      (client: WireClient) => client.query(`PREPARE a AS ${sql}`),
+    ]) {
+      const both = [
+        await connect({ [parameter]: values[0] ?? '' }),
+        await connect({ [parameter]: values[1] ?? '' }),
+      ];
+      for (const client of both) await prepare(client);
+      const rows = [];
+      for (const client of both) rows.push((await client.ask(run('a'), sync())).rows);
+      expect(rows).toEqual(results.map((each) => [[each]]));
+    }
   });
 
   test('whose name is taken is refused with PostgreSQL’s own error, and the connection lives', async () => {
