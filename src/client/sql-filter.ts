@@ -31,6 +31,16 @@ interface Rewritten {
   readonly text: TextChange;
 }
 
+/** How far the statements of one text have been seen to. */
+class TextState {
+  /** Prepared in it. */
+  readonly prepared = new Set<Statement>();
+  /** Known to the server ahead of it, and needed there. */
+  readonly used = new Set<Statement>();
+  /** The names given since all were dropped in it; null: they were not. */
+  given: Set<string> | null = null;
+}
+
 /** The unnamed statement, while it is one that names another: what executing it will change. */
 interface UnnamedForm {
   readonly kind: NamedForm['kind'] | 'drop';
@@ -265,12 +275,15 @@ export class SqlFilter {
   ): Rewritten {
     const names = new Map<string, string>();
     const replacements: Replacement[] = [];
-    const prepared = new Set<Statement>();
+    const text = new TextState();
     const steps = statements.map((form) => {
       const changes: Change[] = [];
-      if (isDropping(form)) changes.push(this.#sender.drops());
+      if (isDropping(form)) {
+        changes.push(this.#sender.drops());
+        text.given = new Set();
+      }
       if (!isNamed(form)) return changes;
-      const statement = this.#carryOut(chunk, form, prepared, changes, out);
+      const statement = this.#carryOut(chunk, form, text, changes, out);
       if (statement === null) return changes;
       names.set(statement.name, form.name);
       replacements.push({ start: form.nameStart, end: form.nameEnd, text: statement.name });
@@ -286,7 +299,7 @@ export class SqlFilter {
   #carryOut(
     chunk: Buffer,
     form: NamedForm,
-    prepared: Set<Statement>,
+    text: TextState,
     changes: Change[],
     out: RunWriter,
   ): Statement | null {
@@ -296,30 +309,33 @@ export class SqlFilter {
     const current = mine.get(form.name, segment) as Statement | null;
     if (form.kind !== 'prepare') {
       if (current === null) return null;
-      if (known.has(current, segment) !== true) this.#sender.teach(current, out);
+      if (known.has(current, segment) !== true) this.#sender.teach(current, out, text.used);
+      text.used.add(current);
       if (form.kind === 'deallocate') {
         changes.push(mine.set(form.name, null, segment), known.remove(current, segment));
       }
       return current;
     }
-    if (current !== null) {
+    if (current !== null && text.given?.has(form.name) !== false) {
       // The name is taken: the server finds that out by itself, behind everything else that may be wrong.
-      if (known.has(current, segment) !== true) this.#sender.teach(current, out);
+      if (known.has(current, segment) !== true) this.#sender.teach(current, out, text.used);
+      text.used.add(current);
       changes.push(known.overwritten());
       return current;
     }
     const { key } = this.#host.reading;
     let body = bodyOf(chunk, form);
-    // Two of one text prepare the same: the server has to know them by two names.
+    // Another of this text may prepare or use the same: the server has to know them by two names.
     for (
       let same = cache.find('sql', body, key);
-      same !== null && prepared.has(same);
+      same !== null && (text.prepared.has(same) || text.used.has(same));
       same = cache.find('sql', body, key)
     ) {
       body += ' ';
     }
     const statement = cache.hold('sql', body, key);
-    prepared.add(statement);
+    text.prepared.add(statement);
+    text.given?.add(form.name);
     this.#sender.forget(statement, out);
     changes.push(mine.set(form.name, statement, segment), known.add(statement, segment));
     cache.release(statement);

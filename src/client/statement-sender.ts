@@ -34,6 +34,8 @@ export interface StatementHost {
   reply(bytes: Buffer): void;
 }
 
+const NONE: ReadonlySet<Statement> = new Set();
+
 /** Has servers learn and forget statements, by messages of ours whose answers nobody sees. */
 export class StatementSender {
   readonly #host: StatementHost;
@@ -75,20 +77,29 @@ export class StatementSender {
    * Sends a `parse` statement; the least recently used ones make room for it. `hanging` gets what that changes in
    * its last step.
    */
-  parse(statement: Statement, action: ReplyAction, hanging: ChangeNote, out: RunWriter): void {
+  parse(
+    statement: Statement,
+    action: ReplyAction,
+    hanging: ChangeNote,
+    out: RunWriter,
+    kept: ReadonlySet<Statement> = NONE,
+  ): void {
     const { tracker, statements: known } = this.server;
     this.forget(statement, out);
     this.#host.stats.serverParseCount++;
     out.put(statement.parseMessage());
     hanging.steps.at(-1)?.push(known.add(statement, tracker.segment));
     tracker.sent(F.Parse, action, null, hanging);
-    this.#makeRoom(out);
+    this.#makeRoom(out, kept);
   }
 
-  /** The server learns the statement ahead of a request of the extended protocol that builds on it. */
-  teach(statement: Statement, out: RunWriter): void {
+  /**
+   * The server learns the statement ahead of a request of the extended protocol that builds on it, and on those in
+   * `kept`.
+   */
+  teach(statement: Statement, out: RunWriter, kept: ReadonlySet<Statement> = NONE): void {
     if (statement.origin === 'parse') {
-      this.parse(statement, ReplyAction.Swallow, note(null), out);
+      this.parse(statement, ReplyAction.Swallow, note(null), out, kept);
       return;
     }
     // PREPARE takes a statement and a portal: of ours, for the client's unnamed ones may be in use.
@@ -104,7 +115,7 @@ export class StatementSender {
     swallow(F.Execute, note(null, known.add(statement, tracker.segment)));
     swallow(F.Close);
     swallow(F.Close);
-    this.#makeRoom(out);
+    this.#makeRoom(out, kept);
   }
 
   /** Ends what was begun by us since `wasOpen` was asked of the tracker: a simple query follows. */
@@ -123,10 +134,10 @@ export class StatementSender {
     tracker.sent(F.Close, ReplyAction.Swallow, null, note(null, known.remove(statement, tracker.segment)));
   }
 
-  #makeRoom(out: RunWriter): void {
+  #makeRoom(out: RunWriter, kept: ReadonlySet<Statement>): void {
     const { statements: known } = this.server;
-    const { limit } = this.#host;
-    for (let old = known.surplus(limit); old !== null; old = known.surplus(limit)) this.forget(old, out);
+    const surplus = () => known.surplus(this.#host.limit, kept);
+    for (let old = surplus(); old !== null; old = surplus()) this.forget(old, out);
   }
 }
 

@@ -67,10 +67,12 @@ export class ServerStatements extends Ledger<Statement> {
     this.#last = null;
   }
 
-  /** The least recently used one that may be closed when there are more than `limit`; null: none. */
-  surplus(limit: number): Statement | null {
+  /** The least recently used one, not in `kept`, that may be closed when there are more than `limit`; null: none. */
+  surplus(limit: number, kept: ReadonlySet<Statement>): Statement | null {
     if (this.size <= limit) return null;
-    for (const [statement] of this.entries()) if (!this.isPending(statement)) return statement;
+    for (const [statement] of this.entries()) {
+      if (!this.isPending(statement) && !kept.has(statement)) return statement;
+    }
     return null;
   }
 }

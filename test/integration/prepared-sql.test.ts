@@ -175,3 +175,43 @@ describe('PREPARE as SQL', () => {
     expect([answers[1]?.rows, answers[4]?.rows]).toEqual([[['1']], [['2']]]);
   });
 });
+
+describe('a text of several statements', () => {
+  test('finds all that it executes, were it more than a server may have', async () => {
+    pooler.reload({ settings: { max_prepared_statements: 1 } });
+    const client = await connect();
+    for (const name of ['a', 'b', 'c']) await client.query(`PREPARE ${name} AS SELECT '${name}'`);
+    // The other server, which has none of them.
+    await occupy();
+    for (const order of ['a', 'ab', 'cab', 'bca', 'abcabc', 'aab']) {
+      const { rows, errors } = await client.query([...order].map((name) => `EXECUTE ${name}`).join(';'));
+      expect([errors, rows.flat().join('')]).toEqual([[], order]);
+    }
+  });
+
+  test('may prepare once more what it has executed by another name', async () => {
+    const client = await connect();
+    await client.query('PREPARE a AS SELECT 1');
+    const { rows, errors } = await client.query('EXECUTE a; PREPARE b AS SELECT 1; EXECUTE b; DEALLOCATE a');
+    expect([rows, errors]).toEqual([[['1'], ['1']], []]);
+    expect((await client.query('EXECUTE a')).errors[0]?.['C']).toBe('26000');
+    expect(await client.value('EXECUTE b')).toBe('1');
+  });
+
+  test('may give a name anew that it has dropped with all others', async () => {
+    const client = await connect();
+    await client.query('PREPARE a AS SELECT 1');
+    for (const value of ['2', '2', '3']) {
+      const { tags, errors } = await client.query(`DEALLOCATE ALL; PREPARE a AS SELECT ${value}`);
+      expect([tags, errors]).toEqual([['DEALLOCATE ALL', 'PREPARE'], []]);
+      for (let i = 0; i < 2; i++) {
+        const letGo = await occupy();
+        expect(await client.value('EXECUTE a')).toBe(value);
+        await letGo();
+      }
+    }
+    const twice = await client.query('DEALLOCATE ALL; PREPARE a AS SELECT 4; PREPARE a AS SELECT 5');
+    expect(twice.errors.map(({ C }) => C)).toEqual(['42P05']);
+    expect(await client.value('EXECUTE a')).toBe('4');
+  });
+});

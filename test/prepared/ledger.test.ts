@@ -131,14 +131,19 @@ describe('the statements of a server', () => {
     const all = ['one', 'two', 'three'].map((text) => cache.hold('parse', text));
     const [one, two, three] = all as [Statement, Statement, Statement];
     const first = server.add(one, 1);
-    expect(server.surplus(0)).toBeNull();
+    const none = new Set<never>();
+    expect(server.surplus(0, none)).toBeNull();
     first.settle();
     server.add(two, 1).settle();
-    expect([server.surplus(2), server.surplus(1)]).toEqual([null, one]);
+    expect([server.surplus(2, none), server.surplus(1, none)]).toEqual([null, one]);
     expect(server.has(one, 2)).toBe(true);
-    expect(server.surplus(1)).toBe(two);
+    expect(server.surplus(1, none)).toBe(two);
     const last = server.add(three, 2);
-    expect([server.has(three, 3), server.has(three, 2), server.surplus(2)]).toEqual([UNSETTLED, true, two]);
+    expect([server.has(three, 3), server.has(three, 2), server.surplus(2, none)]).toEqual([
+      UNSETTLED,
+      true,
+      two,
+    ]);
     last.undo();
     expect([server.has(three, 3), server.size]).toEqual([false, 2]);
     server.remove(two, 3).settle();
