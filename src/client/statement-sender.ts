@@ -137,7 +137,11 @@ export class StatementSender {
   #makeRoom(out: RunWriter, kept: ReadonlySet<Statement>): void {
     const { statements: known } = this.server;
     const surplus = () => known.surplus(this.#host.limit, kept);
-    for (let old = surplus(); old !== null; old = surplus()) this.forget(old, out);
+    for (let old = surplus(); old !== null; old = surplus()) {
+      this.forget(old, out);
+      // Where requests are skipped, that was taken back at once.
+      if (known.holds(old)) return;
+    }
   }
 }
 

@@ -150,6 +150,15 @@ describe('a prepared statement', () => {
     expect(Number(count[0]?.[0])).toBe(3);
   });
 
+  test('of more than a server may have are refused behind an error like any other', async () => {
+    const client = await connect();
+    for (const name of ['a', 'b', 'c']) await client.ask(parse(name, `SELECT '${name}'`), sync());
+    await client.send(parse('wrong', 'SELECT wrong'), message('H'));
+    await client.answerTo('E');
+    expect((await client.ask(parse('d', "SELECT 'd'"), run('d'), sync())).types).toBe('Z');
+    for (const name of ['a', 'b', 'c']) expect((await client.ask(run(name), sync())).rows).toEqual([[name]]);
+  });
+
   test('larger than any buffer is taken in any pieces', async () => {
     const client = await connect();
     const text = 'x'.repeat(300_000);
