@@ -110,6 +110,7 @@ export class StatementSender {
     out.put(preparing(own, statement.prepareText()));
     const swallow = (type: number, hanging: ChangeNote | null = null) =>
       tracker.sent(type, ReplyAction.Swallow, null, hanging);
+    swallow(F.Close);
     swallow(F.Parse);
     swallow(F.Bind);
     swallow(F.Execute, note(null, known.add(statement, tracker.segment)));
@@ -145,10 +146,17 @@ export class StatementSender {
   }
 }
 
-/** Parse, Bind, Execute and Close of `sql` (latin1) under a name of ours, for statement and portal. */
+/**
+ * Parse, Bind, Execute and Close of `sql` (latin1) under a name of ours, for statement and portal. Where Execute fails,
+ * PostgreSQL skips what closes the statement: so that is done ahead of it, too.
+ */
 function preparing(name: string, sql: string): Buffer {
   const text = Buffer.from(`${sql}\0`, 'latin1');
-  return new Writer(128 + text.length)
+  return new Writer(160 + text.length)
+    .begin(F.Close)
+    .byte(STATEMENT)
+    .cstring(name)
+    .end()
     .begin(F.Parse)
     .cstring(name)
     .bytes(text)

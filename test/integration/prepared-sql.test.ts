@@ -176,6 +176,17 @@ describe('PREPARE as SQL', () => {
   });
 });
 
+test('a statement that a server cannot learn is nobody else’s trouble', async () => {
+  const [client, other] = [await connect(), await connect()];
+  await client.query('CREATE TEMP TABLE gone (n int)');
+  await client.query('PREPARE a AS SELECT * FROM gone');
+  await other.query("PREPARE b AS SELECT 'b'");
+  // The other server knows none of the two, and not the table.
+  await occupy();
+  expect((await client.ask(run('a'), sync())).errors[0]?.['C']).toBe('42P01');
+  expect((await other.ask(run('b'), sync())).rows).toEqual([['b']]);
+});
+
 describe('a text of several statements', () => {
   test('finds all that it executes, were it more than a server may have', async () => {
     pooler.reload({ settings: { max_prepared_statements: 1 } });
