@@ -1,5 +1,5 @@
 import { connect, type IpcNetConnectOpts, type Socket, type TcpNetConnectOpts } from 'node:net';
-import { type Native, socketFd } from './native.ts';
+import { allocPinned, type Native, socketFd } from './native.ts';
 import { type Readiness, type Reader, readinessOf } from './readiness.ts';
 
 /**
@@ -28,7 +28,7 @@ export type ConnectOptions = TcpNetConnectOpts | IpcNetConnectOpts;
  * Every connection that is read directly reads into this one buffer: a chunk is dealt with before the next read,
  * so none needs memory of its own. See docs/decisions/0006-direct-io.md.
  */
-const READ_BUFFER = Buffer.allocUnsafeSlow(64 * 1024);
+const READ_BUFFER = allocPinned(64 * 1024);
 
 /**
  * One byte stream, client or server side: bytes in and out, back-pressure, no SQL. TLS will sit below this

@@ -1,5 +1,6 @@
 import { createRequire } from 'node:module';
 import type { Server, Socket } from 'node:net';
+import { isMainThread } from 'node:worker_threads';
 
 /** Who holds the other end of a unix socket, as the kernel recorded it when that end connected. */
 export interface PeerCredentials {
@@ -52,13 +53,26 @@ export interface EpollSet {
   fdAt(index: number): number;
   /** The peer has finished sending, or the connection has failed; bytes may have come before. */
   isHungUpAt(index: number): boolean;
-  /** `callback` is called once a turn of the event loop as long as something is ready. One per set. */
+  /** `callback` is called in every turn of the event loop in which something is ready, or may be. One per set. */
   onReady(callback: () => void): void;
   /** Whether waiting for the set keeps the process alive; it doesn't at first. */
   keepAlive(on: boolean): void;
 }
 
 type Koffi = typeof import('koffi');
+
+/** Buffers of which the address is handed to calls, once it is known; 0 before. */
+const pinned = new Map<Uint8Array, number>();
+
+/**
+ * Memory that is there for as long as the process: {@link Native.receive} and {@link Native.write} are given its
+ * address, which is a quarter cheaper than to have the library find out where a buffer lies.
+ */
+export function allocPinned(bytes: number): Buffer {
+  const buffer = Buffer.allocUnsafeSlow(bytes);
+  pinned.set(buffer, 0);
+  return buffer;
+}
 
 const SOL_SOCKET = 1;
 /** MSG_DONTWAIT and MSG_NOSIGNAL. */
@@ -77,6 +91,9 @@ const EPOLLRDHUP = 0x2000;
 const EPOLL_GONE = 0x8 | 0x10 | EPOLLRDHUP;
 /** How many ready descriptors one `wait` fetches at most. */
 const EVENTS_PER_WAIT = 256;
+/** libuv's `uv_handle_type` and `uv_poll_event`. */
+const UV_POLL = 8;
+const UV_READABLE = 1;
 /** `struct ucred`: int32 pid, uint32 uid, uint32 gid, in the machine's byte order. */
 const UCRED_BYTES = 12;
 
@@ -126,7 +143,9 @@ function linuxNative(koffi: Koffi): Native {
   const libc = koffi.load(null);
   const getsockopt = libc.func('int getsockopt(int, int, int, void *, void *)');
   const send = libc.func('int send(int, const void *, size_t, int)');
+  const sendAt = libc.func('int send(int, uintptr_t, size_t, int)');
   const recv = libc.func('int recv(int, void *, size_t, int)');
+  const recvAt = libc.func('int recv(int, uintptr_t, size_t, int)');
   const poll = libc.func('int poll(void *, unsigned long, int)');
   const getgrnam = libc.func('void *getgrnam(const char *)');
   const group = koffi.struct({ name: 'void *', password: 'void *', gid: 'uint32_t' });
@@ -155,7 +174,10 @@ function linuxNative(koffi: Koffi): Native {
     },
     epoll: () => epollSet(koffi, libc),
     receive(fd, buffer) {
-      return recv(fd, buffer, buffer.length, NO_WAIT_NO_SIGNAL) as number;
+      const address = addressOf(koffi, buffer);
+      return address === 0
+        ? (recv(fd, buffer, buffer.length, NO_WAIT_NO_SIGNAL) as number)
+        : (recvAt(fd, address, buffer.length, NO_WAIT_NO_SIGNAL) as number);
     },
     hasPeerLeft(socket) {
       const fd = socketFd(socket);
@@ -169,6 +191,8 @@ function linuxNative(koffi: Koffi): Native {
       return result === 1 && (view.getInt16(6, little) & (POLLERR | POLLHUP | POLLRDHUP)) !== 0;
     },
     write(fd, bytes, start, end) {
+      const address = addressOf(koffi, bytes);
+      if (address !== 0) return sendAt(fd, address + start, end - start, NO_WAIT_NO_SIGNAL) as number;
       return send(fd, start === 0 ? bytes : bytes.subarray(start), end - start, NO_WAIT_NO_SIGNAL) as number;
     },
     groupId(name) {
@@ -181,6 +205,16 @@ function linuxNative(koffi: Koffi): Native {
   };
 }
 
+/** Of memory that is pinned; 0: it is not. */
+function addressOf(koffi: Koffi, bytes: Uint8Array): number {
+  const known = pinned.get(bytes);
+  if (known === undefined) return 0;
+  if (known !== 0) return known;
+  const address = Number(koffi.address(bytes));
+  pinned.set(bytes, address);
+  return address;
+}
+
 function isLittleEndian(): boolean {
   return new Uint8Array(new Uint16Array([1]).buffer)[0] === 1;
 }
@@ -188,7 +222,7 @@ function isLittleEndian(): boolean {
 function epollSet(koffi: Koffi, libc: ReturnType<Koffi['load']>): EpollSet | null {
   const create = libc.func('int epoll_create1(int)');
   const control = libc.func('int epoll_ctl(int, int, int, void *)');
-  const wait = libc.func('int epoll_wait(int, void *, int, int)');
+  const wait = libc.func('int epoll_wait(int, uintptr_t, int, int)');
   const set: unknown = create(EPOLL_CLOEXEC);
   if (typeof set !== 'number' || set < 0) return null;
   // struct epoll_event in 32-bit words: events, padding (it is packed on x86-64), the descriptor, unused.
@@ -197,7 +231,9 @@ function epollSet(koffi: Koffi, libc: ReturnType<Koffi['load']>): EpollSet | nul
   const wanted = new Int32Array(words);
   wanted[0] = EPOLLIN | EPOLLRDHUP;
   const ready = new Int32Array(words * EVENTS_PER_WAIT);
-  let watcher: ReturnType<Koffi['node']['poll']> | null = null;
+  // Too large to lie on the heap, where it could move.
+  const readyAt = Number(koffi.address(ready));
+  let watcher: Watcher | null = null;
   return {
     add(fd) {
       wanted[fdWord] = fd;
@@ -206,11 +242,11 @@ function epollSet(koffi: Koffi, libc: ReturnType<Koffi['load']>): EpollSet | nul
     remove(fd) {
       control(set, EPOLL_CTL_DEL, fd, wanted);
     },
-    wait: () => wait(set, ready, EVENTS_PER_WAIT, 0) as number,
+    wait: () => wait(set, readyAt, EVENTS_PER_WAIT, 0) as number,
     fdAt: (index) => ready[index * words + fdWord] as number,
     isHungUpAt: (index) => ((ready[index * words] as number) & EPOLL_GONE) !== 0,
     onReady(callback) {
-      watcher = koffi.node.poll(set, callback);
+      watcher = quietWatcher(koffi, libc, set, callback) ?? plainWatcher(koffi, set, callback);
       watcher.unref();
     },
     keepAlive(on) {
@@ -218,4 +254,57 @@ function epollSet(koffi: Koffi, libc: ReturnType<Koffi['load']>): EpollSet | nul
       else watcher?.unref();
     },
   };
+}
+
+/** Wakes the event loop. */
+interface Watcher {
+  ref(): void;
+  unref(): void;
+}
+
+/** The library's own watcher makes an object for JavaScript at each wake-up. */
+function plainWatcher(koffi: Koffi, fd: number, callback: () => void): Watcher {
+  // Node runs the next tick's work behind its own callbacks, of which the watcher's is none.
+  return koffi.node.poll(fd, () => setImmediate(callback));
+}
+
+/**
+ * A `uv_poll_t` whose callback does nothing: that the loop wakes up is enough, for an immediate that keeps nothing
+ * awake is due in each turn. Null where the loop cannot be reached so.
+ */
+function quietWatcher(
+  koffi: Koffi,
+  libc: ReturnType<Koffi['load']>,
+  fd: number,
+  callback: () => void,
+): Watcher | null {
+  // A worker's loop must be empty when its thread ends.
+  if (!isMainThread) return null;
+  let ref: (handle: bigint) => void;
+  let unref: (handle: bigint) => void;
+  let handle: bigint;
+  try {
+    const getLoop = libc.func('int napi_get_uv_event_loop(void *, _Out_ void **)');
+    const symbol = libc.func('void *dlsym(void *, const char *)');
+    const sizeOf = libc.func('size_t uv_handle_size(int)');
+    const calloc = libc.func('void *calloc(size_t, size_t)');
+    const init = libc.func('int uv_poll_init(void *, void *, int)');
+    const start = libc.func('int uv_poll_start(void *, int, void *)');
+    ref = libc.func('void uv_ref(void *)');
+    unref = libc.func('void uv_unref(void *)');
+    // It takes what the loop passes and looks at the pointer's value alone.
+    const nothing: unknown = symbol(null, 'labs');
+    const loop: [bigint | null] = [null];
+    if (nothing === null || getLoop(koffi.node.env, loop) !== 0 || loop[0] === null) return null;
+    handle = calloc(1, sizeOf(UV_POLL)) as bigint;
+    if (init(loop[0], handle, fd) !== 0 || start(handle, UV_READABLE, nothing) !== 0) return null;
+  } catch {
+    return null;
+  }
+  const turn = () => {
+    setImmediate(turn).unref();
+    callback();
+  };
+  setImmediate(turn).unref();
+  return { ref: () => ref(handle), unref: () => unref(handle) };
 }

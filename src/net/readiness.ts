@@ -24,9 +24,7 @@ export class Readiness {
 
   constructor(epoll: EpollSet) {
     this.#epoll = epoll;
-    const drain = () => this.#drain();
-    // Node runs the next tick's work behind its own callbacks, of which the watcher's is none.
-    epoll.onReady(() => setImmediate(drain));
+    epoll.onReady(() => this.#drain());
   }
 
   /** False when the kernel refuses: the caller has to read in another way. */

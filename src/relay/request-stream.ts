@@ -143,8 +143,11 @@ export class RequestStream {
         run = body;
       }
       pos = body;
-      // A message without a body ends here.
-      if (scanner.bodyLeft === 0) run = this.#sent(chunk, run, pos);
+      if (end - body < scanner.bodyLeft) continue;
+      pos += scanner.bodyLeft;
+      scanner.bodyLeft = 0;
+      // None that is answered can have been, for nothing of it has gone out.
+      if (!isAnswered(type)) run = this.#sent(chunk, run, pos);
     }
     this.#flush(chunk, run, pos);
     return this.#isOpen ? end : pos;

@@ -1,10 +1,11 @@
+import { allocPinned } from '../net/native.ts';
 import type { Outlet } from './link.ts';
 
 /**
  * Pieces that take turns with runs of a chunk are put together here, for one write. Shared by all connections of
  * the event loop: it is empty whenever no stream is being fed.
  */
-const BUFFER = Buffer.allocUnsafeSlow(64 * 1024);
+const BUFFER = allocPinned(64 * 1024);
 
 /** Writes runs of a borrowed chunk as they are, and what is put between them, in as few writes as there can be. */
 export class RunWriter {

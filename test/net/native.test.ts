@@ -1,9 +1,11 @@
 import { mkdtempSync, rmSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { connect, createServer, type Server, Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
-import { openNative, socketFd } from '../../src/net/native.ts';
+import { allocPinned, openNative, socketFd } from '../../src/net/native.ts';
+import { waitFor } from '../support/wait-for.ts';
 
 const cleanups: (() => void)[] = [];
 
@@ -13,7 +15,7 @@ afterEach(() => {
 
 /** Listens, connects to it, and gives both ends. */
 async function socketPair(listen: (server: Server) => void): Promise<{ accepted: Socket; client: Socket }> {
-  const server = createServer();
+  const server = createServer({ pauseOnConnect: true });
   cleanups.push(() => server.close());
   await new Promise<void>((resolve) => {
     server.once('listening', resolve);
@@ -32,6 +34,8 @@ function unixPair(): Promise<{ accepted: Socket; client: Socket }> {
   cleanups.push(() => rmSync(dir, { recursive: true, force: true }));
   return socketPair((server) => server.listen(join(dir, 's')));
 }
+
+const koffi = createRequire(import.meta.url)('koffi') as typeof import('koffi');
 
 const isLinux = process.platform === 'linux';
 
@@ -61,6 +65,77 @@ describe('the native calls', () => {
     const native = openNative();
     expect(native.groupId('root')).toBe(isLinux ? 0 : null);
     expect(native.groupId('no-such-group-here')).toBe(null);
+  });
+});
+
+/** The library, with some of the event loop's own functions missing. */
+function withoutLoopFunctions(): typeof koffi {
+  const load: typeof koffi.load = (...args) => {
+    const lib = koffi.load(...args);
+    const func = (text: string) => {
+      if (text.includes(' uv_')) throw new Error(`no such function: ${text}`);
+      return lib.func(text);
+    };
+    return new Proxy(lib, { get: (of, name) => (name === 'func' ? func : Reflect.get(of, name)) });
+  };
+  return new Proxy(koffi, { get: (of, name) => (name === 'load' ? load : Reflect.get(of, name)) });
+}
+
+describe.runIf(isLinux).each([
+  ['woken by the event loop alone', openNative],
+  ['woken by the library', () => openNative(withoutLoopFunctions)],
+])('an epoll set, %s', (_how, open) => {
+  it('is told of bytes once they are there, turn after turn until they are taken, and sleeps otherwise', async () => {
+    const native = open();
+    const { accepted, client } = await socketPair((server) => server.listen(0, '127.0.0.1'));
+    const set = native.epoll();
+    if (set === null) throw new Error('no epoll set');
+    const fd = socketFd(accepted);
+    let found = 0;
+    set.onReady(() => {
+      const count = set.wait();
+      if (count < 1) return;
+      expect([count, set.fdAt(0), set.isHungUpAt(0)]).toEqual([1, fd, false]);
+      found++;
+    });
+    set.keepAlive(true);
+    cleanups.push(() => set.keepAlive(false));
+    expect(set.add(fd)).toBe(true);
+    client.write('ab');
+    await waitFor(() => found >= 3);
+    const buffer = Buffer.alloc(10);
+    expect(native.receive(fd, buffer)).toBe(2);
+    expect(buffer.toString('latin1', 0, 2)).toBe('ab');
+    const before = found;
+    let turns = 0;
+    client.once('data', () => {});
+    accepted.write('x', () => {
+      turns++;
+    });
+    await waitFor(() => turns > 0);
+    expect(found).toBe(before);
+    client.write('c');
+    await waitFor(() => found > before);
+    set.remove(fd);
+  });
+});
+
+describe.runIf(isLinux)('pinned memory', () => {
+  it('is read into and written from as any other is', async () => {
+    const native = openNative();
+    const { accepted, client } = await socketPair((server) => server.listen(0, '127.0.0.1'));
+    const pinned = allocPinned(64);
+    pinned.write('..sent');
+    let got = '';
+    client.on('data', (chunk: Buffer) => {
+      got += chunk.toString('latin1');
+    });
+    expect(native.write(socketFd(accepted), pinned, 2, 6)).toBe(4);
+    expect(native.write(socketFd(accepted), Buffer.from('..too'), 2, 5)).toBe(3);
+    await waitFor(() => got === 'senttoo');
+    client.write('back');
+    await waitFor(() => native.receive(socketFd(accepted), pinned) === 4);
+    expect(pinned.toString('latin1', 0, 6)).toBe('backnt');
   });
 });
 
