@@ -46,6 +46,8 @@ export class ClientConnection implements ConnHandler {
   /** Null until the login says it. */
   user: string | null = null;
   database: string | null = null;
+  /** It speaks protocol 3.`protocolMinor`: what it asked for, or the newest that we have. Set by its StartupMessage. */
+  protocolMinor = 0;
   /** The place in the client limits; given back at close. */
   grant: Grant | null = null;
   phase: ClientPhase;

@@ -5,7 +5,7 @@ import { formatForApplicationName } from '../net/address.ts';
 import type { Refusal } from '../pool/budget.ts';
 import { type ExtraParameters, NO_EXTRAS } from '../relay/extra-parameters.ts';
 import type { TrackedValues } from '../relay/tracked-parameters.ts';
-import { FrontendType } from '../wire/codes.ts';
+import { FrontendType, NEWEST_MINOR } from '../wire/codes.ts';
 import { FramedReader } from '../wire/framed-reader.ts';
 import { negotiateProtocolVersion } from '../wire/negotiate-protocol-version.ts';
 import { fatal, type PgErrorFields, ProtocolViolation } from '../wire/pg-error.ts';
@@ -52,8 +52,9 @@ export class LoginPhase implements ClientPhase {
     const connection = this.#connection;
     const { services } = connection;
     const settings = services.settings();
-    if (packet.protocolMinor > 0 || packet.unsupportedOptions.length > 0) {
-      connection.conn.write(negotiateProtocolVersion(packet.unsupportedOptions));
+    connection.protocolMinor = Math.min(packet.protocolMinor, NEWEST_MINOR);
+    if (packet.protocolMinor > NEWEST_MINOR || packet.unsupportedOptions.length > 0) {
+      connection.conn.write(negotiateProtocolVersion(connection.protocolMinor, packet.unsupportedOptions));
     }
     const request = readStartupParameters(
       packet.parameters,
@@ -227,7 +228,7 @@ export class LoginPhase implements ClientPhase {
       const applied = services.tracked.names
         .map((parameter, i) => [parameter, this.#parameters[i] as string | null] as const)
         .filter((pair): pair is readonly [string, string] => pair[1] !== null);
-      const console = services.openConsole(user, connection.isUnixSameUid, applied);
+      const console = services.openConsole(connection, applied);
       if (console === null) connection.fail(fatal('not allowed'));
       else {
         connection.isLoggedIn = true;

@@ -11,7 +11,6 @@ import type { TrackedParameters, TrackedValues } from '../relay/tracked-paramete
 import { noticeResponse } from '../wire/error-response.ts';
 import { errorOf, fatal, type PgErrorFields, SqlState } from '../wire/pg-error.ts';
 import { alignServer } from './alignment.ts';
-import { newCancelKey } from './cancel-key.ts';
 import type { ClientConnection, ClientPhase } from './connection.ts';
 import { HeldBytes } from './held-bytes.ts';
 import { loginReply } from './login-reply.ts';
@@ -51,8 +50,8 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
   readonly parameters: TrackedValues;
   extras: ExtraParameters;
   readonly given: ExtraParameters;
-  /** What BackendKeyData told the client; CancelRequest brings it back. */
-  readonly cancelKey: Buffer = newCancelKey();
+  /** What BackendKeyData tells the client; CancelRequest brings it back. Given at {@link start}. */
+  cancelKey: Buffer = Buffer.alloc(0);
   /** The linked server once it may be written to. */
   target: RequestTarget | null = null;
 
@@ -120,7 +119,7 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
 
   /** The client has proved who it is: on to the pool, whose welcome data may have to be waited for. */
   start(): void {
-    this.connection.services.addSession(this);
+    this.cancelKey = this.connection.services.addSession(this);
     if (this.pool.join(this)) this.welcomeReady();
   }
 

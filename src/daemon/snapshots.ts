@@ -130,7 +130,7 @@ function consolePool(state: PoolerState): PoolSnapshot {
   return {
     database: ADMIN_DATABASE,
     user: ADMIN_DATABASE,
-    clActive: state.consoleKeys.size,
+    clActive: state.consoleClients.size,
     clWaiting: 0,
     clActiveCancelReq: 0,
     clWaitingCancelReq: 0,
@@ -187,7 +187,7 @@ function consoleDatabase(state: PoolerState): DatabaseSnapshot {
     maxConnections: settings.max_db_connections,
     currentConnections: 0,
     maxClientConnections: settings.max_db_client_connections,
-    currentClientConnections: state.consoleKeys.size,
+    currentClientConnections: state.consoleClients.size,
     paused: false,
     disabled: false,
   };

@@ -156,17 +156,25 @@ describe('a cancel request', () => {
   });
 
   test.for([
-    ['no key', packet(80877102)],
-    ['half a key', packet(80877102, 1)],
-    ['a key of 7 bytes', packet(80877102, Buffer.alloc(7))],
-    ['a key of 9 bytes', packet(80877102, Buffer.alloc(9))],
-    ['a key of 256 bytes', packet(80877102, Buffer.alloc(256))],
-  ] as const)('with %s is closed without a word', async ([, bytes]) => {
+    ['nothing', 0, 'bad cancel request'],
+    ['half a process ID', 2, 'bad cancel request'],
+    ['a process ID alone', 4, 'bad cancel request'],
+    ['a secret of 3 bytes', 7, 'bad cancel request'],
+    ['a secret of 5 bytes', 9, 'failed cancel request'],
+    ['a secret of 256 bytes', 260, 'failed cancel request'],
+    ['a secret of 257 bytes', 261, 'bad cancel request'],
+    ['a secret of 65,523 bytes', 65_527, 'bad cancel request'],
+  ] as const)('with %s is closed without a word, to whomever its bytes belong', async ([, bytes, reason]) => {
     await using pooler = await start();
+    const client = await Client.login(pooler);
+    await client.peer.send(frontend.query("SELECT 'done' FROM pg_sleep(0.2)"));
+    await poolShows(pooler, 'cancel_db', ROLE, { sv_active: 1 });
     const peer = await connectPeer(pooler.port);
-    await peer.send(bytes);
+    const key = Buffer.concat([client.key, Buffer.alloc(bytes)]).subarray(0, bytes);
+    await peer.send(packet(80877102, key));
     expect(await peer.end()).toHaveLength(0);
-    expect(pooler.lines.some((line) => line.includes('because: bad cancel request'))).toBe(true);
+    expect(pooler.lines.some((line) => line.includes(`because: ${reason}`))).toBe(true);
+    expect(await client.answer()).toBe('done');
   });
 
   test('with more bytes behind it, as some drivers send, is carried out', async () => {

@@ -98,7 +98,17 @@ describe('parseStartupPacket', () => {
         ['user', 'ann'],
         ['_pq_', 'x'],
       ],
-      unsupportedOptions: ['_pq_.a', '_pq_.b'],
+      unsupportedOptions: [Buffer.from('_pq_.a'), Buffer.from('_pq_.b')],
+    });
+  });
+
+  it('keeps the names of protocol options as they came, whatever bytes they are, and doubles too', () => {
+    const bytes = packet(0x0003_0000, '_pq_.\xff\xfe\0v\0_pq_.\0\0_pq_.\0\0\0');
+    const parsed = parseStartupPacket(bytes);
+    bytes.fill(0);
+    expect(parsed).toMatchObject({
+      parameters: [],
+      unsupportedOptions: ['_pq_.\xff\xfe', '_pq_.', '_pq_.'].map((name) => Buffer.from(name, 'latin1')),
     });
   });
 
