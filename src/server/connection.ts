@@ -1,6 +1,6 @@
 import type { ListNode } from '../base/list.ts';
 import type { LogLevel } from '../base/log.ts';
-import { Conn, type ConnHandler } from '../net/conn.ts';
+import type { Conn, ConnHandler } from '../net/conn.ts';
 import type { Grant } from '../pool/budget.ts';
 import type {
   CancelCarrier,
@@ -28,7 +28,7 @@ import { OwnQueries, type OwnQueryHost } from './own-queries.ts';
 import { type RestHost, RestReader } from './rest.ts';
 import type { ServerServices } from './services.ts';
 import { SessionState } from './session-state.ts';
-import { connectFailure, connectOptions, type ServerAddress, type ServerTarget } from './target.ts';
+import { connectFailure, type ServerAddress, type ServerTarget } from './target.ts';
 
 /** Takes bytes that nobody needs any more. */
 const DISCARD: ByteReader = { feed: (_chunk, _start, end) => end };
@@ -70,7 +70,8 @@ export class ServerConnection
   readonly pool: Pool;
   readonly grant: Grant;
   readonly address: ServerAddress;
-  readonly conn: Conn;
+  /** Another one after a server did not take our protocol's version. */
+  conn: Conn;
   readonly tracker = new RequestTracker();
   backendKey: Buffer | null = null;
 
@@ -81,7 +82,6 @@ export class ServerConnection
   #reader: ByteReader;
   readonly #opening: ServerOpening;
   #client: (PoolClient & ClientEnd) | null = null;
-  #isConnected = false;
   readonly #own = new OwnQueries(this);
   #releaseDue = false;
   /** What the pool hears once a chunk is read to its end: the rest of it is nobody's, not the next client's. */
@@ -110,9 +110,9 @@ export class ServerConnection
     this.lastBytesMs = this.connectMs;
     this.requestMs = this.connectMs;
     this.#responses = new ResponseStream(this, this.tracker, services.maxPacketSize());
-    this.#opening = new ServerOpening(this, services, target, this.#own);
+    this.#opening = new ServerOpening(this, services, target, address, this.#own);
     this.#reader = this.#opening.login;
-    this.conn = Conn.connect(connectOptions(address, target), this, () => this.#connected(), services.native);
+    this.conn = this.#opening.connect(this, () => this.#connected());
   }
 
   get sink(): Conn | null {
@@ -187,10 +187,15 @@ export class ServerConnection
   }
 
   onClosed(error: Error | null): void {
-    if (this.#isConnected) this.#broke('server conn crashed?', 'server conn crashed?');
+    if (this.#opening.isConnected) this.#broke('server conn crashed?', 'server conn crashed?');
     else if (this.state === 'new') {
       const reason = connectFailure(error, (text) => this.log('WARNING', text));
       this.#broke(reason, '');
+    }
+    if (this.state === 'new') {
+      this.#reader = this.#opening.login;
+      this.conn = this.#opening.connect(this, () => this.#connected());
+      return;
     }
     this.#ownCancel?.cut();
     this.tracker.queue.clear();
@@ -248,7 +253,7 @@ export class ServerConnection
     this.#lines.closing(reason);
     this.#opening.login.abandon();
     this.#reader = DISCARD;
-    if (!this.#isConnected) {
+    if (!this.#opening.isConnected) {
       this.conn.destroy();
       return;
     }
@@ -360,7 +365,6 @@ export class ServerConnection
   }
 
   #connected(): void {
-    this.#isConnected = true;
     if (this.state !== 'new') {
       this.conn.end();
       return;
@@ -386,7 +390,8 @@ export class ServerConnection
   }
 
   #broke(reason: string, clientText: string): void {
-    if (this.state === 'new') this.failed({ message: reason, serverError: null, failWaiting: false }, reason);
-    else this.pool.serverBroke(this, reason, clientText);
+    if (this.state !== 'new') this.pool.serverBroke(this, reason, clientText);
+    else if (!this.#opening.asksAgain(reason))
+      this.failed({ message: reason, serverError: null, failWaiting: false }, reason);
   }
 }

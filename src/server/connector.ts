@@ -3,13 +3,16 @@ import type { CancelCarrier, PoolServer, ServerConnector } from '../pool/peers.t
 import type { Pool } from '../pool/pool.ts';
 import { openCancel } from './cancel.ts';
 import { ServerConnection } from './connection.ts';
+import { ServerProtocols } from './protocols.ts';
 import type { ServerServices } from './services.ts';
 import type { ServerAddress, ServerTarget } from './target.ts';
 
 /** What the connector needs besides what connections share. */
-export interface ConnectorServices extends Omit<ServerServices, 'cancelAt'> {
+export interface ConnectorServices extends Omit<ServerServices, 'cancelAt' | 'protocols'> {
   /** The allocator of ids for clients and servers. */
   nextId(): number;
+  /** The newest minor version of protocol 3 that servers may be asked for, as it is now. */
+  newestMinor(): number;
   /** Where `pool` connects to, by the configuration as it is now. */
   target(pool: Pool): ServerTarget;
 }
@@ -28,6 +31,7 @@ export class Connector implements ServerConnector<Pool> {
       logsConnections: () => services.logsConnections(),
       logsDisconnections: () => services.logsDisconnections(),
       maxPacketSize: () => services.maxPacketSize(),
+      protocols: new ServerProtocols(services.clock, () => services.newestMinor()),
       cancelAt: (address, backendKey) =>
         openCancel(
           address,
@@ -51,8 +55,10 @@ export class Connector implements ServerConnector<Pool> {
   }
 
   openCancel(server: PoolServer, maySend: () => boolean, done: (reason: string) => void): CancelCarrier {
-    const { address, backendKey } = server as ServerConnection;
+    const connection = server as ServerConnection;
+    const { address, backendKey } = connection;
     if (backendKey === null) {
+      connection.log('WARNING', 'cannot forward a cancel request: the server sent no BackendKeyData');
       queueMicrotask(() => done('failed to send cancel request'));
       return { cut: () => {} };
     }

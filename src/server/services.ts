@@ -5,6 +5,7 @@ import type { CancelCarrier } from '../pool/peers.ts';
 import type { Native } from '../net/native.ts';
 import type { StatementCache } from '../prepared/statement.ts';
 import type { TrackedParameters } from '../relay/tracked-parameters.ts';
+import type { ServerProtocols } from './protocols.ts';
 import type { ServerAddress } from './target.ts';
 
 /** What server connections share, given by the daemon. */
@@ -15,6 +16,7 @@ export interface ServerServices {
   readonly tracked: TrackedParameters;
   readonly statements: StatementCache;
   readonly auth: Pick<ServerAuthArgs, 'randomBytes' | 'saltedPasswords'>;
+  readonly protocols: ServerProtocols;
   /** `log_connections` and `log_disconnections`, as they are now. */
   logsConnections(): boolean;
   logsDisconnections(): boolean;
