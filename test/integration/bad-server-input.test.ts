@@ -179,6 +179,7 @@ describe.concurrent('a server that breaks the protocol in an answer', () => {
     ["a client's message", frontend.query('SELECT 1'), 'unknown pkt'],
     ['an Authentication', backend.authenticationOk(), 'unknown pkt'],
     ['a BackendKeyData', backend.backendKeyData(1, Buffer.from('KEY!')), 'unknown pkt'],
+    ['a NegotiateProtocolVersion', message('v', 0x30000, 0), 'unknown pkt'],
     ['a length of 0', lyingMessage('D', 0), 'bad pkt header'],
     ['a length of 3', lyingMessage('D', 3), 'bad pkt header'],
     ['a negative length', lyingMessage('D', -1), 'bad pkt header'],

@@ -1,8 +1,8 @@
 import { beforeAll, describe, expect, test } from 'vitest';
-import { backendsOf, poolShows } from '../support/backends.ts';
+import { backendsOf, poolShows, sleeps } from '../support/backends.ts';
 import { backend, errorFields, frontend, int32, packet } from '../support/peer-messages.ts';
 import { type LocalPooler, startPooler } from '../support/pooler.ts';
-import { sharedPostgres, withClient } from '../support/postgres.ts';
+import { sharedPostgres } from '../support/postgres.ts';
 import { type Random, withSeed } from '../support/random.ts';
 import { createDatabase, createRole } from '../support/roles.ts';
 import { connectPeer, type ScriptedPeer, ScriptedServer } from '../support/scripted-peer.ts';
@@ -76,15 +76,7 @@ async function cancel(pooler: LocalPooler, key: Buffer): Promise<Buffer> {
 /** `SELECT pg_sleep(60)`, and it runs. */
 async function sleep(client: Client, tag: string): Promise<void> {
   await client.peer.send(frontend.query(`SELECT pg_sleep(60) /* ${tag} */`));
-  await waitFor(async () => {
-    return withClient(sharedPostgres(), async (pg) => {
-      const found = await pg.query(
-        "SELECT 1 FROM pg_stat_activity WHERE query LIKE $1 AND state = 'active' AND wait_event = 'PgSleep'",
-        [`%/* ${tag} */`],
-      );
-      return found.rowCount === 1;
-    });
-  });
+  await sleeps(tag);
 }
 
 /** Waits for what SHOW STATE says of a global PAUSE. */
