@@ -2,6 +2,7 @@ import { configAndProcessFaults } from './config-and-process.ts';
 import type { Fault } from './fault.ts';
 import { loginFaults } from './login.ts';
 import { poolFaults } from './pool.ts';
+import { protocolFaults } from './protocol.ts';
 import { relayFaults } from './relay.ts';
 import { wireFaults } from './wire.ts';
 
@@ -11,5 +12,6 @@ export const faults: readonly Fault[] = [
   ...relayFaults,
   ...wireFaults,
   ...loginFaults,
+  ...protocolFaults,
   ...configAndProcessFaults,
 ];
