@@ -5,6 +5,7 @@ import { Conn, type ConnHandler } from '../net/conn.ts';
 import type { Grant } from '../pool/budget.ts';
 import { errorResponse } from '../wire/error-response.ts';
 import { fatal, type PgErrorFields, ProtocolViolation } from '../wire/pg-error.ts';
+import type { Replication } from '../wire/replication.ts';
 import type { ClientServices } from './services.ts';
 
 /** What listens to a client connection in one stage of its life: startup, login, session, console, cancel. */
@@ -48,6 +49,7 @@ export class ClientConnection implements ConnHandler {
   database: string | null = null;
   /** It speaks protocol 3.`protocolMinor`: what it asked for, or the newest that we have. Set by its StartupMessage. */
   protocolMinor = 0;
+  replication: Replication = 'none';
   /** The place in the client limits; given back at close. */
   grant: Grant | null = null;
   phase: ClientPhase;

@@ -9,10 +9,12 @@ import { FrontendType, NEWEST_MINOR } from '../wire/codes.ts';
 import { FramedReader } from '../wire/framed-reader.ts';
 import { negotiateProtocolVersion } from '../wire/negotiate-protocol-version.ts';
 import { fatal, type PgErrorFields, ProtocolViolation } from '../wire/pg-error.ts';
+import type { Replication } from '../wire/replication.ts';
 import type { StartupPacket } from '../wire/startup-packet.ts';
 import type { ClientConnection, ClientPhase } from './connection.ts';
 import { ConsolePhase } from './console.ts';
 import { HeldBytes } from './held-bytes.ts';
+import { ReplicationSession } from './replication-session.ts';
 import { ClientSession } from './session.ts';
 import { readStartupParameters } from './startup-parameters.ts';
 
@@ -24,6 +26,13 @@ const REFUSAL_TEXT: Readonly<Record<Refusal, string>> = {
   database: 'client connections exceeded (max_db_client_connections)',
   user: 'client connections exceeded (max_user_client_connections)',
   pool: 'no more connections allowed (max_client_conn)',
+};
+
+/** As the log has it. */
+const REPLICATION_TEXT: Readonly<Record<Replication, string>> = {
+  none: 'no',
+  logical: 'database',
+  physical: 'yes',
 };
 
 /**
@@ -80,10 +89,12 @@ export class LoginPhase implements ClientPhase {
     }
     connection.user = user;
     connection.database = database;
+    connection.replication = request.replication;
     this.#parameters = request.parameters;
     this.#extras = request.extras;
     if (settings.logConnections) {
-      connection.log('LOG', `login attempt: db=${database} user=${user} tls=no replication=no`);
+      const replication = REPLICATION_TEXT[request.replication];
+      connection.log('LOG', `login attempt: db=${database} user=${user} tls=no replication=${replication}`);
     }
     const isUncounted = services.isUncounted(database, user, connection.isUnixSameUid);
     const refusal =
@@ -249,7 +260,10 @@ export class LoginPhase implements ClientPhase {
     }
     pool.stats.clientLoginCount++;
     connection.isLoggedIn = true;
-    const session = new ClientSession(connection, pool, this.#parameters, this.#extras);
+    const session =
+      connection.replication === 'none'
+        ? new ClientSession(connection, pool, this.#parameters, this.#extras)
+        : new ReplicationSession(connection, pool, connection.replication, this.#parameters, this.#extras);
     connection.phase = session;
     session.start();
   }

@@ -1,7 +1,7 @@
 import type { ListNode } from '../base/list.ts';
 import type { Conn } from '../net/conn.ts';
 import type { ClientState, PoolClient, PoolServer } from '../pool/peers.ts';
-import type { Pool } from '../pool/pool.ts';
+import type { Pool, WelcomeData } from '../pool/pool.ts';
 import type { ClientEnd, ServerEnd } from '../relay/link.ts';
 import { isAnswered, type RequestHost, RequestStream, type RequestTarget } from '../relay/request-stream.ts';
 import type { RequestNote } from '../relay/outstanding.ts';
@@ -123,6 +123,11 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
     if (this.pool.join(this)) this.welcomeReady();
   }
 
+  /** What the server reports that the login ends with. */
+  protected get welcome(): WelcomeData {
+    return this.pool.welcome ?? [];
+  }
+
   bytes(chunk: Buffer, end: number): void {
     const { needBytes } = this.#requests;
     if (!this.#isHolding && needBytes === 0) {
@@ -184,7 +189,7 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
     const server = this.#server;
     if (server !== null) {
       if (this.atBoundary && server.isClean()) this.pool.release(server);
-      else this.pool.closeServer(server, this.#dirtyReason(server));
+      else this.pool.closeServer(server, this.dirtyReason(server));
     }
     this.pool.leave(this);
     this.prepared.end();
@@ -196,10 +201,9 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
 
   #welcome(): void {
     const { services } = this.connection;
-    const welcome = this.pool.welcome ?? [];
     const notice = services.settings().loginNotifyMessage;
     this.conn.write(
-      loginReply(welcome, services.tracked, this.parameters, this.extras, this.cancelKey, notice),
+      loginReply(this.welcome, services.tracked, this.parameters, this.extras, this.cancelKey, notice),
     );
     this.#idleSinceMs = services.clock.nowMs();
     this.#letGo();
@@ -386,7 +390,7 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
     else this.conn.resume();
   }
 
-  #dirtyReason(server: PoolServer): string {
+  protected dirtyReason(server: PoolServer): string {
     const isBusy = server.isIdleInTransaction() || this.queryStartMs > 0;
     return `client disconnect${isBusy ? ' while server was not ready' : 'ed with query in progress'}`;
   }

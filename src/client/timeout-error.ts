@@ -22,6 +22,7 @@ function waitDetail(pool: Pool, waitedMs: number): string {
   const states: readonly (readonly [number, string])[] = [
     [servers.active.length - inTransaction, 'busy'],
     [inTransaction, 'idle in transaction'],
+    [servers.dedicated.length, 'replicating'],
     [servers.idle.length + servers.used.length, 'idle'],
     [servers.tested.length, 'being checked'],
     [servers.being_canceled.length, 'being canceled'],

@@ -6,9 +6,10 @@ import { CancelQueue } from './cancels.ts';
 import { ClientLists } from './client-lists.ts';
 import type { PoolContext, PoolIdentity, WelcomeData } from './context.ts';
 import { decideRelease, isBelowMinimum } from './decide.ts';
+import { DedicatedServers } from './dedicated.ts';
 import { Launcher } from './launcher.ts';
 import type { PoolLimits } from './limits.ts';
-import type { LoginFailure, PoolClient, PoolServer, ServerState } from './peers.ts';
+import type { DedicatedClient, LoginFailure, PoolClient, PoolServer, ServerState } from './peers.ts';
 import { ServerLists } from './server-lists.ts';
 import { emptyStats, type PoolStats } from './stats.ts';
 import { WaitReport } from './wait-report.ts';
@@ -33,6 +34,7 @@ export class Pool {
 
   readonly clients = new ClientLists();
   readonly servers = new ServerLists();
+  readonly dedicated: DedicatedServers;
   readonly cancels: CancelQueue;
   readonly waits: WaitReport;
 
@@ -55,6 +57,10 @@ export class Pool {
     this.limits = limits;
     this.#launcher = new Launcher(this, context);
     this.cancels = new CancelQueue(this, context);
+    this.dedicated = new DedicatedServers(this, this.#launcher, {
+      client: (client, to) => this.#moveClient(client, to),
+      server: (server, to) => this.#moveServer(server, to),
+    });
     this.waits = new WaitReport(this.clients, context, this.key);
   }
 
@@ -76,16 +82,8 @@ export class Pool {
     return this.nowMs - this.#lastLifetimeCloseMs;
   }
 
-  get clientCount(): number {
-    return this.clients.count;
-  }
-
   get waitingClients(): IntrusiveList<PoolClient> {
     return this.clients.waiting;
-  }
-
-  get loginClients(): IntrusiveList<PoolClient> {
-    return this.clients.waiting_login;
   }
 
   // --- clients -------------------------------------------------------------------------------------------
@@ -139,6 +137,7 @@ export class Pool {
    */
   leave(client: PoolClient): void {
     this.#moveClient(client, 'gone');
+    this.dedicated.left(client);
   }
 
   // --- servers -------------------------------------------------------------------------------------------
@@ -146,9 +145,11 @@ export class Pool {
   /** Login finished: the server can be used. `welcome` is what it reported. */
   serverReady(server: PoolServer, welcome: WelcomeData): void {
     if (server.state !== 'new') return;
+    if (server.dedicatedTo !== null) return this.dedicated.ready(server, server.dedicatedTo, welcome);
     this.#launcher.succeeded();
     this.#welcome = welcome;
-    for (let client = this.loginClients.first; client !== null; client = this.loginClients.first) {
+    const { waiting_login: waiting } = this.clients;
+    for (let client = waiting.first; client !== null; client = waiting.first) {
       this.#moveClient(client, 'active');
       client.welcomeReady();
     }
@@ -159,19 +160,14 @@ export class Pool {
   serverFailed(server: PoolServer, failure: LoginFailure): void {
     // Closed by us (PAUSE, RECONNECT): that says nothing about whether PostgreSQL can be reached.
     if (server.state !== 'new') return;
+    if (server.dedicatedTo !== null) return this.dedicated.failed(server, server.dedicatedTo, failure);
     this.#launcher.failed(failure.message);
     this.#moveServer(server, 'closing');
     if (!failure.failWaiting || this.servers.usable > 0) return;
     const error = failure.serverError ?? fatal(failure.message);
-    for (const client of [...this.loginClients, ...this.waitingClients]) {
+    for (const client of [...this.clients.waiting_login, ...this.waitingClients]) {
       if (client.state === 'waiting_login' || client.state === 'waiting') client.refused(error);
     }
-  }
-
-  /** A connection that doesn't get through its login in time. */
-  giveUpLogin(server: PoolServer, reason: string): void {
-    this.serverFailed(server, { message: reason, serverError: null, failWaiting: false });
-    server.beginClose(reason);
   }
 
   /** The reset, check or resync query was answered; `ok` false when the connection cannot be trusted. */
@@ -239,6 +235,7 @@ export class Pool {
     for (const server of [...active, ...tested, ...being_canceled]) server.closeNeeded = true;
     this.#closeAll([...idle, ...used], 'database configuration changed');
     this.#closeAll([...this.servers.new], 'connect string changed');
+    this.dedicated.cut();
     this.service();
   }
 
@@ -266,7 +263,9 @@ export class Pool {
       this.#assign(client, server);
     }
     while (this.#unserved() > 0 && this.servers.used.first !== null) this.#check(this.servers.used.first);
-    if (this.#unserved() > 0 || this.loginClients.length > 0) this.#launcher.launch('client');
+    if (this.clients.isDedicatedFirst) this.dedicated.launch();
+    if (this.#unserved() > 0 || this.clients.waiting_login.length > 0) this.#launcher.launch('client');
+    this.dedicated.launch();
   }
 
   /** Waiting clients that no connection under test is for. */
@@ -275,15 +274,16 @@ export class Pool {
   }
 
   /** Opens a connection with a permission from the budget. Throws when the connector does. */
-  open(grant: Grant): void {
-    const server = this.#context.connector.open(this, grant);
+  open(grant: Grant, dedicatedTo: DedicatedClient | null): void {
+    const server = this.#context.connector.open(this, grant, dedicatedTo);
     // It may have got further, or failed, already.
     if (server.state === 'new') this.#moveServer(server, 'new');
   }
 
   /** `min_pool_size`: opens one more connection when the pool is below it. */
   fillToMinimum(): void {
-    const { clientCount, isForcedUser, servers } = this;
+    const { isForcedUser, servers } = this;
+    const clientCount = this.clients.count - this.clients.waiting_dedicated.length - servers.dedicated.length;
     const connected = servers.usable + servers.new.length;
     if (isBelowMinimum({ connected, clientCount, isForcedUser }, this.limits)) {
       this.#launcher.launch('min_pool_size');
@@ -367,8 +367,9 @@ export class Pool {
         break;
       case 'used':
       case 'idle':
-        if (decision.action === 'idle' && done === 'nothing' && this.#handOver(server)) return;
-        this.#moveServer(server, decision.action);
+        if (this.dedicated.claimsSlot) this.closeServer(server, 'evicted');
+        else if (decision.action === 'idle' && done === 'nothing' && this.#handOver(server)) return;
+        else this.#moveServer(server, decision.action);
         break;
     }
     this.#serveWaiting();
@@ -382,7 +383,7 @@ export class Pool {
   }
 
   #serveWaiting(): void {
-    if (this.waitingClients.length > 0) this.service();
+    if (this.waitingClients.length > 0 || this.clients.waiting_dedicated.length > 0) this.service();
   }
 
   /** The only place that changes a server's state. */

@@ -17,7 +17,7 @@ export function sweepPool(pool: Pool, nowMs: number): void {
   pool.service();
   pool.cancels.pump();
   pool.waits.refresh();
-  const isEmpty = pool.clientCount === 0 && pool.servers.slotsTaken === 0;
+  const isEmpty = pool.clients.count === 0 && pool.servers.slotsTaken === 0;
   if (!isEmpty) pool.emptySinceMs = 0;
   else if (pool.emptySinceMs === 0) pool.emptySinceMs = nowMs;
 }
@@ -26,16 +26,19 @@ function sweepLogins(pool: Pool, nowMs: number): void {
   const timeoutMs = pool.limits.serverConnectTimeoutMs;
   if (timeoutMs === 0) return;
   for (const server of [...pool.servers.new]) {
-    if (server.state === 'new' && nowMs - server.connectMs > timeoutMs)
-      pool.giveUpLogin(server, 'connect timeout');
+    if (server.state !== 'new' || nowMs - server.connectMs <= timeoutMs) continue;
+    const reason = 'connect timeout';
+    pool.serverFailed(server, { message: reason, serverError: null, failWaiting: false });
+    server.beginClose(reason);
   }
 }
 
 function sweepActive(pool: Pool, nowMs: number): void {
   const { limits } = pool;
-  for (const server of [...pool.servers.active]) {
+  for (const server of [...pool.servers.active, ...pool.servers.dedicated]) {
     const client = server.link;
-    if (client === null) continue;
+    // A stream of replication is a query that never ends, and no transaction.
+    if (client === null || (server.dedicatedTo !== null && server.isStreaming)) continue;
     const isIdleInTransaction = server.isIdleInTransaction();
     const text = decideActiveTimeout(
       {
@@ -49,6 +52,8 @@ function sweepActive(pool: Pool, nowMs: number): void {
     );
     if (text !== null) {
       pool.closeLinked(server, text, text);
+    } else if (server.dedicatedTo !== null) {
+      // Nothing else ends its link but the client.
     } else if (limits.poolMode !== 'session') {
       server.sweep(nowMs);
     } else if (server.closeNeeded && limits.serverFastClose && server.isClean()) {

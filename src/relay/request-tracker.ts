@@ -25,6 +25,8 @@ export class RequestTracker {
   txStatus: number = TxStatus.Idle;
   /** The server is in COPY IN (or COPY BOTH) mode. */
   isCopyIn = false;
+  /** A COPY BOTH has begun, and no ReadyForQuery has come since. */
+  isStreaming = false;
   /**
    * After an error in COPY IN nobody can tell whether an earlier Sync was read during the COPY (no answer) or
    * after it (one more ReadyForQuery): the connection must be probed before it serves another client.
@@ -210,8 +212,11 @@ export class RequestTracker {
         this.#isHeadAnswered = true;
         break;
       case B.CopyInResponse:
+        this.isCopyIn = true;
+        break;
       case B.CopyBothResponse:
         this.isCopyIn = true;
+        this.isStreaming = true;
         break;
       case B.ErrorResponse:
         return this.#failed();
@@ -224,6 +229,7 @@ export class RequestTracker {
     this.#dropCopyMarks();
     this.txStatus = status;
     this.isCopyIn = false;
+    this.isStreaming = false;
     const type = this.queue.headType;
     let action: ReplyAction = ReplyAction.Forward;
     if (this.#skipsToSync) {
@@ -261,6 +267,7 @@ export class RequestTracker {
   reset(): void {
     this.queue.clear();
     this.isCopyIn = false;
+    this.isStreaming = false;
     this.isUnsure = false;
     this.isAmbiguous = false;
     this.isMistaken = false;

@@ -4,6 +4,7 @@ import type { Conn, ConnHandler } from '../net/conn.ts';
 import type { Grant } from '../pool/budget.ts';
 import type {
   CancelCarrier,
+  DedicatedClient,
   LoginFailure,
   PoolClient,
   PoolServer,
@@ -19,7 +20,7 @@ import { terminate } from '../wire/frontend.ts';
 import { ProtocolViolation } from '../wire/pg-error.ts';
 import type { SessionTag } from '../wire/command-complete.ts';
 import type { ErrorFields } from '../wire/error-fields.ts';
-import type { ByteReader } from '../wire/framed-reader.ts';
+import { type ByteReader, DISCARD } from '../wire/framed-reader.ts';
 import type { ServerLoginResult } from './login.ts';
 import { type OpeningHost, ServerOpening } from './opening.ts';
 import { ConnectionLog } from './connection-log.ts';
@@ -29,9 +30,6 @@ import { type RestHost, RestReader } from './rest.ts';
 import type { ServerServices } from './services.ts';
 import { SessionState } from './session-state.ts';
 import { connectFailure, type ServerAddress, type ServerTarget } from './target.ts';
-
-/** Takes bytes that nobody needs any more. */
-const DISCARD: ByteReader = { feed: (_chunk, _start, end) => end };
 
 /** A server that has said nothing for so long has probably answered all there is. */
 const SILENCE_MS = 200;
@@ -44,7 +42,7 @@ const SILENCE_MS = 200;
  * | --- | --- |
  * | new | ServerOpening's: ServerLogin, then OwnQuery for connect_query |
  * | idle, used, being_canceled | RestReader |
- * | active | OwnQuery while parameters are aligned, then ResponseStream |
+ * | active, dedicated | OwnQuery while parameters are aligned, then ResponseStream |
  * | tested | OwnQuery |
  * | closing | nobody: bytes are dropped until the server's end is gone |
  */
@@ -58,6 +56,7 @@ export class ServerConnection
   state: ServerState = 'new';
   stateSinceMs: number;
   link: PoolClient | null = null;
+  readonly dedicatedTo: DedicatedClient | null;
   cancelsInFlight = 0;
   ownCancelMs = 0;
   readonly connectMs: number;
@@ -96,6 +95,7 @@ export class ServerConnection
     grant: Grant,
     target: ServerTarget,
     address: ServerAddress,
+    dedicatedTo: DedicatedClient | null,
   ) {
     super(services.tracked, services.statements);
     this.#services = services;
@@ -104,6 +104,7 @@ export class ServerConnection
     this.pool = pool;
     this.grant = grant;
     this.address = address;
+    this.dedicatedTo = dedicatedTo;
     this.connectMs = services.clock.nowMs();
     this.connectWallMs = services.clock.wallMs();
     this.stateSinceMs = this.connectMs;
@@ -203,8 +204,14 @@ export class ServerConnection
     this.pool.serverGone(this);
   }
 
+  get isStreaming(): boolean {
+    return this.tracker.isStreaming;
+  }
+
   isClean(): boolean {
-    return !this.#own.isBusy && this.tracker.isClean && this.#responses.atBoundary;
+    return (
+      this.dedicatedTo === null && !this.#own.isBusy && this.tracker.isClean && this.#responses.atBoundary
+    );
   }
 
   isIdleInTransaction(): boolean {
@@ -308,7 +315,7 @@ export class ServerConnection
     } else if (this.#own.isProbing && status === TxStatus.Failed) {
       // In a failed transaction the fence fails too, and its error could be one that the client is owed.
       this.pool.closeLinked(this, 'answers cannot be told apart', 'server conn crashed?');
-    } else if (this.pool.limits.poolMode === 'statement') {
+    } else if (this.pool.limits.poolMode === 'statement' && this.dedicatedTo === null) {
       const text = 'transaction blocks not allowed in statement pooling mode';
       this.pool.closeLinked(this, text, text);
     }

@@ -1,11 +1,11 @@
 import type { Grant } from '../pool/budget.ts';
-import type { CancelCarrier, PoolServer, ServerConnector } from '../pool/peers.ts';
+import type { CancelCarrier, DedicatedClient, PoolServer, ServerConnector } from '../pool/peers.ts';
 import type { Pool } from '../pool/pool.ts';
 import { openCancel } from './cancel.ts';
 import { ServerConnection } from './connection.ts';
 import { ServerProtocols } from './protocols.ts';
 import type { ServerServices } from './services.ts';
-import type { ServerAddress, ServerTarget } from './target.ts';
+import { dedicatedTarget, type ServerAddress, type ServerTarget } from './target.ts';
 
 /** What the connector needs besides what connections share. */
 export interface ConnectorServices extends Omit<ServerServices, 'cancelAt' | 'protocols'> {
@@ -42,8 +42,9 @@ export class Connector implements ServerConnector<Pool> {
     };
   }
 
-  open(pool: Pool, grant: Grant): PoolServer {
-    const target = this.#services.target(pool);
+  open(pool: Pool, grant: Grant, dedicatedTo: DedicatedClient | null): PoolServer {
+    const pooled = this.#services.target(pool);
+    const target = dedicatedTo === null ? pooled : dedicatedTarget(pooled, dedicatedTo);
     return new ServerConnection(
       this.#shared,
       this.#services.nextId(),
@@ -51,6 +52,7 @@ export class Connector implements ServerConnector<Pool> {
       grant,
       target,
       this.#pickHost(pool, target),
+      dedicatedTo,
     );
   }
 

@@ -216,8 +216,8 @@ test.each([
     expect(pooler.lines.filter((line) => /internal error|too many connections/.test(line))).toEqual([]);
     await waitFor(() => state.budget.count('client') === 0 && state.connections.size === 0);
     expect([state.sessions.size, state.cancelKeys.size]).toEqual([0, 0]);
-    for (const { clientCount, servers, cancels } of state.pools.all()) {
-      expect([clientCount, servers.active.length]).toEqual([0, 0]);
+    for (const { clients, servers, cancels } of state.pools.all()) {
+      expect([clients.count, servers.active.length]).toEqual([0, 0]);
       await waitFor(() => cancels.carrierCount + cancels.waiting.length + cancels.sent.length === 0);
     }
     // Every slot still serves, and the budget knows of each connection that PostgreSQL has.

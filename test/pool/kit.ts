@@ -5,6 +5,7 @@ import type { PoolLimits } from '../../src/pool/limits.ts';
 import type {
   CancelCarrier,
   ClientState,
+  DedicatedClient,
   PoolClient,
   PoolServer,
   ServerConnector,
@@ -119,6 +120,17 @@ export class FakeClient implements PoolClient {
   }
 }
 
+/** A client that wants a server connection for itself. */
+export class FakeDedicatedClient extends FakeClient implements DedicatedClient {
+  readonly replication = 'physical';
+  readonly startup = [['replication', 'true']] as const;
+
+  welcomed(welcome: WelcomeData): void {
+    this.heard.push(`welcomed ${JSON.stringify(welcome)}`);
+    this.onWelcome();
+  }
+}
+
 /** A server connection without a socket. */
 export class FakeServer implements PoolServer {
   listPrev: ListNode | null = null;
@@ -130,6 +142,8 @@ export class FakeServer implements PoolServer {
   state: ServerState = 'new';
   stateSinceMs: number;
   link: PoolClient | null = null;
+  readonly dedicatedTo: DedicatedClient | null;
+  isStreaming = false;
   readonly connectMs: number;
   lastBytesMs: number;
   closeNeeded = false;
@@ -145,8 +159,9 @@ export class FakeServer implements PoolServer {
   /** Both ends are gone as soon as it says goodbye. */
   closesAtOnce = false;
 
-  constructor(pool: Pool, id: number, grant: Grant) {
+  constructor(pool: Pool, id: number, grant: Grant, dedicatedTo: DedicatedClient | null) {
     this.pool = pool;
+    this.dedicatedTo = dedicatedTo;
     this.id = id;
     this.grant = grant;
     this.connectMs = pool.nowMs;
@@ -155,7 +170,7 @@ export class FakeServer implements PoolServer {
   }
 
   isClean(): boolean {
-    return this.clean;
+    return this.clean && this.dedicatedTo === null;
   }
 
   isIdleInTransaction(): boolean {
@@ -258,8 +273,8 @@ export class FakeConnector implements ServerConnector<Pool> {
   onOpenCancel: (carrier: FakeCarrier) => void = () => {};
   #nextId = 1000;
 
-  open(pool: Pool, grant: Grant): PoolServer {
-    const server = new FakeServer(pool, this.#nextId++, grant);
+  open(pool: Pool, grant: Grant, dedicatedTo: DedicatedClient | null): PoolServer {
+    const server = new FakeServer(pool, this.#nextId++, grant, dedicatedTo);
     this.onOpen(server);
     this.opened.push(server);
     return server;
@@ -330,6 +345,13 @@ export class PoolKit {
 
   client(pool: Pool): FakeClient {
     return new FakeClient(pool, this.#nextId++);
+  }
+
+  /** A client that has asked for a server connection of its own. */
+  dedicated(pool: Pool): FakeDedicatedClient {
+    const client = new FakeDedicatedClient(pool, this.#nextId++);
+    pool.dedicated.join(client);
+    return client;
   }
 
   /** A client that has logged in (the pool has welcome data) or waits for its first server. */

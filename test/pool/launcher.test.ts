@@ -253,7 +253,7 @@ describe('after a refused login', () => {
     for (const client of clients) {
       expect(client.error).toEqual(fatal('password authentication failed for user "app"', '28P01'));
     }
-    expect(pool.clientCount).toBe(0);
+    expect(pool.clients.count).toBe(0);
   });
 
   it('waiting clients with a working server keep waiting for it', () => {

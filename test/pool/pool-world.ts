@@ -111,7 +111,7 @@ export class PoolWorld {
     this.#check();
     this.kit.sweepAfter(1);
     for (const pool of this.pools) {
-      assert.equal(pool.clientCount + pool.servers.slotsTaken, 0, 'somebody is left');
+      assert.equal(pool.clients.count + pool.servers.slotsTaken, 0, 'somebody is left');
       assert.notEqual(pool.emptySinceMs, 0, 'the pool does not know that it is empty');
       assert.equal(pool.cancels.waiting.length + pool.cancels.sent.length, 0, 'a cancel is left');
     }
@@ -308,7 +308,7 @@ export class PoolWorld {
     const { servers, limits } = pool;
     const needs =
       pool.waitingClients.length > servers.tested.length ||
-      (pool.loginClients.length > 0 && pool.welcome === null);
+      (pool.clients.waiting_login.length > 0 && pool.welcome === null);
     const isDatabaseFull =
       limits.maxDbConnections > 0 &&
       this.kit.budget.count('server', { database: 'db' }) >= limits.maxDbConnections;

@@ -278,7 +278,7 @@ describe('welcome data', () => {
     kit.connector.last.ready();
     expect(clients.map((client) => client.state)).toEqual(['active', 'gone', 'gone', 'active']);
     expect([c.heard, d.server]).toEqual([[], kit.connector.last]);
-    expect(pool.loginClients.length).toBe(0);
+    expect(pool.clients.waiting_login.length).toBe(0);
   });
 
   it('is replaced by every login', () => {

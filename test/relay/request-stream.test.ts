@@ -26,6 +26,10 @@ const golden: readonly [name: string, messages: readonly Buffer[]][] = [
     'a COPY with all its data sent ahead',
     [f.query('COPY'), copyData, copyData, copyDone, f.query('SELECT 1')],
   ],
+  [
+    'a COPY BOTH that is ended, and what comes next',
+    [f.query('START_REPLICATION'), copyData, copyData, copyDone, f.query('IDENTIFY_SYSTEM')],
+  ],
   ['a COPY in the extended protocol', [...pipeline, copyData, flush, copyFail, f.sync()]],
 ];
 

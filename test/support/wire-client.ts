@@ -26,7 +26,7 @@ export interface Answer {
  * A client on the wire that says exactly what a test has it say, and takes answers apart. Between `send` and
  * `answer` anything may be done to its {@link ScriptedPeer}.
  */
-export class WireClient {
+export class WireClient implements AsyncDisposable {
   readonly peer: ScriptedPeer;
   /** What ParameterStatus said at login. */
   readonly parameters = new Map<string, string>();
@@ -123,6 +123,11 @@ export class WireClient {
     await peer.send(frontend.cancelRequest(this.#pid, this.#secret));
     await peer.end();
     await peer.close();
+  }
+
+  /** Is gone without a word. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.peer.close();
   }
 
   /** Says Terminate and waits until the other side has closed. */
