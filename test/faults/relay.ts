@@ -148,7 +148,7 @@ export const relayFaults: readonly Fault[] = [
     'statement mode lets transaction blocks through',
     {
       file: SERVER,
-      find: "} else if (this.pool.limits.poolMode === 'statement') {",
+      find: "} else if (this.pool.limits.poolMode === 'statement' && this.dedicatedTo === null) {",
       replace: '} else if (this.closeNeeded) {',
     },
     ['test/integration/link.test.ts'],
