@@ -14,7 +14,7 @@ let pooler: LocalPooler;
 const clients: WireClient[] = [];
 
 beforeAll(async () => {
-  await createRole(sharedPostgres(), { name: ROLE, auth: 'trust' });
+  await createRole(sharedPostgres(), { name: ROLE, auth: 'trust', options: 'REPLICATION' });
   await createDatabase(sharedPostgres(), ROLE, ROLE);
 });
 beforeEach(async () => {
@@ -126,6 +126,16 @@ const SAFE: Readonly<Record<string, () => Promise<void>>> = {
       { database: ROLE },
     );
     expect(heard).toEqual(['said']);
+  },
+  'A replication connection': async () => {
+    const [replicates, other] = [await connect('two', { replication: 'database' }), await connect('two')];
+    const before = await other.value('SHOW work_mem');
+    await replicates.query("SET work_mem = '1234kB'");
+    await replicates.query('CREATE TEMP TABLE own (n int)');
+    expect(await other.value('SHOW work_mem')).toBe(before);
+    expect(await other.value("SELECT to_regclass('own')")).toBeNull();
+    expect(await replicates.value('SHOW work_mem')).toBe('1234kB');
+    expect(await replicates.value("SELECT to_regclass('own')")).toBe('own');
   },
 };
 
