@@ -1,6 +1,6 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { chmodSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -8,6 +8,7 @@ import type pg from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Postgres } from '../../src/cli/start/postgres.ts';
 import { postgresEnvironment } from '../../src/cli/start/postgres-folder.ts';
+import { postgresRunUser } from '../../src/cli/start/run-user.ts';
 import { installedPostgres } from '../support/installed-postgres.ts';
 import { type LocalPooler, startPooler } from '../support/pooler.ts';
 import { sharedPostgres, startPostgres, withClient } from '../support/postgres.ts';
@@ -146,6 +147,39 @@ describe.each(['session', 'transaction', 'statement'])('in %s mode', (pool_mode)
     await noServerIsLeft();
     await run('pg_recvlogical', ...place, '--drop-slot');
   });
+
+  // A standby takes its time to start: in one mode it is tried.
+  if (pool_mode === 'transaction') {
+    test.skipIf(binDir === null)(
+      'a standby made by pg_basebackup follows, and goes on after RECONNECT',
+      async () => {
+        const backup = join(folder, 'standby');
+        const slot = `standby_${pool_mode}`;
+        await run('pg_basebackup', '-D', backup, '-c', 'fast', '-R', '-C', '--slot', slot);
+        const user = postgresRunUser();
+        if (user !== null) {
+          // What we have written as root is the standby's user's.
+          chmodSync(folder, 0o755);
+          await execute('chown', ['-R', `${user.uid}:${user.gid}`, backup]);
+        }
+        await using standby = await startPostgres({ binDir: binDir as string, templateDir: backup });
+        const follows = async (table: string): Promise<void> => {
+          await sql(`CREATE TABLE ${table} AS SELECT 1 AS one`);
+          await waitFor(async () => {
+            const text = `SELECT to_regclass('${table}') IS NOT NULL AS is_there`;
+            const { rows } = await withClient(standby.address, (client) => client.query(text));
+            return rows[0]?.['is_there'] === true;
+          });
+        };
+        await follows(`first_${pool_mode}`);
+        await pooler.show('RECONNECT');
+        await follows(`second_${pool_mode}`);
+        await standby.stop();
+        await noServerIsLeft();
+        await sql(`SELECT pg_drop_replication_slot('${slot}')`);
+      },
+    );
+  }
 
   test('a subscription copies its tables, follows them, and ends', async () => {
     const database = `published_${pool_mode}`;

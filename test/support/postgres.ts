@@ -21,18 +21,17 @@ export function sharedPostgres(): SharedPostgres {
 
 /**
  * A PostgreSQL for one test file or test that restarts it, changes its settings or reads its log. The caller
- * disposes of it (`await using`, or in afterAll). With `binDir`, of another version's programs, its data is made anew.
+ * disposes of it (`await using`, or in afterAll). With `binDir`, of another version's programs, its data is made anew
+ * unless `templateDir` has some.
  */
 export function startPostgres(
-  options: Pick<PostgresOptions, 'settings' | 'hba' | 'port' | 'binDir'> = {},
+  options: Pick<PostgresOptions, 'settings' | 'hba' | 'port' | 'binDir' | 'templateDir'> = {},
 ): Promise<Postgres> {
   const shared = sharedPostgres();
-  const data =
-    options.binDir === undefined
-      ? { binDir: shared.binDir, templateDir: shared.templateDir }
-      : { initialSql: testRoles };
+  const { binDir, templateDir } = options;
   return Postgres.start({
-    ...data,
+    ...(binDir === undefined ? { binDir: shared.binDir, templateDir: shared.templateDir } : {}),
+    ...(binDir !== undefined && templateDir === undefined ? { initialSql: testRoles } : {}),
     password: shared.password,
     ...options,
     settings: { ...fastSettings, ...options.settings },
