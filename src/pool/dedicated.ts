@@ -97,7 +97,10 @@ export class DedicatedServers {
   /** The client is gone: so is the need for the connection that is being opened for it. */
   left(client: PoolClient): void {
     for (const server of [...this.#host.servers.new]) {
-      if (server.dedicatedTo === client) this.#host.closeServer(server, 'replication client was closed');
+      if (server.dedicatedTo !== client) continue;
+      this.#host.closeServer(server, 'replication client was closed');
+      // Others have waited for that login to be over.
+      this.#host.service();
     }
   }
 

@@ -58,6 +58,16 @@ describe('a client with a server connection of its own', () => {
     expect([server.state, client.heard]).toEqual(['closing', []]);
   });
 
+  it('that leaves while its server logs in makes way for the next login', () => {
+    const kit = new PoolKit();
+    const pool = kit.pool();
+    const client = kit.dedicated(pool);
+    const pooled = kit.joined(pool);
+    client.disconnect();
+    kit.connector.last.ready();
+    expect(pooled.heard).toEqual(['welcome']);
+  });
+
   it('alone hears that its server could not log in, and why', async () => {
     const kit = new PoolKit();
     const pool = kit.pool();

@@ -349,9 +349,14 @@ export class PoolKit {
 
   /** A client that has asked for a server connection of its own. */
   dedicated(pool: Pool): FakeDedicatedClient {
-    const client = new FakeDedicatedClient(pool, this.#nextId++);
+    const client = this.dedicatedClient(pool);
     pool.dedicated.join(client);
     return client;
+  }
+
+  /** A client that will ask for one. */
+  dedicatedClient(pool: Pool): FakeDedicatedClient {
+    return new FakeDedicatedClient(pool, this.#nextId++);
   }
 
   /** A client that has logged in (the pool has welcome data) or waits for its first server. */

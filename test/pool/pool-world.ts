@@ -3,7 +3,14 @@ import type { PoolLimits } from '../../src/pool/limits.ts';
 import type { PoolClient } from '../../src/pool/peers.ts';
 import type { Pool } from '../../src/pool/pool.ts';
 import { fatal } from '../../src/wire/pg-error.ts';
-import { type FakeCarrier, type FakeClient, type FakeServer, PoolKit, wakeUps } from './kit.ts';
+import {
+  type FakeCarrier,
+  type FakeClient,
+  FakeDedicatedClient,
+  type FakeServer,
+  PoolKit,
+  wakeUps,
+} from './kit.ts';
 
 /** What a client does from inside the call that links it (or welcomes it). */
 const REACTIONS = ['stays', 'stays', 'stays', 'acquires', 'finishes', 'again', 'leaves', 'fails'] as const;
@@ -13,6 +20,7 @@ const OPENINGS = ['later', 'later', 'later', 'ready', 'ready', 'fails', 'throws'
 
 export const STEPS = [
   'arrive',
+  'arriveDedicated',
   'acquire',
   'finish',
   'leave',
@@ -132,13 +140,15 @@ export class PoolWorld {
     switch (kind) {
       case 'arrive':
         return this.#arrive(pool, flavor);
+      case 'arriveDedicated':
+        return this.#arriveDedicated(pool, flavor);
       case 'acquire': {
         const found = client((each) => each.state === 'active' && each.server === null);
         if (found !== undefined) this.#acquire(found);
         return;
       }
       case 'finish':
-        return client((each) => each.server?.clean === true)?.finish();
+        return client((each) => each.server?.isClean() === true)?.finish();
       case 'leave':
         return client((each) => each.state !== 'gone')?.disconnect();
       case 'loginReady':
@@ -148,7 +158,7 @@ export class PoolWorld {
       case 'loginRefused':
         return server('new')?.refuseLogin('no');
       case 'break': {
-        const found = server('idle', 'active', 'used', 'tested', 'being_canceled');
+        const found = server('idle', 'active', 'dedicated', 'used', 'tested', 'being_canceled');
         if (found === undefined) return;
         this.#pool(found).serverBroke(found, 'server conn crashed?', 'server conn crashed?');
         if (flavor % 2 === 0) found.gone();
@@ -219,6 +229,20 @@ export class PoolWorld {
     if (pool.join(client)) client.onWelcome();
   }
 
+  #arriveDedicated(pool: Pool, flavor: number): void {
+    const client = this.kit.dedicatedClient(pool);
+    this.#clients.push(client);
+    client.onLinked = () => {
+      assert.equal(client.linkedServer.dedicatedTo, client, 'linked to what is not its own');
+      if (flavor % 8 === 0) client.disconnect();
+    };
+    client.onWelcome = () => {
+      assert.deepEqual([client.state, client.server?.link], ['active', client]);
+      if (flavor % 8 === 1) client.disconnect();
+    };
+    pool.dedicated.join(client);
+  }
+
   #acquire(client: FakeClient): void {
     this.#queueOf(client.pool).push(client);
     client.acquire();
@@ -231,6 +255,7 @@ export class PoolWorld {
     assert.equal(queue.shift(), client, 'served out of turn');
     this.#queues.set(pool, queue);
     const facts = this.#factsOf(server);
+    assert.equal(server.dedicatedTo, null, 'linked to what is another client’s own');
     assert(!pool.paused, 'linked in a paused pool');
     assert(!server.closeNeeded, 'linked to a server that is to be replaced');
     assert(!server.unsure, 'linked to a server whose answers are not counted');
@@ -287,13 +312,21 @@ export class PoolWorld {
     for (const server of this.#servers()) {
       const pool = this.#pool(server);
       assert(server.state !== 'gone' && pool.servers[server.state].has(server), 'a server in the wrong list');
-      assert.equal(server.link !== null, server.state === 'active', `a link in state ${server.state}`);
+      const isLinked = server.state === 'active' || server.state === 'dedicated';
+      assert.equal(server.link !== null, isLinked, `a link in state ${server.state}`);
+      if (server.dedicatedTo !== null) {
+        assert(['new', 'dedicated', 'closing'].includes(server.state), `one of its own is ${server.state}`);
+        if (isLinked) assert.equal(server.link, server.dedicatedTo, 'a link to what is another client’s own');
+        if (server.state !== 'closing') assert.notEqual(server.dedicatedTo.state, 'gone', 'one for nobody');
+      }
       if (server.link !== null)
         assert.equal((server.link as FakeClient).server, server, 'a link of one side only');
     }
     for (const client of this.#clients) {
       if (client.server !== null) assert.equal(client.server.link, client, 'a link of one side only');
-      assert.equal(client.waitStartMs !== 0, client.state === 'waiting' || client.state === 'waiting_login');
+      assert.equal(client.waitStartMs !== 0, client.state.startsWith('waiting'));
+      if (client.server !== null && client instanceof FakeDedicatedClient)
+        assert.equal(client.state, 'active');
     }
     for (const carrier of this.#openCarriers) {
       const { isSent, server } = carrier;
@@ -312,9 +345,13 @@ export class PoolWorld {
     const isDatabaseFull =
       limits.maxDbConnections > 0 &&
       this.kit.budget.count('server', { database: 'db' }) >= limits.maxDbConnections;
-    const isBlocked =
-      pool.paused || pool.hasFailure || servers.slotsTaken >= limits.poolSize || isDatabaseFull;
-    if (needs && !isBlocked) assert.equal(servers.new.length, 1, 'a wake-up was lost');
+    const isFull = servers.slotsTaken >= limits.poolSize;
+    const isBlocked = pool.paused || isFull || isDatabaseFull;
+    const needsOwn = pool.clients.waiting_dedicated.length > 0;
+    if ((needs && !pool.hasFailure && !isBlocked) || (needsOwn && !isBlocked))
+      assert.equal(servers.new.length, 1, 'a wake-up was lost');
+    if (needsOwn && !pool.paused && isFull && servers.new.length + servers.closing.length === 0)
+      assert.equal(servers.idle.length + servers.used.length, 0, 'a server rests that could make room');
   }
 
   #unexpectedLines(): string[] {
