@@ -4,10 +4,11 @@ import type { Pool, WelcomeData } from '../pool/pool.ts';
 import { type ExtraParameters, NO_EXTRAS } from '../relay/extra-parameters.ts';
 import type { RequestFilter } from '../relay/request-filter.ts';
 import type { TrackedValues } from '../relay/tracked-parameters.ts';
-import { fatal } from '../wire/pg-error.ts';
+import type { PgErrorFields } from '../wire/pg-error.ts';
 import { type Replication, replicationValue } from '../wire/replication.ts';
 import type { ClientConnection } from './connection.ts';
 import { ClientSession } from './session.ts';
+import { timeoutError } from './timeout-error.ts';
 
 /**
  * A client that replicates. Its server connection is opened for it before its login ends, with the parameters that
@@ -23,6 +24,8 @@ export class ReplicationSession extends ClientSession implements DedicatedClient
   readonly replication: Exclude<Replication, 'none'>;
   readonly startup: readonly (readonly [name: string, value: string])[];
   #welcome: WelcomeData = [];
+  /** The server has gone behind the end of a stream. */
+  #isStreamOver = false;
 
   constructor(
     connection: ClientConnection,
@@ -60,11 +63,25 @@ export class ReplicationSession extends ClientSession implements DedicatedClient
     this.welcomeReady();
   }
 
+  override unlinked(): void {
+    this.#isStreamOver = this.server?.tracker.isStreamOver === true;
+    super.unlinked();
+  }
+
+  /**
+   * A server that shuts down ends the stream, and the connection without ReadyForQuery: to a standby that is good
+   * order, and an error of ours would make it a fault.
+   */
+  override refused(error: PgErrorFields): void {
+    if (this.#isStreamOver) this.connection.close(error.message);
+    else super.refused(error);
+  }
+
   override sweep(nowMs: number): void {
     if (this.waitStartMs === 0) return;
     const timeoutMs = this.connection.services.settings().clientLoginTimeoutMs;
     if (timeoutMs > 0 && nowMs - this.connection.connectMs > timeoutMs) {
-      this.connection.fail(fatal('client_login_timeout (server down)'));
+      this.connection.fail(timeoutError('client_login_timeout (server down)', this, nowMs));
     }
   }
 

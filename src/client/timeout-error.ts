@@ -34,7 +34,7 @@ function waitDetail(pool: Pool, waitedMs: number): string {
   const paused = pool.paused ? ' The database is paused.' : '';
   const connections = parts.length === 0 ? 'none' : parts.join(', ');
   return (
-    `Waited ${(waitedMs / 1000).toFixed(1)} s as one of ${pool.waitingClients.length}. ` +
+    `Waited ${(waitedMs / 1000).toFixed(1)} s as one of ${pool.clients.waitingCount}. ` +
     `Server connections (${size}): ${connections}.${paused}`
   );
 }

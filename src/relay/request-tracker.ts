@@ -57,6 +57,11 @@ export class RequestTracker {
   /** The Query or FunctionCall at the head has had an answer: its ReadyForQuery may come. */
   #isHeadAnswered = false;
 
+  /** A COPY BOTH has ended, by CommandComplete or an error, and ReadyForQuery has not come yet. */
+  get isStreamOver(): boolean {
+    return this.isStreaming && !this.isCopyIn;
+  }
+
   /** Between transactions, nothing owed. */
   get isClean(): boolean {
     return this.txStatus === TxStatus.Idle && this.isQuiet;

@@ -4,12 +4,14 @@ import { loginFaults } from './login.ts';
 import { poolFaults } from './pool.ts';
 import { protocolFaults } from './protocol.ts';
 import { relayFaults } from './relay.ts';
+import { replicationFaults } from './replication.ts';
 import { wireFaults } from './wire.ts';
 
 /** Every fault that the tests are known to notice. */
 export const faults: readonly Fault[] = [
   ...poolFaults,
   ...relayFaults,
+  ...replicationFaults,
   ...wireFaults,
   ...loginFaults,
   ...protocolFaults,

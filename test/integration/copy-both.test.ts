@@ -231,6 +231,18 @@ describe('a server that begins a COPY BOTH in a pooled connection', () => {
   });
 });
 
+test.each([
+  ['ends the stream', [copyDone, backend.commandComplete('COPY 0')], 'cC'],
+  ['says why', [backend.errorResponse({ S: 'FATAL', C: '57P01', M: 'shutting down' })], 'E'],
+])('a server that %s and goes has said it all: the replication client hears nothing of ours', async (_how, last, types) => {
+  await using stage = await Stage.begin('replication');
+  await stage.peer.send(...last);
+  stage.peer.halfClose();
+  const messages = await stage.client.messagesTo(types.at(-1) as string);
+  expect(messages.map(({ type }) => type).join('')).toBe(types);
+  expect(await lastWord(stage.client)).toBe('0 bytes');
+});
+
 test('a server connection that replicates and speaks while its login ends is not used', async () => {
   await using server = await ScriptedServer.listen();
   await using pooler = await startPooler({

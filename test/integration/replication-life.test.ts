@@ -10,7 +10,7 @@ import { createRole } from '../support/roles.ts';
 import { connectPeer } from '../support/scripted-peer.ts';
 import { sweepsPass } from '../support/sweeps.ts';
 import { waitFor } from '../support/wait-for.ts';
-import { nextWal, replicationHba, startStream } from '../support/walsender.ts';
+import { nextWal, replicationHba, startStream, statusUpdate } from '../support/walsender.ts';
 import { WireClient } from '../support/wire-client.ts';
 
 const ROLE = 'replicates';
@@ -141,6 +141,9 @@ describe('a server connection that replicates', () => {
     expect(errorFields((await waiting.message('E')).body)).toMatchObject({
       C: '08P01',
       M: 'client_login_timeout (server down)',
+      D: expect.stringMatching(
+        /^Waited \d\.\d s as one of 1\. Server connections \(pool_size 1\): 1 replicating\.$/,
+      ),
     });
     await waiting.close();
     expect(await one.value('SELECT 1')).toBe('1');
@@ -231,6 +234,28 @@ describe('a server connection that replicates', () => {
     expect(await endOf(client)).toBe('57P01 terminating connection due to administrator command');
     await noServerIsLeft(pooler);
   });
+});
+
+test('a PostgreSQL that shuts down brings its last WAL, ends the stream and says nothing more', async () => {
+  await using other = await startPostgres({ hba: replicationHba });
+  await createRole(other.address, { name: ROLE, auth: 'trust', options: 'REPLICATION' });
+  await using pooler = await startPooler({ postgres: other.address, userlist: { [ROLE]: '' } });
+  await using client = await WireClient.connect(pooler.port, { ...login, replication: 'true' });
+  const [system] = await client.rows('IDENTIFY_SYSTEM');
+  await startStream(client, `PHYSICAL ${system?.[2]}`);
+  const stopped = other.stop();
+  let types = '';
+  while (!types.endsWith('C')) {
+    const { type, body } = await client.peer.message();
+    if (type !== 'd') types += type;
+    // It waits until all that it has sent is safe.
+    else if (body[0] === 0x77) {
+      const end = body.readBigInt64BE(1) + BigInt(body.length - 25);
+      await client.send(statusUpdate(end, false));
+    }
+  }
+  expect([types, (await client.peer.end()).length]).toEqual(['C', 0]);
+  await stopped;
 });
 
 describe('time limits', () => {

@@ -126,6 +126,10 @@ describe.each(MODES)('in %s mode', (pool_mode) => {
       expect([answer.errors, answer.status]).toEqual([[], status]);
     }
     expect(await client.value('SELECT pg_backend_pid()')).toBe(pid);
+    // What it prepares is PostgreSQL's to know, by the client's own name.
+    await client.query('PREPARE mine AS SELECT 5');
+    expect(await client.value('SELECT name FROM pg_prepared_statements')).toBe('mine');
+    expect(await client.value('EXECUTE mine')).toBe('5');
     const { types, errors } = await client.ask(frontend.parse('', 'SELECT 1'), frontend.sync());
     expect([types, errors[0]?.['C']]).toEqual(['EZ', '08P01']);
     expect(await client.value('SELECT 2')).toBe('2');

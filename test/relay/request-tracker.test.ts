@@ -195,18 +195,21 @@ describe('COPY BOTH', () => {
     expect(stateAfter(script)).toBe(state);
   });
 
-  it('streams from its beginning to ReadyForQuery', () => {
+  it('streams from its beginning to ReadyForQuery, ahead of which it may be over', () => {
     const tracker = new RequestTracker();
-    for (const [script, isStreaming] of [
-      ['>Q', false],
-      ['<W >d <d >c <c', true],
-      ['<C', true],
-      ['<ZI >Q <G', false],
+    for (const [script, isStreaming, isOver] of [
+      ['>Q', false, false],
+      ['<W >d <d >c <c', true, false],
+      ['<C', true, true],
+      ['<ZI >Q <G', false, false],
+      ['<E <ZI >Q <W', true, false],
+      ['>d <E', true, true],
     ] as const) {
-      expect(play(script, tracker).tracker.isStreaming, script).toBe(isStreaming);
+      const { isStreaming: streams, isStreamOver } = play(script, tracker).tracker;
+      expect([streams, isStreamOver], script).toEqual([isStreaming, isOver]);
     }
-    play('<E <ZI >Q <W', tracker).tracker.reset();
-    expect(tracker.isStreaming).toBe(false);
+    tracker.reset();
+    expect([tracker.isStreaming, tracker.isStreamOver]).toEqual([false, false]);
   });
 });
 
