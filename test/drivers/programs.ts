@@ -25,12 +25,14 @@ const PYTHON = '/usr/bin/python3';
 const JVM = ['-XX:TieredStopAtLevel=1', '-XX:+UseSerialGC'];
 const JARS = '/usr/share/java/postgresql.jar:/usr/share/java/gson.jar';
 
-function python(name: string, module: string, packages: readonly string[]): DebianDriver {
+/** What runs on other modules needs these, too. */
+function python(name: string, packages: readonly string[], modules: readonly string[] = []): DebianDriver {
+  const imports = [name, ...modules].join(', ');
   return {
     name,
     language: 'Python',
     packages,
-    probe: [PYTHON, '-c', `import ${module}; print(${module}.__version__.split()[0])`],
+    probe: [PYTHON, '-c', `import ${imports}; print(${name}.__version__.split()[0])`],
     command: () => [PYTHON, '-B', here('python', `use_${name}.py`)],
     processes: 'one',
   };
@@ -58,10 +60,14 @@ function php(name: string): DebianDriver {
 
 /** All of them; `.ci/run` installs their packages. */
 export const debianDrivers = {
-  asyncpg: python('asyncpg', 'asyncpg', ['python3-asyncpg']),
-  psycopg: python('psycopg', 'psycopg', ['python3-psycopg']),
-  psycopg2: python('psycopg2', 'psycopg2', ['python3-psycopg2']),
-  sqlalchemy: python('sqlalchemy', 'sqlalchemy', ['python3-sqlalchemy', 'python3-psycopg2']),
+  asyncpg: python('asyncpg', ['python3-asyncpg']),
+  psycopg: python('psycopg', ['python3-psycopg']),
+  psycopg2: python('psycopg2', ['python3-psycopg2']),
+  sqlalchemy: python(
+    'sqlalchemy',
+    ['python3-sqlalchemy', 'python3-psycopg2', 'python3-asyncpg'],
+    ['psycopg2', 'asyncpg'],
+  ),
   pgjdbc: {
     name: 'pgjdbc',
     language: 'Java',

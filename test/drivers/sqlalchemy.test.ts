@@ -39,6 +39,21 @@ testProgram({ driver: debianDrivers.sqlalchemy, named: false, cancels: true }, (
     }, count);
   });
 
+  test('the dialect for asyncpg keeps its statements under names, which are there on every server', async () => {
+    const { use, onEachServer, target, mode } = running();
+    const pids = new Set<unknown>();
+    await use((users) =>
+      onEachServer(async () => {
+        for (const n of [1, 2]) {
+          const answer = await users.ask({ op: 'on_asyncpg', target: target(), n });
+          expect(answer).toEqual({ pid: expect.any(Number), double: n * 2, named: true });
+          pids.add((answer as { pid: number }).pid);
+        }
+      }),
+    );
+    expect(pids.size).toBe(mode === 'transaction' ? 2 : 1);
+  });
+
   test('a stream brings its rows part by part', async () => {
     await running().use(async (users) => {
       expect(await users.ask({ op: 'stream', rows: 1000, size: 50 })).toBe(500_500);

@@ -1,10 +1,12 @@
 """SQLAlchemy on psycopg2 with pool_pre_ping and max_overflow: of its connections only two stay when they are idle."""
 
+import asyncio
 from datetime import datetime
 from decimal import Decimal
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, JSON
+from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.orm import DeclarativeMeta, Session, registry
 
 from lanes import Pools, sample_row, serve
@@ -32,18 +34,21 @@ class Sample(Base):
     nothing = sa.Column(sa.Text)
 
 
-def make_engine(target, connections):
-    url = sa.engine.URL.create(
-        "postgresql+psycopg2",
+def url(dialect, target):
+    return sa.engine.URL.create(
+        f"postgresql+{dialect}",
         username=target["user"],
         password=target["password"],
         host=target["host"],
         port=target["port"],
         database=target["database"],
     )
+
+
+def make_engine(target, connections):
     staying = min(STAYING, connections)
     engine = sa.create_engine(
-        url, future=True, pool_size=staying, max_overflow=connections - staying, pool_pre_ping=True
+        url("psycopg2", target), future=True, pool_size=staying, max_overflow=connections - staying, pool_pre_ping=True
     )
     # Its first connection, which asks for the server's version, is waited for by all others.
     engine.connect().close()
@@ -58,8 +63,12 @@ class Lane:
         self.shared = pools.open(**request)
         self.engine = self.shared.value
         self.held = None
+        self.loop = None
 
     def close(self):
+        if self.loop is not None:
+            self.loop.run_until_complete(self.asyncpg.dispose())
+            self.loop.close()
         pools.close(self.shared)
 
     def do(self, work):
@@ -152,6 +161,20 @@ class Lane:
                 state = error.orig.pgcode
             session.add_all([Sample(id=2, body="b"), Sample(id=3, body="c")])
         return state
+
+    def on_asyncpg(self, target, n):
+        """The dialect for asyncpg, which prepares all under names; its engine stays for the next time."""
+        if self.loop is None:
+            self.loop = asyncio.new_event_loop()
+            self.asyncpg = create_async_engine(url("asyncpg", target), pool_size=1, max_overflow=0, pool_pre_ping=True)
+
+        async def work():
+            async with self.asyncpg.begin() as connection:
+                pid, double = (await connection.execute(sa.select(sa.func.pg_backend_pid(), sa.literal(n) * 2))).one()
+                names = await connection.scalar(sa.text("SELECT count(*) FROM pg_prepared_statements"))
+                return {"pid": pid, "double": double, "named": names > 0}
+
+        return self.loop.run_until_complete(work())
 
     def levels(self):
         """Isolation levels of connections that the pool lends out one after the other."""
