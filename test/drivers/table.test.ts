@@ -1,4 +1,7 @@
+import { readFileSync } from 'node:fs';
+import { resolve } from 'node:path';
 import { expect, test } from 'vitest';
+import { debianDrivers } from './programs.ts';
 import {
   debianDriver,
   driverNames,
@@ -19,6 +22,13 @@ test("README's table has every driver with tests, npm's in the version they run 
     // Debian's are what the machine has that the table was written on.
     if (debianDriver(name) === undefined) expect([name, version]).toEqual([name, lockedVersion(name)]);
     else expect([name, version]).toEqual([name, expect.stringMatching(/^\d+(\.\d+)+$/)]);
+  }
+});
+
+test('.ci/run installs the packages of all drivers', () => {
+  const words = readFileSync(resolve(import.meta.dirname, '../../.ci/run'), 'utf8').split(/[\s()]+/);
+  for (const { packages } of Object.values(debianDrivers)) {
+    expect(words).toEqual(expect.arrayContaining([...packages]));
   }
 });
 
