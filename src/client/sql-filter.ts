@@ -260,9 +260,10 @@ export class SqlFilter {
       if (!isNamed(form)) return true;
       const current = mine.get(form.name, segment);
       if (current === UNSETTLED) return false;
-      const statement =
-        form.kind === 'prepare' ? cache.find('sql', bodyOf(chunk, form), reading.key) : current;
-      return statement === null || known.has(statement, segment) !== UNSETTLED;
+      const isSettled = (statement: Statement | null) =>
+        statement === null || known.has(statement, segment) !== UNSETTLED;
+      if (!isSettled(current)) return false;
+      return form.kind !== 'prepare' || isSettled(cache.find('sql', bodyOf(chunk, form), reading.key));
     });
   }
 
