@@ -220,7 +220,7 @@ describe.concurrent('a server that breaks the protocol in an answer', () => {
     await stage.recovers();
   });
 
-  test('by an error without SQLSTATE: the client gets it as it is, and nobody is closed', async () => {
+  test('trap: by an ErrorResponse without SQLSTATE: the client gets it as it is, and nobody is closed', async () => {
     await using stage = await Stage.set();
     const [client, peer] = await stage.asked();
     const bare = backend.errorResponse({ M: 'bare' });

@@ -109,7 +109,7 @@ describe.each(['transaction', 'session'])('COPY in %s mode', (mode) => {
     await checkAfterwards(client, mode);
   });
 
-  test('an error before CopyDone, whose late CopyData and CopyDone keep no server', async () => {
+  test('trap: CopyData and CopyDone that arrive after the server’s error keep no server', async () => {
     const client = await connect(mode);
     await client.send(query(COPY_IN), BAD_ROW);
     await client.answerTo('G');
@@ -120,7 +120,7 @@ describe.each(['transaction', 'session'])('COPY in %s mode', (mode) => {
     expect(await copiedRows()).toEqual([]);
   });
 
-  test('CopyData and CopyDone sent only after the error has been read are dropped', async () => {
+  test('trap: CopyData and CopyDone sent only after the server’s error has been read are dropped', async () => {
     const client = await connect(mode);
     // More than PostgreSQL reads ahead, so that it fails before CopyDone.
     await client.send(query(COPY_IN), BAD_ROW, copyData('7\n'.repeat(100_000)));
@@ -220,7 +220,7 @@ describe.each(['transaction', 'session'])('COPY in %s mode', (mode) => {
     await checkAfterwards(client, mode);
   });
 
-  test('a client that vanishes in the middle of its data copies nothing and keeps no server', async () => {
+  test('trap: COPY FROM STDIN of a client that vanishes copies nothing and keeps no server', async () => {
     const client = await connect(mode);
     await client.send(query(COPY_IN), copyData('1\n'));
     await client.answerTo('G');

@@ -29,7 +29,16 @@ describe('startupPacketLength', () => {
     expect(startupPacketLength(lengthHead(length))).toBe(length);
   });
 
-  it.each([0, 4, 7, 0x1_0000, 0x7fff_ffff, 0x8000_0000, 0x8000_0008, 0xffff_ffff])('refuses %i', (length) => {
+  it.each([
+    ['', 0],
+    ['', 4],
+    ['', 7],
+    ['', 0x1_0000],
+    ['', 0x7fff_ffff],
+    ['trap: a length of 2³¹ or more, ', 0x8000_0000],
+    ['trap: a length of 2³¹ or more, ', 0x8000_0008],
+    ['trap: a length of 2³¹ or more, ', 0xffff_ffff],
+  ])('refuses %s%i', (_, length) => {
     const head = lengthHead(length);
     expect(() => startupPacketLength(head)).toThrow(
       new ProtocolViolation(`bad packet header: '${head.toString('hex')}'`),
