@@ -1,6 +1,7 @@
 import { configAndProcessFaults } from './config-and-process.ts';
 import type { Fault } from './fault.ts';
 import { loginFaults } from './login.ts';
+import { oracleFaults } from './oracle.ts';
 import { poolFaults } from './pool.ts';
 import { protocolFaults } from './protocol.ts';
 import { relayFaults } from './relay.ts';
@@ -16,4 +17,5 @@ export const faults: readonly Fault[] = [
   ...loginFaults,
   ...protocolFaults,
   ...configAndProcessFaults,
+  ...oracleFaults,
 ];
