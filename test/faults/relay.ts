@@ -172,6 +172,15 @@ export const relayFaults: readonly Fault[] = [
     ['test/integration/back-pressure.test.ts'],
   ),
   fault(
+    'a message of any size is kept while it passes',
+    {
+      file: 'src/relay/response-stream.ts',
+      find: 'bodyBytes <= CAPTURE_LIMIT;\n      default:\n        return false;',
+      replace: 'bodyBytes <= CAPTURE_LIMIT;\n      default:\n        return true;',
+    },
+    ['test/integration/memory.test.ts'],
+  ),
+  fault(
     'a server that does not read makes the pooler keep what its client sends',
     { file: SESSION, find: 'this.#targetIsCongested = true;', replace: 'this.#targetIsCongested = false;' },
     ['test/integration/back-pressure.test.ts'],
