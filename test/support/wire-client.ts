@@ -47,16 +47,27 @@ export class WireClient implements AsyncDisposable {
     const target = typeof to === 'object' ? to.port : to;
     const peer = await connectPeer(target);
     const client = new WireClient(peer, target);
-    await peer.send(frontend.startup(parameters));
-    for (const { type, body } of await peer.messagesTo('Z')) {
-      if (type === 'E') throw new Error(`login refused: ${JSON.stringify(errorFields(body))}`);
-      if (type === 'S') client.parameters.set(...pairOf(body));
-      if (type === 'K') {
-        client.#pid = body.readInt32BE(0);
-        client.#secret = body.subarray(4);
-      }
+    try {
+      await client.#logIn(parameters);
+    } catch (error) {
+      await peer.close();
+      throw error;
     }
     return client;
+  }
+
+  async #logIn(parameters: Readonly<Record<string, string>>): Promise<void> {
+    await this.peer.send(frontend.startup(parameters));
+    for (;;) {
+      const { type, body } = await this.peer.message();
+      if (type === 'E') throw new Error(`login refused: ${JSON.stringify(errorFields(body))}`);
+      if (type === 'S') this.parameters.set(...pairOf(body));
+      if (type === 'K') {
+        this.#pid = body.readInt32BE(0);
+        this.#secret = body.subarray(4);
+      }
+      if (type === 'Z') return;
+    }
   }
 
   send(...messages: readonly Uint8Array[]): Promise<void> {
