@@ -121,13 +121,16 @@ describe.each(['transaction', 'statement', 'session'])('COPY in %s mode', (mode)
     expect(await copiedRows()).toEqual([]);
   });
 
-  test('trap: CopyData and CopyDone sent only after the server’s error has been read are dropped', async () => {
+  test.each([
+    ['CopyDone', copyDone()],
+    ['CopyFail', copyFail('too late')],
+  ])('trap: CopyData and %s sent only after the server’s error has been read are dropped', async (_, ending) => {
     const client = await connect(mode);
     // More than PostgreSQL reads ahead, so that it fails before CopyDone.
     await client.send(query(COPY_IN), BAD_ROW, copyData('7\n'.repeat(100_000)));
     const failed = await client.answer();
     expect([failed.types, failed.status]).toEqual(['GEZ', 'I']);
-    await client.send(copyData('1\n'), copyDone());
+    await client.send(copyData('1\n'), ending);
     await checkAfterwards(client, mode);
     expect(await copiedRows()).toEqual([]);
   });

@@ -18,7 +18,9 @@ const role = 'differential_app';
 const database = 'differential';
 const { sync, query } = frontend;
 /** Batches per mode; `npm run test:full` takes its time. */
-const BATCHES = process.env['PGWEIR_TEST_FULL'] === undefined ? 500 : 5000;
+const isFull = process.env['PGWEIR_TEST_FULL'] !== undefined;
+const BATCHES = isFull ? 5000 : 500;
+const TIMEOUT_MS = isFull ? 300_000 : 30_000;
 
 // A server of its own: what no sane client sends can end more than the session in which it is sent.
 let postgres: Awaited<ReturnType<typeof startPostgres>>;
@@ -119,46 +121,50 @@ describe.each([
   ['statement mode', { pool_mode: 'statement', default_pool_size: 1 }],
   ['session mode', { pool_mode: 'session', default_pool_size: 2 }],
 ] as const)('%s', (_, settings) => {
-  test('answers whatever clients send in turns as PostgreSQL itself does', async () => {
-    await withSeed(async (random) => {
-      await using pooler = await startPooler({
-        postgres: postgres.address,
-        settings,
-        userlist: { [role]: '' },
-      });
-      const login = { user: role, database };
-      const pair = () =>
-        Promise.all([
-          WireClient.connect(postgres.address, login),
-          WireClient.connect(pooler.port, login),
-        ] as const);
-      // Two clients, who have a server connection in turns, each beside one that has PostgreSQL for itself.
-      const pairs = [await pair(), await pair()];
-      for (let i = 0; i < BATCHES; i++) {
-        const at = random.below(pairs.length);
-        const [direct, pooled] = pairs[at] as (typeof pairs)[number];
-        const pieces = batch(random, settings.pool_mode);
-        const marker = `marker ${i}`;
-        const ending = [sync(), query('ROLLBACK'), query(`SELECT '${marker}'`)];
-        const bytes = Buffer.concat([...pieces.map((piece) => piece.bytes), ...ending]);
-        const cut = random.below(bytes.length);
-        try {
-          await direct.send(bytes);
-          const expected = await answersTo(direct, marker);
-          await pooled.peer.sendChunks(
-            random.below(2) === 0 ? [bytes] : [bytes.subarray(0, cut), bytes.subarray(cut)],
-          );
-          expect(await answersTo(pooled, marker)).toEqual(expected);
-          if (expected.isOver) {
-            await Promise.all([direct.peer.close(), pooled.peer.close()]);
-            pairs[at] = await pair();
+  test(
+    'answers whatever clients send in turns as PostgreSQL itself does',
+    async () => {
+      await withSeed(async (random) => {
+        await using pooler = await startPooler({
+          postgres: postgres.address,
+          settings,
+          userlist: { [role]: '' },
+        });
+        const login = { user: role, database };
+        const pair = () =>
+          Promise.all([
+            WireClient.connect(postgres.address, login),
+            WireClient.connect(pooler.port, login),
+          ] as const);
+        // Two clients, who have a server connection in turns, each beside one that has PostgreSQL for itself.
+        const pairs = [await pair(), await pair()];
+        for (let i = 0; i < BATCHES; i++) {
+          const at = random.below(pairs.length);
+          const [direct, pooled] = pairs[at] as (typeof pairs)[number];
+          const pieces = batch(random, settings.pool_mode);
+          const marker = `marker ${i}`;
+          const ending = [sync(), query('ROLLBACK'), query(`SELECT '${marker}'`)];
+          const bytes = Buffer.concat([...pieces.map((piece) => piece.bytes), ...ending]);
+          const cut = random.below(bytes.length);
+          try {
+            await direct.send(bytes);
+            const expected = await answersTo(direct, marker);
+            await pooled.peer.sendChunks(
+              random.below(2) === 0 ? [bytes] : [bytes.subarray(0, cut), bytes.subarray(cut)],
+            );
+            expect(await answersTo(pooled, marker)).toEqual(expected);
+            if (expected.isOver) {
+              await Promise.all([direct.peer.close(), pooled.peer.close()]);
+              pairs[at] = await pair();
+            }
+          } catch (error) {
+            const said = pieces.map(({ name }) => name).join(' | ');
+            throw new Error(`batch ${i}, ${said}: ${(error as Error).message}`, { cause: error });
           }
-        } catch (error) {
-          const said = pieces.map(({ name }) => name).join(' | ');
-          throw new Error(`batch ${i}, ${said}: ${(error as Error).message}`, { cause: error });
         }
-      }
-      await Promise.all(pairs.flat().map((client) => client.end()));
-    });
-  });
+        await Promise.all(pairs.flat().map((client) => client.end()));
+      });
+    },
+    TIMEOUT_MS,
+  );
 });
