@@ -37,10 +37,18 @@ afterAll(() => postgres[Symbol.asyncDispose]());
 /** What PostgreSQL says before it gives up a connection whose client sent requests in the middle of a COPY. */
 const SYNC_LOST = 'terminating connection because protocol synchronization was lost';
 
-/** A message as text that can be compared and read. A notification's sender is another process each time. */
+/** That there is no transaction to end, up to the line in PostgreSQL's sources that says so. */
+const NO_TRANSACTION = /^SWARNING\0VWARNING\0C25P01\0M[^\0]*\0/;
+
+/**
+ * A message as text that can be compared and read. A notification's sender is another process each time. Where a
+ * server learns what SQL has prepared, an Execute of ours is ahead of the client's: then another line of PostgreSQL's
+ * sources says that there is no transaction.
+ */
 function shown({ type, body }: ReadMessage): string {
   const compared = type === 'A' ? Buffer.concat([int32(0), body.subarray(4)]) : body;
-  return `${type} ${JSON.stringify(compared.toString('latin1'))}`;
+  const text = compared.toString('latin1');
+  return `${type} ${JSON.stringify(type === 'N' ? (NO_TRANSACTION.exec(text)?.[0] ?? text) : text)}`;
 }
 
 /** An error from the Parse by which a server was to learn a statement anew, in a transaction that has failed. */
