@@ -7,6 +7,7 @@ import { isAnswered, type RequestHost, RequestStream, type RequestTarget } from 
 import type { RequestNote } from '../relay/outstanding.ts';
 import type { RequestFilter } from '../relay/request-filter.ts';
 import type { ExtraParameters } from '../relay/extra-parameters.ts';
+import { GivenParameters } from '../relay/given-parameters.ts';
 import type { TrackedParameters, TrackedValues } from '../relay/tracked-parameters.ts';
 import { noticeResponse } from '../wire/error-response.ts';
 import { errorOf, fatal, type PgErrorFields, SqlState } from '../wire/pg-error.ts';
@@ -49,7 +50,7 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
   readonly pool: Pool;
   readonly parameters: TrackedValues;
   extras: ExtraParameters;
-  readonly given: ExtraParameters;
+  readonly given: GivenParameters;
   /** What BackendKeyData tells the client; CancelRequest brings it back. Given at {@link start}. */
   cancelKey: Buffer = Buffer.alloc(0);
   /** The linked server once it may be written to. */
@@ -80,7 +81,7 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
     this.pool = pool;
     this.parameters = parameters;
     this.extras = extras;
-    this.given = extras;
+    this.given = new GivenParameters(connection.services.tracked, parameters, extras);
     this.times = new QueryTimes(connection.connectMs);
     this.#idleSinceMs = connection.services.clock.nowMs();
     this.prepared = new SessionStatements(connection.services.statements, this);

@@ -9,6 +9,12 @@ const ALWAYS_TRACKED = [
   'application_name',
 ];
 
+/** What any PostgreSQL reports. A server that doesn't is none, and left alone. */
+const STANDARD = new Set([...ALWAYS_TRACKED, 'IntervalStyle'].map((name) => name.toLowerCase()));
+
+/** Those of which no two values differ in case only. A path of schemas or a program's name does. */
+const CASELESS = new Set(['datestyle', 'client_encoding', 'standard_conforming_strings', 'intervalstyle']);
+
 /** As PostgreSQL reports it. */
 const UTF8 = 'UTF8';
 
@@ -40,29 +46,35 @@ export class TrackedParameters {
     return this.#index.get(name.toLowerCase()) ?? -1;
   }
 
+  /** In lower case: which of them a server that reports `values` has and doesn't report. */
+  silent(values: TrackedValues): string[] {
+    const names = this.names.filter((_name, i) => values[i] === null);
+    return names.map((name) => name.toLowerCase()).filter((name) => !STANDARD.has(name));
+  }
+
   /** All unknown. */
   emptyValues(): TrackedValues {
     return this.names.map(() => null);
   }
 
   /**
-   * The simple query that makes a server's values the client's, or null when nothing differs. A parameter that
-   * one of the two doesn't know is left alone.
+   * The simple query that makes a server's values the client's, or null when nothing differs. What the server
+   * doesn't report is left alone; what the client doesn't know goes back to the server's own value.
    */
   alignmentSql(wanted: TrackedValues, actual: TrackedValues): string | null {
     let sql: string | null = null;
     for (let i = 0; i < wanted.length; i++) {
       const value = wanted[i] as string | null;
       const current = actual[i] as string | null;
-      if (value === null || current === null) continue;
+      if (current === null) continue;
       if (value === current) {
         // Text that is one and the same string compares at once: it may be the next client's, too.
         actual[i] = value;
         continue;
       }
-      if (value.toLowerCase() === current.toLowerCase()) continue;
       const name = this.names[i] as string;
-      sql = `${sql ?? ''}${assignment(name, value)}`;
+      if (value !== null && isSame(name, value, current)) continue;
+      sql = `${sql ?? ''}${value === null ? `RESET ${name};` : assignment(name, value)}`;
     }
     return sql;
   }
@@ -77,6 +89,10 @@ export class TrackedParameters {
       ? null
       : setStatement('client_encoding', UTF8);
   }
+}
+
+function isSame(name: string, value: string, current: string): boolean {
+  return value.toLowerCase() === current.toLowerCase() && CASELESS.has(name.toLowerCase());
 }
 
 /**

@@ -22,11 +22,13 @@ import type { SessionTag } from '../wire/command-complete.ts';
 import type { ErrorFields } from '../wire/error-fields.ts';
 import { type ByteReader, DISCARD } from '../wire/framed-reader.ts';
 import type { ServerLoginResult } from './login.ts';
-import { type OpeningHost, ServerOpening } from './opening.ts';
+import { ServerOpening } from './opening.ts';
 import { ConnectionLog } from './connection-log.ts';
 import { newFence } from './fence.ts';
-import { OwnQueries, type OwnQueryHost } from './own-queries.ts';
-import { type RestHost, RestReader } from './rest.ts';
+import { Interlude } from './interlude.ts';
+import { OwnQueries } from './own-queries.ts';
+import type { PartsHost } from './parts-host.ts';
+import { RestReader } from './rest.ts';
 import type { ServerServices } from './services.ts';
 import { SessionState } from './session-state.ts';
 import { connectFailure, type ServerAddress, type ServerTarget } from './target.ts';
@@ -48,7 +50,7 @@ const SILENCE_MS = 200;
  */
 export class ServerConnection
   extends SessionState
-  implements PoolServer, ServerEnd, ResponseHost, ConnHandler, OpeningHost, OwnQueryHost, RestHost
+  implements PoolServer, ServerEnd, ResponseHost, ConnHandler, PartsHost
 {
   listPrev: ListNode | null = null;
   listNext: ListNode | null = null;
@@ -82,6 +84,7 @@ export class ServerConnection
   readonly #opening: ServerOpening;
   #client: (PoolClient & ClientEnd) | null = null;
   readonly #own = new OwnQueries(this);
+  readonly #interlude: Interlude;
   #releaseDue = false;
   /** What the pool hears once a chunk is read to its end: the rest of it is nobody's, not the next client's. */
   #atChunkEnd: (() => void) | null = null;
@@ -111,6 +114,7 @@ export class ServerConnection
     this.lastBytesMs = this.connectMs;
     this.requestMs = this.connectMs;
     this.#responses = new ResponseStream(this, this.tracker, services.maxPacketSize());
+    this.#interlude = new Interlude(this, this.#own, this.#responses);
     this.#opening = new ServerOpening(this, services, target, address, this.#own);
     this.#reader = this.#opening.login;
     this.conn = this.#opening.connect(this, () => this.#connected());
@@ -209,9 +213,9 @@ export class ServerConnection
   }
 
   isClean(): boolean {
-    return (
-      this.dedicatedTo === null && !this.#own.isBusy && this.tracker.isClean && this.#responses.atBoundary
-    );
+    const { isBusy, mayBeLeft } = this.#own;
+    if (this.dedicatedTo !== null || (isBusy && !mayBeLeft)) return false;
+    return this.tracker.isClean && this.#responses.atBoundary;
   }
 
   isIdleInTransaction(): boolean {
@@ -219,13 +223,13 @@ export class ServerConnection
   }
 
   needsResync(): boolean {
-    return this.tracker.isUnsure;
+    return this.tracker.isUnsure || this.#own.mayBeLeft;
   }
 
   sweep(nowMs: number): void {
     const client = this.#client;
     if (client === null || !this.tracker.mayBeStuck || this.#own.isBusy || !client.atBoundary) return;
-    if (nowMs - this.lastBytesMs > SILENCE_MS) this.#probe(client);
+    if (nowMs - this.lastBytesMs > SILENCE_MS) this.#interlude.probe(client);
   }
 
   linked(client: PoolClient): void {
@@ -233,6 +237,7 @@ export class ServerConnection
     this.#client = client as PoolClient & ClientEnd;
     this.requestMs = this.#services.clock.nowMs();
     this.tracker.reset();
+    this.lent();
     this.#reader = this.#responses;
   }
 
@@ -289,9 +294,11 @@ export class ServerConnection
   releaseIfDone(): void {
     const client = this.#client;
     // With a message of the client half sent, the client ends the link when the rest has gone out.
-    if (client === null || !this.isClean() || !client.atBoundary) return;
+    if (client === null || this.#own.isBusy || !this.isClean() || !client.atBoundary) return;
     this.#releaseDue = false;
-    if (this.tracker.isUnsure) this.#probe(client);
+    if (this.tracker.isUnsure) this.#interlude.probe(client);
+    else if (this.isDoubtful && this.#interlude.asks(client)) return;
+    else if (this.pool.limits.poolMode === 'session') client.linked(this);
     else this.pool.release(this);
   }
 
@@ -307,11 +314,10 @@ export class ServerConnection
     const client = this.#client;
     if (client === null) return;
     const isQuiet = this.tracker.isQuiet;
-    this.isResetting = false;
     client.answered(status, isQuiet);
     if (status === TxStatus.Idle) {
-      // Ended after the whole chunk is read: what follows ReadyForQuery in it is still this client's.
-      this.#releaseDue = isQuiet && this.pool.limits.poolMode !== 'session';
+      // After the whole chunk is read: what follows in it is still this client's. In session mode the link stays.
+      this.#releaseDue = isQuiet && (this.pool.limits.poolMode !== 'session' || this.wasReset);
     } else if (this.#own.isProbing && status === TxStatus.Failed) {
       // In a failed transaction the fence fails too, and its error could be one that the client is owed.
       this.pool.closeLinked(this, 'answers cannot be told apart', 'server conn crashed?');
@@ -322,8 +328,9 @@ export class ServerConnection
   }
 
   parameterStatus(name: string, value: string): void {
+    if (this.state === 'new') this.introduced(name, value);
     // Another role or user is nothing that the next client may have.
-    if (!this.reported(name, value, this.#own.isRunning ? null : this.#client)) this.#closeNeeded = true;
+    else if (!this.reported(name, value, this.#own.isRunning ? null : this.#client)) this.#closeNeeded = true;
   }
 
   get readsErrors(): boolean {
@@ -337,14 +344,22 @@ export class ServerConnection
   }
 
   sessionTag(tag: SessionTag): void {
-    this.done(tag, this.#own.isRunning ? null : this.#client);
+    // What connect_query sets is the server's own; what we set for a client we know.
+    const isKnown = this.state === 'new' || (this.#own.isRunning && this.#client !== null);
+    if (!isKnown) this.done(tag, this.#client);
   }
 
-  // --- OpeningHost, OwnQueryHost and RestHost --------------------------------------------------------------
+  // --- PartsHost -------------------------------------------------------------------------------------------
+
+  readOn(atChunkEnd: () => void): void {
+    this.#releaseDue = false;
+    this.#reader = this.#responses;
+    this.#atChunkEnd = atChunkEnd;
+  }
 
   loggedIn({ backendKey, welcome }: ServerLoginResult): void {
     this.backendKey = backendKey;
-    for (const [name, value] of welcome) this.parameterStatus(name, value);
+    for (const [name, value] of welcome) this.introduced(name, value);
   }
 
   opened(welcome: WelcomeData): void {
@@ -378,22 +393,6 @@ export class ServerConnection
     }
     this.#lines.connected();
     this.#opening.start();
-  }
-
-  /** The answers cannot be counted: finds out what the server still owes to the client, and passes it on first. */
-  #probe(client: ClientEnd): void {
-    client.hold();
-    this.#own.probe(this.#responses, () => {
-      if (this.tracker.isMistaken) this.#closeNeeded = true;
-      this.tracker.reset();
-      this.#releaseDue = false;
-      this.#reader = this.#responses;
-      this.#atChunkEnd = () => {
-        if (this.#client !== client) return;
-        this.releaseIfDone();
-        client.goOn();
-      };
-    });
   }
 
   #broke(reason: string, clientText: string): void {

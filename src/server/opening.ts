@@ -4,6 +4,7 @@ import type { LoginFailure } from '../pool/peers.ts';
 import type { WelcomeData } from '../pool/pool.ts';
 import { SqlState } from '../wire/pg-error.ts';
 import { startupMessage } from '../wire/startup-message.ts';
+import type { AskedValue } from './asked-values.ts';
 import { loginError, ServerLogin, type ServerLoginFailure, type ServerLoginResult } from './login.ts';
 import type { OwnQueries } from './own-queries.ts';
 import type { ServerServices } from './services.ts';
@@ -14,6 +15,11 @@ export interface OpeningHost {
   readonly conn: { write(bytes: Buffer): boolean; pause(): void; resume(): void; end(): void };
   /** PostgreSQL has let us in; connect_query may be still to come. */
   loggedIn(result: ServerLoginResult): void;
+  /** As SessionState.begun; then {@link silent} names what has to be asked for. */
+  begun(welcome: WelcomeData): WelcomeData;
+  readonly silent: readonly string[];
+  /** As SessionState.known. */
+  known(values: readonly AskedValue[]): string[];
   /** The connection can be used. */
   opened(welcome: WelcomeData): void;
   /** `reason` is for the line that the connection is closed. */
@@ -22,7 +28,8 @@ export interface OpeningHost {
 }
 
 /**
- * From connecting to a server that can be used: our StartupMessage, the login, then `connect_query`. A server that
+ * From connecting to a server that can be used: our StartupMessage, the login, then `connect_query`, and what it
+ * doesn't report of itself. A server that
  * doesn't take the protocol version that we ask for is asked once more, for 3.0, on a connection of its own: nothing
  * that PgBouncer can talk to, which asks for no other, is out of reach.
  */
@@ -127,13 +134,34 @@ export class ServerOpening {
     host.loggedIn(result);
     const { connectQuery } = this.#target;
     if (connectQuery === null) {
-      host.opened(result.welcome);
+      this.#begun(result.welcome);
       return;
     }
     this.#own.run('error while executing exec_on_query', connectQuery, null, ({ isIdle }) => {
       const reason = 'connect_query left a transaction open';
-      if (isIdle) host.opened(result.welcome);
+      if (isIdle) this.#begun(result.welcome);
       else host.failed({ message: reason, serverError: null, failWaiting: false }, reason);
+    });
+  }
+
+  /** What the server doesn't say by itself is asked for, once. */
+  #begun(welcome: WelcomeData): void {
+    const host = this.#host;
+    const now = host.begun(welcome);
+    if (host.silent.length === 0) {
+      host.opened(now);
+      return;
+    }
+    this.#own.ask(host.silent, (values, { error, isIdle }) => {
+      if (error === null && isIdle) {
+        for (const name of host.known(values)) {
+          host.log('WARNING', `the server knows no parameter "${name}" of track_extra_parameters`);
+        }
+        host.opened(now);
+        return;
+      }
+      const reason = 'asking for parameters failed';
+      host.failed({ message: reason, serverError: null, failWaiting: false }, reason);
     });
   }
 

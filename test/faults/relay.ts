@@ -44,7 +44,7 @@ export const relayFaults: readonly Fault[] = [
     'a connection whose answers cannot be counted is taken from its client before it is probed',
     {
       file: SERVER,
-      find: 'if (this.tracker.isUnsure) this.#probe(client);',
+      find: 'if (this.tracker.isUnsure) this.#interlude.probe(client);',
       replace: 'if (client === null) return;',
     },
     ['test/integration/copy-probe.test.ts'],
@@ -53,8 +53,8 @@ export const relayFaults: readonly Fault[] = [
     'what a link was due before the probe ends it behind the probe',
     {
       file: SERVER,
-      find: 'this.tracker.reset();\n      this.#releaseDue = false;',
-      replace: 'this.tracker.reset();',
+      find: 'this.#releaseDue = false;\n    this.#reader = this.#responses;',
+      replace: 'this.#reader = this.#responses;',
     },
     ['test/integration/copy-probe.test.ts'],
   ),
@@ -80,10 +80,82 @@ export const relayFaults: readonly Fault[] = [
     'a client keeps the parameters that another has given',
     {
       file: 'src/relay/extra-parameters.ts',
-      find: 'if (!wanted.has(name)) sql += `RESET ${name};`;',
-      replace: '{}',
+      find: 'sql += before === undefined ? `RESET ${name};` : configSql(name, before);',
+      replace: "sql += before === undefined ? '' : configSql(name, before);",
     },
     ['test/integration/extra-parameters.test.ts'],
+  ),
+  fault(
+    'a parameter of connect_query’s goes back to PostgreSQL’s own value',
+    {
+      file: 'src/relay/extra-parameters.ts',
+      find: 'sql += before === undefined ? `RESET ${name};` : configSql(name, before);',
+      replace: 'sql += `RESET ${name};`;',
+    },
+    ['test/integration/session-parameters.test.ts'],
+  ),
+  fault(
+    'values that differ in case count as the same',
+    {
+      file: 'src/relay/tracked-parameters.ts',
+      find: 'return value.toLowerCase() === current.toLowerCase() && CASELESS.has(name.toLowerCase());',
+      replace: 'return value.toLowerCase() === current.toLowerCase() && name !== current;',
+    },
+    ['test/relay/tracked-parameters.test.ts', 'test/integration/session-parameters.test.ts'],
+  ),
+  fault(
+    'a server is let go of before it was asked what a SET has led to',
+    {
+      file: SESSION_STATE,
+      find: 'return this.#wasSet || this.#unread.size > 0;',
+      replace: 'return this.#unread.size > 0;',
+    },
+    ['test/integration/session-parameters.test.ts', 'test/integration/isolation.test.ts'],
+  ),
+  fault(
+    'a SET that nobody has asked about counts as undone',
+    {
+      file: SESSION_STATE,
+      find: "if (tag === 'set' && this.#reported.has(name)) continue;",
+      replace: "if (tag === 'set') continue;",
+    },
+    ['test/integration/asked-parameters.test.ts'],
+  ),
+  fault(
+    'what was rolled back follows the client',
+    {
+      file: 'src/server/asked-values.ts',
+      find: 'isSet: source === null ? null : source === SESSION,',
+      replace: 'isSet: true,',
+    },
+    ['test/integration/session-parameters.test.ts'],
+  ),
+  fault(
+    'RESET leads a client to what the server has',
+    {
+      file: SESSION_STATE,
+      find: 'const given = wasSet ? null : client.given.get(name);',
+      replace: 'const given = wasSet ? null : client.given.get(value);',
+    },
+    ['test/integration/session-parameters.test.ts'],
+  ),
+  fault(
+    'a reported value is taken for UTF-8, whatever the client’s encoding',
+    {
+      file: SESSION_STATE,
+      find: 'const known = isUnread ? UNKNOWN : value;',
+      replace: 'const known = value;',
+    },
+    ['test/integration/session-parameters.test.ts'],
+  ),
+  fault(
+    'a client whose server was probed stays held',
+    {
+      file: 'src/server/interlude.ts',
+      find: 'if (host.link !== client || !this.#own.isBusy) client.goOn();',
+      replace: 'if (host.link !== client) client.goOn();',
+    },
+    ['test/integration/copy-probe.test.ts', 'test/integration/session-parameters.test.ts'],
   ),
   fault(
     'the client gets answers to our own requests',
@@ -107,7 +179,7 @@ export const relayFaults: readonly Fault[] = [
     'what the server says about a parameter is not remembered for the client',
     {
       file: SESSION_STATE,
-      find: 'if (client !== null) client.parameters[index] = value;',
+      find: 'if (client !== null) client.parameters[index] = known;',
       replace: '',
     },
     ['test/integration/link.test.ts'],
@@ -116,8 +188,8 @@ export const relayFaults: readonly Fault[] = [
     'what the server says about a parameter is not remembered for the server',
     {
       file: SESSION_STATE,
-      find: 'this.parameters[index] = value;',
-      replace: 'this.parameters[index] ??= value;',
+      find: 'this.parameters[index] = known;',
+      replace: 'this.parameters[index] ??= known;',
     },
     ['test/integration/link.test.ts'],
   ),

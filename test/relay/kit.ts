@@ -77,8 +77,6 @@ export class FakeResponseHost implements ResponseHost {
     return Buffer.from('error!');
   }
 
-  watchesTags = false;
-
   sessionTag(tag: SessionTag): void {
     if (tag !== null) this.events.push(tag);
   }

@@ -40,8 +40,19 @@ describe('the query that makes a server’s values the client’s', () => {
   it.each([
     ['is not needed when nothing is known', {}, {}, null],
     ['is not needed for equal values', { TimeZone: 'UTC' }, { TimeZone: 'UTC' }, null],
-    ['is not needed for values that differ in case only', { TimeZone: 'utc' }, { TimeZone: 'UTC' }, null],
-    ['leaves alone what the client does not know', {}, { TimeZone: 'UTC' }, null],
+    [
+      'is not needed for values that differ in case only, where case means nothing',
+      { client_encoding: 'utf8', DateStyle: 'iso, mdy', IntervalStyle: 'ISO_8601' },
+      { client_encoding: 'UTF8', DateStyle: 'ISO, MDY', IntervalStyle: 'iso_8601' },
+      null,
+    ],
+    [
+      'sets values that differ in case only, where that may be another name',
+      { application_name: 'APP', search_path: '"Tenant"' },
+      { application_name: 'app', search_path: '"tenant"' },
+      `SET application_name='APP';SELECT pg_catalog.set_config('search_path','"Tenant"',false);`,
+    ],
+    ['takes back what the client does not know', {}, { TimeZone: 'UTC' }, 'RESET TimeZone;'],
     ['leaves alone what the server does not report', { TimeZone: 'UTC' }, {}, null],
     [
       'sets all that differ, in the order of the list',
