@@ -5,6 +5,7 @@ import type { Pool } from '../pool/pool.ts';
 import type { PoolStats } from '../pool/stats.ts';
 import type { RequestNote } from '../relay/outstanding.ts';
 import type { RequestFilter } from '../relay/request-filter.ts';
+import { IdentityFilter } from './identity-filter.ts';
 import { StatementFilter } from './statement-filter.ts';
 import type { StatementHost, StatementServer } from './statement-sender.ts';
 
@@ -26,18 +27,21 @@ export class SessionStatements implements StatementHost {
   readonly statements: ClientStatements;
   readonly #session: StatementSession;
   readonly #filter: StatementFilter;
+  readonly #identity: IdentityFilter;
 
   constructor(cache: StatementCache, session: StatementSession) {
     this.cache = cache;
     this.statements = new ClientStatements(cache);
     this.#session = session;
     this.#filter = new StatementFilter(this);
+    this.#identity = new IdentityFilter(this);
   }
 
-  /** Null in session mode, where servers know statements by the client's own names, and when it is switched off. */
+  /** Null in session mode, where servers know statements by the client's own names. */
   get filter(): RequestFilter | null {
     const { poolMode, maxPreparedStatements } = this.#session.pool.limits;
-    return maxPreparedStatements > 0 && poolMode !== 'session' ? this.#filter : null;
+    if (poolMode === 'session') return null;
+    return maxPreparedStatements > 0 ? this.#filter : this.#identity;
   }
 
   get server(): StatementServer | null {

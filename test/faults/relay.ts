@@ -158,6 +158,29 @@ export const relayFaults: readonly Fault[] = [
     ['test/integration/copy-probe.test.ts', 'test/integration/session-parameters.test.ts'],
   ),
   fault(
+    'a server on which SET ROLE was prepared and run is used again',
+    {
+      file: 'src/client/statement-filter.ts',
+      find: 'if (statement?.setsIdentity === true) this.#server.closeNeeded = true;',
+      replace: '',
+    },
+    ['test/integration/transaction-mode.test.ts'],
+  ),
+  fault(
+    'SET ROLE is looked for in a text’s first statement only',
+    {
+      file: 'src/prepared/sql-prefilter.ts',
+      find: 'if (!several) return false;',
+      replace: 'if (!several || first >= 0) return false;',
+    },
+    ['test/prepared/sql-prefilter.test.ts', 'test/integration/transaction-mode.test.ts'],
+  ),
+  fault(
+    'SET LOCAL ROLE costs a server connection',
+    { file: 'src/prepared/sql-identity.ts', find: '!form.isLocal && ', replace: '' },
+    ['test/prepared/sql-identity.test.ts', 'test/integration/transaction-mode.test.ts'],
+  ),
+  fault(
     'the client gets answers to our own requests',
     {
       file: 'src/relay/response-stream.ts',
