@@ -1,11 +1,13 @@
 import type { ServerEnd } from '../relay/link.ts';
 import type { ErrorFields } from '../wire/error-fields.ts';
 import { type ExtraParameters, extrasSql, UNKNOWN, withExtra } from '../relay/extra-parameters.ts';
+import type { GivenParameters } from '../relay/given-parameters.ts';
 import type { TrackedParameters, TrackedValues } from '../relay/tracked-parameters.ts';
 
 /** The client that a server is prepared for. */
 export interface AlignedClient {
   readonly parameters: TrackedValues;
+  readonly given: GivenParameters;
   extras: ExtraParameters;
 }
 
@@ -23,7 +25,7 @@ export function alignServer(
   const { parameters: wanted } = client;
   sortOut(tracked, client, server);
   const { extras } = client;
-  const trackedSql = tracked.alignmentSql(wanted, server.parameters);
+  const trackedSql = tracked.alignmentSql(client, server);
   const otherSql = extrasSql(extras, server.extras, server.base);
   if (otherSql === null) server.extras = extras;
   if (trackedSql === null && otherSql === null) {
@@ -31,6 +33,7 @@ export function alignServer(
     return;
   }
   const sql = `${trackedSql ?? ''}${otherSql ?? ''}`;
+  const isSet = wanted.map((value, i) => value !== null && tracked.differs(i, client, server));
   const prelude = isReadable ? null : tracked.preludeSql(sql, server.parameters);
   server.alignParameters(prelude ?? sql, (error) => {
     if (error === null && prelude !== null) {
@@ -41,8 +44,14 @@ export function alignServer(
       // The server's spelling is the client's from now on, so that `ISO` against `ISO, MDY` isn't sent each time.
       // It reports only what has changed: a value that it says nothing about was that spelling before already.
       server.parameters.forEach((value, i) => {
-        if (value !== UNKNOWN) wanted[i] = value;
-        else if (wanted[i] !== null) server.parameters[i] = wanted[i] as string;
+        const { parameters: given } = client.given;
+        if (isSet[i] === true) server.isSet[i] = true;
+        if (value === UNKNOWN) {
+          if (wanted[i] !== null) server.parameters[i] = wanted[i] as string;
+          return;
+        }
+        if (given[i] === wanted[i]) given[i] = value;
+        wanted[i] = value;
       });
       server.extras = extras;
     }

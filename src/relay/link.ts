@@ -45,6 +45,8 @@ export interface ServerEnd extends RequestTarget {
   readonly conn: Conn;
   /** What was set on it beside the tracked parameters, by us or by the linked client. */
   extras: ExtraParameters;
+  /** By the index of tracked parameters: it is known that a SET has led to the value. */
+  readonly isSet: boolean[];
   /** Tracked parameters that it doesn't report, in lower case. */
   readonly silent: readonly string[];
   /** Values of such parameters that `connect_query` has set: where nobody has others, they are as they were. */

@@ -21,6 +21,19 @@ const UTF8 = 'UTF8';
 /** Values by index into {@link TrackedParameters.names}; null = not known. */
 export type TrackedValues = (string | null)[];
 
+/** A client with its values, and those that it gave at its start. */
+interface TrackedClient {
+  readonly parameters: TrackedValues;
+  readonly given: { readonly parameters: TrackedValues };
+}
+
+/** A server with its values. */
+interface TrackedServer {
+  readonly parameters: TrackedValues;
+  /** By the same index: it is known that a SET has led to the value. */
+  readonly isSet: boolean[];
+}
+
 /**
  * The session parameters that follow a client from server to server: their names (those above plus
  * `track_extra_parameters`), compared without regard to case. One object per process, for the list is fixed
@@ -61,22 +74,33 @@ export class TrackedParameters {
    * The simple query that makes a server's values the client's, or null when nothing differs. What the server
    * doesn't report is left alone; what the client doesn't know goes back to the server's own value.
    */
-  alignmentSql(wanted: TrackedValues, actual: TrackedValues): string | null {
+  alignmentSql(client: TrackedClient, server: TrackedServer): string | null {
+    const { parameters: wanted } = client;
+    const { parameters: actual } = server;
     let sql: string | null = null;
     for (let i = 0; i < wanted.length; i++) {
       const value = wanted[i] as string | null;
-      const current = actual[i] as string | null;
-      if (current === null) continue;
-      if (value === current) {
-        // Text that is one and the same string compares at once: it may be the next client's, too.
-        actual[i] = value;
-        continue;
-      }
+      // Text that is one and the same string compares at once: it may be the next client's, too.
+      if (value !== null && value === actual[i]) actual[i] = value;
+      if (!this.differs(i, client, server)) continue;
       const name = this.names[i] as string;
-      if (value !== null && isSame(name, value, current)) continue;
       sql = `${sql ?? ''}${value === null ? `RESET ${name};` : assignment(name, value)}`;
     }
     return sql;
+  }
+
+  /**
+   * Whether the parameter at `index` has to be set on the server for the client. Also one that is the same by chance
+   * and not what the client gave: once it is set, PostgreSQL can tell whether a RESET has been at it.
+   */
+  differs(index: number, client: TrackedClient, server: TrackedServer): boolean {
+    const value = client.parameters[index] as string | null;
+    const current = server.parameters[index] as string | null;
+    if (current === null) return false;
+    if (value === null) return true;
+    if (value !== current && !isSame(this.names[index] as string, value, current)) return true;
+    const given = client.given.parameters[index] ?? null;
+    return given !== null && given !== value && server.isSet[index] !== true;
   }
 
   /**

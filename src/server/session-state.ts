@@ -28,6 +28,7 @@ export class SessionState {
   extras: ExtraParameters = NO_EXTRAS;
   base: ExtraParameters = NO_EXTRAS;
   silent: readonly string[] = [];
+  readonly isSet: boolean[] = [];
   readonly tracked: TrackedParameters;
   /** By name in lower case: what the server has said last. */
   readonly #reported = new Map<string, string>();
@@ -93,6 +94,7 @@ export class SessionState {
     const index = this.tracked.indexOf(name);
     if (index >= 0) {
       this.parameters[index] = known;
+      this.isSet[index] = false;
       if (client !== null) client.parameters[index] = known;
       return true;
     }
@@ -114,6 +116,7 @@ export class SessionState {
     }
     if (client !== null) this.#wasSet = true;
     if (client !== null && tag !== 'set') this.wasReset = true;
+    if (tag !== 'set') this.isSet.fill(false);
     for (const name of [...this.silent, ...this.extras.keys()]) {
       if (tag === 'set' && this.#reported.has(name)) continue;
       this.extras = withExtra(this.extras, name, UNKNOWN);
@@ -151,6 +154,7 @@ export class SessionState {
       const index = this.tracked.indexOf(name);
       if (index >= 0 && isReported) {
         this.parameters[index] = value;
+        this.isSet[index] = wasSet;
         client.parameters[index] = given ?? value;
       } else {
         const before = this.base.has(name) ? UNKNOWN : null;

@@ -158,6 +158,15 @@ export const relayFaults: readonly Fault[] = [
     ['test/integration/copy-probe.test.ts', 'test/integration/session-parameters.test.ts'],
   ),
   fault(
+    'a value that is the server’s own by chance is not set',
+    {
+      file: 'src/relay/tracked-parameters.ts',
+      find: 'return given !== null && given !== value && server.isSet[index] !== true;',
+      replace: 'return given !== null && given !== value && current !== value;',
+    },
+    ['test/relay/tracked-parameters.test.ts', 'test/integration/session-parameters.test.ts'],
+  ),
+  fault(
     'a server on which SET ROLE was prepared and run is used again',
     {
       file: 'src/client/statement-filter.ts',

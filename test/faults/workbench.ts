@@ -7,6 +7,8 @@ import { join } from 'node:path';
 const COPIED = [
   'src',
   'test',
+  // A page that a test compares with its own names.
+  'docs',
   'package.json',
   'tsconfig.json',
   'tsconfig.build.json',

@@ -280,6 +280,19 @@ describe('what a client gave at its start', () => {
     expect(await client.value('SHOW TimeZone')).toBe('Asia/Seoul');
   });
 
+  test('does not come back by the RESET of another one, where what was set is the server’s own value', async () => {
+    await using stage = await set();
+    const [client, other] = [await stage.connect({ TimeZone: 'Asia/Tokyo' }), await stage.connect()];
+    const own = await other.value('SHOW TimeZone');
+    await client.query(`SET TimeZone = '${own}'`);
+    await other.query('RESET ALL');
+    await client.query('RESET statement_timeout');
+    await other.query('SELECT 1');
+    expect(await client.value('SHOW TimeZone')).toBe(own);
+    await client.query('RESET TimeZone');
+    expect(await client.value('SHOW TimeZone')).toBe('Asia/Tokyo');
+  });
+
   test('follows a SET of the same parameter, which reaches nobody who gave the same', async () => {
     await using stage = await set();
     const given = { options: '-c statement_timeout=12345' };

@@ -85,6 +85,18 @@ describe('the query that makes a server’s values the client’s', () => {
       `SELECT pg_catalog.set_config('search_path','"$user", public',false);`,
     ],
   ])('%s', (_what, wanted, actual, sql) => {
-    expect(tracked.alignmentSql(values(wanted), values(actual))).toBe(sql);
+    const client = { parameters: values(wanted), given: { parameters: none } };
+    expect(tracked.alignmentSql(client, { parameters: values(actual), isSet: [] })).toBe(sql);
+  });
+
+  it('sets what is the same by chance only, where the client gave something else, once', () => {
+    const client = {
+      parameters: values({ TimeZone: 'UTC', DateStyle: 'ISO, MDY' }),
+      given: { parameters: values({ TimeZone: 'Asia/Tokyo', DateStyle: 'ISO, MDY' }) },
+    };
+    const server = { parameters: values({ TimeZone: 'UTC', DateStyle: 'ISO, MDY' }), isSet: [] as boolean[] };
+    expect(tracked.alignmentSql(client, server)).toBe("SET TimeZone='UTC';");
+    server.isSet[tracked.indexOf('TimeZone')] = true;
+    expect(tracked.alignmentSql(client, server)).toBeNull();
   });
 });
