@@ -93,6 +93,7 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
           logsDisconnections: () => self.config.settings.log_disconnections,
           maxPacketSize: () => self.config.settings.max_packet_size,
           newestMinor: () => (self.config.own.server_max_protocol_version === '3.0' ? 0 : NEWEST_MINOR),
+          isStopped: () => isStopped,
           nextId: () => self.nextId(),
           target: (pool) => {
             const entry = self.databases.resolve(pool.database)?.entry;

@@ -31,6 +31,7 @@ export class Connector implements ServerConnector<Pool> {
       logsConnections: () => services.logsConnections(),
       logsDisconnections: () => services.logsDisconnections(),
       maxPacketSize: () => services.maxPacketSize(),
+      isStopped: () => services.isStopped(),
       protocols: new ServerProtocols(services.clock, () => services.newestMinor()),
       cancelAt: (address, backendKey) =>
         openCancel(

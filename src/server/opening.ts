@@ -99,6 +99,7 @@ export class ServerOpening {
    * login has not failed yet.
    */
   asksAgain(reason: string): boolean {
+    if (this.#services.isStopped()) return false;
     if (this.#awaitsEnd) return true;
     // Whatever a server does behind its first request for authentication, the version is no reason for it.
     if (!this.#isConnected || this.#minor === 0 || this.login.isVersionTaken) return false;

@@ -17,6 +17,8 @@ export interface ServerServices {
   readonly statements: StatementCache;
   readonly auth: Pick<ServerAuthArgs, 'randomBytes' | 'saltedPasswords'>;
   readonly protocols: ServerProtocols;
+  /** The process ends: nothing is connected to any more. */
+  isStopped(): boolean;
   /** `log_connections` and `log_disconnections`, as they are now. */
   logsConnections(): boolean;
   logsDisconnections(): boolean;

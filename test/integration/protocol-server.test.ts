@@ -263,6 +263,25 @@ describe('a server that has refused the version', () => {
   });
 });
 
+describe('nothing is asked again by a pooler that has stopped', () => {
+  test.each([
+    ['that has asked', Buffer.alloc(0)],
+    ['that has been refused, and waits for the end', refusal],
+  ])('%s', async (_what, bytes) => {
+    await using server = await ScriptedServer.listen();
+    await using pooler = await start(server);
+    const client = await connectWaiting(pooler);
+    const peer = await asked(server, V32);
+    await peer.send(bytes);
+    if (bytes.length > 0) await peer.end();
+    await pooler.stop();
+    // Were it connected again, the slot would stay taken.
+    await waitFor(() => pooler.pooler.state.pools.all().every(({ servers }) => servers.slotsTaken === 0));
+    expect(server.accepted).toBe(1);
+    await client.close();
+  });
+});
+
 describe('a server’s cancel key', () => {
   test.each([4, 5, 32, 256])('with a secret of %i bytes comes back to it as it was', async (bytes) => {
     await using server = await ScriptedServer.listen();
