@@ -137,7 +137,7 @@ async function cancel(state: PoolerState, control: Control, key: Buffer): Promis
   const { server } = session;
   if (server === null) return 'cancel request for idle client';
   if (session.target === null) return 'ignoring cancel request for server that is setting vars';
-  return new Promise((resolve) => session.pool.cancel(session, server, resolve));
+  return new Promise((resolve) => session.pool.cancels.request(session, server, resolve));
 }
 
 /** auth_type values that the configuration lets through; the others are refused when it is loaded. */

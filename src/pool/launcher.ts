@@ -1,7 +1,7 @@
 import type { Logger } from '../base/log.ts';
 import type { Budget, Grant, Refusal } from './budget.ts';
 import type { ClientLists } from './client-lists.ts';
-import { decideLaunch } from './decide.ts';
+import { decideLaunch, isBelowMinimum } from './decide.ts';
 import type { PoolLimits } from './limits.ts';
 import type { ServerLists } from './server-lists.ts';
 
@@ -10,6 +10,7 @@ export interface LaunchHost {
   readonly database: string;
   readonly user: string;
   readonly limits: PoolLimits;
+  readonly isForcedUser: boolean;
   readonly paused: boolean;
   readonly clients: ClientLists;
   readonly servers: ServerLists;
@@ -85,6 +86,15 @@ export class Launcher {
       this.#log.log('ERROR', `${database}/${user}: cannot open a server connection: ${String(error)}`);
       this.failed('connect failed');
       this.#budget.giveBack(grant);
+    }
+  }
+
+  /** `min_pool_size`: opens one more connection when the pool is below it. */
+  fillToMinimum(): void {
+    const { clients, isForcedUser, servers, limits } = this.#host;
+    const connected = servers.usable + servers.new.length;
+    if (isBelowMinimum({ connected, clientCount: clients.count, isForcedUser }, limits)) {
+      this.launch('min_pool_size');
     }
   }
 

@@ -5,7 +5,7 @@ import { type Grant, poolKey } from './budget.ts';
 import { CancelQueue } from './cancels.ts';
 import { ClientLists } from './client-lists.ts';
 import type { PoolContext, PoolIdentity, WelcomeData } from './context.ts';
-import { decideRelease, isBelowMinimum } from './decide.ts';
+import { decideRelease } from './decide.ts';
 import { Launcher } from './launcher.ts';
 import type { PoolLimits } from './limits.ts';
 import type { LoginFailure, PoolClient, PoolServer, ServerState } from './peers.ts';
@@ -34,13 +34,13 @@ export class Pool {
   readonly clients = new ClientLists();
   readonly servers = new ServerLists();
   readonly cancels: CancelQueue;
+  readonly launcher: Launcher;
   readonly waits: WaitReport;
 
   /** Monotonic ms since when neither a client nor a server has been here; 0 while one is. */
   emptySinceMs = 0;
 
   #welcome: WelcomeData | null = null;
-  readonly #launcher: Launcher;
   #lastLifetimeCloseMs = Number.NEGATIVE_INFINITY;
   /** Servers whose running test is the resync query. */
   readonly #resyncing = new WeakSet<PoolServer>();
@@ -53,7 +53,7 @@ export class Pool {
     this.isForcedUser = identity.isForcedUser;
     this.key = poolKey(identity.database, identity.user);
     this.limits = limits;
-    this.#launcher = new Launcher(this, context);
+    this.launcher = new Launcher(this, context);
     this.cancels = new CancelQueue(this, context);
     this.waits = new WaitReport(this.clients, context, this.key);
   }
@@ -64,7 +64,7 @@ export class Pool {
 
   /** The last attempt to connect or log in failed. */
   get hasFailure(): boolean {
-    return this.#launcher.failure !== null;
+    return this.launcher.failure !== null;
   }
 
   get nowMs(): number {
@@ -116,11 +116,11 @@ export class Pool {
         this.#assign(client, server);
         return;
       }
-      const { failure } = this.#launcher;
+      const { failure } = this.launcher;
       // Whoever waits already stays, but nobody joins a queue in front of a server that cannot be reached.
       if (failure !== null && this.servers.usable === 0) {
         client.refused(fatal(`server login has been failing, cached error: ${failure} (server_login_retry)`));
-        this.#launcher.launch('client');
+        this.launcher.launch('client');
         return;
       }
     }
@@ -135,7 +135,29 @@ export class Pool {
   }
 
   /**
-   * A client is gone. Its link, if it had one, was ended by {@link release} or {@link closeServer} before.
+   * The client of `server` is gone in the middle of what it asked for: that is cancelled (after `graceMs`), and the
+   * server used again if all of it gets answered in time. `reason` is for the log if it has to be closed.
+   */
+  abandon(server: PoolServer, reason: string, graceMs: number): void {
+    this.#unlink(server);
+    server.abandoned = { reason, cancelFromMs: this.nowMs + graceMs };
+    this.#moveServer(server, 'being_canceled');
+    server.drain();
+    this.cancels.cancelAbandoned(server);
+  }
+
+  /** An abandoned server owes nothing any more, or (not `isClean`) is in a state that nobody else may have. */
+  drained(server: PoolServer, isClean: boolean): void {
+    if (server.state !== 'being_canceled' || server.abandoned === null) return;
+    const { reason } = server.abandoned;
+    this.cancels.detach(server);
+    server.abandoned = null;
+    if (isClean) this.#settle(server, 'nothing');
+    else this.closeServer(server, reason);
+  }
+
+  /**
+   * A client is gone. Its link, if it had one, was ended by {@link release}, {@link abandon} or {@link closeServer}.
    */
   leave(client: PoolClient): void {
     this.#moveClient(client, 'gone');
@@ -146,7 +168,7 @@ export class Pool {
   /** Login finished: the server can be used. `welcome` is what it reported. */
   serverReady(server: PoolServer, welcome: WelcomeData): void {
     if (server.state !== 'new') return;
-    this.#launcher.succeeded();
+    this.launcher.succeeded();
     this.#welcome = welcome;
     for (let client = this.loginClients.first; client !== null; client = this.loginClients.first) {
       this.#moveClient(client, 'active');
@@ -159,19 +181,13 @@ export class Pool {
   serverFailed(server: PoolServer, failure: LoginFailure): void {
     // Closed by us (PAUSE, RECONNECT): that says nothing about whether PostgreSQL can be reached.
     if (server.state !== 'new') return;
-    this.#launcher.failed(failure.message);
+    this.launcher.failed(failure.message);
     this.#moveServer(server, 'closing');
     if (!failure.failWaiting || this.servers.usable > 0) return;
     const error = failure.serverError ?? fatal(failure.message);
     for (const client of [...this.loginClients, ...this.waitingClients]) {
       if (client.state === 'waiting_login' || client.state === 'waiting') client.refused(error);
     }
-  }
-
-  /** A connection that doesn't get through its login in time. */
-  giveUpLogin(server: PoolServer, reason: string): void {
-    this.serverFailed(server, { message: reason, serverError: null, failWaiting: false });
-    server.beginClose(reason);
   }
 
   /** The reset, check or resync query was answered; `ok` false when the connection cannot be trusted. */
@@ -213,23 +229,17 @@ export class Pool {
   closeServer(server: PoolServer, reason: string): void {
     if (server.state === 'closing' || server.state === 'gone') return;
     if (server.link !== null) this.#unlink(server);
+    else this.cancels.detach(server);
+    server.abandoned = null;
     if (reason === 'server lifetime over') this.#lastLifetimeCloseMs = this.nowMs;
     this.#moveServer(server, 'closing');
     server.beginClose(reason);
   }
 
-  /**
-   * A CancelRequest for what `server` runs for `client` (they are linked). `finish` tells the requester.
-   * Up to 2 × pool_size connections may exist with cancels among them; beyond that a cancel waits.
-   */
-  cancel(client: PoolClient, server: PoolServer, finish: (reason: string) => void): void {
-    if (server.link === client) this.cancels.add(client, server, finish);
-    else finish('cancel request for idle client');
-  }
-
   /** All cancels aimed at `server` are done: if it was waiting for that, it goes on to its release. */
   cancelFinished(server: PoolServer): void {
-    if (server.state === 'being_canceled' && server.cancelsInFlight === 0) this.#settle(server, 'nothing');
+    if (server.state !== 'being_canceled' || server.abandoned !== null) return;
+    if (server.cancelsInFlight === 0) this.#settle(server, 'nothing');
   }
 
   /** Every server is to be replaced: idle ones now, active ones on release. */
@@ -266,7 +276,7 @@ export class Pool {
       this.#assign(client, server);
     }
     while (this.#unserved() > 0 && this.servers.used.first !== null) this.#check(this.servers.used.first);
-    if (this.#unserved() > 0 || this.loginClients.length > 0) this.#launcher.launch('client');
+    if (this.#unserved() > 0 || this.loginClients.length > 0) this.launcher.launch('client');
   }
 
   /** Waiting clients that no connection under test is for. */
@@ -279,15 +289,6 @@ export class Pool {
     const server = this.#context.connector.open(this, grant);
     // It may have got further, or failed, already.
     if (server.state === 'new') this.#moveServer(server, 'new');
-  }
-
-  /** `min_pool_size`: opens one more connection when the pool is below it. */
-  fillToMinimum(): void {
-    const { clientCount, isForcedUser, servers } = this;
-    const connected = servers.usable + servers.new.length;
-    if (isBelowMinimum({ connected, clientCount, isForcedUser }, this.limits)) {
-      this.#launcher.launch('min_pool_size');
-    }
   }
 
   /** The sweep's part for a server at rest: off to the servers that must be checked first. */
@@ -331,7 +332,7 @@ export class Pool {
     server.link = null;
     server.unlinked();
     client.unlinked();
-    this.cancels.detachClient(client);
+    this.cancels.detach(server);
   }
 
   /**

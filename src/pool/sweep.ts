@@ -11,9 +11,10 @@ export function sweepPool(pool: Pool, nowMs: number): void {
   sweepActive(pool, nowMs);
   sweepRest(pool, nowMs);
   sweepTested(pool, nowMs);
+  sweepAbandoned(pool, nowMs);
   sweepClosing(pool, nowMs);
   sweepCancels(pool, nowMs);
-  pool.fillToMinimum();
+  pool.launcher.fillToMinimum();
   pool.service();
   pool.cancels.pump();
   pool.waits.refresh();
@@ -26,8 +27,10 @@ function sweepLogins(pool: Pool, nowMs: number): void {
   const timeoutMs = pool.limits.serverConnectTimeoutMs;
   if (timeoutMs === 0) return;
   for (const server of [...pool.servers.new]) {
-    if (server.state === 'new' && nowMs - server.connectMs > timeoutMs)
-      pool.giveUpLogin(server, 'connect timeout');
+    if (server.state !== 'new' || nowMs - server.connectMs <= timeoutMs) continue;
+    const message = 'connect timeout';
+    pool.serverFailed(server, { message, serverError: null, failWaiting: false });
+    server.beginClose(message);
   }
 }
 
@@ -87,6 +90,22 @@ function sweepTested(pool: Pool, nowMs: number): void {
   for (const server of [...pool.servers.tested]) {
     if (server.state === 'tested' && nowMs - server.stateSinceMs > timeoutMs)
       pool.closeServer(server, 'test query failed');
+  }
+}
+
+/**
+ * What a client has left running: cancelled again and again, for it may be a row of queries; closed when it has not
+ * come to its end within `server_close_timeout` of the first cancel.
+ */
+function sweepAbandoned(pool: Pool, nowMs: number): void {
+  for (const server of [...pool.servers.being_canceled]) {
+    const { abandoned } = server;
+    if (abandoned === null) continue;
+    if (nowMs - abandoned.cancelFromMs > pool.limits.serverCloseTimeoutMs) {
+      pool.closeServer(server, abandoned.reason);
+    } else {
+      pool.cancels.cancelAbandoned(server);
+    }
   }
 }
 

@@ -3,6 +3,7 @@ import type { LogLevel } from '../base/log.ts';
 import { Conn, type ConnHandler } from '../net/conn.ts';
 import type { Grant } from '../pool/budget.ts';
 import type {
+  Abandonment,
   CancelCarrier,
   LoginFailure,
   PoolClient,
@@ -23,15 +24,13 @@ import type { ByteReader } from '../wire/framed-reader.ts';
 import type { ServerLoginResult } from './login.ts';
 import { type OpeningHost, ServerOpening } from './opening.ts';
 import { ConnectionLog } from './connection-log.ts';
+import { Drain } from './drain.ts';
 import { newFence } from './fence.ts';
 import { OwnQueries, type OwnQueryHost } from './own-queries.ts';
-import { type RestHost, RestReader } from './rest.ts';
+import { DISCARD, type RestHost, RestReader } from './rest.ts';
 import type { ServerServices } from './services.ts';
 import { SessionState } from './session-state.ts';
 import { connectFailure, connectOptions, type ServerAddress, type ServerTarget } from './target.ts';
-
-/** Takes bytes that nobody needs any more. */
-const DISCARD: ByteReader = { feed: (_chunk, _start, end) => end };
 
 /** A server that has said nothing for so long has probably answered all there is. */
 const SILENCE_MS = 200;
@@ -45,6 +44,7 @@ const SILENCE_MS = 200;
  * | new | ServerOpening's: ServerLogin, then OwnQuery for connect_query |
  * | idle, used, being_canceled | RestReader |
  * | active | OwnQuery while parameters are aligned, then ResponseStream |
+ * | being_canceled, abandoned | ResponseStream, without a sink |
  * | tested | OwnQuery |
  * | closing | nobody: bytes are dropped until the server's end is gone |
  */
@@ -59,6 +59,7 @@ export class ServerConnection
   stateSinceMs: number;
   link: PoolClient | null = null;
   cancelsInFlight = 0;
+  abandoned: Abandonment | null = null;
   ownCancelMs = 0;
   readonly connectMs: number;
   readonly connectWallMs: number;
@@ -87,7 +88,7 @@ export class ServerConnection
   /** What the pool hears once a chunk is read to its end: the rest of it is nobody's, not the next client's. */
   #atChunkEnd: (() => void) | null = null;
   #ownCancel: CancelCarrier | null = null;
-  #closeNeeded = false;
+  #drain: Drain | null = null;
 
   constructor(
     services: ServerServices,
@@ -119,13 +120,8 @@ export class ServerConnection
     return this.#client === null ? null : this.#client.conn;
   }
 
-  /** Also when a message that nobody asked for has come in part: its rest would be read as an answer. */
-  get closeNeeded(): boolean {
-    return this.#closeNeeded || this.statements.isBroken || !this.#rest.atBoundary;
-  }
-
-  set closeNeeded(needed: boolean) {
-    this.#closeNeeded = needed;
+  protected override get isMidMessage(): boolean {
+    return !this.#rest.atBoundary;
   }
 
   get sinkAtBoundary(): boolean {
@@ -164,6 +160,7 @@ export class ServerConnection
       this.#broke(error.message, error.message);
       return;
     }
+    if (this.abandoned !== null) this.#drain?.took(end);
     const client = this.#client;
     if (this.#releaseDue) this.releaseIfDone();
     if (client?.isStalled === true && !this.#own.isBusy) client.goOn();
@@ -231,11 +228,22 @@ export class ServerConnection
     this.conn.resume();
   }
 
+  drain(): void {
+    this.#reader = this.#responses;
+    this.#drain = new Drain(this);
+    this.#drain.begin();
+  }
+
+  drained(isClean: boolean): void {
+    this.#reader = this.#rest;
+    this.pool.drained(this, isClean);
+  }
+
   test(sql: string, purpose: TestPurpose): void {
     const fence = purpose === 'resync' ? newFence() : null;
     this.#own.run(`${purpose} query failed`, fence === null ? sql : fence.sql, fence, (result) => {
       this.#reader = this.#rest;
-      if (this.tracker.isMistaken) this.#closeNeeded = true;
+      if (this.tracker.isMistaken) this.closeNeeded = true;
       if (purpose === 'resync') this.tracker.reset();
       // Without a complete reset the last client's settings are still there, and it can have seen to that.
       const ok = result.isIdle && (purpose === 'check' || result.error === null);
@@ -293,9 +301,9 @@ export class ServerConnection
 
   readyForQuery(status: number): void {
     const client = this.#client;
+    this.isResetting = false;
     if (client === null) return;
     const isQuiet = this.tracker.isQuiet;
-    this.isResetting = false;
     client.answered(status, isQuiet);
     if (status === TxStatus.Idle) {
       // Ended after the whole chunk is read: what follows ReadyForQuery in it is still this client's.
@@ -310,18 +318,17 @@ export class ServerConnection
   }
 
   parameterStatus(name: string, value: string): void {
-    // Another role or user is nothing that the next client may have.
-    if (!this.reported(name, value, this.#own.isRunning ? null : this.#client)) this.#closeNeeded = true;
+    this.reported(name, value, this.#own.isRunning ? null : this.#client, this.abandoned !== null);
   }
 
   get readsErrors(): boolean {
-    return this.#client !== null && (this.statements.size > 0 || this.tracker.failedNote !== null);
+    return this.statements.size > 0 || this.tracker.failedNote !== null;
   }
 
   error(body: Buffer): Buffer {
     const note = this.tracker.failedNote;
     this.statements.requestFailed(note?.uses ?? null, body);
-    return (this.#client as ClientEnd).error(body, note);
+    return this.#client?.error(body, note) ?? body;
   }
 
   sessionTag(tag: SessionTag): void {
@@ -373,7 +380,7 @@ export class ServerConnection
   #probe(client: ClientEnd): void {
     client.hold();
     this.#own.probe(this.#responses, () => {
-      if (this.tracker.isMistaken) this.#closeNeeded = true;
+      if (this.tracker.isMistaken) this.closeNeeded = true;
       this.tracker.reset();
       this.#releaseDue = false;
       this.#reader = this.#responses;

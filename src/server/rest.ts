@@ -7,6 +7,9 @@ import { type ByteReader, FramedReader } from '../wire/framed-reader.ts';
 /** Largest message read at rest. Bytes. */
 const MAX_BODY_BYTES = 1024 * 1024;
 
+/** Takes bytes that nobody needs any more. */
+export const DISCARD: ByteReader = { feed: (_chunk, _start, end) => end };
+
 /** What a server connection at rest hears about messages that nobody asked for. */
 export interface RestHost {
   /** `message` is for the log; `isDirty`: the connection is not to be used again. */

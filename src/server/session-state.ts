@@ -6,13 +6,14 @@ import type { TrackedParameters, TrackedValues } from '../relay/tracked-paramete
 import type { SessionTag } from '../wire/command-complete.ts';
 
 /** What PostgreSQL keeps for a server connection's session, as far as it follows clients. */
-export class SessionState {
+export abstract class SessionState {
   readonly parameters: TrackedValues;
   readonly statements: ServerStatements;
   extras: ExtraParameters = NO_EXTRAS;
   readonly tracked: TrackedParameters;
   /** What the server reports before its next ReadyForQuery has been reset, not set. */
   protected isResetting = false;
+  #closeNeeded = false;
 
   constructor(tracked: TrackedParameters, statements: StatementCache) {
     this.tracked = tracked;
@@ -25,13 +26,31 @@ export class SessionState {
     return this.extras.size > 0;
   }
 
-  /** The server reports a value; `client` is whose doing it was. False: it has become another user's. */
-  protected reported(name: string, value: string, client: ClientEnd | null): boolean {
+  /** Nobody else may have this session. */
+  get closeNeeded(): boolean {
+    return this.#closeNeeded || this.statements.isBroken || this.isMidMessage;
+  }
+
+  set closeNeeded(needed: boolean) {
+    this.#closeNeeded = needed;
+  }
+
+  /** A message that nobody asked for has come in part: its rest would be read as an answer. */
+  protected abstract readonly isMidMessage: boolean;
+
+  /** The server reports a value; `client` is whose doing it was, `isAbandoned`: that of one that is gone. */
+  protected reported(name: string, value: string, client: ClientEnd | null, isAbandoned: boolean): void {
     const index = this.tracked.indexOf(name);
-    if (index < 0) return client === null || followReported(name, value, client, this, this.isResetting);
-    this.parameters[index] = value;
-    if (client !== null) client.parameters[index] = value;
-    return true;
+    if (index >= 0) {
+      this.parameters[index] = value;
+      if (client !== null) client.parameters[index] = value;
+    } else if (isAbandoned) {
+      // Whatever it is, nobody is there any more whom it could follow.
+      this.#closeNeeded = true;
+    } else if (client !== null && !followReported(name, value, client, this, this.isResetting)) {
+      // Another role or user.
+      this.#closeNeeded = true;
+    }
   }
 
   /** A statement was done that says `tag`; `client` is whose it was. */

@@ -3,12 +3,14 @@ import type { Fault } from './fault.ts';
 import { loginFaults } from './login.ts';
 import { poolFaults } from './pool.ts';
 import { relayFaults } from './relay.ts';
+import { vanishFaults } from './vanish.ts';
 import { wireFaults } from './wire.ts';
 
 /** Every fault that the tests are known to notice. */
 export const faults: readonly Fault[] = [
   ...poolFaults,
   ...relayFaults,
+  ...vanishFaults,
   ...wireFaults,
   ...loginFaults,
   ...configAndProcessFaults,

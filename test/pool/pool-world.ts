@@ -16,6 +16,9 @@ export const STEPS = [
   'acquire',
   'finish',
   'leave',
+  'vanish',
+  'drained',
+  'drainFails',
   'loginReady',
   'loginFails',
   'loginRefused',
@@ -141,6 +144,19 @@ export class PoolWorld {
         return client((each) => each.server?.clean === true)?.finish();
       case 'leave':
         return client((each) => each.state !== 'gone')?.disconnect();
+      case 'vanish': {
+        const found = client((each) => each.server?.clean === false);
+        if (found === undefined) return;
+        found.linkedServer.countable = true;
+        found.graceMs = flavor % 3 === 0 ? 1000 : 0;
+        return found.disconnect();
+      }
+      case 'drained':
+      case 'drainFails': {
+        const found = one(this.#servers().filter(({ abandoned }) => abandoned !== null));
+        found?.drained(kind === 'drained');
+        return;
+      }
       case 'loginReady':
         return void server('new')?.ready();
       case 'loginFails':
@@ -174,13 +190,14 @@ export class PoolWorld {
       }
       case 'cancel': {
         const found = client((each) => each.server !== null);
-        if (found !== undefined) this.#pool(found.linkedServer).cancel(found, found.linkedServer, () => {});
+        if (found !== undefined) found.pool.cancels.request(found, found.linkedServer, () => {});
         return;
       }
       case 'carrierConnects': {
         const found = one([...this.#openCarriers].filter((each) => !each.isSent));
-        if (found?.connect() === true)
-          assert.equal(found.server.link, this.#targets.get(found), 'a late cancel');
+        if (found?.connect() !== true) return;
+        assert.equal(found.server.link, this.#targets.get(found), 'a late cancel');
+        assert(found.server.link !== null || found.server.abandoned !== null, 'a cancel for nobody');
         return;
       }
       case 'carrierEnds': {
@@ -235,6 +252,9 @@ export class PoolWorld {
     assert(!server.closeNeeded, 'linked to a server that is to be replaced');
     assert(!server.unsure, 'linked to a server whose answers are not counted');
     assert(!facts.needsReset, 'linked without a reset query');
+    assert(server.abandoned === null, 'linked while it is drained');
+    assert(server.clean, 'linked to a server that is not at rest');
+    server.countable = false;
     if (pool.limits.poolMode === 'session') facts.needsReset = true;
     if (reaction === 'finishes' || reaction === 'again') client.finish();
     // A client with more to ask, while the pool is still busy with linking this one.
@@ -288,6 +308,7 @@ export class PoolWorld {
       const pool = this.#pool(server);
       assert(server.state !== 'gone' && pool.servers[server.state].has(server), 'a server in the wrong list');
       assert.equal(server.link !== null, server.state === 'active', `a link in state ${server.state}`);
+      if (server.abandoned !== null) assert.equal(server.state, 'being_canceled');
       if (server.link !== null)
         assert.equal((server.link as FakeClient).server, server, 'a link of one side only');
     }

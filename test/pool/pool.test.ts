@@ -432,7 +432,7 @@ describe('RECONNECT', () => {
     const pool = kit.warmPool(1);
     const client = kit.acquiring(pool);
     const server = client.linkedServer;
-    pool.cancel(client, server, () => {});
+    pool.cancels.request(client, server, () => {});
     kit.connector.lastCarrier.connect();
     client.finish();
     pool.markAllCloseNeeded(false);
