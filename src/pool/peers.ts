@@ -99,7 +99,7 @@ export interface PoolServer extends ListNode {
   test(sql: string, purpose: TestPurpose): void;
   /** Says goodbye: the pool has set `closing` already. `clientError` goes to the client that was linked. */
   beginClose(reason: string): void;
-  /** The deadline after Terminate has passed: cancel what still runs there. */
+  /** The deadline after Terminate has passed: cancel what still runs there, unless a cancel is under way. */
   cancelOwnQuery(): void;
   /** The last deadline has passed: cut the socket. `Pool.serverGone` follows. */
   cut(): void;

@@ -114,6 +114,8 @@ function sweepClosing(pool: Pool, nowMs: number): void {
   for (const server of [...pool.servers.closing]) {
     if (server.ownCancelMs > 0) {
       if (nowMs - server.ownCancelMs > serverCancelTimeoutMs) server.cut();
+      // It may be a row of queries.
+      else server.cancelOwnQuery();
     } else if (nowMs - server.stateSinceMs > serverCloseTimeoutMs) {
       // However late the sweep comes: first the cancel, and its own time to work.
       server.ownCancelMs = nowMs;

@@ -3,7 +3,6 @@ import type { LogLevel } from '../base/log.ts';
 import { Conn, type ConnHandler } from '../net/conn.ts';
 import type { Grant } from '../pool/budget.ts';
 import type {
-  Abandonment,
   CancelCarrier,
   LoginFailure,
   PoolClient,
@@ -59,7 +58,6 @@ export class ServerConnection
   stateSinceMs: number;
   link: PoolClient | null = null;
   cancelsInFlight = 0;
-  abandoned: Abandonment | null = null;
   ownCancelMs = 0;
   readonly connectMs: number;
   readonly connectWallMs: number;
@@ -117,7 +115,7 @@ export class ServerConnection
   }
 
   get sink(): Conn | null {
-    return this.#client === null ? null : this.#client.conn;
+    return this.#client?.conn ?? null;
   }
 
   protected override get isMidMessage(): boolean {
@@ -265,7 +263,10 @@ export class ServerConnection
   }
 
   cancelOwnQuery(): void {
-    if (this.backendKey !== null) this.#ownCancel = this.#services.cancelAt(this.address, this.backendKey);
+    if (this.backendKey === null || this.#ownCancel !== null) return;
+    this.#ownCancel = this.#services.cancelAt(this.address, this.backendKey, () => {
+      this.#ownCancel = null;
+    });
   }
 
   cut(): void {
@@ -318,7 +319,7 @@ export class ServerConnection
   }
 
   parameterStatus(name: string, value: string): void {
-    this.reported(name, value, this.#own.isRunning ? null : this.#client, this.abandoned !== null);
+    this.reported(name, value, this.#own.isRunning ? null : this.#client);
   }
 
   get readsErrors(): boolean {

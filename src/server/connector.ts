@@ -28,13 +28,7 @@ export class Connector implements ServerConnector<Pool> {
       logsConnections: () => services.logsConnections(),
       logsDisconnections: () => services.logsDisconnections(),
       maxPacketSize: () => services.maxPacketSize(),
-      cancelAt: (address, backendKey) =>
-        openCancel(
-          address,
-          backendKey,
-          () => true,
-          () => {},
-        ),
+      cancelAt: (address, backendKey, done) => openCancel(address, backendKey, () => true, done),
     };
   }
 

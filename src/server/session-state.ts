@@ -1,3 +1,4 @@
+import type { Abandonment } from '../pool/peers.ts';
 import { ServerStatements } from '../prepared/server-statements.ts';
 import type { StatementCache } from '../prepared/statement.ts';
 import { type ExtraParameters, followReported, forgotten, NO_EXTRAS } from '../relay/extra-parameters.ts';
@@ -10,6 +11,7 @@ export abstract class SessionState {
   readonly parameters: TrackedValues;
   readonly statements: ServerStatements;
   extras: ExtraParameters = NO_EXTRAS;
+  abandoned: Abandonment | null = null;
   readonly tracked: TrackedParameters;
   /** What the server reports before its next ReadyForQuery has been reset, not set. */
   protected isResetting = false;
@@ -38,13 +40,13 @@ export abstract class SessionState {
   /** A message that nobody asked for has come in part: its rest would be read as an answer. */
   protected abstract readonly isMidMessage: boolean;
 
-  /** The server reports a value; `client` is whose doing it was, `isAbandoned`: that of one that is gone. */
-  protected reported(name: string, value: string, client: ClientEnd | null, isAbandoned: boolean): void {
+  /** The server reports a value; `client` is whose doing it was, if it isn't gone. */
+  protected reported(name: string, value: string, client: ClientEnd | null): void {
     const index = this.tracked.indexOf(name);
     if (index >= 0) {
       this.parameters[index] = value;
       if (client !== null) client.parameters[index] = value;
-    } else if (isAbandoned) {
+    } else if (this.abandoned !== null) {
       // Whatever it is, nobody is there any more whom it could follow.
       this.#closeNeeded = true;
     } else if (client !== null && !followReported(name, value, client, this, this.isResetting)) {

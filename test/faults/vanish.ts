@@ -119,8 +119,8 @@ export const vanishFaults: readonly Fault[] = [
     'a search_path that a vanished client has set stays',
     {
       file: 'src/server/session-state.ts',
-      find: '} else if (isAbandoned) {',
-      replace: '} else if (client !== null && isAbandoned) {',
+      find: '} else if (this.abandoned !== null) {',
+      replace: '} else if (client !== null && this.abandoned !== null) {',
     },
     ['test/integration/vanish.test.ts'],
   ),

@@ -213,9 +213,9 @@ describe('a closing server', () => {
     expect(steps).toEqual([
       [0, 0, 1],
       [1, 0, 1],
-      [1, 0, 1],
-      [1, 0, 1],
-      [1, 1, 0],
+      [2, 0, 1],
+      [3, 0, 1],
+      [3, 1, 0],
     ]);
     await wakeUps();
     expect(server.state).toBe('gone');
