@@ -8,7 +8,10 @@ import type { RequestNote } from '../relay/outstanding.ts';
 import type { RequestFilter } from '../relay/request-filter.ts';
 import type { ExtraParameters } from '../relay/extra-parameters.ts';
 import type { TrackedParameters, TrackedValues } from '../relay/tracked-parameters.ts';
-import { errorOf, fatal, type PgErrorFields } from '../wire/pg-error.ts';
+import { TxStatus } from '../wire/codes.ts';
+import { errorResponse } from '../wire/error-response.ts';
+import { errorOf, fatal, type PgErrorFields, SqlState } from '../wire/pg-error.ts';
+import { readyForQueryIdle } from '../wire/ready-for-query.ts';
 import { alignServer } from './alignment.ts';
 import { newCancelKey } from './cancel-key.ts';
 import type { ClientConnection, ClientPhase } from './connection.ts';
@@ -21,6 +24,12 @@ import { SessionStatements } from './session-statements.ts';
 
 /** What a waiting client may send ahead and still be read. Bytes. */
 const HOLD_LIMIT = 64 * 1024;
+
+const CANCELED = errorResponse({
+  severity: 'ERROR',
+  sqlstate: SqlState.queryCanceled,
+  message: 'canceling statement due to user request',
+});
 
 /**
  * A logged-in client: idle, waiting for a server, or linked to one.
@@ -100,6 +109,10 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
 
   get isServed(): boolean {
     return this.target !== null;
+  }
+
+  get isWaiting(): boolean {
+    return this.state === 'waiting';
   }
 
   get tracked(): TrackedParameters {
@@ -187,7 +200,7 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
     this.#server = end;
     this.wasToldToWait = false;
     try {
-      this.#align(end);
+      if (!this.connection.closeIfLeft()) this.#align(end);
     } catch (error) {
       // On another connection's call stack, usually: it must not be taken for that one's fault.
       this.connection.onFault(error);
@@ -232,6 +245,23 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
     }
     this.pool.acquire(this);
     if (this.target === null) this.#isHolding = true;
+  }
+
+  /** A CancelRequest ends its wait for a server: it gets PostgreSQL's own answer to one. False: it does not wait. */
+  cancelWait(): boolean {
+    if (this.state !== 'waiting') return false;
+    this.pool.stopWaiting(this);
+    this.wasToldToWait = false;
+    this.idleSinceMs = this.connection.services.clock.nowMs();
+    this.#requests.skip();
+    this.reply(CANCELED);
+    this.connection.guard(() => this.#letGo());
+    return true;
+  }
+
+  skipped(): void {
+    this.reply(readyForQueryIdle);
+    this.answered(TxStatus.Idle, true);
   }
 
   get filter(): RequestFilter | null {

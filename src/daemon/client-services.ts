@@ -135,7 +135,8 @@ async function cancel(state: PoolerState, control: Control, key: Buffer): Promis
   const session = state.cancelKeys.get(name);
   if (session === undefined) return 'failed cancel request';
   const { server } = session;
-  if (server === null) return 'cancel request for idle client';
+  if (server === null)
+    return session.cancelWait() ? 'cancel request for waiting client' : 'cancel request for idle client';
   if (session.target === null) return 'ignoring cancel request for server that is setting vars';
   return new Promise((resolve) => session.pool.cancels.request(session, server, resolve));
 }

@@ -62,11 +62,6 @@ export class Pool {
     return this.#welcome;
   }
 
-  /** The last attempt to connect or log in failed. */
-  get hasFailure(): boolean {
-    return this.launcher.failure !== null;
-  }
-
   get nowMs(): number {
     return this.#context.clock.nowMs();
   }
@@ -126,6 +121,11 @@ export class Pool {
     }
     this.#moveClient(client, 'waiting');
     this.service();
+  }
+
+  /** A waiting client does not need a server any more. */
+  stopWaiting(client: PoolClient): void {
+    this.#moveClient(client, 'active');
   }
 
   /** The link of `server` ended at a clean point: it goes back to where it can be used again. */

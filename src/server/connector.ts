@@ -57,7 +57,7 @@ export class Connector implements ServerConnector<Pool> {
   #pickHost(pool: Pool, target: ServerTarget): ServerAddress {
     const { hosts, port, loadBalanceHosts } = target;
     const last = this.#nextHost.get(pool) ?? 0;
-    const advances = loadBalanceHosts === 'round-robin' || pool.hasFailure;
+    const advances = loadBalanceHosts === 'round-robin' || pool.launcher.hasFailure;
     const index = loadBalanceHosts === 'disable' && advances ? last + 1 : last;
     this.#nextHost.set(pool, loadBalanceHosts === 'round-robin' ? last + 1 : index);
     return { host: hosts[index % hosts.length] as string, port };

@@ -15,6 +15,34 @@ const NOBODY_LOOKS = {
 /** What becomes of a server whose client is gone. */
 export const vanishFaults: readonly Fault[] = [
   fault(
+    'a cancel request for a client that waits for a server is dropped',
+    {
+      file: 'src/daemon/client-services.ts',
+      find: 'session.cancelWait()',
+      replace: 'state.isPaused',
+    },
+    ['test/integration/waiting-clients.test.ts', 'test/integration/cancel.test.ts'],
+  ),
+  fault(
+    'a query whose wait for a server was cancelled is done later',
+    { file: 'src/relay/request-stream.ts', find: 'this.#skipsTo = ANY;', replace: 'this.#skipsTo = 0;' },
+    ['test/relay/request-stream.test.ts', 'test/integration/waiting-clients.test.ts'],
+  ),
+  fault(
+    'a client that waits, has sent too much to be read on, and is gone, gets a server',
+    {
+      file: 'src/client/session.ts',
+      find: 'if (!this.connection.closeIfLeft()) this.#align(end);',
+      replace: 'this.#align(end);',
+    },
+    ['test/integration/waiting-clients.test.ts'],
+    {
+      file: 'src/client/connection.ts',
+      find: 'if (this.phase.isWaiting === true) this.closeIfLeft();\n    else if',
+      replace: 'if',
+    },
+  ),
+  fault(
     'half a message of a client that has left stays with the server',
     {
       file: DEPARTURE,

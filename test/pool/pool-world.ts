@@ -334,7 +334,7 @@ export class PoolWorld {
       limits.maxDbConnections > 0 &&
       this.kit.budget.count('server', { database: 'db' }) >= limits.maxDbConnections;
     const isBlocked =
-      pool.paused || pool.hasFailure || servers.slotsTaken >= limits.poolSize || isDatabaseFull;
+      pool.paused || pool.launcher.hasFailure || servers.slotsTaken >= limits.poolSize || isDatabaseFull;
     if (needs && !isBlocked) assert.equal(servers.new.length, 1, 'a wake-up was lost');
   }
 

@@ -12,7 +12,11 @@ describe('a login', () => {
     kit.sweepAfter(15_000);
     expect(server.state).toBe('new');
     kit.sweepAfter(1);
-    expect([server.state, server.closeReason, pool.hasFailure]).toEqual(['closing', 'connect timeout', true]);
+    expect([server.state, server.closeReason, pool.launcher.hasFailure]).toEqual([
+      'closing',
+      'connect timeout',
+      true,
+    ]);
     expect([client.state, kit.budget.count('server')]).toEqual(['waiting_login', 1]);
   });
 
