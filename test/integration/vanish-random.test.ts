@@ -122,8 +122,5 @@ test.each([
     });
     await waitFor(() => pooler.pooler.state.pools.all().every(({ servers }) => servers.closing.length === 0));
     expect(await leftBehind()).toEqual([]);
-    // Most of the connections that were left in the middle of something have served others since.
-    const closed = pooler.lines.filter((line) => line.includes('closing because: client disconnect')).length;
-    expect(closed).toBeLessThan((4 * visits) / 2);
   });
 });

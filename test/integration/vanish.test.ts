@@ -318,6 +318,19 @@ describe('what a client that vanishes has asked for', () => {
   });
 });
 
+test('SHUTDOWN WAIT_FOR_CLIENTS ends when what the last client has left running is cancelled', async () => {
+  await using pooler = await start();
+  const gone = await connect(pooler);
+  // One is cancelled with each sweep.
+  const sleep = frontend.query('SELECT pg_sleep(600) /* last sleep */');
+  await vanishAmid(gone, 'last sleep', [sleep, sleep, sleep], async () => {
+    await pooler.show('SHUTDOWN WAIT_FOR_CLIENTS');
+    gone.peer.reset();
+  });
+  await waitFor(() => pooler.hasExited);
+  expect(await running('last sleep')).toBe(0);
+});
+
 describe('a client that says Terminate behind a query', () => {
   test('has it done, if that takes no longer than server_close_timeout', async () => {
     await using pooler = await start();
