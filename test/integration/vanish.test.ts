@@ -1,10 +1,10 @@
 import { beforeAll, describe, expect, test } from 'vitest';
 import { poolShows } from '../support/backends.ts';
 import { frontend } from '../support/peer-messages.ts';
-import { type LocalPooler, startPooler } from '../support/pooler.ts';
+import { type LocalPooler, spawnPooler, startPooler } from '../support/pooler.ts';
 import { sharedPostgres, withClient } from '../support/postgres.ts';
 import { createDatabase, createRole } from '../support/roles.ts';
-import { waitFor } from '../support/wait-for.ts';
+import { waitFor, within } from '../support/wait-for.ts';
 import { unnamed, WireClient } from '../support/wire-client.ts';
 
 const user = 'vanish';
@@ -319,15 +319,19 @@ describe('what a client that vanishes has asked for', () => {
 });
 
 test('SHUTDOWN WAIT_FOR_CLIENTS ends when what the last client has left running is cancelled', async () => {
-  await using pooler = await start();
-  const gone = await connect(pooler);
+  await using pooler = await spawnPooler({
+    settings: { pool_mode: 'transaction', default_pool_size: 1 },
+    own: { server_close_timeout: 60 },
+    userlist: { [user]: '' },
+  });
+  const gone = await WireClient.connect(pooler.port, { user, database });
   // One is cancelled with each sweep.
   const sleep = frontend.query('SELECT pg_sleep(600) /* last sleep */');
   await vanishAmid(gone, 'last sleep', [sleep, sleep, sleep], async () => {
     await pooler.show('SHUTDOWN WAIT_FOR_CLIENTS');
     gone.peer.reset();
   });
-  await waitFor(() => pooler.hasExited);
+  expect(await within(pooler.ended, 'the end of the pooler')).toMatchObject({ code: 0 });
   expect(await running('last sleep')).toBe(0);
 });
 
