@@ -125,9 +125,10 @@ function sweepClosing(pool: Pool, nowMs: number): void {
 }
 
 function sweepCancels(pool: Pool, nowMs: number): void {
-  const timeoutMs = pool.limits.cancelWaitTimeoutMs;
-  if (timeoutMs === 0) return;
+  const { cancelWaitTimeoutMs, serverCancelTimeoutMs } = pool.limits;
   for (const job of [...pool.cancels.waiting, ...pool.cancels.sent]) {
+    // Ours may not keep a server for longer than one may be closing.
+    const timeoutMs = job.finish === null ? serverCancelTimeoutMs : cancelWaitTimeoutMs || Infinity;
     if (nowMs - job.sinceMs <= timeoutMs) continue;
     const { server } = job;
     if (job.state === 'sent') {

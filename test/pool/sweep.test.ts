@@ -359,6 +359,16 @@ describe('a server whose client is gone in the middle of what it asked for', () 
     expect(server.state).toBe('closing');
   });
 
+  it('is closed when PostgreSQL does not get the cancel done, whatever cancel_wait_timeout says', () => {
+    const { kit, server, connector } = abandoned({ cancelWaitTimeoutMs: 0, serverCancelTimeoutMs: 3000 });
+    connector.lastCarrier.connect();
+    server.drained();
+    kit.sweepAfter(3000);
+    expect(server.state).toBe('being_canceled');
+    kit.sweepAfter(1);
+    expect([server.state, server.closeReason]).toEqual(['closing', 'cancel_wait_timeout']);
+  });
+
   it('breaks like any other', () => {
     const { pool, server } = abandoned();
     pool.serverBroke(server, 'server conn crashed?', 'server conn crashed?');
