@@ -94,8 +94,4 @@ export class ReplicationSession extends ClientSession implements DedicatedClient
   protected override get welcome(): WelcomeData {
     return this.#welcome;
   }
-
-  protected override dirtyReason(): string {
-    return 'replication client disconnected';
-  }
 }

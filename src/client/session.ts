@@ -9,23 +9,26 @@ import type { RequestFilter } from '../relay/request-filter.ts';
 import type { ExtraParameters } from '../relay/extra-parameters.ts';
 import { GivenParameters } from '../relay/given-parameters.ts';
 import type { TrackedParameters, TrackedValues } from '../relay/tracked-parameters.ts';
-import { noticeResponse } from '../wire/error-response.ts';
+import { TxStatus } from '../wire/codes.ts';
+import { errorResponse } from '../wire/error-response.ts';
 import { errorOf, fatal, type PgErrorFields, SqlState } from '../wire/pg-error.ts';
+import { readyForQueryIdle } from '../wire/ready-for-query.ts';
 import { alignServer } from './alignment.ts';
 import type { ClientConnection, ClientPhase } from './connection.ts';
+import { type DepartedClient, leaveServer } from './departure.ts';
 import { HeldBytes } from './held-bytes.ts';
 import { loginReply } from './login-reply.ts';
 import { QueryTimes } from './query-times.ts';
+import { sweepSession } from './session-sweep.ts';
 import { SessionStatements } from './session-statements.ts';
-import { decideClientTimeout } from './timeouts.ts';
-import { timeoutError } from './timeout-error.ts';
 
-/** What a waiting client may send ahead before it is not read any more. Bytes. */
+/** What a waiting client may send ahead and still be read. Bytes. */
 const HOLD_LIMIT = 64 * 1024;
 
-const QUEUED_NOTICE = noticeResponse({
-  sqlstate: SqlState.successfulCompletion,
-  message: 'No server connection available in postgres backend, client being queued',
+const CANCELED = errorResponse({
+  severity: 'ERROR',
+  sqlstate: SqlState.queryCanceled,
+  message: 'canceling statement due to user request',
 });
 
 /**
@@ -38,7 +41,7 @@ const QUEUED_NOTICE = noticeResponse({
  * | waiting, aligning | held, read on up to a limit so that a disconnect is seen | linked |
  * | linked | forwarded in runs | unlinked → idle |
  */
-export class ClientSession implements ClientPhase, PoolClient, RequestHost, ClientEnd {
+export class ClientSession implements ClientPhase, PoolClient, RequestHost, ClientEnd, DepartedClient {
   listPrev: ListNode | null = null;
   listNext: ListNode | null = null;
   listOwner: object | null = null;
@@ -56,6 +59,10 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
   /** The linked server once it may be written to. */
   target: RequestTarget | null = null;
 
+  saidGoodbye = false;
+  idleSinceMs: number;
+  wasToldToWait = false;
+
   /** The client waits for answers: {@link goOn} when they may have come. */
   isStalled = false;
 
@@ -67,13 +74,13 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
   #isHolding = true;
   readonly #held = new HeldBytes();
   #targetIsCongested = false;
-  #idleSinceMs: number;
   #forwardedBytes = 0;
-  #wasToldToWait = false;
   /** Answers wait to be taken: no new work is begun for it before. */
   #awaitsDrain = false;
   /** The last link ended inside a message of the server. */
   #isMidAnswer = false;
+  /** Something was thrown while requests were being sent. */
+  #isCutShort = false;
 
   constructor(connection: ClientConnection, pool: Pool, parameters: TrackedValues, extras: ExtraParameters) {
     this.connection = connection;
@@ -83,7 +90,7 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
     this.extras = extras;
     this.given = new GivenParameters(connection.services.tracked, parameters, extras);
     this.times = new QueryTimes(connection.connectMs);
-    this.#idleSinceMs = connection.services.clock.nowMs();
+    this.idleSinceMs = connection.services.clock.nowMs();
     this.prepared = new SessionStatements(connection.services.statements, this);
     this.#requests = new RequestStream(this, connection.services.settings().maxPacketSize);
   }
@@ -94,6 +101,18 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
 
   get atBoundary(): boolean {
     return this.#requests.atBoundary;
+  }
+
+  get isWholeSent(): boolean {
+    return this.atBoundary && !this.#isCutShort;
+  }
+
+  get isServed(): boolean {
+    return this.target !== null;
+  }
+
+  get isWaiting(): boolean {
+    return this.state === 'waiting';
   }
 
   get tracked(): TrackedParameters {
@@ -151,35 +170,7 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
   }
 
   sweep(nowMs: number): void {
-    const { connection } = this;
-    const { services } = connection;
-    if (this.state === 'waiting_login') {
-      const timeoutMs = services.settings().clientLoginTimeoutMs;
-      if (timeoutMs > 0 && nowMs - connection.connectMs > timeoutMs) {
-        connection.fail(fatal('client_login_timeout (server down)'));
-      }
-      return;
-    }
-    const limits = services.limits(this.pool.database, connection.user as string);
-    const text = decideClientTimeout(
-      {
-        nowMs,
-        isLinked: this.#server !== null,
-        waitStartMs: this.waitStartMs,
-        queryStartMs: this.queryStartMs,
-        idleSinceMs: this.#idleSinceMs,
-      },
-      limits,
-    );
-    if (text !== null) {
-      connection.fail(timeoutError(text, this, nowMs));
-      return;
-    }
-    const notifyMs = limits.queryWaitNotifySec * 1000;
-    if (notifyMs > 0 && this.waitStartMs > 0 && !this.#wasToldToWait && nowMs - this.waitStartMs > notifyMs) {
-      this.#wasToldToWait = true;
-      this.conn.write(QUEUED_NOTICE);
-    }
+    sweepSession(this, nowMs);
   }
 
   closing(): void {
@@ -188,10 +179,7 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
     this.#held.clear();
     this.connection.services.removeSession(this);
     const server = this.#server;
-    if (server !== null) {
-      if (this.atBoundary && server.isClean()) this.pool.release(server);
-      else this.pool.closeServer(server, this.dirtyReason(server));
-    }
+    if (server !== null) leaveServer(this, server);
     this.pool.leave(this);
     this.prepared.end();
   }
@@ -206,7 +194,7 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
     this.conn.write(
       loginReply(this.welcome, services.tracked, this.parameters, this.extras, this.cancelKey, notice),
     );
-    this.#idleSinceMs = services.clock.nowMs();
+    this.idleSinceMs = services.clock.nowMs();
     this.#letGo();
   }
 
@@ -214,9 +202,9 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
     // The daemon builds both sides: every server of a pool is also the other end of a link.
     const end = server as PoolServer & ServerEnd;
     this.#server = end;
-    this.#wasToldToWait = false;
+    this.wasToldToWait = false;
     try {
-      this.#align(end);
+      if (!this.connection.closeIfLeft()) this.#align(end);
     } catch (error) {
       // On another connection's call stack, usually: it must not be taken for that one's fault.
       this.connection.onFault(error);
@@ -236,7 +224,7 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
     this.#isMidAnswer = this.#server?.sinkAtBoundary === false;
     this.#server = null;
     this.target = null;
-    this.#idleSinceMs = this.connection.services.clock.nowMs();
+    this.idleSinceMs = this.connection.services.clock.nowMs();
     this.#targetIsCongested = false;
     this.#updateReading();
   }
@@ -261,6 +249,23 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
     }
     this.pool.acquire(this);
     if (this.target === null) this.#isHolding = true;
+  }
+
+  /** A CancelRequest ends its wait for a server: it gets PostgreSQL's own answer to one. False: it does not wait. */
+  cancelWait(): boolean {
+    if (this.state !== 'waiting') return false;
+    this.pool.stopWaiting(this);
+    this.wasToldToWait = false;
+    this.idleSinceMs = this.connection.services.clock.nowMs();
+    this.#requests.skip();
+    this.reply(CANCELED);
+    this.connection.guard(() => this.#letGo());
+    return true;
+  }
+
+  skipped(): void {
+    this.reply(readyForQueryIdle);
+    this.answered(TxStatus.Idle, true);
   }
 
   get filter(): RequestFilter | null {
@@ -292,6 +297,7 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
   }
 
   terminate(): void {
+    this.saidGoodbye = true;
     this.connection.close('client close request');
   }
 
@@ -365,11 +371,12 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
   #feed(chunk: Buffer, end: number): void {
     const requests = this.#requests;
     this.#isFeeding = true;
-    let pos: number;
+    let pos = -1;
     try {
       pos = requests.feed(chunk, 0, end);
     } finally {
       this.#isFeeding = false;
+      this.#isCutShort = pos < 0;
     }
     this.pool.stats.received += requests.forwardedBytes - this.#forwardedBytes;
     this.#forwardedBytes = requests.forwardedBytes;
@@ -389,10 +396,5 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
     const limit = Math.max(HOLD_LIMIT, this.#requests.needBytes);
     if (this.#targetIsCongested || this.#held.length > limit) this.conn.pause();
     else this.conn.resume();
-  }
-
-  protected dirtyReason(server: PoolServer): string {
-    const isBusy = server.isIdleInTransaction() || this.queryStartMs > 0;
-    return `client disconnect${isBusy ? ' while server was not ready' : 'ed with query in progress'}`;
   }
 }

@@ -137,9 +137,10 @@ async function cancel(state: PoolerState, control: Control, key: Buffer): Promis
   }
   if (owner === null) return 'failed cancel request';
   const { server } = owner;
-  if (server === null) return 'cancel request for idle client';
+  if (server === null)
+    return owner.cancelWait() ? 'cancel request for waiting client' : 'cancel request for idle client';
   if (owner.target === null) return 'ignoring cancel request for server that is setting vars';
-  return new Promise((resolve) => owner.pool.cancel(owner, server, resolve));
+  return new Promise((resolve) => owner.pool.cancels.request(owner, server, resolve));
 }
 
 /** auth_type values that the configuration lets through; the others are refused when it is loaded. */

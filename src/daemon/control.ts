@@ -90,9 +90,11 @@ export class LocalControl implements Control {
       this.#waiters.delete(waiter);
       waiter.resolve(reply);
     }
-    const { shutdown, connections, budget } = this.#state;
+    const { shutdown, connections, budget, pools } = this.#state;
     if (shutdown === 'wait_for_servers' && budget.count('server') === 0) this.#exit('server');
-    if (shutdown === 'wait_for_clients' && connections.size === 0) this.#exit('client');
+    if (shutdown !== 'wait_for_clients' || connections.size > 0) return;
+    // What the last client has left running would run on, with nobody there to cancel it.
+    if (pools.all().every(({ servers }) => servers.being_canceled.length === 0)) this.#exit('client');
   }
 
   #exit(last: 'server' | 'client'): void {

@@ -102,7 +102,7 @@ function statsSnapshots(state: PoolerState, windows: StatsWindows): StatsSnapsho
 
 function poolSnapshot(state: PoolerState, pool: Pool): PoolSnapshot {
   const { servers } = pool;
-  const oldest = pool.waitingClients.first;
+  const oldest = pool.clients.waiting.first;
   const maxWaitMs = oldest === null ? 0 : state.clock.nowMs() - (oldest.queryStartMs || oldest.waitStartMs);
   const entry = state.databases.get(pool.database)?.entry;
   return {
@@ -110,8 +110,8 @@ function poolSnapshot(state: PoolerState, pool: Pool): PoolSnapshot {
     user: pool.user,
     clActive: pool.clients.active.length,
     clWaiting: pool.clients.waitingCount,
-    clActiveCancelReq: pool.cancels.sent.length,
-    clWaitingCancelReq: pool.cancels.waiting.length,
+    clActiveCancelReq: pool.cancels.requestsIn(pool.cancels.sent),
+    clWaitingCancelReq: pool.cancels.requestsIn(pool.cancels.waiting),
     svActive: servers.active.length + servers.dedicated.length,
     svActiveCancel: pool.cancels.carrierCount,
     svBeingCanceled: servers.being_canceled.length,

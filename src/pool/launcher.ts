@@ -1,7 +1,7 @@
 import type { Logger } from '../base/log.ts';
 import type { Budget, Grant, Refusal } from './budget.ts';
 import type { ClientLists } from './client-lists.ts';
-import { decideLaunch } from './decide.ts';
+import { decideLaunch, isBelowMinimum } from './decide.ts';
 import { type DedicatedServers, loginFailed } from './dedicated.ts';
 import type { PoolLimits } from './limits.ts';
 import type { DedicatedClient } from './peers.ts';
@@ -12,6 +12,7 @@ export interface LaunchHost {
   readonly database: string;
   readonly user: string;
   readonly limits: PoolLimits;
+  readonly isForcedUser: boolean;
   readonly paused: boolean;
   readonly clients: ClientLists;
   readonly servers: ServerLists;
@@ -37,6 +38,11 @@ export class Launcher {
     this.#budget = parts.budget;
     this.#owner = parts.owner;
     this.#log = parts.log;
+  }
+
+  /** The last attempt to connect or log in failed. */
+  get hasFailure(): boolean {
+    return this.#failure !== null;
   }
 
   /** Why the last attempt failed; null when it did not. */
@@ -97,6 +103,16 @@ export class Launcher {
       if (dedicatedTo === null) this.failed('connect failed');
       this.#budget.giveBack(grant);
       dedicatedTo?.refused(loginFailed('connect failed'));
+    }
+  }
+
+  /** `min_pool_size`: opens one more connection when the pool is below it. */
+  fillToMinimum(): void {
+    const { clients, isForcedUser, servers, limits } = this.#host;
+    const connected = servers.usable + servers.new.length;
+    const clientCount = clients.count - clients.waiting_dedicated.length - servers.dedicated.length;
+    if (isBelowMinimum({ connected, clientCount, isForcedUser }, limits)) {
+      this.launch('min_pool_size');
     }
   }
 

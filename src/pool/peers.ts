@@ -66,6 +66,14 @@ export interface DedicatedClient extends PoolClient {
   welcomed(welcome: WelcomeData): void;
 }
 
+/** What a client has left behind that is gone in the middle of what it asked for. */
+export interface Abandonment {
+  /** Why its server is closed if it cannot be kept. */
+  readonly reason: string;
+  /** From when on what still runs is cancelled, monotonic ms. */
+  readonly cancelFromMs: number;
+}
+
 export interface PoolServer extends ListNode {
   readonly id: number;
   readonly grant: Grant;
@@ -87,6 +95,8 @@ export interface PoolServer extends ListNode {
   closeNeeded: boolean;
   /** Cancel requests aimed at it that PostgreSQL has not finished. Written by the pool only. */
   cancelsInFlight: number;
+  /** Its client is gone in the middle of what it asked for (state being_canceled); else null. Written by the pool only. */
+  abandoned: Abandonment | null;
   /** While closing: when the query that still ran there was cancelled, monotonic ms; 0 = not yet. Written by the pool only. */
   ownCancelMs: number;
   /**
@@ -104,11 +114,16 @@ export interface PoolServer extends ListNode {
   linked(client: PoolClient): void;
   /** The link is over. */
   unlinked(): void;
+  /**
+   * {@link abandoned}: reads and drops what is owed to the client that is gone, sends what brings it to an end where
+   * nothing else will, and reports `Pool.drained`.
+   */
+  drain(): void;
   /** Runs `sql` on its own and reports `Pool.serverTested`. */
   test(sql: string, purpose: TestPurpose): void;
   /** Says goodbye: the pool has set `closing` already. `clientError` goes to the client that was linked. */
   beginClose(reason: string): void;
-  /** The deadline after Terminate has passed: cancel what still runs there. */
+  /** The deadline after Terminate has passed: cancel what still runs there, unless a cancel is under way. */
   cancelOwnQuery(): void;
   /** The last deadline has passed: cut the socket. `Pool.serverGone` follows. */
   cut(): void;

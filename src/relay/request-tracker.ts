@@ -173,6 +173,15 @@ export class RequestTracker {
     return this.queue.length >= FULL && !this.#isSkipped;
   }
 
+  /**
+   * Everything owed comes to an end that shows in the answers; behind a Sync that is to be sent still where
+   * {@link isStretchOpen}.
+   */
+  get isCountable(): boolean {
+    if (this.isUnsure || this.#isMixed) return false;
+    return this.#isStretchOpen || this.queue.syncs + this.queue.queries > 0;
+  }
+
   /** Requests of the extended protocol were sent, and no Sync since. */
   get isStretchOpen(): boolean {
     return this.#isStretchOpen;

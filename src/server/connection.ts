@@ -3,7 +3,6 @@ import type { LogLevel } from '../base/log.ts';
 import type { Conn, ConnHandler } from '../net/conn.ts';
 import type { Grant } from '../pool/budget.ts';
 import type {
-  CancelCarrier,
   DedicatedClient,
   LoginFailure,
   PoolClient,
@@ -24,8 +23,10 @@ import { type ByteReader, DISCARD } from '../wire/framed-reader.ts';
 import type { ServerLoginResult } from './login.ts';
 import { ServerOpening } from './opening.ts';
 import { ConnectionLog } from './connection-log.ts';
+import { Drain } from './drain.ts';
 import { newFence } from './fence.ts';
 import { Interlude } from './interlude.ts';
+import { OwnCancel } from './own-cancel.ts';
 import { OwnQueries } from './own-queries.ts';
 import type { PartsHost } from './parts-host.ts';
 import { RestReader } from './rest.ts';
@@ -45,6 +46,7 @@ const SILENCE_MS = 200;
  * | new | ServerOpening's: ServerLogin, then OwnQuery for connect_query |
  * | idle, used, being_canceled | RestReader |
  * | active, dedicated | OwnQuery while parameters are aligned, then ResponseStream |
+ * | being_canceled, abandoned | ResponseStream, without a sink |
  * | tested | OwnQuery |
  * | closing | nobody: bytes are dropped until the server's end is gone |
  */
@@ -88,8 +90,8 @@ export class ServerConnection
   #releaseDue = false;
   /** What the pool hears once a chunk is read to its end: the rest of it is nobody's, not the next client's. */
   #atChunkEnd: (() => void) | null = null;
-  #ownCancel: CancelCarrier | null = null;
-  #closeNeeded = false;
+  readonly #ownCancel: OwnCancel;
+  #drain: Drain | null = null;
 
   constructor(
     services: ServerServices,
@@ -114,6 +116,7 @@ export class ServerConnection
     this.lastBytesMs = this.connectMs;
     this.requestMs = this.connectMs;
     this.#responses = new ResponseStream(this, this.tracker, services.maxPacketSize());
+    this.#ownCancel = new OwnCancel(services, address);
     this.#interlude = new Interlude(this, this.#own, this.#responses);
     this.#opening = new ServerOpening(this, services, target, address, this.#own);
     this.#reader = this.#opening.login;
@@ -121,16 +124,11 @@ export class ServerConnection
   }
 
   get sink(): Conn | null {
-    return this.#client === null ? null : this.#client.conn;
+    return this.#client?.conn ?? null;
   }
 
-  /** Also when a message that nobody asked for has come in part: its rest would be read as an answer. */
-  get closeNeeded(): boolean {
-    return this.#closeNeeded || this.statements.isBroken || !this.#rest.atBoundary;
-  }
-
-  set closeNeeded(needed: boolean) {
-    this.#closeNeeded = needed;
+  protected override get isMidMessage(): boolean {
+    return !this.#rest.atBoundary;
   }
 
   get sinkAtBoundary(): boolean {
@@ -169,6 +167,7 @@ export class ServerConnection
       this.#broke(error.message, error.message);
       return;
     }
+    if (this.abandoned !== null) this.#drain?.took(end);
     const client = this.#client;
     if (this.#releaseDue) this.releaseIfDone();
     if (client?.isStalled === true && !this.#own.isBusy) client.goOn();
@@ -202,7 +201,7 @@ export class ServerConnection
       this.conn = this.#opening.connect(this, () => this.#connected());
       return;
     }
-    this.#ownCancel?.cut();
+    this.#ownCancel.cut();
     this.tracker.queue.clear();
     this.statements.end();
     this.pool.serverGone(this);
@@ -248,11 +247,22 @@ export class ServerConnection
     this.conn.resume();
   }
 
+  drain(): void {
+    this.#reader = this.#responses;
+    this.#drain = new Drain(this);
+    this.#drain.begin();
+  }
+
+  drained(isClean: boolean): void {
+    this.#reader = this.#rest;
+    this.pool.drained(this, isClean);
+  }
+
   test(sql: string, purpose: TestPurpose): void {
     const fence = purpose === 'resync' ? newFence() : null;
     this.#own.run(`${purpose} query failed`, fence === null ? sql : fence.sql, fence, (result) => {
       this.#reader = this.#rest;
-      if (this.tracker.isMistaken) this.#closeNeeded = true;
+      if (this.tracker.isMistaken) this.closeNeeded = true;
       if (purpose === 'resync') this.tracker.reset();
       // Without a complete reset the last client's settings are still there, and it can have seen to that.
       const ok = result.isIdle && (purpose === 'check' || result.error === null);
@@ -274,7 +284,7 @@ export class ServerConnection
   }
 
   cancelOwnQuery(): void {
-    if (this.backendKey !== null) this.#ownCancel = this.#services.cancelAt(this.address, this.backendKey);
+    this.#ownCancel.send(this.backendKey);
   }
 
   cut(): void {
@@ -329,18 +339,17 @@ export class ServerConnection
 
   parameterStatus(name: string, value: string): void {
     if (this.state === 'new') this.introduced(name, value);
-    // Another role or user is nothing that the next client may have.
-    else if (!this.reported(name, value, this.#own.isRunning ? null : this.#client)) this.#closeNeeded = true;
+    else this.reported(name, value, this.#own.isRunning ? null : this.#client);
   }
 
   get readsErrors(): boolean {
-    return this.#client !== null && (this.statements.size > 0 || this.tracker.failedNote !== null);
+    return this.statements.size > 0 || this.tracker.failedNote !== null;
   }
 
   error(body: Buffer): Buffer {
     const note = this.tracker.failedNote;
     this.statements.requestFailed(note?.uses ?? null, body);
-    return (this.#client as ClientEnd).error(body, note);
+    return this.#client?.error(body, note) ?? body;
   }
 
   sessionTag(tag: SessionTag): void {

@@ -33,13 +33,7 @@ export class Connector implements ServerConnector<Pool> {
       maxPacketSize: () => services.maxPacketSize(),
       isStopped: () => services.isStopped(),
       protocols: new ServerProtocols(services.clock, () => services.newestMinor()),
-      cancelAt: (address, backendKey) =>
-        openCancel(
-          address,
-          backendKey,
-          () => true,
-          () => {},
-        ),
+      cancelAt: (address, backendKey, done) => openCancel(address, backendKey, () => true, done),
     };
   }
 
@@ -72,7 +66,7 @@ export class Connector implements ServerConnector<Pool> {
   #pickHost(pool: Pool, target: ServerTarget): ServerAddress {
     const { hosts, port, loadBalanceHosts } = target;
     const last = this.#nextHost.get(pool) ?? 0;
-    const hasFailed = pool.dedicated.takeConnectFailure() || pool.hasFailure;
+    const hasFailed = pool.dedicated.takeConnectFailure() || pool.launcher.hasFailure;
     const advances = loadBalanceHosts === 'round-robin' || hasFailed;
     const index = loadBalanceHosts === 'disable' && advances ? last + 1 : last;
     this.#nextHost.set(pool, loadBalanceHosts === 'round-robin' ? last + 1 : index);

@@ -1,4 +1,4 @@
-import type { PoolServer } from '../pool/peers.ts';
+import type { PoolClient, PoolServer } from '../pool/peers.ts';
 import type { Pool } from '../pool/pool.ts';
 import type { ClientEnd } from '../relay/link.ts';
 import type { RequestTracker } from '../relay/request-tracker.ts';
@@ -6,6 +6,8 @@ import type { ByteReader } from '../wire/framed-reader.ts';
 import { errorOf } from '../wire/pg-error.ts';
 import type { AskedValue } from './asked-values.ts';
 import type { OwnQueries } from './own-queries.ts';
+
+type LinkedClient = PoolClient & ClientEnd;
 
 /** The linked server connection. */
 export interface InterludeHost extends PoolServer {
@@ -33,7 +35,7 @@ export class Interlude {
   }
 
   /** The answers cannot be counted: finds out what the server still owes to the client, and passes it on first. */
-  probe(client: ClientEnd): void {
+  probe(client: LinkedClient): void {
     const host = this.#host;
     client.hold();
     this.#own.probe(this.#responses, () => {
@@ -44,7 +46,7 @@ export class Interlude {
   }
 
   /** Asks for what the client may have changed without a word from the server, if there is anything. */
-  asks(client: ClientEnd): boolean {
+  asks(client: LinkedClient): boolean {
     const host = this.#host;
     const names = host.doubts(client);
     if (names.length === 0) return false;
@@ -62,7 +64,7 @@ export class Interlude {
   }
 
   /** The link ends, or the client goes on. */
-  #goOn(client: ClientEnd): void {
+  #goOn(client: LinkedClient): void {
     const host = this.#host;
     host.readOn(() => {
       if (host.link !== client) return;

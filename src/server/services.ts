@@ -24,6 +24,6 @@ export interface ServerServices {
   logsDisconnections(): boolean;
   /** `max_packet_size`. */
   maxPacketSize(): number;
-  /** Sends a CancelRequest of our own for the query that still runs on a connection being closed. */
-  cancelAt(address: ServerAddress, backendKey: Buffer): CancelCarrier;
+  /** Sends a CancelRequest of our own for the query that still runs on a connection being closed; `done` as of a carrier. */
+  cancelAt(address: ServerAddress, backendKey: Buffer, done: () => void): CancelCarrier;
 }

@@ -1,3 +1,4 @@
+import type { Abandonment } from '../pool/peers.ts';
 import { ServerStatements } from '../prepared/server-statements.ts';
 import type { StatementCache } from '../prepared/statement.ts';
 import type { WelcomeData } from '../pool/pool.ts';
@@ -22,10 +23,11 @@ const NON_ASCII = /[^\0-\u007f]/;
  * parameter counts at once. What it doesn't say has to be asked for when a client may have changed it, and what a
  * RESET has led to: it knows nothing of what the client gave ({@link doubts}).
  */
-export class SessionState {
+export abstract class SessionState {
   readonly parameters: TrackedValues;
   readonly statements: ServerStatements;
   extras: ExtraParameters = NO_EXTRAS;
+  abandoned: Abandonment | null = null;
   base: ExtraParameters = NO_EXTRAS;
   silent: readonly string[] = [];
   readonly isSet: boolean[] = [];
@@ -37,6 +39,7 @@ export class SessionState {
   protected wasReset = false;
   /** Reported, in bytes of whose encoding we know nothing. */
   readonly #unread = new Set<string>();
+  #closeNeeded = false;
 
   constructor(tracked: TrackedParameters, statements: StatementCache) {
     this.tracked = tracked;
@@ -83,8 +86,20 @@ export class SessionState {
     if (index >= 0) this.parameters[index] = value;
   }
 
-  /** The server reports a value; `client` is whose doing it was. False: it has become another user's. */
-  protected reported(name: string, value: string, client: ClientEnd | null): boolean {
+  /** Nobody else may have this session. */
+  get closeNeeded(): boolean {
+    return this.#closeNeeded || this.statements.isBroken || this.isMidMessage;
+  }
+
+  set closeNeeded(needed: boolean) {
+    this.#closeNeeded = needed;
+  }
+
+  /** A message that nobody asked for has come in part: its rest would be read as an answer. */
+  protected abstract readonly isMidMessage: boolean;
+
+  /** The server reports a value; `client` is whose doing it was, if it isn't gone. */
+  protected reported(name: string, value: string, client: ClientEnd | null): void {
     const key = name.toLowerCase();
     this.#reported.set(key, value);
     // It comes in the client's encoding, which may have changed right before or behind.
@@ -96,14 +111,16 @@ export class SessionState {
       this.parameters[index] = known;
       this.isSet[index] = false;
       if (client !== null) client.parameters[index] = known;
-      return true;
+    } else if (this.abandoned !== null) {
+      // Whatever it is, nobody is there any more whom it could follow.
+      this.#closeNeeded = true;
+    } else if (client !== null && isIdentity(key)) {
+      // Another role or user is nothing that the next client may have.
+      this.#closeNeeded = true;
+    } else if (client !== null && mayBeGiven(name)) {
+      this.extras = withExtra(this.extras, key, known);
+      client.extras = withExtra(client.extras, key, known);
     }
-    if (client === null) return true;
-    if (isIdentity(key)) return false;
-    if (!mayBeGiven(name)) return true;
-    this.extras = withExtra(this.extras, key, known);
-    client.extras = withExtra(client.extras, key, known);
-    return true;
   }
 
   /** A statement was done that says `tag`; `client` is whose it was. */

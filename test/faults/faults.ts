@@ -6,6 +6,7 @@ import { poolFaults } from './pool.ts';
 import { protocolFaults } from './protocol.ts';
 import { relayFaults } from './relay.ts';
 import { replicationFaults } from './replication.ts';
+import { vanishFaults } from './vanish.ts';
 import { wireFaults } from './wire.ts';
 
 /** Every fault that the tests are known to notice. */
@@ -13,6 +14,7 @@ export const faults: readonly Fault[] = [
   ...poolFaults,
   ...relayFaults,
   ...replicationFaults,
+  ...vanishFaults,
   ...wireFaults,
   ...loginFaults,
   ...protocolFaults,

@@ -35,7 +35,11 @@ export const poolFaults: readonly Fault[] = [
   ),
   fault(
     'a cancel that has not been sent stays when the link of its client ends',
-    { file: POOL, find: 'this.cancels.detachClient(client);', replace: '' },
+    {
+      file: POOL,
+      find: 'client.unlinked();\n    this.cancels.detach(server);',
+      replace: 'client.unlinked();',
+    },
     ['test/pool/cancels.test.ts'],
   ),
   fault(

@@ -226,29 +226,6 @@ export const relayFaults: readonly Fault[] = [
     ['test/integration/link.test.ts'],
   ),
   fault(
-    'half a message of a client that has left stays with the server',
-    {
-      file: SESSION,
-      find: 'if (this.atBoundary && server.isClean()) this.pool.release(server);',
-      replace: 'if (server.isClean()) this.pool.release(server);',
-    },
-    ['test/integration/link.test.ts'],
-  ),
-  fault(
-    'the open transaction of a client that has left is there for the next one',
-    {
-      file: SESSION,
-      find: 'if (this.atBoundary && server.isClean()) this.pool.release(server);',
-      replace: 'if (this.atBoundary) this.pool.release(server);',
-    },
-    ['test/integration/link.test.ts'],
-    {
-      file: 'src/pool/decide.ts',
-      find: "if (!view.isClean) return { action: 'close', reason: 'client disconnected with queries in progress' };",
-      replace: '',
-    },
-  ),
-  fault(
     'statement mode lets transaction blocks through',
     {
       file: SERVER,

@@ -3,6 +3,7 @@ import type { LogLevel } from '../../src/base/log.ts';
 import { type Grant, LocalBudget } from '../../src/pool/budget.ts';
 import type { PoolLimits } from '../../src/pool/limits.ts';
 import type {
+  Abandonment,
   CancelCarrier,
   ClientState,
   DedicatedClient,
@@ -63,6 +64,8 @@ export class FakeClient implements PoolClient {
   server: FakeServer | null = null;
   readonly heard: string[] = [];
   error: PgErrorFields | null = null;
+  /** How long what it leaves running may go on. */
+  graceMs = 0;
   /** What it does from inside `linked`, `welcomeReady`. */
   onLinked: () => void = () => {};
   onWelcome: () => void = () => {};
@@ -109,8 +112,10 @@ export class FakeClient implements PoolClient {
   /** Its connection ends: what becomes of the server depends on whether that is clean. */
   disconnect(): void {
     const { server } = this;
+    const reason = 'client disconnect while server was not ready';
     if (server?.isClean() === true) this.pool.release(server);
-    else if (server !== null) this.pool.closeServer(server, 'client disconnect while server was not ready');
+    else if (server?.countable === true) this.pool.abandon(server, reason, this.graceMs);
+    else if (server !== null) this.pool.closeServer(server, reason);
     this.pool.leave(this);
   }
 
@@ -148,8 +153,12 @@ export class FakeServer implements PoolServer {
   lastBytesMs: number;
   closeNeeded = false;
   cancelsInFlight = 0;
+  abandoned: Abandonment | null = null;
   ownCancelMs = 0;
   clean = true;
+  /** What it runs can be cancelled and counted. */
+  countable = false;
+  drains = 0;
   idleInTransaction = false;
   unsure = false;
   readonly tests: string[] = [];
@@ -186,6 +195,16 @@ export class FakeServer implements PoolServer {
   linked(): void {}
 
   unlinked(): void {}
+
+  drain(): void {
+    this.drains++;
+  }
+
+  /** All that its last client has asked for is answered. */
+  drained(isClean = true): void {
+    this.clean = isClean;
+    this.pool.drained(this, isClean);
+  }
 
   test(sql: string, purpose: TestPurpose): void {
     this.tests.push(`${purpose}: ${sql}`);
@@ -335,7 +354,7 @@ export class PoolKit {
     const starter = this.client(pool);
     pool.join(starter);
     for (let i = 0; i < count; i++) {
-      if (pool.servers.new.length === 0) pool.fillToMinimum();
+      if (pool.servers.new.length === 0) pool.launcher.fillToMinimum();
       this.connector.last.ready();
     }
     pool.leave(starter);

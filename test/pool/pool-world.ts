@@ -24,6 +24,9 @@ export const STEPS = [
   'acquire',
   'finish',
   'leave',
+  'vanish',
+  'drained',
+  'drainFails',
   'loginReady',
   'loginFails',
   'loginRefused',
@@ -151,6 +154,19 @@ export class PoolWorld {
         return client((each) => each.server?.isClean() === true)?.finish();
       case 'leave':
         return client((each) => each.state !== 'gone')?.disconnect();
+      case 'vanish': {
+        const found = client((each) => each.server?.clean === false);
+        if (found === undefined) return;
+        found.linkedServer.countable = true;
+        found.graceMs = flavor % 3 === 0 ? 1000 : 0;
+        return found.disconnect();
+      }
+      case 'drained':
+      case 'drainFails': {
+        const found = one(this.#servers().filter(({ abandoned }) => abandoned !== null));
+        found?.drained(kind === 'drained');
+        return;
+      }
       case 'loginReady':
         return void server('new')?.ready();
       case 'loginFails':
@@ -184,13 +200,14 @@ export class PoolWorld {
       }
       case 'cancel': {
         const found = client((each) => each.server !== null);
-        if (found !== undefined) this.#pool(found.linkedServer).cancel(found, found.linkedServer, () => {});
+        if (found !== undefined) found.pool.cancels.request(found, found.linkedServer, () => {});
         return;
       }
       case 'carrierConnects': {
         const found = one([...this.#openCarriers].filter((each) => !each.isSent));
-        if (found?.connect() === true)
-          assert.equal(found.server.link, this.#targets.get(found), 'a late cancel');
+        if (found?.connect() !== true) return;
+        assert.equal(found.server.link, this.#targets.get(found), 'a late cancel');
+        assert(found.server.link !== null || found.server.abandoned !== null, 'a cancel for nobody');
         return;
       }
       case 'carrierEnds': {
@@ -260,10 +277,13 @@ export class PoolWorld {
     assert(!server.closeNeeded, 'linked to a server that is to be replaced');
     assert(!server.unsure, 'linked to a server whose answers are not counted');
     assert(!facts.needsReset, 'linked without a reset query');
+    assert(server.abandoned === null, 'linked while it is drained');
+    assert(server.clean, 'linked to a server that is not at rest');
+    server.countable = false;
     if (pool.limits.poolMode === 'session') facts.needsReset = true;
     if (reaction === 'finishes' || reaction === 'again') client.finish();
     // A client with more to ask, while the pool is still busy with linking this one.
-    if (reaction === 'again' && pool.waitingClients.length > 0) this.#acquire(client);
+    if (reaction === 'again' && pool.clients.waiting.length > 0) this.#acquire(client);
     if (reaction === 'leaves') client.disconnect();
     else if (reaction === 'fails') client.refused(fatal('unknown pkt'));
   }
@@ -298,13 +318,13 @@ export class PoolWorld {
     for (const pool of this.pools) {
       taken += pool.servers.slotsTaken;
       const { idle, used, tested } = pool.servers;
-      const waiting = pool.waitingClients.length;
+      const waiting = pool.clients.waiting.length;
       if (!pool.paused) assert(waiting === 0 || idle.length === 0, 'a client waits beside an idle server');
       if (!pool.paused)
         assert(waiting <= tested.length || used.length === 0, 'a client waits beside a used server');
       const queue = this.#queueOf(pool).filter((each) => each.state !== 'gone');
       assert.deepEqual(
-        [...pool.waitingClients].map((each) => each.id),
+        [...pool.clients.waiting].map((each) => each.id),
         queue.map((each) => each.id),
       );
     }
@@ -319,6 +339,7 @@ export class PoolWorld {
         if (isLinked) assert.equal(server.link, server.dedicatedTo, 'a link to what is another client’s own');
         if (server.state !== 'closing') assert.notEqual(server.dedicatedTo.state, 'gone', 'one for nobody');
       }
+      if (server.abandoned !== null) assert.equal(server.state, 'being_canceled');
       if (server.link !== null)
         assert.equal((server.link as FakeClient).server, server, 'a link of one side only');
     }
@@ -340,7 +361,7 @@ export class PoolWorld {
   #checkProgress(pool: Pool): void {
     const { servers, limits } = pool;
     const needs =
-      pool.waitingClients.length > servers.tested.length ||
+      pool.clients.waiting.length > servers.tested.length ||
       (pool.clients.waiting_login.length > 0 && pool.welcome === null);
     const isDatabaseFull =
       limits.maxDbConnections > 0 &&
@@ -348,7 +369,7 @@ export class PoolWorld {
     const isFull = servers.slotsTaken >= limits.poolSize;
     const isBlocked = pool.paused || isFull || isDatabaseFull;
     const needsOwn = pool.clients.waiting_dedicated.length > 0;
-    if ((needs && !pool.hasFailure && !isBlocked) || (needsOwn && !isBlocked))
+    if ((needs && !pool.launcher.hasFailure && !isBlocked) || (needsOwn && !isBlocked))
       assert.equal(servers.new.length, 1, 'a wake-up was lost');
     if (needsOwn && !pool.paused && isFull && servers.new.length + servers.closing.length === 0)
       assert.equal(servers.idle.length + servers.used.length, 0, 'a server rests that could make room');

@@ -145,6 +145,10 @@ export class FakeRequestHost implements RequestHost {
     this.onNeed();
   }
 
+  skipped(): void {
+    this.events.push('skipped');
+  }
+
   request(type: number): void {
     this.events.push(String.fromCharCode(type));
   }
