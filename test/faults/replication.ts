@@ -11,8 +11,8 @@ export const replicationFaults: readonly Fault[] = [
     'the server connection of a replication client goes back to the pool',
     {
       file: SERVER,
-      find: 'if (this.dedicatedTo !== null || (isBusy && !mayBeLeft))',
-      replace: 'if (isBusy && !mayBeLeft)',
+      find: 'if (this.dedicatedTo !== null || this.#own.isInTheWay) return false;',
+      replace: 'if (this.#own.isInTheWay) return false;',
     },
     ['test/integration/replication.test.ts', 'test/integration/replication-life.test.ts'],
   ),
