@@ -114,12 +114,13 @@ function batch(random: Random, mode: string): Piece[] {
     hasBlocks: mode !== 'statement',
   };
   // With a Parse of ours among requests, PostgreSQL is in another kind of transaction when a Query follows
-  // without a Sync: no driver does that, and PostgreSQL itself loses its transaction there at times.
+  // without a Sync: no driver does that, and PostgreSQL itself loses its transaction there at times. And DISCARD ALL
+  // is refused behind an Execute of ours, by which a server learns what SQL has prepared.
   const isApart = mode !== 'session';
   let isOpen = false;
   for (let count = 1 + random.below(8); count > 0; count--) {
     const next = random.below(8) === 0 ? randomCopyIn(random) : randomPiece(random, vocabulary);
-    if (isApart && isOpen && next.isSimple) pieces.push(SYNC);
+    if (isApart && isOpen && (next.isSimple || next.name === 'run DISCARD ALL')) pieces.push(SYNC);
     isOpen = !next.isSimple && next !== SYNC;
     pieces.push(next);
     if (isApart && /copy.* sync/.test(next.name) && /bad|fail/.test(next.name)) vocabulary.names = [''];
