@@ -53,6 +53,22 @@ export class HeldBytes {
     this.#length = 0;
   }
 
+  /** As {@link clear}; nobody but this has the buffer. */
+  reset(): void {
+    if (this.#buffer !== null) HeldBytes.giveBack(this.#buffer);
+    this.clear();
+  }
+
+  /** Drops the last `bytes` of them. */
+  shorten(bytes: number): void {
+    this.#length -= bytes;
+  }
+
+  /** Shows them to `see`, which keeps no view of them: the first {@link length} bytes of what it gets. */
+  look<T>(see: (bytes: Buffer) => T): T {
+    return see(this.#buffer ?? NOTHING);
+  }
+
   #room(bytes: number): Buffer {
     const old = this.#buffer;
     if (old !== null && bytes <= old.length) return old;

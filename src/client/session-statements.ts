@@ -5,11 +5,13 @@ import type { Pool } from '../pool/pool.ts';
 import type { PoolStats } from '../pool/stats.ts';
 import type { RequestNote } from '../relay/outstanding.ts';
 import type { RequestFilter } from '../relay/request-filter.ts';
+import type { KeptStretch } from './kept-stretch.ts';
 import { StatementFilter } from './statement-filter.ts';
 import type { StatementHost, StatementServer } from './statement-sender.ts';
 
 /** The session as its prepared statements see it. */
 export interface StatementSession {
+  readonly kept: KeptStretch;
   readonly pool: Pool;
   readonly server: StatementServer | null;
   /** A tracked parameter's value; null: not known. */
@@ -42,6 +44,10 @@ export class SessionStatements implements StatementHost {
 
   get server(): StatementServer | null {
     return this.#session.server;
+  }
+
+  get kept(): KeptStretch {
+    return this.#session.kept;
   }
 
   get limit(): number {

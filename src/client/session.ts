@@ -8,25 +8,19 @@ import type { RequestNote } from '../relay/outstanding.ts';
 import type { RequestFilter } from '../relay/request-filter.ts';
 import type { ExtraParameters } from '../relay/extra-parameters.ts';
 import type { TrackedParameters, TrackedValues } from '../relay/tracked-parameters.ts';
-import { noticeResponse } from '../wire/error-response.ts';
-import { errorOf, fatal, type PgErrorFields, SqlState } from '../wire/pg-error.ts';
+import { errorOf, fatal, type PgErrorFields } from '../wire/pg-error.ts';
 import { alignServer } from './alignment.ts';
 import { newCancelKey } from './cancel-key.ts';
 import type { ClientConnection, ClientPhase } from './connection.ts';
 import { HeldBytes } from './held-bytes.ts';
 import { loginReply } from './login-reply.ts';
+import { overdue, queuedNotice } from './overdue.ts';
 import { QueryTimes } from './query-times.ts';
+import { KeptStretch } from './kept-stretch.ts';
 import { SessionStatements } from './session-statements.ts';
-import { decideClientTimeout } from './timeouts.ts';
-import { timeoutError } from './timeout-error.ts';
 
 /** What a waiting client may send ahead before it is not read any more. Bytes. */
 const HOLD_LIMIT = 64 * 1024;
-
-const QUEUED_NOTICE = noticeResponse({
-  sqlstate: SqlState.successfulCompletion,
-  message: 'No server connection available in postgres backend, client being queued',
-});
 
 /**
  * A logged-in client: idle, waiting for a server, or linked to one.
@@ -65,11 +59,12 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
   #isFeeding = false;
   /** Bytes are kept instead of fed: the client waits, or its server is being prepared. */
   #isHolding = true;
-  readonly #held = new HeldBytes();
+  readonly held = new HeldBytes();
+  readonly kept = new KeptStretch(this);
   #targetIsCongested = false;
-  #idleSinceMs: number;
+  idleSinceMs: number;
   #forwardedBytes = 0;
-  #wasToldToWait = false;
+  wasToldToWait = false;
   /** Answers wait to be taken: no new work is begun for it before. */
   #awaitsDrain = false;
   /** The last link ended inside a message of the server. */
@@ -83,7 +78,7 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
     this.extras = extras;
     this.given = extras;
     this.times = new QueryTimes(connection.connectMs);
-    this.#idleSinceMs = connection.services.clock.nowMs();
+    this.idleSinceMs = connection.services.clock.nowMs();
     this.prepared = new SessionStatements(connection.services.statements, this);
     this.#requests = new RequestStream(this, connection.services.settings().maxPacketSize);
   }
@@ -110,7 +105,7 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
 
   /** Bytes kept for a server that isn't there yet. */
   get heldBytes(): number {
-    return this.#held.length;
+    return this.held.length;
   }
 
   /** Bytes of the current message that are still to come. */
@@ -130,8 +125,36 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
       this.#feed(chunk, end);
       return;
     }
+    if (this.kept.isHeld) {
+      this.#keep(chunk, end);
+      return;
+    }
     this.#hold(chunk, 0, end);
-    if (!this.#isHolding && this.#held.length >= needBytes) this.#letGo();
+    if (!this.#isHolding && this.held.length >= needBytes) this.#letGo();
+  }
+
+  get isTaking(): boolean {
+    return !this.#awaitsDrain;
+  }
+
+  keepAll(): void {
+    this.#isHolding = true;
+    if (this.atBoundary) this.target = null;
+  }
+
+  /** While the kept stretch is held: sends what is missing of a message, and no more. */
+  #keep(chunk: Buffer, end: number): void {
+    const rest = Math.min(end, this.messageBytesLeft);
+    if (rest > 0) this.#feed(chunk, rest);
+    if (this.atBoundary) this.target = null;
+    this.kept.add(chunk, rest, end);
+    this.#updateReading();
+  }
+
+  goOnWith(bytes: Buffer, from: number, isAgain: boolean): void {
+    if (isAgain) this.#requests.scanner.unread();
+    this.held.add(bytes, from, bytes.length);
+    this.goOn();
   }
 
   drained(): void {
@@ -146,41 +169,20 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
   }
 
   sweep(nowMs: number): void {
-    const { connection } = this;
-    const { services } = connection;
-    if (this.state === 'waiting_login') {
-      const timeoutMs = services.settings().clientLoginTimeoutMs;
-      if (timeoutMs > 0 && nowMs - connection.connectMs > timeoutMs) {
-        connection.fail(fatal('client_login_timeout (server down)'));
-      }
+    const due = overdue(this, nowMs);
+    if (due === null) return;
+    if (due !== 'notify') {
+      this.connection.fail(due);
       return;
     }
-    const limits = services.limits(this.pool.database, connection.user as string);
-    const text = decideClientTimeout(
-      {
-        nowMs,
-        isLinked: this.#server !== null,
-        waitStartMs: this.waitStartMs,
-        queryStartMs: this.queryStartMs,
-        idleSinceMs: this.#idleSinceMs,
-      },
-      limits,
-    );
-    if (text !== null) {
-      connection.fail(timeoutError(text, this, nowMs));
-      return;
-    }
-    const notifyMs = limits.queryWaitNotifySec * 1000;
-    if (notifyMs > 0 && this.waitStartMs > 0 && !this.#wasToldToWait && nowMs - this.waitStartMs > notifyMs) {
-      this.#wasToldToWait = true;
-      this.conn.write(QUEUED_NOTICE);
-    }
+    this.wasToldToWait = true;
+    this.conn.write(queuedNotice);
   }
 
   closing(): void {
     this.#requests.stop();
     this.#isHolding = true;
-    this.#held.clear();
+    this.held.clear();
     this.connection.services.removeSession(this);
     const server = this.#server;
     if (server !== null) {
@@ -188,6 +190,7 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
       else this.pool.closeServer(server, this.#dirtyReason(server));
     }
     this.pool.leave(this);
+    this.kept.end();
     this.prepared.end();
   }
 
@@ -202,7 +205,7 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
     this.conn.write(
       loginReply(welcome, services.tracked, this.parameters, this.extras, this.cancelKey, notice),
     );
-    this.#idleSinceMs = services.clock.nowMs();
+    this.idleSinceMs = services.clock.nowMs();
     this.#letGo();
   }
 
@@ -210,7 +213,7 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
     // The daemon builds both sides: every server of a pool is also the other end of a link.
     const end = server as PoolServer & ServerEnd;
     this.#server = end;
-    this.#wasToldToWait = false;
+    this.wasToldToWait = false;
     try {
       this.#align(end);
     } catch (error) {
@@ -232,8 +235,9 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
     this.#isMidAnswer = this.#server?.sinkAtBoundary === false;
     this.#server = null;
     this.target = null;
-    this.#idleSinceMs = this.connection.services.clock.nowMs();
+    this.idleSinceMs = this.connection.services.clock.nowMs();
     this.#targetIsCongested = false;
+    this.kept.end();
     this.#updateReading();
   }
 
@@ -351,8 +355,8 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
   /** Feeds what was held, then reads on. */
   #letGo(): void {
     this.#isHolding = false;
-    const { length } = this.#held;
-    const bytes = this.#held.takeBuffer();
+    const { length } = this.held;
+    const bytes = this.held.takeBuffer();
     if (length > 0) this.#feed(bytes, length);
     HeldBytes.giveBack(bytes);
     this.#updateReading();
@@ -369,21 +373,22 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
     }
     this.pool.stats.received += requests.forwardedBytes - this.#forwardedBytes;
     this.#forwardedBytes = requests.forwardedBytes;
+    const early = pos < end ? requests.takeHeader() : null;
+    if (this.kept.isKeeping) this.kept.keep(chunk, pos, early?.length ?? 0);
     if (pos >= end || this.connection.isClosing) return;
-    const early = requests.takeHeader();
-    if (early !== null) this.#held.add(early, 0, early.length);
+    if (early !== null) this.held.add(early, 0, early.length);
     this.#hold(chunk, pos, end);
   }
 
   /** Copies `chunk[start, end)`: it is borrowed. */
   #hold(chunk: Buffer, start: number, end: number): void {
-    this.#held.add(chunk, start, end);
+    this.held.add(chunk, start, end);
     this.#updateReading();
   }
 
   #updateReading(): void {
     const limit = Math.max(HOLD_LIMIT, this.#requests.needBytes);
-    if (this.#targetIsCongested || this.#held.length > limit) this.conn.pause();
+    if (this.#targetIsCongested || this.held.length + this.kept.length > limit) this.conn.pause();
     else this.conn.resume();
   }
 

@@ -122,7 +122,7 @@ export class StatementFilter implements RequestFilter {
   }
 
   #parse(chunk: Buffer, body: number, end: number, out: RunWriter): number {
-    const { cache, statements, stats, reading } = this.#host;
+    const { cache, statements, stats, reading, kept } = this.#host;
     const { tracker, statements: known } = this.#server;
     const { segment } = tracker;
     if (!this.#sender.isCertain()) return -1;
@@ -146,6 +146,7 @@ export class StatementFilter implements RequestFilter {
       const change = statements.set(name, statement, segment);
       if (isThere && tracker.isSurelyUsable) {
         tracker.opened();
+        if (tracker.isAtRest) kept.given(name, segment);
         this.#answer(F.Parse, parseComplete, change);
       } else {
         // Where it is there, too: whether it would be taken depends on the transaction, and only PostgreSQL knows.
@@ -158,14 +159,16 @@ export class StatementFilter implements RequestFilter {
   }
 
   #bind(chunk: Buffer, body: number, end: number, bodyBytes: number, out: RunWriter): number {
-    const { stats } = this.#host;
+    const { stats, kept } = this.#host;
     const { tracker } = this.#server;
     const start = nameEnd(chunk, body, end) + 1;
     const zero = nameEnd(chunk, start, end);
     const statement = this.#named(chunk, start, zero, out);
     if (statement === UNSETTLED) return -1;
     stats.bindCount++;
-    tracker.sent(F.Bind, ReplyAction.Forward, null, use(statement, chunk, start, zero));
+    const use = this.#use(F.Bind, statement, nameOf(chunk, start, zero), body, bodyBytes);
+    tracker.sent(F.Bind, ReplyAction.Forward, null, use);
+    if (kept.isKeeping) kept.binds++;
     out.put(
       renamed(F.Bind, chunk, body, bodyBytes, start, zero, statement?.nameBytes ?? own(chunk, start, zero)),
     );
@@ -178,7 +181,8 @@ export class StatementFilter implements RequestFilter {
     if (zero !== end - 1) throw new ProtocolViolation('broken Describe packet');
     const statement = this.#named(chunk, body + 1, zero, out);
     if (statement === UNSETTLED) return -1;
-    tracker.sent(F.Describe, ReplyAction.Forward, null, use(statement, chunk, body + 1, zero));
+    const use = this.#use(F.Describe, statement, nameOf(chunk, body + 1, zero), body, end - body);
+    tracker.sent(F.Describe, ReplyAction.Forward, null, use);
     const nameBytes = statement?.nameBytes ?? own(chunk, body + 1, zero);
     out.put(renamed(F.Describe, chunk, body, end - body, body + 1, zero, nameBytes));
     return end;
@@ -207,6 +211,23 @@ export class StatementFilter implements RequestFilter {
     return statement;
   }
 
+  /** The note on a request of `type` that names `statement` by `name`, about to be sent; its body is at `body`. */
+  #use(
+    type: number,
+    statement: Statement | null,
+    name: string,
+    body: number,
+    bodyBytes: number,
+  ): StatementUse | null {
+    if (statement === null) return null;
+    const { kept } = this.#host;
+    const { tracker } = this.#server;
+    if (!tracker.isAtRest) return new StatementUse(statement, name);
+    const use = new StatementUse(statement, name, kept);
+    kept.begin(use, tracker.segment, type, body, bodyBytes);
+    return use;
+  }
+
   /** An answer that is ours to give: behind what is owed, or now. */
   #answer(type: number, bytes: Buffer, change: Change): void {
     const { tracker, sinkAtBoundary } = this.#server;
@@ -221,11 +242,6 @@ export class StatementFilter implements RequestFilter {
   get #server(): StatementServer {
     return this.#sender.server;
   }
-}
-
-/** The note on a request that names `statement` by `chunk[start, zero)`. */
-function use(statement: Statement | null, chunk: Buffer, start: number, zero: number): StatementUse | null {
-  return statement === null ? null : new StatementUse(statement, nameOf(chunk, start, zero));
 }
 
 /** The name with its zero, as the client sent it. */

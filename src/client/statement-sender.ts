@@ -10,6 +10,7 @@ import { FrontendType as F } from '../wire/codes.ts';
 import { sync } from '../wire/frontend.ts';
 import { ProtocolViolation } from '../wire/pg-error.ts';
 import { Writer } from '../wire/writer.ts';
+import type { KeptStretch } from './kept-stretch.ts';
 import { type ChangeNote, note } from './request-notes.ts';
 
 /** The server connection that requests go to. */
@@ -26,6 +27,8 @@ export interface StatementHost {
   readonly statements: ClientStatements;
   /** The linked server. */
   readonly server: StatementServer | null;
+  /** What can be sent once more when the server's plan is out of date. */
+  readonly kept: KeptStretch;
   /** `max_prepared_statements`. */
   readonly limit: number;
   readonly stats: { clientParseCount: number; serverParseCount: number; bindCount: number };

@@ -59,19 +59,25 @@ export class Statement {
 /** The note on a Bind or a Describe: nothing hangs on it but that it builds on a statement, by the client's name. */
 export class StatementUse {
   readonly uses: Statement;
-  readonly #name: string;
+  /** The client's. */
+  readonly name: string;
+  readonly #kept: { end(): void } | null;
 
-  constructor(statement: Statement, name: string) {
+  /** `kept` ends when the request is done. */
+  constructor(statement: Statement, name: string, kept: { end(): void } | null = null) {
     this.uses = statement;
-    this.#name = name;
+    this.name = name;
+    this.#kept = kept;
   }
 
-  step(): void {}
+  step(): void {
+    this.#kept?.end();
+  }
 
   end(): void {}
 
   nameOf(serverName: string): string | null {
-    return serverName === this.uses.name ? this.#name : null;
+    return serverName === this.uses.name ? this.name : null;
   }
 
   position(sent: number): number {

@@ -166,6 +166,11 @@ export class RequestTracker {
     return this.queue.length >= FULL && !this.#isSkipped;
   }
 
+  /** Nothing is owed, nothing was sent since the last ReadyForQuery, and that said that no transaction is open. */
+  get isAtRest(): boolean {
+    return this.owesNothing && !this.#isStretchOpen && this.txStatus === TxStatus.Idle && !this.isUnsure;
+  }
+
   /** Requests of the extended protocol were sent, and no Sync since. */
   get isStretchOpen(): boolean {
     return this.#isStretchOpen;

@@ -3,7 +3,8 @@ import { mayDropStatements, maySet, type SessionTag, sessionTag } from '../wire/
 import { parseParameterStatus } from '../wire/parameter-status.ts';
 import { ProtocolViolation } from '../wire/pg-error.ts';
 import { HEADER_BAD, HEADER_INCOMPLETE, HeaderScanner } from '../wire/scanner.ts';
-import type { Outlet } from './link.ts';
+import { Writer } from '../wire/writer.ts';
+import type { KeptRequests, Outlet } from './link.ts';
 import { ReplyAction } from './outstanding.ts';
 import type { RequestTracker } from './request-tracker.ts';
 
@@ -22,8 +23,16 @@ export interface ResponseHost {
   parameterStatus(name: string, value: string): void;
   /** Whether errors have to be read before the client gets them ({@link error}). */
   readonly readsErrors: boolean;
-  /** An ErrorResponse's body, borrowed; gives the whole message that the client gets, not to be written to again. */
-  error(body: Buffer): Buffer;
+  /**
+   * An ErrorResponse's body, borrowed; gives the whole message that the client gets, not to be written to again. Null:
+   * it gets nothing of the failed request's answer.
+   */
+  error(body: Buffer): Buffer | null;
+  /**
+   * The client's requests as far as they can be sent once more; null without a client. A ParameterDescription waits
+   * then for what follows it: with an error it may be none of the client's.
+   */
+  readonly kept: KeptRequests | null;
   /** Whether SET and RESET have to be noticed. */
   readonly watchesTags: boolean;
   /** CommandComplete with a tag of which one may act on went by. */
@@ -49,6 +58,8 @@ export class ResponseStream {
   /** Body of a message that is read beside being passed on: ParameterStatus, error, short CommandComplete. */
   #capture: Buffer | null = null;
   #captured = 0;
+  /** Body of a ParameterDescription that waits. */
+  #parameters: Buffer | null = null;
 
   /** `maxPacketSize`: largest message length accepted, `max_packet_size`. */
   constructor(host: ResponseHost, tracker: RequestTracker, maxPacketSize = 0x7fff_ffff) {
@@ -141,7 +152,10 @@ export class ResponseStream {
       this.#capture = Buffer.allocUnsafe(scanner.bodyLeft);
       this.#captured = 0;
       // The client gets it from us, once it is whole.
-      if (scanner.type === B.ErrorResponse) this.#dropping = true;
+      if (scanner.type === B.ErrorResponse || scanner.type === B.ParameterDescription) this.#dropping = true;
+    }
+    if (this.#parameters !== null && (scanner.type !== B.ErrorResponse || this.#capture === null)) {
+      this.#sendParameters(this.#parameters);
     }
     if (this.#dropping) {
       if (!scanner.isSplit) this.#forward(chunk, run, header);
@@ -181,6 +195,8 @@ export class ResponseStream {
         return mayDropStatements(bodyBytes) || (maySet(bodyBytes) && this.#host.watchesTags);
       case B.ErrorResponse:
         return this.#host.readsErrors && !this.#dropping && bodyBytes <= CAPTURE_LIMIT;
+      case B.ParameterDescription:
+        return this.#host.kept?.isKeeping === true && !this.#dropping && bodyBytes <= CAPTURE_LIMIT;
       default:
         return false;
     }
@@ -197,10 +213,28 @@ export class ResponseStream {
       case B.CommandComplete:
         this.#host.sessionTag(sessionTag(body));
         break;
+      case B.ParameterDescription:
+        this.#parameters = body;
+        break;
       case B.ErrorResponse:
-        this.#write(this.#host.error(body));
+        this.#error(body);
         break;
     }
+  }
+
+  #error(body: Buffer): void {
+    const error = this.#host.error(body);
+    const parameters = this.#parameters;
+    this.#parameters = null;
+    if (error === null) return;
+    if (parameters !== null) this.#sendParameters(parameters);
+    this.#write(error);
+  }
+
+  #sendParameters(body: Buffer): void {
+    this.#parameters = null;
+    this.#write(new Writer(body.length + 5).begin(B.ParameterDescription).bytes(body).end().take());
+    this.#host.kept?.end();
   }
 
   #parameterStatus(body: Buffer, chunk: Buffer, run: number, pos: number): void {
@@ -227,6 +261,7 @@ export class ResponseStream {
       if (!isHeld) this.#forward(chunk, run, header);
       return false;
     }
+    if (this.#parameters !== null) this.#sendParameters(this.#parameters);
     const action = this.#tracker.readyForQuery(status);
     if (action === ReplyAction.Swallow) {
       this.#forward(chunk, run, header);

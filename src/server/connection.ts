@@ -11,8 +11,7 @@ import type {
   TestPurpose,
 } from '../pool/peers.ts';
 import type { Pool, WelcomeData } from '../pool/pool.ts';
-import type { ClientEnd, ServerEnd } from '../relay/link.ts';
-import { RequestTracker } from '../relay/request-tracker.ts';
+import type { ClientEnd, KeptRequests, ServerEnd } from '../relay/link.ts';
 import { type ResponseHost, ResponseStream, STREAM_BROKEN } from '../relay/response-stream.ts';
 import { TxStatus } from '../wire/codes.ts';
 import { terminate } from '../wire/frontend.ts';
@@ -26,6 +25,7 @@ import { ConnectionLog } from './connection-log.ts';
 import { newFence } from './fence.ts';
 import { OwnQueries, type OwnQueryHost } from './own-queries.ts';
 import { type RestHost, RestReader } from './rest.ts';
+import { PlanRepair, type RepairHost } from './plan-repair.ts';
 import type { ServerServices } from './services.ts';
 import { SessionState } from './session-state.ts';
 import { connectFailure, connectOptions, type ServerAddress, type ServerTarget } from './target.ts';
@@ -50,7 +50,7 @@ const SILENCE_MS = 200;
  */
 export class ServerConnection
   extends SessionState
-  implements PoolServer, ServerEnd, ResponseHost, ConnHandler, OpeningHost, OwnQueryHost, RestHost
+  implements PoolServer, ServerEnd, ResponseHost, ConnHandler, OpeningHost, OwnQueryHost, RestHost, RepairHost
 {
   listPrev: ListNode | null = null;
   listNext: ListNode | null = null;
@@ -71,7 +71,6 @@ export class ServerConnection
   readonly grant: Grant;
   readonly address: ServerAddress;
   readonly conn: Conn;
-  readonly tracker = new RequestTracker();
   backendKey: Buffer | null = null;
 
   readonly #services: ServerServices;
@@ -83,6 +82,7 @@ export class ServerConnection
   #client: (PoolClient & ClientEnd) | null = null;
   #isConnected = false;
   readonly #own = new OwnQueries(this);
+  readonly #repair: PlanRepair;
   #releaseDue = false;
   /** What the pool hears once a chunk is read to its end: the rest of it is nobody's, not the next client's. */
   #atChunkEnd: (() => void) | null = null;
@@ -110,6 +110,7 @@ export class ServerConnection
     this.lastBytesMs = this.connectMs;
     this.requestMs = this.connectMs;
     this.#responses = new ResponseStream(this, this.tracker, services.maxPacketSize());
+    this.#repair = new PlanRepair(this, this.#responses);
     this.#opening = new ServerOpening(this, services, target, this.#own);
     this.#reader = this.#opening.login;
     this.conn = Conn.connect(connectOptions(address, target), this, () => this.#connected(), services.native);
@@ -166,7 +167,7 @@ export class ServerConnection
     }
     const client = this.#client;
     if (this.#releaseDue) this.releaseIfDone();
-    if (client?.isStalled === true && !this.#own.isBusy) client.goOn();
+    if (client?.isStalled === true && !this.#isBusy) client.goOn();
     const due = this.#atChunkEnd;
     this.#atChunkEnd = null;
     due?.();
@@ -198,21 +199,18 @@ export class ServerConnection
     this.pool.serverGone(this);
   }
 
+  /** What comes is read for ourselves, or what the client sends is not for the server yet. */
+  get #isBusy(): boolean {
+    return this.#own.isBusy || this.#repair.isActive;
+  }
+
   isClean(): boolean {
-    return !this.#own.isBusy && this.tracker.isClean && this.#responses.atBoundary;
-  }
-
-  isIdleInTransaction(): boolean {
-    return this.tracker.txStatus !== TxStatus.Idle && this.tracker.isQuiet;
-  }
-
-  needsResync(): boolean {
-    return this.tracker.isUnsure;
+    return !this.#isBusy && this.tracker.isClean && this.#responses.atBoundary;
   }
 
   sweep(nowMs: number): void {
     const client = this.#client;
-    if (client === null || !this.tracker.mayBeStuck || this.#own.isBusy || !client.atBoundary) return;
+    if (client === null || !this.tracker.mayBeStuck || this.#isBusy || !client.atBoundary) return;
     if (nowMs - this.lastBytesMs > SILENCE_MS) this.#probe(client);
   }
 
@@ -226,6 +224,7 @@ export class ServerConnection
 
   unlinked(): void {
     this.#client = null;
+    this.#repair.end();
     this.#releaseDue = false;
     this.#reader = this.#rest;
     this.conn.resume();
@@ -294,6 +293,10 @@ export class ServerConnection
   readyForQuery(status: number): void {
     const client = this.#client;
     if (client === null) return;
+    if (this.#repair.isActive) {
+      this.#atChunkEnd = () => this.#repair.ready();
+      return;
+    }
     const isQuiet = this.tracker.isQuiet;
     this.isResetting = false;
     client.answered(status, isQuiet);
@@ -318,10 +321,15 @@ export class ServerConnection
     return this.#client !== null && (this.statements.size > 0 || this.tracker.failedNote !== null);
   }
 
-  error(body: Buffer): Buffer {
+  error(body: Buffer): Buffer | null {
     const note = this.tracker.failedNote;
+    const client = this.#client as ClientEnd;
     this.statements.requestFailed(note?.uses ?? null, body);
-    return (this.#client as ClientEnd).error(body, note);
+    return this.#repair.failed(client.kept, note, body, client.error(body, note));
+  }
+
+  get kept(): KeptRequests | null {
+    return this.#client?.kept ?? null;
   }
 
   sessionTag(tag: SessionTag): void {

@@ -2,11 +2,14 @@ import { ServerStatements } from '../prepared/server-statements.ts';
 import type { StatementCache } from '../prepared/statement.ts';
 import { type ExtraParameters, followReported, forgotten, NO_EXTRAS } from '../relay/extra-parameters.ts';
 import type { ClientEnd } from '../relay/link.ts';
+import { RequestTracker } from '../relay/request-tracker.ts';
 import type { TrackedParameters, TrackedValues } from '../relay/tracked-parameters.ts';
+import { TxStatus } from '../wire/codes.ts';
 import type { SessionTag } from '../wire/command-complete.ts';
 
-/** What PostgreSQL keeps for a server connection's session, as far as it follows clients. */
+/** What PostgreSQL keeps for a server connection's session, as far as it follows clients, and what it owes them. */
 export class SessionState {
+  readonly tracker = new RequestTracker();
   readonly parameters: TrackedValues;
   readonly statements: ServerStatements;
   extras: ExtraParameters = NO_EXTRAS;
@@ -23,6 +26,14 @@ export class SessionState {
   /** RESET and SET have to be noticed. */
   get watchesTags(): boolean {
     return this.extras.size > 0;
+  }
+
+  isIdleInTransaction(): boolean {
+    return this.tracker.txStatus !== TxStatus.Idle && this.tracker.isQuiet;
+  }
+
+  needsResync(): boolean {
+    return this.tracker.isUnsure;
   }
 
   /** The server reports a value; `client` is whose doing it was. False: it has become another user's. */

@@ -9,6 +9,7 @@ export const SqlState = {
   invalidAuthorizationSpecification: '28000',
   invalidCatalogName: '3D000',
   invalidSqlStatementName: '26000',
+  insufficientPrivilege: '42501',
   tooManyConnections: '53300',
   queryCanceled: '57014',
   adminShutdown: '57P01',

@@ -2,6 +2,7 @@ import { configAndProcessFaults } from './config-and-process.ts';
 import type { Fault } from './fault.ts';
 import { loginFaults } from './login.ts';
 import { poolFaults } from './pool.ts';
+import { preparedFaults } from './prepared.ts';
 import { relayFaults } from './relay.ts';
 import { wireFaults } from './wire.ts';
 
@@ -9,6 +10,7 @@ import { wireFaults } from './wire.ts';
 export const faults: readonly Fault[] = [
   ...poolFaults,
   ...relayFaults,
+  ...preparedFaults,
   ...wireFaults,
   ...loginFaults,
   ...configAndProcessFaults,

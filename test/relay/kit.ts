@@ -77,6 +77,8 @@ export class FakeResponseHost implements ResponseHost {
     return Buffer.from('error!');
   }
 
+  readonly kept = null;
+
   watchesTags = false;
 
   sessionTag(tag: SessionTag): void {

@@ -1,0 +1,254 @@
+import { randomBytes } from 'node:crypto';
+import { STATEMENT, type Statement } from '../prepared/statement.ts';
+import type { ServerStatements } from '../prepared/server-statements.ts';
+import type { StretchNeeds } from '../prepared/stretch.ts';
+import type { KeptRequests } from '../relay/link.ts';
+import { ReplyAction, type RequestNote } from '../relay/outstanding.ts';
+import type { RequestTracker } from '../relay/request-tracker.ts';
+import { BackendType as B, FrontendType as F } from '../wire/codes.ts';
+import { parseErrorFields } from '../wire/error-fields.ts';
+import { type ByteReader, FramedReader } from '../wire/framed-reader.ts';
+import { sync } from '../wire/frontend.ts';
+import { SqlState } from '../wire/pg-error.ts';
+import { Writer } from '../wire/writer.ts';
+
+/** A statement as the server has it now. */
+interface Renewed {
+  /** The types of its parameters are those that they were. */
+  readonly sameParameters: boolean;
+  readonly columns: number;
+}
+
+/** The server connection as the repair sees it. */
+export interface RepairHost {
+  readonly conn: { write(bytes: Buffer): boolean };
+  readonly tracker: RequestTracker;
+  readonly statements: ServerStatements;
+  /** Who reads from here on. */
+  read(reader: ByteReader): void;
+}
+
+/** No statement has this name. */
+const NOBODY = `pgweir_${randomBytes(8).toString('hex')}_none`;
+
+/**
+ * What happens when PostgreSQL cannot use a prepared statement any more because its result has another type now
+ * (`cached plan must not change result type`): the statement is prepared anew, and the client's requests are sent
+ * once more, where nothing but them has been sent since the connection was at rest. See decision 7.
+ *
+ * ```
+ *  error ──▶ held back ──▶ the client is held ──▶ its ReadyForQuery (we send Sync if it has not)
+ *        ──▶ as needed, the statement described, prepared anew, described
+ *        ──▶ right: requests again   wrong: a request that fails, with the error that was held back
+ * ```
+ */
+export class PlanRepair {
+  isActive = false;
+  readonly #host: RepairHost;
+  /** Reads what is the client's. */
+  readonly #answers: ByteReader;
+  /** What the client gets when the repair turns out to be wrong; then in place of the error that comes next. */
+  #error: Buffer | null = null;
+  #statement: Statement | null = null;
+  #kept: KeptRequests | null = null;
+  #needs: StretchNeeds | null | undefined;
+  #isReady = false;
+  /** The client's own Sync was sent. */
+  #hasSync = false;
+
+  constructor(host: RepairHost, answers: ByteReader) {
+    this.#host = host;
+    this.#answers = answers;
+  }
+
+  /**
+   * The request with `note` of the client whose requests are `kept` has failed with the error of `body`, which is for
+   * the client `error`. Gives what it gets; null: nothing yet.
+   */
+  failed(kept: KeptRequests, note: RequestNote | null, body: Buffer, error: Buffer): Buffer | null {
+    const due = this.#error;
+    if (due !== null) {
+      this.#error = null;
+      return due;
+    }
+    const { tracker, conn } = this.#host;
+    const statement = note?.uses ?? null;
+    const isStale = kept.isGiven ? isStaleForNew(body) : isStalePlan(body);
+    if (statement === null || !kept.canRepeat(note) || !isStale || !isAlone(tracker)) {
+      kept.end();
+      return error;
+    }
+    this.#host.statements.doubt(statement);
+    this.isActive = true;
+    this.#error = error;
+    this.#statement = statement;
+    this.#kept = kept;
+    this.#needs = undefined;
+    this.#isReady = false;
+    this.#hasSync = tracker.queue.syncs > 0;
+    if (this.#hasSync) tracker.queue.swallowLast();
+    kept.hold((needs) => {
+      this.#needs = needs;
+      if (this.#isReady) this.#begin();
+      else if (!this.#hasSync) {
+        conn.write(sync);
+        tracker.sent(F.Sync, ReplyAction.Swallow);
+      }
+    });
+    return null;
+  }
+
+  /** While active: the server is at rest again. */
+  ready(): void {
+    this.#isReady = true;
+    if (this.#needs !== undefined) this.#begin();
+  }
+
+  /** The link is over. */
+  end(): void {
+    this.isActive = false;
+    this.#error = null;
+    this.#kept = null;
+    this.#statement = null;
+  }
+
+  #begin(): void {
+    const needs = this.#needs ?? null;
+    if (needs === null) this.#pass();
+    else if (!needs.sameParameters && needs.columns < 0) this.#repeat();
+    else this.#renew(needs);
+  }
+
+  /** Has the statement prepared anew, to see what it is now. */
+  #renew(needs: StretchNeeds): void {
+    const statement = this.#statement as Statement;
+    if (statement.origin !== 'parse') {
+      this.#pass();
+      return;
+    }
+    const describe = new Writer(32).begin(F.Describe).byte(STATEMENT).bytes(statement.nameBytes).end().take();
+    this.#host.read(
+      new RenewalReader((renewed) => {
+        this.#host.read(this.#answers);
+        if (renewed !== null) this.#host.statements.renewed(statement);
+        const isRight =
+          renewed !== null &&
+          (renewed.sameParameters || !needs.sameParameters) &&
+          (needs.columns < 0 || needs.columns === renewed.columns);
+        if (isRight) this.#repeat();
+        else this.#pass();
+      }),
+    );
+    // The first one fails, behind the parameters' types.
+    this.#host.conn.write(
+      Buffer.concat([describe, sync, statement.closeMessage(), statement.parseMessage(), describe, sync]),
+    );
+  }
+
+  #repeat(): void {
+    const kept = this.#kept;
+    this.end();
+    kept?.repeat();
+  }
+
+  /** The client gets its error, from a server that stands where it would stand behind it. */
+  #pass(): void {
+    const { conn, tracker } = this.#host;
+    const kept = this.#kept;
+    const error = this.#error;
+    const fails = new Writer(64)
+      .begin(F.Bind)
+      .byte(0)
+      .cstring(NOBODY)
+      .int16(0)
+      .int16(0)
+      .int16(0)
+      .end()
+      .take();
+    this.end();
+    this.#error = error;
+    tracker.sent(F.Bind);
+    conn.write(this.#hasSync ? Buffer.concat([fails, sync]) : fails);
+    if (this.#hasSync) tracker.sent(F.Sync);
+    kept?.pass();
+  }
+}
+
+/** The plan is refused because of its result, whatever the language of the message. */
+function isStalePlan(body: Buffer): boolean {
+  const { sqlstate, routine, severityNonlocalized } = parseErrorFields(body);
+  return (
+    sqlstate === SqlState.featureNotSupported &&
+    routine === 'RevalidateCachedQuery' &&
+    severityNonlocalized === 'ERROR'
+  );
+}
+
+/**
+ * As {@link isStalePlan}, for a client that prepares the statement in the same stretch: to PostgreSQL it would be new.
+ * Whatever it says of names and types in it may come from what they were before; and it may have lost it.
+ */
+function isStaleForNew(body: Buffer): boolean {
+  const { sqlstate = '' } = parseErrorFields(body);
+  if (isStalePlan(body) || sqlstate === SqlState.invalidSqlStatementName) return true;
+  return sqlstate.startsWith(SYNTAX_OR_ACCESS_RULE) && sqlstate !== SqlState.insufficientPrivilege;
+}
+
+/** Class of SQLSTATEs. */
+const SYNTAX_OR_ACCESS_RULE = '42';
+
+/** Behind an error: nothing but its own stretch is under way. */
+function isAlone({ queue, isUnsure }: RequestTracker): boolean {
+  if (isUnsure || queue.queries > 0 || queue.copyEnds > 0) return false;
+  return queue.syncs === 0 || (queue.syncs === 1 && queue.lastType === F.Sync);
+}
+
+/** An error or a description is read up to here. Bytes. */
+const MAX_BODY_BYTES = 1024 * 1024;
+
+/** Reads what comes of describing a statement, and of preparing it anew and describing it again. */
+class RenewalReader implements ByteReader {
+  readonly #reader: FramedReader;
+  #readies = 0;
+  #old: Buffer | null = null;
+  #new: Buffer | null = null;
+  #columns = -1;
+
+  constructor(done: (renewed: Renewed | null) => void) {
+    this.#reader = new FramedReader(MAX_BODY_BYTES, isRead, (type, body) => {
+      if (type === B.ParameterDescription) {
+        if (this.#readies === 0) this.#old = Buffer.from(body);
+        else this.#new = Buffer.from(body);
+      } else if (type === B.RowDescription || type === B.NoData) {
+        this.#columns = type === B.NoData ? 0 : body.readUInt16BE(0);
+      } else if (type === B.ReadyForQuery) {
+        this.#readies++;
+        if (this.#readies === 1) this.#columns = -1;
+        else done(this.#result());
+        return this.#readies < 2;
+      }
+      return true;
+    });
+  }
+
+  feed(chunk: Buffer, start: number, end: number): number {
+    return this.#reader.feed(chunk, start, end);
+  }
+
+  #result(): Renewed | null {
+    if (this.#new === null || this.#columns < 0) return null;
+    return { sameParameters: this.#old?.equals(this.#new) === true, columns: this.#columns };
+  }
+}
+
+function isRead(type: number): boolean {
+  switch (type) {
+    case B.ParameterDescription:
+    case B.RowDescription:
+    case B.NoData:
+    case B.ReadyForQuery:
+      return true;
+    default:
+      return false;
+  }
+}

@@ -1,0 +1,93 @@
+import { type Fault, fault } from './fault.ts';
+
+const REPAIR = 'src/server/plan-repair.ts';
+const STRETCH = 'src/prepared/stretch.ts';
+const TRACKER = 'src/relay/request-tracker.ts';
+const TESTS: Fault['tests'] = ['test/integration/plan-repair.test.ts'];
+const RANDOM: Fault['tests'] = ['test/integration/plan-repair-random.test.ts'];
+
+/** Which statements servers know, and what happens when they cannot use them any more. */
+export const preparedFaults: readonly Fault[] = [
+  fault(
+    'a statement with a stale plan is not repaired',
+    { file: REPAIR, find: 'routine === ', replace: 'routine !== ' },
+    RANDOM,
+  ),
+  fault(
+    'rows of a new type go to a client that is not told of it',
+    {
+      file: STRETCH,
+      find: 'if (!isDescribed) portals.add(bind.portal);',
+      replace: 'if (!isDescribed) portals.delete(bind.portal);',
+    },
+    TESTS,
+  ),
+  fault(
+    'parameters are read as another type than the client has written them as',
+    {
+      file: REPAIR,
+      find: '(renewed.sameParameters || !needs.sameParameters) &&',
+      replace: '(renewed.sameParameters || needs !== null) &&',
+    },
+    TESTS,
+  ),
+  fault(
+    'formats go to other columns than the client has asked for',
+    {
+      file: REPAIR,
+      find: '(needs.columns < 0 || needs.columns === renewed.columns);',
+      replace: 'renewed.columns >= 0;',
+    },
+    TESTS,
+  ),
+  fault(
+    'requests are repeated behind others that have been sent since',
+    {
+      file: REPAIR,
+      find: 'return queue.syncs === 0 || (queue.syncs === 1 && queue.lastType === F.Sync);',
+      replace: 'return true;',
+    },
+    TESTS,
+  ),
+  fault(
+    'requests are repeated whose stretch has done something before',
+    {
+      file: TRACKER,
+      find: 'return this.owesNothing && !this.#isStretchOpen &&',
+      replace: 'return this.owesNothing &&',
+    },
+    TESTS,
+  ),
+  fault(
+    'requests are repeated in a transaction',
+    {
+      file: TRACKER,
+      find: 'this.txStatus === TxStatus.Idle && !this.isUnsure;',
+      replace: 'this.txStatus !== TxStatus.Failed && !this.isUnsure;',
+    },
+    TESTS,
+  ),
+  fault(
+    'the ReadyForQuery of requests that are repeated goes to the client',
+    { file: REPAIR, find: 'if (this.#hasSync) tracker.queue.swallowLast();', replace: '' },
+    TESTS,
+  ),
+  fault(
+    'the description of a stale statement goes to the client, and then that of the new one',
+    {
+      file: 'src/relay/response-stream.ts',
+      find: 'return this.#host.kept?.isKeeping === true &&',
+      replace: 'return this.#host.kept === null &&',
+    },
+    TESTS,
+  ),
+  fault(
+    'a client’s requests go on to the server while earlier ones have to be repeated',
+    {
+      file: 'src/client/session.ts',
+      find: 'if (this.kept.isHeld) {',
+      replace: 'if (this.kept.isHeld && end < 0) {',
+    },
+    TESTS,
+  ),
+];
