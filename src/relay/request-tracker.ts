@@ -50,6 +50,7 @@ export class RequestTracker {
    */
   #awaitsReady = false;
   #isStretchOpen = false;
+  #hasAnswered = false;
   /** And then a Query: PostgreSQL is in a transaction that looks open and is not. */
   #isMixed = false;
   /** The Query or FunctionCall at the head has had an answer: its ReadyForQuery may come. */
@@ -171,6 +172,13 @@ export class RequestTracker {
     return this.owesNothing && !this.#isStretchOpen && this.txStatus === TxStatus.Idle && !this.isUnsure;
   }
 
+  /** Whether, since this was asked last, a request was done or failed: what was not known before may be now. */
+  takeAnswered(): boolean {
+    const hasAnswered = this.#hasAnswered;
+    this.#hasAnswered = false;
+    return hasAnswered;
+  }
+
   /** Requests of the extended protocol were sent, and no Sync since. */
   get isStretchOpen(): boolean {
     return this.#isStretchOpen;
@@ -226,6 +234,7 @@ export class RequestTracker {
 
   /** ReadyForQuery with `status` has come: what to do with it. */
   readyForQuery(status: number): ReplyAction {
+    this.#hasAnswered = true;
     this.#dropCopyMarks();
     this.txStatus = status;
     this.isCopyIn = false;
@@ -281,6 +290,7 @@ export class RequestTracker {
   /** The answer that ends a request of `requestType`, if that is what stands at the head. */
   #complete(requestType: number): ReplyAction {
     const { queue } = this;
+    this.#hasAnswered = true;
     const action = queue.headAction as ReplyAction;
     if (queue.headType === requestType || requestType === F.Execute) queue.headNote?.step();
     if (queue.headType !== requestType) {
@@ -304,6 +314,7 @@ export class RequestTracker {
   /** ErrorResponse: what becomes of the requests behind it, and of the message. */
   #failed(): ReplyAction {
     const { queue } = this;
+    this.#hasAnswered = true;
     const head = queue.headType;
     this.failedNote = queue.headNote;
     if (this.isCopyIn) this.#copyFailed();

@@ -167,7 +167,7 @@ export class ServerConnection
     }
     const client = this.#client;
     if (this.#releaseDue) this.releaseIfDone();
-    if (client?.isStalled === true && !this.#isBusy) client.goOn();
+    if (client?.isStalled === true && !this.#isBusy && this.tracker.takeAnswered()) client.goOn();
     const due = this.#atChunkEnd;
     this.#atChunkEnd = null;
     due?.();
