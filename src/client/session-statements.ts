@@ -39,7 +39,17 @@ export class SessionStatements implements StatementHost {
   /** Null in session mode, where servers know statements by the client's own names, and when it is switched off. */
   get filter(): RequestFilter | null {
     const { poolMode, maxPreparedStatements } = this.#session.pool.limits;
-    return maxPreparedStatements > 0 && poolMode !== 'session' ? this.#filter : null;
+    if (maxPreparedStatements > 0 && poolMode !== 'session') return this.#filter;
+    // Names that are given now are not noticed: none may mean what it did when it is switched on again.
+    this.#filter.end();
+    if (this.statements.size > 0) this.statements.clear();
+    return null;
+  }
+
+  /** The link is over. */
+  unlinked(): void {
+    this.kept.end();
+    this.#filter.unlinked();
   }
 
   get server(): StatementServer | null {

@@ -237,7 +237,7 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
     this.target = null;
     this.idleSinceMs = this.connection.services.clock.nowMs();
     this.#targetIsCongested = false;
-    this.kept.end();
+    this.prepared.unlinked();
     this.#updateReading();
   }
 

@@ -98,7 +98,12 @@ export class StatementFilter implements RequestFilter {
     }
   }
 
-  /** The client is gone. */
+  /** The link is over. */
+  unlinked(): void {
+    this.#sql.unlinked();
+  }
+
+  /** The client is gone, or requests are not looked at for a while. */
   end(): void {
     this.#sql.end();
   }
@@ -106,15 +111,16 @@ export class StatementFilter implements RequestFilter {
   /** Most have no name at all: two zeros. */
   #lookAtBind(chunk: Buffer, body: number, end: number, bodyBytes: number): number {
     if (end - body < 2) return Math.min(2, bodyBytes);
-    if (chunk[body] === 0) {
-      this.#sql.boundUnnamed(chunk[body + 1] === 0);
-      if (chunk[body + 1] === 0) return 0;
+    if (chunk[body] === 0 && chunk[body + 1] === 0) {
+      if (this.#sql.watchesBinds) this.#sql.bound('', true);
+      return 0;
     }
     const portal = nameEnd(chunk, body, end);
-    if (portal >= 0) {
-      const statement = nameEnd(chunk, portal + 1, end);
-      if (statement === portal + 1) return 0;
-      if (statement >= 0) return statement + 1 - body;
+    const statement = portal < 0 ? -1 : nameEnd(chunk, portal + 1, end);
+    if (statement >= 0) {
+      const isUnnamed = statement === portal + 1;
+      if (this.#sql.watchesBinds) this.#sql.bound(nameOf(chunk, body, portal), isUnnamed);
+      return isUnnamed ? 0 : statement + 1 - body;
     }
     // Cut inside the names: as much of it as may hold them.
     if (end - body >= Math.min(bodyBytes, NAMES_LIMIT)) throw new ProtocolViolation('broken Bind packet');

@@ -1,6 +1,7 @@
 import { type Fault, fault } from './fault.ts';
 
 const REPAIR = 'src/server/plan-repair.ts';
+const FORMS = 'src/client/unnamed-forms.ts';
 const STRETCH = 'src/prepared/stretch.ts';
 const TRACKER = 'src/relay/request-tracker.ts';
 const TESTS: Fault['tests'] = ['test/integration/plan-repair.test.ts'];
@@ -89,5 +90,50 @@ export const preparedFaults: readonly Fault[] = [
       replace: 'if (this.kept.isHeld && end < 0) {',
     },
     TESTS,
+  ),
+  fault(
+    'a client that waits for an answer is looked at again for each part of another',
+    {
+      file: 'src/server/connection.ts',
+      find: '!this.#isBusy && this.tracker.takeAnswered()',
+      replace: '!this.#isBusy',
+    },
+    ['test/integration/prepared.test.ts'],
+  ),
+  fault(
+    'the unnamed statement is forgotten when an earlier one turns out to have been skipped',
+    {
+      file: FORMS,
+      find: 'if (this.#statement === form) this.parsed(null);',
+      replace: 'if (form !== null) this.parsed(null);',
+    },
+    ['test/integration/prepared-sql.test.ts'],
+  ),
+  fault(
+    'what a portal with a name executes is not noticed',
+    {
+      file: 'src/client/statement-filter.ts',
+      find: 'this.#sql.bound(nameOf(chunk, body, portal), isUnnamed);',
+      replace: "this.#sql.bound('', isUnnamed);",
+    },
+    ['test/integration/prepared-sql.test.ts'],
+  ),
+  fault(
+    'names mean what they did before statements were let through for a while',
+    {
+      file: 'src/client/session-statements.ts',
+      find: 'if (this.statements.size > 0) this.statements.clear();',
+      replace: '',
+    },
+    ['test/integration/prepared.test.ts'],
+  ),
+  fault(
+    'the unnamed statement is what it was before statements were let through for a while',
+    {
+      file: 'src/client/session-statements.ts',
+      find: 'this.#filter.end();\n    if (',
+      replace: 'if (',
+    },
+    ['test/integration/prepared.test.ts'],
   ),
 ];

@@ -1,5 +1,5 @@
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { frontend } from '../support/peer-messages.ts';
+import { frontend, message } from '../support/peer-messages.ts';
 import { type LocalPooler, startPooler } from '../support/pooler.ts';
 import { sharedPostgres } from '../support/postgres.ts';
 import { createRole } from '../support/roles.ts';
@@ -95,6 +95,45 @@ describe('PREPARE as SQL', () => {
     expect(await client.value('EXECUTE a')).toBe('1');
     expect((await client.ask(unnamed('DEALLOCATE a'), sync())).tags).toEqual(['DEALLOCATE']);
     expect((await client.query('EXECUTE a')).errors[0]?.['C']).toBe('26000');
+  });
+
+  test('in the extended protocol with portals that have names', async () => {
+    const client = await connect();
+    const through = (portal: string, sql: string) => [
+      parse('', sql),
+      bindTexts(portal, '', []),
+      execute(portal),
+    ];
+    await client.ask(...through('p', 'PREPARE a AS SELECT 1'), sync());
+    const letGo = await occupy();
+    expect((await client.ask(...through('p', 'EXECUTE a'), run('a'), sync())).rows).toEqual([['1'], ['1']]);
+    const two = [
+      ...through('p', 'DEALLOCATE a').slice(0, 2),
+      ...through('q', 'PREPARE b AS SELECT 2').slice(0, 2),
+    ];
+    expect((await client.ask(...two, execute('q'), execute('p'), sync())).tags).toEqual([
+      'PREPARE',
+      'DEALLOCATE',
+    ]);
+    await letGo();
+    expect((await client.ask(parse('a', 'SELECT 3'), run('a'), run('b'), sync())).rows).toEqual([
+      ['3'],
+      ['2'],
+    ]);
+  });
+
+  test('in the extended protocol, also behind one that was skipped in an earlier stretch', async () => {
+    const client = await connect();
+    for (const name of ['a', 'b']) await client.query(`PREPARE ${name} AS SELECT 1`);
+    await client.send(unnamed('SELECT pg_sleep(0.1), 1/0'), parse('', 'DEALLOCATE a'), sync());
+    await client.send(parse('', 'DEALLOCATE b'), message('H'));
+    expect((await client.answer()).errors[0]?.['C']).toBe('22012');
+    expect((await client.answerTo('1')).types).toBe('1');
+    expect((await client.ask(bindTexts('', '', []), execute(''), sync())).tags).toEqual(['DEALLOCATE']);
+    expect((await client.ask(parse('b', 'SELECT 2'), run('b'), run('a'), sync())).rows).toEqual([
+      ['2'],
+      ['1'],
+    ]);
   });
 
   test('in EXPLAIN, CREATE TABLE AS, and strings of several statements with comments and quotes', async () => {
