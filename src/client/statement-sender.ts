@@ -3,6 +3,7 @@ import type { Change } from '../prepared/ledger.ts';
 import type { ReadingOptions } from '../prepared/sql-statements.ts';
 import type { ServerStatements } from '../prepared/server-statements.ts';
 import { PORTAL, STATEMENT, type Statement, type StatementCache } from '../prepared/statement.ts';
+import { TextChange } from '../prepared/text-change.ts';
 import { ReplyAction } from '../relay/outstanding.ts';
 import type { RequestTracker } from '../relay/request-tracker.ts';
 import type { RunWriter } from '../relay/run-writer.ts';
@@ -11,7 +12,7 @@ import { sync } from '../wire/frontend.ts';
 import { ProtocolViolation } from '../wire/pg-error.ts';
 import { Writer } from '../wire/writer.ts';
 import type { KeptStretch } from './kept-stretch.ts';
-import { type ChangeNote, note } from './request-notes.ts';
+import { ChangeNote, note } from './request-notes.ts';
 
 /** The server connection that requests go to. */
 export interface StatementServer {
@@ -116,10 +117,22 @@ export class StatementSender {
     swallow(F.Close);
     swallow(F.Parse);
     swallow(F.Bind);
-    swallow(F.Execute, note(null, known.add(statement, tracker.segment)));
+    const change = known.add(statement, tracker.segment);
+    swallow(F.Execute, new ChangeNote([[change]], null, this.#asPrepared(statement)));
     swallow(F.Close);
     swallow(F.Close);
     this.#makeRoom(out, kept);
+  }
+
+  /** `PREPARE` as the client is likely to have written it, and as it is sent. */
+  #asPrepared(statement: Statement): TextChange {
+    const { statements, reading } = this.#host;
+    const name = statements.nameOf(statement.name) ?? '';
+    // A space of ours stands ahead of the body.
+    const text = Buffer.from(`PREPARE ${name}${statement.body.slice(1)}`, 'latin1');
+    const start = 'PREPARE '.length;
+    const named = { start, end: start + name.length, text: `${statement.name} ` };
+    return new TextChange(text, 0, text.length, [named], reading.clientEncoding === 'UTF8');
   }
 
   /** Ends what was begun by us since `wasOpen` was asked of the tracker: a simple query follows. */

@@ -25,9 +25,9 @@ export interface ResponseHost {
   readonly readsErrors: boolean;
   /**
    * An ErrorResponse's body, borrowed; gives the whole message that the client gets, not to be written to again. Null:
-   * it gets nothing of the failed request's answer.
+   * it gets nothing of the failed request's answer, as always with `isSwallowed`: the request was ours alone.
    */
-  error(body: Buffer): Buffer | null;
+  error(body: Buffer, isSwallowed: boolean): Buffer | null;
   /**
    * The client's requests as far as they can be sent once more; null without a client. A ParameterDescription waits
    * then for what follows it: with an error it may be none of the client's.
@@ -58,6 +58,7 @@ export class ResponseStream {
   /** Body of a message that is read beside being passed on: ParameterStatus, error, short CommandComplete. */
   #capture: Buffer | null = null;
   #captured = 0;
+  #isSwallowed = false;
   /** Body of a ParameterDescription that waits. */
   #parameters: Buffer | null = null;
 
@@ -147,7 +148,8 @@ export class ResponseStream {
   #begin(chunk: Buffer, run: number, header: number, body: number): number {
     const { scanner } = this;
     const action = this.#tracker.received(scanner.type);
-    this.#dropping = action === ReplyAction.Swallow || action === ReplyAction.Rewrite;
+    this.#isSwallowed = action === ReplyAction.Swallow;
+    this.#dropping = this.#isSwallowed || action === ReplyAction.Rewrite;
     if (this.#isRead(scanner.type, scanner.bodyLeft)) {
       this.#capture = Buffer.allocUnsafe(scanner.bodyLeft);
       this.#captured = 0;
@@ -194,7 +196,7 @@ export class ResponseStream {
       case B.CommandComplete:
         return mayDropStatements(bodyBytes) || (maySet(bodyBytes) && this.#host.watchesTags);
       case B.ErrorResponse:
-        return this.#host.readsErrors && !this.#dropping && bodyBytes <= CAPTURE_LIMIT;
+        return this.#host.readsErrors && bodyBytes <= CAPTURE_LIMIT;
       case B.ParameterDescription:
         return this.#host.kept?.isKeeping === true && !this.#dropping && bodyBytes <= CAPTURE_LIMIT;
       default:
@@ -223,7 +225,7 @@ export class ResponseStream {
   }
 
   #error(body: Buffer): void {
-    const error = this.#host.error(body);
+    const error = this.#host.error(body, this.#isSwallowed);
     const parameters = this.#parameters;
     this.#parameters = null;
     if (error === null) return;

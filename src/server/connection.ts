@@ -321,11 +321,8 @@ export class ServerConnection
     return this.#client !== null && (this.statements.size > 0 || this.tracker.failedNote !== null);
   }
 
-  error(body: Buffer): Buffer | null {
-    const note = this.tracker.failedNote;
-    const client = this.#client as ClientEnd;
-    this.statements.requestFailed(note?.uses ?? null, body);
-    return this.#repair.failed(client.kept, note, body, client.error(body, note));
+  error(body: Buffer, isSwallowed: boolean): Buffer | null {
+    return this.#repair.failed(this.#client as ClientEnd, body, isSwallowed);
   }
 
   get kept(): KeptRequests | null {

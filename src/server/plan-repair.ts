@@ -2,10 +2,10 @@ import { randomBytes } from 'node:crypto';
 import { STATEMENT, type Statement } from '../prepared/statement.ts';
 import type { ServerStatements } from '../prepared/server-statements.ts';
 import type { StretchNeeds } from '../prepared/stretch.ts';
-import type { KeptRequests } from '../relay/link.ts';
-import { ReplyAction, type RequestNote } from '../relay/outstanding.ts';
+import type { ClientEnd, KeptRequests } from '../relay/link.ts';
+import { ReplyAction } from '../relay/outstanding.ts';
 import type { RequestTracker } from '../relay/request-tracker.ts';
-import { BackendType as B, FrontendType as F } from '../wire/codes.ts';
+import { BackendType as B, FrontendType as F, HEADER_BYTES } from '../wire/codes.ts';
 import { parseErrorFields } from '../wire/error-fields.ts';
 import { type ByteReader, FramedReader } from '../wire/framed-reader.ts';
 import { sync } from '../wire/frontend.ts';
@@ -53,6 +53,8 @@ export class PlanRepair {
   #kept: KeptRequests | null = null;
   #needs: StretchNeeds | null | undefined;
   #isReady = false;
+  /** Why a statement could not be taught: the client's request behind that fails for the lack of it. */
+  #cause: Buffer | null = null;
   /** The client's own Sync was sent. */
   #hasSync = false;
 
@@ -62,23 +64,34 @@ export class PlanRepair {
   }
 
   /**
-   * The request with `note` of the client whose requests are `kept` has failed with the error of `body`, which is for
-   * the client `error`. Gives what it gets; null: nothing yet.
+   * A request of `client` has failed with the error of `body`, or one of ours alone (`isSwallowed`). Gives what the
+   * client gets; null: nothing (yet).
    */
-  failed(kept: KeptRequests, note: RequestNote | null, body: Buffer, error: Buffer): Buffer | null {
+  failed(client: ClientEnd, body: Buffer, isSwallowed: boolean): Buffer | null {
+    const { tracker, conn, statements } = this.#host;
+    const { kept } = client;
+    const note = tracker.failedNote;
+    const statement = note?.uses ?? null;
+    statements.requestFailed(statement, body);
+    const error = client.error(body, note);
+    if (isSwallowed) {
+      this.#cause = error;
+      return null;
+    }
     const due = this.#error;
     if (due !== null) {
       this.#error = null;
       return due;
     }
-    const { tracker, conn } = this.#host;
-    const statement = note?.uses ?? null;
+    const cause = this.#cause;
+    this.#cause = null;
+    if (cause !== null && isForLack(body, error)) return cause;
     const isStale = kept.isGiven ? isStaleForNew(body) : isStalePlan(body);
     if (statement === null || !kept.canRepeat(note) || !isStale || !isAlone(tracker)) {
       kept.end();
       return error;
     }
-    this.#host.statements.doubt(statement);
+    statements.doubt(statement);
     this.isActive = true;
     this.#error = error;
     this.#statement = statement;
@@ -108,6 +121,7 @@ export class PlanRepair {
   end(): void {
     this.isActive = false;
     this.#error = null;
+    this.#cause = null;
     this.#kept = null;
     this.#statement = null;
   }
@@ -172,6 +186,16 @@ export class PlanRepair {
     if (this.#hasSync) tracker.sent(F.Sync);
     kept?.pass();
   }
+}
+
+/**
+ * A statement of ours is missing, or the transaction has failed because it could not be prepared. `error` is what `body`
+ * would be for the client: the same where it names none of ours.
+ */
+function isForLack(body: Buffer, error: Buffer): boolean {
+  const { sqlstate } = parseErrorFields(body);
+  if (sqlstate === SqlState.inFailedSqlTransaction) return true;
+  return sqlstate === SqlState.invalidSqlStatementName && !error.subarray(HEADER_BYTES).equals(body);
 }
 
 /** The plan is refused because of its result, whatever the language of the message. */

@@ -8,6 +8,7 @@ export const SqlState = {
   invalidPassword: '28P01',
   invalidAuthorizationSpecification: '28000',
   invalidCatalogName: '3D000',
+  inFailedSqlTransaction: '25P02',
   invalidSqlStatementName: '26000',
   insufficientPrivilege: '42501',
   tooManyConnections: '53300',

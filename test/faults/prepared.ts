@@ -136,4 +136,9 @@ export const preparedFaults: readonly Fault[] = [
     },
     ['test/integration/prepared.test.ts'],
   ),
+  fault(
+    'an EXECUTE says that its statement is missing, not why',
+    { file: REPAIR, find: 'this.#cause = error;', replace: '' },
+    ['test/integration/prepared-sql.test.ts'],
+  ),
 ];

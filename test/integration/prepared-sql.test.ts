@@ -226,6 +226,47 @@ test('a statement that a server cannot learn is nobody else’s trouble', async 
   expect((await other.ask(run('b'), sync())).rows).toEqual([['b']]);
 });
 
+test('a statement that a server cannot learn is refused for the reason that PostgreSQL has', async () => {
+  const client = await connect();
+  const other = await connect();
+  const direct = await WireClient.connect(sharedPostgres(), { user: ROLE, database: 'postgres' });
+  const text = `SELECT 'é', * FROM gone_for_good`;
+  const sql = `PREPARE with_a_name_of_its_own AS ${text}`;
+  const begun = async (each: WireClient) => {
+    await each.rows('CREATE TEMP TABLE gone_for_good (n int)');
+    await each.rows(sql);
+    expect((await each.ask(parse('by_protocol', text), sync())).types).toBe('1Z');
+    await each.rows('DROP TABLE gone_for_good');
+  };
+  await begun(direct);
+  // One server has them, and the client gets the other one.
+  await begun(client);
+  await other.query('BEGIN');
+  const errors = async (each: WireClient, ...queries: string[]) => {
+    const all = [];
+    for (const one of queries) {
+      const { errors: its, rows } = await each.query(one);
+      all.push(its, rows);
+    }
+    return all;
+  };
+  for (const name of ['with_a_name_of_its_own', 'by_protocol']) {
+    const queries = [
+      `EXECUTE ${name}`,
+      `SELECT 1; EXECUTE ${name}`,
+      'BEGIN',
+      `EXECUTE ${name}`,
+      'SELECT 2',
+      'ROLLBACK',
+      `EXPLAIN EXECUTE ${name}`,
+      'EXECUTE none_at_all',
+      `EXECUTE none_at_all; EXECUTE ${name}`,
+    ];
+    expect(await errors(client, ...queries)).toEqual(await errors(direct, ...queries));
+  }
+  await direct.end();
+});
+
 describe('a text of several statements', () => {
   test('finds all that it executes, were it more than a server may have', async () => {
     pooler.reload({ settings: { max_prepared_statements: 1 } });
