@@ -59,7 +59,7 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
   #isFeeding = false;
   /** Bytes are kept instead of fed: the client waits, or its server is being prepared. */
   #isHolding = true;
-  readonly held = new HeldBytes();
+  readonly held: HeldBytes;
   readonly kept = new KeptStretch(this);
   #targetIsCongested = false;
   idleSinceMs: number;
@@ -80,6 +80,7 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
     this.times = new QueryTimes(connection.connectMs);
     this.idleSinceMs = connection.services.clock.nowMs();
     this.prepared = new SessionStatements(connection.services.statements, this);
+    this.held = new HeldBytes(connection.services.statements.budget);
     this.#requests = new RequestStream(this, connection.services.settings().maxPacketSize);
   }
 

@@ -107,12 +107,14 @@ export class SqlFilter {
   /** As RequestFilter.pass, for a Query that is there as a whole. */
   passQuery(chunk: Buffer, body: number, end: number, out: RunWriter): number {
     const { tracker, sinkAtBoundary } = this.#sender.server;
+    const { cache } = this.#host;
     const statements = chunk[end - 1] === 0 ? this.#read(chunk, body, end - 1) : null;
     if (statements === null) return asItIs(F.Query, body, end, out, () => tracker.sent(F.Query));
     if (!this.#sender.isCertain()) return -1;
     // What it changes hangs on itself alone, not on what fails around it.
     tracker.segment++;
     if (!this.#isSettled(chunk, statements)) return -1;
+    cache.budget.check(2 * (end - body));
     if (tracker.isQuiet && sinkAtBoundary && tracker.isSurelyUsable) {
       const answer = this.#answer(statements, tracker.txStatus);
       if (answer !== null) {
@@ -149,6 +151,7 @@ export class SqlFilter {
     }
     if (!this.#sender.isCertain() || !this.#isSettled(chunk, statements)) return -1;
     const { cache, statements: mine } = this.#host;
+    cache.budget.check(2 * (end - body));
     const current = mine.get(statement.name, tracker.segment) as Statement | null;
     // With a name that is taken, PREPARE has to fail: it gets that of the statement that has it.
     const isNew = statement.kind === 'prepare' && current === null;

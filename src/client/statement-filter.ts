@@ -139,6 +139,7 @@ export class StatementFilter implements RequestFilter {
     if (current === UNSETTLED) return -1;
     const statement = cache.hold('parse', chunk.toString('latin1', zero + 1, end), reading.key);
     try {
+      if (statement.users === 1) cache.budget.check(0);
       const isThere = known.has(statement, segment);
       if (isThere === UNSETTLED) return -1;
       stats.clientParseCount++;

@@ -141,4 +141,22 @@ export const preparedFaults: readonly Fault[] = [
     { file: REPAIR, find: 'this.#cause = error;', replace: '' },
     ['test/integration/prepared-sql.test.ts'],
   ),
+  fault(
+    'one client after the other has the process gather a large text',
+    {
+      file: 'src/client/held-bytes.ts',
+      find: 'if (more > 0) budget.check(more);',
+      replace: '',
+    },
+    ['test/client/held-bytes.test.ts', 'test/integration/prepared.test.ts'],
+  ),
+  fault(
+    'texts are kept without end',
+    {
+      file: 'src/client/statement-filter.ts',
+      find: 'if (statement.users === 1) cache.budget.check(0);',
+      replace: '',
+    },
+    ['test/integration/prepared.test.ts'],
+  ),
 ];

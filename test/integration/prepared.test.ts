@@ -1,9 +1,11 @@
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import type { ClientSession } from '../../src/client/session.ts';
 import { backend, frontend, message } from '../support/peer-messages.ts';
 import { type LocalPooler, startPooler } from '../support/pooler.ts';
 import { sharedPostgres } from '../support/postgres.ts';
 import { createDatabase, createRole } from '../support/roles.ts';
 import { connectAndLogin, ScriptedServer } from '../support/scripted-peer.ts';
+import { waitFor } from '../support/wait-for.ts';
 import { unnamed, WireClient } from '../support/wire-client.ts';
 
 const ROLE = 'prepared_app';
@@ -305,6 +307,31 @@ describe('with max_prepared_statements 0 for a while', () => {
     expect((await client.ask(run('a'), sync())).rows).toEqual([['1']]);
     await client.query('COMMIT');
   });
+});
+
+test('texts of all clients together take no more memory than they may', async () => {
+  const [large, other] = [await connect(), await connect()];
+  const [session] = pooler.pooler.state.sessions.values();
+  const { budget } = (session as ClientSession).prepared.cache;
+  budget.limitBytes = 1_300_000;
+  await other.ask(parse('a', 'SELECT 1'), sync());
+  const text = (bytes: number) => `SELECT '${'x'.repeat(bytes)}'`;
+  await large.ask(parse('a', text(400_000)), sync());
+  // Another one may use it, for it is there.
+  await other.ask(parse('same', text(400_000)), sync());
+  for (const bytes of [parse('b', text(400_001)), query(`PREPARE c AS ${text(300_000)}`)]) {
+    const client = await connect();
+    await client.send(bytes);
+    expect((await client.answerTo('E')).errors[0]).toMatchObject({ S: 'FATAL', M: 'out of memory' });
+  }
+  // It is refused before all of it has come.
+  const slow = await connect();
+  await slow.send(parse('d', text(2_000_000)).subarray(0, 1_500_000));
+  expect((await slow.peer.end()).toString()).toContain('out of memory');
+  expect((await other.ask(run('a'), sync())).rows).toEqual([['1']]);
+  for (const client of clients.splice(0)) await client.peer.close();
+  await pooler.show('RECONNECT');
+  await waitFor(() => budget.usedBytes === 0);
 });
 
 test('a client that waits for an answer is not looked at again for each part of another', async () => {
