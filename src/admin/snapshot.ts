@@ -8,6 +8,7 @@
  */
 import type { ConfigRow } from '../config/show.ts';
 import type { PoolStats } from '../pool/stats.ts';
+import type { Replication } from '../wire/replication.ts';
 
 /** Counters since a pool's start. */
 export type StatCounters = Readonly<PoolStats>;
@@ -21,8 +22,6 @@ export interface StatsSnapshot {
   /** Length of the averaging window. */
   readonly windowUs: number;
 }
-
-export type Replication = 'none' | 'logical' | 'physical';
 
 /** What clients and servers have in common, login to close. */
 export interface SocketSnapshot {

@@ -5,6 +5,7 @@ import { Conn, type ConnHandler } from '../net/conn.ts';
 import type { Grant } from '../pool/budget.ts';
 import { errorResponse } from '../wire/error-response.ts';
 import { fatal, type PgErrorFields, ProtocolViolation } from '../wire/pg-error.ts';
+import type { Replication } from '../wire/replication.ts';
 import type { ClientServices } from './services.ts';
 
 /** What listens to a client connection in one stage of its life: startup, login, session, console, cancel. */
@@ -15,6 +16,8 @@ export interface ClientPhase {
   drained(): void;
   /** Called a few times a second with monotonic time. */
   sweep(nowMs: number): void;
+  /** It waits for a server, so that nobody takes what it still has sent when it has left. */
+  readonly isWaiting?: boolean;
   /** The client has part of a server's message: nothing of ours can be told apart from its rest. */
   isMidAnswer(): boolean;
   /** The connection is closing: let go of everything. Called once, whoever closes. */
@@ -24,7 +27,7 @@ export interface ClientPhase {
 /** Why a connection is closed whose client is gone without a Terminate. */
 const LEFT = 'client unexpected eof';
 
-/** How long a client that has left may stay unread: what it sent before may still be on its way to the server. */
+/** How long a client that has left may stay unread: what it sent before may still be on its way to whom it is for. */
 const UNREAD_GRACE_MS = 5000;
 
 /** How long a closed client may take to read its last message before the socket is cut. */
@@ -46,6 +49,9 @@ export class ClientConnection implements ConnHandler {
   /** Null until the login says it. */
   user: string | null = null;
   database: string | null = null;
+  /** It speaks protocol 3.`protocolMinor`: what it asked for, or the newest that we have. Set by its StartupMessage. */
+  protocolMinor = 0;
+  replication: Replication = 'none';
   /** The place in the client limits; given back at close. */
   grant: Grant | null = null;
   phase: ClientPhase;
@@ -156,9 +162,19 @@ export class ClientConnection implements ConnHandler {
     } else if (nowMs - this.#closeMs > LINGER_MS) this.conn.destroy();
   }
 
-  /** A paused socket doesn't report its peer's end; without native calls it is found when reading goes on. */
+  /**
+   * Closes the connection of a client that isn't read and is known to have left: true then. A paused socket doesn't
+   * report its peer's end; without native calls it is found when reading goes on.
+   */
+  closeIfLeft(): boolean {
+    const hasLeft = this.conn.isPaused && this.services.native.hasPeerLeft(this.conn.socket);
+    if (hasLeft) this.close(LEFT);
+    return hasLeft;
+  }
+
   #checkUnread(nowMs: number): void {
-    if (!this.services.native.hasPeerLeft(this.conn.socket)) this.#leftMs = 0;
+    if (this.phase.isWaiting === true) this.closeIfLeft();
+    else if (!this.services.native.hasPeerLeft(this.conn.socket)) this.#leftMs = 0;
     else if (this.#leftMs === 0) this.#leftMs = nowMs;
     else if (nowMs - this.#leftMs > UNREAD_GRACE_MS) this.close(LEFT);
   }

@@ -5,14 +5,16 @@ import { formatForApplicationName } from '../net/address.ts';
 import type { Refusal } from '../pool/budget.ts';
 import { type ExtraParameters, NO_EXTRAS } from '../relay/extra-parameters.ts';
 import type { TrackedValues } from '../relay/tracked-parameters.ts';
-import { FrontendType } from '../wire/codes.ts';
+import { FrontendType, NEWEST_MINOR } from '../wire/codes.ts';
 import { FramedReader } from '../wire/framed-reader.ts';
 import { negotiateProtocolVersion } from '../wire/negotiate-protocol-version.ts';
 import { fatal, type PgErrorFields, ProtocolViolation } from '../wire/pg-error.ts';
+import type { Replication } from '../wire/replication.ts';
 import type { StartupPacket } from '../wire/startup-packet.ts';
 import type { ClientConnection, ClientPhase } from './connection.ts';
 import { ConsolePhase } from './console.ts';
 import { HeldBytes } from './held-bytes.ts';
+import { ReplicationSession } from './replication-session.ts';
 import { ClientSession } from './session.ts';
 import { readStartupParameters } from './startup-parameters.ts';
 
@@ -24,6 +26,13 @@ const REFUSAL_TEXT: Readonly<Record<Refusal, string>> = {
   database: 'client connections exceeded (max_db_client_connections)',
   user: 'client connections exceeded (max_user_client_connections)',
   pool: 'no more connections allowed (max_client_conn)',
+};
+
+/** As the log has it. */
+const REPLICATION_TEXT: Readonly<Record<Replication, string>> = {
+  none: 'no',
+  logical: 'database',
+  physical: 'yes',
 };
 
 /**
@@ -52,8 +61,9 @@ export class LoginPhase implements ClientPhase {
     const connection = this.#connection;
     const { services } = connection;
     const settings = services.settings();
-    if (packet.protocolMinor > 0 || packet.unsupportedOptions.length > 0) {
-      connection.conn.write(negotiateProtocolVersion(packet.unsupportedOptions));
+    connection.protocolMinor = Math.min(packet.protocolMinor, NEWEST_MINOR);
+    if (packet.protocolMinor > NEWEST_MINOR || packet.unsupportedOptions.length > 0) {
+      connection.conn.write(negotiateProtocolVersion(connection.protocolMinor, packet.unsupportedOptions));
     }
     const request = readStartupParameters(
       packet.parameters,
@@ -79,10 +89,12 @@ export class LoginPhase implements ClientPhase {
     }
     connection.user = user;
     connection.database = database;
+    connection.replication = request.replication;
     this.#parameters = request.parameters;
     this.#extras = request.extras;
     if (settings.logConnections) {
-      connection.log('LOG', `login attempt: db=${database} user=${user} tls=no replication=no`);
+      const replication = REPLICATION_TEXT[request.replication];
+      connection.log('LOG', `login attempt: db=${database} user=${user} tls=no replication=${replication}`);
     }
     const isUncounted = services.isUncounted(database, user, connection.isUnixSameUid);
     const refusal =
@@ -227,7 +239,7 @@ export class LoginPhase implements ClientPhase {
       const applied = services.tracked.names
         .map((parameter, i) => [parameter, this.#parameters[i] as string | null] as const)
         .filter((pair): pair is readonly [string, string] => pair[1] !== null);
-      const console = services.openConsole(user, connection.isUnixSameUid, applied);
+      const console = services.openConsole(connection, applied);
       if (console === null) connection.fail(fatal('not allowed'));
       else {
         connection.isLoggedIn = true;
@@ -248,7 +260,10 @@ export class LoginPhase implements ClientPhase {
     }
     pool.stats.clientLoginCount++;
     connection.isLoggedIn = true;
-    const session = new ClientSession(connection, pool, this.#parameters, this.#extras);
+    const session =
+      connection.replication === 'none'
+        ? new ClientSession(connection, pool, this.#parameters, this.#extras)
+        : new ReplicationSession(connection, pool, connection.replication, this.#parameters, this.#extras);
     connection.phase = session;
     session.start();
   }

@@ -95,18 +95,17 @@ export interface ClientServices {
   refusesLogins(): PgErrorFields | null;
   /** Why clients that newly need a server are refused now (shutdown that waits for servers), or null. */
   refusesQueries(): PgErrorFields | null;
-  /** The console for this applicant, or null when it may not enter. */
+  /** The console for this applicant, whose name is known, or null when it may not enter. */
   openConsole(
-    user: string,
-    isUnixSameUid: boolean,
+    applicant: ClientConnection,
     applied: readonly (readonly [string, string])[],
   ): ConsoleSession | null;
   /** Whether the console's user enters without a password. */
   entersConsoleFreely(user: string, isUnixSameUid: boolean): boolean;
-  /** A CancelRequest with `key`; resolves with the log text when the requester's connection may be closed. */
+  /** A CancelRequest with `key` (of a length that a key may have); resolves with the log text when the requester's connection may be closed. */
   cancel(key: Buffer): Promise<string>;
-  /** An authenticated session can be cancelled, killed and shown from now on. */
-  addSession(session: ClientSession): void;
+  /** An authenticated session can be cancelled, killed and shown from now on; gives the key for its BackendKeyData. */
+  addSession(session: ClientSession): Buffer;
   removeSession(session: ClientSession): void;
   /** The connection's socket is gone. */
   connectionGone(connection: ClientConnection): void;

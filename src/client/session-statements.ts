@@ -5,6 +5,7 @@ import type { Pool } from '../pool/pool.ts';
 import type { PoolStats } from '../pool/stats.ts';
 import type { RequestNote } from '../relay/outstanding.ts';
 import type { RequestFilter } from '../relay/request-filter.ts';
+import { IdentityFilter } from './identity-filter.ts';
 import type { KeptStretch } from './kept-stretch.ts';
 import { StatementFilter } from './statement-filter.ts';
 import type { StatementHost, StatementServer } from './statement-sender.ts';
@@ -28,22 +29,25 @@ export class SessionStatements implements StatementHost {
   readonly statements: ClientStatements;
   readonly #session: StatementSession;
   readonly #filter: StatementFilter;
+  readonly #identity: IdentityFilter;
 
   constructor(cache: StatementCache, session: StatementSession) {
     this.cache = cache;
     this.statements = new ClientStatements(cache);
     this.#session = session;
     this.#filter = new StatementFilter(this);
+    this.#identity = new IdentityFilter(this);
   }
 
-  /** Null in session mode, where servers know statements by the client's own names, and when it is switched off. */
+  /** Null in session mode, where servers know statements by the client's own names. */
   get filter(): RequestFilter | null {
     const { poolMode, maxPreparedStatements } = this.#session.pool.limits;
-    if (maxPreparedStatements > 0 && poolMode !== 'session') return this.#filter;
+    if (poolMode === 'session') return null;
+    if (maxPreparedStatements > 0) return this.#filter;
     // Names that are given now are not noticed: none may mean what it did when it is switched on again.
     this.#filter.end();
     if (this.statements.size > 0) this.statements.clear();
-    return null;
+    return this.#identity;
   }
 
   /** The link is over. */

@@ -1,26 +1,32 @@
 import type { ListNode } from '../base/list.ts';
 import type { Conn } from '../net/conn.ts';
 import type { ClientState, PoolClient, PoolServer } from '../pool/peers.ts';
-import type { Pool } from '../pool/pool.ts';
+import type { Pool, WelcomeData } from '../pool/pool.ts';
 import type { ClientEnd, ServerEnd } from '../relay/link.ts';
-import { isAnswered, type RequestHost, RequestStream, type RequestTarget } from '../relay/request-stream.ts';
+import { isAnswered, type RequestHost, RequestStream } from '../relay/request-stream.ts';
 import type { RequestNote } from '../relay/outstanding.ts';
 import type { RequestFilter } from '../relay/request-filter.ts';
 import type { ExtraParameters } from '../relay/extra-parameters.ts';
+import { GivenParameters } from '../relay/given-parameters.ts';
 import type { TrackedParameters, TrackedValues } from '../relay/tracked-parameters.ts';
-import { errorOf, fatal, type PgErrorFields } from '../wire/pg-error.ts';
+import { TxStatus } from '../wire/codes.ts';
+import { errorResponse } from '../wire/error-response.ts';
+import { errorOf, fatal, type PgErrorFields, SqlState } from '../wire/pg-error.ts';
+import { readyForQueryIdle } from '../wire/ready-for-query.ts';
 import { alignServer } from './alignment.ts';
-import { newCancelKey } from './cancel-key.ts';
 import type { ClientConnection, ClientPhase } from './connection.ts';
-import { HeldBytes } from './held-bytes.ts';
+import { type DepartedClient, leaveServer } from './departure.ts';
+import { Intake } from './intake.ts';
 import { loginReply } from './login-reply.ts';
-import { overdue, queuedNotice } from './overdue.ts';
 import { QueryTimes } from './query-times.ts';
-import { KeptStretch } from './kept-stretch.ts';
+import { sweepSession } from './session-sweep.ts';
 import { SessionStatements } from './session-statements.ts';
 
-/** What a waiting client may send ahead before it is not read any more. Bytes. */
-const HOLD_LIMIT = 64 * 1024;
+const CANCELED = errorResponse({
+  severity: 'ERROR',
+  sqlstate: SqlState.queryCanceled,
+  message: 'canceling statement due to user request',
+});
 
 /**
  * A logged-in client: idle, waiting for a server, or linked to one.
@@ -32,7 +38,10 @@ const HOLD_LIMIT = 64 * 1024;
  * | waiting, aligning | held, read on up to a limit so that a disconnect is seen | linked |
  * | linked | forwarded in runs | unlinked → idle |
  */
-export class ClientSession implements ClientPhase, PoolClient, RequestHost, ClientEnd {
+export class ClientSession
+  extends Intake
+  implements ClientPhase, PoolClient, RequestHost, ClientEnd, DepartedClient
+{
   listPrev: ListNode | null = null;
   listNext: ListNode | null = null;
   listOwner: object | null = null;
@@ -44,52 +53,46 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
   readonly pool: Pool;
   readonly parameters: TrackedValues;
   extras: ExtraParameters;
-  readonly given: ExtraParameters;
-  /** What BackendKeyData told the client; CancelRequest brings it back. */
-  readonly cancelKey: Buffer = newCancelKey();
-  /** The linked server once it may be written to. */
-  target: RequestTarget | null = null;
+  readonly given: GivenParameters;
+  /** What BackendKeyData tells the client; CancelRequest brings it back. Given at {@link start}. */
+  cancelKey: Buffer = Buffer.alloc(0);
+  saidGoodbye = false;
+  idleSinceMs: number;
+  wasToldToWait = false;
 
   /** The client waits for answers: {@link goOn} when they may have come. */
   isStalled = false;
 
-  readonly #requests: RequestStream;
+  protected readonly requests: RequestStream;
   readonly prepared: SessionStatements;
   #server: (PoolServer & ServerEnd) | null = null;
-  #isFeeding = false;
-  /** Bytes are kept instead of fed: the client waits, or its server is being prepared. */
-  #isHolding = true;
-  readonly held: HeldBytes;
-  readonly kept = new KeptStretch(this);
-  #targetIsCongested = false;
-  idleSinceMs: number;
-  #forwardedBytes = 0;
-  wasToldToWait = false;
-  /** Answers wait to be taken: no new work is begun for it before. */
-  #awaitsDrain = false;
   /** The last link ended inside a message of the server. */
   #isMidAnswer = false;
 
   constructor(connection: ClientConnection, pool: Pool, parameters: TrackedValues, extras: ExtraParameters) {
+    super(connection.services.statements.budget);
     this.connection = connection;
     this.id = connection.id;
     this.pool = pool;
     this.parameters = parameters;
     this.extras = extras;
-    this.given = extras;
+    this.given = new GivenParameters(connection.services.tracked, parameters, extras);
     this.times = new QueryTimes(connection.connectMs);
     this.idleSinceMs = connection.services.clock.nowMs();
     this.prepared = new SessionStatements(connection.services.statements, this);
-    this.held = new HeldBytes(connection.services.statements.budget);
-    this.#requests = new RequestStream(this, connection.services.settings().maxPacketSize);
+    this.requests = new RequestStream(this, connection.services.settings().maxPacketSize);
   }
 
   get conn(): Conn {
     return this.connection.conn;
   }
 
-  get atBoundary(): boolean {
-    return this.#requests.atBoundary;
+  get isServed(): boolean {
+    return this.target !== null;
+  }
+
+  get isWaiting(): boolean {
+    return this.state === 'waiting';
   }
 
   get tracked(): TrackedParameters {
@@ -104,65 +107,22 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
     return this.#server;
   }
 
-  /** Bytes kept for a server that isn't there yet. */
-  get heldBytes(): number {
-    return this.held.length;
-  }
-
-  /** Bytes of the current message that are still to come. */
-  get messageBytesLeft(): number {
-    return this.#requests.scanner.bodyLeft;
-  }
-
   /** The client has proved who it is: on to the pool, whose welcome data may have to be waited for. */
   start(): void {
-    this.connection.services.addSession(this);
+    this.cancelKey = this.connection.services.addSession(this);
     if (this.pool.join(this)) this.welcomeReady();
   }
 
-  bytes(chunk: Buffer, end: number): void {
-    const { needBytes } = this.#requests;
-    if (!this.#isHolding && needBytes === 0) {
-      this.#feed(chunk, end);
-      return;
-    }
-    if (this.kept.isHeld) {
-      this.#keep(chunk, end);
-      return;
-    }
-    this.#hold(chunk, 0, end);
-    if (!this.#isHolding && this.held.length >= needBytes) this.#letGo();
-  }
-
-  get isTaking(): boolean {
-    return !this.#awaitsDrain;
-  }
-
-  keepAll(): void {
-    this.#isHolding = true;
-    if (this.atBoundary) this.target = null;
-  }
-
-  /** While the kept stretch is held: sends what is missing of a message, and no more. */
-  #keep(chunk: Buffer, end: number): void {
-    const rest = Math.min(end, this.messageBytesLeft);
-    if (rest > 0) this.#feed(chunk, rest);
-    if (this.atBoundary) this.target = null;
-    this.kept.add(chunk, rest, end);
-    this.#updateReading();
-  }
-
-  goOnWith(bytes: Buffer, from: number, isAgain: boolean): void {
-    if (isAgain) this.#requests.scanner.unread();
-    this.held.add(bytes, from, bytes.length);
-    this.goOn();
+  /** What the server reports that the login ends with. */
+  protected get welcome(): WelcomeData {
+    return this.pool.welcome ?? [];
   }
 
   drained(): void {
     this.#server?.sinkDrained();
-    if (!this.#awaitsDrain) return;
-    this.#awaitsDrain = false;
-    this.#letGo();
+    if (!this.awaitsDrain) return;
+    this.awaitsDrain = false;
+    this.letGo();
   }
 
   isMidAnswer(): boolean {
@@ -170,26 +130,16 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
   }
 
   sweep(nowMs: number): void {
-    const due = overdue(this, nowMs);
-    if (due === null) return;
-    if (due !== 'notify') {
-      this.connection.fail(due);
-      return;
-    }
-    this.wasToldToWait = true;
-    this.conn.write(queuedNotice);
+    sweepSession(this, nowMs);
   }
 
   closing(): void {
-    this.#requests.stop();
-    this.#isHolding = true;
+    this.requests.stop();
+    this.isHolding = true;
     this.held.clear();
     this.connection.services.removeSession(this);
     const server = this.#server;
-    if (server !== null) {
-      if (this.atBoundary && server.isClean()) this.pool.release(server);
-      else this.pool.closeServer(server, this.#dirtyReason(server));
-    }
+    if (server !== null) leaveServer(this, server);
     this.pool.leave(this);
     this.kept.end();
     this.prepared.end();
@@ -201,13 +151,12 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
 
   #welcome(): void {
     const { services } = this.connection;
-    const welcome = this.pool.welcome ?? [];
     const notice = services.settings().loginNotifyMessage;
     this.conn.write(
-      loginReply(welcome, services.tracked, this.parameters, this.extras, this.cancelKey, notice),
+      loginReply(this.welcome, services.tracked, this.parameters, this.extras, this.cancelKey, notice),
     );
     this.idleSinceMs = services.clock.nowMs();
-    this.#letGo();
+    this.letGo();
   }
 
   linked(server: PoolServer): void {
@@ -216,7 +165,7 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
     this.#server = end;
     this.wasToldToWait = false;
     try {
-      this.#align(end);
+      if (!this.connection.closeIfLeft()) this.#align(end);
     } catch (error) {
       // On another connection's call stack, usually: it must not be taken for that one's fault.
       this.connection.onFault(error);
@@ -224,7 +173,7 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
   }
 
   #align(end: PoolServer & ServerEnd): void {
-    this.#isHolding = true;
+    this.isHolding = true;
     alignServer(this.tracked, this, end, (error) => {
       if (this.#server !== end) return;
       if (error === null) this.#begin(end);
@@ -237,9 +186,9 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
     this.#server = null;
     this.target = null;
     this.idleSinceMs = this.connection.services.clock.nowMs();
-    this.#targetIsCongested = false;
+    this.targetIsCongested = false;
     this.prepared.unlinked();
-    this.#updateReading();
+    this.updateReading();
   }
 
   refused(error: PgErrorFields): void {
@@ -250,8 +199,8 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
     // Linked, but the server is being probed; or a client that pipelines and never reads would pile up answers here,
     // one link after the other.
     if (this.#server !== null || this.conn.isCongested) {
-      this.#awaitsDrain ||= this.#server === null;
-      this.#isHolding = true;
+      this.awaitsDrain ||= this.#server === null;
+      this.isHolding = true;
       return;
     }
     this.#openQuery();
@@ -261,7 +210,24 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
       return;
     }
     this.pool.acquire(this);
-    if (this.target === null) this.#isHolding = true;
+    if (this.target === null) this.isHolding = true;
+  }
+
+  /** A CancelRequest ends its wait for a server: it gets PostgreSQL's own answer to one. False: it does not wait. */
+  cancelWait(): boolean {
+    if (this.state !== 'waiting') return false;
+    this.pool.stopWaiting(this);
+    this.wasToldToWait = false;
+    this.idleSinceMs = this.connection.services.clock.nowMs();
+    this.requests.skip();
+    this.reply(CANCELED);
+    this.connection.guard(() => this.letGo());
+    return true;
+  }
+
+  skipped(): void {
+    this.reply(readyForQueryIdle);
+    this.answered(TxStatus.Idle, true);
   }
 
   get filter(): RequestFilter | null {
@@ -271,13 +237,13 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
   reply(bytes: Buffer): void {
     if (this.conn.write(bytes)) return;
     // Nothing else holds back a client that never reads answers of ours.
-    this.#awaitsDrain = true;
-    this.#isHolding = true;
+    this.awaitsDrain = true;
+    this.isHolding = true;
   }
 
   needAnswers(): void {
     this.isStalled = true;
-    this.#isHolding = true;
+    this.isHolding = true;
   }
 
   get refusesQuery(): boolean {
@@ -293,6 +259,7 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
   }
 
   terminate(): void {
+    this.saidGoodbye = true;
     this.connection.close('client close request');
   }
 
@@ -301,19 +268,14 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
   }
 
   targetCongested(): void {
-    this.#targetIsCongested = true;
-    this.#updateReading();
-  }
-
-  hold(): void {
-    this.target = null;
-    this.#isHolding = true;
+    this.targetIsCongested = true;
+    this.updateReading();
   }
 
   goOn(): void {
     this.isStalled = false;
     this.target = this.#server;
-    this.connection.guard(() => this.#letGo());
+    this.connection.guard(() => this.letGo());
   }
 
   error(body: Buffer, note: RequestNote | null): Buffer {
@@ -325,8 +287,8 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
   }
 
   targetDrained(): void {
-    this.#targetIsCongested = false;
-    this.#updateReading();
+    this.targetIsCongested = false;
+    this.updateReading();
   }
 
   answered(status: number, isQuiet: boolean): void {
@@ -349,52 +311,7 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
   #begin(server: ServerEnd): void {
     this.target = server;
     // Inside feed, the stream that asked goes on by itself.
-    if (this.#isFeeding) this.#isHolding = false;
-    else this.#letGo();
-  }
-
-  /** Feeds what was held, then reads on. */
-  #letGo(): void {
-    this.#isHolding = false;
-    const { length } = this.held;
-    const bytes = this.held.takeBuffer();
-    if (length > 0) this.#feed(bytes, length);
-    HeldBytes.giveBack(bytes);
-    this.#updateReading();
-  }
-
-  #feed(chunk: Buffer, end: number): void {
-    const requests = this.#requests;
-    this.#isFeeding = true;
-    let pos: number;
-    try {
-      pos = requests.feed(chunk, 0, end);
-    } finally {
-      this.#isFeeding = false;
-    }
-    this.pool.stats.received += requests.forwardedBytes - this.#forwardedBytes;
-    this.#forwardedBytes = requests.forwardedBytes;
-    const early = pos < end ? requests.takeHeader() : null;
-    if (this.kept.isKeeping) this.kept.keep(chunk, pos, early?.length ?? 0);
-    if (pos >= end || this.connection.isClosing) return;
-    if (early !== null) this.held.add(early, 0, early.length);
-    this.#hold(chunk, pos, end);
-  }
-
-  /** Copies `chunk[start, end)`: it is borrowed. */
-  #hold(chunk: Buffer, start: number, end: number): void {
-    this.held.add(chunk, start, end);
-    this.#updateReading();
-  }
-
-  #updateReading(): void {
-    const limit = Math.max(HOLD_LIMIT, this.#requests.needBytes);
-    if (this.#targetIsCongested || this.held.length + this.kept.length > limit) this.conn.pause();
-    else this.conn.resume();
-  }
-
-  #dirtyReason(server: PoolServer): string {
-    const isBusy = server.isIdleInTransaction() || this.queryStartMs > 0;
-    return `client disconnect${isBusy ? ' while server was not ready' : 'ed with query in progress'}`;
+    if (this.isFeeding) this.isHolding = false;
+    else this.letGo();
   }
 }

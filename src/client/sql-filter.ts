@@ -1,25 +1,21 @@
 import { type Change, UNSETTLED } from '../prepared/ledger.ts';
 import { nameEnd, nameOf } from '../prepared/message-names.ts';
+import { setsIdentity } from '../prepared/sql-identity.ts';
 import { mayConcernStatements } from '../prepared/sql-prefilter.ts';
 import { readStatements, type SqlStatement } from '../prepared/sql-statements.ts';
 import type { Statement } from '../prepared/statement.ts';
 import { type Replacement, TextChange } from '../prepared/text-change.ts';
 import { ReplyAction } from '../relay/outstanding.ts';
 import type { RunWriter } from '../relay/run-writer.ts';
-import { FrontendType as F, HEADER_BYTES, TxStatus } from '../wire/codes.ts';
+import { FrontendType as F, TxStatus } from '../wire/codes.ts';
 import { ProtocolViolation } from '../wire/pg-error.ts';
 import { readyForQuery } from '../wire/ready-for-query.ts';
 import { commandComplete } from '../wire/result.ts';
 import { Writer } from '../wire/writer.ts';
 import { ChangeNote } from './request-notes.ts';
+import { asItIs, lookAtText } from './sql-text.ts';
 import type { StatementHost, StatementSender } from './statement-sender.ts';
 import { dropping, type UnnamedForm, UnnamedForms } from './unnamed-forms.ts';
-
-/** A text that comes in pieces is held up to here to be read; a longer one only if it begins as one that concerns us. */
-const HELD_TEXT_LIMIT = 64 * 1024;
-
-/** And that one up to here. Bytes. */
-const TEXT_LIMIT = 64 * 1024 * 1024;
 
 /** PREPARE, EXECUTE or DEALLOCATE of a name. */
 type NamedForm = Extract<SqlStatement, { readonly name: string; readonly nameStart: number }>;
@@ -62,13 +58,13 @@ export class SqlFilter {
   lookAtQuery(chunk: Buffer, body: number, end: number, bodyBytes: number): number {
     this.#forms.parsed(null);
     this.#forms.closed('');
-    return lookAtText(chunk, body, Math.min(end, body + bodyBytes), body, bodyBytes);
+    return lookAtText(chunk, body, Math.min(end, body + bodyBytes), body, bodyBytes, true);
   }
 
   /** As RequestFilter.look, for a Parse without a name, whose text begins behind `body`. */
   lookAtUnnamed(chunk: Buffer, body: number, end: number, bodyBytes: number): number {
     this.#forms.parsed(null);
-    return lookAtText(chunk, body + 1, Math.min(end, body + bodyBytes), body, bodyBytes);
+    return lookAtText(chunk, body + 1, Math.min(end, body + bodyBytes), body, bodyBytes, false);
   }
 
   /** Whether a Bind has to be told of ({@link bound}). */
@@ -108,6 +104,7 @@ export class SqlFilter {
   passQuery(chunk: Buffer, body: number, end: number, out: RunWriter): number {
     const { tracker, sinkAtBoundary } = this.#sender.server;
     const { cache } = this.#host;
+    this.#watch(chunk, body, end - 1, true);
     const statements = chunk[end - 1] === 0 ? this.#read(chunk, body, end - 1) : null;
     if (statements === null) return asItIs(F.Query, body, end, out, () => tracker.sent(F.Query));
     if (!this.#sender.isCertain()) return -1;
@@ -136,6 +133,7 @@ export class SqlFilter {
     const { tracker, statements: known } = this.#sender.server;
     const zero = nameEnd(chunk, body + 1, end);
     if (zero < 0) throw new ProtocolViolation('broken Parse packet');
+    this.#watch(chunk, body + 1, zero, false);
     const statements = this.#read(chunk, body + 1, zero);
     const [statement] = statements ?? [];
     if (
@@ -214,6 +212,11 @@ export class SqlFilter {
     );
   }
 
+  /** Whoever has the server next must not be another user by the text. */
+  #watch(chunk: Buffer, start: number, end: number, several: boolean): void {
+    if (setsIdentity(chunk, start, end, several, this.#host.reading)) this.#sender.server.closeNeeded = true;
+  }
+
   /** The statements of a text; null: none of them concerns us, or it cannot be read. */
   #read(chunk: Buffer, start: number, end: number): readonly SqlStatement[] | null {
     if (!mayConcernStatements(chunk, start, end)) return null;
@@ -246,9 +249,10 @@ export class SqlFilter {
       if (!isNamed(form)) return true;
       const current = mine.get(form.name, segment);
       if (current === UNSETTLED) return false;
-      const statement =
-        form.kind === 'prepare' ? cache.find('sql', bodyOf(chunk, form), reading.key) : current;
-      return statement === null || known.has(statement, segment) !== UNSETTLED;
+      const isSettled = (statement: Statement | null) =>
+        statement === null || known.has(statement, segment) !== UNSETTLED;
+      if (!isSettled(current)) return false;
+      return form.kind !== 'prepare' || isSettled(cache.find('sql', bodyOf(chunk, form), reading.key));
     });
   }
 
@@ -348,23 +352,4 @@ function isDropping({ kind }: SqlStatement): boolean {
 /** What a PREPARE says behind the name, latin1. */
 function bodyOf(chunk: Buffer, form: NamedForm & { readonly end: number }): string {
   return ` ${chunk.toString('latin1', form.nameEnd, form.end)}`;
-}
-
-/** How much of a message has to be seen whose text is `chunk[text, stop)` as far as it is there; 0: it passes. */
-function lookAtText(chunk: Buffer, text: number, stop: number, body: number, bodyBytes: number): number {
-  const isWhole = stop - body === bodyBytes;
-  if (!isWhole && bodyBytes <= HELD_TEXT_LIMIT) return bodyBytes;
-  return bodyBytes <= TEXT_LIMIT && mayConcernStatements(chunk, text, Math.max(text, stop - 1))
-    ? bodyBytes
-    : 0;
-}
-
-/** The message passes as it is: its header, and `count` notes that it is sent. Gives where the rest begins. */
-function asItIs(type: number, body: number, end: number, out: RunWriter, count: () => void): number {
-  const header = Buffer.allocUnsafe(HEADER_BYTES);
-  header[0] = type;
-  header.writeInt32BE(4 + end - body, 1);
-  out.put(header);
-  count();
-  return body;
 }

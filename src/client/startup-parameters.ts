@@ -1,6 +1,7 @@
 import { type ExtraParameters, mayBeGiven, NO_EXTRAS } from '../relay/extra-parameters.ts';
 import type { TrackedParameters, TrackedValues } from '../relay/tracked-parameters.ts';
-import { fatal, type PgErrorFields, SqlState } from '../wire/pg-error.ts';
+import { fatal, type PgErrorFields } from '../wire/pg-error.ts';
+import { type Replication, replicationOf } from '../wire/replication.ts';
 import { parseStartupOptions } from '../wire/startup-options.ts';
 import type { StartupParameter } from '../wire/startup-packet.ts';
 
@@ -8,17 +9,18 @@ import type { StartupParameter } from '../wire/startup-packet.ts';
 export interface StartupRequest {
   readonly user: string;
   readonly database: string;
+  readonly replication: Replication;
   /** Values of tracked parameters that the client gave. */
   readonly parameters: TrackedValues;
-  /** The other ones: they are set on each server that the client is linked to. */
+  /**
+   * The other ones: they are set on each server that the client is linked to. For replication a server connection is
+   * started with them, and `options` is one of them, as it was given.
+   */
   readonly extras: ExtraParameters;
 }
 
 /** Bytes of a user name; PgBouncer's limit. */
 const MAX_USER_BYTES = 127;
-
-/** Values of `replication` that ask for it, beside prefixes of these (not of `on`); all others ask for nothing. */
-const REPLICATION = ['true', 'yes', 'on', '1'];
 
 /**
  * Sorts a StartupMessage's parameters (contract, §6.1): who, where, tracked parameters, ignored ones, and those that
@@ -31,16 +33,17 @@ export function readStartupParameters(
 ): StartupRequest | PgErrorFields {
   let user = '';
   let database = '';
+  let replication: Replication = 'none';
+  // First of all: what `options` means depends on it.
+  for (const [name, value] of given) if (name === 'replication') replication = replicationOf(value);
   const parameters = tracked.emptyValues();
   const extras = new Map<string, string>();
   for (const [name, value] of given) {
     if (name === 'user') user = value;
     else if (name === 'database') database = value;
-    else if (name === 'replication') {
-      if (isReplication(value)) {
-        return fatal('replication connections are not supported yet', SqlState.featureNotSupported);
-      }
-    } else if (name === 'options') {
+    else if (name === 'replication') continue;
+    else if (name === 'options' && replication !== 'none') extras.set(name, value);
+    else if (name === 'options') {
       const error = readOptions(value, tracked, ignored, parameters, extras);
       if (error !== null) return error;
     } else if (!track(name, value, tracked, parameters) && !ignored.includes(name)) {
@@ -53,6 +56,7 @@ export function readStartupParameters(
   return {
     user,
     database: database === '' ? user : database,
+    replication,
     parameters,
     extras: extras.size === 0 ? NO_EXTRAS : extras,
   };
@@ -81,10 +85,4 @@ function track(name: string, value: string, tracked: TrackedParameters, into: Tr
   if (index < 0) return false;
   into[index] = value;
   return true;
-}
-
-function isReplication(value: string): boolean {
-  if (value === 'database') return true;
-  const text = value.toLowerCase();
-  return text !== '' && text !== 'o' && REPLICATION.some((word) => word.startsWith(text));
 }

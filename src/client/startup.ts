@@ -2,7 +2,6 @@ import { FrontendType } from '../wire/codes.ts';
 import { fatal } from '../wire/pg-error.ts';
 import { parseStartupPacket, startupPacketLength, type StartupPacket } from '../wire/startup-packet.ts';
 import { CancelPhase } from './cancel.ts';
-import { CANCEL_KEY_BYTES } from './cancel-key.ts';
 import type { ClientConnection, ClientPhase } from './connection.ts';
 import { HeldBytes } from './held-bytes.ts';
 import { LoginPhase } from './login.ts';
@@ -75,10 +74,7 @@ export class StartupPhase implements ClientPhase {
         this.#sawGss = true;
         return;
       case 'cancel':
-        // Longer keys are those of protocol 3.2: we give none out.
-        if (packet.key.length === CANCEL_KEY_BYTES)
-          connection.phase = new CancelPhase(connection, packet.key);
-        else connection.close('bad cancel request');
+        connection.phase = new CancelPhase(connection, packet.key);
         return;
       case 'bad-cancel':
         connection.close('bad cancel request');

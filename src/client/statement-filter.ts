@@ -1,5 +1,6 @@
 import { type Change, UNSETTLED } from '../prepared/ledger.ts';
 import { nameEnd, nameOf, renamed } from '../prepared/message-names.ts';
+import { setsIdentity } from '../prepared/sql-identity.ts';
 import { STATEMENT, type Statement, StatementUse } from '../prepared/statement.ts';
 import { ReplyAction } from '../relay/outstanding.ts';
 import type { RequestFilter } from '../relay/request-filter.ts';
@@ -138,6 +139,8 @@ export class StatementFilter implements RequestFilter {
     const current = statements.get(name, segment);
     if (current === UNSETTLED) return -1;
     const statement = cache.hold('parse', chunk.toString('latin1', zero + 1, end), reading.key);
+    const stop = nameEnd(chunk, zero + 1, end);
+    statement.setsIdentity ||= setsIdentity(chunk, zero + 1, stop < 0 ? end : stop, false, reading);
     try {
       if (statement.users === 1) cache.budget.check(0);
       const isThere = known.has(statement, segment);
@@ -172,6 +175,7 @@ export class StatementFilter implements RequestFilter {
     const zero = nameEnd(chunk, start, end);
     const statement = this.#named(chunk, start, zero, out);
     if (statement === UNSETTLED) return -1;
+    if (statement?.setsIdentity === true) this.#server.closeNeeded = true;
     stats.bindCount++;
     const use = this.#use(F.Bind, statement, nameOf(chunk, start, zero), body, bodyBytes);
     tracker.sent(F.Bind, ReplyAction.Forward, null, use);

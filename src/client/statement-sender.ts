@@ -20,6 +20,8 @@ export interface StatementServer {
   readonly statements: ServerStatements;
   /** The client has whole messages only, so one of ours may follow. */
   readonly sinkAtBoundary: boolean;
+  /** No other client gets it. */
+  closeNeeded: boolean;
 }
 
 /** What acts on a session's prepared statements needs of the session. */

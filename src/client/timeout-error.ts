@@ -22,6 +22,7 @@ function waitDetail(pool: Pool, waitedMs: number): string {
   const states: readonly (readonly [number, string])[] = [
     [servers.active.length - inTransaction, 'busy'],
     [inTransaction, 'idle in transaction'],
+    [servers.dedicated.length, 'replicating'],
     [servers.idle.length + servers.used.length, 'idle'],
     [servers.tested.length, 'being checked'],
     [servers.being_canceled.length, 'being canceled'],
@@ -33,7 +34,7 @@ function waitDetail(pool: Pool, waitedMs: number): string {
   const paused = pool.paused ? ' The database is paused.' : '';
   const connections = parts.length === 0 ? 'none' : parts.join(', ');
   return (
-    `Waited ${(waitedMs / 1000).toFixed(1)} s as one of ${pool.waitingClients.length}. ` +
+    `Waited ${(waitedMs / 1000).toFixed(1)} s as one of ${pool.clients.waitingCount}. ` +
     `Server connections (${size}): ${connections}.${paused}`
   );
 }

@@ -218,8 +218,16 @@ export const settingsTable = {
 /** Our own settings: section `[pgweir]`, or lines `;pgweir key = value`, which PgBouncer takes for comments. */
 export const ownSettingsTable = {
   log_format: oneOf(['pgbouncer', 'json'], 'pgbouncer', "Log lines as PgBouncer's, or as JSON."),
-  server_close_timeout: time('1', 'Time for PostgreSQL to close a connection before its query is cancelled.'),
+  server_close_timeout: time(
+    '1',
+    'Time for PostgreSQL to close a connection, or to end a query that its client has left, before more is done.',
+  ),
   server_cancel_timeout: time('5', 'Further time before the place of such a connection is given to another.'),
+  server_max_protocol_version: oneOf(
+    ['3.0', '3.2'],
+    '3.2',
+    'Protocol that servers are asked for; those that cannot get 3.0.',
+  ),
 } as const;
 
 /** The settings in the groups that README shows them in. */

@@ -3,8 +3,8 @@ import { ADMIN_DATABASE, consoleRole, entersWithoutPassword, isListed } from '..
 import { AdminConsole, MAX_CONSOLE_BODY_BYTES } from '../admin/console.ts';
 import type { Control } from '../admin/control.ts';
 import { consoleWelcome } from '../admin/welcome.ts';
+import type { ClientConnection } from '../client/connection.ts';
 import type { ClientServices, ClientSettings, ConsoleSession } from '../client/services.ts';
-import { newCancelKey } from '../client/cancel-key.ts';
 import type { Config } from '../config/config.ts';
 import type { Native } from '../net/native.ts';
 import type { StatementCache } from '../prepared/statement.ts';
@@ -61,14 +61,14 @@ export function clientServices(
     poolFor: (database, user, credentials) => state.openPool(database, user, credentials),
     refusesLogins: () => (state.shutdown === 'no' ? null : fatal('pooler is shutting down')),
     refusesQueries: () => serverShutdown(state),
-    openConsole: (user, isUnixSameUid, applied) => {
+    openConsole: (applicant, applied) => {
       const { auth_type, admin_users, stats_users } = state.config.settings;
       const role = consoleRole({
-        user,
+        user: applicant.user as string,
         authType: auth_type,
         adminUsers: admin_users,
         statsUsers: stats_users,
-        unixSameUid: isUnixSameUid,
+        unixSameUid: applicant.isUnixSameUid,
       });
       if (role === null) return null;
       const console = new AdminConsole({
@@ -77,17 +77,17 @@ export function clientServices(
         log: state.log,
         version: VERSION_LINE,
       });
-      return consoleSession(state, console, applied);
+      return consoleSession(state, console, applicant, applied);
     },
     entersConsoleFreely: entersWithoutPassword,
     cancel: (key) => cancel(state, parts.control, key),
     addSession: (session) => {
       state.sessions.set(session.id, session);
-      state.cancelKeys.set(session.cancelKey.toString('hex'), session);
+      return state.cancelKeys.issue(session, session.connection.protocolMinor);
     },
     removeSession: (session) => {
       state.sessions.delete(session.id);
-      state.cancelKeys.delete(session.cancelKey.toString('hex'));
+      state.cancelKeys.revoke(session.cancelKey);
     },
     connectionGone: (connection) => state.connections.delete(connection),
   };
@@ -101,11 +101,11 @@ export function serverShutdown(state: PoolerState): PgErrorFields | null {
 function consoleSession(
   state: PoolerState,
   console: AdminConsole,
+  client: ClientConnection,
   applied: readonly (readonly [string, string])[],
 ): ConsoleSession {
-  const cancelKey = newCancelKey();
-  const name = cancelKey.toString('hex');
-  state.consoleKeys.add(name);
+  const cancelKey = state.cancelKeys.issue('console', client.protocolMinor);
+  state.consoleClients.add(client);
   state.consoleStats.clientLoginCount++;
   return {
     welcome: consoleWelcome(applied),
@@ -118,26 +118,29 @@ function consoleSession(
       }
       return console.message(type, body, signal);
     },
-    closed: () => state.consoleKeys.delete(name),
+    closed: () => {
+      state.consoleClients.delete(client);
+      state.cancelKeys.revoke(cancelKey);
+    },
   };
 }
 
 /** Carries out a CancelRequest; resolves with the log text once the requester's connection may be closed. */
 async function cancel(state: PoolerState, control: Control, key: Buffer): Promise<string> {
-  const name = key.toString('hex');
-  if (state.consoleKeys.has(name)) {
+  const owner = state.cancelKeys.find(key);
+  if (owner === 'console') {
     // A cancel on the console ends a global PAUSE, but never a shutdown.
     if (state.isPaused && state.shutdown === 'no') {
       await control.request({ kind: 'resume', database: null }, new AbortController().signal);
     }
     return 'cancel request for console client';
   }
-  const session = state.cancelKeys.get(name);
-  if (session === undefined) return 'failed cancel request';
-  const { server } = session;
-  if (server === null) return 'cancel request for idle client';
-  if (session.target === null) return 'ignoring cancel request for server that is setting vars';
-  return new Promise((resolve) => session.pool.cancel(session, server, resolve));
+  if (owner === null) return 'failed cancel request';
+  const { server } = owner;
+  if (server === null)
+    return owner.cancelWait() ? 'cancel request for waiting client' : 'cancel request for idle client';
+  if (owner.target === null) return 'ignoring cancel request for server that is setting vars';
+  return new Promise((resolve) => owner.pool.cancels.request(owner, server, resolve));
 }
 
 /** auth_type values that the configuration lets through; the others are refused when it is loaded. */

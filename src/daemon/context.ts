@@ -1,6 +1,7 @@
 import { ADMIN_DATABASE } from '../admin/access.ts';
 import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
+import { CancelKeys } from '../client/cancel-keys.ts';
 import type { ClientConnection } from '../client/connection.ts';
 import type { ClientLimits } from '../client/services.ts';
 import type { ClientSession } from '../client/session.ts';
@@ -30,11 +31,12 @@ export class PoolerState {
   readonly pools: Pools;
   /** Every accepted connection whose socket is still there. */
   readonly connections = new Set<ClientConnection>();
-  /** Authenticated sessions by id and by the cancel key they were given (hex). */
+  /** Authenticated sessions by id. */
   readonly sessions = new Map<number, ClientSession>();
-  readonly cancelKeys = new Map<string, ClientSession>();
-  /** Console sessions' cancel keys (hex): a cancel there ends a PAUSE. */
-  readonly consoleKeys = new Set<string>();
+  /** Clients of the console. */
+  readonly consoleClients = new Set<ClientConnection>();
+  /** Of sessions and of the console's clients, where a cancel ends a PAUSE. */
+  readonly cancelKeys = new CancelKeys<ClientSession | 'console'>();
   /** The console counts as a pool of its own in the statistics. */
   readonly consoleStats: PoolStats = emptyStats();
   readonly startWallMs: number;

@@ -90,9 +90,11 @@ export class LocalControl implements Control {
       this.#waiters.delete(waiter);
       waiter.resolve(reply);
     }
-    const { shutdown, connections, budget } = this.#state;
+    const { shutdown, connections, budget, pools } = this.#state;
     if (shutdown === 'wait_for_servers' && budget.count('server') === 0) this.#exit('server');
-    if (shutdown === 'wait_for_clients' && connections.size === 0) this.#exit('client');
+    if (shutdown !== 'wait_for_clients' || connections.size > 0) return;
+    // What the last client has left running would run on, with nobody there to cancel it.
+    if (pools.all().every(({ servers }) => servers.being_canceled.length === 0)) this.#exit('client');
   }
 
   #exit(last: 'server' | 'client'): void {
@@ -217,9 +219,7 @@ export class LocalControl implements Control {
       state.isPaused = true;
       state.applyPause();
       for (const pool of state.pools.all()) {
-        for (const list of [pool.waitingClients, pool.loginClients]) {
-          for (const client of list) client.refused(fatal('server shutting down'));
-        }
+        for (const client of pool.clients.allWaiting()) client.refused(fatal('server shutting down'));
       }
     }
     // After the answer to the console is on its way.
@@ -261,12 +261,13 @@ export function killPool(state: PoolerState, pool: Pool, text: string): void {
   state.doomedPools.add(pool);
   // From here on nobody is given a server; those who wait go first, so that none slips in where one leaves.
   pool.setPaused(true, text);
-  for (const client of [...pool.waitingClients, ...pool.loginClients, ...pool.clients.active]) {
+  for (const client of [...pool.clients.allWaiting(), ...pool.clients.active]) {
     client.refused(fatal(text));
   }
   const { servers } = pool;
   for (const list of [
     servers.active,
+    servers.dedicated,
     servers.idle,
     servers.used,
     servers.tested,
@@ -281,8 +282,8 @@ export function killPool(state: PoolerState, pool: Pool, text: string): void {
 
 /** No server connection is in use or on its way out: PostgreSQL may be stopped. */
 function isDrained(pool: Pool): boolean {
-  const { active, tested, being_canceled, closing } = pool.servers;
-  return active.length + tested.length + being_canceled.length + closing.length === 0;
+  const { active, dedicated, tested, being_canceled, closing } = pool.servers;
+  return [active, dedicated, tested, being_canceled, closing].every((list) => list.length === 0);
 }
 
 function hasNoCloseNeeded(pool: Pool): boolean {

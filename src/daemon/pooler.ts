@@ -18,6 +18,7 @@ import { Pools } from '../pool/pools.ts';
 import { StatementCache } from '../prepared/statement.ts';
 import { TrackedParameters } from '../relay/tracked-parameters.ts';
 import { Connector } from '../server/connector.ts';
+import { NEWEST_MINOR } from '../wire/codes.ts';
 import { clientServices } from './client-services.ts';
 import { PoolerState } from './context.ts';
 import { LocalControl } from './control.ts';
@@ -91,6 +92,8 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
           logsConnections: () => self.config.settings.log_connections,
           logsDisconnections: () => self.config.settings.log_disconnections,
           maxPacketSize: () => self.config.settings.max_packet_size,
+          newestMinor: () => (self.config.own.server_max_protocol_version === '3.0' ? 0 : NEWEST_MINOR),
+          isStopped: () => isStopped,
           nextId: () => self.nextId(),
           target: (pool) => {
             const entry = self.databases.resolve(pool.database)?.entry;

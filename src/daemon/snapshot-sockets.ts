@@ -4,6 +4,7 @@ import type {
   ClientState,
   FdSnapshot,
   ServerSnapshot,
+  ServerState,
   SocketSnapshot,
 } from '../admin/snapshot.ts';
 import type { ClientConnection } from '../client/connection.ts';
@@ -35,6 +36,7 @@ function clientSnapshot(state: PoolerState, connection: ClientConnection): Clien
     id: connection.id,
     user: connection.user,
     database: connection.database,
+    replication: connection.replication,
     connectWallMs: connection.connectWallMs,
     requestWallMs: session === null ? connection.connectWallMs : wallOf(state, session.times.requestMs),
     waitUs:
@@ -56,8 +58,8 @@ function clientState(connection: ClientConnection, session: ClientSession | null
   if (connection.phase instanceof CancelPhase) return 'active_cancel_req';
   if (session === null)
     return connection.database === ADMIN_DATABASE && connection.isLoggedIn ? 'active' : 'login';
-  // For a server, or for the pool's first welcome. `waiting_login` is for those whose login asks a server.
-  if (session.state === 'waiting' || session.state === 'waiting_login') return 'waiting';
+  // For a server, or for a server's first welcome. `waiting_login` is for those whose login asks a server.
+  if (session.waitStartMs > 0) return 'waiting';
   return session.server === null ? 'idle' : 'active';
 }
 
@@ -71,8 +73,8 @@ export function serverSnapshots(state: PoolerState): ServerSnapshot[] {
 /** Every connection to PostgreSQL that holds a slot. A connection may be closed while it is yielded. */
 export function* serversOf(state: PoolerState): Generator<ServerConnection> {
   for (const pool of state.pools.all()) {
-    const { active, idle, used, tested, being_canceled, new: inLogin, closing } = pool.servers;
-    for (const list of [active, idle, used, tested, being_canceled, inLogin, closing]) {
+    const { active, dedicated, idle, used, tested, being_canceled, new: inLogin, closing } = pool.servers;
+    for (const list of [active, dedicated, idle, used, tested, being_canceled, inLogin, closing]) {
       // The daemon's connector made every one of them.
       for (const server of list) if (server instanceof ServerConnection) yield server;
     }
@@ -99,8 +101,14 @@ function serverSnapshot(state: PoolerState, server: ServerConnection): ServerSna
     pktRemain: server.messageBytesLeft,
     pktAvail: 0,
     preparedStatements: server.statements.size,
-    state: server.state === 'gone' ? 'closing' : server.state,
+    replication: server.dedicatedTo?.replication ?? 'none',
+    state: serverState(server),
   };
+}
+
+function serverState({ state }: ServerConnection): ServerState {
+  if (state === 'dedicated') return 'active';
+  return state === 'gone' ? 'closing' : state;
 }
 
 /** The wall time of a monotonic moment, by the clocks as they stand now. */
@@ -113,6 +121,7 @@ type SocketFacts = Omit<
   | 'id'
   | 'user'
   | 'database'
+  | 'replication'
   | 'connectWallMs'
   | 'requestWallMs'
   | 'waitUs'
@@ -128,7 +137,6 @@ type SocketFacts = Omit<
 function socketFacts(conn: Conn, peer: PeerAddress): SocketFacts {
   const { localAddress, localPort } = conn.socket;
   return {
-    replication: 'none',
     addr: formatAddrColumn(peer),
     port: peer.port,
     localAddr: peer.kind === 'unix' ? 'unix' : (localAddress ?? ''),

@@ -102,17 +102,17 @@ function statsSnapshots(state: PoolerState, windows: StatsWindows): StatsSnapsho
 
 function poolSnapshot(state: PoolerState, pool: Pool): PoolSnapshot {
   const { servers } = pool;
-  const oldest = pool.waitingClients.first;
+  const oldest = pool.clients.waiting.first;
   const maxWaitMs = oldest === null ? 0 : state.clock.nowMs() - (oldest.queryStartMs || oldest.waitStartMs);
   const entry = state.databases.get(pool.database)?.entry;
   return {
     database: pool.database,
     user: pool.user,
     clActive: pool.clients.active.length,
-    clWaiting: pool.waitingClients.length + pool.loginClients.length,
-    clActiveCancelReq: pool.cancels.sent.length,
-    clWaitingCancelReq: pool.cancels.waiting.length,
-    svActive: servers.active.length,
+    clWaiting: pool.clients.waitingCount,
+    clActiveCancelReq: pool.cancels.requestsIn(pool.cancels.sent),
+    clWaitingCancelReq: pool.cancels.requestsIn(pool.cancels.waiting),
+    svActive: servers.active.length + servers.dedicated.length,
     svActiveCancel: pool.cancels.carrierCount,
     svBeingCanceled: servers.being_canceled.length,
     svIdle: servers.idle.length,
@@ -130,7 +130,7 @@ function consolePool(state: PoolerState): PoolSnapshot {
   return {
     database: ADMIN_DATABASE,
     user: ADMIN_DATABASE,
-    clActive: state.consoleKeys.size,
+    clActive: state.consoleClients.size,
     clWaiting: 0,
     clActiveCancelReq: 0,
     clWaitingCancelReq: 0,
@@ -187,7 +187,7 @@ function consoleDatabase(state: PoolerState): DatabaseSnapshot {
     maxConnections: settings.max_db_connections,
     currentConnections: 0,
     maxClientConnections: settings.max_db_client_connections,
-    currentClientConnections: state.consoleKeys.size,
+    currentClientConnections: state.consoleClients.size,
     paused: false,
     disabled: false,
   };

@@ -3,9 +3,8 @@ import type { PoolLimits } from './limits.ts';
 import type { CancelCarrier, OpenCancel, PoolClient, PoolServer } from './peers.ts';
 import type { ServerLists } from './server-lists.ts';
 
-/** One CancelRequest from the network, aimed at the server that `target` was linked to when it arrived. */
+/** One CancelRequest for what `server` runs now: from the network, or ours for a client that is gone. */
 export interface CancelJob extends ListNode {
-  readonly target: PoolClient;
   readonly server: PoolServer;
   readonly sinceMs: number;
   /** waiting = not sent yet; sent = PostgreSQL has it, its end of that connection is still open. */
@@ -14,8 +13,8 @@ export interface CancelJob extends ListNode {
   isCarried: boolean;
   /** That connection, once the connector has handed it over. */
   carrier: CancelCarrier | null;
-  /** The job is over; `reason` is the contract's log text. The requester's socket is closed then. */
-  readonly finish: (reason: string) => void;
+  /** The job is over; `reason` is the contract's log text. The requester's socket is closed then. Null: it is ours. */
+  readonly finish: ((reason: string) => void) | null;
 }
 
 /** What the queue sees of its pool. */
@@ -29,7 +28,7 @@ export interface CancelHost {
 
 /**
  * The cancel requests of one pool. The promise: a cancel never hits another client's query. So a job that has
- * not been sent is dropped the moment its target's link ends, and a server whose cancel was sent is not used
+ * not been sent is dropped the moment its server's link ends (ours: when all is answered), and a server whose cancel was sent is not used
  * again before PostgreSQL has closed the connection that carried it (state `being_canceled`).
  */
 export class CancelQueue {
@@ -51,22 +50,25 @@ export class CancelQueue {
     return this.#carrierCount;
   }
 
-  /** Queues a cancel for the query that `server` runs for `target`. */
-  add(target: PoolClient, server: PoolServer, finish: (reason: string) => void): void {
-    const job: CancelJob = {
-      target,
-      server,
-      sinceMs: this.#host.nowMs,
-      state: 'waiting',
-      isCarried: false,
-      carrier: null,
-      finish,
-      listPrev: null,
-      listNext: null,
-      listOwner: null,
-    };
-    this.waiting.pushBack(job);
-    this.pump();
+  /** Requests from the network in `list`, {@link waiting} or {@link sent}. */
+  requestsIn(list: Iterable<CancelJob>): number {
+    let count = 0;
+    for (const { finish } of list) if (finish !== null) count++;
+    return count;
+  }
+
+  /** A CancelRequest for what `server` runs for `client`. `finish` tells the requester. */
+  request(client: PoolClient, server: PoolServer, finish: (reason: string) => void): void {
+    if (server.link === client) this.#add(server, finish);
+    else finish('cancel request for idle client');
+  }
+
+  /** Cancels what an abandoned server still runs, unless it is too early for that or a cancel is under way. */
+  cancelAbandoned(server: PoolServer): void {
+    if (server.abandoned === null || this.#host.nowMs < server.abandoned.cancelFromMs) return;
+    if (server.cancelsInFlight > 0) return;
+    for (const job of this.waiting) if (job.server === server) return;
+    this.#add(server, null);
   }
 
   /**
@@ -89,6 +91,22 @@ export class CancelQueue {
     } finally {
       this.#isPumping = false;
     }
+  }
+
+  #add(server: PoolServer, finish: CancelJob['finish']): void {
+    const job: CancelJob = {
+      server,
+      sinceMs: this.#host.nowMs,
+      state: 'waiting',
+      isCarried: false,
+      carrier: null,
+      finish,
+      listPrev: null,
+      listNext: null,
+      listOwner: null,
+    };
+    this.waiting.pushBack(job);
+    this.pump();
   }
 
   #hasRoom(): boolean {
@@ -135,15 +153,15 @@ export class CancelQueue {
     job.state = 'done';
     if (job.isCarried) this.#carrierCount--;
     job.carrier?.cut();
-    job.finish(reason);
+    job.finish?.(reason);
     this.#host.cancelFinished(job.server);
   }
 
-  /** The target's link ended: what has not been sent must not be sent. */
-  detachClient(target: PoolClient): void {
+  /** What ran on `server` is over for its client: what has not been sent must not be sent. */
+  detach(server: PoolServer): void {
     if (this.waiting.length === 0) return;
     for (const job of [...this.waiting]) {
-      if (job.target === target) this.finish(job, 'not sending cancel request for client that is now idle');
+      if (job.server === server) this.finish(job, 'not sending cancel request for client that is now idle');
     }
   }
 }

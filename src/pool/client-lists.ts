@@ -1,5 +1,5 @@
 import { IntrusiveList } from '../base/list.ts';
-import type { ClientState, PoolClient } from './peers.ts';
+import type { ClientState, DedicatedClient, PoolClient } from './peers.ts';
 
 /** A pool's clients by state: each stands in exactly one list while it is here. */
 export class ClientLists {
@@ -9,20 +9,39 @@ export class ClientLists {
   readonly waiting = new IntrusiveList<PoolClient>();
   /** Authenticated, waiting for the pool's first welcome data, oldest first. */
   readonly waiting_login = new IntrusiveList<PoolClient>();
+  /** Authenticated, waiting for server connections of their own, oldest first. */
+  readonly waiting_dedicated = new IntrusiveList<DedicatedClient>();
 
   get count(): number {
-    return this.active.length + this.waiting.length + this.waiting_login.length;
+    return this.active.length + this.waitingCount;
+  }
+
+  get waitingCount(): number {
+    return this.waiting.length + this.waiting_login.length + this.waiting_dedicated.length;
   }
 
   get isWaiting(): boolean {
-    return this.waiting.length > 0 || this.waiting_login.length > 0;
+    return this.waitingCount > 0;
+  }
+
+  /** All that wait, for whatever. A copy. */
+  allWaiting(): PoolClient[] {
+    return [...this.waiting, ...this.waiting_login, ...this.waiting_dedicated];
   }
 
   /** Monotonic ms since when the first of all waiting clients waits; 0 when nobody does. */
   get oldestWaitStartMs(): number {
-    const server = this.waiting.first?.waitStartMs ?? 0;
-    const login = this.waiting_login.first?.waitStartMs ?? 0;
-    return server === 0 || login === 0 ? server + login : Math.min(server, login);
+    let oldestMs = 0;
+    for (const { first } of [this.waiting, this.waiting_login, this.waiting_dedicated]) {
+      if (first !== null && (oldestMs === 0 || first.waitStartMs < oldestMs)) oldestMs = first.waitStartMs;
+    }
+    return oldestMs;
+  }
+
+  /** The client that waits for a server connection of its own has waited longer than all others. */
+  get isDedicatedFirst(): boolean {
+    const { first } = this.waiting_dedicated;
+    return first !== null && first.waitStartMs === this.oldestWaitStartMs;
   }
 
   /**
@@ -33,14 +52,15 @@ export class ClientLists {
     const { state: from, waitStartMs } = client;
     if (client.listOwner !== null && from !== 'gone' && from !== 'login') this.#list(from).remove(client);
     client.state = to;
-    client.waitStartMs = to === 'waiting' || to === 'waiting_login' ? nowMs : 0;
-    if (to !== 'gone' && to !== 'login') this.#list(to).pushBack(client);
+    const isListed = to !== 'gone' && to !== 'login';
+    client.waitStartMs = isListed && to !== 'active' ? nowMs : 0;
+    if (isListed) this.#list(to).pushBack(client);
     return waitStartMs === 0 ? 0 : nowMs - waitStartMs;
   }
 
   /** `this[state]`, with the two that change with each transaction looked up by their names. */
   #list(state: Exclude<ClientState, 'login' | 'gone'>): IntrusiveList<PoolClient> {
     if (state === 'active') return this.active;
-    return state === 'waiting' ? this.waiting : this.waiting_login;
+    return state === 'waiting' ? this.waiting : this[state];
   }
 }

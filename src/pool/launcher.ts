@@ -1,8 +1,10 @@
 import type { Logger } from '../base/log.ts';
 import type { Budget, Grant, Refusal } from './budget.ts';
 import type { ClientLists } from './client-lists.ts';
-import { decideLaunch } from './decide.ts';
+import { decideLaunch, isBelowMinimum } from './decide.ts';
+import { type DedicatedServers, loginFailed } from './dedicated.ts';
 import type { PoolLimits } from './limits.ts';
+import type { DedicatedClient } from './peers.ts';
 import type { ServerLists } from './server-lists.ts';
 
 /** What the launcher sees of its pool. */
@@ -10,12 +12,14 @@ export interface LaunchHost {
   readonly database: string;
   readonly user: string;
   readonly limits: PoolLimits;
+  readonly isForcedUser: boolean;
   readonly paused: boolean;
   readonly clients: ClientLists;
   readonly servers: ServerLists;
+  readonly dedicated: Pick<DedicatedServers, 'makeRoom'>;
   readonly nowMs: number;
   /** Permission is there: opens the connection. Throws when that is not possible; nothing is open then. */
-  open(grant: Grant): void;
+  open(grant: Grant, dedicatedTo: DedicatedClient | null): void;
 }
 
 /**
@@ -36,6 +40,11 @@ export class Launcher {
     this.#log = parts.log;
   }
 
+  /** The last attempt to connect or log in failed. */
+  get hasFailure(): boolean {
+    return this.#failure !== null;
+  }
+
   /** Why the last attempt failed; null when it did not. */
   get failure(): string | null {
     return this.#failure === null ? null : this.#failure.message;
@@ -49,20 +58,28 @@ export class Launcher {
     this.#failure = null;
   }
 
-  /** Opens one connection if the limits allow. To fill up to min_pool_size nobody else's is asked for. */
-  launch(purpose: 'client' | 'min_pool_size'): void {
+  /**
+   * Opens one connection if the limits allow. To fill up to min_pool_size nobody else's is asked for; for a client
+   * that gets it for itself the pool's own are, too, and earlier failures say nothing.
+   */
+  launch(purpose: 'client' | 'min_pool_size' | DedicatedClient): void {
     const host = this.#host;
+    const dedicatedTo = typeof purpose === 'string' ? null : purpose;
+    const failure = dedicatedTo === null ? this.#failure : null;
     const decision = decideLaunch(
       {
         paused: host.paused,
         loginsInProgress: host.servers.new.length,
-        sinceFailureMs: this.#failure === null ? null : host.nowMs - this.#failure.atMs,
+        sinceFailureMs: failure === null ? null : host.nowMs - failure.atMs,
         slotsTaken: host.servers.slotsTaken,
         firstWaitMs: host.limits.reservePoolSize > 0 ? this.#firstWaitMs() : null,
       },
       host.limits,
     );
-    if (decision.action === 'wait') return;
+    if (decision.action === 'wait') {
+      if (dedicatedTo !== null && decision.reason === 'pool is full') host.dedicated.makeRoom();
+      return;
+    }
     const { database, user, limits } = host;
     const grant = this.#budget.askServer({
       owner: this.#owner,
@@ -73,18 +90,29 @@ export class Launcher {
       userLimit: limits.maxUserConnections,
     });
     if (typeof grant === 'string') {
-      if (purpose === 'client') this.#evictFor(grant);
+      if (purpose !== 'min_pool_size') this.#evictFor(grant);
       return;
     }
     if (decision.isReserve) {
       this.#log.log('WARNING', `${database}/${user}: taking connection from reserve_pool`);
     }
     try {
-      host.open(grant);
+      host.open(grant, dedicatedTo);
     } catch (error) {
       this.#log.log('ERROR', `${database}/${user}: cannot open a server connection: ${String(error)}`);
-      this.failed('connect failed');
+      if (dedicatedTo === null) this.failed('connect failed');
       this.#budget.giveBack(grant);
+      dedicatedTo?.refused(loginFailed('connect failed'));
+    }
+  }
+
+  /** `min_pool_size`: opens one more connection when the pool is below it. */
+  fillToMinimum(): void {
+    const { clients, isForcedUser, servers, limits } = this.#host;
+    const connected = servers.usable + servers.new.length;
+    const clientCount = clients.count - clients.waiting_dedicated.length - servers.dedicated.length;
+    if (isBelowMinimum({ connected, clientCount, isForcedUser }, limits)) {
+      this.launch('min_pool_size');
     }
   }
 

@@ -1,6 +1,8 @@
 import type { ListNode } from '../base/list.ts';
 import type { PgErrorFields } from '../wire/pg-error.ts';
+import type { Replication } from '../wire/replication.ts';
 import type { Grant } from './budget.ts';
+import type { WelcomeData } from './context.ts';
 
 /**
  * The two sides as the pool sees them: no sockets, no bytes. `client/` and `server/` implement these.
@@ -11,20 +13,26 @@ import type { Grant } from './budget.ts';
  *                  │ assign           │ clean      gone:    the server's end is gone, slot is free
  *                  ▼                  │
  *                active ──release──▶ (tested | used | being_canceled)     every state ──▶ closing ──▶ gone
+ *
+ *  new ──login──▶ dedicated: linked to the one client that it was opened for, until one of them goes
  * ```
  */
 export type ServerState =
   | 'new'
   | 'idle'
   | 'active'
+  | 'dedicated'
   | 'used'
   | 'tested'
   | 'being_canceled'
   | 'closing'
   | 'gone';
 
-/** active = logged in, linked or not; waiting = for a server; waiting_login = for the pool's first welcome data. */
-export type ClientState = 'login' | 'active' | 'waiting' | 'waiting_login' | 'gone';
+/**
+ * active = logged in, linked or not; waiting = for a server; waiting_login = for the pool's first welcome data;
+ * waiting_dedicated = for the login of a server connection of its own.
+ */
+export type ClientState = 'login' | 'active' | 'waiting' | 'waiting_login' | 'waiting_dedicated' | 'gone';
 
 /** reset and check as configured; resync probes a connection whose answers cannot be counted (COPY, see relay). */
 export type TestPurpose = 'reset' | 'check' | 'resync';
@@ -49,6 +57,23 @@ export interface PoolClient extends ListNode {
   refused(error: PgErrorFields): void;
 }
 
+/** A client with a server connection of its own, which nobody else ever gets: replication. */
+export interface DedicatedClient extends PoolClient {
+  readonly replication: Exclude<Replication, 'none'>;
+  /** Start-up parameters of its server connection beside user and database; these win over the database entry's. */
+  readonly startup: readonly (readonly [name: string, value: string])[];
+  /** Its server, to which it is linked already, has reported `welcome`: finish the login. */
+  welcomed(welcome: WelcomeData): void;
+}
+
+/** What a client has left behind that is gone in the middle of what it asked for. */
+export interface Abandonment {
+  /** Why its server is closed if it cannot be kept. */
+  readonly reason: string;
+  /** From when on what still runs is cancelled, monotonic ms. */
+  readonly cancelFromMs: number;
+}
+
 export interface PoolServer extends ListNode {
   readonly id: number;
   readonly grant: Grant;
@@ -58,6 +83,10 @@ export interface PoolServer extends ListNode {
   stateSinceMs: number;
   /** The client it is linked to. Written by the pool only. */
   link: PoolClient | null;
+  /** The client that it was opened for, and for nobody else; null: it serves the pool. */
+  readonly dedicatedTo: DedicatedClient | null;
+  /** Between the beginning of a COPY BOTH and its ReadyForQuery. */
+  readonly isStreaming: boolean;
   /** Start of the TCP connection, monotonic ms. */
   readonly connectMs: number;
   /** Last bytes from the server, monotonic ms. */
@@ -66,9 +95,14 @@ export interface PoolServer extends ListNode {
   closeNeeded: boolean;
   /** Cancel requests aimed at it that PostgreSQL has not finished. Written by the pool only. */
   cancelsInFlight: number;
+  /** Its client is gone in the middle of what it asked for (state being_canceled); else null. Written by the pool only. */
+  abandoned: Abandonment | null;
   /** While closing: when the query that still ran there was cancelled, monotonic ms; 0 = not yet. Written by the pool only. */
   ownCancelMs: number;
-  /** Between transactions, every answer received, no message half sent. */
+  /**
+   * Another client may have it: between transactions, every answer received, no message half sent. Never when it is
+   * dedicated.
+   */
   isClean(): boolean;
   /** Inside a transaction block (last ReadyForQuery was `T` or `E`) with nothing running. */
   isIdleInTransaction(): boolean;
@@ -80,11 +114,16 @@ export interface PoolServer extends ListNode {
   linked(client: PoolClient): void;
   /** The link is over. */
   unlinked(): void;
+  /**
+   * {@link abandoned}: reads and drops what is owed to the client that is gone, sends what brings it to an end where
+   * nothing else will, and reports `Pool.drained`.
+   */
+  drain(): void;
   /** Runs `sql` on its own and reports `Pool.serverTested`. */
   test(sql: string, purpose: TestPurpose): void;
   /** Says goodbye: the pool has set `closing` already. `clientError` goes to the client that was linked. */
   beginClose(reason: string): void;
-  /** The deadline after Terminate has passed: cancel what still runs there. */
+  /** The deadline after Terminate has passed: cancel what still runs there, unless a cancel is under way. */
   cancelOwnQuery(): void;
   /** The last deadline has passed: cut the socket. `Pool.serverGone` follows. */
   cut(): void;
@@ -95,7 +134,7 @@ export interface PoolServer extends ListNode {
  * `serverGone`, also while `open` still runs. When `open` throws, nothing was opened.
  */
 export interface ServerConnector<P> extends OpenCancel {
-  open(pool: P, grant: Grant): PoolServer;
+  open(pool: P, grant: Grant, dedicatedTo: DedicatedClient | null): PoolServer;
 }
 
 export interface OpenCancel {

@@ -1,14 +1,14 @@
 import assert from 'node:assert';
-import type { IntrusiveList } from '../base/list.ts';
 import { fatal, type PgErrorFields } from '../wire/pg-error.ts';
 import { type Grant, poolKey } from './budget.ts';
 import { CancelQueue } from './cancels.ts';
 import { ClientLists } from './client-lists.ts';
 import type { PoolContext, PoolIdentity, WelcomeData } from './context.ts';
-import { decideRelease, isBelowMinimum } from './decide.ts';
+import { decideRelease } from './decide.ts';
+import { DedicatedServers } from './dedicated.ts';
 import { Launcher } from './launcher.ts';
 import type { PoolLimits } from './limits.ts';
-import type { LoginFailure, PoolClient, PoolServer, ServerState } from './peers.ts';
+import type { DedicatedClient, LoginFailure, PoolClient, PoolServer, ServerState } from './peers.ts';
 import { ServerLists } from './server-lists.ts';
 import { emptyStats, type PoolStats } from './stats.ts';
 import { WaitReport } from './wait-report.ts';
@@ -33,14 +33,15 @@ export class Pool {
 
   readonly clients = new ClientLists();
   readonly servers = new ServerLists();
+  readonly dedicated: DedicatedServers;
   readonly cancels: CancelQueue;
+  readonly launcher: Launcher;
   readonly waits: WaitReport;
 
   /** Monotonic ms since when neither a client nor a server has been here; 0 while one is. */
   emptySinceMs = 0;
 
   #welcome: WelcomeData | null = null;
-  readonly #launcher: Launcher;
   #lastLifetimeCloseMs = Number.NEGATIVE_INFINITY;
   /** Servers whose running test is the resync query. */
   readonly #resyncing = new WeakSet<PoolServer>();
@@ -53,18 +54,17 @@ export class Pool {
     this.isForcedUser = identity.isForcedUser;
     this.key = poolKey(identity.database, identity.user);
     this.limits = limits;
-    this.#launcher = new Launcher(this, context);
+    this.launcher = new Launcher(this, context);
     this.cancels = new CancelQueue(this, context);
+    this.dedicated = new DedicatedServers(this, this.launcher, {
+      client: (client, to) => this.#moveClient(client, to),
+      server: (server, to) => this.#moveServer(server, to),
+    });
     this.waits = new WaitReport(this.clients, context, this.key);
   }
 
   get welcome(): WelcomeData | null {
     return this.#welcome;
-  }
-
-  /** The last attempt to connect or log in failed. */
-  get hasFailure(): boolean {
-    return this.#launcher.failure !== null;
   }
 
   get nowMs(): number {
@@ -74,18 +74,6 @@ export class Pool {
   /** Since the last close for `server_lifetime`; Infinity when there was none. */
   get sinceLifetimeCloseMs(): number {
     return this.nowMs - this.#lastLifetimeCloseMs;
-  }
-
-  get clientCount(): number {
-    return this.clients.count;
-  }
-
-  get waitingClients(): IntrusiveList<PoolClient> {
-    return this.clients.waiting;
-  }
-
-  get loginClients(): IntrusiveList<PoolClient> {
-    return this.clients.waiting_login;
   }
 
   // --- clients -------------------------------------------------------------------------------------------
@@ -116,16 +104,21 @@ export class Pool {
         this.#assign(client, server);
         return;
       }
-      const { failure } = this.#launcher;
+      const { failure } = this.launcher;
       // Whoever waits already stays, but nobody joins a queue in front of a server that cannot be reached.
       if (failure !== null && this.servers.usable === 0) {
         client.refused(fatal(`server login has been failing, cached error: ${failure} (server_login_retry)`));
-        this.#launcher.launch('client');
+        this.launcher.launch('client');
         return;
       }
     }
     this.#moveClient(client, 'waiting');
     this.service();
+  }
+
+  /** A waiting client does not need a server any more. */
+  stopWaiting(client: PoolClient): void {
+    this.#moveClient(client, 'active');
   }
 
   /** The link of `server` ended at a clean point: it goes back to where it can be used again. */
@@ -135,10 +128,33 @@ export class Pool {
   }
 
   /**
-   * A client is gone. Its link, if it had one, was ended by {@link release} or {@link closeServer} before.
+   * The client of `server` is gone in the middle of what it asked for: that is cancelled (after `graceMs`), and the
+   * server used again if all of it gets answered in time. `reason` is for the log if it has to be closed.
+   */
+  abandon(server: PoolServer, reason: string, graceMs: number): void {
+    this.#unlink(server);
+    server.abandoned = { reason, cancelFromMs: this.nowMs + graceMs };
+    this.#moveServer(server, 'being_canceled');
+    server.drain();
+    this.cancels.cancelAbandoned(server);
+  }
+
+  /** An abandoned server owes nothing any more, or (not `isClean`) is in a state that nobody else may have. */
+  drained(server: PoolServer, isClean: boolean): void {
+    if (server.state !== 'being_canceled' || server.abandoned === null) return;
+    const { reason } = server.abandoned;
+    this.cancels.detach(server);
+    server.abandoned = null;
+    if (isClean) this.#settle(server, 'nothing');
+    else this.closeServer(server, reason);
+  }
+
+  /**
+   * A client is gone. Its link, if it had one, was ended by {@link release}, {@link abandon} or {@link closeServer}.
    */
   leave(client: PoolClient): void {
     this.#moveClient(client, 'gone');
+    this.dedicated.left(client);
   }
 
   // --- servers -------------------------------------------------------------------------------------------
@@ -146,9 +162,11 @@ export class Pool {
   /** Login finished: the server can be used. `welcome` is what it reported. */
   serverReady(server: PoolServer, welcome: WelcomeData): void {
     if (server.state !== 'new') return;
-    this.#launcher.succeeded();
+    if (server.dedicatedTo !== null) return this.dedicated.ready(server, server.dedicatedTo, welcome);
+    this.launcher.succeeded();
     this.#welcome = welcome;
-    for (let client = this.loginClients.first; client !== null; client = this.loginClients.first) {
+    const { waiting_login: waiting } = this.clients;
+    for (let client = waiting.first; client !== null; client = waiting.first) {
       this.#moveClient(client, 'active');
       client.welcomeReady();
     }
@@ -159,19 +177,14 @@ export class Pool {
   serverFailed(server: PoolServer, failure: LoginFailure): void {
     // Closed by us (PAUSE, RECONNECT): that says nothing about whether PostgreSQL can be reached.
     if (server.state !== 'new') return;
-    this.#launcher.failed(failure.message);
+    if (server.dedicatedTo !== null) return this.dedicated.failed(server, server.dedicatedTo, failure);
+    this.launcher.failed(failure.message);
     this.#moveServer(server, 'closing');
     if (!failure.failWaiting || this.servers.usable > 0) return;
     const error = failure.serverError ?? fatal(failure.message);
-    for (const client of [...this.loginClients, ...this.waitingClients]) {
+    for (const client of [...this.clients.waiting_login, ...this.clients.waiting]) {
       if (client.state === 'waiting_login' || client.state === 'waiting') client.refused(error);
     }
-  }
-
-  /** A connection that doesn't get through its login in time. */
-  giveUpLogin(server: PoolServer, reason: string): void {
-    this.serverFailed(server, { message: reason, serverError: null, failWaiting: false });
-    server.beginClose(reason);
   }
 
   /** The reset, check or resync query was answered; `ok` false when the connection cannot be trusted. */
@@ -213,23 +226,17 @@ export class Pool {
   closeServer(server: PoolServer, reason: string): void {
     if (server.state === 'closing' || server.state === 'gone') return;
     if (server.link !== null) this.#unlink(server);
+    else this.cancels.detach(server);
+    server.abandoned = null;
     if (reason === 'server lifetime over') this.#lastLifetimeCloseMs = this.nowMs;
     this.#moveServer(server, 'closing');
     server.beginClose(reason);
   }
 
-  /**
-   * A CancelRequest for what `server` runs for `client` (they are linked). `finish` tells the requester.
-   * Up to 2 × pool_size connections may exist with cancels among them; beyond that a cancel waits.
-   */
-  cancel(client: PoolClient, server: PoolServer, finish: (reason: string) => void): void {
-    if (server.link === client) this.cancels.add(client, server, finish);
-    else finish('cancel request for idle client');
-  }
-
   /** All cancels aimed at `server` are done: if it was waiting for that, it goes on to its release. */
   cancelFinished(server: PoolServer): void {
-    if (server.state === 'being_canceled' && server.cancelsInFlight === 0) this.#settle(server, 'nothing');
+    if (server.state !== 'being_canceled' || server.abandoned !== null) return;
+    if (server.cancelsInFlight === 0) this.#settle(server, 'nothing');
   }
 
   /** Every server is to be replaced: idle ones now, active ones on release. */
@@ -239,6 +246,7 @@ export class Pool {
     for (const server of [...active, ...tested, ...being_canceled]) server.closeNeeded = true;
     this.#closeAll([...idle, ...used], 'database configuration changed');
     this.#closeAll([...this.servers.new], 'connect string changed');
+    this.dedicated.cut();
     this.service();
   }
 
@@ -254,19 +262,19 @@ export class Pool {
     for (const server of servers) this.closeServer(server, reason);
   }
 
-  // --- matching ------------------------------------------------------------------------------------------
-
   /** Serves waiting clients as far as idle servers go, then starts checks and new connections for the rest. */
   service(): void {
     if (this.paused) return;
     // Each step may come back here by way of the client or server it calls: nothing is remembered across one.
-    for (let client = this.waitingClients.first; client !== null; client = this.waitingClients.first) {
+    for (let client = this.clients.waiting.first; client !== null; client = this.clients.waiting.first) {
       const server = this.#pickIdle();
       if (server === null) break;
       this.#assign(client, server);
     }
     while (this.#unserved() > 0 && this.servers.used.first !== null) this.#check(this.servers.used.first);
-    if (this.#unserved() > 0 || this.loginClients.length > 0) this.#launcher.launch('client');
+    if (this.clients.isDedicatedFirst) this.dedicated.launch();
+    if (this.#unserved() > 0 || this.clients.waiting_login.length > 0) this.launcher.launch('client');
+    this.dedicated.launch();
   }
 
   /** Waiting clients that no connection under test is for. */
@@ -275,19 +283,10 @@ export class Pool {
   }
 
   /** Opens a connection with a permission from the budget. Throws when the connector does. */
-  open(grant: Grant): void {
-    const server = this.#context.connector.open(this, grant);
+  open(grant: Grant, dedicatedTo: DedicatedClient | null): void {
+    const server = this.#context.connector.open(this, grant, dedicatedTo);
     // It may have got further, or failed, already.
     if (server.state === 'new') this.#moveServer(server, 'new');
-  }
-
-  /** `min_pool_size`: opens one more connection when the pool is below it. */
-  fillToMinimum(): void {
-    const { clientCount, isForcedUser, servers } = this;
-    const connected = servers.usable + servers.new.length;
-    if (isBelowMinimum({ connected, clientCount, isForcedUser }, this.limits)) {
-      this.#launcher.launch('min_pool_size');
-    }
   }
 
   /** The sweep's part for a server at rest: off to the servers that must be checked first. */
@@ -331,7 +330,7 @@ export class Pool {
     server.link = null;
     server.unlinked();
     client.unlinked();
-    this.cancels.detachClient(client);
+    this.cancels.detach(server);
   }
 
   /**
@@ -367,8 +366,9 @@ export class Pool {
         break;
       case 'used':
       case 'idle':
-        if (decision.action === 'idle' && done === 'nothing' && this.#handOver(server)) return;
-        this.#moveServer(server, decision.action);
+        if (this.dedicated.claimsSlot) this.closeServer(server, 'evicted');
+        else if (decision.action === 'idle' && done === 'nothing' && this.#handOver(server)) return;
+        else this.#moveServer(server, decision.action);
         break;
     }
     this.#serveWaiting();
@@ -376,13 +376,13 @@ export class Pool {
 
   /** Gives a server that nobody uses to the client that waits longest. False when none waits or others are idle. */
   #handOver(server: PoolServer): boolean {
-    const client = this.servers.idle.length === 0 ? this.waitingClients.first : null;
+    const client = this.servers.idle.length === 0 ? this.clients.waiting.first : null;
     if (client !== null) this.#assign(client, server);
     return client !== null;
   }
 
   #serveWaiting(): void {
-    if (this.waitingClients.length > 0) this.service();
+    if (this.clients.waiting.length > 0 || this.clients.waiting_dedicated.length > 0) this.service();
   }
 
   /** The only place that changes a server's state. */

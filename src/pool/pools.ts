@@ -47,9 +47,7 @@ export class Pools implements BudgetOwner {
 
   /** Capacity came back: pools try again, the one with the longest wait first. */
   onFreed(): void {
-    const waiting = [...this.#pools.values()].filter(
-      (pool) => pool.waitingClients.length > 0 || pool.loginClients.length > 0,
-    );
+    const waiting = [...this.#pools.values()].filter((pool) => pool.clients.isWaiting);
     waiting.sort((a, b) => a.clients.oldestWaitStartMs - b.clients.oldestWaitStartMs);
     for (const pool of waiting) {
       try {

@@ -6,6 +6,7 @@ export class ServerLists {
   readonly new = new IntrusiveList<PoolServer>();
   readonly idle = new IntrusiveList<PoolServer>();
   readonly active = new IntrusiveList<PoolServer>();
+  readonly dedicated = new IntrusiveList<PoolServer>();
   readonly used = new IntrusiveList<PoolServer>();
   readonly tested = new IntrusiveList<PoolServer>();
   readonly being_canceled = new IntrusiveList<PoolServer>();
@@ -24,7 +25,7 @@ export class ServerLists {
 
   /** Connections that hold a slot: all that are not gone, closing ones too. */
   get slotsTaken(): number {
-    return this.usable + this.new.length + this.closing.length;
+    return this.usable + this.dedicated.length + this.new.length + this.closing.length;
   }
 
   /** The idle or used server that has rested longest. */

@@ -11,13 +11,14 @@ export function sweepPool(pool: Pool, nowMs: number): void {
   sweepActive(pool, nowMs);
   sweepRest(pool, nowMs);
   sweepTested(pool, nowMs);
+  sweepAbandoned(pool, nowMs);
   sweepClosing(pool, nowMs);
   sweepCancels(pool, nowMs);
-  pool.fillToMinimum();
+  pool.launcher.fillToMinimum();
   pool.service();
   pool.cancels.pump();
   pool.waits.refresh();
-  const isEmpty = pool.clientCount === 0 && pool.servers.slotsTaken === 0;
+  const isEmpty = pool.clients.count === 0 && pool.servers.slotsTaken === 0;
   if (!isEmpty) pool.emptySinceMs = 0;
   else if (pool.emptySinceMs === 0) pool.emptySinceMs = nowMs;
 }
@@ -26,16 +27,19 @@ function sweepLogins(pool: Pool, nowMs: number): void {
   const timeoutMs = pool.limits.serverConnectTimeoutMs;
   if (timeoutMs === 0) return;
   for (const server of [...pool.servers.new]) {
-    if (server.state === 'new' && nowMs - server.connectMs > timeoutMs)
-      pool.giveUpLogin(server, 'connect timeout');
+    if (server.state !== 'new' || nowMs - server.connectMs <= timeoutMs) continue;
+    const reason = 'connect timeout';
+    pool.serverFailed(server, { message: reason, serverError: null, failWaiting: false });
+    server.beginClose(reason);
   }
 }
 
 function sweepActive(pool: Pool, nowMs: number): void {
   const { limits } = pool;
-  for (const server of [...pool.servers.active]) {
+  for (const server of [...pool.servers.active, ...pool.servers.dedicated]) {
     const client = server.link;
-    if (client === null) continue;
+    // A stream of replication is a query that never ends, and no transaction.
+    if (client === null || (server.dedicatedTo !== null && server.isStreaming)) continue;
     const isIdleInTransaction = server.isIdleInTransaction();
     const text = decideActiveTimeout(
       {
@@ -49,6 +53,8 @@ function sweepActive(pool: Pool, nowMs: number): void {
     );
     if (text !== null) {
       pool.closeLinked(server, text, text);
+    } else if (server.dedicatedTo !== null) {
+      // Nothing else ends its link but the client.
     } else if (limits.poolMode !== 'session') {
       server.sweep(nowMs);
     } else if (server.closeNeeded && limits.serverFastClose && server.isClean()) {
@@ -90,11 +96,29 @@ function sweepTested(pool: Pool, nowMs: number): void {
   }
 }
 
+/**
+ * What a client has left running: cancelled again and again, for it may be a row of queries; closed when it has not
+ * come to its end within `server_close_timeout` of the first cancel.
+ */
+function sweepAbandoned(pool: Pool, nowMs: number): void {
+  for (const server of [...pool.servers.being_canceled]) {
+    const { abandoned } = server;
+    if (abandoned === null) continue;
+    if (nowMs - abandoned.cancelFromMs > pool.limits.serverCloseTimeoutMs) {
+      pool.closeServer(server, abandoned.reason);
+    } else {
+      pool.cancels.cancelAbandoned(server);
+    }
+  }
+}
+
 function sweepClosing(pool: Pool, nowMs: number): void {
   const { serverCloseTimeoutMs, serverCancelTimeoutMs } = pool.limits;
   for (const server of [...pool.servers.closing]) {
     if (server.ownCancelMs > 0) {
       if (nowMs - server.ownCancelMs > serverCancelTimeoutMs) server.cut();
+      // It may be a row of queries.
+      else server.cancelOwnQuery();
     } else if (nowMs - server.stateSinceMs > serverCloseTimeoutMs) {
       // However late the sweep comes: first the cancel, and its own time to work.
       server.ownCancelMs = nowMs;
@@ -104,9 +128,10 @@ function sweepClosing(pool: Pool, nowMs: number): void {
 }
 
 function sweepCancels(pool: Pool, nowMs: number): void {
-  const timeoutMs = pool.limits.cancelWaitTimeoutMs;
-  if (timeoutMs === 0) return;
+  const { cancelWaitTimeoutMs, serverCancelTimeoutMs } = pool.limits;
   for (const job of [...pool.cancels.waiting, ...pool.cancels.sent]) {
+    // Ours may not keep a server for longer than one may be closing.
+    const timeoutMs = job.finish === null ? serverCancelTimeoutMs : cancelWaitTimeoutMs || Infinity;
     if (nowMs - job.sinceMs <= timeoutMs) continue;
     const { server } = job;
     if (job.state === 'sent') {

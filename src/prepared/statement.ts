@@ -23,6 +23,8 @@ export class Statement {
   readonly name: string;
   /** Name and terminating zero. Shared: don't write to it. */
   readonly nameBytes: Buffer;
+  /** Executing it makes the session another user's. */
+  setsIdentity = false;
   /** Holders: clients' names, servers' sets, changes under way. */
   users = 0;
 

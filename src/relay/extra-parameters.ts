@@ -1,8 +1,9 @@
 import { isParameterName, quoteLiteral } from '../wire/sql-quote.ts';
 
 /**
- * Parameters beside the tracked ones that a client has given at its start or changed since, by name in lower case.
- * Never changed in place: the same object means the same values.
+ * Parameters that servers are set to beside those which they report and that are tracked: given by a client at its
+ * start, changed since, or tracked and not reported. By name in lower case; what is not there has the server's own
+ * value. Never changed in place: the same object means the same values.
  */
 export type ExtraParameters = ReadonlyMap<string, string>;
 
@@ -21,62 +22,50 @@ const INTERNAL = new Set([
 /** What makes a session another user's. */
 const IDENTITY = new Set(['is_superuser', 'role', 'session_authorization']);
 
+/** A value that nobody knows. No parameter can have it: text ends at a zero. */
+export const UNKNOWN = '\0';
+
 /** Whether a client may give `name` at its start, as far as we can tell: PostgreSQL has the last word. */
 export function mayBeGiven(name: string): boolean {
   const key = name.toLowerCase();
   return isParameterName(name) && !INTERNAL.has(key) && !IDENTITY.has(key);
 }
 
-/** A client with such parameters, and those of them that it gave at its start: to these RESET goes back. */
-interface ClientWithExtras {
-  extras: ExtraParameters;
-  readonly given: ExtraParameters;
+/** Whether a session that has another value of `key` (lower case) belongs to another user. */
+export function isIdentity(key: string): boolean {
+  return IDENTITY.has(key);
+}
+
+/** `extras` with `value` for `name`; null: without it. */
+export function withExtra(extras: ExtraParameters, name: string, value: string | null): ExtraParameters {
+  if (value === null ? !extras.has(name) : extras.get(name) === value) return extras;
+  const changed = new Map(extras);
+  if (value === null) changed.delete(name);
+  else changed.set(name, value);
+  return changed.size === 0 ? NO_EXTRAS : changed;
 }
 
 /**
- * A server reports another value of a parameter that is not tracked, while `client` is linked: it follows the client
- * from now on. `isReset`: that came of RESET. False: the server has become another user's, which no other client must
- * get.
+ * What makes a server with `actual` one with `wanted`; null: nothing. `base`: values that were the server's before
+ * any client had it and that RESET doesn't lead back to. Values are read as those of a StartupMessage are: lists
+ * (`search_path`) as lists.
  */
-export function followReported(
-  name: string,
-  value: string,
-  client: ClientWithExtras,
-  server: { extras: ExtraParameters },
-  isReset: boolean,
-): boolean {
-  const key = name.toLowerCase();
-  if (IDENTITY.has(key)) return false;
-  if (!mayBeGiven(name)) return true;
-  server.extras = new Map(server.extras).set(key, value);
-  const wanted = isReset ? client.given.get(key) : value;
-  const extras = new Map(client.extras);
-  if (wanted === undefined) extras.delete(key);
-  else extras.set(key, wanted);
-  client.extras = extras;
-  return true;
-}
-
-/** The same parameters with values that nobody knows any more: `RESET ALL` may have been among what was done. */
-export function forgotten(extras: ExtraParameters): ExtraParameters {
-  return extras.size === 0 ? extras : new Map([...extras.keys()].map((name) => [name, UNKNOWN]));
-}
-
-/** No value can be that: text ends at a zero. */
-const UNKNOWN = '\0';
-
-/**
- * What makes a server with `actual` one with `wanted`; null: nothing. Values are read as those of a StartupMessage
- * are: lists (`search_path`) as lists.
- */
-export function extrasSql(wanted: ExtraParameters, actual: ExtraParameters): string | null {
+export function extrasSql(
+  wanted: ExtraParameters,
+  actual: ExtraParameters,
+  base: ExtraParameters = NO_EXTRAS,
+): string | null {
   if (wanted === actual) return null;
   let sql = '';
-  for (const name of actual.keys()) if (!wanted.has(name)) sql += `RESET ${name};`;
-  for (const [name, value] of wanted) {
-    if (actual.get(name) !== value) {
-      sql += `SELECT pg_catalog.set_config('${name}',${quoteLiteral(value)},false);`;
-    }
+  for (const name of actual.keys()) {
+    if (wanted.has(name)) continue;
+    const before = base.get(name);
+    sql += before === undefined ? `RESET ${name};` : configSql(name, before);
   }
+  for (const [name, value] of wanted) if (actual.get(name) !== value) sql += configSql(name, value);
   return sql === '' ? null : sql;
+}
+
+function configSql(name: string, value: string): string {
+  return `SELECT pg_catalog.set_config('${name}',${quoteLiteral(value)},false);`;
 }

@@ -3,6 +3,7 @@ import type { ServerStatements } from '../prepared/server-statements.ts';
 import type { StretchNeeds } from '../prepared/stretch.ts';
 import type { ErrorFields } from '../wire/error-fields.ts';
 import type { ExtraParameters } from './extra-parameters.ts';
+import type { GivenParameters } from './given-parameters.ts';
 import type { RequestNote } from './outstanding.ts';
 import type { RequestTarget } from './request-stream.ts';
 import type { TrackedValues } from './tracked-parameters.ts';
@@ -42,8 +43,7 @@ export interface ClientEnd {
   readonly conn: Conn;
   /** What it has beside the tracked parameters; the linked server changes it where the client has. */
   extras: ExtraParameters;
-  /** What of it was given at the start. */
-  readonly given: ExtraParameters;
+  readonly given: GivenParameters;
   /** No message of the client is half sent to the server. */
   readonly atBoundary: boolean;
   readonly parameters: TrackedValues;
@@ -69,6 +69,12 @@ export interface ServerEnd extends RequestTarget {
   readonly conn: Conn;
   /** What was set on it beside the tracked parameters, by us or by the linked client. */
   extras: ExtraParameters;
+  /** By the index of tracked parameters: it is known that a SET has led to the value. */
+  readonly isSet: boolean[];
+  /** Tracked parameters that it doesn't report, in lower case. */
+  readonly silent: readonly string[];
+  /** Values of such parameters that `connect_query` has set: where nobody has others, they are as they were. */
+  readonly base: ExtraParameters;
   readonly parameters: TrackedValues;
   readonly statements: ServerStatements;
   /** The client has whole messages only, so one of ours may follow. */

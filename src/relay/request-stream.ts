@@ -6,6 +6,9 @@ import type { RequestFilter } from './request-filter.ts';
 import type { RequestTracker } from './request-tracker.ts';
 import { RunWriter } from './run-writer.ts';
 
+/** No type of a message. */
+const ANY = -1;
+
 /** What the client side sees of the server connection it is linked to. */
 export interface RequestTarget {
   readonly conn: Outlet;
@@ -26,6 +29,8 @@ export interface RequestHost {
   needAnswers(): void;
   /** A message needs a server and none is linked: asks for one. Afterwards `target` is set, or the client waits. */
   needServer(): void;
+  /** The requests that {@link RequestStream.skip} has skipped are over. */
+  skipped(): void;
   /** A request of `type` is about to be sent to the server. */
   request(type: number): void;
   /** The last byte of a message went out after its answer had ended: the link may end now. */
@@ -54,6 +59,8 @@ export class RequestStream {
   readonly #out = new RunWriter();
   #dropping = false;
   #isOpen = true;
+  /** What is skipped ends with the next message of this type; ANY: the next one tells. 0: nothing is skipped. */
+  #skipsTo = 0;
 
   constructor(host: RequestHost, maxPacketSize: number) {
     this.#host = host;
@@ -71,6 +78,14 @@ export class RequestStream {
    */
   get atBoundary(): boolean {
     return this.scanner.bodyLeft === 0 || this.#dropping;
+  }
+
+  /**
+   * The request that {@link feed} has stopped in front of is not to be done: as after an error, it is skipped with all
+   * of the extended protocol up to the Sync.
+   */
+  skip(): void {
+    this.#skipsTo = ANY;
   }
 
   /** Nothing more is read: the session is closing. */
@@ -97,7 +112,9 @@ export class RequestStream {
         scanner.bodyLeft -= stop - pos;
         pos = stop;
         if (this.#dropping) run = pos;
-        if (scanner.bodyLeft === 0) run = this.#sent(chunk, run, pos);
+        if (scanner.bodyLeft > 0) continue;
+        if (this.#skipsTo === 0) run = this.#sent(chunk, run, pos);
+        else this.#endSkipped();
         continue;
       }
       const body = scanner.readHeader(chunk, pos, end);
@@ -115,6 +132,12 @@ export class RequestStream {
         scanner.unread();
         host.terminate();
         return end;
+      }
+      if (this.#skipsTo !== 0) {
+        this.#beginSkipped(type);
+        pos = body;
+        run = body;
+        continue;
       }
       this.#dropping = host.target === null && !isAnswered(type);
       if (this.#dropping) {
@@ -216,6 +239,19 @@ export class RequestStream {
     this.#flush(chunk, run, pos);
     host.messageSent();
     return pos;
+  }
+
+  #beginSkipped(type: number): void {
+    this.#dropping = true;
+    if (this.#skipsTo === ANY) this.#skipsTo = type === F.Query || type === F.FunctionCall ? type : F.Sync;
+    if (this.scanner.bodyLeft === 0) this.#endSkipped();
+  }
+
+  /** The last byte of a skipped message has come. */
+  #endSkipped(): void {
+    if (this.scanner.type !== this.#skipsTo) return;
+    this.#skipsTo = 0;
+    this.#host.skipped();
   }
 
   #violation(body: number): string {

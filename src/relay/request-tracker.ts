@@ -1,4 +1,5 @@
 import { BackendType as B, FrontendType as F, TxStatus } from '../wire/codes.ts';
+import { copyCompleted, copyFailed, isCopyMark } from './copy-marks.ts';
 import { OutstandingQueue, ReplyAction, type RequestNote } from './outstanding.ts';
 
 /** This many requests may be on their way before {@link RequestTracker.isFull}. */
@@ -25,6 +26,8 @@ export class RequestTracker {
   txStatus: number = TxStatus.Idle;
   /** The server is in COPY IN (or COPY BOTH) mode. */
   isCopyIn = false;
+  /** A COPY BOTH has begun, and no ReadyForQuery has come since. */
+  isStreaming = false;
   /**
    * After an error in COPY IN nobody can tell whether an earlier Sync was read during the COPY (no answer) or
    * after it (one more ReadyForQuery): the connection must be probed before it serves another client.
@@ -55,6 +58,11 @@ export class RequestTracker {
   #isMixed = false;
   /** The Query or FunctionCall at the head has had an answer: its ReadyForQuery may come. */
   #isHeadAnswered = false;
+
+  /** A COPY BOTH has ended, by CommandComplete or an error, and ReadyForQuery has not come yet. */
+  get isStreamOver(): boolean {
+    return this.isStreaming && !this.isCopyIn;
+  }
 
   /** Between transactions, nothing owed. */
   get isClean(): boolean {
@@ -179,6 +187,15 @@ export class RequestTracker {
     return hasAnswered;
   }
 
+  /**
+   * Everything owed comes to an end that shows in the answers; behind a Sync that is to be sent still where
+   * {@link isStretchOpen}.
+   */
+  get isCountable(): boolean {
+    if (this.isUnsure || this.#isMixed) return false;
+    return this.#isStretchOpen || this.queue.syncs + this.queue.queries > 0;
+  }
+
   /** Requests of the extended protocol were sent, and no Sync since. */
   get isStretchOpen(): boolean {
     return this.#isStretchOpen;
@@ -214,7 +231,8 @@ export class RequestTracker {
       case B.NoData:
         return this.#complete(F.Describe);
       case B.CommandComplete:
-        if (this.isCopyIn) this.#copyCompleted();
+        if (this.isCopyIn) copyCompleted(this.queue);
+        this.isCopyIn = false;
         return this.#complete(F.Execute);
       case B.EmptyQueryResponse:
       case B.PortalSuspended:
@@ -223,8 +241,11 @@ export class RequestTracker {
         this.#isHeadAnswered = true;
         break;
       case B.CopyInResponse:
+        this.isCopyIn = true;
+        break;
       case B.CopyBothResponse:
         this.isCopyIn = true;
+        this.isStreaming = true;
         break;
       case B.ErrorResponse:
         return this.#failed();
@@ -238,6 +259,7 @@ export class RequestTracker {
     this.#dropCopyMarks();
     this.txStatus = status;
     this.isCopyIn = false;
+    this.isStreaming = false;
     const type = this.queue.headType;
     let action: ReplyAction = ReplyAction.Forward;
     if (this.#skipsToSync) {
@@ -275,6 +297,7 @@ export class RequestTracker {
   reset(): void {
     this.queue.clear();
     this.isCopyIn = false;
+    this.isStreaming = false;
     this.isUnsure = false;
     this.isAmbiguous = false;
     this.isMistaken = false;
@@ -317,7 +340,8 @@ export class RequestTracker {
     this.#hasAnswered = true;
     const head = queue.headType;
     this.failedNote = queue.headNote;
-    if (this.isCopyIn) this.#copyFailed();
+    if (this.isCopyIn) copyFailed(queue, this);
+    this.isCopyIn = false;
     let action = queue.headAction;
     if (head === F.Query || head === F.FunctionCall) {
       // Each ends with its own ReadyForQuery.
@@ -330,44 +354,6 @@ export class RequestTracker {
       action = sync < 0 ? ReplyAction.Forward : queue.actionAt(sync);
     }
     return action === ReplyAction.Swallow ? ReplyAction.Swallow : ReplyAction.Forward;
-  }
-
-  /** All that was sent before the CopyDone was read during the COPY; a Sync among it has no answer. */
-  #copyCompleted(): void {
-    this.isCopyIn = false;
-    for (let i = 1; i < this.queue.length; i++) {
-      if (!isCopyEnd(this.queue.typeAt(i))) continue;
-      this.queue.remove(1, i);
-      return;
-    }
-  }
-
-  /**
-   * The COPY has failed at an unknown place of what was sent. Syncs up to its CopyDone or CopyFail were swallowed,
-   * most likely; those ahead of the first data all but certainly, for it had to be read. Any other request cannot
-   * have been read during the COPY (that would have ended the connection): it and all behind it are answered.
-   */
-  #copyFailed(): void {
-    const { queue } = this;
-    this.isCopyIn = false;
-    let end = 1;
-    let hasData = false;
-    for (; end < queue.length; end++) {
-      const type = queue.typeAt(end);
-      if (type === F.CopyData) {
-        hasData = true;
-      } else if (type === F.Sync) {
-        this.isUnsure = true;
-        if (hasData) this.isAmbiguous = true;
-      } else {
-        break;
-      }
-    }
-    if (queue.length > end && isCopyEnd(queue.typeAt(end))) {
-      if (this.isUnsure && !hasData) this.isAmbiguous = true;
-      end++;
-    }
-    if (end > 1) queue.remove(1, end - 1);
   }
 
   /** The server has stopped skipping: takes out what it skipped. Gives the action of the Sync that ended it. */
@@ -389,12 +375,4 @@ export class RequestTracker {
   #dropCopyMarks(): void {
     while (isCopyMark(this.queue.headType)) this.queue.pop();
   }
-}
-
-function isCopyEnd(type: number): boolean {
-  return type === F.CopyDone || type === F.CopyFail;
-}
-
-function isCopyMark(type: number): boolean {
-  return type === F.CopyData || isCopyEnd(type);
 }

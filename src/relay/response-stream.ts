@@ -1,5 +1,5 @@
 import { BackendType as B, TxStatus } from '../wire/codes.ts';
-import { mayDropStatements, maySet, type SessionTag, sessionTag } from '../wire/command-complete.ts';
+import { mayBeSessionTag, type SessionTag, sessionTag } from '../wire/command-complete.ts';
 import { parseParameterStatus } from '../wire/parameter-status.ts';
 import { ProtocolViolation } from '../wire/pg-error.ts';
 import { HEADER_BAD, HEADER_INCOMPLETE, HeaderScanner } from '../wire/scanner.ts';
@@ -33,9 +33,7 @@ export interface ResponseHost {
    * then for what follows it: with an error it may be none of the client's.
    */
   readonly kept: KeptRequests | null;
-  /** Whether SET and RESET have to be noticed. */
-  readonly watchesTags: boolean;
-  /** CommandComplete with a tag of which one may act on went by. */
+  /** CommandComplete with a tag that may be one to act on went by. */
   sessionTag(tag: SessionTag): void;
   /** `sink` holds more than it should: stop reading from the server until it drains. */
   sinkCongested(): void;
@@ -116,7 +114,7 @@ export class ResponseStream {
           this.#forward(chunk, run, scanner.isSplit ? body : pos);
           return end;
         }
-        run = this.#begin(chunk, run, pos, body);
+        run = this.#begin(chunk, run, pos, body, end);
         pos = body;
         if (scanner.bodyLeft === 0) {
           run = this.#finish(chunk, run, pos);
@@ -145,12 +143,12 @@ export class ResponseStream {
   }
 
   /** A message's header is known: decides forward or drop. Returns where the run of forwarded bytes begins. */
-  #begin(chunk: Buffer, run: number, header: number, body: number): number {
+  #begin(chunk: Buffer, run: number, header: number, body: number, end: number): number {
     const { scanner } = this;
     const action = this.#tracker.received(scanner.type);
     this.#isSwallowed = action === ReplyAction.Swallow;
     this.#dropping = this.#isSwallowed || action === ReplyAction.Rewrite;
-    if (this.#isRead(scanner.type, scanner.bodyLeft)) {
+    if (this.#isRead(scanner.type, scanner.bodyLeft, body < end ? (chunk[body] as number) : -1)) {
       this.#capture = Buffer.allocUnsafe(scanner.bodyLeft);
       this.#captured = 0;
       // The client gets it from us, once it is whole.
@@ -189,12 +187,12 @@ export class ResponseStream {
   }
 
   /** Whether a message that begins is to be read when it is whole. */
-  #isRead(type: number, bodyBytes: number): boolean {
+  #isRead(type: number, bodyBytes: number, first: number): boolean {
     switch (type) {
       case B.ParameterStatus:
         return bodyBytes <= CAPTURE_LIMIT;
       case B.CommandComplete:
-        return mayDropStatements(bodyBytes) || (maySet(bodyBytes) && this.#host.watchesTags);
+        return mayBeSessionTag(bodyBytes, first);
       case B.ErrorResponse:
         return this.#host.readsErrors && bodyBytes <= CAPTURE_LIMIT;
       case B.ParameterDescription:

@@ -9,11 +9,30 @@ const ALWAYS_TRACKED = [
   'application_name',
 ];
 
+/** What any PostgreSQL reports. A server that doesn't is none, and left alone. */
+const STANDARD = new Set([...ALWAYS_TRACKED, 'IntervalStyle'].map((name) => name.toLowerCase()));
+
+/** Those of which no two values differ in case only. A path of schemas or a program's name does. */
+const CASELESS = new Set(['datestyle', 'client_encoding', 'standard_conforming_strings', 'intervalstyle']);
+
 /** As PostgreSQL reports it. */
 const UTF8 = 'UTF8';
 
 /** Values by index into {@link TrackedParameters.names}; null = not known. */
 export type TrackedValues = (string | null)[];
+
+/** A client with its values, and those that it gave at its start. */
+interface TrackedClient {
+  readonly parameters: TrackedValues;
+  readonly given: { readonly parameters: TrackedValues };
+}
+
+/** A server with its values. */
+interface TrackedServer {
+  readonly parameters: TrackedValues;
+  /** By the same index: it is known that a SET has led to the value. */
+  readonly isSet: boolean[];
+}
 
 /**
  * The session parameters that follow a client from server to server: their names (those above plus
@@ -40,31 +59,48 @@ export class TrackedParameters {
     return this.#index.get(name.toLowerCase()) ?? -1;
   }
 
+  /** In lower case: which of them a server that reports `values` has and doesn't report. */
+  silent(values: TrackedValues): string[] {
+    const names = this.names.filter((_name, i) => values[i] === null);
+    return names.map((name) => name.toLowerCase()).filter((name) => !STANDARD.has(name));
+  }
+
   /** All unknown. */
   emptyValues(): TrackedValues {
     return this.names.map(() => null);
   }
 
   /**
-   * The simple query that makes a server's values the client's, or null when nothing differs. A parameter that
-   * one of the two doesn't know is left alone.
+   * The simple query that makes a server's values the client's, or null when nothing differs. What the server
+   * doesn't report is left alone; what the client doesn't know goes back to the server's own value.
    */
-  alignmentSql(wanted: TrackedValues, actual: TrackedValues): string | null {
+  alignmentSql(client: TrackedClient, server: TrackedServer): string | null {
+    const { parameters: wanted } = client;
+    const { parameters: actual } = server;
     let sql: string | null = null;
     for (let i = 0; i < wanted.length; i++) {
       const value = wanted[i] as string | null;
-      const current = actual[i] as string | null;
-      if (value === null || current === null) continue;
-      if (value === current) {
-        // Text that is one and the same string compares at once: it may be the next client's, too.
-        actual[i] = value;
-        continue;
-      }
-      if (value.toLowerCase() === current.toLowerCase()) continue;
+      // Text that is one and the same string compares at once: it may be the next client's, too.
+      if (value !== null && value === actual[i]) actual[i] = value;
+      if (!this.differs(i, client, server)) continue;
       const name = this.names[i] as string;
-      sql = `${sql ?? ''}${assignment(name, value)}`;
+      sql = `${sql ?? ''}${value === null ? `RESET ${name};` : assignment(name, value)}`;
     }
     return sql;
+  }
+
+  /**
+   * Whether the parameter at `index` has to be set on the server for the client. Also one that is the same by chance
+   * and not what the client gave: once it is set, PostgreSQL can tell whether a RESET has been at it.
+   */
+  differs(index: number, client: TrackedClient, server: TrackedServer): boolean {
+    const value = client.parameters[index] as string | null;
+    const current = server.parameters[index] as string | null;
+    if (current === null) return false;
+    if (value === null) return true;
+    if (value !== current && !isSame(this.names[index] as string, value, current)) return true;
+    const given = client.given.parameters[index] ?? null;
+    return given !== null && given !== value && server.isSet[index] !== true;
   }
 
   /**
@@ -77,6 +113,10 @@ export class TrackedParameters {
       ? null
       : setStatement('client_encoding', UTF8);
   }
+}
+
+function isSame(name: string, value: string, current: string): boolean {
+  return value.toLowerCase() === current.toLowerCase() && CASELESS.has(name.toLowerCase());
 }
 
 /**

@@ -1,9 +1,9 @@
 import type { ListNode } from '../base/list.ts';
 import type { LogLevel } from '../base/log.ts';
-import { Conn, type ConnHandler } from '../net/conn.ts';
+import type { Conn, ConnHandler } from '../net/conn.ts';
 import type { Grant } from '../pool/budget.ts';
 import type {
-  CancelCarrier,
+  DedicatedClient,
   LoginFailure,
   PoolClient,
   PoolServer,
@@ -18,20 +18,20 @@ import { terminate } from '../wire/frontend.ts';
 import { ProtocolViolation } from '../wire/pg-error.ts';
 import type { SessionTag } from '../wire/command-complete.ts';
 import type { ErrorFields } from '../wire/error-fields.ts';
-import type { ByteReader } from '../wire/framed-reader.ts';
+import { type ByteReader, DISCARD } from '../wire/framed-reader.ts';
 import type { ServerLoginResult } from './login.ts';
-import { type OpeningHost, ServerOpening } from './opening.ts';
+import { ServerOpening } from './opening.ts';
 import { ConnectionLog } from './connection-log.ts';
-import { newFence } from './fence.ts';
-import { OwnQueries, type OwnQueryHost } from './own-queries.ts';
-import { type RestHost, RestReader } from './rest.ts';
-import { PlanRepair, type RepairHost } from './plan-repair.ts';
+import { Drain } from './drain.ts';
+import { Interlude } from './interlude.ts';
+import { OwnCancel } from './own-cancel.ts';
+import { OwnQueries } from './own-queries.ts';
+import type { PartsHost } from './parts-host.ts';
+import { PlanRepair } from './plan-repair.ts';
+import { RestReader } from './rest.ts';
 import type { ServerServices } from './services.ts';
 import { SessionState } from './session-state.ts';
-import { connectFailure, connectOptions, type ServerAddress, type ServerTarget } from './target.ts';
-
-/** Takes bytes that nobody needs any more. */
-const DISCARD: ByteReader = { feed: (_chunk, _start, end) => end };
+import { connectFailure, type ServerAddress, type ServerTarget } from './target.ts';
 
 /** A server that has said nothing for so long has probably answered all there is. */
 const SILENCE_MS = 200;
@@ -44,13 +44,14 @@ const SILENCE_MS = 200;
  * | --- | --- |
  * | new | ServerOpening's: ServerLogin, then OwnQuery for connect_query |
  * | idle, used, being_canceled | RestReader |
- * | active | OwnQuery while parameters are aligned, then ResponseStream |
+ * | active, dedicated | OwnQuery while parameters are aligned, then ResponseStream |
+ * | being_canceled, abandoned | ResponseStream, without a sink |
  * | tested | OwnQuery |
  * | closing | nobody: bytes are dropped until the server's end is gone |
  */
 export class ServerConnection
   extends SessionState
-  implements PoolServer, ServerEnd, ResponseHost, ConnHandler, OpeningHost, OwnQueryHost, RestHost, RepairHost
+  implements PoolServer, ServerEnd, ResponseHost, ConnHandler, PartsHost
 {
   listPrev: ListNode | null = null;
   listNext: ListNode | null = null;
@@ -58,6 +59,7 @@ export class ServerConnection
   state: ServerState = 'new';
   stateSinceMs: number;
   link: PoolClient | null = null;
+  readonly dedicatedTo: DedicatedClient | null;
   cancelsInFlight = 0;
   ownCancelMs = 0;
   readonly connectMs: number;
@@ -70,7 +72,8 @@ export class ServerConnection
   readonly pool: Pool;
   readonly grant: Grant;
   readonly address: ServerAddress;
-  readonly conn: Conn;
+  /** Another one after a server did not take our protocol's version. */
+  conn: Conn;
   backendKey: Buffer | null = null;
 
   readonly #services: ServerServices;
@@ -80,14 +83,14 @@ export class ServerConnection
   #reader: ByteReader;
   readonly #opening: ServerOpening;
   #client: (PoolClient & ClientEnd) | null = null;
-  #isConnected = false;
   readonly #own = new OwnQueries(this);
   readonly #repair: PlanRepair;
+  readonly #interlude: Interlude;
   #releaseDue = false;
   /** What the pool hears once a chunk is read to its end: the rest of it is nobody's, not the next client's. */
   #atChunkEnd: (() => void) | null = null;
-  #ownCancel: CancelCarrier | null = null;
-  #closeNeeded = false;
+  readonly #ownCancel: OwnCancel;
+  #drain: Drain | null = null;
 
   constructor(
     services: ServerServices,
@@ -96,6 +99,7 @@ export class ServerConnection
     grant: Grant,
     target: ServerTarget,
     address: ServerAddress,
+    dedicatedTo: DedicatedClient | null,
   ) {
     super(services.tracked, services.statements);
     this.#services = services;
@@ -104,29 +108,27 @@ export class ServerConnection
     this.pool = pool;
     this.grant = grant;
     this.address = address;
+    this.dedicatedTo = dedicatedTo;
     this.connectMs = services.clock.nowMs();
     this.connectWallMs = services.clock.wallMs();
     this.stateSinceMs = this.connectMs;
     this.lastBytesMs = this.connectMs;
     this.requestMs = this.connectMs;
     this.#responses = new ResponseStream(this, this.tracker, services.maxPacketSize());
-    this.#repair = new PlanRepair(this, this.#responses);
-    this.#opening = new ServerOpening(this, services, target, this.#own);
+    this.#repair = new PlanRepair(this, this.#own, this.#responses);
+    this.#ownCancel = new OwnCancel(services, address);
+    this.#interlude = new Interlude(this, this.#own, this.#responses);
+    this.#opening = new ServerOpening(this, services, target, address, this.#own);
     this.#reader = this.#opening.login;
-    this.conn = Conn.connect(connectOptions(address, target), this, () => this.#connected(), services.native);
+    this.conn = this.#opening.connect(this, () => this.#connected());
   }
 
   get sink(): Conn | null {
-    return this.#client === null ? null : this.#client.conn;
+    return this.#client?.conn ?? null;
   }
 
-  /** Also when a message that nobody asked for has come in part: its rest would be read as an answer. */
-  get closeNeeded(): boolean {
-    return this.#closeNeeded || this.statements.isBroken || !this.#rest.atBoundary;
-  }
-
-  set closeNeeded(needed: boolean) {
-    this.#closeNeeded = needed;
+  protected override get isMidMessage(): boolean {
+    return !this.#rest.atBoundary;
   }
 
   get sinkAtBoundary(): boolean {
@@ -165,9 +167,10 @@ export class ServerConnection
       this.#broke(error.message, error.message);
       return;
     }
+    if (this.abandoned !== null) this.#drain?.took(end);
     const client = this.#client;
     if (this.#releaseDue) this.releaseIfDone();
-    if (client?.isStalled === true && !this.#isBusy && this.tracker.takeAnswered()) client.goOn();
+    if (client?.isStalled === true && !this.#own.isBusy && this.tracker.takeAnswered()) client.goOn();
     const due = this.#atChunkEnd;
     this.#atChunkEnd = null;
     due?.();
@@ -188,30 +191,36 @@ export class ServerConnection
   }
 
   onClosed(error: Error | null): void {
-    if (this.#isConnected) this.#broke('server conn crashed?', 'server conn crashed?');
+    if (this.#opening.isConnected) this.#broke('server conn crashed?', 'server conn crashed?');
     else if (this.state === 'new') {
       const reason = connectFailure(error, (text) => this.log('WARNING', text));
       this.#broke(reason, '');
     }
-    this.#ownCancel?.cut();
+    if (this.state === 'new') {
+      this.#reader = this.#opening.login;
+      this.conn = this.#opening.connect(this, () => this.#connected());
+      return;
+    }
+    this.#ownCancel.cut();
     this.tracker.queue.clear();
     this.statements.end();
     this.pool.serverGone(this);
   }
 
-  /** What comes is read for ourselves, or what the client sends is not for the server yet. */
-  get #isBusy(): boolean {
-    return this.#own.isBusy || this.#repair.isActive;
+  isClean(): boolean {
+    const { isBusy, mayBeLeft } = this.#own;
+    if (this.dedicatedTo !== null || (isBusy && !mayBeLeft)) return false;
+    return this.tracker.isClean && this.#responses.atBoundary;
   }
 
-  isClean(): boolean {
-    return !this.#isBusy && this.tracker.isClean && this.#responses.atBoundary;
+  needsResync(): boolean {
+    return this.tracker.isUnsure || this.#own.mayBeLeft;
   }
 
   sweep(nowMs: number): void {
     const client = this.#client;
-    if (client === null || !this.tracker.mayBeStuck || this.#isBusy || !client.atBoundary) return;
-    if (nowMs - this.lastBytesMs > SILENCE_MS) this.#probe(client);
+    if (client === null || !this.tracker.mayBeStuck || this.#own.isBusy || !client.atBoundary) return;
+    if (nowMs - this.lastBytesMs > SILENCE_MS) this.#interlude.probe(client);
   }
 
   linked(client: PoolClient): void {
@@ -219,6 +228,7 @@ export class ServerConnection
     this.#client = client as PoolClient & ClientEnd;
     this.requestMs = this.#services.clock.nowMs();
     this.tracker.reset();
+    this.lent();
     this.#reader = this.#responses;
   }
 
@@ -230,15 +240,22 @@ export class ServerConnection
     this.conn.resume();
   }
 
+  drain(): void {
+    this.#reader = this.#responses;
+    this.#drain = new Drain(this);
+    this.#drain.begin();
+  }
+
+  drained(isClean: boolean): void {
+    this.#reader = this.#rest;
+    this.pool.drained(this, isClean);
+  }
+
   test(sql: string, purpose: TestPurpose): void {
-    const fence = purpose === 'resync' ? newFence() : null;
-    this.#own.run(`${purpose} query failed`, fence === null ? sql : fence.sql, fence, (result) => {
+    this.#own.test(sql, purpose, (ok, reason) => {
       this.#reader = this.#rest;
-      if (this.tracker.isMistaken) this.#closeNeeded = true;
+      if (this.tracker.isMistaken) this.closeNeeded = true;
       if (purpose === 'resync') this.tracker.reset();
-      // Without a complete reset the last client's settings are still there, and it can have seen to that.
-      const ok = result.isIdle && (purpose === 'check' || result.error === null);
-      const reason = purpose === 'reset' ? 'reset query failed' : 'test query failed';
       this.#atChunkEnd = () => this.pool.serverTested(this, ok, reason);
     });
   }
@@ -247,7 +264,7 @@ export class ServerConnection
     this.#lines.closing(reason);
     this.#opening.login.abandon();
     this.#reader = DISCARD;
-    if (!this.#isConnected) {
+    if (!this.#opening.isConnected) {
       this.conn.destroy();
       return;
     }
@@ -256,15 +273,13 @@ export class ServerConnection
   }
 
   cancelOwnQuery(): void {
-    if (this.backendKey !== null) this.#ownCancel = this.#services.cancelAt(this.address, this.backendKey);
+    this.#ownCancel.send(this.backendKey);
   }
 
   cut(): void {
     this.log('WARNING', 'the server does not end its connection: giving its slot up');
     this.conn.destroy();
   }
-
-  // --- ServerEnd and ResponseHost --------------------------------------------------------------------------
 
   alignParameters(sql: string, done: (error: ErrorFields | null) => void): void {
     this.#own.run('varcache_apply failed', sql, null, ({ error, isIdle }) => {
@@ -276,9 +291,11 @@ export class ServerConnection
   releaseIfDone(): void {
     const client = this.#client;
     // With a message of the client half sent, the client ends the link when the rest has gone out.
-    if (client === null || !this.isClean() || !client.atBoundary) return;
+    if (client === null || this.#own.isBusy || !this.isClean() || !client.atBoundary) return;
     this.#releaseDue = false;
-    if (this.tracker.isUnsure) this.#probe(client);
+    if (this.tracker.isUnsure) this.#interlude.probe(client);
+    else if (this.isDoubtful && this.#interlude.asks(client)) return;
+    else if (this.pool.limits.poolMode === 'session') client.linked(this);
     else this.pool.release(this);
   }
 
@@ -293,36 +310,31 @@ export class ServerConnection
   readyForQuery(status: number): void {
     const client = this.#client;
     if (client === null) return;
-    if (this.#repair.isActive) {
+    if (this.#own.isRepairing) {
       this.#atChunkEnd = () => this.#repair.ready();
       return;
     }
     const isQuiet = this.tracker.isQuiet;
-    this.isResetting = false;
     client.answered(status, isQuiet);
     if (status === TxStatus.Idle) {
-      // Ended after the whole chunk is read: what follows ReadyForQuery in it is still this client's.
-      this.#releaseDue = isQuiet && this.pool.limits.poolMode !== 'session';
+      // After the whole chunk is read: what follows in it is still this client's. In session mode the link stays.
+      this.#releaseDue = isQuiet && (this.pool.limits.poolMode !== 'session' || this.wasReset);
     } else if (this.#own.isProbing && status === TxStatus.Failed) {
       // In a failed transaction the fence fails too, and its error could be one that the client is owed.
       this.pool.closeLinked(this, 'answers cannot be told apart', 'server conn crashed?');
-    } else if (this.pool.limits.poolMode === 'statement') {
+    } else if (this.pool.limits.poolMode === 'statement' && this.dedicatedTo === null) {
       const text = 'transaction blocks not allowed in statement pooling mode';
       this.pool.closeLinked(this, text, text);
     }
   }
 
   parameterStatus(name: string, value: string): void {
-    // Another role or user is nothing that the next client may have.
-    if (!this.reported(name, value, this.#own.isRunning ? null : this.#client)) this.#closeNeeded = true;
-  }
-
-  get readsErrors(): boolean {
-    return this.#client !== null && (this.statements.size > 0 || this.tracker.failedNote !== null);
+    if (this.state === 'new') this.introduced(name, value);
+    else this.reported(name, value, this.#own.isRunning ? null : this.#client);
   }
 
   error(body: Buffer, isSwallowed: boolean): Buffer | null {
-    return this.#repair.failed(this.#client as ClientEnd, body, isSwallowed);
+    return this.#repair.failed(this.#client, body, isSwallowed);
   }
 
   get kept(): KeptRequests | null {
@@ -330,14 +342,20 @@ export class ServerConnection
   }
 
   sessionTag(tag: SessionTag): void {
-    this.done(tag, this.#own.isRunning ? null : this.#client);
+    // What connect_query sets is the server's own; what we set for a client we know.
+    const isKnown = this.state === 'new' || (this.#own.isRunning && this.#client !== null);
+    if (!isKnown) this.done(tag, this.#client);
   }
 
-  // --- OpeningHost, OwnQueryHost and RestHost --------------------------------------------------------------
+  readOn(atChunkEnd: () => void): void {
+    this.#releaseDue = false;
+    this.#reader = this.#responses;
+    this.#atChunkEnd = atChunkEnd;
+  }
 
   loggedIn({ backendKey, welcome }: ServerLoginResult): void {
     this.backendKey = backendKey;
-    for (const [name, value] of welcome) this.parameterStatus(name, value);
+    for (const [name, value] of welcome) this.introduced(name, value);
   }
 
   opened(welcome: WelcomeData): void {
@@ -365,7 +383,6 @@ export class ServerConnection
   }
 
   #connected(): void {
-    this.#isConnected = true;
     if (this.state !== 'new') {
       this.conn.end();
       return;
@@ -374,24 +391,9 @@ export class ServerConnection
     this.#opening.start();
   }
 
-  /** The answers cannot be counted: finds out what the server still owes to the client, and passes it on first. */
-  #probe(client: ClientEnd): void {
-    client.hold();
-    this.#own.probe(this.#responses, () => {
-      if (this.tracker.isMistaken) this.#closeNeeded = true;
-      this.tracker.reset();
-      this.#releaseDue = false;
-      this.#reader = this.#responses;
-      this.#atChunkEnd = () => {
-        if (this.#client !== client) return;
-        this.releaseIfDone();
-        client.goOn();
-      };
-    });
-  }
-
   #broke(reason: string, clientText: string): void {
-    if (this.state === 'new') this.failed({ message: reason, serverError: null, failWaiting: false }, reason);
-    else this.pool.serverBroke(this, reason, clientText);
+    if (this.state !== 'new') this.pool.serverBroke(this, reason, clientText);
+    else if (!this.#opening.asksAgain(reason))
+      this.failed({ message: reason, serverError: null, failWaiting: false }, reason);
   }
 }

@@ -1,15 +1,18 @@
 import type { Grant } from '../pool/budget.ts';
-import type { CancelCarrier, PoolServer, ServerConnector } from '../pool/peers.ts';
+import type { CancelCarrier, DedicatedClient, PoolServer, ServerConnector } from '../pool/peers.ts';
 import type { Pool } from '../pool/pool.ts';
 import { openCancel } from './cancel.ts';
 import { ServerConnection } from './connection.ts';
+import { ServerProtocols } from './protocols.ts';
 import type { ServerServices } from './services.ts';
-import type { ServerAddress, ServerTarget } from './target.ts';
+import { dedicatedTarget, type ServerAddress, type ServerTarget } from './target.ts';
 
 /** What the connector needs besides what connections share. */
-export interface ConnectorServices extends Omit<ServerServices, 'cancelAt'> {
+export interface ConnectorServices extends Omit<ServerServices, 'cancelAt' | 'protocols'> {
   /** The allocator of ids for clients and servers. */
   nextId(): number;
+  /** The newest minor version of protocol 3 that servers may be asked for, as it is now. */
+  newestMinor(): number;
   /** Where `pool` connects to, by the configuration as it is now. */
   target(pool: Pool): ServerTarget;
 }
@@ -28,18 +31,15 @@ export class Connector implements ServerConnector<Pool> {
       logsConnections: () => services.logsConnections(),
       logsDisconnections: () => services.logsDisconnections(),
       maxPacketSize: () => services.maxPacketSize(),
-      cancelAt: (address, backendKey) =>
-        openCancel(
-          address,
-          backendKey,
-          () => true,
-          () => {},
-        ),
+      isStopped: () => services.isStopped(),
+      protocols: new ServerProtocols(services.clock, () => services.newestMinor()),
+      cancelAt: (address, backendKey, done) => openCancel(address, backendKey, () => true, done),
     };
   }
 
-  open(pool: Pool, grant: Grant): PoolServer {
-    const target = this.#services.target(pool);
+  open(pool: Pool, grant: Grant, dedicatedTo: DedicatedClient | null): PoolServer {
+    const pooled = this.#services.target(pool);
+    const target = dedicatedTo === null ? pooled : dedicatedTarget(pooled, dedicatedTo);
     return new ServerConnection(
       this.#shared,
       this.#services.nextId(),
@@ -47,12 +47,15 @@ export class Connector implements ServerConnector<Pool> {
       grant,
       target,
       this.#pickHost(pool, target),
+      dedicatedTo,
     );
   }
 
   openCancel(server: PoolServer, maySend: () => boolean, done: (reason: string) => void): CancelCarrier {
-    const { address, backendKey } = server as ServerConnection;
+    const connection = server as ServerConnection;
+    const { address, backendKey } = connection;
     if (backendKey === null) {
+      connection.log('WARNING', 'cannot forward a cancel request: the server sent no BackendKeyData');
       queueMicrotask(() => done('failed to send cancel request'));
       return { cut: () => {} };
     }
@@ -63,7 +66,8 @@ export class Connector implements ServerConnector<Pool> {
   #pickHost(pool: Pool, target: ServerTarget): ServerAddress {
     const { hosts, port, loadBalanceHosts } = target;
     const last = this.#nextHost.get(pool) ?? 0;
-    const advances = loadBalanceHosts === 'round-robin' || pool.hasFailure;
+    const hasFailed = pool.dedicated.takeConnectFailure() || pool.launcher.hasFailure;
+    const advances = loadBalanceHosts === 'round-robin' || hasFailed;
     const index = loadBalanceHosts === 'disable' && advances ? last + 1 : last;
     this.#nextHost.set(pool, loadBalanceHosts === 'round-robin' ? last + 1 : index);
     return { host: hosts[index % hosts.length] as string, port };

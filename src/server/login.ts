@@ -8,6 +8,8 @@ import {
 import type { WelcomeData } from '../pool/pool.ts';
 import { AuthCode, BackendType as B, TxStatus } from '../wire/codes.ts';
 import { type ErrorFields, parseErrorFields } from '../wire/error-fields.ts';
+import { isCancelKeyLength } from '../wire/backend-key-data.ts';
+import { parseNegotiateProtocolVersion } from '../wire/negotiate-protocol-version.ts';
 import { parseParameterStatus } from '../wire/parameter-status.ts';
 import { errorOf, fatal, type PgErrorFields, ProtocolViolation } from '../wire/pg-error.ts';
 import { Reader } from '../wire/reader.ts';
@@ -61,6 +63,9 @@ export class ServerLogin implements ByteReader {
     () => true,
     (type, body) => this.#message(type, body),
   );
+  readonly #askedMinor: number;
+  #isNegotiated = false;
+  #isVersionTaken = false;
   #isAuthenticated = false;
   #isOver = false;
   #backendKey: Buffer | null = null;
@@ -72,9 +77,16 @@ export class ServerLogin implements ByteReader {
   /** The bytes being read came before our last answer went out. */
   #isBelated = false;
 
-  constructor(host: ServerLoginHost, auth: ServerAuthArgs) {
+  /** `askedMinor`: what the StartupMessage asked for. */
+  constructor(host: ServerLoginHost, auth: ServerAuthArgs, askedMinor: number) {
     this.#host = host;
+    this.#askedMinor = askedMinor;
     this.#auth = createServerAuth(auth);
+  }
+
+  /** The server has come to authentication, and so goes on in the version that was asked for, or negotiated. */
+  get isVersionTaken(): boolean {
+    return this.#isVersionTaken;
   }
 
   /** The connection is closing: nothing more is reported. */
@@ -108,7 +120,13 @@ export class ServerLogin implements ByteReader {
         return false;
       }
       case B.NoticeResponse:
+        return true;
       case B.NegotiateProtocolVersion:
+        // Nothing depends on the version that we end up with: of a key any length is taken.
+        if (this.#isNegotiated || this.#isVersionTaken)
+          throw new ProtocolViolation('unknown pkt from server');
+        parseNegotiateProtocolVersion(body, this.#askedMinor);
+        this.#isNegotiated = true;
         return true;
       case B.ParameterStatus:
         this.#expectAuthenticated();
@@ -118,7 +136,8 @@ export class ServerLogin implements ByteReader {
         return true;
       case B.BackendKeyData:
         this.#expectAuthenticated();
-        if (body.length < 8 || body.length > 260) throw new ProtocolViolation('bad pkt header');
+        if (this.#backendKey !== null) throw new ProtocolViolation('unknown pkt from server');
+        if (!isCancelKeyLength(body.length)) throw new ProtocolViolation('bad pkt header');
         this.#backendKey = body;
         return true;
       case B.ReadyForQuery:
@@ -139,7 +158,9 @@ export class ServerLogin implements ByteReader {
   #authentication(body: Buffer): boolean {
     // Going on without our answer is no server's way; errors and notices may come at any time.
     if (this.#isAuthenticated || this.#isBelated) throw new ProtocolViolation('unknown pkt from server');
-    const step = this.#auth.request(parseAuthentication(body));
+    const request = parseAuthentication(body);
+    this.#isVersionTaken = true;
+    const step = this.#auth.request(request);
     if (!(step instanceof Promise)) return this.#apply(step);
     this.#isBusy = true;
     this.#host.pause();

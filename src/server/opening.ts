@@ -1,18 +1,25 @@
 import type { LogLevel } from '../base/log.ts';
+import { Conn, type ConnHandler } from '../net/conn.ts';
 import type { LoginFailure } from '../pool/peers.ts';
 import type { WelcomeData } from '../pool/pool.ts';
 import { SqlState } from '../wire/pg-error.ts';
 import { startupMessage } from '../wire/startup-message.ts';
+import type { AskedValue } from './asked-values.ts';
 import { loginError, ServerLogin, type ServerLoginFailure, type ServerLoginResult } from './login.ts';
 import type { OwnQueries } from './own-queries.ts';
 import type { ServerServices } from './services.ts';
-import type { ServerTarget } from './target.ts';
+import { connectOptions, type ServerAddress, type ServerTarget } from './target.ts';
 
 /** The connection that is being opened. */
 export interface OpeningHost {
-  readonly conn: { write(bytes: Buffer): boolean; pause(): void; resume(): void };
+  readonly conn: { write(bytes: Buffer): boolean; pause(): void; resume(): void; end(): void };
   /** PostgreSQL has let us in; connect_query may be still to come. */
   loggedIn(result: ServerLoginResult): void;
+  /** As SessionState.begun; then {@link silent} names what has to be asked for. */
+  begun(welcome: WelcomeData): WelcomeData;
+  readonly silent: readonly string[];
+  /** As SessionState.known. */
+  known(values: readonly AskedValue[]): string[];
   /** The connection can be used. */
   opened(welcome: WelcomeData): void;
   /** `reason` is for the line that the connection is closed. */
@@ -20,54 +27,149 @@ export interface OpeningHost {
   log(level: LogLevel, message: string): void;
 }
 
-/** From our StartupMessage to a server that can be used: the login, then `connect_query`. */
+/**
+ * From connecting to a server that can be used: our StartupMessage, the login, then `connect_query`, and what it
+ * doesn't report of itself. A server that
+ * doesn't take the protocol version that we ask for is asked once more, for 3.0, on a connection of its own: nothing
+ * that PgBouncer can talk to, which asks for no other, is out of reach.
+ */
 export class ServerOpening {
-  readonly login: ServerLogin;
+  /** Reads what comes; another one after each {@link connect}. */
+  login: ServerLogin;
   readonly #host: OpeningHost;
   readonly #services: ServerServices;
   readonly #target: ServerTarget;
+  readonly #address: ServerAddress;
   readonly #own: OwnQueries;
+  /** The minor version that is asked for. */
+  #minor: number;
+  /** The version that was asked for first has not been taken. */
+  #isRefused = false;
+  /** That has just turned out, and the connection is coming to its end. */
+  #awaitsEnd = false;
+  #isConnected = false;
 
-  constructor(host: OpeningHost, services: ServerServices, target: ServerTarget, own: OwnQueries) {
+  constructor(
+    host: OpeningHost,
+    services: ServerServices,
+    target: ServerTarget,
+    address: ServerAddress,
+    own: OwnQueries,
+  ) {
     this.#host = host;
     this.#services = services;
     this.#target = target;
+    this.#address = address;
     this.#own = own;
-    this.login = new ServerLogin(
-      {
-        send: (bytes) => host.conn.write(bytes),
-        pause: () => host.conn.pause(),
-        resume: () => host.conn.resume(),
-        loggedIn: (result) => this.#loggedIn(result),
-        failed: (failure) => this.#failed(failure),
-        note: (text) => host.log('WARNING', text),
-      },
-      { user: target.user, credentials: target.credentials, ...services.auth },
+    this.#minor = services.protocols.minorFor(address);
+    this.login = this.#newLogin();
+  }
+
+  /** The connection has come about. */
+  get isConnected(): boolean {
+    return this.#isConnected;
+  }
+
+  /** Connects; when that has succeeded, `onConnect` may {@link start}. */
+  connect(handler: ConnHandler, onConnect: () => void): Conn {
+    this.#isConnected = false;
+    this.#awaitsEnd = false;
+    const connected = (): void => {
+      this.#isConnected = true;
+      onConnect();
+    };
+    return Conn.connect(
+      connectOptions(this.#address, this.#target),
+      handler,
+      connected,
+      this.#services.native,
     );
   }
 
   start(): void {
     const { database, user, parameters } = this.#target;
-    this.#host.conn.write(startupMessage([['database', database], ...parameters, ['user', user]]));
+    this.#host.conn.write(
+      startupMessage(this.#minor, [['database', database], ...parameters, ['user', user]]),
+    );
+  }
+
+  /**
+   * The connection has ended, or is no use any more, for `reason`. True when it is the version of the protocol that the
+   * server may not take: then the owner is to {@link connect} again when the server's end of this one is gone, and the
+   * login has not failed yet.
+   */
+  asksAgain(reason: string): boolean {
+    if (this.#services.isStopped()) return false;
+    if (this.#awaitsEnd) return true;
+    // Whatever a server does behind its first request for authentication, the version is no reason for it.
+    if (!this.#isConnected || this.#minor === 0 || this.login.isVersionTaken) return false;
+    this.#host.log('LOG', `the server does not take protocol 3.${this.#minor} (${reason}), asking for 3.0`);
+    this.#isRefused = true;
+    this.#awaitsEnd = true;
+    this.#minor = 0;
+    this.login.abandon();
+    this.login = this.#newLogin();
+    this.#host.conn.end();
+    return true;
+  }
+
+  #newLogin(): ServerLogin {
+    const { credentials, user } = this.#target;
+    return new ServerLogin(
+      {
+        send: (bytes) => this.#host.conn.write(bytes),
+        pause: () => this.#host.conn.pause(),
+        resume: () => this.#host.conn.resume(),
+        loggedIn: (result) => this.#loggedIn(result),
+        failed: (failure) => this.#failed(failure),
+        note: (text) => this.#host.log('WARNING', text),
+      },
+      { user, credentials, ...this.#services.auth },
+      this.#minor,
+    );
   }
 
   #loggedIn(result: ServerLoginResult): void {
     const host = this.#host;
+    this.#learn();
     host.loggedIn(result);
     const { connectQuery } = this.#target;
     if (connectQuery === null) {
-      host.opened(result.welcome);
+      this.#begun(result.welcome);
       return;
     }
     this.#own.run('error while executing exec_on_query', connectQuery, null, ({ isIdle }) => {
       const reason = 'connect_query left a transaction open';
-      if (isIdle) host.opened(result.welcome);
+      if (isIdle) this.#begun(result.welcome);
       else host.failed({ message: reason, serverError: null, failWaiting: false }, reason);
+    });
+  }
+
+  /** What the server doesn't say by itself is asked for, once. */
+  #begun(welcome: WelcomeData): void {
+    const host = this.#host;
+    const now = host.begun(welcome);
+    if (host.silent.length === 0) {
+      host.opened(now);
+      return;
+    }
+    this.#own.ask(host.silent, (values, { error, isIdle }) => {
+      if (error === null && isIdle) {
+        for (const name of host.known(values)) {
+          host.log('WARNING', `the server knows no parameter "${name}" of track_extra_parameters`);
+        }
+        host.opened(now);
+        return;
+      }
+      const reason = 'asking for parameters failed';
+      host.failed({ message: reason, serverError: null, failWaiting: false }, reason);
     });
   }
 
   #failed(failure: ServerLoginFailure): void {
     const { fields, message } = failure;
+    if (fields !== null && mayMeanVersion(fields.sqlstate) && this.asksAgain(message)) return;
+    this.#learn();
     const severity = fields?.severity ?? '';
     // Without the connection's name, as PgBouncer has it; the line that it is closed follows, with name and text.
     if (fields !== null) this.#services.log.log('WARNING', `server login failed: ${severity} ${message}`);
@@ -77,4 +179,18 @@ export class ServerOpening {
     const reason = fields === null ? 'failed to answer authreq' : message;
     this.#host.failed({ message, serverError, failWaiting }, reason);
   }
+
+  /** A refusal was about the version only if 3.0 gets further. */
+  #learn(): void {
+    if (this.#isRefused && this.login.isVersionTaken) this.#services.protocols.takesOnlyOldest(this.#address);
+  }
+}
+
+/** What PostgreSQL says to a version that it doesn't know, and what others say to what they do not understand. */
+function mayMeanVersion(sqlstate: string | undefined): boolean {
+  return (
+    sqlstate === undefined ||
+    sqlstate === SqlState.featureNotSupported ||
+    sqlstate === SqlState.protocolViolation
+  );
 }

@@ -1,9 +1,11 @@
 import type { LogLevel } from '../base/log.ts';
+import type { TestPurpose } from '../pool/peers.ts';
 import { errorText } from '../wire/error-fields.ts';
 import type { ByteReader } from '../wire/framed-reader.ts';
 import { query } from '../wire/frontend.ts';
+import { type AskedValue, askingSql, readAskedValue } from './asked-values.ts';
 import { type Fence, FenceReader, newFence } from './fence.ts';
-import { OwnQuery, type OwnQueryEvents, type OwnQueryResult } from './own-query.ts';
+import { OwnQuery, type OwnQueryEvents, type OwnQueryResult, type RowTaker } from './own-query.ts';
 
 /** The connection as its own queries see it. */
 export interface OwnQueryHost extends OwnQueryEvents {
@@ -17,8 +19,12 @@ export interface OwnQueryHost extends OwnQueryEvents {
 export class OwnQueries {
   /** One runs, and its answers are ours. */
   isRunning = false;
+  /** A stale plan is repaired: see PlanRepair. */
+  isRepairing = false;
   /** A fence is on its way: what comes ahead of it is the client's. */
   isProbing = false;
+  /** The one that runs only asks: nobody is hurt when nobody hears the answer. */
+  #question: OwnQuery | null = null;
   readonly #host: OwnQueryHost;
 
   constructor(host: OwnQueryHost) {
@@ -26,13 +32,36 @@ export class OwnQueries {
   }
 
   get isBusy(): boolean {
-    return this.isRunning || this.isProbing;
+    return this.isRunning || this.isProbing || this.isRepairing;
+  }
+
+  /** Whoever it runs for may leave: what is still to come of it can be read past. */
+  get mayBeLeft(): boolean {
+    return !this.isRepairing && this.#question?.atBoundary === true;
   }
 
   /** `done` has to put another reader in charge. `errorNote` goes ahead of PostgreSQL's error in the log. */
   run(errorNote: string, sql: string, fence: Fence | null, done: (result: OwnQueryResult) => void): void {
     this.#read(errorNote, fence, done);
     this.#host.conn.write(query(sql));
+  }
+
+  /** Asks for parameters by `names`. `done` as with {@link run}, with what the server says of them. */
+  ask(names: readonly string[], done: (values: readonly AskedValue[], result: OwnQueryResult) => void): void {
+    const values: AskedValue[] = [];
+    const row = (body: Buffer) => values.push(readAskedValue(body));
+    this.#question = this.#read('asking for parameters failed', null, (result) => done(values, result), row);
+    this.#host.conn.write(query(askingSql(names)));
+  }
+
+  /** Runs a reset, check or resync; `done` is told whether the server is fit for others, and the reason if it is not. */
+  test(sql: string, purpose: TestPurpose, done: (ok: boolean, reason: string) => void): void {
+    const fence = purpose === 'resync' ? newFence() : null;
+    this.run(`${purpose} query failed`, fence === null ? sql : fence.sql, fence, (result) => {
+      // Without a complete reset the last client's settings are still there, and it can have seen to that.
+      const ok = result.isIdle && (purpose === 'check' || result.error === null);
+      done(ok, purpose === 'reset' ? 'reset query failed' : 'test query failed');
+    });
   }
 
   /** Sends a fence; `owed` reads what the server still answers ahead of it. `done` as with {@link run}. */
@@ -50,14 +79,22 @@ export class OwnQueries {
     this.#host.conn.write(query(fence.sql));
   }
 
-  #read(errorNote: string, fence: Fence | null, done: (result: OwnQueryResult) => void): void {
+  #read(
+    errorNote: string,
+    fence: Fence | null,
+    done: (result: OwnQueryResult) => void,
+    row: RowTaker | null = null,
+  ): OwnQuery {
     this.isRunning = true;
-    this.#host.read(
-      new OwnQuery(fence, this.#host, (result) => {
-        this.isRunning = false;
-        if (result.error !== null) this.#host.log('ERROR', `${errorNote}: ${errorText(result.error)}`);
-        done(result);
-      }),
-    );
+    this.#question = null;
+    const ended = (result: OwnQueryResult): void => {
+      this.isRunning = false;
+      this.#question = null;
+      if (result.error !== null) this.#host.log('ERROR', `${errorNote}: ${errorText(result.error)}`);
+      done(result);
+    };
+    const reader = new OwnQuery(fence, this.#host, ended, row);
+    this.#host.read(reader);
+    return reader;
   }
 }

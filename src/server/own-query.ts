@@ -21,6 +21,9 @@ export interface OwnQueryEvents {
   sessionTag(tag: SessionTag): void;
 }
 
+/** Takes the body of a DataRow, borrowed. */
+export type RowTaker = (body: Buffer) => void;
+
 /** Messages may carry this much of an error; rows are skipped unread. Bytes. */
 const MAX_BODY_BYTES = 1024 * 1024;
 
@@ -37,18 +40,35 @@ export class OwnQuery implements ByteReader {
   readonly #fenceBody: Buffer | null;
   /** Until the fence's answer has come, ReadyForQuery may still belong to an earlier request. */
   #awaitsFence: boolean;
+  readonly #row: RowTaker | null;
 
-  /** With a fence, ReadyForQuery of earlier requests may come ahead of its answer and does not count. */
-  constructor(fence: Fence | null, host: OwnQueryEvents, done: (result: OwnQueryResult) => void) {
+  /**
+   * With a fence, ReadyForQuery of earlier requests may come ahead of its answer and does not count. `row` gets the
+   * rows; null: nobody does.
+   */
+  constructor(
+    fence: Fence | null,
+    host: OwnQueryEvents,
+    done: (result: OwnQueryResult) => void,
+    row: RowTaker | null = null,
+  ) {
     this.#awaitsFence = fence !== null;
     this.#fenceBody = fence === null ? null : fence.description.subarray(HEADER_BYTES);
     this.#host = host;
     this.#done = done;
+    this.#row = row;
+    const isWanted = (type: number) =>
+      (type === B.RowDescription && this.#fenceBody !== null) || (type === B.DataRow && row !== null);
     this.#reader = new FramedReader(
       MAX_BODY_BYTES,
-      this.#fenceBody === null ? isRead : (type) => type === B.RowDescription || isRead(type),
+      (type) => isWanted(type) || isRead(type),
       (type, body) => this.#message(type, body),
     );
+  }
+
+  /** No message is half read. */
+  get atBoundary(): boolean {
+    return this.#reader.atBoundary;
   }
 
   /** Throws ProtocolViolation when the server breaks the protocol. */
@@ -65,6 +85,9 @@ export class OwnQuery implements ByteReader {
         return true;
       case B.RowDescription:
         if (this.#fenceBody?.equals(body)) this.#awaitsFence = false;
+        return true;
+      case B.DataRow:
+        this.#row?.(body);
         return true;
       case B.ErrorResponse:
         this.#error ??= parseErrorFields(body);

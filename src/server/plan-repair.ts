@@ -3,6 +3,7 @@ import { STATEMENT, type Statement } from '../prepared/statement.ts';
 import type { ServerStatements } from '../prepared/server-statements.ts';
 import type { StretchNeeds } from '../prepared/stretch.ts';
 import type { ClientEnd, KeptRequests } from '../relay/link.ts';
+import type { OwnQueries } from './own-queries.ts';
 import { ReplyAction } from '../relay/outstanding.ts';
 import type { RequestTracker } from '../relay/request-tracker.ts';
 import { BackendType as B, FrontendType as F, HEADER_BYTES } from '../wire/codes.ts';
@@ -43,8 +44,9 @@ const NOBODY = `pgweir_${randomBytes(8).toString('hex')}_none`;
  * ```
  */
 export class PlanRepair {
-  isActive = false;
   readonly #host: RepairHost;
+  /** Where it is noted that the server is not the client's meanwhile. */
+  readonly #own: OwnQueries;
   /** Reads what is the client's. */
   readonly #answers: ByteReader;
   /** What the client gets when the repair turns out to be wrong; then in place of the error that comes next. */
@@ -58,21 +60,23 @@ export class PlanRepair {
   /** The client's own Sync was sent. */
   #hasSync = false;
 
-  constructor(host: RepairHost, answers: ByteReader) {
+  constructor(host: RepairHost, own: OwnQueries, answers: ByteReader) {
     this.#host = host;
+    this.#own = own;
     this.#answers = answers;
   }
 
   /**
    * A request of `client` has failed with the error of `body`, or one of ours alone (`isSwallowed`). Gives what the
-   * client gets; null: nothing (yet).
+   * client gets; null: nothing (yet), or it is gone.
    */
-  failed(client: ClientEnd, body: Buffer, isSwallowed: boolean): Buffer | null {
+  failed(client: ClientEnd | null, body: Buffer, isSwallowed: boolean): Buffer | null {
     const { tracker, conn, statements } = this.#host;
-    const { kept } = client;
     const note = tracker.failedNote;
     const statement = note?.uses ?? null;
     statements.requestFailed(statement, body);
+    if (client === null) return null;
+    const { kept } = client;
     const error = client.error(body, note);
     if (isSwallowed) {
       this.#cause = error;
@@ -92,7 +96,7 @@ export class PlanRepair {
       return error;
     }
     statements.doubt(statement);
-    this.isActive = true;
+    this.#own.isRepairing = true;
     this.#error = error;
     this.#statement = statement;
     this.#kept = kept;
@@ -119,7 +123,7 @@ export class PlanRepair {
 
   /** The link is over. */
   end(): void {
-    this.isActive = false;
+    this.#own.isRepairing = false;
     this.#error = null;
     this.#cause = null;
     this.#kept = null;

@@ -5,6 +5,7 @@ import type { CancelCarrier } from '../pool/peers.ts';
 import type { Native } from '../net/native.ts';
 import type { StatementCache } from '../prepared/statement.ts';
 import type { TrackedParameters } from '../relay/tracked-parameters.ts';
+import type { ServerProtocols } from './protocols.ts';
 import type { ServerAddress } from './target.ts';
 
 /** What server connections share, given by the daemon. */
@@ -15,11 +16,14 @@ export interface ServerServices {
   readonly tracked: TrackedParameters;
   readonly statements: StatementCache;
   readonly auth: Pick<ServerAuthArgs, 'randomBytes' | 'saltedPasswords'>;
+  readonly protocols: ServerProtocols;
+  /** The process ends: nothing is connected to any more. */
+  isStopped(): boolean;
   /** `log_connections` and `log_disconnections`, as they are now. */
   logsConnections(): boolean;
   logsDisconnections(): boolean;
   /** `max_packet_size`. */
   maxPacketSize(): number;
-  /** Sends a CancelRequest of our own for the query that still runs on a connection being closed. */
-  cancelAt(address: ServerAddress, backendKey: Buffer): CancelCarrier;
+  /** Sends a CancelRequest of our own for the query that still runs on a connection being closed; `done` as of a carrier. */
+  cancelAt(address: ServerAddress, backendKey: Buffer, done: () => void): CancelCarrier;
 }

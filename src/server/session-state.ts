@@ -1,21 +1,48 @@
+import type { Abandonment } from '../pool/peers.ts';
 import { ServerStatements } from '../prepared/server-statements.ts';
 import type { StatementCache } from '../prepared/statement.ts';
-import { type ExtraParameters, followReported, forgotten, NO_EXTRAS } from '../relay/extra-parameters.ts';
+import type { WelcomeData } from '../pool/pool.ts';
+import {
+  type ExtraParameters,
+  isIdentity,
+  mayBeGiven,
+  NO_EXTRAS,
+  UNKNOWN,
+  withExtra,
+} from '../relay/extra-parameters.ts';
 import type { ClientEnd } from '../relay/link.ts';
 import { RequestTracker } from '../relay/request-tracker.ts';
 import type { TrackedParameters, TrackedValues } from '../relay/tracked-parameters.ts';
 import { TxStatus } from '../wire/codes.ts';
 import type { SessionTag } from '../wire/command-complete.ts';
+import { parameterStatus } from '../wire/parameter-status.ts';
+import type { AskedValue } from './asked-values.ts';
 
-/** What PostgreSQL keeps for a server connection's session, as far as it follows clients, and what it owes them. */
-export class SessionState {
+const NON_ASCII = /[^\0-\u007f]/;
+
+/**
+ * What PostgreSQL keeps for a server connection's session, as far as it follows clients, and what it owes them. What it says about a
+ * parameter counts at once. What it doesn't say has to be asked for when a client may have changed it, and what a
+ * RESET has led to: it knows nothing of what the client gave ({@link doubts}).
+ */
+export abstract class SessionState {
   readonly tracker = new RequestTracker();
   readonly parameters: TrackedValues;
   readonly statements: ServerStatements;
   extras: ExtraParameters = NO_EXTRAS;
+  abandoned: Abandonment | null = null;
+  base: ExtraParameters = NO_EXTRAS;
+  silent: readonly string[] = [];
+  readonly isSet: boolean[] = [];
   readonly tracked: TrackedParameters;
-  /** What the server reports before its next ReadyForQuery has been reset, not set. */
-  protected isResetting = false;
+  /** By name in lower case: what the server has said last. */
+  readonly #reported = new Map<string, string>();
+  /** Something was set since the client was linked. */
+  #wasSet = false;
+  protected wasReset = false;
+  /** Reported, in bytes of whose encoding we know nothing. */
+  readonly #unread = new Set<string>();
+  #closeNeeded = false;
 
   constructor(tracked: TrackedParameters, statements: StatementCache) {
     this.tracked = tracked;
@@ -23,36 +50,155 @@ export class SessionState {
     this.statements = new ServerStatements(statements);
   }
 
-  /** RESET and SET have to be noticed. */
-  get watchesTags(): boolean {
-    return this.extras.size > 0;
+  /**
+   * The login and `connect_query` are over. Gives what the server reports now, in the order of `welcome`; what it is
+   * {@link silent} about has to be asked for.
+   */
+  begun(welcome: WelcomeData): WelcomeData {
+    this.silent = this.tracked.silent(this.parameters);
+    return welcome.map(([name, value]) => {
+      const key = name.toLowerCase();
+      const now = this.#reported.get(key) ?? value;
+      if (now !== value && this.tracked.indexOf(name) < 0) this.base = withExtra(this.base, key, now);
+      return [name, now];
+    });
+  }
+
+  /** The answer to that. Gives the names that mean nothing to the server. */
+  known(values: readonly AskedValue[]): string[] {
+    for (const { name, value, isSet } of values)
+      if (isSet === true) this.base = withExtra(this.base, name, value);
+    // A name with a dot may be given a meaning at any time.
+    const unknown = values.filter(({ name, value }) => value === null && !name.includes('.'));
+    const names = unknown.map(({ name }) => name);
+    this.silent = this.silent.filter((name) => !names.includes(name));
+    return names;
+  }
+
+  /** It is lent to another client. */
+  protected lent(): void {
+    this.#wasSet = false;
+    this.wasReset = false;
+    this.#unread.clear();
+  }
+
+  /** Before any client has it, the server reports a value. */
+  protected introduced(name: string, value: string): void {
+    this.#reported.set(name.toLowerCase(), value);
+    const index = this.tracked.indexOf(name);
+    if (index >= 0) this.parameters[index] = value;
+  }
+
+  get isStreaming(): boolean {
+    return this.tracker.isStreaming;
   }
 
   isIdleInTransaction(): boolean {
     return this.tracker.txStatus !== TxStatus.Idle && this.tracker.isQuiet;
   }
 
-  needsResync(): boolean {
-    return this.tracker.isUnsure;
+  /** An error may name what clients know by another name, or tell something of what is prepared. */
+  get readsErrors(): boolean {
+    return this.statements.size > 0 || this.tracker.failedNote !== null;
   }
 
-  /** The server reports a value; `client` is whose doing it was. False: it has become another user's. */
-  protected reported(name: string, value: string, client: ClientEnd | null): boolean {
+  /** Nobody else may have this session. */
+  get closeNeeded(): boolean {
+    return this.#closeNeeded || this.statements.isBroken || this.isMidMessage;
+  }
+
+  set closeNeeded(needed: boolean) {
+    this.#closeNeeded = needed;
+  }
+
+  /** A message that nobody asked for has come in part: its rest would be read as an answer. */
+  protected abstract readonly isMidMessage: boolean;
+
+  /** The server reports a value; `client` is whose doing it was, if it isn't gone. */
+  protected reported(name: string, value: string, client: ClientEnd | null): void {
+    const key = name.toLowerCase();
+    this.#reported.set(key, value);
+    // It comes in the client's encoding, which may have changed right before or behind.
+    const isUnread = NON_ASCII.test(value);
+    const known = isUnread ? UNKNOWN : value;
+    if (isUnread && client !== null) this.#unread.add(key);
     const index = this.tracked.indexOf(name);
-    if (index < 0) return client === null || followReported(name, value, client, this, this.isResetting);
-    this.parameters[index] = value;
-    if (client !== null) client.parameters[index] = value;
-    return true;
+    if (index >= 0) {
+      this.parameters[index] = known;
+      this.isSet[index] = false;
+      if (client !== null) client.parameters[index] = known;
+    } else if (this.abandoned !== null) {
+      // Whatever it is, nobody is there any more whom it could follow.
+      this.#closeNeeded = true;
+    } else if (client !== null && isIdentity(key)) {
+      // Another role or user is nothing that the next client may have.
+      this.#closeNeeded = true;
+    } else if (client !== null && mayBeGiven(name)) {
+      this.extras = withExtra(this.extras, key, known);
+      client.extras = withExtra(client.extras, key, known);
+    }
   }
 
   /** A statement was done that says `tag`; `client` is whose it was. */
   protected done(tag: SessionTag, client: ClientEnd | null): void {
     if (tag === null) return;
-    this.isResetting = tag !== 'set';
-    if (tag === 'set') return;
-    this.extras = forgotten(this.extras);
-    if (tag === 'reset') return;
-    this.statements.clear();
-    client?.statementsDropped();
+    if (tag !== 'set' && tag !== 'reset') {
+      this.statements.clear();
+      client?.statementsDropped();
+      if (tag === 'deallocate') return;
+    }
+    if (client !== null) this.#wasSet = true;
+    if (client !== null && tag !== 'set') this.wasReset = true;
+    if (tag !== 'set') this.isSet.fill(false);
+    for (const name of [...this.silent, ...this.extras.keys()]) {
+      if (tag === 'set' && this.#reported.has(name)) continue;
+      this.extras = withExtra(this.extras, name, UNKNOWN);
+    }
+  }
+
+  /** Whether there may be {@link doubts}. */
+  protected get isDoubtful(): boolean {
+    return this.#wasSet || this.#unread.size > 0;
+  }
+
+  /** Names in lower case of what has to be asked for before the client and the server part. */
+  doubts(client: ClientEnd): string[] {
+    const names = new Set(this.#unread);
+    if (this.#wasSet) {
+      for (const name of [...this.silent, ...client.extras.keys(), ...client.given.names()]) {
+        if (this.wasReset || !this.#reported.has(name)) names.add(name);
+      }
+    }
+    if (names.size === 0) this.lent();
+    return [...names];
+  }
+
+  /** The answer to what {@link doubts} has given: the client keeps what it has set. */
+  answered(values: readonly AskedValue[], client: ClientEnd): void {
+    for (const { name, value, isSet } of values) {
+      if (value === null) {
+        this.extras = withExtra(this.extras, name, null);
+        continue;
+      }
+      // Of a parameter without a declaration nothing more is known, and RESET makes it empty.
+      const wasSet = isSet ?? !(value === '' && this.wasReset);
+      const given = wasSet ? null : client.given.get(name);
+      const isReported = this.#reported.has(name);
+      const index = this.tracked.indexOf(name);
+      if (index >= 0 && isReported) {
+        this.parameters[index] = value;
+        this.isSet[index] = wasSet;
+        client.parameters[index] = given ?? value;
+      } else {
+        const before = this.base.has(name) ? UNKNOWN : null;
+        this.extras = withExtra(this.extras, name, wasSet ? value : before);
+        client.extras = withExtra(client.extras, name, wasSet ? value : given);
+      }
+      // PostgreSQL would have gone back to that at once, and said so.
+      if (isReported && given !== null && given !== value) {
+        client.conn.write(parameterStatus(this.tracked.names[index] ?? name, given));
+      }
+    }
+    this.lent();
   }
 }

@@ -2,6 +2,7 @@ import type { Socket } from 'node:net';
 import type { ServerCredentials } from '../auth/credentials.ts';
 import { formatHostPort, type PeerAddress, tcpPeerAddress } from '../net/address.ts';
 import type { ConnectOptions } from '../net/conn.ts';
+import type { DedicatedClient } from '../pool/peers.ts';
 
 /** Where and as whom a pool's server connections log in; resolved from the configuration for each new one. */
 export interface ServerTarget {
@@ -18,6 +19,23 @@ export interface ServerTarget {
   readonly connectQuery: string | null;
   readonly keepAlive: boolean;
   readonly keepAliveIdleMs: number;
+}
+
+/**
+ * `target` for a connection that is `client`'s alone: started with what the client was. On a physical one PostgreSQL
+ * takes no SQL, so there is no `connect_query` either.
+ */
+export function dedicatedTarget(
+  target: ServerTarget,
+  { replication, startup }: Pick<DedicatedClient, 'replication' | 'startup'>,
+): ServerTarget {
+  const given = new Set(startup.map(([name]) => name.toLowerCase()));
+  const defaults = target.parameters.filter(([name]) => !given.has(name.toLowerCase()));
+  return {
+    ...target,
+    parameters: [...defaults, ...startup],
+    connectQuery: replication === 'physical' ? null : target.connectQuery,
+  };
 }
 
 /** One place to connect to. */

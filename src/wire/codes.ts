@@ -67,11 +67,16 @@ export const AuthCode = {
 /** Second Int32 of the packets that have no type byte. */
 export const StartupCode = {
   Protocol30: 0x0003_0000,
-  Protocol32: 0x0003_0002,
   CancelRequest: 80877102,
   SSLRequest: 80877103,
   GSSENCRequest: 80877104,
 } as const;
+
+/**
+ * The newest minor version of protocol 3 that we speak, on either side. 3.2 differs from 3.0 in the length of cancel
+ * keys alone; nobody ever spoke 3.1. Source: manual, `protocol-versions`.
+ */
+export const NEWEST_MINOR = 2;
 
 /** Transaction status byte of ReadyForQuery. */
 export const TxStatus = {

@@ -1,21 +1,27 @@
 /** What a CommandComplete says about a session's state; null: nothing that we act on. */
-export type SessionTag = 'drops-statements' | 'reset' | 'set' | null;
+export type SessionTag = 'discard' | 'deallocate' | 'reset' | 'set' | null;
 
 const TAGS: readonly (readonly [text: Buffer, tag: Exclude<SessionTag, null>])[] = [
-  [Buffer.from('DISCARD ALL\0'), 'drops-statements'],
-  [Buffer.from('DEALLOCATE ALL\0'), 'drops-statements'],
+  [Buffer.from('DISCARD ALL\0'), 'discard'],
+  [Buffer.from('DEALLOCATE ALL\0'), 'deallocate'],
   [Buffer.from('RESET\0'), 'reset'],
   [Buffer.from('SET\0'), 'set'],
 ];
 
-/** Whether a body of so many bytes may be one of the tags that are acted on in any session. */
-export function mayDropStatements(bodyBytes: number): boolean {
-  return bodyBytes === 12 || bodyBytes === 15;
-}
-
-/** And in one with parameters of its own. */
-export function maySet(bodyBytes: number): boolean {
-  return bodyBytes === 4 || bodyBytes === 6;
+/**
+ * Whether a body of so many bytes may be one of the tags that are acted on. `first` is its first byte, -1 where that
+ * has not come yet.
+ */
+export function mayBeSessionTag(bodyBytes: number, first: number): boolean {
+  switch (bodyBytes) {
+    case 4:
+    case 6:
+    case 12:
+    case 15:
+      return first < 0 || first === 0x53 || first === 0x52 || first === 0x44; // S, R, D
+    default:
+      return false;
+  }
 }
 
 /** What CommandComplete's body says. */

@@ -7,6 +7,9 @@ export interface ByteReader {
   feed(chunk: Buffer, start: number, end: number): number;
 }
 
+/** Takes bytes that nobody needs any more. */
+export const DISCARD: ByteReader = { feed: (_chunk, _start, end) => end };
+
 /**
  * Gathers whole messages on the cold paths (logins, our own queries, unasked messages, the console). Bodies of
  * types that `wants` declines are skipped, however large; those it wants are capped. `badHeaderText` words the

@@ -3,12 +3,15 @@ import { StartupCode } from './codes.ts';
 import { Writer } from './writer.ts';
 
 /**
- * StartupMessage of protocol 3.0, the first bytes to a server: `parameters` in the order given, then the
+ * StartupMessage of protocol 3.`minor`, the first bytes to a server: `parameters` in the order given, then the
  * terminator. Names aren't empty (an empty name is the terminator).
  * Source: manual, `protocol-message-formats`, StartupMessage.
  */
-export function startupMessage(parameters: Iterable<readonly [name: string, value: string]>): Buffer {
-  const w = new Writer().beginUntyped().int32(StartupCode.Protocol30);
+export function startupMessage(
+  minor: number,
+  parameters: Iterable<readonly [name: string, value: string]>,
+): Buffer {
+  const w = new Writer().beginUntyped().int32(StartupCode.Protocol30 + minor);
   for (const [name, value] of parameters) {
     assert(name !== '' && !name.startsWith('\0'), 'startup parameter without a name');
     w.cstring(name).cstring(value);

@@ -1,11 +1,9 @@
 import { StartupCode } from './codes.ts';
+import { isCancelKeyLength } from './backend-key-data.ts';
 import { ProtocolViolation } from './pg-error.ts';
 
 /** Bytes before a startup packet's body: Int32 length (counts itself) and Int32 code. */
 const STARTUP_HEADER_BYTES = 8;
-/** A CancelRequest's key: 4 bytes of process ID, then 4 (protocol 3.0) to 256 bytes (3.2) of secret. */
-const MIN_CANCEL_KEY_BYTES = 4 + 4;
-const MAX_CANCEL_KEY_BYTES = 4 + 256;
 const PROTOCOL_MAJOR = 3;
 const PROTOCOL_V2 = 0x0002_0000;
 const PROTOCOL_OPTION_PREFIX = '_pq_.';
@@ -16,9 +14,9 @@ export type StartupParameter = readonly [name: string, value: string];
 
 /**
  * What the first packet of a connection asks for.
- * - `startup`: a login. `protocolMinor` is 0 for 3.0; above 0, or with `unsupportedOptions`, the client wants a
- *   NegotiateProtocolVersion first. `parameters` stand in the order sent, doubles included (PostgreSQL lets the
- *   last one win); the `_pq_.` names are in `unsupportedOptions` and nowhere else.
+ * - `startup`: a login. `protocolMinor` is what the client asked for, 0 for 3.0. `parameters` stand in the order sent,
+ *   doubles included (PostgreSQL lets the last one win); the `_pq_.` names are in `unsupportedOptions` and nowhere else,
+ *   as the bytes that were sent, for they go back to the client.
  * - `cancel`: `key` is a copy of process ID and secret together, 8 to 260 bytes.
  * - `bad-cancel`: a CancelRequest of impossible size. Such connections are closed without an answer.
  * - `v2`: answer `old V2 protocol not supported`.
@@ -33,7 +31,7 @@ export type StartupPacket =
       readonly kind: 'startup';
       readonly protocolMinor: number;
       readonly parameters: readonly StartupParameter[];
-      readonly unsupportedOptions: readonly string[];
+      readonly unsupportedOptions: readonly Buffer[];
     }
   | { readonly kind: 'v2' }
   | { readonly kind: 'bad'; readonly headerHex: string };
@@ -69,7 +67,7 @@ export function parseStartupPacket(packet: Buffer): StartupPacket {
     case StartupCode.GSSENCRequest:
       return bodyBytes === 0 ? { kind: 'gssenc' } : bad(packet);
     case StartupCode.CancelRequest:
-      if (bodyBytes < MIN_CANCEL_KEY_BYTES || bodyBytes > MAX_CANCEL_KEY_BYTES) return { kind: 'bad-cancel' };
+      if (!isCancelKeyLength(bodyBytes)) return { kind: 'bad-cancel' };
       return { kind: 'cancel', key: Buffer.from(packet.subarray(STARTUP_HEADER_BYTES)) };
     case PROTOCOL_V2:
       return { kind: 'v2' };
@@ -86,14 +84,15 @@ export function parseStartupPacket(packet: Buffer): StartupPacket {
  */
 function parseStartupMessage(packet: Buffer, protocolMinor: number): StartupPacket {
   const parameters: StartupParameter[] = [];
-  const unsupportedOptions: string[] = [];
+  const unsupportedOptions: Buffer[] = [];
   let pos = STARTUP_HEADER_BYTES;
   while (packet[pos] !== 0) {
     const nameEnd = endOfString(packet, pos);
     const valueEnd = endOfString(packet, nameEnd + 1);
     const name = packet.toString('utf8', pos, nameEnd);
-    if (name.startsWith(PROTOCOL_OPTION_PREFIX)) unsupportedOptions.push(name);
-    else parameters.push([name, packet.toString('utf8', nameEnd + 1, valueEnd)]);
+    if (name.startsWith(PROTOCOL_OPTION_PREFIX)) {
+      unsupportedOptions.push(Buffer.from(packet.subarray(pos, nameEnd)));
+    } else parameters.push([name, packet.toString('utf8', nameEnd + 1, valueEnd)]);
     pos = valueEnd + 1;
   }
   if (pos !== packet.length - 1) throw new ProtocolViolation(BAD_LAYOUT);

@@ -129,7 +129,7 @@ describe('server-first-message', () => {
     ['r=abc,s=c2FsdA==,i=1', 'one iteration'],
     ['r=abc,s=c2FsdA==,i=2147483647', 'the highest count'],
     ['r=abc,s=c2FsdA==,i=4096,x=1', 'an extension'],
-    [`r=abc,s=${Buffer.alloc(40, 3).toString('base64')},i=1`, 'a long salt'],
+    [`r=abc,s=${Buffer.alloc(40, 3).toString('base64')},i=1`, 'trap: a SCRAM salt of 40 bytes, not 16'],
   ])('%j is taken: %s', (text) => {
     expect(parseServerFirst(text)).toMatchObject({ nonce: 'abc' });
   });
@@ -141,7 +141,7 @@ describe('server-first-message', () => {
     ['r=abc,s=c2Fsd,i=1', 'broken base64'],
     ['r=abc,s=c2FsdA==,i=0', 'no iterations'],
     ['r=abc,s=c2FsdA==,i=-1', 'a negative count'],
-    ['r=abc,s=c2FsdA==,i=2147483648', 'a count that overflows'],
+    ['r=abc,s=c2FsdA==,i=2147483648', 'trap: a SCRAM iteration count that overflows'],
     ['r=abc,s=c2FsdA==,i=1x', 'garbage in the count'],
     ['m=x,r=abc,s=c2FsdA==,i=1', 'a mandatory extension'],
     ['r=,s=c2FsdA==,i=1', 'an empty nonce'],

@@ -36,7 +36,7 @@ describe('classifySecret', () => {
     expect(secret.serverKey.toString('base64')).toBe('4IjnoUDO4NyVNrvEY1IO4guy1mpmeBbsdJR0mWacxvQ=');
   });
 
-  test.each([1, 10, 12, 16, 28, 64, 1024])('a salt of %i bytes is taken', (bytes) => {
+  test.each([1, 10, 12, 16, 28, 64, 1024])('trap: a SCRAM salt of %i bytes, not 16, is taken', (bytes) => {
     const secret = classifySecret(scram({ salt: Buffer.alloc(bytes, 9).toString('base64') }));
     expect(secret).toMatchObject({ kind: 'scram', salt: Buffer.alloc(bytes, 9) });
   });
@@ -87,7 +87,7 @@ describe('classifySecret', () => {
   });
 });
 
-test('iteration counts are decimal numbers from 1 to 2^31 - 1, without sign, space or leading zero', () => {
+test('trap: SCRAM iteration counts that overflow: they are decimal numbers from 1 to 2^31 - 1, without sign, space or leading zero', () => {
   expect(['1', '4096', '2147483647'].map(parseIterations)).toEqual([1, 4096, 2147483647]);
   for (const text of ['', '0', '01', '+1', ' 1', '1 ', '1.5', '1e3', '2147483648', '9'.repeat(400)]) {
     expect(parseIterations(text)).toBeNull();

@@ -25,11 +25,14 @@ describe('the value of replication', () => {
     'DATABASE',
     'truer',
   ])('%j asks for an ordinary connection', (replication) => {
-    expect(read({ replication })).toMatchObject({ user: 'me', database: 'me' });
+    expect(read({ replication })).toMatchObject({ user: 'me', database: 'me', replication: 'none' });
+  });
+
+  it('"database" asks for logical replication', () => {
+    expect(read({ replication: 'database' })).toMatchObject({ replication: 'logical' });
   });
 
   it.each([
-    'database',
     'true',
     'TRUE',
     't',
@@ -38,10 +41,27 @@ describe('the value of replication', () => {
     'on',
     'On',
     '1',
-  ])('%j asks for one that is refused', (replication) => {
-    expect(read({ replication })).toMatchObject({
-      sqlstate: '0A000',
-      message: 'replication connections are not supported yet',
+  ])('%j asks for physical replication', (replication) => {
+    expect(read({ replication })).toMatchObject({ replication: 'physical' });
+  });
+
+  it('has options passed on as they are, wherever it stands and whatever is ignored', () => {
+    const options = '-c work_mem=1 -B 100 --x';
+    for (const ignored of [[], ['options']]) {
+      expect(read({ options, replication: 'database', Work_Mem: '2' }, ignored)).toMatchObject({
+        replication: 'logical',
+        extras: new Map([
+          ['options', options],
+          ['work_mem', '2'],
+        ]),
+      });
+    }
+    expect(read({ options, replication: 'no' })).toMatchObject({ sqlstate: '08P01' });
+  });
+
+  it('leaves refused what nobody can set', () => {
+    expect(read({ replication: 'yes', role: 'x' })).toMatchObject({
+      message: 'unsupported startup parameter: role',
     });
   });
 });

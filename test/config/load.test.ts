@@ -32,7 +32,12 @@ test('an empty [pgbouncer] section gives every default and no warning', () => {
     server_tls_sslmode: 'prefer',
     conffile: 'my.ini',
   });
-  expect(own).toEqual({ log_format: 'pgbouncer', server_close_timeout: 1, server_cancel_timeout: 5 });
+  expect(own).toEqual({
+    log_format: 'pgbouncer',
+    server_close_timeout: 1,
+    server_cancel_timeout: 5,
+    server_max_protocol_version: '3.2',
+  });
   expect(Object.keys(settings).sort()).toEqual(Object.keys(settingsTable).sort());
   expect([path, warnings]).toEqual(['my.ini', []]);
 });
@@ -149,6 +154,7 @@ test('our own settings stand in [pgweir] or in comment lines anywhere', () => {
     log_format: 'json',
     server_close_timeout: 0.5,
     server_cancel_timeout: 2,
+    server_max_protocol_version: '3.2',
   });
 });
 

@@ -113,6 +113,7 @@ test('SHOW CONFIG lists all settings by name, pool_mode before pool_idle_timeout
     'log_format',
     'server_cancel_timeout',
     'server_close_timeout',
+    'server_max_protocol_version',
   ]);
 });
 

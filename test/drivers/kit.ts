@@ -61,31 +61,40 @@ export interface Users extends Session {
 /** A driver or ORM; its tests are in the file of its package's name. */
 export interface Driver<U extends Users = Users> {
   readonly name: string;
+  /** In which ways it is run; by default through a pooler in both modes. */
+  readonly modes?: readonly Mode[];
   /** Whether it keeps statements under names, so that the pooler has to have them on every server. */
   readonly named: boolean;
   /** With up to `connections` connections, which it makes when it wants. */
   open(target: Target, connections: number): Promise<U>;
+  /** What `failure` finds in a cancelled query; by default SQLSTATE 57014. */
+  readonly cancelled?: string;
   /** The SQLSTATE in an error of the driver; by default its `code`. */
   stateOf?(error: unknown): unknown;
 }
 
 /** What tests of one driver alone need. */
 export interface Running<U extends Users> {
-  readonly mode: PoolMode;
+  readonly mode: Mode;
   /** PostgreSQL's own view of the driver's database, as superuser. */
   readonly direct: pg.Client;
+  /** Where `use` connects to. */
+  target(): Target;
   /** Opens the driver with one connection, and closes it after `work`. */
   use<T>(work: (users: U) => Promise<T>, connections?: number): Promise<T>;
   /** The SQLSTATE that `promise` fails with. */
   failure(promise: Promise<unknown>): Promise<unknown>;
+  /** Runs `step` four times; in transaction mode on each server connection in turn, for no other is free. */
+  onEachServer(step: () => Promise<void>): Promise<void>;
 }
 
-export type PoolMode = 'session' | 'transaction';
+/** The pooler's, or none of it: `direct` shows that the driver does the same on PostgreSQL itself. */
+export type Mode = 'session' | 'transaction' | 'direct';
 
-/** Tests of a driver in both modes; `more` adds those of what it alone can do. */
+/** Tests of a driver in its modes; `more` adds those of what it alone can do. */
 export function testDriver<U extends Users>(
   driver: Driver<U>,
-  more: (running: () => Running<U>) => void = () => {},
+  more: (running: () => Running<U>, mode: Mode) => void = () => {},
 ): void {
   const role = `driver_${driver.name.replaceAll('-', '_')}`;
 
@@ -94,16 +103,18 @@ export function testDriver<U extends Users>(
     await createDatabase(sharedPostgres(), role, role);
   });
 
-  describe.each<PoolMode>(['session', 'transaction'])('%s mode', (mode) => {
+  describe.each<Mode>(driver.modes ?? ['session', 'transaction'])('%s mode', (mode) => {
     let pooler: LocalPooler;
     let direct: pg.Client;
 
     beforeAll(async () => {
-      pooler = await startPooler({
-        settings: { auth_type: 'scram-sha-256', pool_mode: mode, default_pool_size: SERVERS },
-        userlist: { [role]: PASSWORD },
-      });
-      direct = await connectTo(pooler.postgres, { database: role });
+      if (mode !== 'direct') {
+        pooler = await startPooler({
+          settings: { auth_type: 'scram-sha-256', pool_mode: mode, default_pool_size: SERVERS },
+          userlist: { [role]: PASSWORD },
+        });
+      }
+      direct = await connectTo(sharedPostgres(), { database: role });
       await direct.query(`DROP TABLE IF EXISTS samples;
         CREATE TABLE samples (id int PRIMARY KEY, big bigint, num numeric(30,10), body text, at timestamptz,
           doc json, list int[], nothing text);
@@ -111,12 +122,12 @@ export function testDriver<U extends Users>(
     });
     afterAll(async () => {
       await direct.end();
-      await pooler[Symbol.asyncDispose]();
+      await pooler?.[Symbol.asyncDispose]();
     });
 
     const target = (): Target => ({
       host: '127.0.0.1',
-      port: pooler.port,
+      port: mode === 'direct' ? sharedPostgres().port : pooler.port,
       user: role,
       password: PASSWORD,
       database: role,
@@ -159,6 +170,20 @@ export function testDriver<U extends Users>(
       } finally {
         await endAll(holders);
       }
+    }
+
+    async function onEachServer(step: () => Promise<void>): Promise<void> {
+      if (mode !== 'transaction') {
+        for (let n = 0; n < 2 * SERVERS; n++) await step();
+        return;
+      }
+      await withHolders(async (holders) => {
+        for (const client of [...holders, ...holders]) {
+          await client.query('COMMIT');
+          await step();
+          await client.query('BEGIN');
+        }
+      });
     }
 
     const isRunning = (part: string) =>
@@ -215,7 +240,8 @@ export function testDriver<U extends Users>(
       await use(async (users) => {
         if (users.cancel !== undefined) {
           const cancelled = users.cancel('SELECT pg_sleep(60)', () => isRunning('pg_sleep(60)'));
-          expect(await failure(within(cancelled, 'the end of the cancelled query'))).toBe('57014');
+          const state = await failure(within(cancelled, 'the end of the cancelled query'));
+          expect(state).toBe(driver.cancelled ?? '57014');
         }
         const late = users.transaction(async (tx) => {
           await tx.sql("SET LOCAL statement_timeout = '20ms'");
@@ -227,72 +253,73 @@ export function testDriver<U extends Users>(
       });
     });
 
-    test('a large result is complete', async () => {
-      await use(async (users) => {
-        const rows = await users.sql(
-          "SELECT i, repeat('ä', i % 200) AS pad FROM generate_series(1, $1::int) AS i",
-          [ROWS],
-        );
-        expectLargeResult(rows);
-      });
-    });
-
-    test('20 users at once take turns on two server connections', async () => {
-      const pids = new Set<unknown>();
-      const heldPids = new Set<unknown>();
-      const work = async (session: U, n: number) => {
-        for (let round = 0; round < 3; round++) {
-          const own = await session.transaction(async (tx) => [
-            ...(await tx.twice(n)),
-            ...(await tx.twice(n)),
-          ]);
-          expect(own).toEqual([
-            { pid: expect.any(Number), twice: n * 2 },
-            { pid: own[0]?.['pid'], twice: n * 2 },
-          ]);
-          const single = await session.twice(-n);
-          expect(single[0]?.['twice']).toBe(-n * 2);
-          pids.add(own[0]?.['pid']).add(single[0]?.['pid']);
-        }
-      };
-      const crowd = (worker: (n: number) => Promise<void>) =>
-        withHolders(async (holders) => {
-          const done = Promise.all(Array.from({ length: USERS }, (_, i) => worker(i + 1)));
-          done.catch(() => {});
-          for (const client of holders) {
-            heldPids.add((await client.query('SELECT pg_backend_pid() AS pid')).rows[0]?.pid);
-          }
-          await poolShows(pooler, role, role, { cl_active: SERVERS, cl_waiting: USERS, sv_active: SERVERS });
-          // Without a COMMIT their servers would be closed with them.
-          await Promise.all(holders.map((client) => client.query('COMMIT')));
-          await endAll(holders);
-          await within(done, 'the end of all users', 20_000);
+    if (mode !== 'direct') {
+      test('a large result is complete', async () => {
+        await use(async (users) => {
+          const rows = await users.sql(
+            "SELECT i, repeat('ä', i % 200) AS pad FROM generate_series(1, $1::int) AS i",
+            [ROWS],
+          );
+          expectLargeResult(rows);
         });
-      // In session mode a connection has its server until it closes: each user is a program of its own.
-      if (mode === 'session') await crowd((n) => use((users) => work(users, n)));
-      else await use((users) => crowd((n) => work(users, n)), USERS);
-      expect(pids.size).toBe(SERVERS);
-      expect(pids).toEqual(heldPids);
-      expect(await backendsOf(pooler, role)).toBe(SERVERS);
-    });
+      });
+
+      test('20 users at once take turns on two server connections', async () => {
+        const pids = new Set<unknown>();
+        const heldPids = new Set<unknown>();
+        const work = async (session: U, n: number) => {
+          for (let round = 0; round < 3; round++) {
+            const own = await session.transaction(async (tx) => [
+              ...(await tx.twice(n)),
+              ...(await tx.twice(n)),
+            ]);
+            expect(own).toEqual([
+              { pid: expect.any(Number), twice: n * 2 },
+              { pid: own[0]?.['pid'], twice: n * 2 },
+            ]);
+            const single = await session.twice(-n);
+            expect(single[0]?.['twice']).toBe(-n * 2);
+            pids.add(own[0]?.['pid']).add(single[0]?.['pid']);
+          }
+        };
+        const crowd = (worker: (n: number) => Promise<void>) =>
+          withHolders(async (holders) => {
+            const done = Promise.all(Array.from({ length: USERS }, (_, i) => worker(i + 1)));
+            done.catch(() => {});
+            for (const client of holders) {
+              heldPids.add((await client.query('SELECT pg_backend_pid() AS pid')).rows[0]?.pid);
+            }
+            await poolShows(pooler, role, role, {
+              cl_active: SERVERS,
+              cl_waiting: USERS,
+              sv_active: SERVERS,
+            });
+            // Without a COMMIT their servers would be closed with them.
+            await Promise.all(holders.map((client) => client.query('COMMIT')));
+            await endAll(holders);
+            await within(done, 'the end of all users', 20_000);
+          });
+        // In session mode a connection has its server until it closes: each user is a program of its own.
+        if (mode === 'session') await crowd((n) => use((users) => work(users, n)));
+        else await use((users) => crowd((n) => work(users, n)), USERS);
+        expect(pids.size).toBe(SERVERS);
+        expect(pids).toEqual(heldPids);
+        expect(await backendsOf(pooler, role)).toBe(SERVERS);
+      });
+    }
 
     if (mode === 'transaction') {
       test('a statement prepared once runs on whatever server its transaction gets', async () => {
         await use(async (users) => {
           await users.twice(0);
           const pids: unknown[] = [];
-          await withHolders(async (holders) => {
-            // Only the server that is let go of is free for the driver, each in turn.
-            for (const client of [...holders, ...holders]) {
-              await client.query('COMMIT');
-              const rows = await users.transaction(async (tx) => [
-                ...(await tx.twice(3)),
-                ...(await tx.twice(4)),
-              ]);
-              expect(rows.map((row) => row['twice'])).toEqual([6, 8]);
-              pids.push(rows[0]?.['pid'], rows[1]?.['pid']);
-              await client.query('BEGIN');
-            }
+          await onEachServer(async () => {
+            const rows = await users.transaction(async (tx) => [
+              ...(await tx.twice(3)),
+              ...(await tx.twice(4)),
+            ]);
+            expect(rows.map((row) => row['twice'])).toEqual([6, 8]);
+            pids.push(rows[0]?.['pid'], rows[1]?.['pid']);
           });
           const [a, b] = [pids[0], pids[2]];
           expect(a).not.toBe(b);
@@ -315,7 +342,7 @@ export function testDriver<U extends Users>(
       });
     });
 
-    more(() => ({ mode, direct, use, failure }));
+    more(() => ({ mode, direct, target, use, failure, onEachServer }), mode);
   });
 }
 

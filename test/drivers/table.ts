@@ -6,6 +6,7 @@ import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
+import { type DebianDriver, debianDrivers, probe } from './programs.ts';
 
 const root = resolve(import.meta.dirname, '../..');
 const START = '<!-- drivers:start -->\n';
@@ -23,7 +24,7 @@ export interface Report {
   }[];
 }
 
-/** Names of the packages that have tests, in order: those of their files. */
+/** Names of the drivers that have tests, in order: those of their files. */
 export function driverNames(): string[] {
   return readdirSync(import.meta.dirname)
     .filter((file) => file.endsWith('.test.ts') && file !== 'table.test.ts')
@@ -39,6 +40,11 @@ export function lockedVersion(name: string): string {
   return lock.packages[`node_modules/${name}`]?.version ?? 'not installed';
 }
 
+/** The driver of this name, if it is one of Debian's packages. */
+export function debianDriver(name: string): DebianDriver | undefined {
+  return Object.values<DebianDriver>(debianDrivers).find((driver) => driver.name === name);
+}
+
 /** The table between README's markers, without the markers. */
 export function readmeTable(): string {
   const readme = readFileSync(join(root, 'README.md'), 'utf8');
@@ -52,23 +58,32 @@ export function renderDrivers(report: Report, names: readonly string[] = driverN
       report.testResults.find((file) => file.name.endsWith(`/${name}.test.ts`))?.assertionResults ?? [];
     const inMode = (mode: string) => {
       const own = tests.filter((test) => test.ancestorTitles.includes(`${mode} mode`));
-      const failed = own.filter((test) => test.status !== 'passed').length;
+      const passed = own.filter((test) => test.status === 'passed').length;
+      const failed = own.filter((test) => test.status === 'failed').length;
       if (own.length === 0) throw new Error(`the tests of ${name} in ${mode} mode did not run`);
-      return failed === 0 ? 'yes' : `${failed} of ${own.length} tests fail`;
+      if (failed > 0) return `${failed} of ${own.length} tests fail`;
+      // Where a driver is not installed its tests are skipped, all of them.
+      return passed === own.length ? 'yes' : 'not tested';
     };
-    const isNamed = tests.some((test) => test.title === 'its statements are kept under names');
+    const debian = debianDriver(name);
     const cells = [
       name,
-      lockedVersion(name),
-      isNamed ? 'named' : 'unnamed',
+      debian?.language ?? 'JavaScript',
+      debian === undefined ? lockedVersion(name) : (probe(debian).version ?? 'not installed'),
+      statementsOf(tests.map(({ title }) => title)),
       inMode('session'),
       inMode('transaction'),
     ];
     return `| ${cells.join(' | ')} |\n`;
   });
-  return `| driver | version | statements | session mode | transaction mode |
-| --- | --- | --- | --- | --- |
+  return `| driver | language | version | statements | session mode | transaction mode |
+| --- | --- | --- | --- | --- | --- |
 ${lines.join('')}`;
+}
+
+function statementsOf(titles: readonly string[]): string {
+  if (titles.includes('its statements are kept under names')) return 'named';
+  return titles.includes('its statements have no names') ? 'unnamed' : '–';
 }
 
 /** The report of a run of the drivers' tests; what vitest prints goes to the terminal. */

@@ -18,6 +18,8 @@ export interface Fault {
   readonly edits: readonly [Edit, ...Edit[]];
   /** Test files of which at least one test must fail. */
   readonly tests: readonly [string, ...string[]];
+  /** What random tests begin with (`PGWEIR_TEST_SEED`), so that they meet the fault each time; default: anything. */
+  readonly seed?: number;
 }
 
 /** A fault with a single edit, written down flat. */

@@ -1,9 +1,13 @@
 import { configAndProcessFaults } from './config-and-process.ts';
 import type { Fault } from './fault.ts';
 import { loginFaults } from './login.ts';
+import { oracleFaults } from './oracle.ts';
 import { poolFaults } from './pool.ts';
 import { preparedFaults } from './prepared.ts';
+import { protocolFaults } from './protocol.ts';
 import { relayFaults } from './relay.ts';
+import { replicationFaults } from './replication.ts';
+import { vanishFaults } from './vanish.ts';
 import { wireFaults } from './wire.ts';
 
 /** Every fault that the tests are known to notice. */
@@ -11,7 +15,11 @@ export const faults: readonly Fault[] = [
   ...poolFaults,
   ...relayFaults,
   ...preparedFaults,
+  ...replicationFaults,
+  ...vanishFaults,
   ...wireFaults,
   ...loginFaults,
+  ...protocolFaults,
   ...configAndProcessFaults,
+  ...oracleFaults,
 ];

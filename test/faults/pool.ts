@@ -28,14 +28,18 @@ export const poolFaults: readonly Fault[] = [
     'closing servers do not count against pool_size',
     {
       file: 'src/pool/server-lists.ts',
-      find: 'return this.usable + this.new.length + this.closing.length;',
-      replace: 'return this.usable + this.new.length;',
+      find: 'return this.usable + this.dedicated.length + this.new.length + this.closing.length;',
+      replace: 'return this.usable + this.dedicated.length + this.new.length;',
     },
     ['test/pool/server-lists.test.ts'],
   ),
   fault(
     'a cancel that has not been sent stays when the link of its client ends',
-    { file: POOL, find: 'this.cancels.detachClient(client);', replace: '' },
+    {
+      file: POOL,
+      find: 'client.unlinked();\n    this.cancels.detach(server);',
+      replace: 'client.unlinked();',
+    },
     ['test/pool/cancels.test.ts'],
   ),
   fault(
@@ -106,7 +110,7 @@ export const poolFaults: readonly Fault[] = [
     'filling up to min_pool_size evicts connections of other pools',
     {
       file: 'src/pool/launcher.ts',
-      find: "if (purpose === 'client') this.#evictFor(grant);",
+      find: "if (purpose !== 'min_pool_size') this.#evictFor(grant);",
       replace: 'this.#evictFor(grant);',
     },
     ['test/pool/launcher.test.ts'],

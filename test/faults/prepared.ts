@@ -85,7 +85,7 @@ export const preparedFaults: readonly Fault[] = [
   fault(
     'a client’s requests go on to the server while earlier ones have to be repeated',
     {
-      file: 'src/client/session.ts',
+      file: 'src/client/intake.ts',
       find: 'if (this.kept.isHeld) {',
       replace: 'if (this.kept.isHeld && end < 0) {',
     },
@@ -95,8 +95,8 @@ export const preparedFaults: readonly Fault[] = [
     'a client that waits for an answer is looked at again for each part of another',
     {
       file: 'src/server/connection.ts',
-      find: '!this.#isBusy && this.tracker.takeAnswered()',
-      replace: '!this.#isBusy',
+      find: '!this.#own.isBusy && this.tracker.takeAnswered()',
+      replace: '!this.#own.isBusy',
     },
     ['test/integration/prepared.test.ts'],
   ),

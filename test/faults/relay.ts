@@ -1,6 +1,7 @@
 import { type Fault, fault } from './fault.ts';
 
 const TRACKER = 'src/relay/request-tracker.ts';
+const COPY_MARKS = 'src/relay/copy-marks.ts';
 const SERVER = 'src/server/connection.ts';
 const SESSION = 'src/client/session.ts';
 const SESSION_STATE = 'src/server/session-state.ts';
@@ -37,14 +38,14 @@ export const relayFaults: readonly Fault[] = [
   ),
   fault(
     'a COPY that failed behind an early Sync leaves a connection that counts as sound',
-    { file: TRACKER, find: 'this.isUnsure = true;\n        if (hasData)', replace: 'if (hasData)' },
+    { file: COPY_MARKS, find: 'doubts.isUnsure = true;', replace: '' },
     ['test/relay/request-tracker.test.ts', 'test/relay/request-tracker-model.test.ts'],
   ),
   fault(
     'a connection whose answers cannot be counted is taken from its client before it is probed',
     {
       file: SERVER,
-      find: 'if (this.tracker.isUnsure) this.#probe(client);',
+      find: 'if (this.tracker.isUnsure) this.#interlude.probe(client);',
       replace: 'if (client === null) return;',
     },
     ['test/integration/copy-probe.test.ts'],
@@ -53,8 +54,8 @@ export const relayFaults: readonly Fault[] = [
     'what a link was due before the probe ends it behind the probe',
     {
       file: SERVER,
-      find: 'this.tracker.reset();\n      this.#releaseDue = false;',
-      replace: 'this.tracker.reset();',
+      find: 'this.#releaseDue = false;\n    this.#reader = this.#responses;',
+      replace: 'this.#reader = this.#responses;',
     },
     ['test/integration/copy-probe.test.ts'],
   ),
@@ -80,16 +81,120 @@ export const relayFaults: readonly Fault[] = [
     'a client keeps the parameters that another has given',
     {
       file: 'src/relay/extra-parameters.ts',
-      find: 'if (!wanted.has(name)) sql += `RESET ${name};`;',
-      replace: '{}',
+      find: 'sql += before === undefined ? `RESET ${name};` : configSql(name, before);',
+      replace: "sql += before === undefined ? '' : configSql(name, before);",
     },
     ['test/integration/extra-parameters.test.ts'],
+  ),
+  fault(
+    'a parameter of connect_query’s goes back to PostgreSQL’s own value',
+    {
+      file: 'src/relay/extra-parameters.ts',
+      find: 'sql += before === undefined ? `RESET ${name};` : configSql(name, before);',
+      replace: 'sql += `RESET ${name};`;',
+    },
+    ['test/integration/session-parameters.test.ts'],
+  ),
+  fault(
+    'values that differ in case count as the same',
+    {
+      file: 'src/relay/tracked-parameters.ts',
+      find: 'return value.toLowerCase() === current.toLowerCase() && CASELESS.has(name.toLowerCase());',
+      replace: 'return value.toLowerCase() === current.toLowerCase() && name !== current;',
+    },
+    ['test/relay/tracked-parameters.test.ts', 'test/integration/session-parameters.test.ts'],
+  ),
+  fault(
+    'a server is let go of before it was asked what a SET has led to',
+    {
+      file: SESSION_STATE,
+      find: 'return this.#wasSet || this.#unread.size > 0;',
+      replace: 'return this.#unread.size > 0;',
+    },
+    ['test/integration/session-parameters.test.ts', 'test/integration/isolation.test.ts'],
+  ),
+  fault(
+    'a SET that nobody has asked about counts as undone',
+    {
+      file: SESSION_STATE,
+      find: "if (tag === 'set' && this.#reported.has(name)) continue;",
+      replace: "if (tag === 'set') continue;",
+    },
+    ['test/integration/asked-parameters.test.ts'],
+  ),
+  fault(
+    'what was rolled back follows the client',
+    {
+      file: 'src/server/asked-values.ts',
+      find: 'isSet: source === null ? null : source === SESSION,',
+      replace: 'isSet: true,',
+    },
+    ['test/integration/session-parameters.test.ts'],
+  ),
+  fault(
+    'RESET leads a client to what the server has',
+    {
+      file: SESSION_STATE,
+      find: 'const given = wasSet ? null : client.given.get(name);',
+      replace: 'const given = wasSet ? null : client.given.get(value);',
+    },
+    ['test/integration/session-parameters.test.ts'],
+  ),
+  fault(
+    'a reported value is taken for UTF-8, whatever the client’s encoding',
+    {
+      file: SESSION_STATE,
+      find: 'const known = isUnread ? UNKNOWN : value;',
+      replace: 'const known = value;',
+    },
+    ['test/integration/session-parameters.test.ts'],
+  ),
+  fault(
+    'a client whose server was probed stays held',
+    {
+      file: 'src/server/interlude.ts',
+      find: 'if (host.link !== client || !this.#own.isBusy) client.goOn();',
+      replace: 'if (host.link !== client) client.goOn();',
+    },
+    ['test/integration/copy-probe.test.ts', 'test/integration/session-parameters.test.ts'],
+  ),
+  fault(
+    'a value that is the server’s own by chance is not set',
+    {
+      file: 'src/relay/tracked-parameters.ts',
+      find: 'return given !== null && given !== value && server.isSet[index] !== true;',
+      replace: 'return given !== null && given !== value && current !== value;',
+    },
+    ['test/relay/tracked-parameters.test.ts', 'test/integration/session-parameters.test.ts'],
+  ),
+  fault(
+    'a server on which SET ROLE was prepared and run is used again',
+    {
+      file: 'src/client/statement-filter.ts',
+      find: 'if (statement?.setsIdentity === true) this.#server.closeNeeded = true;',
+      replace: '',
+    },
+    ['test/integration/transaction-mode.test.ts'],
+  ),
+  fault(
+    'SET ROLE is looked for in a text’s first statement only',
+    {
+      file: 'src/prepared/sql-prefilter.ts',
+      find: 'if (!several) return false;',
+      replace: 'if (!several || first >= 0) return false;',
+    },
+    ['test/prepared/sql-prefilter.test.ts', 'test/integration/transaction-mode.test.ts'],
+  ),
+  fault(
+    'SET LOCAL ROLE costs a server connection',
+    { file: 'src/prepared/sql-identity.ts', find: '!form.isLocal && ', replace: '' },
+    ['test/prepared/sql-identity.test.ts', 'test/integration/transaction-mode.test.ts'],
   ),
   fault(
     'the client gets answers to our own requests',
     {
       file: 'src/relay/response-stream.ts',
-      find: 'this.#dropping = action === ReplyAction.Swallow || action === ReplyAction.Rewrite;',
+      find: 'this.#dropping = this.#isSwallowed || action === ReplyAction.Rewrite;',
       replace: 'this.#dropping = action === ReplyAction.Rewrite;',
     },
     ['test/relay/response-stream.test.ts'],
@@ -107,7 +212,7 @@ export const relayFaults: readonly Fault[] = [
     'what the server says about a parameter is not remembered for the client',
     {
       file: SESSION_STATE,
-      find: 'if (client !== null) client.parameters[index] = value;',
+      find: 'if (client !== null) client.parameters[index] = known;',
       replace: '',
     },
     ['test/integration/link.test.ts'],
@@ -116,39 +221,16 @@ export const relayFaults: readonly Fault[] = [
     'what the server says about a parameter is not remembered for the server',
     {
       file: SESSION_STATE,
-      find: 'this.parameters[index] = value;',
-      replace: 'this.parameters[index] ??= value;',
+      find: 'this.parameters[index] = known;',
+      replace: 'this.parameters[index] ??= known;',
     },
     ['test/integration/link.test.ts'],
-  ),
-  fault(
-    'half a message of a client that has left stays with the server',
-    {
-      file: SESSION,
-      find: 'if (this.atBoundary && server.isClean()) this.pool.release(server);',
-      replace: 'if (server.isClean()) this.pool.release(server);',
-    },
-    ['test/integration/link.test.ts'],
-  ),
-  fault(
-    'the open transaction of a client that has left is there for the next one',
-    {
-      file: SESSION,
-      find: 'if (this.atBoundary && server.isClean()) this.pool.release(server);',
-      replace: 'if (this.atBoundary) this.pool.release(server);',
-    },
-    ['test/integration/link.test.ts'],
-    {
-      file: 'src/pool/decide.ts',
-      find: "if (!view.isClean) return { action: 'close', reason: 'client disconnected with queries in progress' };",
-      replace: '',
-    },
   ),
   fault(
     'statement mode lets transaction blocks through',
     {
       file: SERVER,
-      find: "} else if (this.pool.limits.poolMode === 'statement') {",
+      find: "} else if (this.pool.limits.poolMode === 'statement' && this.dedicatedTo === null) {",
       replace: '} else if (this.closeNeeded) {',
     },
     ['test/integration/link.test.ts'],
@@ -172,8 +254,17 @@ export const relayFaults: readonly Fault[] = [
     ['test/integration/back-pressure.test.ts'],
   ),
   fault(
+    'a message of any size is kept while it passes',
+    {
+      file: 'src/relay/response-stream.ts',
+      find: 'bodyBytes <= CAPTURE_LIMIT;\n      default:\n        return false;',
+      replace: 'bodyBytes <= CAPTURE_LIMIT;\n      default:\n        return true;',
+    },
+    ['test/integration/memory.test.ts'],
+  ),
+  fault(
     'a server that does not read makes the pooler keep what its client sends',
-    { file: SESSION, find: 'this.#targetIsCongested = true;', replace: 'this.#targetIsCongested = false;' },
+    { file: SESSION, find: 'this.targetIsCongested = true;', replace: 'this.targetIsCongested = false;' },
     ['test/integration/back-pressure.test.ts'],
   ),
   fault(

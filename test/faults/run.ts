@@ -55,7 +55,7 @@ async function tryOut(bench: Workbench, fault: Fault): Promise<Verdict> {
   }
   bench.change(texts);
   try {
-    return await bench.run(fault.tests);
+    return await bench.run(fault.tests, fault.seed);
   } finally {
     bench.restore();
   }

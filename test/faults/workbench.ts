@@ -7,6 +7,8 @@ import { join } from 'node:path';
 const COPIED = [
   'src',
   'test',
+  // A page that a test compares with its own names.
+  'docs',
   'package.json',
   'tsconfig.json',
   'tsconfig.build.json',
@@ -71,8 +73,8 @@ export class Workbench implements Disposable {
     this.#sound.clear();
   }
 
-  /** Runs test files, one after the other. */
-  async run(files: readonly string[]): Promise<Verdict> {
+  /** Runs test files, one after the other; `seed`: what random tests begin with. */
+  async run(files: readonly string[], seed?: number): Promise<Verdict> {
     const reportPath = join(this.root, 'report.json');
     rmSync(reportPath, { force: true });
     const child = spawn(
@@ -90,7 +92,12 @@ export class Workbench implements Disposable {
         '--no-fsModuleCache',
       ],
       // A process group of its own, so that all of it can be ended.
-      { cwd: this.root, stdio: 'ignore', detached: true },
+      {
+        cwd: this.root,
+        stdio: 'ignore',
+        detached: true,
+        env: seed === undefined ? process.env : { ...process.env, PGWEIR_TEST_SEED: String(seed) },
+      },
     );
     this.#runningPid = child.pid ?? null;
     let isOverdue = false;

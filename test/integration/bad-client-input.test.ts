@@ -165,7 +165,10 @@ describe('a login by SCRAM', () => {
   const clientFirst = Buffer.from('n,,n=,r=abcdefghijklmnopqrstuvwx');
   const initial = message('p', 'SCRAM-SHA-256', clientFirst.length, clientFirst);
 
-  test.for(['at its beginning', 'in its middle'])('with a StartupMessage %s', async (where) => {
+  test.for([
+    'at its beginning',
+    'in its middle',
+  ])('trap: a second StartupMessage, %s, ends it', async (where) => {
     const peer = await begin();
     if (where === 'in its middle') {
       await peer.send(initial);
@@ -175,7 +178,7 @@ describe('a login by SCRAM', () => {
     await failsWith(peer, 'client re-sent startup pkt');
   });
 
-  test('with a StartupMessage in the same packet as the answer', async () => {
+  test('trap: a second StartupMessage in the same packet as the answer ends it', async () => {
     const peer = await begin();
     await peer.send(Buffer.concat([initial, startup]));
     await failsWith(peer, 'client re-sent startup pkt');
@@ -184,7 +187,11 @@ describe('a login by SCRAM', () => {
   test.for([
     ['of length 0', lyingMessage('p', 0), "bad packet header: '7000000000'"],
     ['of negative length', lyingMessage('p', -5), "bad packet header: '70fffffffb'"],
-    ['of length 2³¹', lyingMessage('p', -(2 ** 31)), "bad packet header: '7080000000'"],
+    [
+      'of length 2³¹ (trap: a length of 2³¹ or more)',
+      lyingMessage('p', -(2 ** 31)),
+      "bad packet header: '7080000000'",
+    ],
     ['of length 2³¹-1', lyingMessage('p', 2 ** 31 - 1), "bad packet header: '707fffffff'"],
     ['that is empty', message('p'), 'SASL authentication failed'],
     ['without a mechanism', message('p', ''), 'SASL authentication failed'],

@@ -1,7 +1,15 @@
 import { beforeAll, describe, expect, test } from 'vitest';
 import { poolShows } from '../support/backends.ts';
 import { Bystander } from '../support/bystander.ts';
-import { backend, errorFields, frontend, int16, lyingMessage, message } from '../support/peer-messages.ts';
+import {
+  backend,
+  errorFields,
+  frontend,
+  int16,
+  int32,
+  lyingMessage,
+  message,
+} from '../support/peer-messages.ts';
 import { type LocalPooler, startPooler } from '../support/pooler.ts';
 import { answerToProbe } from '../support/probe.ts';
 import { sharedPostgres } from '../support/postgres.ts';
@@ -137,13 +145,22 @@ describe.concurrent('a server that breaks the protocol during its login', () => 
       '57P01',
       'no',
     ],
-  ] as const)('by %s: the waiting client is told', async ([, bytes, code, text]) => {
+  ] as const)('by %s: the waiting client is told', async ([name, bytes, code, text]) => {
     await using stage = await Stage.set();
     const client = await connectPeer(stage.pooler.port);
     await client.send(frontend.startup(scripted));
-    const bad = await stage.server.accept();
-    await bad.packet();
+    let bad = await stage.server.accept();
+    const asked = (await bad.packet()).body;
+    expect(asked.readInt32BE(0)).toBe(0x30002);
     await bad.send(bytes);
+    if (/error (without (SQLSTATE|anything)|whose)|empty error/.test(name)) {
+      // Without an SQLSTATE it may have been the protocol's version: 3.0 is tried before the client is told.
+      await bad.end();
+      await bad.close();
+      bad = await stage.server.accept();
+      expect((await bad.packet()).body.equals(Buffer.concat([int32(0x30000), asked.subarray(4)]))).toBe(true);
+      await bad.send(bytes);
+    }
     const error = errorFields((await client.messagesTo('E')).at(-1)?.body ?? Buffer.alloc(0));
     expect(error).toMatchObject({ S: 'FATAL', C: code });
     if (text !== null) expect(error['M']).toBe(text);
@@ -162,6 +179,7 @@ describe.concurrent('a server that breaks the protocol in an answer', () => {
     ["a client's message", frontend.query('SELECT 1'), 'unknown pkt'],
     ['an Authentication', backend.authenticationOk(), 'unknown pkt'],
     ['a BackendKeyData', backend.backendKeyData(1, Buffer.from('KEY!')), 'unknown pkt'],
+    ['a NegotiateProtocolVersion', message('v', 0x30000, 0), 'unknown pkt'],
     ['a length of 0', lyingMessage('D', 0), 'bad pkt header'],
     ['a length of 3', lyingMessage('D', 3), 'bad pkt header'],
     ['a negative length', lyingMessage('D', -1), 'bad pkt header'],
@@ -202,7 +220,7 @@ describe.concurrent('a server that breaks the protocol in an answer', () => {
     await stage.recovers();
   });
 
-  test('by an error without SQLSTATE: the client gets it as it is, and nobody is closed', async () => {
+  test('trap: by an ErrorResponse without SQLSTATE: the client gets it as it is, and nobody is closed', async () => {
     await using stage = await Stage.set();
     const [client, peer] = await stage.asked();
     const bare = backend.errorResponse({ M: 'bare' });

@@ -1,8 +1,8 @@
 import { beforeAll, describe, expect, test } from 'vitest';
-import { backendsOf, poolShows } from '../support/backends.ts';
+import { backendsOf, poolShows, sleeps } from '../support/backends.ts';
 import { backend, errorFields, frontend, int32, packet } from '../support/peer-messages.ts';
 import { type LocalPooler, startPooler } from '../support/pooler.ts';
-import { sharedPostgres, withClient } from '../support/postgres.ts';
+import { sharedPostgres } from '../support/postgres.ts';
 import { type Random, withSeed } from '../support/random.ts';
 import { createDatabase, createRole } from '../support/roles.ts';
 import { connectPeer, type ScriptedPeer, ScriptedServer } from '../support/scripted-peer.ts';
@@ -76,15 +76,7 @@ async function cancel(pooler: LocalPooler, key: Buffer): Promise<Buffer> {
 /** `SELECT pg_sleep(60)`, and it runs. */
 async function sleep(client: Client, tag: string): Promise<void> {
   await client.peer.send(frontend.query(`SELECT pg_sleep(60) /* ${tag} */`));
-  await waitFor(async () => {
-    return withClient(sharedPostgres(), async (pg) => {
-      const found = await pg.query(
-        "SELECT 1 FROM pg_stat_activity WHERE query LIKE $1 AND state = 'active' AND wait_event = 'PgSleep'",
-        [`%/* ${tag} */`],
-      );
-      return found.rowCount === 1;
-    });
-  });
+  await sleeps(tag);
 }
 
 /** Waits for what SHOW STATE says of a global PAUSE. */
@@ -117,7 +109,7 @@ describe('a cancel request', () => {
     for (const client of clients) expect(await client.ask('SELECT 1')).toBe('1');
   });
 
-  test('for a client that waits does nothing, to it or to the one that has the server', async () => {
+  test('for a client that waits ends its wait, and does nothing to the one that has the server', async () => {
     await using pooler = await start();
     const [running, waiting] = [await Client.login(pooler), await Client.login(pooler)];
     await running.peer.send(frontend.query("SELECT 'done' FROM pg_sleep(0.5)"));
@@ -126,8 +118,8 @@ describe('a cancel request', () => {
     await poolShows(pooler, 'cancel_db', ROLE, { cl_waiting: 1 });
     expect(await cancel(pooler, waiting.key)).toHaveLength(0);
     expect(await running.answer()).toBe('done');
-    expect(await waiting.answer()).toBe('served');
-    expect(pooler.lines.some((line) => line.includes('because: cancel request for idle client'))).toBe(true);
+    expect(await waiting.answer()).toBe(CANCELED);
+    expect(await waiting.ask("SELECT 'served'")).toBe('served');
   });
 
   test('for an idle client does nothing to whoever has its last server now', async () => {
@@ -156,17 +148,25 @@ describe('a cancel request', () => {
   });
 
   test.for([
-    ['no key', packet(80877102)],
-    ['half a key', packet(80877102, 1)],
-    ['a key of 7 bytes', packet(80877102, Buffer.alloc(7))],
-    ['a key of 9 bytes', packet(80877102, Buffer.alloc(9))],
-    ['a key of 256 bytes', packet(80877102, Buffer.alloc(256))],
-  ] as const)('with %s is closed without a word', async ([, bytes]) => {
+    ['nothing', 0, 'bad cancel request'],
+    ['half a process ID', 2, 'bad cancel request'],
+    ['a process ID alone', 4, 'bad cancel request'],
+    ['a secret of 3 bytes', 7, 'bad cancel request'],
+    ['a secret of 5 bytes', 9, 'failed cancel request'],
+    ['a secret of 256 bytes', 260, 'failed cancel request'],
+    ['a secret of 257 bytes', 261, 'bad cancel request'],
+    ['a secret of 65,523 bytes', 65_527, 'bad cancel request'],
+  ] as const)('with %s is closed without a word, to whomever its bytes belong', async ([, bytes, reason]) => {
     await using pooler = await start();
+    const client = await Client.login(pooler);
+    await client.peer.send(frontend.query("SELECT 'done' FROM pg_sleep(0.2)"));
+    await poolShows(pooler, 'cancel_db', ROLE, { sv_active: 1 });
     const peer = await connectPeer(pooler.port);
-    await peer.send(bytes);
+    const key = Buffer.concat([client.key, Buffer.alloc(bytes)]).subarray(0, bytes);
+    await peer.send(packet(80877102, key));
     expect(await peer.end()).toHaveLength(0);
-    expect(pooler.lines.some((line) => line.includes('because: bad cancel request'))).toBe(true);
+    expect(pooler.lines.some((line) => line.includes(`because: ${reason}`))).toBe(true);
+    expect(await client.answer()).toBe('done');
   });
 
   test('with more bytes behind it, as some drivers send, is carried out', async () => {

@@ -21,6 +21,7 @@ beforeAll(async () => {
     settings: { default_pool_size: 1 },
     databases: {
       transaction: `dbname=${database} pool_mode=transaction`,
+      statement: `dbname=${database} pool_mode=statement`,
       session: `dbname=${database} pool_mode=session`,
     },
   });
@@ -46,8 +47,8 @@ async function copiedRows(): Promise<number[]> {
 }
 
 /**
- * The client is of use still, and so is the pool's only server: in transaction mode for somebody else while the
- * client stays, in session mode after it has left.
+ * The client is of use still, and so is the pool's only server: in session mode for somebody else after the client
+ * has left, in the others while it stays.
  */
 async function checkAfterwards(client: WireClient, mode: string): Promise<void> {
   expect(await client.value("SELECT 'still here'")).toBe('still here');
@@ -60,7 +61,7 @@ async function checkAfterwards(client: WireClient, mode: string): Promise<void> 
   await client.end();
 }
 
-describe.each(['transaction', 'session'])('COPY in %s mode', (mode) => {
+describe.each(['transaction', 'statement', 'session'])('COPY in %s mode', (mode) => {
   test('FROM STDIN by a simple query', async () => {
     const client = await connect(mode);
     await client.send(query(COPY_IN));
@@ -109,7 +110,7 @@ describe.each(['transaction', 'session'])('COPY in %s mode', (mode) => {
     await checkAfterwards(client, mode);
   });
 
-  test('an error before CopyDone, whose late CopyData and CopyDone keep no server', async () => {
+  test('trap: CopyData and CopyDone that arrive after the server’s error keep no server', async () => {
     const client = await connect(mode);
     await client.send(query(COPY_IN), BAD_ROW);
     await client.answerTo('G');
@@ -120,26 +121,18 @@ describe.each(['transaction', 'session'])('COPY in %s mode', (mode) => {
     expect(await copiedRows()).toEqual([]);
   });
 
-  test('CopyData and CopyDone sent only after the error has been read are dropped', async () => {
+  test.each([
+    ['CopyDone', copyDone()],
+    ['CopyFail', copyFail('too late')],
+  ])('trap: CopyData and %s sent only after the server’s error has been read are dropped', async (_, ending) => {
     const client = await connect(mode);
     // More than PostgreSQL reads ahead, so that it fails before CopyDone.
     await client.send(query(COPY_IN), BAD_ROW, copyData('7\n'.repeat(100_000)));
     const failed = await client.answer();
     expect([failed.types, failed.status]).toEqual(['GEZ', 'I']);
-    await client.send(copyData('1\n'), copyDone());
+    await client.send(copyData('1\n'), ending);
     await checkAfterwards(client, mode);
     expect(await copiedRows()).toEqual([]);
-  });
-
-  test('an error inside a transaction: the late CopyDone does not count, ROLLBACK frees the server', async () => {
-    const client = await connect(mode);
-    expect((await client.query('BEGIN')).status).toBe('T');
-    await client.send(query(COPY_IN), BAD_ROW, copyData('7\n'.repeat(100_000)));
-    const failed = await client.answer();
-    expect([failed.types, failed.status]).toEqual(['GEZ', 'E']);
-    await client.send(copyData('1\n'), copyDone());
-    expect((await client.query('ROLLBACK')).status).toBe('I');
-    await checkAfterwards(client, mode);
   });
 
   test('an error by the extended protocol: everything is skipped up to the Sync', async () => {
@@ -220,7 +213,7 @@ describe.each(['transaction', 'session'])('COPY in %s mode', (mode) => {
     await checkAfterwards(client, mode);
   });
 
-  test('a client that vanishes in the middle of its data copies nothing and keeps no server', async () => {
+  test('trap: COPY FROM STDIN of a client that vanishes copies nothing and keeps no server', async () => {
     const client = await connect(mode);
     await client.send(query(COPY_IN), copyData('1\n'));
     await client.answerTo('G');
@@ -231,6 +224,20 @@ describe.each(['transaction', 'session'])('COPY in %s mode', (mode) => {
     await other.end();
     expect(await copiedRows()).toEqual([]);
   });
+});
+
+test.each([
+  'transaction',
+  'session',
+])('after an error inside a transaction in %s mode the late CopyDone does not count', async (mode) => {
+  const client = await connect(mode);
+  expect((await client.query('BEGIN')).status).toBe('T');
+  await client.send(query(COPY_IN), BAD_ROW, copyData('7\n'.repeat(100_000)));
+  const failed = await client.answer();
+  expect([failed.types, failed.status]).toEqual(['GEZ', 'E']);
+  await client.send(copyData('1\n'), copyDone());
+  expect((await client.query('ROLLBACK')).status).toBe('I');
+  await checkAfterwards(client, mode);
 });
 
 test('a server in COPY IN mode stays with its client while that says nothing', async () => {

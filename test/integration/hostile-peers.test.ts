@@ -115,7 +115,9 @@ test('names of databases that PostgreSQL does not have are forgotten when the ne
   const good = await WireClient.connect(pooler.port, login);
   await good.end();
   for (const name of ['not_there_1', 'not_there_2']) {
-    await expect(WireClient.connect(pooler.port, { user: ROLE, database: name })).rejects.toThrow('closed');
+    await expect(WireClient.connect(pooler.port, { user: ROLE, database: name })).rejects.toThrow(
+      'does not exist',
+    );
   }
   const { databases, pools } = pooler.pooler.state;
   const names = () => databases.all().map(({ entry }) => entry.name);

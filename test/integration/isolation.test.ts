@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { beforeAll, expect, test } from 'vitest';
 import { frontend } from '../support/peer-messages.ts';
+import { FOLLOWED } from '../support/followed-parameters.ts';
 import { startPooler } from '../support/pooler.ts';
 import { sharedPostgres, withClient } from '../support/postgres.ts';
 import { Random, withSeed } from '../support/random.ts';
@@ -87,6 +88,7 @@ test('transaction mode: no client ever sees a row, transaction, notice, error or
         max_client_conn: 500,
         // Few, so that statements take turns on the servers.
         max_prepared_statements: 5,
+        track_extra_parameters: ['IntervalStyle', ...FOLLOWED].join(', '),
       },
       userlist: { [role]: '' },
     });

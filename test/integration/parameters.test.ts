@@ -119,7 +119,7 @@ describe('a tracked parameter', () => {
     '',
     ' spaces ',
     'x'.repeat(63),
-  ])('goes to the server literally: %j', async (name) => {
+  ])('trap: a JSON-valued application_name, or one full of quotes, is replayed literally: %j', async (name) => {
     const [one, two] = [
       await connect({ application_name: name }),
       await connect({ application_name: 'two' }),
@@ -142,7 +142,7 @@ describe('a tracked parameter', () => {
     await end(one, two);
   });
 
-  test('given in another spelling than PostgreSQL’s is set once, not in every transaction', async () => {
+  test('trap: DateStyle given in another spelling than PostgreSQL’s is set once, not on every transaction', async () => {
     const client = await connect({ DateStyle: 'ISO', TimeZone: 'asia/tokyo', client_encoding: 'utf-8' });
     expect(client.parameters.get('DateStyle')).toBe('ISO');
     const from = logLength();

@@ -267,6 +267,18 @@ test('a statement that a server cannot learn is refused for the reason that Post
   await direct.end();
 });
 
+test('PREPARE of a name that is taken waits until it is known what the server has under it', async () => {
+  const client = await connect();
+  // Two names for one statement, which a text that fails at its beginning was to drop.
+  for (const name of ['a', 'b']) await client.ask(parse(name, 'SELECT 1'), run(name), sync());
+  const [first, second] = ['PREPARE a AS SELECT 2; DEALLOCATE a', 'PREPARE b AS SELECT 3'];
+  await client.send(query(first), parse('', second), run(''), sync());
+  expect((await client.answer()).types).toBe('EZ');
+  const { types, errors } = await client.answer();
+  expect(types).toBe('12EZ');
+  expect([errors[0]?.['C'], errors[0]?.['M']]).toEqual(['42P05', 'prepared statement "b" already exists']);
+});
+
 describe('a text of several statements', () => {
   test('finds all that it executes, were it more than a server may have', async () => {
     pooler.reload({ settings: { max_prepared_statements: 1 } });

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Postgres } from '../../src/cli/start/postgres.ts';
 import { backendPids, backendsOf, Holders, poolShows } from '../support/backends.ts';
-import { frontend } from '../support/peer-messages.ts';
+import { backend, frontend } from '../support/peer-messages.ts';
 import { type LocalPooler, startPooler } from '../support/pooler.ts';
 import { connectTo, startPostgres } from '../support/postgres.ts';
 import { type Random, withSeed } from '../support/random.ts';
@@ -159,14 +159,14 @@ describe('a role with CONNECTION LIMIT = pool_size is never refused', () => {
   });
 });
 
-describe('the slot of a query whose client has gone', () => {
+describe('the slot of a query whose client has gone, and left half a message behind it', () => {
   test('stays taken until PostgreSQL has ended that query, by a cancel after server_close_timeout', async () => {
     await using pooler = await start(
       { pool_mode: 'transaction', default_pool_size: 1 },
       { server_close_timeout: 0.5, server_cancel_timeout: 20 },
     );
     const gone = await connectAndLogin(pooler.port, login);
-    await gone.send(frontend.query('SELECT pg_sleep(60)'));
+    await gone.send(frontend.query('SELECT pg_sleep(60)'), frontend.bind('', '').subarray(0, 9));
     await waitFor(async () => (await backendsOf(pooler, ROLE)) === 1);
     const [sleeping] = await backendPids(pooler, ROLE);
     const client = await pooler.client({ ...login, password: '' });
@@ -185,15 +185,17 @@ describe('the slot of a query whose client has gone', () => {
 describe('a server that does not end its connection', () => {
   const timeouts = { server_close_timeout: 0.4, server_cancel_timeout: 0.8 };
 
-  async function abandonQuery(pooler: LocalPooler, server: ScriptedServer) {
+  async function abandonTransaction(pooler: LocalPooler, server: ScriptedServer) {
     const client = connectAndLogin(pooler.port, { user: ROLE, database: 'scripted' });
-    const backend = await server.acceptLogin({ pid: 77, secret: Buffer.from('KEY!') });
+    const peer = await server.acceptLogin({ pid: 77, secret: Buffer.from('KEY!') });
     const first = await client;
-    await first.send(frontend.query('SELECT endless'));
-    await backend.message('Q');
+    await first.send(frontend.query('BEGIN'));
+    await peer.message('Q');
+    await peer.send(backend.commandComplete('BEGIN'), backend.readyForQuery('T'));
+    await first.messagesTo('Z');
     await first.close();
-    await backend.message('X');
-    return { backend, saidGoodbyeMs: performance.now() };
+    await peer.message('X');
+    return { peer, saidGoodbyeMs: performance.now() };
   }
 
   function startScripted(server: ScriptedServer): Promise<LocalPooler> {
@@ -208,7 +210,7 @@ describe('a server that does not end its connection', () => {
   test('keeps its slot past Terminate and CancelRequest, and loses it with a warning after both deadlines', async () => {
     await using server = await ScriptedServer.listen();
     await using pooler = await startScripted(server);
-    const { saidGoodbyeMs } = await abandonQuery(pooler, server);
+    const { saidGoodbyeMs } = await abandonTransaction(pooler, server);
     const second = await connectAndLogin(pooler.port, { user: ROLE, database: 'scripted' });
     await second.send(frontend.query('SELECT next'));
 
@@ -219,7 +221,6 @@ describe('a server that does not end its connection', () => {
     });
     const cancelledMs = performance.now();
     expect(cancelledMs - saidGoodbyeMs).toBeGreaterThan(390);
-    canceller.halfClose();
     await poolShows(pooler, 'scripted', ROLE, { cl_waiting: 1, sv_login: 0 });
     expect(server.accepted).toBe(2);
 
@@ -232,7 +233,7 @@ describe('a server that does not end its connection', () => {
   test('frees its slot at once when the CancelRequest makes it end', async () => {
     await using server = await ScriptedServer.listen();
     await using pooler = await startScripted(server);
-    const { backend } = await abandonQuery(pooler, server);
+    const { peer } = await abandonTransaction(pooler, server);
     const second = await connectAndLogin(pooler.port, { user: ROLE, database: 'scripted' });
     await second.send(frontend.query('SELECT next'));
     const canceller = await server.accept();
@@ -240,7 +241,7 @@ describe('a server that does not end its connection', () => {
     canceller.halfClose();
     expect(server.accepted).toBe(2);
     const endedMs = performance.now();
-    await backend.close();
+    await peer.close();
     await server.acceptLogin();
     expect(performance.now() - endedMs).toBeLessThan(300);
     expect(pooler.lines.filter((line) => line.includes('giving its slot up'))).toEqual([]);
@@ -250,8 +251,8 @@ describe('a server that does not end its connection', () => {
   test('is not cancelled when it ends by itself in time', async () => {
     await using server = await ScriptedServer.listen();
     await using pooler = await startScripted(server);
-    const { backend } = await abandonQuery(pooler, server);
-    await backend.close();
+    const { peer } = await abandonTransaction(pooler, server);
+    await peer.close();
     const second = connectAndLogin(pooler.port, { user: ROLE, database: 'scripted' });
     await (await second).send(frontend.query('SELECT next'));
     const next = await server.acceptLogin();

@@ -7,7 +7,7 @@ import { unnamed, WireClient } from '../support/wire-client.ts';
 
 const database = 'statement_mode';
 const TEXT = 'transaction blocks not allowed in statement pooling mode';
-const { query, sync } = frontend;
+const { bind, copyDone, execute, parse, query, sync } = frontend;
 
 let pooler: LocalPooler;
 
@@ -70,10 +70,56 @@ test.each([
   await two.end();
 });
 
-test('a transaction that begins and ends in one query is none that stays open', async () => {
+test.each([
+  ['one query', [query('BEGIN; INSERT INTO kept VALUES (3); COMMIT')]],
+  [
+    'one stretch of the extended protocol',
+    [unnamed('BEGIN'), unnamed('INSERT INTO kept VALUES (3)'), unnamed('COMMIT'), sync()],
+  ],
+  ['a DO block', [query('DO $$ BEGIN INSERT INTO kept VALUES (3); COMMIT; END $$')]],
+])('a transaction that begins and ends in %s is none that stays open', async (_, messages) => {
   const client = await connect();
-  expect((await client.query('BEGIN; INSERT INTO kept VALUES (3); COMMIT')).status).toBe('I');
+  const { errors, status } = await client.ask(...messages);
+  expect([errors, status]).toEqual([[], 'I']);
   expect(await count(client)).toBe(1);
   await client.rows('DELETE FROM kept');
   await client.end();
+});
+
+test('requests behind the one that begins a transaction block have no answer', async () => {
+  const [one, two] = await Promise.all([connect(), connect()]);
+  await one.send(unnamed('BEGIN'), sync(), unnamed('INSERT INTO kept VALUES (4)'), sync());
+  expect((await one.answer()).status).toBe('T');
+  let rest = await one.answerTo('Z').catch(() => null);
+  // What of them PostgreSQL had answered by then is passed on; the error is the last message in any case.
+  for (; rest !== null; rest = await one.answerTo('Z').catch(() => null)) expect(rest.status).toBe('T');
+  expect(await count(two)).toBe(0);
+  await two.end();
+});
+
+test('named statements follow a client over servers', async () => {
+  pooler.reload({ settings: { default_pool_size: 2 } });
+  const [client, other] = [await connect(), await connect()];
+  await client.ask(parse('a', 'SELECT pg_backend_pid()'), sync());
+  const pids = new Set<string | null | undefined>();
+  const run = [bind('', 'a'), execute(''), sync()];
+  pids.add((await client.ask(...run)).rows[0]?.[0]);
+  // Both servers at work.
+  await other.send(query('COPY kept FROM STDIN'));
+  await other.answerTo('G');
+  pids.add((await client.ask(...run)).rows[0]?.[0]);
+  await other.ask(copyDone());
+  expect(pids.size).toBe(2);
+  await Promise.all([client.end(), other.end()]);
+});
+
+test('no reset query runs between clients, unless server_reset_query_always says so', async () => {
+  const [one, two] = await Promise.all([connect(), connect()]);
+  await one.rows("SET statement_test.mark = 'left behind'");
+  expect(await two.value('SHOW statement_test.mark')).toBe('left behind');
+  const settings = { server_reset_query_always: 1, server_reset_query: "SET statement_test.mark = 'reset'" };
+  pooler.reload({ settings });
+  await one.rows("SET statement_test.mark = 'left behind'");
+  expect(await two.value('SHOW statement_test.mark')).toBe('reset');
+  await Promise.all([one.end(), two.end()]);
 });

@@ -311,7 +311,7 @@ describe.concurrent('query_timeout', () => {
 });
 
 describe.concurrent('idle_transaction_timeout', () => {
-  test('ends a transaction that rests, from its last answer on; the pool user’s value goes before it', async () => {
+  test('trap: counts from each query’s end, not from BEGIN; the pool user’s value goes before it', async () => {
     await using pooler = await start({
       settings: { idle_transaction_timeout: 0.5 },
       users: { [B]: 'idle_transaction_timeout=1' },

@@ -14,7 +14,7 @@ let pooler: LocalPooler;
 const clients: WireClient[] = [];
 
 beforeAll(async () => {
-  await createRole(sharedPostgres(), { name: ROLE, auth: 'trust' });
+  await createRole(sharedPostgres(), { name: ROLE, auth: 'trust', options: 'REPLICATION' });
   await createDatabase(sharedPostgres(), ROLE, ROLE);
 });
 beforeEach(async () => {
@@ -83,6 +83,38 @@ const SAFE: Readonly<Record<string, () => Promise<void>>> = {
       expect(await other.value('SHOW work_mem')).not.toBe('1234kB');
     }
   },
+  'Parameters that `track_extra_parameters` names follow the client': async () => {
+    await pooler[Symbol.asyncDispose]();
+    pooler = await start({ track_extra_parameters: 'work_mem' });
+    const [one, other] = [await connect(), await connect()];
+    const before = await other.value('SHOW work_mem');
+    await one.query("SET work_mem = '1234kB'");
+    expect(await other.value('SHOW work_mem')).toBe(before);
+    expect(await one.value('SHOW work_mem')).toBe('1234kB');
+    await one.query("BEGIN; SET work_mem = '2345kB'; ROLLBACK");
+    expect(await other.value('SHOW work_mem')).toBe(before);
+    expect(await one.value('SHOW work_mem')).toBe('1234kB');
+  },
+  'A server connection on which a client has become another user is not used again': async () => {
+    const query = (...texts: string[]) => texts.map((text) => frontend.query(text));
+    for (const max of [200, 0]) {
+      await pooler[Symbol.asyncDispose]();
+      pooler = await start({ max_prepared_statements: max });
+      // A role of no other rights: nothing that PostgreSQL reports tells of it.
+      for (const requests of [
+        query(`SET ROLE ${ROLE}`),
+        query(`BEGIN; SELECT 1; SET role = '${ROLE}'; COMMIT`),
+        query('BEGIN', `SET SESSION AUTHORIZATION ${ROLE}`, 'COMMIT'),
+        [Buffer.concat([unnamed(`SET ROLE ${ROLE}`), sync()])],
+        [Buffer.concat([parse('s', `SET ROLE ${ROLE}`), run('s'), sync()])],
+      ]) {
+        const after = await roleAfter(await connect(), requests);
+        expect(after).toEqual({ role: 'none', user: ROLE, isSame: false });
+      }
+      const kept = await roleAfter(await connect(), query('BEGIN', `SET LOCAL ROLE ${ROLE}`, 'COMMIT'));
+      expect(kept).toEqual({ role: 'none', user: ROLE, isSame: true });
+    }
+  },
   '`SET LOCAL` ends with the transaction': async () => {
     const [one, other] = [await connect(), await connect()];
     const before = await other.value('SHOW work_mem');
@@ -127,16 +159,42 @@ const SAFE: Readonly<Record<string, () => Promise<void>>> = {
     );
     expect(heard).toEqual(['said']);
   },
+  'A replication connection': async () => {
+    const [replicates, other] = [await connect('two', { replication: 'database' }), await connect('two')];
+    const before = await other.value('SHOW work_mem');
+    await replicates.query("SET work_mem = '1234kB'");
+    await replicates.query('CREATE TEMP TABLE own (n int)');
+    expect(await other.value('SHOW work_mem')).toBe(before);
+    expect(await other.value("SELECT to_regclass('own')")).toBeNull();
+    expect(await replicates.value('SHOW work_mem')).toBe('1234kB');
+    expect(await replicates.value("SELECT to_regclass('own')")).toBe('own');
+  },
 };
 
+/** The server connections that a client has had for `requests`, which are sent one by one; then what others see. */
+async function roleAfter(one: WireClient, requests: readonly Uint8Array[]) {
+  const other = await connect();
+  const pid = await other.value('SELECT pg_backend_pid()');
+  for (const request of requests) await one.ask(request);
+  const [role] = await other.rows("SELECT current_setting('role'), session_user, pg_backend_pid()");
+  return { role: role?.[0], user: role?.[1], isSame: role?.[2] === pid };
+}
+
 const UNSAFE: Readonly<Record<string, () => Promise<void>>> = {
-  '`SET` of any other parameter, and `SET ROLE`, stays with the server connection': async () => {
+  '`SET` of any other parameter stays with the server connection': async () => {
     const { client, letGo } = await elsewhere("SET work_mem = '1234kB'");
     expect(await client.value('SHOW work_mem')).not.toBe('1234kB');
     await letGo();
     const [one, other] = [await connect(), await connect()];
     await one.query("SET work_mem = '1234kB'");
     expect(await other.value('SHOW work_mem')).toBe('1234kB');
+  },
+  'A parameter or role that a function sets, `set_config` included, stays': async () => {
+    const [one, other] = [await connect(), await connect()];
+    await one.query(`SELECT set_config('work_mem', '1234kB', false), set_config('role', '${ROLE}', false)`);
+    expect(await other.rows("SELECT current_setting('work_mem'), current_setting('role')")).toEqual([
+      ['1234kB', ROLE],
+    ]);
   },
   '`LISTEN` stays with the server connection': async () => {
     const [one, other] = [await connect(), await connect()];

@@ -47,8 +47,30 @@ async function waitForWaiting(count: number): Promise<void> {
   await waitFor(async () => Number((await pool())['cl_waiting']) === count, { what: `${count} waiting` });
 }
 
-describe('a link', () => {
-  test('ends with the transaction: two clients take turns on one server', async () => {
+test('a link lasts as long as the transaction, failed or not; who waits is served in order', async () => {
+  const [holder, ...others] = await Promise.all([connect(), connect(), connect(), connect()]);
+  expect((await holder.query('BEGIN')).status).toBe('T');
+  const order: number[] = [];
+  for (const [i, other] of others.entries()) {
+    await other.send(query('SELECT extract(epoch FROM clock_timestamp())'));
+    void other.answer().then(({ rows }) => order.push(i, Number(rows[0]?.[0])));
+    await waitForWaiting(i + 1);
+  }
+  expect((await holder.query('SELECT 1/0')).status).toBe('E');
+  expect((await holder.query('SELECT 1')).status).toBe('E');
+  expect(order).toEqual([]);
+  expect((await holder.query('ROLLBACK')).status).toBe('I');
+  await waitFor(() => order.length === 6);
+  expect([order[0], order[2], order[4]]).toEqual([0, 1, 2]);
+  const times = [order[1], order[3], order[5]];
+  expect(times).toEqual(times.toSorted());
+  await end(holder, ...others);
+});
+
+describe.each(['transaction', 'statement'])('a link in %s mode', (mode) => {
+  beforeEach(() => pooler.reload({ settings: { pool_mode: mode } }));
+
+  test('ends with the request: two clients take turns on one server', async () => {
     const [one, two] = await connectTwo();
     const pids = new Set<string | null>();
     for (let i = 0; i < 5; i++) {
@@ -57,26 +79,6 @@ describe('a link', () => {
     }
     expect(pids.size).toBe(1);
     await end(one, two);
-  });
-
-  test('lasts as long as the transaction, failed or not; who waits is served in order', async () => {
-    const [holder, ...others] = await Promise.all([connect(), connect(), connect(), connect()]);
-    expect((await holder.query('BEGIN')).status).toBe('T');
-    const order: number[] = [];
-    for (const [i, other] of others.entries()) {
-      await other.send(query('SELECT extract(epoch FROM clock_timestamp())'));
-      void other.answer().then(({ rows }) => order.push(i, Number(rows[0]?.[0])));
-      await waitForWaiting(i + 1);
-    }
-    expect((await holder.query('SELECT 1/0')).status).toBe('E');
-    expect((await holder.query('SELECT 1')).status).toBe('E');
-    expect(order).toEqual([]);
-    expect((await holder.query('ROLLBACK')).status).toBe('I');
-    await waitFor(() => order.length === 6);
-    expect([order[0], order[2], order[4]]).toEqual([0, 1, 2]);
-    const times = [order[1], order[3], order[5]];
-    expect(times).toEqual(times.toSorted());
-    await end(holder, ...others);
   });
 
   test('is made by a lone Sync, which is answered and ends it', async () => {
@@ -314,6 +316,23 @@ describe('pool_mode', () => {
     expect((await plain.query('BEGIN')).status).toBe('T');
     expect((await plain.query('COMMIT')).status).toBe('I');
     await end(plain, sessions);
+  });
+
+  test('is looked at anew at each ReadyForQuery, also inside a transaction', async () => {
+    const [one, two, three] = await Promise.all([connect(), connect(), connect()]);
+    expect((await one.query('BEGIN')).status).toBe('T');
+    pooler.reload({ settings: { pool_mode: 'statement' } });
+    expect((await one.query('SELECT 1')).status).toBe('T');
+    expect((await one.answerTo('E')).errors[0]?.['M']).toBe(
+      'transaction blocks not allowed in statement pooling mode',
+    );
+    await one.peer.end();
+    pooler.reload({ settings: { pool_mode: 'session' } });
+    const pid = await backend(two);
+    pooler.reload({ settings: { pool_mode: 'transaction' } });
+    await two.query('BEGIN; COMMIT');
+    expect(await backend(three)).toBe(pid);
+    await end(two, three);
   });
 });
 

@@ -8,7 +8,7 @@ const UNSENT = 'not sending cancel request for client that is now idle';
 /** Cancels what `client` runs; what becomes of the request stands in the answer. */
 function cancel(client: FakeClient): string[] {
   const outcome: string[] = [];
-  client.pool.cancel(client, client.linkedServer, (reason) => void outcome.push(reason));
+  client.pool.cancels.request(client, client.linkedServer, (reason) => void outcome.push(reason));
   return outcome;
 }
 
@@ -54,7 +54,7 @@ describe('a cancel', () => {
     client.finish();
     kit.acquiring(pool);
     const outcome: string[] = [];
-    pool.cancel(client, server, (reason) => void outcome.push(reason));
+    pool.cancels.request(client, server, (reason) => void outcome.push(reason));
     expect([outcome, kit.connector.carriers.length]).toEqual([['cancel request for idle client'], 0]);
   });
 
@@ -243,7 +243,8 @@ describe('the queue', () => {
     const kit = new PoolKit();
     const client = kit.acquiring(kit.warmPool(1, { poolSize: 1 }));
     let ended = 0;
-    for (let i = 0; i < 20_000; i++) client.pool.cancel(client, client.linkedServer, () => void ended++);
+    for (let i = 0; i < 20_000; i++)
+      client.pool.cancels.request(client, client.linkedServer, () => void ended++);
     kit.connector.onOpenCancel = (carrier) => carrier.close();
     kit.connector.lastCarrier.close();
     expect(ended).toBe(20_000);

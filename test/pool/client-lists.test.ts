@@ -36,6 +36,6 @@ describe('the oldest wait of a pool', () => {
     waiting.disconnect();
     expect(pool.clients.oldestWaitStartMs).toBe(serverWaitMs + 5);
     login.disconnect();
-    expect([pool.clients.oldestWaitStartMs, pool.clientCount]).toEqual([0, 1]);
+    expect([pool.clients.oldestWaitStartMs, pool.clients.count]).toEqual([0, 1]);
   });
 });

@@ -3,8 +3,10 @@ import type { LogLevel } from '../../src/base/log.ts';
 import { type Grant, LocalBudget } from '../../src/pool/budget.ts';
 import type { PoolLimits } from '../../src/pool/limits.ts';
 import type {
+  Abandonment,
   CancelCarrier,
   ClientState,
+  DedicatedClient,
   PoolClient,
   PoolServer,
   ServerConnector,
@@ -62,6 +64,8 @@ export class FakeClient implements PoolClient {
   server: FakeServer | null = null;
   readonly heard: string[] = [];
   error: PgErrorFields | null = null;
+  /** How long what it leaves running may go on. */
+  graceMs = 0;
   /** What it does from inside `linked`, `welcomeReady`. */
   onLinked: () => void = () => {};
   onWelcome: () => void = () => {};
@@ -108,14 +112,27 @@ export class FakeClient implements PoolClient {
   /** Its connection ends: what becomes of the server depends on whether that is clean. */
   disconnect(): void {
     const { server } = this;
+    const reason = 'client disconnect while server was not ready';
     if (server?.isClean() === true) this.pool.release(server);
-    else if (server !== null) this.pool.closeServer(server, 'client disconnect while server was not ready');
+    else if (server?.countable === true) this.pool.abandon(server, reason, this.graceMs);
+    else if (server !== null) this.pool.closeServer(server, reason);
     this.pool.leave(this);
   }
 
   get linkedServer(): FakeServer {
     if (this.server === null) throw new Error(`client ${this.id} is not linked`);
     return this.server;
+  }
+}
+
+/** A client that wants a server connection for itself. */
+export class FakeDedicatedClient extends FakeClient implements DedicatedClient {
+  readonly replication = 'physical';
+  readonly startup = [['replication', 'true']] as const;
+
+  welcomed(welcome: WelcomeData): void {
+    this.heard.push(`welcomed ${JSON.stringify(welcome)}`);
+    this.onWelcome();
   }
 }
 
@@ -130,12 +147,18 @@ export class FakeServer implements PoolServer {
   state: ServerState = 'new';
   stateSinceMs: number;
   link: PoolClient | null = null;
+  readonly dedicatedTo: DedicatedClient | null;
+  isStreaming = false;
   readonly connectMs: number;
   lastBytesMs: number;
   closeNeeded = false;
   cancelsInFlight = 0;
+  abandoned: Abandonment | null = null;
   ownCancelMs = 0;
   clean = true;
+  /** What it runs can be cancelled and counted. */
+  countable = false;
+  drains = 0;
   idleInTransaction = false;
   unsure = false;
   readonly tests: string[] = [];
@@ -145,8 +168,9 @@ export class FakeServer implements PoolServer {
   /** Both ends are gone as soon as it says goodbye. */
   closesAtOnce = false;
 
-  constructor(pool: Pool, id: number, grant: Grant) {
+  constructor(pool: Pool, id: number, grant: Grant, dedicatedTo: DedicatedClient | null) {
     this.pool = pool;
+    this.dedicatedTo = dedicatedTo;
     this.id = id;
     this.grant = grant;
     this.connectMs = pool.nowMs;
@@ -155,7 +179,7 @@ export class FakeServer implements PoolServer {
   }
 
   isClean(): boolean {
-    return this.clean;
+    return this.clean && this.dedicatedTo === null;
   }
 
   isIdleInTransaction(): boolean {
@@ -171,6 +195,16 @@ export class FakeServer implements PoolServer {
   linked(): void {}
 
   unlinked(): void {}
+
+  drain(): void {
+    this.drains++;
+  }
+
+  /** All that its last client has asked for is answered. */
+  drained(isClean = true): void {
+    this.clean = isClean;
+    this.pool.drained(this, isClean);
+  }
 
   test(sql: string, purpose: TestPurpose): void {
     this.tests.push(`${purpose}: ${sql}`);
@@ -258,8 +292,8 @@ export class FakeConnector implements ServerConnector<Pool> {
   onOpenCancel: (carrier: FakeCarrier) => void = () => {};
   #nextId = 1000;
 
-  open(pool: Pool, grant: Grant): PoolServer {
-    const server = new FakeServer(pool, this.#nextId++, grant);
+  open(pool: Pool, grant: Grant, dedicatedTo: DedicatedClient | null): PoolServer {
+    const server = new FakeServer(pool, this.#nextId++, grant, dedicatedTo);
     this.onOpen(server);
     this.opened.push(server);
     return server;
@@ -320,7 +354,7 @@ export class PoolKit {
     const starter = this.client(pool);
     pool.join(starter);
     for (let i = 0; i < count; i++) {
-      if (pool.servers.new.length === 0) pool.fillToMinimum();
+      if (pool.servers.new.length === 0) pool.launcher.fillToMinimum();
       this.connector.last.ready();
     }
     pool.leave(starter);
@@ -330,6 +364,18 @@ export class PoolKit {
 
   client(pool: Pool): FakeClient {
     return new FakeClient(pool, this.#nextId++);
+  }
+
+  /** A client that has asked for a server connection of its own. */
+  dedicated(pool: Pool): FakeDedicatedClient {
+    const client = this.dedicatedClient(pool);
+    pool.dedicated.join(client);
+    return client;
+  }
+
+  /** A client that will ask for one. */
+  dedicatedClient(pool: Pool): FakeDedicatedClient {
+    return new FakeDedicatedClient(pool, this.#nextId++);
   }
 
   /** A client that has logged in (the pool has welcome data) or waits for its first server. */

@@ -22,9 +22,13 @@ const limits: fc.Arbitrary<Partial<PoolLimits>> = fc.record({
 /** How often each thing happens. What ends much (PAUSE, broken connectors) is rare and passes soon. */
 const WEIGHTS: Readonly<Record<Step['kind'], number>> = {
   arrive: 6,
+  arriveDedicated: 2,
   acquire: 16,
   finish: 12,
   leave: 3,
+  vanish: 3,
+  drained: 3,
+  drainFails: 1,
   loginReady: 16,
   loginFails: 1,
   loginRefused: 1,

@@ -3,7 +3,14 @@ import type { PoolLimits } from '../../src/pool/limits.ts';
 import type { PoolClient } from '../../src/pool/peers.ts';
 import type { Pool } from '../../src/pool/pool.ts';
 import { fatal } from '../../src/wire/pg-error.ts';
-import { type FakeCarrier, type FakeClient, type FakeServer, PoolKit, wakeUps } from './kit.ts';
+import {
+  type FakeCarrier,
+  type FakeClient,
+  FakeDedicatedClient,
+  type FakeServer,
+  PoolKit,
+  wakeUps,
+} from './kit.ts';
 
 /** What a client does from inside the call that links it (or welcomes it). */
 const REACTIONS = ['stays', 'stays', 'stays', 'acquires', 'finishes', 'again', 'leaves', 'fails'] as const;
@@ -13,9 +20,13 @@ const OPENINGS = ['later', 'later', 'later', 'ready', 'ready', 'fails', 'throws'
 
 export const STEPS = [
   'arrive',
+  'arriveDedicated',
   'acquire',
   'finish',
   'leave',
+  'vanish',
+  'drained',
+  'drainFails',
   'loginReady',
   'loginFails',
   'loginRefused',
@@ -111,7 +122,7 @@ export class PoolWorld {
     this.#check();
     this.kit.sweepAfter(1);
     for (const pool of this.pools) {
-      assert.equal(pool.clientCount + pool.servers.slotsTaken, 0, 'somebody is left');
+      assert.equal(pool.clients.count + pool.servers.slotsTaken, 0, 'somebody is left');
       assert.notEqual(pool.emptySinceMs, 0, 'the pool does not know that it is empty');
       assert.equal(pool.cancels.waiting.length + pool.cancels.sent.length, 0, 'a cancel is left');
     }
@@ -132,15 +143,30 @@ export class PoolWorld {
     switch (kind) {
       case 'arrive':
         return this.#arrive(pool, flavor);
+      case 'arriveDedicated':
+        return this.#arriveDedicated(pool, flavor);
       case 'acquire': {
         const found = client((each) => each.state === 'active' && each.server === null);
         if (found !== undefined) this.#acquire(found);
         return;
       }
       case 'finish':
-        return client((each) => each.server?.clean === true)?.finish();
+        return client((each) => each.server?.isClean() === true)?.finish();
       case 'leave':
         return client((each) => each.state !== 'gone')?.disconnect();
+      case 'vanish': {
+        const found = client((each) => each.server?.clean === false);
+        if (found === undefined) return;
+        found.linkedServer.countable = true;
+        found.graceMs = flavor % 3 === 0 ? 1000 : 0;
+        return found.disconnect();
+      }
+      case 'drained':
+      case 'drainFails': {
+        const found = one(this.#servers().filter(({ abandoned }) => abandoned !== null));
+        found?.drained(kind === 'drained');
+        return;
+      }
       case 'loginReady':
         return void server('new')?.ready();
       case 'loginFails':
@@ -148,7 +174,7 @@ export class PoolWorld {
       case 'loginRefused':
         return server('new')?.refuseLogin('no');
       case 'break': {
-        const found = server('idle', 'active', 'used', 'tested', 'being_canceled');
+        const found = server('idle', 'active', 'dedicated', 'used', 'tested', 'being_canceled');
         if (found === undefined) return;
         this.#pool(found).serverBroke(found, 'server conn crashed?', 'server conn crashed?');
         if (flavor % 2 === 0) found.gone();
@@ -174,13 +200,14 @@ export class PoolWorld {
       }
       case 'cancel': {
         const found = client((each) => each.server !== null);
-        if (found !== undefined) this.#pool(found.linkedServer).cancel(found, found.linkedServer, () => {});
+        if (found !== undefined) found.pool.cancels.request(found, found.linkedServer, () => {});
         return;
       }
       case 'carrierConnects': {
         const found = one([...this.#openCarriers].filter((each) => !each.isSent));
-        if (found?.connect() === true)
-          assert.equal(found.server.link, this.#targets.get(found), 'a late cancel');
+        if (found?.connect() !== true) return;
+        assert.equal(found.server.link, this.#targets.get(found), 'a late cancel');
+        assert(found.server.link !== null || found.server.abandoned !== null, 'a cancel for nobody');
         return;
       }
       case 'carrierEnds': {
@@ -219,6 +246,20 @@ export class PoolWorld {
     if (pool.join(client)) client.onWelcome();
   }
 
+  #arriveDedicated(pool: Pool, flavor: number): void {
+    const client = this.kit.dedicatedClient(pool);
+    this.#clients.push(client);
+    client.onLinked = () => {
+      assert.equal(client.linkedServer.dedicatedTo, client, 'linked to what is not its own');
+      if (flavor % 8 === 0) client.disconnect();
+    };
+    client.onWelcome = () => {
+      assert.deepEqual([client.state, client.server?.link], ['active', client]);
+      if (flavor % 8 === 1) client.disconnect();
+    };
+    pool.dedicated.join(client);
+  }
+
   #acquire(client: FakeClient): void {
     this.#queueOf(client.pool).push(client);
     client.acquire();
@@ -231,14 +272,18 @@ export class PoolWorld {
     assert.equal(queue.shift(), client, 'served out of turn');
     this.#queues.set(pool, queue);
     const facts = this.#factsOf(server);
+    assert.equal(server.dedicatedTo, null, 'linked to what is another client’s own');
     assert(!pool.paused, 'linked in a paused pool');
     assert(!server.closeNeeded, 'linked to a server that is to be replaced');
     assert(!server.unsure, 'linked to a server whose answers are not counted');
     assert(!facts.needsReset, 'linked without a reset query');
+    assert(server.abandoned === null, 'linked while it is drained');
+    assert(server.clean, 'linked to a server that is not at rest');
+    server.countable = false;
     if (pool.limits.poolMode === 'session') facts.needsReset = true;
     if (reaction === 'finishes' || reaction === 'again') client.finish();
     // A client with more to ask, while the pool is still busy with linking this one.
-    if (reaction === 'again' && pool.waitingClients.length > 0) this.#acquire(client);
+    if (reaction === 'again' && pool.clients.waiting.length > 0) this.#acquire(client);
     if (reaction === 'leaves') client.disconnect();
     else if (reaction === 'fails') client.refused(fatal('unknown pkt'));
   }
@@ -273,13 +318,13 @@ export class PoolWorld {
     for (const pool of this.pools) {
       taken += pool.servers.slotsTaken;
       const { idle, used, tested } = pool.servers;
-      const waiting = pool.waitingClients.length;
+      const waiting = pool.clients.waiting.length;
       if (!pool.paused) assert(waiting === 0 || idle.length === 0, 'a client waits beside an idle server');
       if (!pool.paused)
         assert(waiting <= tested.length || used.length === 0, 'a client waits beside a used server');
       const queue = this.#queueOf(pool).filter((each) => each.state !== 'gone');
       assert.deepEqual(
-        [...pool.waitingClients].map((each) => each.id),
+        [...pool.clients.waiting].map((each) => each.id),
         queue.map((each) => each.id),
       );
     }
@@ -287,13 +332,22 @@ export class PoolWorld {
     for (const server of this.#servers()) {
       const pool = this.#pool(server);
       assert(server.state !== 'gone' && pool.servers[server.state].has(server), 'a server in the wrong list');
-      assert.equal(server.link !== null, server.state === 'active', `a link in state ${server.state}`);
+      const isLinked = server.state === 'active' || server.state === 'dedicated';
+      assert.equal(server.link !== null, isLinked, `a link in state ${server.state}`);
+      if (server.dedicatedTo !== null) {
+        assert(['new', 'dedicated', 'closing'].includes(server.state), `one of its own is ${server.state}`);
+        if (isLinked) assert.equal(server.link, server.dedicatedTo, 'a link to what is another client’s own');
+        if (server.state !== 'closing') assert.notEqual(server.dedicatedTo.state, 'gone', 'one for nobody');
+      }
+      if (server.abandoned !== null) assert.equal(server.state, 'being_canceled');
       if (server.link !== null)
         assert.equal((server.link as FakeClient).server, server, 'a link of one side only');
     }
     for (const client of this.#clients) {
       if (client.server !== null) assert.equal(client.server.link, client, 'a link of one side only');
-      assert.equal(client.waitStartMs !== 0, client.state === 'waiting' || client.state === 'waiting_login');
+      assert.equal(client.waitStartMs !== 0, client.state.startsWith('waiting'));
+      if (client.server !== null && client instanceof FakeDedicatedClient)
+        assert.equal(client.state, 'active');
     }
     for (const carrier of this.#openCarriers) {
       const { isSent, server } = carrier;
@@ -307,14 +361,18 @@ export class PoolWorld {
   #checkProgress(pool: Pool): void {
     const { servers, limits } = pool;
     const needs =
-      pool.waitingClients.length > servers.tested.length ||
-      (pool.loginClients.length > 0 && pool.welcome === null);
+      pool.clients.waiting.length > servers.tested.length ||
+      (pool.clients.waiting_login.length > 0 && pool.welcome === null);
     const isDatabaseFull =
       limits.maxDbConnections > 0 &&
       this.kit.budget.count('server', { database: 'db' }) >= limits.maxDbConnections;
-    const isBlocked =
-      pool.paused || pool.hasFailure || servers.slotsTaken >= limits.poolSize || isDatabaseFull;
-    if (needs && !isBlocked) assert.equal(servers.new.length, 1, 'a wake-up was lost');
+    const isFull = servers.slotsTaken >= limits.poolSize;
+    const isBlocked = pool.paused || isFull || isDatabaseFull;
+    const needsOwn = pool.clients.waiting_dedicated.length > 0;
+    if ((needs && !pool.launcher.hasFailure && !isBlocked) || (needsOwn && !isBlocked))
+      assert.equal(servers.new.length, 1, 'a wake-up was lost');
+    if (needsOwn && !pool.paused && isFull && servers.new.length + servers.closing.length === 0)
+      assert.equal(servers.idle.length + servers.used.length, 0, 'a server rests that could make room');
   }
 
   #unexpectedLines(): string[] {

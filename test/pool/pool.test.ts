@@ -278,7 +278,7 @@ describe('welcome data', () => {
     kit.connector.last.ready();
     expect(clients.map((client) => client.state)).toEqual(['active', 'gone', 'gone', 'active']);
     expect([c.heard, d.server]).toEqual([[], kit.connector.last]);
-    expect(pool.loginClients.length).toBe(0);
+    expect(pool.clients.waiting_login.length).toBe(0);
   });
 
   it('is replaced by every login', () => {
@@ -394,7 +394,7 @@ describe('PAUSE', () => {
     expect([login.state, login.closeReason]).toEqual(['closing', 'pause mode']);
     pool.serverFailed(login, { message: 'closed', serverError: null, failWaiting: true });
     login.gone();
-    expect(pool.hasFailure).toBe(false);
+    expect(pool.launcher.hasFailure).toBe(false);
     pool.setPaused(false);
     expect(pool.servers.new.length).toBe(1);
   });
@@ -413,7 +413,7 @@ describe('RECONNECT', () => {
     const server = client.linkedServer;
     client.finish();
     expect(server.closeReason).toBe('close_needed');
-    expect(pool.hasFailure).toBe(false);
+    expect(pool.launcher.hasFailure).toBe(false);
   });
 
   it('closes a server under test when the answer comes', () => {
@@ -432,7 +432,7 @@ describe('RECONNECT', () => {
     const pool = kit.warmPool(1);
     const client = kit.acquiring(pool);
     const server = client.linkedServer;
-    pool.cancel(client, server, () => {});
+    pool.cancels.request(client, server, () => {});
     kit.connector.lastCarrier.connect();
     client.finish();
     pool.markAllCloseNeeded(false);

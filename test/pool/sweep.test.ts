@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import type { PoolLimits } from '../../src/pool/limits.ts';
 import { fatal } from '../../src/wire/pg-error.ts';
 import { type FakeServer, PoolKit, wakeUps } from './kit.ts';
 
@@ -11,7 +12,11 @@ describe('a login', () => {
     kit.sweepAfter(15_000);
     expect(server.state).toBe('new');
     kit.sweepAfter(1);
-    expect([server.state, server.closeReason, pool.hasFailure]).toEqual(['closing', 'connect timeout', true]);
+    expect([server.state, server.closeReason, pool.launcher.hasFailure]).toEqual([
+      'closing',
+      'connect timeout',
+      true,
+    ]);
     expect([client.state, kit.budget.count('server')]).toEqual(['waiting_login', 1]);
   });
 
@@ -212,9 +217,9 @@ describe('a closing server', () => {
     expect(steps).toEqual([
       [0, 0, 1],
       [1, 0, 1],
-      [1, 0, 1],
-      [1, 0, 1],
-      [1, 1, 0],
+      [2, 0, 1],
+      [3, 0, 1],
+      [3, 1, 0],
     ]);
     await wakeUps();
     expect(server.state).toBe('gone');
@@ -267,5 +272,110 @@ describe('an empty pool', () => {
     kit.joined(pool);
     kit.sweepAfter(100);
     expect(pool.emptySinceMs).toBe(0);
+  });
+});
+
+describe('a server whose client is gone in the middle of what it asked for', () => {
+  function abandoned(limits: Partial<PoolLimits> = {}, graceMs = 0) {
+    const kit = new PoolKit();
+    const pool = kit.warmPool(1, { poolSize: 1, serverCloseTimeoutMs: 1000, ...limits });
+    const client = kit.acquiring(pool);
+    const server = client.linkedServer;
+    server.clean = false;
+    server.countable = true;
+    client.graceMs = graceMs;
+    client.disconnect();
+    return { kit, pool, server, connector: kit.connector };
+  }
+
+  it('is drained and cancelled at once', () => {
+    const { kit, pool, server, connector } = abandoned();
+    expect([server.state, server.drains, connector.carriers.length]).toEqual(['being_canceled', 1, 1]);
+    expect([pool.cancels.carrierCount, pool.cancels.requestsIn(pool.cancels.waiting)]).toEqual([1, 0]);
+    expect([server.closeReason, kit.budget.count('server')]).toEqual([null, 1]);
+  });
+
+  it('is cancelled again with each sweep once the last cancel is done', () => {
+    const { kit, connector } = abandoned();
+    connector.lastCarrier.connect();
+    kit.sweepAfter(333);
+    expect(connector.carriers.length).toBe(1);
+    connector.lastCarrier.close();
+    kit.sweepAfter(333);
+    expect(connector.carriers.length).toBe(2);
+    kit.sweepAfter(333);
+    expect(connector.carriers.length).toBe(2);
+  });
+
+  it('is used again when all is answered and the cancels are done, which are not sent any more', () => {
+    const { kit, pool, server, connector } = abandoned();
+    connector.lastCarrier.connect();
+    server.drained();
+    expect(server.state).toBe('being_canceled');
+    connector.lastCarrier.close();
+    expect(server.state).toBe('idle');
+    const next = kit.acquiring(pool);
+    expect(next.server).toBe(server);
+
+    const other = abandoned();
+    other.server.drained();
+    expect([other.server.state, other.connector.lastCarrier.connect()]).toEqual(['idle', false]);
+  });
+
+  it('is reset first in session mode', () => {
+    const { server } = abandoned({ poolMode: 'session' });
+    server.drained();
+    expect([server.state, server.tests]).toEqual(['tested', ['reset: DISCARD ALL']]);
+  });
+
+  it('is closed when its last state is not for others', () => {
+    const { server } = abandoned();
+    server.drained(false);
+    expect([server.state, server.closeReason]).toEqual([
+      'closing',
+      'client disconnect while server was not ready',
+    ]);
+  });
+
+  it('is closed after server_close_timeout', () => {
+    const { kit, server, connector } = abandoned();
+    kit.sweepAfter(1000);
+    expect(server.state).toBe('being_canceled');
+    kit.sweepAfter(1);
+    expect([server.state, connector.lastCarrier.connect()]).toEqual(['closing', false]);
+    server.drained();
+    expect(server.state).toBe('closing');
+  });
+
+  it('has its grace first, where there is one', () => {
+    const { kit, server, connector } = abandoned({}, 1000);
+    kit.sweepAfter(999);
+    expect(connector.carriers.length).toBe(0);
+    kit.sweepAfter(1);
+    expect(connector.carriers.length).toBe(1);
+    kit.sweepAfter(1000);
+    expect(server.state).toBe('being_canceled');
+    kit.sweepAfter(1);
+    expect(server.state).toBe('closing');
+  });
+
+  it('is closed when PostgreSQL does not get the cancel done, whatever cancel_wait_timeout says', () => {
+    const { kit, server, connector } = abandoned({ cancelWaitTimeoutMs: 0, serverCancelTimeoutMs: 3000 });
+    connector.lastCarrier.connect();
+    server.drained();
+    kit.sweepAfter(3000);
+    expect(server.state).toBe('being_canceled');
+    kit.sweepAfter(1);
+    expect([server.state, server.closeReason]).toEqual(['closing', 'cancel_wait_timeout']);
+  });
+
+  it('breaks like any other', () => {
+    const { pool, server } = abandoned();
+    pool.serverBroke(server, 'server conn crashed?', 'server conn crashed?');
+    expect([server.state, server.closeReason, server.abandoned]).toEqual([
+      'closing',
+      'server conn crashed?',
+      null,
+    ]);
   });
 });

@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { mayConcernStatements } from '../../src/prepared/sql-prefilter.ts';
+import { mayBeginWithSet, mayConcernStatements } from '../../src/prepared/sql-prefilter.ts';
 import { type ReadingOptions, readStatements, type SqlStatement } from '../../src/prepared/sql-statements.ts';
 
 export const UTF8: ReadingOptions = { standardConformingStrings: true, clientEncoding: 'UTF8' };
@@ -26,6 +26,8 @@ export function read(
     const mayConcern = mayConcernStatements(bytes, start, end);
     if (!mayConcern && statements?.some((each) => CONCERNING.has(each.kind)) === true)
       throw new Error('the prefilter passed over a statement');
+    if (!mayBeginWithSet(bytes, start, end, true) && statements?.some((each) => each.kind === 'set') === true)
+      throw new Error('the prefilter passed over a SET');
     const moved = statements?.map((each) => moveBack(each, start)) ?? null;
     return { moved, mayConcern, json: JSON.stringify([moved, mayConcern]) };
   });

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { mayConcernStatements } from '../../src/prepared/sql-prefilter.ts';
+import { mayBeginWithSet, mayConcernStatements } from '../../src/prepared/sql-prefilter.ts';
 import { madeText, read } from './kit.ts';
 
 function mayConcern(sql: string): boolean {
@@ -94,5 +94,71 @@ describe('mayConcernStatements', () => {
       }),
       { numRuns: 2000 },
     );
+  });
+});
+
+describe('mayBeginWithSet', () => {
+  const maySet = (sql: string, several = true) => {
+    const bytes = Buffer.from(`;SET${sql}SET;`);
+    return mayBeginWithSet(bytes, 4, bytes.length - 4, several);
+  };
+
+  it.each([
+    '',
+    ' ',
+    'S',
+    'SE',
+    'SELECT 1',
+    'SELECT 1;',
+    'UPDATE t SET a = 1; DELETE FROM t;',
+    'RESET ALL',
+    'SETTLE',
+    'set_config',
+    'SET$',
+    'SETé',
+    '/* SET */ SELECT 1; -- SET',
+    ';;; ;',
+    '/* SET',
+  ])('knows that no statement of %j is one', (sql) => {
+    expect(maySet(sql)).toBe(false);
+  });
+
+  it.each([
+    'SET a = 1',
+    'set\ta = 1',
+    'SET"a"=1',
+    ' \n/* a */-- b\nSeT a = 1',
+    'SELECT 1;SET a = 1',
+    "SELECT ';/*'; SET a = 1",
+    "SELECT ';--'; SET a = 1",
+    'BEGIN ; /* ; */ SET LOCAL a = 1; COMMIT',
+    "SELECT '; set '",
+  ])('has %j read', (sql) => {
+    expect(maySet(sql)).toBe(true);
+  });
+
+  it('looks at the first statement only of what can be but one', () => {
+    expect([maySet('SELECT 1; SET a = 1', false), maySet('/**/ SET a = 1', false)]).toEqual([false, true]);
+  });
+
+  it('passes over no SET in random words', () => {
+    const part = fc.constantFrom(
+      ...['set', 'SET', 'select', 'x', '(', ')', ';', ';', ' ', '\n', '/*', '*/', '--', "'", '"', '$$', '='],
+    );
+    fc.assert(
+      fc.property(fc.array(part, { maxLength: 25 }), (parts) => {
+        read(parts.join(''));
+        read(parts.join(' '));
+      }),
+      { numRuns: 2000 },
+    );
+  });
+
+  it('gives up on a text that was made to be looked at for ever', () => {
+    // Each of these `;` has a comment behind it that goes to the end: looking behind all of them is n² steps.
+    for (const piece of [';/*', ';--', ';/**/ ']) {
+      const sql = piece.repeat(1_000_000);
+      expect(maySet(`${sql}${piece.startsWith(';/**/') ? '' : ' SELECT'}`)).toBe(piece !== ';/**/ ');
+    }
   });
 });

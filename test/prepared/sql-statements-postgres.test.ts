@@ -9,7 +9,9 @@ import { madeText, read } from './kit.ts';
 
 const role = 'sql_reader';
 const database = 'sql_reader';
-const TEXTS = process.env['PGWEIR_TEST_FULL'] === undefined ? 300 : 5000;
+const isFull = process.env['PGWEIR_TEST_FULL'] !== undefined;
+const TEXTS = isFull ? 5000 : 300;
+const TIMEOUT_MS = isFull ? 300_000 : 30_000;
 
 beforeAll(async () => {
   await createRole(sharedPostgres(), { name: role, auth: 'trust' });
@@ -60,47 +62,55 @@ function namesLeft(statements: readonly SqlStatement[]): string[] {
 }
 
 describe.each(['on', 'off'] as const)('with standard_conforming_strings %s', (strings) => {
-  it('PostgreSQL runs the statements that the reader finds, under the names that it reads', async () => {
-    await withSession(strings, async (session) => {
-      await fc.assert(
-        fc.asyncProperty(madeText, async ({ sql }) => {
-          const statements = read(sql, optionsFor(strings));
-          const { tags, errors } = await session.query(sql);
-          expect(errors).toEqual([]);
-          expect(statements).not.toBeNull();
-          expect(statements).toHaveLength(tags.length);
-          statements?.forEach(({ kind }, index) => {
-            expect(tags[index]).toMatch(TAGS[kind]);
-          });
-          const rows = await session.rows('SELECT name FROM pg_prepared_statements');
-          expect(rows.flat().sort()).toEqual(namesLeft(statements ?? []));
-          await session.query('DISCARD ALL');
-        }),
-        { numRuns: TEXTS },
-      );
-    });
-  });
-
-  it('what PostgreSQL takes of texts cut from all kinds of quotes is read the same or not at all', async () => {
-    await withSeed(async (random) => {
+  it(
+    'PostgreSQL runs the statements that the reader finds, under the names that it reads',
+    async () => {
       await withSession(strings, async (session) => {
-        let taken = 0;
-        let unread = 0;
-        for (let i = 0; i < TEXTS * 20; i++) {
-          const sql = soup(random);
-          const { tags, errors } = await session.query(sql);
-          if (errors.length > 0) continue;
-          taken++;
-          const statements = read(sql, optionsFor(strings));
-          if (statements === null) unread++;
-          else if (statements.length !== tags.length)
-            expect.fail(`${tags.length} statements, read as ${JSON.stringify(statements)}: ${sql}`);
-        }
-        expect(taken).toBeGreaterThan(TEXTS / 10);
-        expect(unread).toBe(0);
+        await fc.assert(
+          fc.asyncProperty(madeText, async ({ sql }) => {
+            const statements = read(sql, optionsFor(strings));
+            const { tags, errors } = await session.query(sql);
+            expect(errors).toEqual([]);
+            expect(statements).not.toBeNull();
+            expect(statements).toHaveLength(tags.length);
+            statements?.forEach(({ kind }, index) => {
+              expect(tags[index]).toMatch(TAGS[kind]);
+            });
+            const rows = await session.rows('SELECT name FROM pg_prepared_statements');
+            expect(rows.flat().sort()).toEqual(namesLeft(statements ?? []));
+            await session.query('DISCARD ALL');
+          }),
+          { numRuns: TEXTS },
+        );
       });
-    });
-  });
+    },
+    TIMEOUT_MS,
+  );
+
+  it(
+    'what PostgreSQL takes of texts cut from all kinds of quotes is read the same or not at all',
+    async () => {
+      await withSeed(async (random) => {
+        await withSession(strings, async (session) => {
+          let taken = 0;
+          let unread = 0;
+          for (let i = 0; i < TEXTS * 20; i++) {
+            const sql = soup(random);
+            const { tags, errors } = await session.query(sql);
+            if (errors.length > 0) continue;
+            taken++;
+            const statements = read(sql, optionsFor(strings));
+            if (statements === null) unread++;
+            else if (statements.length !== tags.length)
+              expect.fail(`${tags.length} statements, read as ${JSON.stringify(statements)}: ${sql}`);
+          }
+          expect(taken).toBeGreaterThan(TEXTS / 10);
+          expect(unread).toBe(0);
+        });
+      });
+    },
+    TIMEOUT_MS,
+  );
 });
 
 describe('the words of a statement', () => {

@@ -80,8 +80,6 @@ export class FakeResponseHost implements ResponseHost {
 
   readonly kept = null;
 
-  watchesTags = false;
-
   sessionTag(tag: SessionTag): void {
     if (tag !== null) this.events.push(tag);
   }
@@ -148,6 +146,10 @@ export class FakeRequestHost implements RequestHost {
   needServer(): void {
     this.events.push('need');
     this.onNeed();
+  }
+
+  skipped(): void {
+    this.events.push('skipped');
   }
 
   request(type: number): void {

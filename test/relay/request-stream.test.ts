@@ -26,6 +26,10 @@ const golden: readonly [name: string, messages: readonly Buffer[]][] = [
     'a COPY with all its data sent ahead',
     [f.query('COPY'), copyData, copyData, copyDone, f.query('SELECT 1')],
   ],
+  [
+    'a COPY BOTH that is ended, and what comes next',
+    [f.query('START_REPLICATION'), copyData, copyData, copyDone, f.query('IDENTIFY_SYSTEM')],
+  ],
   ['a COPY in the extended protocol', [...pipeline, copyData, flush, copyFail, f.sync()]],
 ];
 
@@ -54,6 +58,16 @@ class Session {
 
   link(): void {
     this.host.target = this.target;
+    this.#goOn();
+  }
+
+  /** What it waits with is skipped. */
+  skip(): void {
+    this.stream.skip();
+    this.#goOn();
+  }
+
+  #goOn(): void {
     const held = Buffer.concat(this.#held);
     this.#held = [];
     if (held.length > 0) this.bytes(held);
@@ -336,4 +350,40 @@ it('a long body passes in pieces without being kept', () => {
   for (let i = 0; i < 50; i++) stream.feed(piece, 0, piece.length);
   expect(host.target?.conn.written.slice(1).every(({ chunk }) => chunk === piece)).toBe(true);
   expect([stream.atBoundary, stream.scanner.bodyLeft]).toEqual([false, 0x7fff_fffe - 4 - 50_000]);
+});
+
+describe('requests that are not to be done', () => {
+  const endings: readonly (readonly [name: string, skipped: readonly Buffer[]])[] = [
+    ['a Query alone', [f.query('a')]],
+    ['a FunctionCall alone', [call]],
+    ['all up to the Sync', pipeline],
+    [
+      'all up to the Sync, a Query and the data of a COPY among it',
+      [f.parse('', 'x'), f.query('x'), copyData, f.sync()],
+    ],
+    ['a lone Sync', [f.sync()]],
+  ];
+
+  it.each(endings)('are skipped, what is behind goes on: %s', (_name, skipped) => {
+    const behind = [f.query('b'), f.parse('', 'c'), f.sync()];
+    const input = Buffer.concat([...skipped, ...behind]);
+    for (const { name, chunks } of allCuttings(input, 10)) {
+      const session = new Session();
+      let isSkipping = false;
+      feedBorrowed(chunks, (chunk) => {
+        session.bytes(chunk);
+        if (isSkipping || session.host.events.length === 0) return;
+        expect(session.host.events).toEqual(['need']);
+        isSkipping = true;
+        session.skip();
+      });
+      session.link();
+      expect(session.host.events.slice(0, 2), name).toEqual(['need', 'skipped']);
+      expect(
+        session.host.events.filter((event) => event === 'skipped'),
+        name,
+      ).toHaveLength(1);
+      expect(session.target.conn.bytes.equals(Buffer.concat(behind)), name).toBe(true);
+    }
+  });
 });

@@ -172,6 +172,47 @@ describe('COPY IN', () => {
   });
 });
 
+describe('COPY BOTH', () => {
+  it.each([
+    ['goes on whatever is sent and received', '>Q <W >d <d <d >d <N <d', 'owed'],
+    ['goes on when the client has finished', '>Q <W <d >d >c <d <d', 'owed'],
+    ['goes on when the server has finished', '>Q <W <d <c >d', 'owed'],
+    ['is over at ReadyForQuery, the client having finished first', '>Q <W <d >c <d <c <C <ZI', 'clean'],
+    ['is over at ReadyForQuery, the server having finished first', '>Q <W <d <c >c <C <ZI', 'clean'],
+    ['may end with a row, as where the timeline has ended', '>Q <W <d <c >d >c <T <D <C <C <ZI', 'clean'],
+    ['fails, and what the client sends late is nothing', '>Q <W <d >d <E >d >d <ZI >d >c', 'clean'],
+    ['fails while the client finishes', '>Q <W >d >c <E <ZI', 'clean'],
+    ['fails ahead of the next query', '>Q <W >d >c >Q <E <ZI', 'owed'],
+    ['is over ahead of the next query', '>Q <W >d >c >Q <c <C <ZI <C <ZI', 'clean'],
+    ['may begin in answer to Execute', '>E <W >d >c >S <c <C <ZI', 'clean'],
+    [
+      'is probed when an earlier Sync is answered after all, as in COPY IN',
+      '>E >S <W >c <c <C <ZI',
+      'clean?',
+    ],
+    ['may begin unasked, and is at rest only at the end', '<W', 'owed'],
+  ])('%s', (_what, script, state) => {
+    expect(stateAfter(script)).toBe(state);
+  });
+
+  it('streams from its beginning to ReadyForQuery, ahead of which it may be over', () => {
+    const tracker = new RequestTracker();
+    for (const [script, isStreaming, isOver] of [
+      ['>Q', false, false],
+      ['<W >d <d >c <c', true, false],
+      ['<C', true, true],
+      ['<ZI >Q <G', false, false],
+      ['<E <ZI >Q <W', true, false],
+      ['>d <E', true, true],
+    ] as const) {
+      const { isStreaming: streams, isStreamOver } = play(script, tracker).tracker;
+      expect([streams, isStreamOver], script).toEqual([isStreaming, isOver]);
+    }
+    tracker.reset();
+    expect([tracker.isStreaming, tracker.isStreamOver]).toEqual([false, false]);
+  });
+});
+
 describe('ReadyForQuery that nobody asked for', () => {
   it.each([
     ['with nothing owed', '<ZI', 'clean?'],

@@ -56,6 +56,35 @@ const golden: readonly [name: string, asked: readonly Asked[], steps: readonly S
     ['I'],
   ],
   [
+    'COPY BOTH with a row at its end',
+    ['Q'],
+    pass(
+      message('W', Buffer.of(0), int16(0)),
+      message('d', Buffer.from('w'), Buffer.alloc(40, 1)),
+      notice,
+      message('d', Buffer.from('k')),
+      message('c'),
+      ...rows.slice(0, 2),
+      b.commandComplete('SELECT 1'),
+      b.commandComplete('COPY 0'),
+      ready(),
+    ),
+    ['I'],
+  ],
+  [
+    'COPY BOTH that fails, with another query behind it',
+    ['QdcQ'],
+    pass(
+      message('W', Buffer.of(0), int16(0)),
+      message('d', Buffer.from('w')),
+      error,
+      ready(),
+      ...rows,
+      ready(),
+    ),
+    ['I', 'I'],
+  ],
+  [
     'messages for all in the middle',
     ['Q'],
     pass(

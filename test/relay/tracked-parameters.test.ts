@@ -40,8 +40,19 @@ describe('the query that makes a server’s values the client’s', () => {
   it.each([
     ['is not needed when nothing is known', {}, {}, null],
     ['is not needed for equal values', { TimeZone: 'UTC' }, { TimeZone: 'UTC' }, null],
-    ['is not needed for values that differ in case only', { TimeZone: 'utc' }, { TimeZone: 'UTC' }, null],
-    ['leaves alone what the client does not know', {}, { TimeZone: 'UTC' }, null],
+    [
+      'is not needed for values that differ in case only, where case means nothing',
+      { client_encoding: 'utf8', DateStyle: 'iso, mdy', IntervalStyle: 'ISO_8601' },
+      { client_encoding: 'UTF8', DateStyle: 'ISO, MDY', IntervalStyle: 'iso_8601' },
+      null,
+    ],
+    [
+      'sets values that differ in case only, where that may be another name',
+      { application_name: 'APP', search_path: '"Tenant"' },
+      { application_name: 'app', search_path: '"tenant"' },
+      `SET application_name='APP';SELECT pg_catalog.set_config('search_path','"Tenant"',false);`,
+    ],
+    ['takes back what the client does not know', {}, { TimeZone: 'UTC' }, 'RESET TimeZone;'],
     ['leaves alone what the server does not report', { TimeZone: 'UTC' }, {}, null],
     [
       'sets all that differ, in the order of the list',
@@ -74,6 +85,18 @@ describe('the query that makes a server’s values the client’s', () => {
       `SELECT pg_catalog.set_config('search_path','"$user", public',false);`,
     ],
   ])('%s', (_what, wanted, actual, sql) => {
-    expect(tracked.alignmentSql(values(wanted), values(actual))).toBe(sql);
+    const client = { parameters: values(wanted), given: { parameters: none } };
+    expect(tracked.alignmentSql(client, { parameters: values(actual), isSet: [] })).toBe(sql);
+  });
+
+  it('sets what is the same by chance only, where the client gave something else, once', () => {
+    const client = {
+      parameters: values({ TimeZone: 'UTC', DateStyle: 'ISO, MDY' }),
+      given: { parameters: values({ TimeZone: 'Asia/Tokyo', DateStyle: 'ISO, MDY' }) },
+    };
+    const server = { parameters: values({ TimeZone: 'UTC', DateStyle: 'ISO, MDY' }), isSet: [] as boolean[] };
+    expect(tracked.alignmentSql(client, server)).toBe("SET TimeZone='UTC';");
+    server.isSet[tracked.indexOf('TimeZone')] = true;
+    expect(tracked.alignmentSql(client, server)).toBeNull();
   });
 });

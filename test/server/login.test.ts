@@ -45,13 +45,10 @@ class Login implements ServerLoginHost {
   result: ServerLoginResult | null = null;
   failure: ServerLoginFailure | null = null;
 
-  constructor(secret: string | null = 'pencil') {
-    this.login = new ServerLogin(this, {
-      user: 't',
-      credentials: typed(secret),
-      randomBytes,
-      saltedPasswords: new SaltedPasswordCache(this.pbkdf2),
-    });
+  constructor(secret: string | null = 'pencil', askedMinor = 2) {
+    const saltedPasswords = new SaltedPasswordCache(this.pbkdf2);
+    const auth = { user: 't', credentials: typed(secret), randomBytes, saltedPasswords };
+    this.login = new ServerLogin(this, auth, askedMinor);
   }
 
   send(bytes: Buffer): void {
@@ -177,19 +174,47 @@ describe('a login', () => {
     expect(login.result).toEqual({ backendKey: null, welcome: [['server_version', '18.0']] });
   });
 
-  it('keeps a long BackendKeyData whole', () => {
-    const login = new Login();
-    const secret = Buffer.alloc(256, 7);
-    login.feed([Buffer.concat([b.authenticationOk(), b.backendKeyData(1, secret), b.readyForQuery()])]);
-    expect(login.result?.backendKey?.subarray(4).equals(secret)).toBe(true);
+  it.each([4, 5, 32, 255, 256])('keeps a secret of %i bytes whole, however it is cut', (bytes) => {
+    const secret = Buffer.from(Array.from({ length: bytes }, (_, i) => i));
+    const input = Buffer.concat([b.authenticationOk(), b.backendKeyData(1, secret), b.readyForQuery()]);
+    for (const { name, chunks } of cuttings(input)) {
+      const login = new Login();
+      login.feed(chunks);
+      expect(login.result?.backendKey?.subarray(4).equals(secret), name).toBe(true);
+    }
   });
 
-  it('passes over notices and NegotiateProtocolVersion', () => {
+  it('passes over notices', () => {
     const login = new Login();
     const notice = message('N', Buffer.from('SNOTICE\0Mhm\0\0'));
-    const negotiate = message('v', 0x30000, 0);
-    login.feed([Buffer.concat([negotiate, notice, b.authenticationOk(), notice, ...welcome])]);
+    login.feed([Buffer.concat([notice, b.authenticationOk(), notice, ...welcome])]);
     expect(login.result).toEqual(accepted);
+  });
+
+  it.each([
+    ['3.2 was asked for and the server speaks 3.0', 2, 0x30000],
+    ['3.2 was asked for and the server confirms it', 2, 0x30002],
+    ['3.0 was asked for and the server confirms it', 0, 0x30000],
+  ])('goes on behind NegotiateProtocolVersion, however it is cut, where %s', (_what, asked, version) => {
+    const input = Buffer.concat([message('v', version, 0), b.authenticationOk(), ...welcome]);
+    for (const { name, chunks } of cuttings(input)) {
+      const login = new Login('pencil', asked);
+      login.feed(chunks);
+      expect(login.result, name).toEqual(accepted);
+    }
+  });
+
+  it('says that the version is taken from the first request for authentication on, not before', () => {
+    for (const first of [b.authenticationOk(), b.authenticationCleartext(), sasl]) {
+      const login = new Login();
+      login.feed([message('N', Buffer.of(0)), message('v', 0x30000, 0)]);
+      expect(login.login.isVersionTaken).toBe(false);
+      login.feed([first]);
+      expect(login.login.isVersionTaken).toBe(true);
+    }
+    const refused = new Login();
+    refused.feed([refusal]);
+    expect(refused.login.isVersionTaken).toBe(false);
   });
 });
 
@@ -248,7 +273,19 @@ describe('a server that breaks the protocol', () => {
     ['is ready inside a transaction', [ok, b.readyForQuery('T')]],
     ['is ready without status', [ok, message('Z')]],
     ['sends a key of 7 bytes', [ok, message('K', Buffer.alloc(7))]],
+    ['sends a process ID without a key', [ok, message('K', 4242)]],
+    ['sends nothing for a key', [ok, message('K')]],
     ['sends a key of 261 bytes', [ok, message('K', Buffer.alloc(261))]],
+    ['sends a key of 2000 bytes', [ok, message('K', Buffer.alloc(2000))]],
+    ['sends a key twice', [ok, b.backendKeyData(1, KEY), b.backendKeyData(1, KEY)]],
+    ['negotiates twice', [message('v', 0x30000, 0), message('v', 0x30000, 0)]],
+    ['negotiates after it has accepted', [ok, message('v', 0x30000, 0)]],
+    ['negotiates behind its key', [ok, b.backendKeyData(1, KEY), message('v', 0x30000, 0)]],
+    ['negotiates a newer version than was asked for', [message('v', 0x30003, 0)]],
+    ['negotiates version 2', [message('v', 0x20000, 0)]],
+    ['knows of options that nobody asked for', [message('v', 0x30000, 1, '_pq_.x')]],
+    ['lies about the number of options', [message('v', 0x30000, 0x7fffffff)]],
+    ['lies about the length of its negotiation', [lyingMessage('v', 2 << 20, 0x30000, 0)]],
     ['sends a parameter without value', [ok, message('S', 'a')]],
     ['sends rows', [ok, b.dataRow('1')]],
     ['sends a message type that does not exist', [message('?')]],

@@ -77,8 +77,8 @@ describe('a query of ours', () => {
   });
 
   it.each([
-    ['DISCARD ALL', ['drops-statements']],
-    ['DEALLOCATE ALL', ['drops-statements']],
+    ['DISCARD ALL', ['discard']],
+    ['DEALLOCATE ALL', ['deallocate']],
     ['RESET', ['reset']],
     ['SET', ['set']],
     ['SELECT 1', []],

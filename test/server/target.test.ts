@@ -1,5 +1,11 @@
 import { describe, expect, it } from 'vitest';
-import { connectFailure, connectOptions, isUnixHost } from '../../src/server/target.ts';
+import {
+  connectFailure,
+  connectOptions,
+  dedicatedTarget,
+  isUnixHost,
+  type ServerTarget,
+} from '../../src/server/target.ts';
 
 const quiet = { keepAlive: false, keepAliveIdleMs: 0 };
 
@@ -37,4 +43,37 @@ it('a failed connect is told in the words of the system, for each address that w
     'connect failed: connect ECONNREFUSED 127.0.0.1:1',
     'connect failed: connect ECONNREFUSED ::1:1; connect ECONNREFUSED 127.0.0.1:1',
   ]);
+});
+
+describe('a server connection for one client alone', () => {
+  const pooled: ServerTarget = {
+    hosts: ['127.0.0.1'],
+    port: 5432,
+    loadBalanceHosts: 'round-robin',
+    database: 'db',
+    user: 'me',
+    credentials: { secretText: null, scramKeys: null },
+    parameters: [
+      ['client_encoding', 'UTF8'],
+      ['datestyle', 'ISO'],
+    ],
+    connectQuery: 'SET work_mem = 1',
+    keepAlive: false,
+    keepAliveIdleMs: 0,
+  };
+  const startup = [
+    ['replication', 'database'],
+    ['DateStyle', 'German'],
+  ] as const;
+
+  it("is started with the client's parameters over those of the database's entry", () => {
+    expect(dedicatedTarget(pooled, { replication: 'logical', startup })).toEqual({
+      ...pooled,
+      parameters: [['client_encoding', 'UTF8'], ...startup],
+    });
+  });
+
+  it('has no connect_query when it takes no SQL', () => {
+    expect(dedicatedTarget(pooled, { replication: 'physical', startup }).connectQuery).toBe(null);
+  });
 });

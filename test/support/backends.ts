@@ -1,6 +1,6 @@
 import type pg from 'pg';
 import type { LocalPooler } from './pooler.ts';
-import { withClient } from './postgres.ts';
+import { sharedPostgres, withClient } from './postgres.ts';
 import { waitFor } from './wait-for.ts';
 
 /** Clients that want to hold a server connection each. */
@@ -28,6 +28,21 @@ export class Holders implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.all(this.clients.map((client) => client.end()));
   }
+}
+
+/** Waits until the shared PostgreSQL runs a query that contains the comment of this tag, and that sleeps: it can be cancelled. */
+export async function sleeps(tag: string): Promise<void> {
+  await waitFor(
+    () =>
+      withClient(sharedPostgres(), async (client) => {
+        const { rowCount } = await client.query(
+          "SELECT 1 FROM pg_stat_activity WHERE query LIKE $1 AND state = 'active' AND wait_event = 'PgSleep'",
+          [`%/* ${tag} */`],
+        );
+        return rowCount === 1;
+      }),
+    { what: `the query ${tag} to sleep` },
+  );
 }
 
 /** How many sessions PostgreSQL itself counts for a role. */

@@ -264,6 +264,6 @@ export abstract class IsolationActor {
 }
 
 /** What PostgreSQL says of a tag that is taken for a number: the tag comes back in it. */
-function notAnInteger(tag: string): [string, string] {
+export function notAnInteger(tag: string): [string, string] {
   return ['22P02', `invalid input syntax for type integer: "${tag}"`];
 }

@@ -1,5 +1,6 @@
-import { IsolationActor } from './isolation-actor.ts';
+import { IsolationActor, notAnInteger } from './isolation-actor.ts';
 import { frontend } from './peer-messages.ts';
+import { FollowedParameters } from './followed-parameters.ts';
 import { StatementNames } from './statement-names.ts';
 import { type Answer, unnamed } from './wire-client.ts';
 
@@ -21,7 +22,7 @@ export class TransactionActor extends IsolationActor {
   readonly past: OwnedRows[] = [];
   #owner = '';
   #committed = new Set<string>();
-  #applicationName = '';
+  #parameters = new FollowedParameters(this.random, () => this.tag());
   #statements = new StatementNames(this.random, () => this.tag());
   /** Cancels that may not have been carried out yet. */
   #cancels: Promise<unknown> = Promise.resolve();
@@ -44,6 +45,9 @@ export class TransactionActor extends IsolationActor {
       [5, 'rows', () => this.#ownRows([], 'I')],
       [4, 'set', () => this.#setApplicationName()],
       [4, 'show', () => this.#showApplicationName()],
+      [6, 'parameters', () => this.#changeParameters()],
+      [4, 'show parameters', () => this.#showParameters()],
+      [1, 'role', () => this.#role()],
       [25, 'statement', () => this.#statement()],
       [6, 'failing pipeline of statements', () => this.#failingStatements()],
       [4, 'copy out', () => this.copyOut()],
@@ -71,11 +75,11 @@ export class TransactionActor extends IsolationActor {
   }
 
   async #login(): Promise<void> {
-    this.#applicationName = this.tag();
     this.#owner = this.tag();
     this.#committed = new Set();
     this.#statements = new StatementNames(this.random, () => this.tag());
-    await this.connect({ application_name: this.#applicationName });
+    this.#parameters = new FollowedParameters(this.random, () => this.tag());
+    await this.connect(this.#parameters.given);
   }
 
   #isOver(doubtful: readonly string[]): void {
@@ -144,12 +148,62 @@ export class TransactionActor extends IsolationActor {
       tags: ['SET'],
       parameters: [['application_name', name]],
     });
-    this.#applicationName = name;
+    this.#parameters.set('application_name', name);
   }
 
   async #showApplicationName(): Promise<void> {
     const answer = await this.ask(frontend.query("SELECT current_setting('application_name')"));
-    this.check(answer, { types: 'TDCZ', rows: [[this.#applicationName]], tags: ['SELECT 1'] });
+    this.check(answer, {
+      types: 'TDCZ',
+      rows: [[this.#parameters.value('application_name')]],
+      tags: ['SELECT 1'],
+    });
+  }
+
+  /** A transaction that sets or resets some of its parameters, one way or another, and ends well or not. */
+  async #changeParameters(): Promise<void> {
+    const { statements, end, failsAtEnd } = this.#parameters.change();
+    for (const [sql, tag, status] of statements) await this.#changing(sql, tag, status);
+    if (failsAtEnd) {
+      // What it had set is undone at once.
+      const answer = await this.ask(frontend.query(`SELECT '${this.tag()}'::int`));
+      const { parameters } = answer;
+      this.check(answer, { types: 'EZ', errors: [notAnInteger(this.lastTag)], status: 'E', parameters });
+    }
+    if (end !== null) await this.#changing(end[0], end[1], 'I');
+    if (this.percent(20)) return this.#leaveAtRest();
+    // What it is told of values that it has again comes ahead of the next answer.
+    await this.#showParameters();
+  }
+
+  /** As `statement`, but ParameterStatus may come with it. */
+  async #changing(sql: string, tag: string, status: string): Promise<void> {
+    const isSimple = this.percent(50);
+    const answer = isSimple
+      ? await this.ask(frontend.query(sql))
+      : await this.ask(unnamed(sql), frontend.sync());
+    const { parameters } = answer;
+    this.check(answer, { types: isSimple ? 'CZ' : '12CZ', tags: [tag], status, parameters });
+  }
+
+  async #showParameters(): Promise<void> {
+    const answer = await this.ask(frontend.query(this.#parameters.sql));
+    const { parameters } = answer;
+    this.check(answer, { types: 'TDCZ', rows: [this.#parameters.values], tags: ['SELECT 1'], parameters });
+    for (const [name, value] of parameters) {
+      if (value !== this.#parameters.value(name)) throw new Error(`told of another's ${name}: ${value}`);
+    }
+  }
+
+  /** Becomes another user by name: the next client must not be that one. */
+  async #role(): Promise<void> {
+    const sql = "SELECT current_setting('role')";
+    this.check(await this.ask(frontend.query(sql)), { types: 'TDCZ', rows: [['none']], tags: ['SELECT 1'] });
+    const { user } = this.login;
+    await this.statement(
+      this.random.pick([`SET ROLE ${user}`, `SET SESSION AUTHORIZATION ${user}`, `SET role = ${user}`]),
+      'SET',
+    );
   }
 
   async #copyIn(): Promise<void> {

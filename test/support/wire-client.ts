@@ -26,7 +26,7 @@ export interface Answer {
  * A client on the wire that says exactly what a test has it say, and takes answers apart. Between `send` and
  * `answer` anything may be done to its {@link ScriptedPeer}.
  */
-export class WireClient {
+export class WireClient implements AsyncDisposable {
   readonly peer: ScriptedPeer;
   /** What ParameterStatus said at login. */
   readonly parameters = new Map<string, string>();
@@ -47,16 +47,27 @@ export class WireClient {
     const target = typeof to === 'object' ? to.port : to;
     const peer = await connectPeer(target);
     const client = new WireClient(peer, target);
-    await peer.send(frontend.startup(parameters));
-    for (const { type, body } of await peer.messagesTo('Z')) {
-      if (type === 'E') throw new Error(`login refused: ${JSON.stringify(errorFields(body))}`);
-      if (type === 'S') client.parameters.set(...pairOf(body));
-      if (type === 'K') {
-        client.#pid = body.readInt32BE(0);
-        client.#secret = body.subarray(4);
-      }
+    try {
+      await client.#logIn(parameters);
+    } catch (error) {
+      await peer.close();
+      throw error;
     }
     return client;
+  }
+
+  async #logIn(parameters: Readonly<Record<string, string>>): Promise<void> {
+    await this.peer.send(frontend.startup(parameters));
+    for (;;) {
+      const { type, body } = await this.peer.message();
+      if (type === 'E') throw new Error(`login refused: ${JSON.stringify(errorFields(body))}`);
+      if (type === 'S') this.parameters.set(...pairOf(body));
+      if (type === 'K') {
+        this.#pid = body.readInt32BE(0);
+        this.#secret = body.subarray(4);
+      }
+      if (type === 'Z') return;
+    }
   }
 
   send(...messages: readonly Uint8Array[]): Promise<void> {
@@ -123,6 +134,11 @@ export class WireClient {
     await peer.send(frontend.cancelRequest(this.#pid, this.#secret));
     await peer.end();
     await peer.close();
+  }
+
+  /** Is gone without a word. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.peer.close();
   }
 
   /** Says Terminate and waits until the other side has closed. */

@@ -4,7 +4,7 @@ import { parseStartupPacket } from '../../src/wire/startup-packet.ts';
 
 describe('startupMessage', () => {
   it('is protocol 3.0, the pairs in their order and one terminator', () => {
-    const bytes = startupMessage([
+    const bytes = startupMessage(0, [
       ['user', 'ann'],
       ['database', 'ü'],
     ]);
@@ -17,7 +17,7 @@ describe('startupMessage', () => {
       ['user', 'ann'],
       ['application_name', ''],
     ]);
-    expect(parseStartupPacket(startupMessage(parameters))).toEqual({
+    expect(parseStartupPacket(startupMessage(0, parameters))).toEqual({
       kind: 'startup',
       protocolMinor: 0,
       parameters: [...parameters],
@@ -25,15 +25,21 @@ describe('startupMessage', () => {
     });
   });
 
+  it('asks for the minor version that it is told', () => {
+    expect(startupMessage(2, [['user', 'ann']]).toString('latin1')).toBe(
+      '\0\0\0\x12\0\x03\0\x02user\0ann\0\0',
+    );
+  });
+
   it('does not let a zero character start another parameter', () => {
-    expect(parseStartupPacket(startupMessage([['user', 'ann\0database\0postgres']]))).toMatchObject({
+    expect(parseStartupPacket(startupMessage(0, [['user', 'ann\0database\0postgres']]))).toMatchObject({
       parameters: [['user', 'ann']],
     });
   });
 
   it('asserts that names are not empty, because an empty one would end the list', () => {
-    expect(() => startupMessage([['', 'x']])).toThrow('startup parameter without a name');
-    expect(() => startupMessage([['\0a', 'x']])).toThrow('startup parameter without a name');
+    expect(() => startupMessage(0, [['', 'x']])).toThrow('startup parameter without a name');
+    expect(() => startupMessage(0, [['\0a', 'x']])).toThrow('startup parameter without a name');
   });
 });
 

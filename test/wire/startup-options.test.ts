@@ -71,7 +71,7 @@ describe('parseStartupOptions', () => {
     expect(parseStartupOptions(options)).toBe(UNSUPPORTED);
   });
 
-  it('ends on a long line of empty assignments', () => {
+  it('trap: an empty -c=, alone or by the thousand, ends in a refusal', () => {
     expect(parseStartupOptions('-c='.repeat(20_000))).toBe(UNSUPPORTED);
     expect(parseStartupOptions('-c= '.repeat(16_000))).toBe(UNSUPPORTED);
     expect(parseStartupOptions('--a= '.repeat(13_000))).toHaveLength(13_000);

@@ -29,7 +29,16 @@ describe('startupPacketLength', () => {
     expect(startupPacketLength(lengthHead(length))).toBe(length);
   });
 
-  it.each([0, 4, 7, 0x1_0000, 0x7fff_ffff, 0x8000_0000, 0x8000_0008, 0xffff_ffff])('refuses %i', (length) => {
+  it.each([
+    ['', 0],
+    ['', 4],
+    ['', 7],
+    ['', 0x1_0000],
+    ['', 0x7fff_ffff],
+    ['trap: a length of 2³¹ or more, ', 0x8000_0000],
+    ['trap: a length of 2³¹ or more, ', 0x8000_0008],
+    ['trap: a length of 2³¹ or more, ', 0xffff_ffff],
+  ])('refuses %s%i', (_, length) => {
     const head = lengthHead(length);
     expect(() => startupPacketLength(head)).toThrow(
       new ProtocolViolation(`bad packet header: '${head.toString('hex')}'`),
@@ -98,7 +107,17 @@ describe('parseStartupPacket', () => {
         ['user', 'ann'],
         ['_pq_', 'x'],
       ],
-      unsupportedOptions: ['_pq_.a', '_pq_.b'],
+      unsupportedOptions: [Buffer.from('_pq_.a'), Buffer.from('_pq_.b')],
+    });
+  });
+
+  it('keeps the names of protocol options as they came, whatever bytes they are, and doubles too', () => {
+    const bytes = packet(0x0003_0000, '_pq_.\xff\xfe\0v\0_pq_.\0\0_pq_.\0\0\0');
+    const parsed = parseStartupPacket(bytes);
+    bytes.fill(0);
+    expect(parsed).toMatchObject({
+      parameters: [],
+      unsupportedOptions: ['_pq_.\xff\xfe', '_pq_.', '_pq_.'].map((name) => Buffer.from(name, 'latin1')),
     });
   });
 

@@ -1,0 +1,40 @@
+import { mayBeginWithSet, mayConcernStatements } from '../prepared/sql-prefilter.ts';
+import type { RunWriter } from '../relay/run-writer.ts';
+import { HEADER_BYTES } from '../wire/codes.ts';
+
+/** A text that comes in pieces is held up to here to be read; a longer one only if it begins as one that concerns us. */
+const HELD_TEXT_LIMIT = 64 * 1024;
+
+/** And that one up to here. Bytes. */
+const TEXT_LIMIT = 64 * 1024 * 1024;
+
+/**
+ * How much of a message has to be seen whose text is `chunk[text, stop)` as far as it is there; 0: it passes.
+ * `several`: of a Query, which may be several statements.
+ */
+export function lookAtText(
+  chunk: Buffer,
+  text: number,
+  stop: number,
+  body: number,
+  bodyBytes: number,
+  several: boolean,
+): number {
+  const isWhole = stop - body === bodyBytes;
+  if (!isWhole && bodyBytes <= HELD_TEXT_LIMIT) return bodyBytes;
+  const end = Math.max(text, stop - 1);
+  return bodyBytes <= TEXT_LIMIT &&
+    (mayConcernStatements(chunk, text, end) || mayBeginWithSet(chunk, text, end, several))
+    ? bodyBytes
+    : 0;
+}
+
+/** The message passes as it is: its header, and `count` notes that it is sent. Gives where the rest begins. */
+export function asItIs(type: number, body: number, end: number, out: RunWriter, count: () => void): number {
+  const header = Buffer.allocUnsafe(HEADER_BYTES);
+  header[0] = type;
+  header.writeInt32BE(4 + end - body, 1);
+  out.put(header);
+  count();
+  return body;
+}

@@ -1,0 +1,126 @@
+import { fatal, type PgErrorFields } from '../wire/pg-error.ts';
+import type { ClientLists } from './client-lists.ts';
+import type { WelcomeData } from './context.ts';
+import type { PoolLimits } from './limits.ts';
+import type {
+  ClientState,
+  DedicatedClient,
+  LoginFailure,
+  PoolClient,
+  PoolServer,
+  ServerState,
+} from './peers.ts';
+import type { ServerLists } from './server-lists.ts';
+
+/** What the dedicated connections see of their pool. */
+export interface DedicatedHost {
+  readonly limits: PoolLimits;
+  readonly clients: ClientLists;
+  readonly servers: ServerLists;
+  /** Serves whoever waits. */
+  service(): void;
+  closeServer(server: PoolServer, reason: string): void;
+  closeLinked(server: PoolServer, reason: string, text: string): void;
+}
+
+/** Puts a connection into another state. */
+interface Moves {
+  client(client: PoolClient, to: ClientState): void;
+  server(server: PoolServer, to: ServerState): void;
+}
+
+/**
+ * The part of a pool that isn't pooled: each replication client has a server connection of its own, in every pool
+ * mode. It is opened when the client has proved who it is, takes a place in all limits, and is closed when the client
+ * goes. Whatever becomes of it, the pool's other clients hear nothing of it. Source: contract, §5.2 to §5.4, §5.7.
+ */
+export class DedicatedServers {
+  readonly #host: DedicatedHost;
+  readonly #launcher: { launch(client: DedicatedClient): void };
+  readonly #move: Moves;
+  #couldNotConnect = false;
+
+  constructor(host: DedicatedHost, launcher: { launch(client: DedicatedClient): void }, move: Moves) {
+    this.#host = host;
+    this.#launcher = launcher;
+    this.#move = move;
+  }
+
+  /** An authenticated client joins; it is linked and welcomed, or refused, later. */
+  join(client: DedicatedClient): void {
+    this.#move.client(client, 'waiting_dedicated');
+    this.#host.service();
+  }
+
+  /** Opens a connection for the client that waits longest. One after the other: the next one when it has logged in. */
+  launch(): void {
+    const { first } = this.#host.clients.waiting_dedicated;
+    if (first !== null) this.#launcher.launch(first);
+  }
+
+  /** The pool is full, and `launch` came to nothing: the server that has rested longest makes room. */
+  makeRoom(): void {
+    const { servers } = this.#host;
+    if (servers.closing.length > 0) return;
+    const server = servers.mostIdle();
+    if (server !== null) this.#host.closeServer(server, 'evicted');
+  }
+
+  /**
+   * A server that nobody uses any more is to be closed, for its slot. Without that a client would wait for ever where
+   * others keep all servers busy.
+   */
+  get claimsSlot(): boolean {
+    const { clients, servers, limits } = this.#host;
+    if (!clients.isDedicatedFirst || limits.poolSize === 0) return false;
+    return servers.slotsTaken >= limits.poolSize && servers.new.length === 0 && servers.closing.length === 0;
+  }
+
+  /** The login is over: from here on the two belong together. */
+  ready(server: PoolServer, client: DedicatedClient, welcome: WelcomeData): void {
+    const host = this.#host;
+    this.#move.client(client, 'active');
+    this.#move.server(server, 'dedicated');
+    server.link = client;
+    server.linked(client);
+    client.linked(server);
+    if (server.link === client) client.welcomed(welcome);
+    host.service();
+  }
+
+  /** Connecting or logging in has failed: that concerns the one client. */
+  failed(server: PoolServer, client: DedicatedClient, { message, serverError }: LoginFailure): void {
+    this.#move.server(server, 'closing');
+    this.#couldNotConnect = serverError === null;
+    client.refused(loginFailed(message, serverError?.sqlstate));
+    this.#host.service();
+  }
+
+  /** Whether nobody answered the last attempt. That is told once: where there are more hosts, it is the next one's turn. */
+  takeConnectFailure(): boolean {
+    const couldNotConnect = this.#couldNotConnect;
+    this.#couldNotConnect = false;
+    return couldNotConnect;
+  }
+
+  /** The client is gone: so is the need for the connection that is being opened for it. */
+  left(client: PoolClient): void {
+    for (const server of [...this.#host.servers.new]) {
+      if (server.dedicatedTo !== client) continue;
+      this.#host.closeServer(server, 'replication client was closed');
+      // Others have waited for that login to be over.
+      this.#host.service();
+    }
+  }
+
+  /** Links are cut at once: nobody knows when a replication client would leave by itself. */
+  cut(): void {
+    const text = 'database configuration changed';
+    for (const server of [...this.#host.servers.dedicated]) this.#host.closeLinked(server, text, text);
+  }
+}
+
+/** What a client is told whose server connection has not come about: the contract's text, and why in the DETAIL. */
+export function loginFailed(reason: string, sqlstate?: string): PgErrorFields {
+  return { ...fatal('login failed', sqlstate), detail: reason };
+}

@@ -1,0 +1,76 @@
+import type { PoolClient, PoolServer } from '../pool/peers.ts';
+import type { Pool } from '../pool/pool.ts';
+import type { ClientEnd } from '../relay/link.ts';
+import type { RequestTracker } from '../relay/request-tracker.ts';
+import type { ByteReader } from '../wire/framed-reader.ts';
+import { errorOf } from '../wire/pg-error.ts';
+import type { AskedValue } from './asked-values.ts';
+import type { OwnQueries } from './own-queries.ts';
+
+type LinkedClient = PoolClient & ClientEnd;
+
+/** The linked server connection. */
+export interface InterludeHost extends PoolServer {
+  readonly pool: Pool;
+  readonly tracker: RequestTracker;
+  /** As SessionState has them. */
+  doubts(client: ClientEnd): readonly string[];
+  answered(values: readonly AskedValue[], client: ClientEnd): void;
+  /** What comes is the client's again; `atChunkEnd` is called once the chunk at hand is read to its end. */
+  readOn(atChunkEnd: () => void): void;
+  releaseIfDone(): void;
+}
+
+/** What we have to find out before a client and its server part. The client is held back meanwhile. */
+export class Interlude {
+  readonly #host: InterludeHost;
+  readonly #own: OwnQueries;
+  readonly #responses: ByteReader;
+
+  /** `responses` reads what the linked client is to get. */
+  constructor(host: InterludeHost, own: OwnQueries, responses: ByteReader) {
+    this.#host = host;
+    this.#own = own;
+    this.#responses = responses;
+  }
+
+  /** The answers cannot be counted: finds out what the server still owes to the client, and passes it on first. */
+  probe(client: LinkedClient): void {
+    const host = this.#host;
+    client.hold();
+    this.#own.probe(this.#responses, () => {
+      if (host.tracker.isMistaken) host.closeNeeded = true;
+      host.tracker.reset();
+      this.#goOn(client);
+    });
+  }
+
+  /** Asks for what the client may have changed without a word from the server, if there is anything. */
+  asks(client: LinkedClient): boolean {
+    const host = this.#host;
+    const names = host.doubts(client);
+    if (names.length === 0) return false;
+    client.hold();
+    this.#own.ask(names, (values, { error, isIdle }) => {
+      if (error === null && isIdle) {
+        host.answered(values, client);
+        this.#goOn(client);
+      } else {
+        const told = errorOf(error ?? {}, 'invalid server parameter');
+        host.pool.closeLinked(host, 'asking for parameters failed', told);
+      }
+    });
+    return true;
+  }
+
+  /** The link ends, or the client goes on. */
+  #goOn(client: LinkedClient): void {
+    const host = this.#host;
+    host.readOn(() => {
+      if (host.link !== client) return;
+      host.releaseIfDone();
+      // Unless one thing of ours has led to another.
+      if (host.link !== client || !this.#own.isBusy) client.goOn();
+    });
+  }
+}

@@ -1,0 +1,54 @@
+import { expect, test } from 'vitest';
+import { testProgram } from './program-kit.ts';
+import { debianDrivers } from './programs.ts';
+
+testProgram({ driver: debianDrivers['dbd-pg'], named: true, cancels: true }, (running) => {
+  test('statements that come and go, which it deallocates by SQL, run on whatever server', async () => {
+    const { use, onEachServer } = running();
+    await use((users) =>
+      onEachServer(async () => {
+        expect(await users.ask({ op: 'come_and_go', count: 10 })).toEqual([2, 3, 4, 5, 6, 7, 8, 9, 10, 11]);
+        expect(await users.twice(1)).toEqual([{ pid: expect.any(Number), twice: 2 }]);
+      }),
+    );
+  });
+
+  test('what follows a savepoint is taken back alone', async () => {
+    const { use, direct } = running();
+    await direct.query('TRUNCATE samples');
+    await use(async (users) => {
+      expect(await users.ask({ op: 'savepoint' })).toBe('23505');
+    });
+    expect((await direct.query('SELECT id FROM samples ORDER BY id')).rows).toEqual([{ id: 1 }, { id: 2 }]);
+  });
+
+  test('COPY in and out brings all rows', async () => {
+    const { use, direct } = running();
+    await direct.query('TRUNCATE samples');
+    await use(async (users) => {
+      expect(await users.ask({ op: 'copy', rows: 1000 })).toBe(true);
+    });
+    expect((await direct.query('SELECT count(*)::int AS n FROM samples')).rows).toEqual([{ n: 1000 }]);
+  });
+
+  test('a COPY that the server ends leaves nothing, and the connection goes on', async () => {
+    const { use, direct, onEachServer } = running();
+    await direct.query('TRUNCATE samples');
+    await use((users) =>
+      onEachServer(async () => {
+        expect(await users.ask({ op: 'broken_copy' })).toBe('22P02');
+        expect(await users.twice(1)).toEqual([{ pid: expect.any(Number), twice: 2 }]);
+      }),
+    );
+    expect((await direct.query('SELECT count(*)::int AS n FROM samples')).rows).toEqual([{ n: 0 }]);
+  });
+
+  test('a large object comes back as it went', async () => {
+    const { use, onEachServer } = running();
+    await use((users) =>
+      onEachServer(async () => {
+        expect(await users.ask({ op: 'large_object', length: 100_000 })).toEqual([100_000, true]);
+      }),
+    );
+  });
+});
