@@ -1,6 +1,7 @@
 import type { PoolServer } from '../pool/peers.ts';
 import type { Pool } from '../pool/pool.ts';
 import type { ServerEnd } from '../relay/link.ts';
+import type { RequestTracker } from '../relay/request-tracker.ts';
 
 /** A linked client that is gone, or is to go. */
 export interface DepartedClient {
@@ -30,7 +31,12 @@ export function leaveServer(client: DepartedClient, server: PoolServer & ServerE
   }
   const isBusy = server.isIdleInTransaction() || client.queryStartMs > 0;
   const reason = `client disconnect${isBusy ? ' while server was not ready' : 'ed with query in progress'}`;
-  if (!isWholeSent || !client.isServed || !server.tracker.isCountable) pool.closeServer(server, reason);
+  if (!isWholeSent || !client.isServed || !isCountable(server.tracker)) pool.closeServer(server, reason);
   // Who says goodbye behind a request has not changed its mind about that: it gets a moment to be done.
   else pool.abandon(server, reason, saidGoodbye ? pool.limits.serverCloseTimeoutMs : 0);
+}
+
+/** Everything owed comes to an end that shows in the answers; behind a Sync that is to be sent still, perhaps. */
+function isCountable({ isUnsure, isMixed, isStretchOpen, queue }: RequestTracker): boolean {
+  return !isUnsure && !isMixed && (isStretchOpen || queue.syncs + queue.queries > 0);
 }

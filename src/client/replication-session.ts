@@ -1,7 +1,8 @@
 import assert from 'node:assert';
-import type { DedicatedClient } from '../pool/peers.ts';
+import type { DedicatedClient, PoolServer } from '../pool/peers.ts';
 import type { Pool, WelcomeData } from '../pool/pool.ts';
 import { type ExtraParameters, NO_EXTRAS } from '../relay/extra-parameters.ts';
+import type { ServerEnd } from '../relay/link.ts';
 import type { RequestFilter } from '../relay/request-filter.ts';
 import type { TrackedValues } from '../relay/tracked-parameters.ts';
 import type { PgErrorFields } from '../wire/pg-error.ts';
@@ -52,10 +53,19 @@ export class ReplicationSession extends ClientSession implements DedicatedClient
 
   override start(): void {
     const { services } = this.connection;
-    services.addSession(this);
+    this.cancelKey = services.addSession(this);
     const refusal = services.refusesQueries();
     if (refusal !== null) this.connection.fail(refusal);
     else this.pool.dedicated.join(this);
+  }
+
+  override linked(server: PoolServer): void {
+    // It was started with what the client gave, so what it reports is right as it is, and nothing has to be set.
+    const { parameters } = server as PoolServer & ServerEnd;
+    parameters.forEach((value, i) => {
+      this.parameters[i] = value;
+    });
+    super.linked(server);
   }
 
   welcomed(welcome: WelcomeData): void {

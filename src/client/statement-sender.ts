@@ -59,15 +59,14 @@ export class StatementSender {
   }
 
   /**
-   * Whether it is known which requests sent now will be done, and more may be sent. False: that depends on answers.
-   * Throws where nothing
-   * but the next Sync can tell what PostgreSQL did with an earlier one.
+   * Whether it is known which requests sent now will be done, and more may be sent. False: that depends on answers,
+   * or on a probe. Throws where nothing but the next Sync can tell what PostgreSQL did with an earlier one.
    */
   isCertain(): boolean {
     const { tracker } = this.server;
-    if (tracker.isAmbiguous)
+    if (tracker.isAmbiguous && !tracker.mayBeStuck)
       throw new ProtocolViolation('prepared statement behind a Sync inside a failed COPY');
-    return !tracker.isUncertain && !tracker.isFull && this.#drops === 0;
+    return !tracker.isAmbiguous && !tracker.isUncertain && !tracker.isFull && this.#drops === 0;
   }
 
   /** A request that drops all statements is sent: until it is answered nothing is certain. */

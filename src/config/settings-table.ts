@@ -220,7 +220,7 @@ export const ownSettingsTable = {
   log_format: oneOf(['pgbouncer', 'json'], 'pgbouncer', "Log lines as PgBouncer's, or as JSON."),
   server_close_timeout: time(
     '1',
-    'Time for PostgreSQL to close a connection, or to end a query that its client has left, before more is done.',
+    'Time for PostgreSQL to close a connection, or end a query left behind, before more is done.',
   ),
   server_cancel_timeout: time('5', 'Further time before the place of such a connection is given to another.'),
   server_max_protocol_version: oneOf(

@@ -55,7 +55,7 @@ export class RequestTracker {
   #isStretchOpen = false;
   #hasAnswered = false;
   /** And then a Query: PostgreSQL is in a transaction that looks open and is not. */
-  #isMixed = false;
+  isMixed = false;
   /** The Query or FunctionCall at the head has had an answer: its ReadyForQuery may come. */
   #isHeadAnswered = false;
 
@@ -107,7 +107,7 @@ export class RequestTracker {
         return;
       case F.Query:
       case F.FunctionCall:
-        if (this.#isStretchOpen) this.#isMixed = true;
+        if (this.#isStretchOpen) this.isMixed = true;
         this.queue.push(type, action, payload, hanging);
         this.#awaitsReady = true;
         return;
@@ -153,7 +153,7 @@ export class RequestTracker {
    * 18 loses its transaction where nothing but a Sync follows.
    */
   get isSurelyUsable(): boolean {
-    if (this.txStatus === TxStatus.Failed || this.#isMixed) return false;
+    if (this.txStatus === TxStatus.Failed || this.isMixed) return false;
     return this.queue.syncs === 0 && this.queue.queries === 0;
   }
 
@@ -185,15 +185,6 @@ export class RequestTracker {
     const hasAnswered = this.#hasAnswered;
     this.#hasAnswered = false;
     return hasAnswered;
-  }
-
-  /**
-   * Everything owed comes to an end that shows in the answers; behind a Sync that is to be sent still where
-   * {@link isStretchOpen}.
-   */
-  get isCountable(): boolean {
-    if (this.isUnsure || this.#isMixed) return false;
-    return this.#isStretchOpen || this.queue.syncs + this.queue.queries > 0;
   }
 
   /** Requests of the extended protocol were sent, and no Sync since. */
@@ -277,7 +268,7 @@ export class RequestTracker {
     this.#dropCopyMarks();
     this.#isHeadAnswered = false;
     // Not at the Sync: it may have been swallowed by a COPY.
-    if (status === TxStatus.Idle && this.queue.length === 0) this.#isMixed = false;
+    if (status === TxStatus.Idle && this.queue.length === 0) this.isMixed = false;
     // What is left may be answered without a further ReadyForQuery.
     this.#awaitsReady = this.queue.length > 0;
     return action === ReplyAction.Swallow ? ReplyAction.Swallow : ReplyAction.Forward;
@@ -302,7 +293,7 @@ export class RequestTracker {
     this.isAmbiguous = false;
     this.isMistaken = false;
     this.#isStretchOpen = false;
-    this.#isMixed = false;
+    this.isMixed = false;
     this.replacement = null;
     this.failedNote = null;
     this.#skipsToSync = false;

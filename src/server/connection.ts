@@ -33,9 +33,6 @@ import type { ServerServices } from './services.ts';
 import { SessionState } from './session-state.ts';
 import { connectFailure, type ServerAddress, type ServerTarget } from './target.ts';
 
-/** A server that has said nothing for so long has probably answered all there is. */
-const SILENCE_MS = 200;
-
 /**
  * One connection to PostgreSQL: connect → login → at rest ⇄ linked → test → closing. Its place in the pool's
  * lists is the pool's business; here is what happens to its bytes, by the reader that is in charge:
@@ -208,8 +205,7 @@ export class ServerConnection
   }
 
   isClean(): boolean {
-    const { isBusy, mayBeLeft } = this.#own;
-    if (this.dedicatedTo !== null || (isBusy && !mayBeLeft)) return false;
+    if (this.dedicatedTo !== null || this.#own.isInTheWay) return false;
     return this.tracker.isClean && this.#responses.atBoundary;
   }
 
@@ -218,9 +214,7 @@ export class ServerConnection
   }
 
   sweep(nowMs: number): void {
-    const client = this.#client;
-    if (client === null || !this.tracker.mayBeStuck || this.#own.isBusy || !client.atBoundary) return;
-    if (nowMs - this.lastBytesMs > SILENCE_MS) this.#interlude.probe(client);
+    if (this.#client !== null) this.#interlude.sweep(this.#client, nowMs - this.lastBytesMs);
   }
 
   linked(client: PoolClient): void {
@@ -282,10 +276,7 @@ export class ServerConnection
   }
 
   alignParameters(sql: string, done: (error: ErrorFields | null) => void): void {
-    this.#own.run('varcache_apply failed', sql, null, ({ error, isIdle }) => {
-      this.#reader = this.#responses;
-      done(error ?? (isIdle ? null : {}));
-    });
+    this.#interlude.align(sql, done);
   }
 
   releaseIfDone(): void {
@@ -343,13 +334,11 @@ export class ServerConnection
 
   sessionTag(tag: SessionTag): void {
     // What connect_query sets is the server's own; what we set for a client we know.
-    const isKnown = this.state === 'new' || (this.#own.isRunning && this.#client !== null);
-    if (!isKnown) this.done(tag, this.#client);
+    if (this.state === 'active' ? !this.#own.isRunning : this.state !== 'new') this.done(tag, this.#client);
   }
 
   readOn(atChunkEnd: () => void): void {
     this.#releaseDue = false;
-    this.#reader = this.#responses;
     this.#atChunkEnd = atChunkEnd;
   }
 
@@ -383,12 +372,10 @@ export class ServerConnection
   }
 
   #connected(): void {
-    if (this.state !== 'new') {
-      this.conn.end();
-      return;
-    }
-    this.#lines.connected();
-    this.#opening.start();
+    if (this.state === 'new') {
+      this.#lines.connected();
+      this.#opening.start();
+    } else this.conn.end();
   }
 
   #broke(reason: string, clientText: string): void {

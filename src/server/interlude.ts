@@ -2,10 +2,14 @@ import type { PoolClient, PoolServer } from '../pool/peers.ts';
 import type { Pool } from '../pool/pool.ts';
 import type { ClientEnd } from '../relay/link.ts';
 import type { RequestTracker } from '../relay/request-tracker.ts';
+import type { ErrorFields } from '../wire/error-fields.ts';
 import type { ByteReader } from '../wire/framed-reader.ts';
 import { errorOf } from '../wire/pg-error.ts';
 import type { AskedValue } from './asked-values.ts';
 import type { OwnQueries } from './own-queries.ts';
+
+/** A server that has said nothing for so long has probably answered all there is. */
+const SILENCE_MS = 200;
 
 type LinkedClient = PoolClient & ClientEnd;
 
@@ -16,12 +20,14 @@ export interface InterludeHost extends PoolServer {
   /** As SessionState has them. */
   doubts(client: ClientEnd): readonly string[];
   answered(values: readonly AskedValue[], client: ClientEnd): void;
-  /** What comes is the client's again; `atChunkEnd` is called once the chunk at hand is read to its end. */
+  /** Who reads from here on. */
+  read(reader: ByteReader): void;
+  /** Nothing is due any more; `atChunkEnd` is called once the chunk at hand is read to its end. */
   readOn(atChunkEnd: () => void): void;
   releaseIfDone(): void;
 }
 
-/** What we have to find out before a client and its server part. The client is held back meanwhile. */
+/** What we do on a linked server: before the client's requests, and before the two part. The client is held meanwhile. */
 export class Interlude {
   readonly #host: InterludeHost;
   readonly #own: OwnQueries;
@@ -32,6 +38,20 @@ export class Interlude {
     this.#host = host;
     this.#own = own;
     this.#responses = responses;
+  }
+
+  /** As ServerEnd.alignParameters. */
+  align(sql: string, done: (error: ErrorFields | null) => void): void {
+    this.#own.run('varcache_apply failed', sql, null, ({ error, isIdle }) => {
+      this.#host.read(this.#responses);
+      done(error ?? (isIdle ? null : {}));
+    });
+  }
+
+  /** The server has said nothing for `silentMs`. */
+  sweep(client: LinkedClient, silentMs: number): void {
+    if (silentMs <= SILENCE_MS || !this.#host.tracker.mayBeStuck) return;
+    if (!this.#own.isBusy && client.atBoundary) this.probe(client);
   }
 
   /** The answers cannot be counted: finds out what the server still owes to the client, and passes it on first. */
@@ -66,6 +86,7 @@ export class Interlude {
   /** The link ends, or the client goes on. */
   #goOn(client: LinkedClient): void {
     const host = this.#host;
+    host.read(this.#responses);
     host.readOn(() => {
       if (host.link !== client) return;
       host.releaseIfDone();

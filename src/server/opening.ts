@@ -18,6 +18,7 @@ export interface OpeningHost {
   /** As SessionState.begun; then {@link silent} names what has to be asked for. */
   begun(welcome: WelcomeData): WelcomeData;
   readonly silent: readonly string[];
+  readonly dedicatedTo: object | null;
   /** As SessionState.known. */
   known(values: readonly AskedValue[]): string[];
   /** The connection can be used. */
@@ -149,7 +150,8 @@ export class ServerOpening {
   #begun(welcome: WelcomeData): void {
     const host = this.#host;
     const now = host.begun(welcome);
-    if (host.silent.length === 0) {
+    // One that is a single client's own is given to nobody who has other values, and may take no SQL.
+    if (host.silent.length === 0 || host.dedicatedTo !== null) {
       host.opened(now);
       return;
     }

@@ -35,6 +35,11 @@ export class OwnQueries {
     return this.isRunning || this.isProbing || this.isRepairing;
   }
 
+  /** It has to end before anything else is to come of the connection. */
+  get isInTheWay(): boolean {
+    return this.isBusy && !this.mayBeLeft;
+  }
+
   /** Whoever it runs for may leave: what is still to come of it can be read past. */
   get mayBeLeft(): boolean {
     return !this.isRepairing && this.#question?.atBoundary === true;

@@ -54,8 +54,8 @@ export const relayFaults: readonly Fault[] = [
     'what a link was due before the probe ends it behind the probe',
     {
       file: SERVER,
-      find: 'this.#releaseDue = false;\n    this.#reader = this.#responses;',
-      replace: 'this.#reader = this.#responses;',
+      find: 'this.#releaseDue = false;\n    this.#atChunkEnd = atChunkEnd;',
+      replace: 'this.#atChunkEnd = atChunkEnd;',
     },
     ['test/integration/copy-probe.test.ts'],
   ),

@@ -11,8 +11,8 @@ export const replicationFaults: readonly Fault[] = [
     'the server connection of a replication client goes back to the pool',
     {
       file: SERVER,
-      find: 'this.dedicatedTo === null && !this.#own.isBusy',
-      replace: '!this.#own.isBusy',
+      find: 'if (this.dedicatedTo !== null || this.#own.isInTheWay) return false;',
+      replace: 'if (this.#own.isInTheWay) return false;',
     },
     ['test/integration/replication.test.ts', 'test/integration/replication-life.test.ts'],
   ),
@@ -76,6 +76,20 @@ export const replicationFaults: readonly Fault[] = [
       replace: '',
     },
     ['test/server/target.test.ts', 'test/integration/replication.test.ts'],
+  ),
+  fault(
+    'a physical connection is asked for parameters that it does not report',
+    {
+      file: 'src/server/opening.ts',
+      find: 'if (host.silent.length === 0 || host.dedicatedTo !== null)',
+      replace: 'if (host.silent.length === 0)',
+    },
+    ['test/integration/replication.test.ts'],
+  ),
+  fault(
+    'a physical connection is set to the parameters of its client',
+    { file: SESSION, find: 'this.parameters[i] = value;', replace: '' },
+    ['test/integration/replication.test.ts'],
   ),
   fault(
     'the requests of a replication client are read for prepared statements',

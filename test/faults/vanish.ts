@@ -18,7 +18,7 @@ export const vanishFaults: readonly Fault[] = [
     'a cancel request for a client that waits for a server is dropped',
     {
       file: 'src/daemon/client-services.ts',
-      find: 'session.cancelWait()',
+      find: 'owner.cancelWait()',
       replace: 'state.isPaused',
     },
     ['test/integration/waiting-clients.test.ts', 'test/integration/cancel.test.ts'],

@@ -124,15 +124,15 @@ describe.each(['replication', 'pooled'] as const)('COPY BOTH on a %s connection'
     await client.close();
   });
 
-  test('is over for the server when the client goes, and the next client has a new one', async () => {
+  test('is over for the server when the client goes', async () => {
     await using stage = await Stage.begin(kind);
     stage.client.reset();
     const said = await stage.peer.end();
-    expect(said.equals(frontend.terminate())).toBe(true);
+    // A pooled server is given the chance to come to rest, and this one doesn't take it.
+    if (kind === 'pooled') expect(String.fromCharCode(said[0] ?? 0)).toBe('f');
+    expect(said.subarray(kind === 'pooled' ? -5 : 0).equals(frontend.terminate())).toBe(true);
     await stage.peer.close();
     await waitFor(() => stage.pooler.pooler.state.budget.count('server') === 0);
-    await stage.next(kind);
-    await stage.client.close();
   });
 
   test('is over for the client when the server goes, who is told so between two messages', async () => {

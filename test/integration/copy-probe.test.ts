@@ -175,6 +175,28 @@ test('requests that name statements, behind the end of a COPY that is probed, wa
   await stage.goesOn();
 });
 
+test('a request that names a statement waits until it is known what a failed COPY has left unanswered', async () => {
+  await using stage = await Stage.begin();
+  const { client, peer } = stage;
+  await client.send(unnamed('COPY t FROM STDIN'), sync());
+  await peer.messagesTo('S');
+  await peer.send(message('1'), message('2'), message('G', Buffer.of(0), int16(0)));
+  await client.answerTo('G');
+  await client.send(copyData('bad\n'), sync(), copyDone(), query('SELECT 7'));
+  await peer.messagesTo('Q');
+  await peer.send(failed, ready());
+  expect((await client.answer()).types).toBe('EZ');
+  await client.send(parse('a', 'SELECT 1'), sync());
+  await peer.message('H');
+  await peer.send(backend.commandComplete('SELECT 0'), ready());
+  expect((await client.answer()).types).toBe('CZ');
+  await peer.send(answerToProbe(await stage.probe()));
+  expect((await peer.messagesTo('S')).map(({ type }) => type).join('')).toBe('PS');
+  await peer.send(message('1'), ready());
+  expect((await client.answer()).types).toBe('1Z');
+  await stage.goesOn();
+});
+
 test('answers of ours wait for what a server that is probed still owes', async () => {
   await using stage = await Stage.begin();
   const { client, peer } = stage;

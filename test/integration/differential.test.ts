@@ -95,7 +95,9 @@ function withSortedStatuses(all: readonly string[]): string[] {
 async function readTo(client: WireClient, marker: string): Promise<Answers> {
   const all: string[] = [];
   for (;;) {
-    const next = await client.peer.message();
+    const next = await client.peer.message().catch((error: Error) => {
+      throw new Error(`${error.message}, behind ${all.at(-1) ?? 'nothing'}`, { cause: error });
+    });
     all.push(shown(next));
     if (next.type === 'E' && next.body.includes(SYNC_LOST)) return { all, isOver: true };
     if (next.type !== 'D' || !next.body.includes(marker)) continue;

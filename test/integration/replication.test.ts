@@ -91,7 +91,12 @@ async function noServerIsLeft(pooler: LocalPooler): Promise<void> {
 describe.each(MODES)('in %s mode', (pool_mode) => {
   test('a physical connection takes commands one after the other, and no SQL but PostgreSQL refuses it', async () => {
     await using pooler = await start(
-      { pool_mode, server_reset_query_always: 1, server_check_delay: 0 },
+      {
+        pool_mode,
+        server_reset_query_always: 1,
+        server_check_delay: 0,
+        track_extra_parameters: 'work_mem, search_path',
+      },
       "connect_query='SELECT 1'",
     );
     const before = postgres.log().length;

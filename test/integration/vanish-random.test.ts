@@ -1,3 +1,4 @@
+import { FOLLOWED } from '../support/followed-parameters.ts';
 import { beforeAll, expect, test } from 'vitest';
 import { poolShows } from '../support/backends.ts';
 import { IsolationActor } from '../support/isolation-actor.ts';
@@ -68,7 +69,13 @@ test.each([
 }, async (pool_mode) => {
   await withSeed(async (random) => {
     await using pooler = await startPooler({
-      settings: { pool_mode, default_pool_size: 3, max_client_conn: 500, max_prepared_statements: 5 },
+      settings: {
+        pool_mode,
+        default_pool_size: 3,
+        max_client_conn: 500,
+        max_prepared_statements: 5,
+        track_extra_parameters: ['IntervalStyle', ...FOLLOWED].join(', '),
+      },
       // Not much: what cannot be cancelled in time takes the other way out.
       own: { server_close_timeout: 0.5 },
       userlist: { [user]: '' },
