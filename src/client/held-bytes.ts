@@ -1,8 +1,13 @@
+import type { TextBudget } from '../prepared/text-budget.ts';
+
 /** Size of a first buffer: what one request needs, most often. Bytes. */
 const FIRST_BYTES = 1024;
 
 /** So many of them are kept when they are given back. */
 const MAX_SPARES = 64;
+
+/** Any client may hold so many. Bytes. */
+const UNCOUNTED = 64 * 1024;
 
 const spares: Buffer[] = [];
 
@@ -14,8 +19,14 @@ const NOTHING = Buffer.alloc(0);
  * that the last such request has given back.
  */
 export class HeldBytes {
+  readonly #budget: TextBudget | null;
   #buffer: Buffer | null = null;
   #length = 0;
+
+  /** `budget`: what is held beyond 64 kB counts there; {@link add} throws ProtocolViolation when it is too much. */
+  constructor(budget: TextBudget | null = null) {
+    this.#budget = budget;
+  }
 
   get length(): number {
     return this.#length;
@@ -25,6 +36,7 @@ export class HeldBytes {
   add(chunk: Buffer, start: number, end: number): void {
     if (start === end) return;
     const length = this.#length + end - start;
+    if (length > UNCOUNTED) this.#count(length);
     const buffer = this.#room(length);
     chunk.copy(buffer, this.#length, start, end);
     this.#length = length;
@@ -49,8 +61,34 @@ export class HeldBytes {
   }
 
   clear(): void {
+    if (this.#length > UNCOUNTED) this.#count(0);
     this.#buffer = null;
     this.#length = 0;
+  }
+
+  /** As {@link clear}; nobody but this has the buffer. */
+  reset(): void {
+    if (this.#buffer !== null) HeldBytes.giveBack(this.#buffer);
+    this.clear();
+  }
+
+  /** Drops the last `bytes` of them. */
+  shorten(bytes: number): void {
+    this.#length -= bytes;
+  }
+
+  /** Shows them to `see`, which keeps no view of them: the first {@link length} bytes of what it gets. */
+  look<T>(see: (bytes: Buffer) => T): T {
+    return see(this.#buffer ?? NOTHING);
+  }
+
+  /** So many are going to be held. */
+  #count(length: number): void {
+    const budget = this.#budget;
+    if (budget === null) return;
+    const more = Math.max(length, UNCOUNTED) - Math.max(this.#length, UNCOUNTED);
+    if (more > 0) budget.check(more);
+    budget.usedBytes += more;
   }
 
   #room(bytes: number): Buffer {

@@ -6,11 +6,13 @@ import type { PoolStats } from '../pool/stats.ts';
 import type { RequestNote } from '../relay/outstanding.ts';
 import type { RequestFilter } from '../relay/request-filter.ts';
 import { IdentityFilter } from './identity-filter.ts';
+import type { KeptStretch } from './kept-stretch.ts';
 import { StatementFilter } from './statement-filter.ts';
 import type { StatementHost, StatementServer } from './statement-sender.ts';
 
 /** The session as its prepared statements see it. */
 export interface StatementSession {
+  readonly kept: KeptStretch;
   readonly pool: Pool;
   readonly server: StatementServer | null;
   /** A tracked parameter's value; null: not known. */
@@ -41,11 +43,25 @@ export class SessionStatements implements StatementHost {
   get filter(): RequestFilter | null {
     const { poolMode, maxPreparedStatements } = this.#session.pool.limits;
     if (poolMode === 'session') return null;
-    return maxPreparedStatements > 0 ? this.#filter : this.#identity;
+    if (maxPreparedStatements > 0) return this.#filter;
+    // Names that are given now are not noticed: none may mean what it did when it is switched on again.
+    this.#filter.end();
+    if (this.statements.size > 0) this.statements.clear();
+    return this.#identity;
+  }
+
+  /** The link is over. */
+  unlinked(): void {
+    this.kept.end();
+    this.#filter.unlinked();
   }
 
   get server(): StatementServer | null {
     return this.#session.server;
+  }
+
+  get kept(): KeptStretch {
+    return this.#session.kept;
   }
 
   get limit(): number {

@@ -3,7 +3,7 @@ import type { Conn } from '../net/conn.ts';
 import type { ClientState, PoolClient, PoolServer } from '../pool/peers.ts';
 import type { Pool, WelcomeData } from '../pool/pool.ts';
 import type { ClientEnd, ServerEnd } from '../relay/link.ts';
-import { isAnswered, type RequestHost, RequestStream, type RequestTarget } from '../relay/request-stream.ts';
+import { isAnswered, type RequestHost, RequestStream } from '../relay/request-stream.ts';
 import type { RequestNote } from '../relay/outstanding.ts';
 import type { RequestFilter } from '../relay/request-filter.ts';
 import type { ExtraParameters } from '../relay/extra-parameters.ts';
@@ -16,14 +16,11 @@ import { readyForQueryIdle } from '../wire/ready-for-query.ts';
 import { alignServer } from './alignment.ts';
 import type { ClientConnection, ClientPhase } from './connection.ts';
 import { type DepartedClient, leaveServer } from './departure.ts';
-import { HeldBytes } from './held-bytes.ts';
+import { Intake } from './intake.ts';
 import { loginReply } from './login-reply.ts';
 import { QueryTimes } from './query-times.ts';
 import { sweepSession } from './session-sweep.ts';
 import { SessionStatements } from './session-statements.ts';
-
-/** What a waiting client may send ahead and still be read. Bytes. */
-const HOLD_LIMIT = 64 * 1024;
 
 const CANCELED = errorResponse({
   severity: 'ERROR',
@@ -41,7 +38,10 @@ const CANCELED = errorResponse({
  * | waiting, aligning | held, read on up to a limit so that a disconnect is seen | linked |
  * | linked | forwarded in runs | unlinked → idle |
  */
-export class ClientSession implements ClientPhase, PoolClient, RequestHost, ClientEnd, DepartedClient {
+export class ClientSession
+  extends Intake
+  implements ClientPhase, PoolClient, RequestHost, ClientEnd, DepartedClient
+{
   listPrev: ListNode | null = null;
   listNext: ListNode | null = null;
   listOwner: object | null = null;
@@ -56,9 +56,6 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
   readonly given: GivenParameters;
   /** What BackendKeyData tells the client; CancelRequest brings it back. Given at {@link start}. */
   cancelKey: Buffer = Buffer.alloc(0);
-  /** The linked server once it may be written to. */
-  target: RequestTarget | null = null;
-
   saidGoodbye = false;
   idleSinceMs: number;
   wasToldToWait = false;
@@ -66,23 +63,14 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
   /** The client waits for answers: {@link goOn} when they may have come. */
   isStalled = false;
 
-  readonly #requests: RequestStream;
+  protected readonly requests: RequestStream;
   readonly prepared: SessionStatements;
   #server: (PoolServer & ServerEnd) | null = null;
-  #isFeeding = false;
-  /** Bytes are kept instead of fed: the client waits, or its server is being prepared. */
-  #isHolding = true;
-  readonly #held = new HeldBytes();
-  #targetIsCongested = false;
-  #forwardedBytes = 0;
-  /** Answers wait to be taken: no new work is begun for it before. */
-  #awaitsDrain = false;
   /** The last link ended inside a message of the server. */
   #isMidAnswer = false;
-  /** Something was thrown while requests were being sent. */
-  #isCutShort = false;
 
   constructor(connection: ClientConnection, pool: Pool, parameters: TrackedValues, extras: ExtraParameters) {
+    super(connection.services.statements.budget);
     this.connection = connection;
     this.id = connection.id;
     this.pool = pool;
@@ -92,19 +80,11 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
     this.times = new QueryTimes(connection.connectMs);
     this.idleSinceMs = connection.services.clock.nowMs();
     this.prepared = new SessionStatements(connection.services.statements, this);
-    this.#requests = new RequestStream(this, connection.services.settings().maxPacketSize);
+    this.requests = new RequestStream(this, connection.services.settings().maxPacketSize);
   }
 
   get conn(): Conn {
     return this.connection.conn;
-  }
-
-  get atBoundary(): boolean {
-    return this.#requests.atBoundary;
-  }
-
-  get isWholeSent(): boolean {
-    return this.atBoundary && !this.#isCutShort;
   }
 
   get isServed(): boolean {
@@ -127,16 +107,6 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
     return this.#server;
   }
 
-  /** Bytes kept for a server that isn't there yet. */
-  get heldBytes(): number {
-    return this.#held.length;
-  }
-
-  /** Bytes of the current message that are still to come. */
-  get messageBytesLeft(): number {
-    return this.#requests.scanner.bodyLeft;
-  }
-
   /** The client has proved who it is: on to the pool, whose welcome data may have to be waited for. */
   start(): void {
     this.cancelKey = this.connection.services.addSession(this);
@@ -148,21 +118,11 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
     return this.pool.welcome ?? [];
   }
 
-  bytes(chunk: Buffer, end: number): void {
-    const { needBytes } = this.#requests;
-    if (!this.#isHolding && needBytes === 0) {
-      this.#feed(chunk, end);
-      return;
-    }
-    this.#hold(chunk, 0, end);
-    if (!this.#isHolding && this.#held.length >= needBytes) this.#letGo();
-  }
-
   drained(): void {
     this.#server?.sinkDrained();
-    if (!this.#awaitsDrain) return;
-    this.#awaitsDrain = false;
-    this.#letGo();
+    if (!this.awaitsDrain) return;
+    this.awaitsDrain = false;
+    this.letGo();
   }
 
   isMidAnswer(): boolean {
@@ -174,13 +134,14 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
   }
 
   closing(): void {
-    this.#requests.stop();
-    this.#isHolding = true;
-    this.#held.clear();
+    this.requests.stop();
+    this.isHolding = true;
+    this.held.clear();
     this.connection.services.removeSession(this);
     const server = this.#server;
     if (server !== null) leaveServer(this, server);
     this.pool.leave(this);
+    this.kept.end();
     this.prepared.end();
   }
 
@@ -195,7 +156,7 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
       loginReply(this.welcome, services.tracked, this.parameters, this.extras, this.cancelKey, notice),
     );
     this.idleSinceMs = services.clock.nowMs();
-    this.#letGo();
+    this.letGo();
   }
 
   linked(server: PoolServer): void {
@@ -212,7 +173,7 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
   }
 
   #align(end: PoolServer & ServerEnd): void {
-    this.#isHolding = true;
+    this.isHolding = true;
     alignServer(this.tracked, this, end, (error) => {
       if (this.#server !== end) return;
       if (error === null) this.#begin(end);
@@ -225,8 +186,9 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
     this.#server = null;
     this.target = null;
     this.idleSinceMs = this.connection.services.clock.nowMs();
-    this.#targetIsCongested = false;
-    this.#updateReading();
+    this.targetIsCongested = false;
+    this.prepared.unlinked();
+    this.updateReading();
   }
 
   refused(error: PgErrorFields): void {
@@ -237,8 +199,8 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
     // Linked, but the server is being probed; or a client that pipelines and never reads would pile up answers here,
     // one link after the other.
     if (this.#server !== null || this.conn.isCongested) {
-      this.#awaitsDrain ||= this.#server === null;
-      this.#isHolding = true;
+      this.awaitsDrain ||= this.#server === null;
+      this.isHolding = true;
       return;
     }
     this.#openQuery();
@@ -248,7 +210,7 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
       return;
     }
     this.pool.acquire(this);
-    if (this.target === null) this.#isHolding = true;
+    if (this.target === null) this.isHolding = true;
   }
 
   /** A CancelRequest ends its wait for a server: it gets PostgreSQL's own answer to one. False: it does not wait. */
@@ -257,9 +219,9 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
     this.pool.stopWaiting(this);
     this.wasToldToWait = false;
     this.idleSinceMs = this.connection.services.clock.nowMs();
-    this.#requests.skip();
+    this.requests.skip();
     this.reply(CANCELED);
-    this.connection.guard(() => this.#letGo());
+    this.connection.guard(() => this.letGo());
     return true;
   }
 
@@ -275,13 +237,13 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
   reply(bytes: Buffer): void {
     if (this.conn.write(bytes)) return;
     // Nothing else holds back a client that never reads answers of ours.
-    this.#awaitsDrain = true;
-    this.#isHolding = true;
+    this.awaitsDrain = true;
+    this.isHolding = true;
   }
 
   needAnswers(): void {
     this.isStalled = true;
-    this.#isHolding = true;
+    this.isHolding = true;
   }
 
   get refusesQuery(): boolean {
@@ -306,19 +268,14 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
   }
 
   targetCongested(): void {
-    this.#targetIsCongested = true;
-    this.#updateReading();
-  }
-
-  hold(): void {
-    this.target = null;
-    this.#isHolding = true;
+    this.targetIsCongested = true;
+    this.updateReading();
   }
 
   goOn(): void {
     this.isStalled = false;
     this.target = this.#server;
-    this.connection.guard(() => this.#letGo());
+    this.connection.guard(() => this.letGo());
   }
 
   error(body: Buffer, note: RequestNote | null): Buffer {
@@ -330,8 +287,8 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
   }
 
   targetDrained(): void {
-    this.#targetIsCongested = false;
-    this.#updateReading();
+    this.targetIsCongested = false;
+    this.updateReading();
   }
 
   answered(status: number, isQuiet: boolean): void {
@@ -354,47 +311,7 @@ export class ClientSession implements ClientPhase, PoolClient, RequestHost, Clie
   #begin(server: ServerEnd): void {
     this.target = server;
     // Inside feed, the stream that asked goes on by itself.
-    if (this.#isFeeding) this.#isHolding = false;
-    else this.#letGo();
-  }
-
-  /** Feeds what was held, then reads on. */
-  #letGo(): void {
-    this.#isHolding = false;
-    const { length } = this.#held;
-    const bytes = this.#held.takeBuffer();
-    if (length > 0) this.#feed(bytes, length);
-    HeldBytes.giveBack(bytes);
-    this.#updateReading();
-  }
-
-  #feed(chunk: Buffer, end: number): void {
-    const requests = this.#requests;
-    this.#isFeeding = true;
-    let pos = -1;
-    try {
-      pos = requests.feed(chunk, 0, end);
-    } finally {
-      this.#isFeeding = false;
-      this.#isCutShort = pos < 0;
-    }
-    this.pool.stats.received += requests.forwardedBytes - this.#forwardedBytes;
-    this.#forwardedBytes = requests.forwardedBytes;
-    if (pos >= end || this.connection.isClosing) return;
-    const early = requests.takeHeader();
-    if (early !== null) this.#held.add(early, 0, early.length);
-    this.#hold(chunk, pos, end);
-  }
-
-  /** Copies `chunk[start, end)`: it is borrowed. */
-  #hold(chunk: Buffer, start: number, end: number): void {
-    this.#held.add(chunk, start, end);
-    this.#updateReading();
-  }
-
-  #updateReading(): void {
-    const limit = Math.max(HOLD_LIMIT, this.#requests.needBytes);
-    if (this.#targetIsCongested || this.#held.length > limit) this.conn.pause();
-    else this.conn.resume();
+    if (this.isFeeding) this.isHolding = false;
+    else this.letGo();
   }
 }

@@ -1,5 +1,5 @@
 import { type Change, UNSETTLED } from '../prepared/ledger.ts';
-import { nameEnd } from '../prepared/message-names.ts';
+import { nameEnd, nameOf } from '../prepared/message-names.ts';
 import { setsIdentity } from '../prepared/sql-identity.ts';
 import { mayConcernStatements } from '../prepared/sql-prefilter.ts';
 import { readStatements, type SqlStatement } from '../prepared/sql-statements.ts';
@@ -15,6 +15,7 @@ import { Writer } from '../wire/writer.ts';
 import { ChangeNote } from './request-notes.ts';
 import { asItIs, lookAtText } from './sql-text.ts';
 import type { StatementHost, StatementSender } from './statement-sender.ts';
+import { dropping, type UnnamedForm, UnnamedForms } from './unnamed-forms.ts';
 
 /** PREPARE, EXECUTE or DEALLOCATE of a name. */
 type NamedForm = Extract<SqlStatement, { readonly name: string; readonly nameStart: number }>;
@@ -37,25 +38,6 @@ class TextState {
   given: Set<string> | null = null;
 }
 
-/** The unnamed statement, while it is one that names another: what executing it will change. */
-interface UnnamedForm {
-  readonly kind: NamedForm['kind'] | 'drop';
-  readonly name: string;
-  /** Held for as long as this stands for the unnamed statement or the unnamed portal; null: none. */
-  readonly statement: Statement | null;
-  readonly names: ReadonlyMap<string, string>;
-  readonly text: TextChange | null;
-}
-
-/** DISCARD ALL, DEALLOCATE ALL. */
-const DROPPED: UnnamedForm = {
-  kind: 'drop',
-  name: '',
-  statement: null,
-  names: new Map(),
-  text: null,
-};
-
 /**
  * PREPARE, EXECUTE and DEALLOCATE as SQL: one namespace with the protocol's statements. The names in a text become
  * those for servers, and servers learn ahead of it what it builds on. What cannot be read with certainty passes as
@@ -64,51 +46,52 @@ const DROPPED: UnnamedForm = {
 export class SqlFilter {
   readonly #host: StatementHost;
   readonly #sender: StatementSender;
-  #unnamed: UnnamedForm | null = null;
-  /** As `#unnamed`, for the unnamed portal. */
-  #portal: UnnamedForm | null = null;
+  readonly #forms: UnnamedForms;
 
   constructor(host: StatementHost, sender: StatementSender) {
     this.#host = host;
     this.#sender = sender;
+    this.#forms = new UnnamedForms(host.cache);
   }
 
   /** As RequestFilter.look, for a Query. */
   lookAtQuery(chunk: Buffer, body: number, end: number, bodyBytes: number): number {
-    this.#unnamed = this.#become(this.#unnamed, null);
-    this.#portal = this.#become(this.#portal, null);
+    this.#forms.parsed(null);
+    this.#forms.closed('');
     return lookAtText(chunk, body, Math.min(end, body + bodyBytes), body, bodyBytes, true);
   }
 
   /** As RequestFilter.look, for a Parse without a name, whose text begins behind `body`. */
   lookAtUnnamed(chunk: Buffer, body: number, end: number, bodyBytes: number): number {
-    this.#unnamed = this.#become(this.#unnamed, null);
+    this.#forms.parsed(null);
     return lookAtText(chunk, body + 1, Math.min(end, body + bodyBytes), body, bodyBytes, false);
   }
 
-  /** A Bind to the unnamed portal goes by. */
-  boundUnnamed(isUnnamedStatement: boolean): void {
-    this.#portal = this.#become(this.#portal, isUnnamedStatement ? this.#unnamed : null);
+  /** Whether a Bind has to be told of ({@link bound}). */
+  get watchesBinds(): boolean {
+    return this.#forms.areAny;
+  }
+
+  /** A Bind to `portal` goes by. */
+  bound(portal: string, isUnnamedStatement: boolean): void {
+    this.#forms.bound(portal, isUnnamedStatement);
   }
 
   /** As RequestFilter.look, for an Execute. */
   lookAtExecute(chunk: Buffer, body: number, end: number, bodyBytes: number): number {
-    if (this.#portal === null || (end > body && chunk[body] !== 0)) return 0;
-    return Math.min(bodyBytes, EXECUTE_BYTES);
+    if (!this.#forms.hasPortals || bodyBytes > EXECUTE_LIMIT) return 0;
+    if (end > body && chunk[body] === 0 && this.#forms.portal('') === null) return 0;
+    return bodyBytes;
+  }
+
+  /** The link is over. */
+  unlinked(): void {
+    this.#forms.endPortals();
   }
 
   /** Nothing is unnamed any more: the client is gone, or has to be taken for starting anew. */
   end(): void {
-    this.#unnamed = this.#become(this.#unnamed, null);
-    this.#portal = this.#become(this.#portal, null);
-  }
-
-  /** What `now` means is held from here on, what `before` meant no more. */
-  #become(before: UnnamedForm | null, now: UnnamedForm | null): UnnamedForm | null {
-    if (before === now) return now;
-    if (now !== null && now.statement !== null) now.statement.users++;
-    if (before !== null && before.statement !== null) this.#host.cache.release(before.statement);
-    return now;
+    this.#forms.end();
   }
 
   /** As RequestFilter.answerAlone, for a Query. */
@@ -120,6 +103,7 @@ export class SqlFilter {
   /** As RequestFilter.pass, for a Query that is there as a whole. */
   passQuery(chunk: Buffer, body: number, end: number, out: RunWriter): number {
     const { tracker, sinkAtBoundary } = this.#sender.server;
+    const { cache } = this.#host;
     this.#watch(chunk, body, end - 1, true);
     const statements = chunk[end - 1] === 0 ? this.#read(chunk, body, end - 1) : null;
     if (statements === null) return asItIs(F.Query, body, end, out, () => tracker.sent(F.Query));
@@ -127,6 +111,7 @@ export class SqlFilter {
     // What it changes hangs on itself alone, not on what fails around it.
     tracker.segment++;
     if (!this.#isSettled(chunk, statements)) return -1;
+    cache.budget.check(2 * (end - body));
     if (tracker.isQuiet && sinkAtBoundary && tracker.isSurelyUsable) {
       const answer = this.#answer(statements, tracker.txStatus);
       if (answer !== null) {
@@ -159,11 +144,12 @@ export class SqlFilter {
       return asItIs(F.Parse, body, end, out, () => tracker.sent(F.Parse));
     }
     if (!isNamed(statement)) {
-      tracker.sent(F.Parse, ReplyAction.Forward, null, this.#noteOfUnnamed(DROPPED));
+      tracker.sent(F.Parse, ReplyAction.Forward, null, this.#noteOfUnnamed(dropping()));
       return asItIs(F.Parse, body, end, out, () => {});
     }
     if (!this.#sender.isCertain() || !this.#isSettled(chunk, statements)) return -1;
     const { cache, statements: mine } = this.#host;
+    cache.budget.check(2 * (end - body));
     const current = mine.get(statement.name, tracker.segment) as Statement | null;
     // With a name that is taken, PREPARE has to fail: it gets that of the statement that has it.
     const isNew = statement.kind === 'prepare' && current === null;
@@ -184,27 +170,27 @@ export class SqlFilter {
 
   /** The unnamed statement becomes `form`, unless its Parse fails or is skipped. */
   #noteOfUnnamed(form: UnnamedForm): ChangeNote {
-    this.#unnamed = this.#become(this.#unnamed, form);
+    this.#forms.parsed(form);
     // What is skipped leaves the statement that was there before, which is none of ours, most likely.
     const skipped: Change = {
       settle: () => {},
-      undo: () => this.end(),
+      undo: () => this.#forms.undone(form),
     };
     return new ChangeNote([[skipped]], form.names, form.text);
   }
 
-  /** As RequestFilter.pass, for an Execute of the unnamed portal. */
+  /** As RequestFilter.pass, for an Execute that is there as a whole. */
   passExecute(chunk: Buffer, body: number, end: number, out: RunWriter): number {
     const { statements } = this.#host;
     const { tracker, statements: known } = this.#sender.server;
-    const form = this.#portal;
-    if (form === null || chunk[body] !== 0)
-      return asItIs(F.Execute, body, end, out, () => tracker.sent(F.Execute));
+    const zero = nameEnd(chunk, body, end);
+    const form = zero < 0 ? null : this.#forms.portal(nameOf(chunk, body, zero));
+    if (form === null) return asItIs(F.Execute, body, end, out, () => tracker.sent(F.Execute));
     if (!this.#sender.isCertain()) return -1;
     if (form.kind === 'drop') {
-      const dropping = new ChangeNote([[this.#sender.drops()]]);
+      const drops = new ChangeNote([[this.#sender.drops()]]);
       return asItIs(F.Execute, body, end, out, () =>
-        tracker.sent(F.Execute, ReplyAction.Forward, null, dropping),
+        tracker.sent(F.Execute, ReplyAction.Forward, null, drops),
       );
     }
     const current = statements.get(form.name, tracker.segment);
@@ -351,8 +337,8 @@ export class SqlFilter {
   }
 }
 
-/** Execute of the unnamed portal: zero, Int32. */
-const EXECUTE_BYTES = 5;
+/** A longer Execute is none that we would know the portal of. Bytes. */
+const EXECUTE_LIMIT = 4096;
 
 function isNamed(statement: SqlStatement): statement is NamedForm {
   const { kind } = statement;

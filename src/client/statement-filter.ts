@@ -99,7 +99,12 @@ export class StatementFilter implements RequestFilter {
     }
   }
 
-  /** The client is gone. */
+  /** The link is over. */
+  unlinked(): void {
+    this.#sql.unlinked();
+  }
+
+  /** The client is gone, or requests are not looked at for a while. */
   end(): void {
     this.#sql.end();
   }
@@ -107,15 +112,16 @@ export class StatementFilter implements RequestFilter {
   /** Most have no name at all: two zeros. */
   #lookAtBind(chunk: Buffer, body: number, end: number, bodyBytes: number): number {
     if (end - body < 2) return Math.min(2, bodyBytes);
-    if (chunk[body] === 0) {
-      this.#sql.boundUnnamed(chunk[body + 1] === 0);
-      if (chunk[body + 1] === 0) return 0;
+    if (chunk[body] === 0 && chunk[body + 1] === 0) {
+      if (this.#sql.watchesBinds) this.#sql.bound('', true);
+      return 0;
     }
     const portal = nameEnd(chunk, body, end);
-    if (portal >= 0) {
-      const statement = nameEnd(chunk, portal + 1, end);
-      if (statement === portal + 1) return 0;
-      if (statement >= 0) return statement + 1 - body;
+    const statement = portal < 0 ? -1 : nameEnd(chunk, portal + 1, end);
+    if (statement >= 0) {
+      const isUnnamed = statement === portal + 1;
+      if (this.#sql.watchesBinds) this.#sql.bound(nameOf(chunk, body, portal), isUnnamed);
+      return isUnnamed ? 0 : statement + 1 - body;
     }
     // Cut inside the names: as much of it as may hold them.
     if (end - body >= Math.min(bodyBytes, NAMES_LIMIT)) throw new ProtocolViolation('broken Bind packet');
@@ -123,7 +129,7 @@ export class StatementFilter implements RequestFilter {
   }
 
   #parse(chunk: Buffer, body: number, end: number, out: RunWriter): number {
-    const { cache, statements, stats, reading } = this.#host;
+    const { cache, statements, stats, reading, kept } = this.#host;
     const { tracker, statements: known } = this.#server;
     const { segment } = tracker;
     if (!this.#sender.isCertain()) return -1;
@@ -136,6 +142,7 @@ export class StatementFilter implements RequestFilter {
     const stop = nameEnd(chunk, zero + 1, end);
     statement.setsIdentity ||= setsIdentity(chunk, zero + 1, stop < 0 ? end : stop, false, reading);
     try {
+      if (statement.users === 1) cache.budget.check(0);
       const isThere = known.has(statement, segment);
       if (isThere === UNSETTLED) return -1;
       stats.clientParseCount++;
@@ -149,6 +156,7 @@ export class StatementFilter implements RequestFilter {
       const change = statements.set(name, statement, segment);
       if (isThere && tracker.isSurelyUsable) {
         tracker.opened();
+        if (tracker.isAtRest) kept.given(name, segment);
         this.#answer(F.Parse, parseComplete, change);
       } else {
         // Where it is there, too: whether it would be taken depends on the transaction, and only PostgreSQL knows.
@@ -161,7 +169,7 @@ export class StatementFilter implements RequestFilter {
   }
 
   #bind(chunk: Buffer, body: number, end: number, bodyBytes: number, out: RunWriter): number {
-    const { stats } = this.#host;
+    const { stats, kept } = this.#host;
     const { tracker } = this.#server;
     const start = nameEnd(chunk, body, end) + 1;
     const zero = nameEnd(chunk, start, end);
@@ -169,7 +177,9 @@ export class StatementFilter implements RequestFilter {
     if (statement === UNSETTLED) return -1;
     if (statement?.setsIdentity === true) this.#server.closeNeeded = true;
     stats.bindCount++;
-    tracker.sent(F.Bind, ReplyAction.Forward, null, use(statement, chunk, start, zero));
+    const use = this.#use(F.Bind, statement, nameOf(chunk, start, zero), body, bodyBytes);
+    tracker.sent(F.Bind, ReplyAction.Forward, null, use);
+    if (kept.isKeeping) kept.binds++;
     out.put(
       renamed(F.Bind, chunk, body, bodyBytes, start, zero, statement?.nameBytes ?? own(chunk, start, zero)),
     );
@@ -182,7 +192,8 @@ export class StatementFilter implements RequestFilter {
     if (zero !== end - 1) throw new ProtocolViolation('broken Describe packet');
     const statement = this.#named(chunk, body + 1, zero, out);
     if (statement === UNSETTLED) return -1;
-    tracker.sent(F.Describe, ReplyAction.Forward, null, use(statement, chunk, body + 1, zero));
+    const use = this.#use(F.Describe, statement, nameOf(chunk, body + 1, zero), body, end - body);
+    tracker.sent(F.Describe, ReplyAction.Forward, null, use);
     const nameBytes = statement?.nameBytes ?? own(chunk, body + 1, zero);
     out.put(renamed(F.Describe, chunk, body, end - body, body + 1, zero, nameBytes));
     return end;
@@ -211,6 +222,23 @@ export class StatementFilter implements RequestFilter {
     return statement;
   }
 
+  /** The note on a request of `type` that names `statement` by `name`, about to be sent; its body is at `body`. */
+  #use(
+    type: number,
+    statement: Statement | null,
+    name: string,
+    body: number,
+    bodyBytes: number,
+  ): StatementUse | null {
+    if (statement === null) return null;
+    const { kept } = this.#host;
+    const { tracker } = this.#server;
+    if (!tracker.isAtRest) return new StatementUse(statement, name);
+    const use = new StatementUse(statement, name, kept);
+    kept.begin(use, tracker.segment, type, body, bodyBytes);
+    return use;
+  }
+
   /** An answer that is ours to give: behind what is owed, or now. */
   #answer(type: number, bytes: Buffer, change: Change): void {
     const { tracker, sinkAtBoundary } = this.#server;
@@ -225,11 +253,6 @@ export class StatementFilter implements RequestFilter {
   get #server(): StatementServer {
     return this.#sender.server;
   }
-}
-
-/** The note on a request that names `statement` by `chunk[start, zero)`. */
-function use(statement: Statement | null, chunk: Buffer, start: number, zero: number): StatementUse | null {
-  return statement === null ? null : new StatementUse(statement, nameOf(chunk, start, zero));
 }
 
 /** The name with its zero, as the client sent it. */

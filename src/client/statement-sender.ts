@@ -3,6 +3,7 @@ import type { Change } from '../prepared/ledger.ts';
 import type { ReadingOptions } from '../prepared/sql-statements.ts';
 import type { ServerStatements } from '../prepared/server-statements.ts';
 import { PORTAL, STATEMENT, type Statement, type StatementCache } from '../prepared/statement.ts';
+import { TextChange } from '../prepared/text-change.ts';
 import { ReplyAction } from '../relay/outstanding.ts';
 import type { RequestTracker } from '../relay/request-tracker.ts';
 import type { RunWriter } from '../relay/run-writer.ts';
@@ -10,7 +11,8 @@ import { FrontendType as F } from '../wire/codes.ts';
 import { sync } from '../wire/frontend.ts';
 import { ProtocolViolation } from '../wire/pg-error.ts';
 import { Writer } from '../wire/writer.ts';
-import { type ChangeNote, note } from './request-notes.ts';
+import type { KeptStretch } from './kept-stretch.ts';
+import { ChangeNote, note } from './request-notes.ts';
 
 /** The server connection that requests go to. */
 export interface StatementServer {
@@ -28,6 +30,8 @@ export interface StatementHost {
   readonly statements: ClientStatements;
   /** The linked server. */
   readonly server: StatementServer | null;
+  /** What can be sent once more when the server's plan is out of date. */
+  readonly kept: KeptStretch;
   /** `max_prepared_statements`. */
   readonly limit: number;
   readonly stats: { clientParseCount: number; serverParseCount: number; bindCount: number };
@@ -114,10 +118,22 @@ export class StatementSender {
     swallow(F.Close);
     swallow(F.Parse);
     swallow(F.Bind);
-    swallow(F.Execute, note(null, known.add(statement, tracker.segment)));
+    const change = known.add(statement, tracker.segment);
+    swallow(F.Execute, new ChangeNote([[change]], null, this.#asPrepared(statement)));
     swallow(F.Close);
     swallow(F.Close);
     this.#makeRoom(out, kept);
+  }
+
+  /** `PREPARE` as the client is likely to have written it, and as it is sent. */
+  #asPrepared(statement: Statement): TextChange {
+    const { statements, reading } = this.#host;
+    const name = statements.nameOf(statement.name) ?? '';
+    // A space of ours stands ahead of the body.
+    const text = Buffer.from(`PREPARE ${name}${statement.body.slice(1)}`, 'latin1');
+    const start = 'PREPARE '.length;
+    const named = { start, end: start + name.length, text: `${statement.name} ` };
+    return new TextChange(text, 0, text.length, [named], reading.clientEncoding === 'UTF8');
   }
 
   /** Ends what was begun by us since `wasOpen` was asked of the tracker: a simple query follows. */

@@ -28,11 +28,21 @@ export class ServerStatements extends Ledger<Statement> {
    * lost it, or cannot use it any more ("cached plan must not change result type"), the next use sends it anew.
    */
   requestFailed(statement: Statement | null, body: Buffer): void {
-    if (statement === null || !this.holds(statement)) return;
+    if (statement === null) return;
     const { sqlstate } = parseErrorFields(body);
     if (sqlstate === SqlState.invalidSqlStatementName || sqlstate === SqlState.featureNotSupported) {
-      this.#doubtful.add(statement);
+      this.doubt(statement);
     }
+  }
+
+  /** The next use sends it anew. */
+  doubt(statement: Statement): void {
+    if (this.holds(statement)) this.#doubtful.add(statement);
+  }
+
+  /** It was sent anew, with the same name. */
+  renewed(statement: Statement): void {
+    this.#doubtful.delete(statement);
   }
 
   /** It is sent in stretch `segment`. */

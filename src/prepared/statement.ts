@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { FrontendType as F } from '../wire/codes.ts';
 import { Writer } from '../wire/writer.ts';
+import { TextBudget } from './text-budget.ts';
 
 /**
  * How a server learns a statement: `parse` by a Parse message, `body` being that message behind the name (text,
@@ -61,19 +62,25 @@ export class Statement {
 /** The note on a Bind or a Describe: nothing hangs on it but that it builds on a statement, by the client's name. */
 export class StatementUse {
   readonly uses: Statement;
-  readonly #name: string;
+  /** The client's. */
+  readonly name: string;
+  readonly #kept: { end(): void } | null;
 
-  constructor(statement: Statement, name: string) {
+  /** `kept` ends when the request is done. */
+  constructor(statement: Statement, name: string, kept: { end(): void } | null = null) {
     this.uses = statement;
-    this.#name = name;
+    this.name = name;
+    this.#kept = kept;
   }
 
-  step(): void {}
+  step(): void {
+    this.#kept?.end();
+  }
 
   end(): void {}
 
   nameOf(serverName: string): string | null {
-    return serverName === this.uses.name ? this.#name : null;
+    return serverName === this.uses.name ? this.name : null;
   }
 
   position(sent: number): number {
@@ -92,6 +99,7 @@ export const PORTAL = 0x50; // P
  */
 export class StatementCache {
   readonly prefix: string;
+  readonly budget = new TextBudget();
   readonly #byKey = new Map<string, Statement>();
   #lastId = 0;
 
@@ -105,7 +113,8 @@ export class StatementCache {
 
   /**
    * The one statement for `body` (latin1), held once more; {@link release} gives it back. `reading`: the parameters on
-   * which it depends what the bytes mean, of the session that they are from.
+   * which it depends what the bytes mean, of the session that they are from. Whether there is room for it is for
+   * the caller to see, in {@link budget}.
    */
   hold(origin: StatementOrigin, body: string, reading = ''): Statement {
     const key = keyOf(origin, body, reading);
@@ -114,6 +123,7 @@ export class StatementCache {
       this.#lastId++;
       statement = new Statement(this.#lastId, this.prefix, key, origin, body);
       this.#byKey.set(key, statement);
+      this.budget.usedBytes += heldBytes(statement);
     }
     statement.users++;
     return statement;
@@ -127,8 +137,15 @@ export class StatementCache {
   /** One holder less; with the last one the statement is forgotten, and its name never used again. */
   release(statement: Statement): void {
     statement.users--;
-    if (statement.users === 0) this.#byKey.delete(statement.key);
+    if (statement.users > 0) return;
+    this.#byKey.delete(statement.key);
+    this.budget.usedBytes -= heldBytes(statement);
   }
+}
+
+/** A text stands in a statement and in its key. */
+function heldBytes({ body, key }: Statement): number {
+  return body.length + key.length;
 }
 
 function keyOf(origin: StatementOrigin, body: string, reading: string): string {

@@ -1,5 +1,6 @@
 import type { Conn } from '../net/conn.ts';
 import type { ServerStatements } from '../prepared/server-statements.ts';
+import type { StretchNeeds } from '../prepared/stretch.ts';
 import type { ErrorFields } from '../wire/error-fields.ts';
 import type { ExtraParameters } from './extra-parameters.ts';
 import type { GivenParameters } from './given-parameters.ts';
@@ -14,6 +15,28 @@ import type { TrackedValues } from './tracked-parameters.ts';
 
 /** Where a stream writes to. */
 export type Outlet = Pick<Conn, 'write' | 'forward'>;
+
+/** What a client has sent since it was at rest, as far as it can be sent once more; see `client/kept-stretch.ts`. */
+export interface KeptRequests {
+  /** There is such a request, and it is unanswered. */
+  readonly isKeeping: boolean;
+  /** Whether the request with `note` and all behind it can be sent once more. */
+  canRepeat(note: RequestNote | null): boolean;
+  /** The client has prepared the statement of the first of them just ahead of it, and was answered by us. */
+  readonly isGiven: boolean;
+  /**
+   * From now on nothing of the client reaches the server but the rest of a message that is half sent. `decided` is
+   * told, once that is out and the client awaits an answer, what has to hold for the requests to be sent once more;
+   * null: they may not.
+   */
+  hold(decided: (needs: StretchNeeds | null) => void): void;
+  /** Sends the requests once more, and what has come behind them. */
+  repeat(): void;
+  /** They have been sent: goes on behind them. */
+  pass(): void;
+  /** They have been answered. */
+  end(): void;
+}
 
 /** The client side as its linked server connection sees it. */
 export interface ClientEnd {
@@ -34,6 +57,7 @@ export interface ClientEnd {
   readonly isStalled: boolean;
   /** The ErrorResponse with `body` (borrowed) as the client may see it; the request that failed has `note`. */
   error(body: Buffer, note: RequestNote | null): Buffer;
+  readonly kept: KeptRequests;
   /** Its prepared statements are gone. */
   statementsDropped(): void;
   /** The server connection took what was pending: the client may be read again. */

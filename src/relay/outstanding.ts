@@ -106,6 +106,11 @@ export class OutstandingQueue {
     this.#count(type, 1);
   }
 
+  /** The answer to the newest entry is none of the client's. */
+  swallowLast(): void {
+    this.#actions[(this.#head + this.#length - 1) & (this.#types.length - 1)] = ReplyAction.Swallow;
+  }
+
   /** Takes the oldest entry out; there must be one. */
   pop(): void {
     const note = this.#notes[this.#head] as RequestNote | null;

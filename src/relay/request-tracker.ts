@@ -1,4 +1,5 @@
 import { BackendType as B, FrontendType as F, TxStatus } from '../wire/codes.ts';
+import { copyCompleted, copyFailed, isCopyMark } from './copy-marks.ts';
 import { OutstandingQueue, ReplyAction, type RequestNote } from './outstanding.ts';
 
 /** This many requests may be on their way before {@link RequestTracker.isFull}. */
@@ -52,6 +53,7 @@ export class RequestTracker {
    */
   #awaitsReady = false;
   #isStretchOpen = false;
+  #hasAnswered = false;
   /** And then a Query: PostgreSQL is in a transaction that looks open and is not. */
   isMixed = false;
   /** The Query or FunctionCall at the head has had an answer: its ReadyForQuery may come. */
@@ -173,6 +175,18 @@ export class RequestTracker {
     return this.queue.length >= FULL && !this.#isSkipped;
   }
 
+  /** Nothing is owed, nothing was sent since the last ReadyForQuery, and that said that no transaction is open. */
+  get isAtRest(): boolean {
+    return this.owesNothing && !this.#isStretchOpen && this.txStatus === TxStatus.Idle && !this.isUnsure;
+  }
+
+  /** Whether, since this was asked last, a request was done or failed: what was not known before may be now. */
+  takeAnswered(): boolean {
+    const hasAnswered = this.#hasAnswered;
+    this.#hasAnswered = false;
+    return hasAnswered;
+  }
+
   /** Requests of the extended protocol were sent, and no Sync since. */
   get isStretchOpen(): boolean {
     return this.#isStretchOpen;
@@ -208,7 +222,8 @@ export class RequestTracker {
       case B.NoData:
         return this.#complete(F.Describe);
       case B.CommandComplete:
-        if (this.isCopyIn) this.#copyCompleted();
+        if (this.isCopyIn) copyCompleted(this.queue);
+        this.isCopyIn = false;
         return this.#complete(F.Execute);
       case B.EmptyQueryResponse:
       case B.PortalSuspended:
@@ -231,6 +246,7 @@ export class RequestTracker {
 
   /** ReadyForQuery with `status` has come: what to do with it. */
   readyForQuery(status: number): ReplyAction {
+    this.#hasAnswered = true;
     this.#dropCopyMarks();
     this.txStatus = status;
     this.isCopyIn = false;
@@ -288,6 +304,7 @@ export class RequestTracker {
   /** The answer that ends a request of `requestType`, if that is what stands at the head. */
   #complete(requestType: number): ReplyAction {
     const { queue } = this;
+    this.#hasAnswered = true;
     const action = queue.headAction as ReplyAction;
     if (queue.headType === requestType || requestType === F.Execute) queue.headNote?.step();
     if (queue.headType !== requestType) {
@@ -311,9 +328,11 @@ export class RequestTracker {
   /** ErrorResponse: what becomes of the requests behind it, and of the message. */
   #failed(): ReplyAction {
     const { queue } = this;
+    this.#hasAnswered = true;
     const head = queue.headType;
     this.failedNote = queue.headNote;
-    if (this.isCopyIn) this.#copyFailed();
+    if (this.isCopyIn) copyFailed(queue, this);
+    this.isCopyIn = false;
     let action = queue.headAction;
     if (head === F.Query || head === F.FunctionCall) {
       // Each ends with its own ReadyForQuery.
@@ -326,44 +345,6 @@ export class RequestTracker {
       action = sync < 0 ? ReplyAction.Forward : queue.actionAt(sync);
     }
     return action === ReplyAction.Swallow ? ReplyAction.Swallow : ReplyAction.Forward;
-  }
-
-  /** All that was sent before the CopyDone was read during the COPY; a Sync among it has no answer. */
-  #copyCompleted(): void {
-    this.isCopyIn = false;
-    for (let i = 1; i < this.queue.length; i++) {
-      if (!isCopyEnd(this.queue.typeAt(i))) continue;
-      this.queue.remove(1, i);
-      return;
-    }
-  }
-
-  /**
-   * The COPY has failed at an unknown place of what was sent. Syncs up to its CopyDone or CopyFail were swallowed,
-   * most likely; those ahead of the first data all but certainly, for it had to be read. Any other request cannot
-   * have been read during the COPY (that would have ended the connection): it and all behind it are answered.
-   */
-  #copyFailed(): void {
-    const { queue } = this;
-    this.isCopyIn = false;
-    let end = 1;
-    let hasData = false;
-    for (; end < queue.length; end++) {
-      const type = queue.typeAt(end);
-      if (type === F.CopyData) {
-        hasData = true;
-      } else if (type === F.Sync) {
-        this.isUnsure = true;
-        if (hasData) this.isAmbiguous = true;
-      } else {
-        break;
-      }
-    }
-    if (queue.length > end && isCopyEnd(queue.typeAt(end))) {
-      if (this.isUnsure && !hasData) this.isAmbiguous = true;
-      end++;
-    }
-    if (end > 1) queue.remove(1, end - 1);
   }
 
   /** The server has stopped skipping: takes out what it skipped. Gives the action of the Sync that ended it. */
@@ -385,12 +366,4 @@ export class RequestTracker {
   #dropCopyMarks(): void {
     while (isCopyMark(this.queue.headType)) this.queue.pop();
   }
-}
-
-function isCopyEnd(type: number): boolean {
-  return type === F.CopyDone || type === F.CopyFail;
-}
-
-function isCopyMark(type: number): boolean {
-  return type === F.CopyData || isCopyEnd(type);
 }

@@ -3,7 +3,8 @@ import { mayBeSessionTag, type SessionTag, sessionTag } from '../wire/command-co
 import { parseParameterStatus } from '../wire/parameter-status.ts';
 import { ProtocolViolation } from '../wire/pg-error.ts';
 import { HEADER_BAD, HEADER_INCOMPLETE, HeaderScanner } from '../wire/scanner.ts';
-import type { Outlet } from './link.ts';
+import { Writer } from '../wire/writer.ts';
+import type { KeptRequests, Outlet } from './link.ts';
 import { ReplyAction } from './outstanding.ts';
 import type { RequestTracker } from './request-tracker.ts';
 
@@ -22,8 +23,16 @@ export interface ResponseHost {
   parameterStatus(name: string, value: string): void;
   /** Whether errors have to be read before the client gets them ({@link error}). */
   readonly readsErrors: boolean;
-  /** An ErrorResponse's body, borrowed; gives the whole message that the client gets, not to be written to again. */
-  error(body: Buffer): Buffer;
+  /**
+   * An ErrorResponse's body, borrowed; gives the whole message that the client gets, not to be written to again. Null:
+   * it gets nothing of the failed request's answer, as always with `isSwallowed`: the request was ours alone.
+   */
+  error(body: Buffer, isSwallowed: boolean): Buffer | null;
+  /**
+   * The client's requests as far as they can be sent once more; null without a client. A ParameterDescription waits
+   * then for what follows it: with an error it may be none of the client's.
+   */
+  readonly kept: KeptRequests | null;
   /** CommandComplete with a tag that may be one to act on went by. */
   sessionTag(tag: SessionTag): void;
   /** `sink` holds more than it should: stop reading from the server until it drains. */
@@ -47,6 +56,9 @@ export class ResponseStream {
   /** Body of a message that is read beside being passed on: ParameterStatus, error, short CommandComplete. */
   #capture: Buffer | null = null;
   #captured = 0;
+  #isSwallowed = false;
+  /** Body of a ParameterDescription that waits. */
+  #parameters: Buffer | null = null;
 
   /** `maxPacketSize`: largest message length accepted, `max_packet_size`. */
   constructor(host: ResponseHost, tracker: RequestTracker, maxPacketSize = 0x7fff_ffff) {
@@ -134,12 +146,16 @@ export class ResponseStream {
   #begin(chunk: Buffer, run: number, header: number, body: number, end: number): number {
     const { scanner } = this;
     const action = this.#tracker.received(scanner.type);
-    this.#dropping = action === ReplyAction.Swallow || action === ReplyAction.Rewrite;
+    this.#isSwallowed = action === ReplyAction.Swallow;
+    this.#dropping = this.#isSwallowed || action === ReplyAction.Rewrite;
     if (this.#isRead(scanner.type, scanner.bodyLeft, body < end ? (chunk[body] as number) : -1)) {
       this.#capture = Buffer.allocUnsafe(scanner.bodyLeft);
       this.#captured = 0;
       // The client gets it from us, once it is whole.
-      if (scanner.type === B.ErrorResponse) this.#dropping = true;
+      if (scanner.type === B.ErrorResponse || scanner.type === B.ParameterDescription) this.#dropping = true;
+    }
+    if (this.#parameters !== null && (scanner.type !== B.ErrorResponse || this.#capture === null)) {
+      this.#sendParameters(this.#parameters);
     }
     if (this.#dropping) {
       if (!scanner.isSplit) this.#forward(chunk, run, header);
@@ -178,7 +194,9 @@ export class ResponseStream {
       case B.CommandComplete:
         return mayBeSessionTag(bodyBytes, first);
       case B.ErrorResponse:
-        return this.#host.readsErrors && !this.#dropping && bodyBytes <= CAPTURE_LIMIT;
+        return this.#host.readsErrors && bodyBytes <= CAPTURE_LIMIT;
+      case B.ParameterDescription:
+        return this.#host.kept?.isKeeping === true && !this.#dropping && bodyBytes <= CAPTURE_LIMIT;
       default:
         return false;
     }
@@ -195,10 +213,28 @@ export class ResponseStream {
       case B.CommandComplete:
         this.#host.sessionTag(sessionTag(body));
         break;
+      case B.ParameterDescription:
+        this.#parameters = body;
+        break;
       case B.ErrorResponse:
-        this.#write(this.#host.error(body));
+        this.#error(body);
         break;
     }
+  }
+
+  #error(body: Buffer): void {
+    const error = this.#host.error(body, this.#isSwallowed);
+    const parameters = this.#parameters;
+    this.#parameters = null;
+    if (error === null) return;
+    if (parameters !== null) this.#sendParameters(parameters);
+    this.#write(error);
+  }
+
+  #sendParameters(body: Buffer): void {
+    this.#parameters = null;
+    this.#write(new Writer(body.length + 5).begin(B.ParameterDescription).bytes(body).end().take());
+    this.#host.kept?.end();
   }
 
   #parameterStatus(body: Buffer, chunk: Buffer, run: number, pos: number): void {
@@ -225,6 +261,7 @@ export class ResponseStream {
       if (!isHeld) this.#forward(chunk, run, header);
       return false;
     }
+    if (this.#parameters !== null) this.#sendParameters(this.#parameters);
     const action = this.#tracker.readyForQuery(status);
     if (action === ReplyAction.Swallow) {
       this.#forward(chunk, run, header);

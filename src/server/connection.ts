@@ -11,8 +11,7 @@ import type {
   TestPurpose,
 } from '../pool/peers.ts';
 import type { Pool, WelcomeData } from '../pool/pool.ts';
-import type { ClientEnd, ServerEnd } from '../relay/link.ts';
-import { RequestTracker } from '../relay/request-tracker.ts';
+import type { ClientEnd, KeptRequests, ServerEnd } from '../relay/link.ts';
 import { type ResponseHost, ResponseStream, STREAM_BROKEN } from '../relay/response-stream.ts';
 import { TxStatus } from '../wire/codes.ts';
 import { terminate } from '../wire/frontend.ts';
@@ -24,11 +23,11 @@ import type { ServerLoginResult } from './login.ts';
 import { ServerOpening } from './opening.ts';
 import { ConnectionLog } from './connection-log.ts';
 import { Drain } from './drain.ts';
-import { newFence } from './fence.ts';
 import { Interlude } from './interlude.ts';
 import { OwnCancel } from './own-cancel.ts';
 import { OwnQueries } from './own-queries.ts';
 import type { PartsHost } from './parts-host.ts';
+import { PlanRepair } from './plan-repair.ts';
 import { RestReader } from './rest.ts';
 import type { ServerServices } from './services.ts';
 import { SessionState } from './session-state.ts';
@@ -72,7 +71,6 @@ export class ServerConnection
   readonly address: ServerAddress;
   /** Another one after a server did not take our protocol's version. */
   conn: Conn;
-  readonly tracker = new RequestTracker();
   backendKey: Buffer | null = null;
 
   readonly #services: ServerServices;
@@ -83,6 +81,7 @@ export class ServerConnection
   readonly #opening: ServerOpening;
   #client: (PoolClient & ClientEnd) | null = null;
   readonly #own = new OwnQueries(this);
+  readonly #repair: PlanRepair;
   readonly #interlude: Interlude;
   #releaseDue = false;
   /** What the pool hears once a chunk is read to its end: the rest of it is nobody's, not the next client's. */
@@ -113,6 +112,7 @@ export class ServerConnection
     this.lastBytesMs = this.connectMs;
     this.requestMs = this.connectMs;
     this.#responses = new ResponseStream(this, this.tracker, services.maxPacketSize());
+    this.#repair = new PlanRepair(this, this.#own, this.#responses);
     this.#ownCancel = new OwnCancel(services, address);
     this.#interlude = new Interlude(this, this.#own, this.#responses);
     this.#opening = new ServerOpening(this, services, target, address, this.#own);
@@ -167,7 +167,7 @@ export class ServerConnection
     if (this.abandoned !== null) this.#drain?.took(end);
     const client = this.#client;
     if (this.#releaseDue) this.releaseIfDone();
-    if (client?.isStalled === true && !this.#own.isBusy) client.goOn();
+    if (client?.isStalled === true && !this.#own.isBusy && this.tracker.takeAnswered()) client.goOn();
     const due = this.#atChunkEnd;
     this.#atChunkEnd = null;
     due?.();
@@ -204,17 +204,9 @@ export class ServerConnection
     this.pool.serverGone(this);
   }
 
-  get isStreaming(): boolean {
-    return this.tracker.isStreaming;
-  }
-
   isClean(): boolean {
     if (this.dedicatedTo !== null || this.#own.isInTheWay) return false;
     return this.tracker.isClean && this.#responses.atBoundary;
-  }
-
-  isIdleInTransaction(): boolean {
-    return this.tracker.txStatus !== TxStatus.Idle && this.tracker.isQuiet;
   }
 
   needsResync(): boolean {
@@ -236,6 +228,7 @@ export class ServerConnection
 
   unlinked(): void {
     this.#client = null;
+    this.#repair.end();
     this.#releaseDue = false;
     this.#reader = this.#rest;
     this.conn.resume();
@@ -253,14 +246,10 @@ export class ServerConnection
   }
 
   test(sql: string, purpose: TestPurpose): void {
-    const fence = purpose === 'resync' ? newFence() : null;
-    this.#own.run(`${purpose} query failed`, fence === null ? sql : fence.sql, fence, (result) => {
+    this.#own.test(sql, purpose, (ok, reason) => {
       this.#reader = this.#rest;
       if (this.tracker.isMistaken) this.closeNeeded = true;
       if (purpose === 'resync') this.tracker.reset();
-      // Without a complete reset the last client's settings are still there, and it can have seen to that.
-      const ok = result.isIdle && (purpose === 'check' || result.error === null);
-      const reason = purpose === 'reset' ? 'reset query failed' : 'test query failed';
       this.#atChunkEnd = () => this.pool.serverTested(this, ok, reason);
     });
   }
@@ -285,8 +274,6 @@ export class ServerConnection
     this.log('WARNING', 'the server does not end its connection: giving its slot up');
     this.conn.destroy();
   }
-
-  // --- ServerEnd and ResponseHost --------------------------------------------------------------------------
 
   alignParameters(sql: string, done: (error: ErrorFields | null) => void): void {
     this.#interlude.align(sql, done);
@@ -314,6 +301,10 @@ export class ServerConnection
   readyForQuery(status: number): void {
     const client = this.#client;
     if (client === null) return;
+    if (this.#own.isRepairing) {
+      this.#atChunkEnd = () => this.#repair.ready();
+      return;
+    }
     const isQuiet = this.tracker.isQuiet;
     client.answered(status, isQuiet);
     if (status === TxStatus.Idle) {
@@ -333,22 +324,18 @@ export class ServerConnection
     else this.reported(name, value, this.#own.isRunning ? null : this.#client);
   }
 
-  get readsErrors(): boolean {
-    return this.statements.size > 0 || this.tracker.failedNote !== null;
+  error(body: Buffer, isSwallowed: boolean): Buffer | null {
+    return this.#repair.failed(this.#client, body, isSwallowed);
   }
 
-  error(body: Buffer): Buffer {
-    const note = this.tracker.failedNote;
-    this.statements.requestFailed(note?.uses ?? null, body);
-    return this.#client?.error(body, note) ?? body;
+  get kept(): KeptRequests | null {
+    return this.#client?.kept ?? null;
   }
 
   sessionTag(tag: SessionTag): void {
     // What connect_query sets is the server's own; what we set for a client we know.
     if (this.state === 'active' ? !this.#own.isRunning : this.state !== 'new') this.done(tag, this.#client);
   }
-
-  // --- PartsHost -------------------------------------------------------------------------------------------
 
   readOn(atChunkEnd: () => void): void {
     this.#releaseDue = false;

@@ -1,4 +1,5 @@
 import type { LogLevel } from '../base/log.ts';
+import type { TestPurpose } from '../pool/peers.ts';
 import { errorText } from '../wire/error-fields.ts';
 import type { ByteReader } from '../wire/framed-reader.ts';
 import { query } from '../wire/frontend.ts';
@@ -18,6 +19,8 @@ export interface OwnQueryHost extends OwnQueryEvents {
 export class OwnQueries {
   /** One runs, and its answers are ours. */
   isRunning = false;
+  /** A stale plan is repaired: see PlanRepair. */
+  isRepairing = false;
   /** A fence is on its way: what comes ahead of it is the client's. */
   isProbing = false;
   /** The one that runs only asks: nobody is hurt when nobody hears the answer. */
@@ -29,7 +32,7 @@ export class OwnQueries {
   }
 
   get isBusy(): boolean {
-    return this.isRunning || this.isProbing;
+    return this.isRunning || this.isProbing || this.isRepairing;
   }
 
   /** It has to end before anything else is to come of the connection. */
@@ -39,7 +42,7 @@ export class OwnQueries {
 
   /** Whoever it runs for may leave: what is still to come of it can be read past. */
   get mayBeLeft(): boolean {
-    return this.#question?.atBoundary === true;
+    return !this.isRepairing && this.#question?.atBoundary === true;
   }
 
   /** `done` has to put another reader in charge. `errorNote` goes ahead of PostgreSQL's error in the log. */
@@ -54,6 +57,16 @@ export class OwnQueries {
     const row = (body: Buffer) => values.push(readAskedValue(body));
     this.#question = this.#read('asking for parameters failed', null, (result) => done(values, result), row);
     this.#host.conn.write(query(askingSql(names)));
+  }
+
+  /** Runs a reset, check or resync; `done` is told whether the server is fit for others, and the reason if it is not. */
+  test(sql: string, purpose: TestPurpose, done: (ok: boolean, reason: string) => void): void {
+    const fence = purpose === 'resync' ? newFence() : null;
+    this.run(`${purpose} query failed`, fence === null ? sql : fence.sql, fence, (result) => {
+      // Without a complete reset the last client's settings are still there, and it can have seen to that.
+      const ok = result.isIdle && (purpose === 'check' || result.error === null);
+      done(ok, purpose === 'reset' ? 'reset query failed' : 'test query failed');
+    });
   }
 
   /** Sends a fence; `owed` reads what the server still answers ahead of it. `done` as with {@link run}. */

@@ -11,7 +11,9 @@ import {
   withExtra,
 } from '../relay/extra-parameters.ts';
 import type { ClientEnd } from '../relay/link.ts';
+import { RequestTracker } from '../relay/request-tracker.ts';
 import type { TrackedParameters, TrackedValues } from '../relay/tracked-parameters.ts';
+import { TxStatus } from '../wire/codes.ts';
 import type { SessionTag } from '../wire/command-complete.ts';
 import { parameterStatus } from '../wire/parameter-status.ts';
 import type { AskedValue } from './asked-values.ts';
@@ -19,11 +21,12 @@ import type { AskedValue } from './asked-values.ts';
 const NON_ASCII = /[^\0-\u007f]/;
 
 /**
- * What PostgreSQL keeps for a server connection's session, as far as it follows clients. What it says about a
+ * What PostgreSQL keeps for a server connection's session, as far as it follows clients, and what it owes them. What it says about a
  * parameter counts at once. What it doesn't say has to be asked for when a client may have changed it, and what a
  * RESET has led to: it knows nothing of what the client gave ({@link doubts}).
  */
 export abstract class SessionState {
+  readonly tracker = new RequestTracker();
   readonly parameters: TrackedValues;
   readonly statements: ServerStatements;
   extras: ExtraParameters = NO_EXTRAS;
@@ -84,6 +87,19 @@ export abstract class SessionState {
     this.#reported.set(name.toLowerCase(), value);
     const index = this.tracked.indexOf(name);
     if (index >= 0) this.parameters[index] = value;
+  }
+
+  get isStreaming(): boolean {
+    return this.tracker.isStreaming;
+  }
+
+  isIdleInTransaction(): boolean {
+    return this.tracker.txStatus !== TxStatus.Idle && this.tracker.isQuiet;
+  }
+
+  /** An error may name what clients know by another name, or tell something of what is prepared. */
+  get readsErrors(): boolean {
+    return this.statements.size > 0 || this.tracker.failedNote !== null;
   }
 
   /** Nobody else may have this session. */

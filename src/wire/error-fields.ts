@@ -16,6 +16,8 @@ export interface ErrorFields {
   readonly message?: string;
   readonly detail?: string;
   readonly hint?: string;
+  /** Of PostgreSQL's source, by which one error is told from others whatever the language. */
+  readonly routine?: string;
 }
 
 /** `ERROR: what went wrong`, as it stands in a log line; for peers that leave fields out, too. */
@@ -30,6 +32,7 @@ const FIELD_NAMES: Readonly<Record<number, keyof ErrorFields>> = {
   0x4d: 'message', // M
   0x44: 'detail', // D
   0x48: 'hint', // H
+  0x52: 'routine', // R
 };
 
 /**

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
 import { HeldBytes } from '../../src/client/held-bytes.ts';
+import { TextBudget } from '../../src/prepared/text-budget.ts';
 
 function takeAll(held: HeldBytes): Buffer {
   const { length } = held;
@@ -56,4 +57,20 @@ test('clear forgets', () => {
   held.clear();
   held.add(Buffer.from('kept'), 0, 4);
   expect(takeAll(held).toString()).toBe('kept');
+});
+
+test('what is held beyond 64 kB counts in the budget, and is refused where it is too much', () => {
+  const budget = new TextBudget(100_000);
+  const [one, two] = [new HeldBytes(budget), new HeldBytes(budget)];
+  const piece = Buffer.alloc(70_000);
+  one.add(piece, 0, 60_000);
+  expect(budget.usedBytes).toBe(0);
+  one.add(piece, 0, 60_000);
+  two.add(piece, 0, 70_000);
+  expect(budget.usedBytes).toBe(120_000 - 65_536 + 70_000 - 65_536);
+  expect(() => two.add(piece, 0, 70_000)).toThrow('out of memory');
+  expect(one.take().length).toBe(120_000);
+  two.add(piece, 0, 70_000);
+  two.clear();
+  expect([budget.usedBytes, two.length]).toEqual([0, 0]);
 });

@@ -3,6 +3,7 @@ import type { Fault } from './fault.ts';
 import { loginFaults } from './login.ts';
 import { oracleFaults } from './oracle.ts';
 import { poolFaults } from './pool.ts';
+import { preparedFaults } from './prepared.ts';
 import { protocolFaults } from './protocol.ts';
 import { relayFaults } from './relay.ts';
 import { replicationFaults } from './replication.ts';
@@ -13,6 +14,7 @@ import { wireFaults } from './wire.ts';
 export const faults: readonly Fault[] = [
   ...poolFaults,
   ...relayFaults,
+  ...preparedFaults,
   ...replicationFaults,
   ...vanishFaults,
   ...wireFaults,

@@ -103,7 +103,7 @@ export const oracleFaults: readonly Fault[] = [
     replace: 'this.#dropping = (host.target === null && !isAnswered(type)) || type === F.CopyFail;',
   }),
   noticed('the requests behind a COPY that has failed are left out of the count', {
-    file: TRACKER,
+    file: 'src/relay/copy-marks.ts',
     find: 'if (end > 1) queue.remove(1, end - 1);',
     replace: 'if (end > 1) queue.remove(1, queue.length - 1);',
   }),

@@ -1,6 +1,7 @@
 import { type Fault, fault } from './fault.ts';
 
 const TRACKER = 'src/relay/request-tracker.ts';
+const COPY_MARKS = 'src/relay/copy-marks.ts';
 const SERVER = 'src/server/connection.ts';
 const SESSION = 'src/client/session.ts';
 const SESSION_STATE = 'src/server/session-state.ts';
@@ -37,7 +38,7 @@ export const relayFaults: readonly Fault[] = [
   ),
   fault(
     'a COPY that failed behind an early Sync leaves a connection that counts as sound',
-    { file: TRACKER, find: 'this.isUnsure = true;\n        if (hasData)', replace: 'if (hasData)' },
+    { file: COPY_MARKS, find: 'doubts.isUnsure = true;', replace: '' },
     ['test/relay/request-tracker.test.ts', 'test/relay/request-tracker-model.test.ts'],
   ),
   fault(
@@ -193,7 +194,7 @@ export const relayFaults: readonly Fault[] = [
     'the client gets answers to our own requests',
     {
       file: 'src/relay/response-stream.ts',
-      find: 'this.#dropping = action === ReplyAction.Swallow || action === ReplyAction.Rewrite;',
+      find: 'this.#dropping = this.#isSwallowed || action === ReplyAction.Rewrite;',
       replace: 'this.#dropping = action === ReplyAction.Rewrite;',
     },
     ['test/relay/response-stream.test.ts'],
@@ -263,7 +264,7 @@ export const relayFaults: readonly Fault[] = [
   ),
   fault(
     'a server that does not read makes the pooler keep what its client sends',
-    { file: SESSION, find: 'this.#targetIsCongested = true;', replace: 'this.#targetIsCongested = false;' },
+    { file: SESSION, find: 'this.targetIsCongested = true;', replace: 'this.targetIsCongested = false;' },
     ['test/integration/back-pressure.test.ts'],
   ),
   fault(

@@ -67,6 +67,13 @@ class Actor {
     this.#inTransaction = false;
   }
 
+  /** Statements are let through as they are: none of them is there behind it. */
+  async letThrough(): Promise<void> {
+    this.history.push('max_prepared_statements is 0 for a while');
+    await this.client.query('SELECT 1');
+    this.#names.clear();
+  }
+
   get #text(): string {
     return `t${this.#random.below(6)}`;
   }
@@ -197,6 +204,11 @@ test('clients at random get their own statements’ rows, and nothing is left of
       }
       if (random.below(8) === 0)
         pooler.reload({ settings: { max_prepared_statements: 1 + random.below(3) } });
+      if (random.below(16) === 0) {
+        pooler.reload({ settings: { max_prepared_statements: 0 } });
+        for (const actor of actors) await actor.letThrough();
+        pooler.reload({ settings: { max_prepared_statements: 2 } });
+      }
     }
     const { state } = pooler.pooler;
     const [first] = state.sessions.values();

@@ -1,5 +1,5 @@
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { frontend } from '../support/peer-messages.ts';
+import { frontend, message } from '../support/peer-messages.ts';
 import { type LocalPooler, startPooler } from '../support/pooler.ts';
 import { sharedPostgres } from '../support/postgres.ts';
 import { createRole } from '../support/roles.ts';
@@ -97,6 +97,45 @@ describe('PREPARE as SQL', () => {
     expect((await client.query('EXECUTE a')).errors[0]?.['C']).toBe('26000');
   });
 
+  test('in the extended protocol with portals that have names', async () => {
+    const client = await connect();
+    const through = (portal: string, sql: string) => [
+      parse('', sql),
+      bindTexts(portal, '', []),
+      execute(portal),
+    ];
+    await client.ask(...through('p', 'PREPARE a AS SELECT 1'), sync());
+    const letGo = await occupy();
+    expect((await client.ask(...through('p', 'EXECUTE a'), run('a'), sync())).rows).toEqual([['1'], ['1']]);
+    const two = [
+      ...through('p', 'DEALLOCATE a').slice(0, 2),
+      ...through('q', 'PREPARE b AS SELECT 2').slice(0, 2),
+    ];
+    expect((await client.ask(...two, execute('q'), execute('p'), sync())).tags).toEqual([
+      'PREPARE',
+      'DEALLOCATE',
+    ]);
+    await letGo();
+    expect((await client.ask(parse('a', 'SELECT 3'), run('a'), run('b'), sync())).rows).toEqual([
+      ['3'],
+      ['2'],
+    ]);
+  });
+
+  test('in the extended protocol, also behind one that was skipped in an earlier stretch', async () => {
+    const client = await connect();
+    for (const name of ['a', 'b']) await client.query(`PREPARE ${name} AS SELECT 1`);
+    await client.send(unnamed('SELECT pg_sleep(0.1), 1/0'), parse('', 'DEALLOCATE a'), sync());
+    await client.send(parse('', 'DEALLOCATE b'), message('H'));
+    expect((await client.answer()).errors[0]?.['C']).toBe('22012');
+    expect((await client.answerTo('1')).types).toBe('1');
+    expect((await client.ask(bindTexts('', '', []), execute(''), sync())).tags).toEqual(['DEALLOCATE']);
+    expect((await client.ask(parse('b', 'SELECT 2'), run('b'), run('a'), sync())).rows).toEqual([
+      ['2'],
+      ['1'],
+    ]);
+  });
+
   test('in EXPLAIN, CREATE TABLE AS, and strings of several statements with comments and quotes', async () => {
     const client = await connect();
     const sql = `/* PREPARE no; */ PREPARE "Odd;Name" AS SELECT 'EXECUTE x; --'; -- ;
@@ -185,6 +224,47 @@ test('a statement that a server cannot learn is nobody else’s trouble', async 
   await occupy();
   expect((await client.ask(run('a'), sync())).errors[0]?.['C']).toBe('42P01');
   expect((await other.ask(run('b'), sync())).rows).toEqual([['b']]);
+});
+
+test('a statement that a server cannot learn is refused for the reason that PostgreSQL has', async () => {
+  const client = await connect();
+  const other = await connect();
+  const direct = await WireClient.connect(sharedPostgres(), { user: ROLE, database: 'postgres' });
+  const text = `SELECT 'é', * FROM gone_for_good`;
+  const sql = `PREPARE with_a_name_of_its_own AS ${text}`;
+  const begun = async (each: WireClient) => {
+    await each.rows('CREATE TEMP TABLE gone_for_good (n int)');
+    await each.rows(sql);
+    expect((await each.ask(parse('by_protocol', text), sync())).types).toBe('1Z');
+    await each.rows('DROP TABLE gone_for_good');
+  };
+  await begun(direct);
+  // One server has them, and the client gets the other one.
+  await begun(client);
+  await other.query('BEGIN');
+  const errors = async (each: WireClient, ...queries: string[]) => {
+    const all = [];
+    for (const one of queries) {
+      const { errors: its, rows } = await each.query(one);
+      all.push(its, rows);
+    }
+    return all;
+  };
+  for (const name of ['with_a_name_of_its_own', 'by_protocol']) {
+    const queries = [
+      `EXECUTE ${name}`,
+      `SELECT 1; EXECUTE ${name}`,
+      'BEGIN',
+      `EXECUTE ${name}`,
+      'SELECT 2',
+      'ROLLBACK',
+      `EXPLAIN EXECUTE ${name}`,
+      'EXECUTE none_at_all',
+      `EXECUTE none_at_all; EXECUTE ${name}`,
+    ];
+    expect(await errors(client, ...queries)).toEqual(await errors(direct, ...queries));
+  }
+  await direct.end();
 });
 
 test('PREPARE of a name that is taken waits until it is known what the server has under it', async () => {

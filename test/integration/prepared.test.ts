@@ -1,9 +1,12 @@
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { frontend, message } from '../support/peer-messages.ts';
+import type { ClientSession } from '../../src/client/session.ts';
+import { backend, frontend, message } from '../support/peer-messages.ts';
 import { type LocalPooler, startPooler } from '../support/pooler.ts';
 import { sharedPostgres } from '../support/postgres.ts';
 import { createDatabase, createRole } from '../support/roles.ts';
-import { WireClient } from '../support/wire-client.ts';
+import { connectAndLogin, ScriptedServer } from '../support/scripted-peer.ts';
+import { waitFor } from '../support/wait-for.ts';
+import { unnamed, WireClient } from '../support/wire-client.ts';
 
 const ROLE = 'prepared_app';
 const { parse, bindTexts, describe: describing, execute, close, sync, query } = frontend;
@@ -275,4 +278,84 @@ test('a simple query among requests changes nothing for them', async () => {
   expect((await client.answer()).types).toBe('1Z');
   expect((await client.answer()).rows).toEqual([['2']]);
   expect((await client.answer()).rows).toEqual([['1']]);
+});
+
+describe('with max_prepared_statements 0 for a while', () => {
+  const limit = (max: number) => pooler.reload({ settings: { max_prepared_statements: max } });
+
+  test('names are not what they were before, for others may have been given', async () => {
+    const client = await connect();
+    await client.ask(parse('a', 'SELECT 1'), sync());
+    await client.query('BEGIN');
+    limit(0);
+    expect((await client.ask(parse('a', 'SELECT 2'), sync())).types).toBe('1Z');
+    limit(3);
+    expect((await client.ask(run('a'), sync())).rows).toEqual([['2']]);
+    await client.query('COMMIT');
+  });
+
+  test('the unnamed statement is not what it was before', async () => {
+    const client = await connect();
+    await client.ask(parse('a', 'SELECT 1'), sync());
+    await client.query('BEGIN');
+    await client.ask(parse('', 'DEALLOCATE a'), sync());
+    limit(0);
+    await client.ask(parse('', 'SELECT 5'), sync());
+    limit(3);
+    await client.ask(parse('a', 'SELECT 1'), sync());
+    expect((await client.ask(run(''), sync())).rows).toEqual([['5']]);
+    expect((await client.ask(run('a'), sync())).rows).toEqual([['1']]);
+    await client.query('COMMIT');
+  });
+});
+
+test('texts of all clients together take no more memory than they may', async () => {
+  const [large, other] = [await connect(), await connect()];
+  const [session] = pooler.pooler.state.sessions.values();
+  const { budget } = (session as ClientSession).prepared.cache;
+  budget.limitBytes = 1_300_000;
+  await other.ask(parse('a', 'SELECT 1'), sync());
+  const text = (bytes: number) => `SELECT '${'x'.repeat(bytes)}'`;
+  await large.ask(parse('a', text(400_000)), sync());
+  // Another one may use it, for it is there.
+  await other.ask(parse('same', text(400_000)), sync());
+  for (const bytes of [parse('b', text(400_001)), query(`PREPARE c AS ${text(300_000)}`)]) {
+    const client = await connect();
+    await client.send(bytes);
+    expect((await client.answerTo('E')).errors[0]).toMatchObject({ S: 'FATAL', M: 'out of memory' });
+  }
+  // It is refused before all of it has come.
+  const slow = await connect();
+  await slow.send(parse('d', text(2_000_000)).subarray(0, 1_500_000));
+  expect((await slow.peer.end()).toString()).toContain('out of memory');
+  expect((await other.ask(run('a'), sync())).rows).toEqual([['1']]);
+  for (const client of clients.splice(0)) await client.peer.close();
+  await pooler.show('RECONNECT');
+  await waitFor(() => budget.usedBytes === 0);
+});
+
+test('a client that waits for an answer is not looked at again for each part of another', async () => {
+  await using server = await ScriptedServer.listen();
+  await using front = await startPooler({
+    settings: { pool_mode: 'transaction' },
+    databases: { scripted: `host=127.0.0.1 port=${server.port}` },
+    userlist: { [ROLE]: '' },
+  });
+  const [client, peer] = await Promise.all([
+    connectAndLogin(front.port, { user: ROLE, database: 'scripted' }),
+    server.acceptLogin(),
+  ]);
+  // What `a` stands for is known when its Parse is answered, behind the rows.
+  await client.send(unnamed('SELECT 1'), parse('a', 'SELECT 2'), sync(), run('a'), sync());
+  await peer.messagesTo('S');
+  await peer.send(message('1'), message('2'));
+  for (let i = 0; i < 20; i++) {
+    await peer.send(backend.dataRow(`${i}`));
+    await client.messagesTo('D');
+  }
+  await peer.send(backend.commandComplete('SELECT 20'), message('1'), backend.readyForQuery());
+  const types = (await peer.messagesTo('B')).map(({ type }) => type);
+  // One for what is waited for, and perhaps one behind each answer that was not it.
+  expect(types.filter((type) => type === 'H').length).toBeLessThan(6);
+  await client.close();
 });

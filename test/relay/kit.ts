@@ -72,10 +72,13 @@ export class FakeResponseHost implements ResponseHost {
   /** Errors are read, and told apart from what passes. */
   readsErrors = false;
 
-  error(body: Buffer): Buffer {
+  error(body: Buffer, isSwallowed: boolean): Buffer | null {
+    if (isSwallowed) return null;
     this.events.push(`error of ${body.length} bytes`);
     return Buffer.from('error!');
   }
+
+  readonly kept = null;
 
   sessionTag(tag: SessionTag): void {
     if (tag !== null) this.events.push(tag);

@@ -21,6 +21,7 @@ describe('parseErrorFields', () => {
       message: 'relation ü',
       detail: 'detail',
       hint: 'hint',
+      routine: 'parser',
     });
   });
 

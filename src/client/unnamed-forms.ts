@@ -1,0 +1,95 @@
+import type { Statement, StatementCache } from '../prepared/statement.ts';
+import type { TextChange } from '../prepared/text-change.ts';
+
+/** What the unnamed statement is, or a portal made of it, while that names another: what executing it will change. */
+export interface UnnamedForm {
+  readonly kind: 'prepare' | 'execute' | 'deallocate' | 'drop';
+  readonly name: string;
+  /** Held for as long as this stands for the unnamed statement or a portal; null: none. */
+  readonly statement: Statement | null;
+  readonly names: ReadonlyMap<string, string>;
+  readonly text: TextChange | null;
+}
+
+/** DISCARD ALL, DEALLOCATE ALL. One for each: forms are told apart by identity. */
+export function dropping(): UnnamedForm {
+  return { kind: 'drop', name: '', statement: null, names: new Map(), text: null };
+}
+
+/** So many portals are known by name. */
+const PORTALS = 64;
+
+/** The unnamed statement and the portals made of it, as far as they name other statements. */
+export class UnnamedForms {
+  readonly #cache: StatementCache;
+  #statement: UnnamedForm | null = null;
+  /** By the portal's name; latin1, empty for the unnamed one. */
+  readonly #portals = new Map<string, UnnamedForm>();
+
+  constructor(cache: StatementCache) {
+    this.#cache = cache;
+  }
+
+  /** Whether a Bind has to be noticed. */
+  get areAny(): boolean {
+    return this.#statement !== null || this.#portals.size > 0;
+  }
+
+  get hasPortals(): boolean {
+    return this.#portals.size > 0;
+  }
+
+  /** The unnamed statement is this now. */
+  parsed(form: UnnamedForm | null): void {
+    const before = this.#statement;
+    this.#statement = form;
+    this.#hold(form);
+    this.#release(before);
+  }
+
+  /** A portal is made, of the unnamed statement or of another. */
+  bound(portal: string, isUnnamedStatement: boolean): void {
+    const form = isUnnamedStatement ? this.#statement : null;
+    this.#hold(form);
+    this.closed(portal);
+    if (form === null) return;
+    if (this.#portals.size >= PORTALS) this.endPortals();
+    this.#portals.set(portal, form);
+  }
+
+  portal(name: string): UnnamedForm | null {
+    return this.#portals.get(name) ?? null;
+  }
+
+  /** A portal is gone. */
+  closed(portal: string): void {
+    const form = this.#portals.get(portal);
+    if (form === undefined) return;
+    this.#portals.delete(portal);
+    this.#release(form);
+  }
+
+  /** The Parse of `form` has failed, or was skipped: whatever else stands there now is not its doing. */
+  undone(form: UnnamedForm): void {
+    if (this.#statement === form) this.parsed(null);
+    for (const [portal, its] of this.#portals) if (its === form) this.closed(portal);
+  }
+
+  /** The transaction is over, and portals with it. */
+  endPortals(): void {
+    for (const portal of this.#portals.keys()) this.closed(portal);
+  }
+
+  end(): void {
+    this.parsed(null);
+    this.endPortals();
+  }
+
+  #hold(form: UnnamedForm | null): void {
+    if (form !== null && form.statement !== null) form.statement.users++;
+  }
+
+  #release(form: UnnamedForm | null): void {
+    if (form !== null && form.statement !== null) this.#cache.release(form.statement);
+  }
+}

@@ -1,0 +1,54 @@
+import { FrontendType as F } from '../wire/codes.ts';
+import type { OutstandingQueue } from './outstanding.ts';
+
+/** CopyDone or CopyFail. */
+export function isCopyEnd(type: number): boolean {
+  return type === F.CopyDone || type === F.CopyFail;
+}
+
+/** An entry without an answer of its own. */
+export function isCopyMark(type: number): boolean {
+  return type === F.CopyData || isCopyEnd(type);
+}
+
+/**
+ * The COPY IN of the request at the head has completed. All that was sent before the CopyDone was read during the COPY; a
+ * Sync among it has no answer.
+ */
+export function copyCompleted(queue: OutstandingQueue): void {
+  for (let i = 1; i < queue.length; i++) {
+    if (!isCopyEnd(queue.typeAt(i))) continue;
+    queue.remove(1, i);
+    return;
+  }
+}
+
+/**
+ * The COPY IN of the request at the head has failed at an unknown place of what was sent. Syncs up to its CopyDone or
+ * CopyFail were swallowed, most likely; those ahead of the first data all but certainly, for it had to be read. Any other
+ * request cannot have been read during the COPY (that would have ended the connection): it and all behind it are
+ * answered. Sets what cannot be told in `doubts`.
+ */
+export function copyFailed(
+  queue: OutstandingQueue,
+  doubts: { isUnsure: boolean; isAmbiguous: boolean },
+): void {
+  let end = 1;
+  let hasData = false;
+  for (; end < queue.length; end++) {
+    const type = queue.typeAt(end);
+    if (type === F.CopyData) {
+      hasData = true;
+    } else if (type === F.Sync) {
+      doubts.isUnsure = true;
+      if (hasData) doubts.isAmbiguous = true;
+    } else {
+      break;
+    }
+  }
+  if (queue.length > end && isCopyEnd(queue.typeAt(end))) {
+    if (doubts.isUnsure && !hasData) doubts.isAmbiguous = true;
+    end++;
+  }
+  if (end > 1) queue.remove(1, end - 1);
+}

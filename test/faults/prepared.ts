@@ -1,0 +1,162 @@
+import { type Fault, fault } from './fault.ts';
+
+const REPAIR = 'src/server/plan-repair.ts';
+const FORMS = 'src/client/unnamed-forms.ts';
+const STRETCH = 'src/prepared/stretch.ts';
+const TRACKER = 'src/relay/request-tracker.ts';
+const TESTS: Fault['tests'] = ['test/integration/plan-repair.test.ts'];
+const RANDOM: Fault['tests'] = ['test/integration/plan-repair-random.test.ts'];
+
+/** Which statements servers know, and what happens when they cannot use them any more. */
+export const preparedFaults: readonly Fault[] = [
+  fault(
+    'a statement with a stale plan is not repaired',
+    { file: REPAIR, find: 'routine === ', replace: 'routine !== ' },
+    RANDOM,
+  ),
+  fault(
+    'rows of a new type go to a client that is not told of it',
+    {
+      file: STRETCH,
+      find: 'if (!isDescribed) portals.add(bind.portal);',
+      replace: 'if (!isDescribed) portals.delete(bind.portal);',
+    },
+    TESTS,
+  ),
+  fault(
+    'parameters are read as another type than the client has written them as',
+    {
+      file: REPAIR,
+      find: '(renewed.sameParameters || !needs.sameParameters) &&',
+      replace: '(renewed.sameParameters || needs !== null) &&',
+    },
+    TESTS,
+  ),
+  fault(
+    'formats go to other columns than the client has asked for',
+    {
+      file: REPAIR,
+      find: '(needs.columns < 0 || needs.columns === renewed.columns);',
+      replace: 'renewed.columns >= 0;',
+    },
+    TESTS,
+  ),
+  fault(
+    'requests are repeated behind others that have been sent since',
+    {
+      file: REPAIR,
+      find: 'return queue.syncs === 0 || (queue.syncs === 1 && queue.lastType === F.Sync);',
+      replace: 'return true;',
+    },
+    TESTS,
+  ),
+  fault(
+    'requests are repeated whose stretch has done something before',
+    {
+      file: TRACKER,
+      find: 'return this.owesNothing && !this.#isStretchOpen &&',
+      replace: 'return this.owesNothing &&',
+    },
+    TESTS,
+  ),
+  fault(
+    'requests are repeated in a transaction',
+    {
+      file: TRACKER,
+      find: 'this.txStatus === TxStatus.Idle && !this.isUnsure;',
+      replace: 'this.txStatus !== TxStatus.Failed && !this.isUnsure;',
+    },
+    TESTS,
+  ),
+  fault(
+    'the ReadyForQuery of requests that are repeated goes to the client',
+    { file: REPAIR, find: 'if (this.#hasSync) tracker.queue.swallowLast();', replace: '' },
+    TESTS,
+  ),
+  fault(
+    'the description of a stale statement goes to the client, and then that of the new one',
+    {
+      file: 'src/relay/response-stream.ts',
+      find: 'return this.#host.kept?.isKeeping === true &&',
+      replace: 'return this.#host.kept === null &&',
+    },
+    TESTS,
+  ),
+  fault(
+    'a client’s requests go on to the server while earlier ones have to be repeated',
+    {
+      file: 'src/client/intake.ts',
+      find: 'if (this.kept.isHeld) {',
+      replace: 'if (this.kept.isHeld && end < 0) {',
+    },
+    TESTS,
+  ),
+  fault(
+    'a client that waits for an answer is looked at again for each part of another',
+    {
+      file: 'src/server/connection.ts',
+      find: '!this.#own.isBusy && this.tracker.takeAnswered()',
+      replace: '!this.#own.isBusy',
+    },
+    ['test/integration/prepared.test.ts'],
+  ),
+  fault(
+    'the unnamed statement is forgotten when an earlier one turns out to have been skipped',
+    {
+      file: FORMS,
+      find: 'if (this.#statement === form) this.parsed(null);',
+      replace: 'if (form !== null) this.parsed(null);',
+    },
+    ['test/integration/prepared-sql.test.ts'],
+  ),
+  fault(
+    'what a portal with a name executes is not noticed',
+    {
+      file: 'src/client/statement-filter.ts',
+      find: 'this.#sql.bound(nameOf(chunk, body, portal), isUnnamed);',
+      replace: "this.#sql.bound('', isUnnamed);",
+    },
+    ['test/integration/prepared-sql.test.ts'],
+  ),
+  fault(
+    'names mean what they did before statements were let through for a while',
+    {
+      file: 'src/client/session-statements.ts',
+      find: 'if (this.statements.size > 0) this.statements.clear();',
+      replace: '',
+    },
+    ['test/integration/prepared.test.ts'],
+  ),
+  fault(
+    'the unnamed statement is what it was before statements were let through for a while',
+    {
+      file: 'src/client/session-statements.ts',
+      find: 'this.#filter.end();\n    if (',
+      replace: 'if (',
+    },
+    ['test/integration/prepared.test.ts'],
+  ),
+  fault(
+    'an EXECUTE says that its statement is missing, not why',
+    { file: REPAIR, find: 'this.#cause = error;', replace: '' },
+    ['test/integration/prepared-sql.test.ts'],
+  ),
+  fault(
+    'one client after the other has the process gather a large text',
+    {
+      file: 'src/client/held-bytes.ts',
+      find: 'if (more > 0) budget.check(more);',
+      replace: '',
+    },
+    ['test/client/held-bytes.test.ts', 'test/integration/prepared.test.ts'],
+  ),
+  fault(
+    'texts are kept without end',
+    {
+      file: 'src/client/statement-filter.ts',
+      find: 'if (statement.users === 1) cache.budget.check(0);',
+      replace: '',
+    },
+    ['test/integration/prepared.test.ts'],
+  ),
+];
