@@ -11,6 +11,11 @@ export interface AlignedClient {
   extras: ExtraParameters;
 }
 
+/** Whether the server is as the client wants it, so that nothing has to be sent. */
+export function isAligned(tracked: TrackedParameters, client: AlignedClient, server: ServerEnd): boolean {
+  return client.extras === server.extras && tracked.isAligned(client, server);
+}
+
 /**
  * Makes the parameters of a server those of the client, which belong to it: where nothing differs at once, else by a
  * query or two. `done` gets what PostgreSQL says when it refuses. The client has the server's spelling then.

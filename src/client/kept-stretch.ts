@@ -104,6 +104,7 @@ export class KeptStretch implements KeptRequests {
 
   /** Nothing is kept any more. */
   end(): void {
+    if (!this.isKeeping && !this.isHeld && this.#given.size === 0) return;
     this.isKeeping = false;
     this.isHeld = false;
     this.#first = null;

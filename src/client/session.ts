@@ -13,7 +13,7 @@ import { TxStatus } from '../wire/codes.ts';
 import { errorResponse } from '../wire/error-response.ts';
 import { errorOf, fatal, type PgErrorFields, SqlState } from '../wire/pg-error.ts';
 import { readyForQueryIdle } from '../wire/ready-for-query.ts';
-import { alignServer } from './alignment.ts';
+import { alignServer, isAligned } from './alignment.ts';
 import type { ClientConnection, ClientPhase } from './connection.ts';
 import { type DepartedClient, leaveServer } from './departure.ts';
 import { Intake } from './intake.ts';
@@ -174,6 +174,10 @@ export class ClientSession
 
   #align(end: PoolServer & ServerEnd): void {
     this.isHolding = true;
+    if (isAligned(this.tracked, this, end)) {
+      this.#begin(end);
+      return;
+    }
     alignServer(this.tracked, this, end, (error) => {
       if (this.#server !== end) return;
       if (error === null) this.#begin(end);

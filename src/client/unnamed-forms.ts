@@ -63,6 +63,7 @@ export class UnnamedForms {
 
   /** A portal is gone. */
   closed(portal: string): void {
+    if (this.#portals.size === 0) return;
     const form = this.#portals.get(portal);
     if (form === undefined) return;
     this.#portals.delete(portal);
@@ -77,6 +78,7 @@ export class UnnamedForms {
 
   /** The transaction is over, and portals with it. */
   endPortals(): void {
+    if (this.#portals.size === 0) return;
     for (const portal of this.#portals.keys()) this.closed(portal);
   }
 

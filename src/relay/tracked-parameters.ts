@@ -70,19 +70,31 @@ export class TrackedParameters {
     return this.names.map(() => null);
   }
 
+  /** Nothing has to be set on the server for the client: what most links find, quickly. */
+  isAligned(client: TrackedClient, server: TrackedServer): boolean {
+    const { parameters: wanted } = client;
+    const { parameters: actual } = server;
+    const { parameters: given } = client.given;
+    for (let i = 0; i < wanted.length; i++) {
+      const value = wanted[i] as string | null;
+      if (value !== actual[i]) return false;
+      // Text that is one and the same string compares at once: it may be the next client's, too.
+      actual[i] = value;
+      if (given[i] !== value && (given[i] ?? null) !== null && server.isSet[i] !== true) return false;
+    }
+    return true;
+  }
+
   /**
    * The simple query that makes a server's values the client's, or null when nothing differs. What the server
    * doesn't report is left alone; what the client doesn't know goes back to the server's own value.
    */
   alignmentSql(client: TrackedClient, server: TrackedServer): string | null {
     const { parameters: wanted } = client;
-    const { parameters: actual } = server;
     let sql: string | null = null;
     for (let i = 0; i < wanted.length; i++) {
-      const value = wanted[i] as string | null;
-      // Text that is one and the same string compares at once: it may be the next client's, too.
-      if (value !== null && value === actual[i]) actual[i] = value;
       if (!this.differs(i, client, server)) continue;
+      const value = wanted[i] as string | null;
       const name = this.names[i] as string;
       sql = `${sql ?? ''}${value === null ? `RESET ${name};` : assignment(name, value)}`;
     }

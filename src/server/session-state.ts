@@ -79,7 +79,7 @@ export abstract class SessionState {
   protected lent(): void {
     this.#wasSet = false;
     this.wasReset = false;
-    this.#unread.clear();
+    if (this.#unread.size > 0) this.#unread.clear();
   }
 
   /** Before any client has it, the server reports a value. */
