@@ -233,10 +233,11 @@ export class Pool {
     server.beginClose(reason);
   }
 
-  /** All cancels aimed at `server` are done: if it was waiting for that, it goes on to its release. */
+  /** A cancel aimed at `server` is done: if it was waiting for the last of them, it goes on. */
   cancelFinished(server: PoolServer): void {
-    if (server.state !== 'being_canceled' || server.abandoned !== null) return;
-    if (server.cancelsInFlight === 0) this.#settle(server, 'nothing');
+    if (server.cancelsInFlight > 0) return;
+    if (server.state === 'active') server.cancelsOver();
+    else if (server.state === 'being_canceled' && server.abandoned === null) this.#settle(server, 'nothing');
   }
 
   /** Every server is to be replaced: idle ones now, active ones on release. */

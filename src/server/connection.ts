@@ -217,6 +217,10 @@ export class ServerConnection
     if (this.#client !== null) this.#interlude.sweep(this.#client, nowMs - this.lastBytesMs);
   }
 
+  cancelsOver(): void {
+    this.#interlude.cancelsOver();
+  }
+
   linked(client: PoolClient): void {
     // The daemon builds both sides: every client of a pool is also the other end of a link.
     this.#client = client as PoolClient & ClientEnd;
@@ -258,10 +262,7 @@ export class ServerConnection
     this.#lines.closing(reason);
     this.#opening.login.abandon();
     this.#reader = DISCARD;
-    if (!this.#opening.isConnected) {
-      this.conn.destroy();
-      return;
-    }
+    if (!this.#opening.isConnected) return this.conn.destroy();
     this.conn.resume();
     this.conn.end(terminate);
   }
@@ -286,7 +287,7 @@ export class ServerConnection
     this.#releaseDue = false;
     if (this.tracker.isUnsure) this.#interlude.probe(client);
     else if (this.isDoubtful && this.#interlude.asks(client)) return;
-    else if (this.pool.limits.poolMode === 'session') client.linked(this);
+    else if (this.pool.limits.poolMode === 'session') this.#interlude.relink(client);
     else this.pool.release(this);
   }
 

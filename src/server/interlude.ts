@@ -32,6 +32,8 @@ export class Interlude {
   readonly #host: InterludeHost;
   readonly #own: OwnQueries;
   readonly #responses: ByteReader;
+  /** Waits for cancels of its own to be over. */
+  #waiting: LinkedClient | null = null;
 
   /** `responses` reads what the linked client is to get. */
   constructor(host: InterludeHost, own: OwnQueries, responses: ByteReader) {
@@ -57,6 +59,7 @@ export class Interlude {
   /** The answers cannot be counted: finds out what the server still owes to the client, and passes it on first. */
   probe(client: LinkedClient): void {
     const host = this.#host;
+    if (this.#waitsForCancels(client)) return;
     client.hold();
     this.#own.probe(this.#responses, () => {
       if (host.tracker.isMistaken) host.closeNeeded = true;
@@ -70,6 +73,7 @@ export class Interlude {
     const host = this.#host;
     const names = host.doubts(client);
     if (names.length === 0) return false;
+    if (this.#waitsForCancels(client)) return true;
     client.hold();
     this.#own.ask(names, (values, { error, isIdle }) => {
       if (error === null && isIdle) {
@@ -83,15 +87,42 @@ export class Interlude {
     return true;
   }
 
+  /** The link stays, but what the client gave has to be set again. */
+  relink(client: LinkedClient): void {
+    if (!this.#waitsForCancels(client)) client.linked(this.#host);
+  }
+
+  /** No cancel is under way any more. */
+  cancelsOver(): void {
+    const client = this.#waiting;
+    this.#waiting = null;
+    if (client !== null) this.#next(client);
+  }
+
+  /**
+   * A cancel of what the client ran would hit what is ours: one that isn't sent is dropped, one that is under way is
+   * waited for.
+   */
+  #waitsForCancels(client: LinkedClient): boolean {
+    const host = this.#host;
+    host.pool.cancels.detach(host);
+    if (host.cancelsInFlight === 0) return false;
+    client.hold();
+    this.#waiting = client;
+    return true;
+  }
+
   /** The link ends, or the client goes on. */
   #goOn(client: LinkedClient): void {
+    this.#host.read(this.#responses);
+    this.#host.readOn(() => this.#next(client));
+  }
+
+  #next(client: LinkedClient): void {
     const host = this.#host;
-    host.read(this.#responses);
-    host.readOn(() => {
-      if (host.link !== client) return;
-      host.releaseIfDone();
-      // Unless one thing of ours has led to another.
-      if (host.link !== client || !this.#own.isBusy) client.goOn();
-    });
+    if (host.link !== client) return;
+    host.releaseIfDone();
+    // Unless one thing of ours has led to another.
+    if (host.link !== client || !(this.#own.isBusy || this.#waiting === client)) client.goOn();
   }
 }

@@ -192,6 +192,8 @@ export class FakeServer implements PoolServer {
     return this.unsure;
   }
 
+  cancelsOver(): void {}
+
   linked(): void {}
 
   unlinked(): void {}
