@@ -94,7 +94,8 @@ export class LocalControl implements Control {
     if (shutdown === 'wait_for_servers' && budget.count('server') === 0) this.#exit('server');
     if (shutdown !== 'wait_for_clients' || connections.size > 0) return;
     // What the last client has left running would run on, with nobody there to cancel it.
-    if (pools.all().every(({ servers }) => servers.being_canceled.length === 0)) this.#exit('client');
+    const isLeft = ({ servers }: Pool): boolean => servers.being_canceled.length + servers.closing.length > 0;
+    if (!pools.all().some(isLeft)) this.#exit('client');
   }
 
   #exit(last: 'server' | 'client'): void {

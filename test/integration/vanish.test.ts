@@ -335,6 +335,27 @@ test('SHUTDOWN WAIT_FOR_CLIENTS ends when what the last client has left running 
   expect(await running('last sleep')).toBe(0);
 });
 
+test('SHUTDOWN WAIT_FOR_CLIENTS waits, too, where the server of the last client has to be closed', async () => {
+  await using pooler = await spawnPooler({
+    settings: { pool_mode: 'transaction', default_pool_size: 1 },
+    own: { server_close_timeout: 0.2 },
+    userlist: { [user]: '' },
+  });
+  const gone = await WireClient.connect(pooler.port, { user, database });
+  const half = frontend.bind('', '').subarray(0, 8);
+  await vanishAmid(
+    gone,
+    'half behind it',
+    [frontend.query('SELECT pg_sleep(600) /* half behind it */'), half],
+    async () => {
+      await pooler.show('SHUTDOWN WAIT_FOR_CLIENTS');
+      gone.peer.reset();
+    },
+  );
+  expect(await within(pooler.ended, 'the end of the pooler')).toMatchObject({ code: 0 });
+  expect(await running('half behind it')).toBe(0);
+});
+
 describe('a client that says Terminate behind a query', () => {
   test('has it done, if that takes no longer than server_close_timeout', async () => {
     await using pooler = await start();
