@@ -167,7 +167,7 @@ export class ServerConnection
     if (this.abandoned !== null) this.#drain?.took(end);
     const client = this.#client;
     if (this.#releaseDue) this.releaseIfDone();
-    if (client?.isStalled === true && !this.#own.isBusy && this.tracker.takeAnswered()) client.goOn();
+    if (client?.isStalled === true && !this.#isHeldBack(client) && this.tracker.takeAnswered()) client.goOn();
     const due = this.#atChunkEnd;
     this.#atChunkEnd = null;
     due?.();
@@ -370,6 +370,11 @@ export class ServerConnection
     this.log('WARNING', message);
     const list = this.state === 'used' ? 'SV_USED' : 'SV_IDLE';
     if (isDirty) this.#broke(`${list} server got dirty`, 'server conn crashed?');
+  }
+
+  /** Nothing of the client may be sent now: we do something on the server, or are about to. */
+  #isHeldBack(client: PoolClient & ClientEnd): boolean {
+    return this.#own.isBusy || this.#interlude.holds(client);
   }
 
   #connected(): void {

@@ -92,6 +92,11 @@ export class Interlude {
     if (!this.#waitsForCancels(client)) client.linked(this.#host);
   }
 
+  /** Held for that is `client`. */
+  holds(client: LinkedClient): boolean {
+    return this.#waiting === client;
+  }
+
   /** No cancel is under way any more. */
   cancelsOver(): void {
     const client = this.#waiting;
@@ -123,6 +128,6 @@ export class Interlude {
     if (host.link !== client) return;
     host.releaseIfDone();
     // Unless one thing of ours has led to another.
-    if (host.link !== client || !(this.#own.isBusy || this.#waiting === client)) client.goOn();
+    if (host.link !== client || !(this.#own.isBusy || this.holds(client))) client.goOn();
   }
 }

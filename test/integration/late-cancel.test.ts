@@ -155,3 +155,23 @@ test('a cancel that comes late does not hit what sets the client’s parameters 
   expect((await client.answer()).tags).toEqual(['SELECT 0']);
   expect(server.accepted).toBe(2);
 });
+
+test('a request that waits for earlier answers waits for cancels, too, and for what is asked behind them', async () => {
+  await using scene = await stage({ track_extra_parameters: 'work_mem' });
+  const { client, peer } = scene;
+  await client.send(
+    frontend.query("SET work_mem = '2345kB'; DEALLOCATE ALL"),
+    frontend.query('EXECUTE nobody'),
+  );
+  expect(await scene.text()).toContain('DEALLOCATE ALL');
+  await peer.message('H');
+  const carrier = await scene.cancelTwice();
+  await peer.send(backend.commandComplete('SET'), ...DONE('DEALLOCATE ALL'));
+  expect((await client.answer()).tags).toEqual(['SET', 'DEALLOCATE ALL']);
+  await runsNothing(scene, carrier);
+  expect(isAsking(await scene.text())).toBe(true);
+  await peer.send(asked('2345kB', 'session'));
+  expect(await scene.text()).toBe('EXECUTE nobody\0');
+  await peer.send(...DONE('SELECT 0'));
+  expect((await client.answer()).tags).toEqual(['SELECT 0']);
+});
