@@ -110,6 +110,8 @@ export interface PoolServer extends ListNode {
   needsResync(): boolean;
   /** Called a few times a second while it is linked outside session mode. */
   sweep(nowMs: number): void;
+  /** It gave a key to cancel with. */
+  readonly isCancellable: boolean;
   /** While it is active: no cancel is under way to it, or not any more. */
   cancelsOver(): void;
   /** A client is now linked. */

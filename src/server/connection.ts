@@ -204,6 +204,10 @@ export class ServerConnection
     this.pool.serverGone(this);
   }
 
+  get isCancellable(): boolean {
+    return this.backendKey !== null;
+  }
+
   isClean(): boolean {
     if (this.dedicatedTo !== null || this.#own.isInTheWay) return false;
     return this.tracker.isClean && this.#responses.atBoundary;

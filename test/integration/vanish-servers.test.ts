@@ -182,6 +182,8 @@ describe('a server whose client is gone', () => {
     await left.send(...DONE);
     await poolShows(pooler, 'scripted', 'vanish', { sv_being_canceled: 0, sv_idle: 1 });
     expect(server.accepted).toBe(1);
+    // Nobody has asked for a cancel.
+    expect(pooler.lines.filter((line) => line.includes('cancel request'))).toEqual([]);
   });
 
   test('gets a Sync that never came, behind a request that fails', async () => {

@@ -156,6 +156,7 @@ export class FakeServer implements PoolServer {
   abandoned: Abandonment | null = null;
   ownCancelMs = 0;
   clean = true;
+  readonly isCancellable = true;
   /** What it runs can be cancelled and counted. */
   countable = false;
   drains = 0;
