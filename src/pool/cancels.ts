@@ -66,7 +66,8 @@ export class CancelQueue {
   /** Cancels what an abandoned server still runs, unless it is too early for that or a cancel is under way. */
   cancelAbandoned(server: PoolServer): void {
     if (server.abandoned === null || this.#host.nowMs < server.abandoned.cancelFromMs) return;
-    if (server.cancelsInFlight > 0 || !server.isCancellable) return;
+    if (server.cancelsInFlight > 0) return;
+    if (!server.isCancellable) return;
     for (const job of this.waiting) if (job.server === server) return;
     this.#add(server, null);
   }

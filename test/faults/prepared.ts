@@ -95,8 +95,8 @@ export const preparedFaults: readonly Fault[] = [
     'a client that waits for an answer is looked at again for each part of another',
     {
       file: 'src/server/connection.ts',
-      find: '!this.#own.isBusy && this.tracker.takeAnswered()',
-      replace: '!this.#own.isBusy',
+      find: '!this.#isHeldBack(client) && this.tracker.takeAnswered()',
+      replace: '!this.#isHeldBack(client)',
     },
     ['test/integration/prepared.test.ts'],
   ),

@@ -153,7 +153,7 @@ export const relayFaults: readonly Fault[] = [
     'a client whose server was probed stays held',
     {
       file: 'src/server/interlude.ts',
-      find: 'if (host.link !== client || !this.#own.isBusy) client.goOn();',
+      find: 'if (host.link !== client || !(this.#own.isBusy || this.holds(client))) client.goOn();',
       replace: 'if (host.link !== client) client.goOn();',
     },
     ['test/integration/copy-probe.test.ts', 'test/integration/session-parameters.test.ts'],

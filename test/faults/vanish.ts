@@ -85,6 +85,33 @@ export const vanishFaults: readonly Fault[] = [
     ['test/integration/vanish-servers.test.ts'],
   ),
   fault(
+    'what is ours on a linked server does not wait for cancels that are under way',
+    {
+      file: 'src/server/interlude.ts',
+      find: 'if (host.cancelsInFlight === 0) return false;',
+      replace: 'if (host.cancelsInFlight >= 0) return false;',
+    },
+    ['test/integration/late-cancel.test.ts'],
+  ),
+  fault(
+    'a cancel of what is over is sent while something of ours runs',
+    {
+      file: 'src/server/interlude.ts',
+      find: 'host.pool.cancels.detach(host);',
+      replace: '',
+    },
+    ['test/integration/late-cancel.test.ts'],
+  ),
+  fault(
+    'SHUTDOWN WAIT_FOR_CLIENTS leaves what runs on servers that are closing',
+    {
+      file: 'src/daemon/control.ts',
+      find: 'servers.being_canceled.length + servers.closing.length > 0',
+      replace: 'servers.being_canceled.length > 0',
+    },
+    ['test/integration/vanish.test.ts'],
+  ),
+  fault(
     'a cancel that is not needed any more is sent all the same',
     {
       file: POOL,
