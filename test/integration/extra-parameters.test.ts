@@ -168,6 +168,15 @@ test('a value is a value, whatever is in it', async () => {
   expect(await client.value("SELECT current_setting('extra.text')")).toBe(value);
 });
 
+test('a name of an application’s own may be made of words that SQL has reserved', async () => {
+  const [client, other] = [await connect({ options: '-c user.id=5 -c order.Select=7' }), await connect()];
+  const sql = "SELECT current_setting('user.id', true), current_setting('order.select', true)";
+  for (let i = 0; i < 2; i++) {
+    expect(await client.rows(sql)).toEqual([['5', '7']]);
+    expect((await other.rows(sql))[0]?.map((value) => value ?? '')).toEqual(['', '']);
+  }
+});
+
 test('a server on which somebody became another user is not used again', async () => {
   await pooler[Symbol.asyncDispose]();
   const { user } = sharedPostgres();
