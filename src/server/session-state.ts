@@ -40,7 +40,7 @@ export abstract class SessionState {
   /** Something was set since the client was linked. */
   #wasSet = false;
   protected wasReset = false;
-  /** Reported, in bytes of whose encoding we know nothing. */
+  /** Reported, in bytes of whose encoding we know nothing, or by whom it was changed. */
   readonly #unread = new Set<string>();
   #closeNeeded = false;
 
@@ -134,6 +134,8 @@ export abstract class SessionState {
       // Another role or user is nothing that the next client may have.
       this.#closeNeeded = true;
     } else if (client !== null && mayBeGiven(name)) {
+      // Without a SET it may be PostgreSQL that has read its configuration again: that is nobody's to keep.
+      if (!this.#wasSet) this.#unread.add(key);
       this.extras = withExtra(this.extras, key, known);
       client.extras = withExtra(client.extras, key, known);
     }
