@@ -42,6 +42,9 @@ export abstract class SessionState {
   protected wasReset = false;
   /** Reported, in bytes of whose encoding we know nothing, or by whom it was changed. */
   readonly #unread = new Set<string>();
+  /** What is reported of who the session is: before any client had it, and by name in which it is another now. */
+  readonly #identity = new Map<string, string>();
+  readonly #others = new Set<string>();
   #closeNeeded = false;
 
   constructor(tracked: TrackedParameters, statements: StatementCache) {
@@ -84,7 +87,9 @@ export abstract class SessionState {
 
   /** Before any client has it, the server reports a value. */
   protected introduced(name: string, value: string): void {
-    this.#reported.set(name.toLowerCase(), value);
+    const key = name.toLowerCase();
+    this.#reported.set(key, value);
+    if (isIdentity(key)) this.#identity.set(key, value);
     const index = this.tracked.indexOf(name);
     if (index >= 0) this.parameters[index] = value;
   }
@@ -104,7 +109,7 @@ export abstract class SessionState {
 
   /** Nobody else may have this session. */
   get closeNeeded(): boolean {
-    return this.#closeNeeded || this.statements.isBroken || this.isMidMessage;
+    return this.#closeNeeded || this.#others.size > 0 || this.statements.isBroken || this.isMidMessage;
   }
 
   set closeNeeded(needed: boolean) {
@@ -131,8 +136,9 @@ export abstract class SessionState {
       // Whatever it is, nobody is there any more whom it could follow.
       this.#closeNeeded = true;
     } else if (client !== null && isIdentity(key)) {
-      // Another role or user is nothing that the next client may have.
-      this.#closeNeeded = true;
+      // Another role or user is nothing that the next client may have; SET LOCAL has come to its end before.
+      if (value === this.#identity.get(key)) this.#others.delete(key);
+      else this.#others.add(key);
     } else if (client !== null && mayBeGiven(name)) {
       // Without a SET it may be PostgreSQL that has read its configuration again: that is nobody's to keep.
       if (!this.#wasSet) this.#unread.add(key);

@@ -190,4 +190,12 @@ test('a server on which somebody became another user is not used again', async (
     expect(await other.value('SELECT current_user')).toBe(user);
     expect(await other.value('SELECT pg_backend_pid()')).not.toBe(pid);
   }
+  // One that has ended with its transaction leaves nothing behind.
+  const pid = await one.value('SELECT pg_backend_pid()');
+  await one.query('BEGIN');
+  await one.query(`SET LOCAL ROLE ${ROLE}`);
+  expect(await one.value('SELECT current_user')).toBe(ROLE);
+  await one.query('COMMIT');
+  expect(await other.value('SELECT current_user')).toBe(user);
+  expect(await other.value('SELECT pg_backend_pid()')).toBe(pid);
 });
