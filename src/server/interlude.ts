@@ -4,12 +4,16 @@ import type { ClientEnd } from '../relay/link.ts';
 import type { RequestTracker } from '../relay/request-tracker.ts';
 import type { ErrorFields } from '../wire/error-fields.ts';
 import type { ByteReader } from '../wire/framed-reader.ts';
-import { errorOf } from '../wire/pg-error.ts';
+import { errorOf, SqlState } from '../wire/pg-error.ts';
 import type { AskedValue } from './asked-values.ts';
 import type { OwnQueries } from './own-queries.ts';
+import type { OwnQueryResult } from './own-query.ts';
 
 /** A server that has said nothing for so long has probably answered all there is. */
 const SILENCE_MS = 200;
+
+/** A query of ours is run so often when it is cancelled. */
+const TRIES = 8;
 
 type LinkedClient = PoolClient & ClientEnd;
 
@@ -41,8 +45,12 @@ export class Interlude {
   }
 
   /** As ServerEnd.alignParameters. */
-  align(sql: string, done: (error: ErrorFields | null) => void): void {
+  align(sql: string, done: (error: ErrorFields | null) => void, triesLeft = TRIES): void {
     this.#own.run('varcache_apply failed', sql, null, ({ error, isIdle }) => {
+      if (isIdle && isCancelled(error) && triesLeft > 1) {
+        this.align(sql, done, triesLeft - 1);
+        return;
+      }
       this.#host.read(this.#responses);
       done(error ?? (isIdle ? null : {}));
     });
@@ -71,16 +79,24 @@ export class Interlude {
     const names = host.doubts(client);
     if (names.length === 0) return false;
     client.hold();
-    this.#own.ask(names, (values, { error, isIdle }) => {
+    this.#ask(names, client, TRIES);
+    return true;
+  }
+
+  #ask(names: readonly string[], client: LinkedClient, triesLeft: number): void {
+    const host = this.#host;
+    const answered = (values: readonly AskedValue[], { error, isIdle }: OwnQueryResult): void => {
       if (error === null && isIdle) {
         host.answered(values, client);
         this.#goOn(client);
+      } else if (isCancelled(error) && triesLeft > 1) {
+        this.#ask(names, client, triesLeft - 1);
       } else {
         const told = errorOf(error ?? {}, 'invalid server parameter');
         host.pool.closeLinked(host, 'asking for parameters failed', told);
       }
-    });
-    return true;
+    };
+    this.#own.ask(names, answered, triesLeft < TRIES);
   }
 
   /** The link ends, or the client goes on. */
@@ -94,4 +110,9 @@ export class Interlude {
       if (host.link !== client || !this.#own.isBusy) client.goOn();
     });
   }
+}
+
+/** By a request of the client that was for what ran before, or by a timeout of the client's own. */
+function isCancelled(error: ErrorFields | null): boolean {
+  return error?.sqlstate === SqlState.queryCanceled;
 }
