@@ -40,6 +40,8 @@ export abstract class SessionState {
   /** Something was set since the client was linked. */
   #wasSet = false;
   protected wasReset = false;
+  /** By index of tracked parameters: what those were, of which something was reported since. */
+  #atLink: { readonly value: string | null; readonly isSet: boolean }[] = [];
   /** Reported, in bytes of whose encoding we know nothing, or by whom it was changed. */
   readonly #unread = new Set<string>();
   /** What is reported of who the session is: before any client had it, and by name in which it is another now. */
@@ -82,6 +84,7 @@ export abstract class SessionState {
   protected lent(): void {
     this.#wasSet = false;
     this.wasReset = false;
+    if (this.#atLink.length > 0) this.#atLink = [];
     if (this.#unread.size > 0) this.#unread.clear();
   }
 
@@ -129,8 +132,8 @@ export abstract class SessionState {
     if (isUnread && client !== null) this.#unread.add(key);
     const index = this.tracked.indexOf(name);
     if (index >= 0) {
+      this.isSet[index] = client !== null && this.#hasBeenSet(index, known);
       this.parameters[index] = known;
-      this.isSet[index] = false;
       if (client !== null) client.parameters[index] = known;
     } else if (this.abandoned !== null) {
       // Whatever it is, nobody is there any more whom it could follow.
@@ -145,6 +148,16 @@ export abstract class SessionState {
       this.extras = withExtra(this.extras, key, known);
       client.extras = withExtra(client.extras, key, known);
     }
+  }
+
+  /** Whether a SET has led to `value`, which is reported of a tracked parameter. False: that isn't known. */
+  #hasBeenSet(index: number, value: string): boolean {
+    const isSet = this.isSet[index] === true;
+    const atLink = this.#atLink[index] ?? { value: this.parameters[index] ?? null, isSet };
+    this.#atLink[index] = atLink;
+    // Back at what it was, by a ROLLBACK most likely, it is also that in this.
+    if (value === atLink.value) return atLink.isSet && !this.wasReset;
+    return this.#wasSet && !this.wasReset;
   }
 
   /** A statement was done that says `tag`; `client` is whose it was. */
