@@ -58,6 +58,13 @@ export class Interlude {
 
   /** The server has said nothing for `silentMs`. */
   sweep(client: LinkedClient, silentMs: number): void {
+    const { pool } = this.#host;
+    const { queryTimeoutMs } = pool.limits;
+    // No query of the client's is open while it is held for a question of ours.
+    if (this.#own.mayBeLeft && queryTimeoutMs > 0 && silentMs > queryTimeoutMs) {
+      pool.closeLinked(this.#host, 'query timeout', 'query timeout');
+      return;
+    }
     if (silentMs <= SILENCE_MS || !this.#host.tracker.mayBeStuck) return;
     if (!this.#own.isBusy && client.atBoundary) this.probe(client);
   }

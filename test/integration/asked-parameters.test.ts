@@ -126,6 +126,16 @@ describe('a server that is asked for parameters', () => {
     expect(stage.server.accepted).toBe(1);
   });
 
+  test('and never answers is subject to query_timeout: its client waits for it', async () => {
+    const { stage, client, peer } = await Asked.set();
+    await using _ = stage;
+    stage.pooler.reload({ settings: { query_timeout: 0.4 } });
+    await client.send(frontend.query('SELECT 1'));
+    expect(errorFields((await client.message('E')).body)).toMatchObject({ S: 'FATAL', M: 'query timeout' });
+    await client.end();
+    await peer.message('X');
+  });
+
   test('in the middle of a message of which the client leaves, is closed', async () => {
     const { stage, client, peer } = await Asked.set();
     await using _ = stage;
