@@ -44,8 +44,9 @@ export abstract class SessionState {
   #atLink: { readonly value: string | null; readonly isSet: boolean }[] = [];
   /** Reported, in bytes of whose encoding we know nothing, or by whom it was changed. */
   readonly #unread = new Set<string>();
-  /** What is reported of who the session is: before any client had it, and by name in which it is another now. */
-  readonly #identity = new Map<string, string>();
+  /** As `#reported`, what it has said first: to these RESET goes back. */
+  readonly #first = new Map<string, string>();
+  /** What is reported of who the session is, where it is another now. */
   readonly #others = new Set<string>();
   #closeNeeded = false;
 
@@ -92,7 +93,7 @@ export abstract class SessionState {
   protected introduced(name: string, value: string): void {
     const key = name.toLowerCase();
     this.#reported.set(key, value);
-    if (isIdentity(key)) this.#identity.set(key, value);
+    if (!this.#first.has(key)) this.#first.set(key, value);
     const index = this.tracked.indexOf(name);
     if (index >= 0) this.parameters[index] = value;
   }
@@ -130,6 +131,10 @@ export abstract class SessionState {
     const isUnread = NON_ASCII.test(value);
     const known = isUnread ? UNKNOWN : value;
     if (isUnread && client !== null) this.#unread.add(key);
+    // SET x TO DEFAULT is a RESET that doesn't say so; PostgreSQL knows whether this was one.
+    if (this.#wasSet && value === this.#first.get(key) && (client?.given.get(name) ?? value) !== value) {
+      this.wasReset = true;
+    }
     const index = this.tracked.indexOf(name);
     if (index >= 0) {
       this.isSet[index] = client !== null && this.#hasBeenSet(index, known);
@@ -140,7 +145,7 @@ export abstract class SessionState {
       this.#closeNeeded = true;
     } else if (client !== null && isIdentity(key)) {
       // Another role or user is nothing that the next client may have; SET LOCAL has come to its end before.
-      if (value === this.#identity.get(key)) this.#others.delete(key);
+      if (value === this.#first.get(key)) this.#others.delete(key);
       else this.#others.add(key);
     } else if (client !== null && mayBeGiven(name)) {
       // Without a SET it may be PostgreSQL that has read its configuration again: that is nobody's to keep.

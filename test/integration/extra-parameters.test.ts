@@ -105,6 +105,25 @@ test.each([
   }
 });
 
+test.each([
+  'transaction',
+  'session',
+])('TO DEFAULT goes back to what was given in %s mode, too', async (mode) => {
+  await pooler[Symbol.asyncDispose]();
+  pooler = await start({ pool_mode: mode });
+  const client = await connect({ TimeZone: 'Asia/Tokyo', options: '-c search_path=given' });
+  for (const sql of ['SET TIME ZONE DEFAULT', 'BEGIN; SET TimeZone = UTC; SET TimeZone TO DEFAULT; COMMIT']) {
+    const answers = [await client.query(sql), await client.query('SHOW TimeZone')];
+    expect(answers[1]?.rows).toEqual([['Asia/Tokyo']]);
+    expect(answers.flatMap(({ parameters }) => parameters).at(-1)).toEqual(['TimeZone', 'Asia/Tokyo']);
+  }
+  await client.query('SET search_path TO DEFAULT');
+  expect(await client.value('SHOW search_path')).toBe('given');
+  // The same value by its name is a SET as any other.
+  await client.query('SET search_path TO "$user", public');
+  expect(await client.value('SHOW search_path')).toBe('"$user", public');
+});
+
 test('RESET goes back to what was given, SET in the same query does not', async () => {
   const [client, other] = [await connect({ options: '-c search_path=given' }), await connect()];
   await client.query('SET search_path = changed');

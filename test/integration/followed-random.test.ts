@@ -30,6 +30,14 @@ const TRACKED =
   'extra_float_digits';
 const SHOWN = NAMES.map((name) => `encode(convert_to(current_setting('${name}', true), 'UTF8'), 'hex')`);
 
+type Mode = 'transaction' | 'session';
+
+/** Those of which SET TO DEFAULT goes back to what was given. */
+const DEFAULTED: Readonly<Record<Mode, readonly string[]>> = {
+  session: ['DateStyle'],
+  transaction: ['DateStyle', 'work_mem', 'statement_timeout', 'extra_float_digits'],
+};
+
 /** One client through the pooler, and one of PostgreSQL's own that gave and does the same. */
 interface Pair {
   readonly pooled: WireClient;
@@ -50,7 +58,11 @@ function byFunction(random: Random): string {
 }
 
 /** A SET, RESET or the like; none of `without` LOCAL, for PostgreSQL says that this was set when a RESET went ahead. */
-function change(random: Random, without: ReadonlySet<string>): { sql: string; reset: readonly string[] } {
+function change(
+  random: Random,
+  mode: Mode,
+  without: ReadonlySet<string>,
+): { sql: string; reset: readonly string[] } {
   const name = random.pick(NAMES);
   const value = random.pick((VALUES[name] as readonly string[]).filter((each) => !/[^ -~]/.test(each)));
   const text = name === 'search_path' ? value : literal(value);
@@ -64,6 +76,10 @@ function change(random: Random, without: ReadonlySet<string>): { sql: string; re
       return { sql: `RESET ${quoted(name)}`, reset: [name] };
     case 4:
       return { sql: 'RESET ALL', reset: NAMES };
+    case 7:
+      // Where something tells of it: a report, which needs a value that changes, or, between transactions, a question.
+      if (DEFAULTED[mode].includes(name)) return { sql: `SET ${name} TO DEFAULT`, reset: [name] };
+      break;
     case 5:
       return { sql: byFunction(random), reset: [] };
     case 6:
@@ -76,16 +92,15 @@ function change(random: Random, without: ReadonlySet<string>): { sql: string; re
         ]),
         reset: [],
       };
-    default:
-      return { sql: `SET ${random.pick(['', 'SESSION '])}${set}`, reset: [] };
   }
+  return { sql: `SET ${random.pick(['', 'SESSION '])}${set}`, reset: [] };
 }
 
 /** A statement outside of a transaction, or a transaction. */
-function work(random: Random): string[] {
+function work(random: Random, mode: Mode): string[] {
   const kind = random.below(30);
   if (kind === 0) return ['DISCARD ALL'];
-  if (kind < 10) return [change(random, new Set()).sql];
+  if (kind < 10) return [change(random, mode, new Set()).sql];
   const statements = ['BEGIN'];
   const reset = new Set<string>();
   let savepoints = 0;
@@ -96,7 +111,7 @@ function work(random: Random): string[] {
     else if (what === 2 && savepoints > 0) statements.push(`RELEASE s${--savepoints}`);
     else if (what === 3 && left === 0) statements.push('SELECT 1/0');
     else {
-      const { sql, reset: names } = change(random, reset);
+      const { sql, reset: names } = change(random, mode, reset);
       statements.push(sql);
       for (const name of names) reset.add(name);
     }
@@ -150,7 +165,7 @@ test.each([
     }
     for (let i = 0; i < 150; i++) {
       const [pair, holder] = [random.pick(pairs), random.pick(pairs)];
-      const [statements, manner] = [work(random), random.below(4)];
+      const [statements, manner] = [work(random, mode), random.below(4)];
       pair.done.push(statements.join('; '));
       const done = pair.done.join('\n');
       // So that it is not the same server each time.
