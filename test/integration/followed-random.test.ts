@@ -51,10 +51,10 @@ const quoted = (name: string) => name.replace('user.id', '"user"."id"');
 const literal = (value: string) => `E'${value.replaceAll('\\', '\\\\').replaceAll("'", "''")}'`;
 
 /** By a function: followed where it is reported. */
-function byFunction(random: Random): string {
+function byFunction(random: Random, without: ReadonlySet<string>): string {
   const name = random.pick(REPORTED);
   const value = literal(random.pick(VALUES[name] as readonly string[]));
-  return `SELECT set_config('${name}', ${value}, ${random.pick(['true', 'false', 'false'])})`;
+  return `SELECT set_config('${name}', ${value}, ${!without.has(name) && random.below(3) === 0})`;
 }
 
 /** A SET, RESET or the like; none of `without` LOCAL, for PostgreSQL says that this was set when a RESET went ahead. */
@@ -81,7 +81,7 @@ function change(
       if (DEFAULTED[mode].includes(name)) return { sql: `SET ${name} TO DEFAULT`, reset: [name] };
       break;
     case 5:
-      return { sql: byFunction(random), reset: [] };
+      return { sql: byFunction(random, without), reset: [] };
     case 6:
       return {
         sql: random.pick([
