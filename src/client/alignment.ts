@@ -55,6 +55,8 @@ export function alignServer(
           if (wanted[i] !== null) server.parameters[i] = wanted[i] as string;
           return;
         }
+        // What the server doesn't have at all, another one may.
+        if (value === null) return;
         if (given[i] === wanted[i]) given[i] = value;
         wanted[i] = value;
       });

@@ -3,7 +3,7 @@ import { setsIdentity } from '../prepared/sql-identity.ts';
 import type { RequestFilter } from '../relay/request-filter.ts';
 import type { RunWriter } from '../relay/run-writer.ts';
 import { FrontendType as F } from '../wire/codes.ts';
-import { asItIs, lookAtText } from './sql-text.ts';
+import { asItIs, lookAtText, passUnread } from './sql-text.ts';
 import type { StatementHost, StatementServer } from './statement-sender.ts';
 
 /**
@@ -28,8 +28,9 @@ export class IdentityFilter implements RequestFilter {
     return null;
   }
 
-  pass(type: number, chunk: Buffer, body: number, end: number, _bodyBytes: number, out: RunWriter): number {
+  pass(type: number, chunk: Buffer, body: number, end: number, bodyBytes: number, out: RunWriter): number {
     const server = this.#host.server as StatementServer;
+    if (end - body < bodyBytes) return passUnread(body, bodyBytes, out, server.tracker);
     const text = type === F.Query ? body : nameEnd(chunk, body, end) + 1;
     const zero = nameEnd(chunk, text, end);
     const { reading } = this.#host;

@@ -1,6 +1,8 @@
 import { mayBeginWithSet, mayConcernStatements } from '../prepared/sql-prefilter.ts';
+import { ReplyAction, UNREAD_TEXT } from '../relay/outstanding.ts';
+import type { RequestTracker } from '../relay/request-tracker.ts';
 import type { RunWriter } from '../relay/run-writer.ts';
-import { HEADER_BYTES } from '../wire/codes.ts';
+import { FrontendType as F, HEADER_BYTES } from '../wire/codes.ts';
 
 /** A text that comes in pieces is held up to here to be read; a longer one only if it begins as one that concerns us. */
 const HELD_TEXT_LIMIT = 64 * 1024;
@@ -23,10 +25,20 @@ export function lookAtText(
   const isWhole = stop - body === bodyBytes;
   if (!isWhole && bodyBytes <= HELD_TEXT_LIMIT) return bodyBytes;
   const end = Math.max(text, stop - 1);
-  return bodyBytes <= TEXT_LIMIT &&
+  if (
+    bodyBytes <= TEXT_LIMIT &&
     (mayConcernStatements(chunk, text, end) || mayBeginWithSet(chunk, text, end, several))
-    ? bodyBytes
-    : 0;
+  )
+    return bodyBytes;
+  // The rest may hold further statements.
+  return isWhole || !several ? 0 : 1;
+}
+
+/** A Query that is not there as a whole, of which {@link lookAtText} wanted one byte, passes; gives where it goes on. */
+export function passUnread(body: number, bodyBytes: number, out: RunWriter, tracker: RequestTracker): number {
+  return asItIs(F.Query, body, body + bodyBytes, out, () =>
+    tracker.sent(F.Query, ReplyAction.Forward, null, UNREAD_TEXT),
+  );
 }
 
 /** The message passes as it is: its header, and `count` notes that it is sent. Gives where the rest begins. */

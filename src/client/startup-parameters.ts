@@ -38,15 +38,20 @@ export function readStartupParameters(
   for (const [name, value] of given) if (name === 'replication') replication = replicationOf(value);
   const parameters = tracked.emptyValues();
   const extras = new Map<string, string>();
+  // Then those, wherever they stand: PostgreSQL lets what has a value of its own have that one.
+  for (const [name, value] of given) {
+    if (name !== 'options') continue;
+    if (replication !== 'none') extras.set(name, value);
+    else {
+      const error = readOptions(value, tracked, ignored, parameters, extras);
+      if (error !== null) return error;
+    }
+  }
   for (const [name, value] of given) {
     if (name === 'user') user = value;
     else if (name === 'database') database = value;
-    else if (name === 'replication') continue;
-    else if (name === 'options' && replication !== 'none') extras.set(name, value);
-    else if (name === 'options') {
-      const error = readOptions(value, tracked, ignored, parameters, extras);
-      if (error !== null) return error;
-    } else if (!track(name, value, tracked, parameters) && !ignored.includes(name)) {
+    else if (name === 'replication' || name === 'options') continue;
+    else if (!track(name, value, tracked, parameters) && !ignored.includes(name)) {
       if (!mayBeGiven(name)) return fatal(`unsupported startup parameter: ${name}`);
       extras.set(name.toLowerCase(), value);
     }

@@ -10,6 +10,7 @@ import { closeComplete, parseComplete } from '../wire/complete.ts';
 import { ProtocolViolation } from '../wire/pg-error.ts';
 import { note } from './request-notes.ts';
 import { SqlFilter } from './sql-filter.ts';
+import { passUnread } from './sql-text.ts';
 import { type StatementHost, StatementSender, type StatementServer } from './statement-sender.ts';
 
 /** Names that begin a Bind, a whole Describe or Close: no more of them is held to be looked at. Bytes. */
@@ -84,7 +85,9 @@ export class StatementFilter implements RequestFilter {
           ? this.#sql.passUnnamed(chunk, body, end, out)
           : this.#parse(chunk, body, end, out);
       case F.Query:
-        return this.#sql.passQuery(chunk, body, end, out);
+        return end - body < bodyBytes
+          ? passUnread(body, bodyBytes, out, this.#server.tracker)
+          : this.#sql.passQuery(chunk, body, end, out);
       case F.Execute:
         return this.#sql.passExecute(chunk, body, end, out);
     }

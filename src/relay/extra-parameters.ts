@@ -60,10 +60,15 @@ export function extrasSql(
   for (const name of actual.keys()) {
     if (wanted.has(name)) continue;
     const before = base.get(name);
-    sql += before === undefined ? `RESET ${name};` : configSql(name, before);
+    sql += before === undefined ? `RESET ${inSql(name)};` : configSql(name, before);
   }
   for (const [name, value] of wanted) if (actual.get(name) !== value) sql += configSql(name, value);
   return sql === '' ? null : sql;
+}
+
+/** A part of a name of an application's own may be a keyword that SQL has reserved: `user.id`. */
+function inSql(name: string): string {
+  return name.includes('.') ? `"${name.replaceAll('.', '"."')}"` : name;
 }
 
 function configSql(name: string, value: string): string {

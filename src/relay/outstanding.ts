@@ -34,6 +34,15 @@ export interface RequestNote {
   position(sent: number): number;
 }
 
+/** Hangs on a Query whose text was not read to its end: what its statements are is not known before their answers. */
+export const UNREAD_TEXT: RequestNote = {
+  step: () => {},
+  end: () => {},
+  nameOf: () => null,
+  uses: null,
+  position: (sent) => sent,
+};
+
 /**
  * FIFO of the requests whose answer is not complete, one per server connection: a ring, no allocation in the
  * steady state. An entry is the request's message type, what to do with its answer, bytes where the action needs

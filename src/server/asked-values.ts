@@ -15,16 +15,35 @@ export interface AskedValue {
 /** Where PostgreSQL says that a session's SET has come from. */
 const SESSION = 'session';
 
+/** Asked for again: what the session's statement_timeout is, while that is out of force. */
+const TIMEOUT = 'pgweir.statement_timeout';
+
 /**
  * Asks for `names` (lower case). Values come as hex digits of UTF-8, so that neither the client_encoding of the session
  * nor anything else in it decides how they are read; nor does its search_path decide what is called. A session may
  * have transactions wait for a moment in which they cannot fail: not this one.
+ *
+ * `isAgain`: the question before was cancelled, by a client's request that came late or by the session's
+ * statement_timeout, and may have left its transaction open. The latter is out of force now; whether it was set is told
+ * by its value then.
  */
-export function askingSql(names: readonly string[]): string {
+export function askingSql(names: readonly string[], isAgain = false): string {
   const list = names.map(quoteLiteral).join(',');
+  const begin = 'BEGIN ISOLATION LEVEL READ COMMITTED;';
+  const keep =
+    `SELECT WHERE pg_catalog.set_config('${TIMEOUT}',pg_catalog.current_setting('statement_timeout'),true) IS NULL;` +
+    'SET LOCAL statement_timeout=0;';
+  const ms = `EXTRACT(epoch FROM pg_catalog.current_setting('${TIMEOUT}')::pg_catalog.interval) OPERATOR(pg_catalog.*) 1000`;
+  const wasReset = `${ms} OPERATOR(pg_catalog.=) s.reset_val::pg_catalog.numeric`;
+  const inForce = isAgain
+    ? `CASE WHEN n OPERATOR(pg_catalog.=) 'statement_timeout' THEN '${TIMEOUT}' ELSE n END`
+    : 'n';
+  const source = isAgain
+    ? `CASE WHEN n OPERATOR(pg_catalog.<>) 'statement_timeout' THEN s.source WHEN ${wasReset} THEN 'default' ELSE '${SESSION}' END`
+    : 's.source';
   return (
-    'BEGIN ISOLATION LEVEL READ COMMITTED;' +
-    "SELECT n,pg_catalog.encode(pg_catalog.convert_to(pg_catalog.current_setting(n,true),'UTF8'),'hex'),s.source " +
+    `${isAgain ? `ROLLBACK;${begin}${keep}` : begin}` +
+    `SELECT n,pg_catalog.encode(pg_catalog.convert_to(pg_catalog.current_setting(${inForce},true),'UTF8'),'hex'),${source} ` +
     `FROM pg_catalog.unnest(ARRAY[${list}]) n ` +
     'LEFT JOIN pg_catalog.pg_settings s ON pg_catalog.lower(s.name) OPERATOR(pg_catalog.=) n;' +
     'COMMIT'

@@ -12,6 +12,7 @@ import type {
 } from '../pool/peers.ts';
 import type { Pool, WelcomeData } from '../pool/pool.ts';
 import type { ClientEnd, KeptRequests, ServerEnd } from '../relay/link.ts';
+import { UNREAD_TEXT } from '../relay/outstanding.ts';
 import { type ResponseHost, ResponseStream, STREAM_BROKEN } from '../relay/response-stream.ts';
 import { TxStatus } from '../wire/codes.ts';
 import { terminate } from '../wire/frontend.ts';
@@ -338,6 +339,8 @@ export class ServerConnection
   }
 
   sessionTag(tag: SessionTag): void {
+    // It may have made the session another user's.
+    if (tag === 'set' && this.tracker.queue.headNote === UNREAD_TEXT) this.closeNeeded = true;
     // What connect_query sets is the server's own; what we set for a client we know.
     if (this.state === 'active' ? !this.#own.isRunning : this.state !== 'new') this.done(tag, this.#client);
   }

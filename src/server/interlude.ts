@@ -4,12 +4,16 @@ import type { ClientEnd } from '../relay/link.ts';
 import type { RequestTracker } from '../relay/request-tracker.ts';
 import type { ErrorFields } from '../wire/error-fields.ts';
 import type { ByteReader } from '../wire/framed-reader.ts';
-import { errorOf } from '../wire/pg-error.ts';
+import { errorOf, SqlState } from '../wire/pg-error.ts';
 import type { AskedValue } from './asked-values.ts';
 import type { OwnQueries } from './own-queries.ts';
+import type { OwnQueryResult } from './own-query.ts';
 
 /** A server that has said nothing for so long has probably answered all there is. */
 const SILENCE_MS = 200;
+
+/** A query of ours is run so often when it is cancelled. */
+const TRIES = 8;
 
 type LinkedClient = PoolClient & ClientEnd;
 
@@ -43,8 +47,12 @@ export class Interlude {
   }
 
   /** As ServerEnd.alignParameters. */
-  align(sql: string, done: (error: ErrorFields | null) => void): void {
+  align(sql: string, done: (error: ErrorFields | null) => void, triesLeft = TRIES): void {
     this.#own.run('varcache_apply failed', sql, null, ({ error, isIdle }) => {
+      if (isIdle && isCancelled(error) && triesLeft > 1) {
+        this.align(sql, done, triesLeft - 1);
+        return;
+      }
       this.#host.read(this.#responses);
       done(error ?? (isIdle ? null : {}));
     });
@@ -52,6 +60,13 @@ export class Interlude {
 
   /** The server has said nothing for `silentMs`. */
   sweep(client: LinkedClient, silentMs: number): void {
+    const { pool } = this.#host;
+    const { queryTimeoutMs } = pool.limits;
+    // No query of the client's is open while it is held for a question of ours.
+    if (this.#own.mayBeLeft && queryTimeoutMs > 0 && silentMs > queryTimeoutMs) {
+      pool.closeLinked(this.#host, 'query timeout', 'query timeout');
+      return;
+    }
     if (silentMs <= SILENCE_MS || !this.#host.tracker.mayBeStuck) return;
     if (!this.#own.isBusy && client.atBoundary) this.probe(client);
   }
@@ -75,16 +90,24 @@ export class Interlude {
     if (names.length === 0) return false;
     if (this.#waitsForCancels(client)) return true;
     client.hold();
-    this.#own.ask(names, (values, { error, isIdle }) => {
+    this.#ask(names, client, TRIES);
+    return true;
+  }
+
+  #ask(names: readonly string[], client: LinkedClient, triesLeft: number): void {
+    const host = this.#host;
+    const answered = (values: readonly AskedValue[], { error, isIdle }: OwnQueryResult): void => {
       if (error === null && isIdle) {
         host.answered(values, client);
         this.#goOn(client);
+      } else if (isCancelled(error) && triesLeft > 1) {
+        this.#ask(names, client, triesLeft - 1);
       } else {
         const told = errorOf(error ?? {}, 'invalid server parameter');
         host.pool.closeLinked(host, 'asking for parameters failed', told);
       }
-    });
-    return true;
+    };
+    this.#own.ask(names, answered, triesLeft < TRIES);
   }
 
   /** The link stays, but what the client gave has to be set again. */
@@ -130,4 +153,9 @@ export class Interlude {
     // Unless one thing of ours has led to another.
     if (host.link !== client || !(this.#own.isBusy || this.holds(client))) client.goOn();
   }
+}
+
+/** By a request of the client that was for what ran before, or by a timeout of the client's own. */
+function isCancelled(error: ErrorFields | null): boolean {
+  return error?.sqlstate === SqlState.queryCanceled;
 }

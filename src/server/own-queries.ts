@@ -51,12 +51,19 @@ export class OwnQueries {
     this.#host.conn.write(query(sql));
   }
 
-  /** Asks for parameters by `names`. `done` as with {@link run}, with what the server says of them. */
-  ask(names: readonly string[], done: (values: readonly AskedValue[], result: OwnQueryResult) => void): void {
+  /**
+   * Asks for parameters by `names`; `isAgain` as with askingSql. `done` as with {@link run}, with what the server says
+   * of them.
+   */
+  ask(
+    names: readonly string[],
+    done: (values: readonly AskedValue[], result: OwnQueryResult) => void,
+    isAgain = false,
+  ): void {
     const values: AskedValue[] = [];
     const row = (body: Buffer) => values.push(readAskedValue(body));
     this.#question = this.#read('asking for parameters failed', null, (result) => done(values, result), row);
-    this.#host.conn.write(query(askingSql(names)));
+    this.#host.conn.write(query(askingSql(names, isAgain)));
   }
 
   /** Runs a reset, check or resync; `done` is told whether the server is fit for others, and the reason if it is not. */

@@ -40,8 +40,14 @@ export abstract class SessionState {
   /** Something was set since the client was linked. */
   #wasSet = false;
   protected wasReset = false;
-  /** Reported, in bytes of whose encoding we know nothing. */
+  /** By index of tracked parameters: what those were, of which something was reported since. */
+  #atLink: { readonly value: string | null; readonly isSet: boolean }[] = [];
+  /** Reported, in bytes of whose encoding we know nothing, or by whom it was changed. */
   readonly #unread = new Set<string>();
+  /** As `#reported`, what it has said first: to these RESET goes back. */
+  readonly #first = new Map<string, string>();
+  /** What is reported of who the session is, where it is another now. */
+  readonly #others = new Set<string>();
   #closeNeeded = false;
 
   constructor(tracked: TrackedParameters, statements: StatementCache) {
@@ -79,12 +85,15 @@ export abstract class SessionState {
   protected lent(): void {
     this.#wasSet = false;
     this.wasReset = false;
+    if (this.#atLink.length > 0) this.#atLink = [];
     if (this.#unread.size > 0) this.#unread.clear();
   }
 
   /** Before any client has it, the server reports a value. */
   protected introduced(name: string, value: string): void {
-    this.#reported.set(name.toLowerCase(), value);
+    const key = name.toLowerCase();
+    this.#reported.set(key, value);
+    if (!this.#first.has(key)) this.#first.set(key, value);
     const index = this.tracked.indexOf(name);
     if (index >= 0) this.parameters[index] = value;
   }
@@ -104,7 +113,7 @@ export abstract class SessionState {
 
   /** Nobody else may have this session. */
   get closeNeeded(): boolean {
-    return this.#closeNeeded || this.statements.isBroken || this.isMidMessage;
+    return this.#closeNeeded || this.#others.size > 0 || this.statements.isBroken || this.isMidMessage;
   }
 
   set closeNeeded(needed: boolean) {
@@ -122,21 +131,38 @@ export abstract class SessionState {
     const isUnread = NON_ASCII.test(value);
     const known = isUnread ? UNKNOWN : value;
     if (isUnread && client !== null) this.#unread.add(key);
+    // SET x TO DEFAULT is a RESET that doesn't say so; PostgreSQL knows whether this was one.
+    if (this.#wasSet && value === this.#first.get(key) && (client?.given.get(name) ?? value) !== value) {
+      this.wasReset = true;
+    }
     const index = this.tracked.indexOf(name);
     if (index >= 0) {
+      this.isSet[index] = client !== null && this.#hasBeenSet(index, known);
       this.parameters[index] = known;
-      this.isSet[index] = false;
       if (client !== null) client.parameters[index] = known;
     } else if (this.abandoned !== null) {
       // Whatever it is, nobody is there any more whom it could follow.
       this.#closeNeeded = true;
     } else if (client !== null && isIdentity(key)) {
-      // Another role or user is nothing that the next client may have.
-      this.#closeNeeded = true;
+      // Another role or user is nothing that the next client may have; SET LOCAL has come to its end before.
+      if (value === this.#first.get(key)) this.#others.delete(key);
+      else this.#others.add(key);
     } else if (client !== null && mayBeGiven(name)) {
+      // Without a SET it may be PostgreSQL that has read its configuration again: that is nobody's to keep.
+      if (!this.#wasSet) this.#unread.add(key);
       this.extras = withExtra(this.extras, key, known);
       client.extras = withExtra(client.extras, key, known);
     }
+  }
+
+  /** Whether a SET has led to `value`, which is reported of a tracked parameter. False: that isn't known. */
+  #hasBeenSet(index: number, value: string): boolean {
+    const isSet = this.isSet[index] === true;
+    const atLink = this.#atLink[index] ?? { value: this.parameters[index] ?? null, isSet };
+    this.#atLink[index] = atLink;
+    // Back at what it was, by a ROLLBACK most likely, it is also that in this.
+    if (value === atLink.value) return atLink.isSet && !this.wasReset;
+    return this.#wasSet && !this.wasReset;
   }
 
   /** A statement was done that says `tag`; `client` is whose it was. */

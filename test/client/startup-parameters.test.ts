@@ -97,6 +97,19 @@ describe('a parameter that is not tracked', () => {
     }
   });
 
+  it('that has a value of its own has that one, wherever options stand', () => {
+    const options = '-c TimeZone=UTC -c work_mem=1';
+    for (const given of [
+      { options, TimeZone: 'Asia/Tokyo', work_mem: '2' },
+      { TimeZone: 'Asia/Tokyo', work_mem: '2', options },
+    ]) {
+      const request = read(given);
+      if (!('extras' in request)) throw new Error('refused');
+      expect(request.parameters[tracked.indexOf('TimeZone')]).toBe('Asia/Tokyo');
+      expect([...request.extras]).toEqual([['work_mem', '2']]);
+    }
+  });
+
   it('is dropped when ignore_startup_parameters names it, or options when it is in there', () => {
     expect(read({ work_mem: '1' }, ['work_mem'])).toMatchObject({ user: 'me' });
     expect(read({ options: '-c work_mem=1' }, ['work_mem'])).toMatchObject({ user: 'me' });

@@ -1,4 +1,5 @@
 import { beforeAll, describe, expect, test } from 'vitest';
+import { askingSql } from '../../src/server/asked-values.ts';
 import { isAsking } from '../support/parameter-stage.ts';
 import { backend, errorFields, frontend, message } from '../support/peer-messages.ts';
 import { type LocalPooler, startPooler } from '../support/pooler.ts';
@@ -7,6 +8,7 @@ import { answerToProbe } from '../support/probe.ts';
 import { createRole } from '../support/roles.ts';
 import { connectAndLogin, type ScriptedPeer, ScriptedServer } from '../support/scripted-peer.ts';
 import { waitFor } from '../support/wait-for.ts';
+import { WireClient } from '../support/wire-client.ts';
 
 const ROLE = 'asked_parameters';
 const TRACKED = { track_extra_parameters: 'IntervalStyle, work_mem, search_path, app.tenant' };
@@ -71,6 +73,12 @@ const ASKED = (source: string) =>
     backend.readyForQuery(),
   ]);
 
+const CANCELLED = backend.errorResponse({
+  S: 'ERROR',
+  C: '57014',
+  M: 'canceling statement due to user request',
+});
+
 describe('a server that is asked for parameters', () => {
   test('and ends its connection takes the client with it, whose parameters nobody knows now', async () => {
     const { stage, client, peer } = await Asked.set();
@@ -118,6 +126,16 @@ describe('a server that is asked for parameters', () => {
     expect(stage.server.accepted).toBe(1);
   });
 
+  test('and never answers is subject to query_timeout: its client waits for it', async () => {
+    const { stage, client, peer } = await Asked.set();
+    await using _ = stage;
+    stage.pooler.reload({ settings: { query_timeout: 0.4 } });
+    await client.send(frontend.query('SELECT 1'));
+    expect(errorFields((await client.message('E')).body)).toMatchObject({ S: 'FATAL', M: 'query timeout' });
+    await client.end();
+    await peer.message('X');
+  });
+
   test('in the middle of a message of which the client leaves, is closed', async () => {
     const { stage, client, peer } = await Asked.set();
     await using _ = stage;
@@ -140,5 +158,71 @@ describe('a server that is asked for parameters', () => {
     expect((await peer.message('Q')).body.toString()).toBe('SELECT 1\0');
     await peer.send(backend.commandComplete('SELECT 0'), backend.readyForQuery());
     expect((await client.messagesTo('Z')).map(({ type }) => type)).toEqual(['C', 'Z']);
+  });
+
+  test('and has that cancelled, for a client whose request to cancel came late, is asked again', async () => {
+    const { stage, client, peer } = await Asked.set();
+    await using _ = stage;
+    await client.send(frontend.query('SELECT 1'));
+    for (const status of ['E', 'I'] as const) {
+      await peer.send(CANCELLED, backend.readyForQuery(status));
+      expect((await peer.message('Q')).body.toString()).toMatch(
+        /^ROLLBACK;BEGIN ISOLATION LEVEL READ COMMITTED;/,
+      );
+    }
+    await peer.send(ASKED('session'));
+    expect((await peer.message('Q')).body.toString()).toBe('SELECT 1\0');
+    await peer.send(backend.commandComplete('SELECT 0'), backend.readyForQuery());
+    expect((await client.messagesTo('Z')).map(({ type }) => type)).toEqual(['C', 'Z']);
+    // Nor is a client lost whose request comes while a server is made its own.
+    const other = await stage.login();
+    await other.send(frontend.query('SELECT 2'));
+    const alignment = (await peer.message('Q')).body.toString();
+    expect(alignment).toContain('RESET work_mem;');
+    await peer.send(CANCELLED, backend.readyForQuery());
+    expect((await peer.message('Q')).body.toString()).toBe(alignment);
+    await peer.send(backend.commandComplete('RESET'), backend.readyForQuery());
+    expect((await peer.message('Q')).body.toString()).toBe('SELECT 2\0');
+    await peer.send(backend.commandComplete('SELECT 0'), backend.readyForQuery());
+    expect((await other.messagesTo('Z')).map(({ type }) => type)).toEqual(['C', 'Z']);
+  });
+
+  test('and cancels that each time is given up, with its own error for the client', async () => {
+    const { stage, client, peer } = await Asked.set();
+    await using _ = stage;
+    const answering = (async () => {
+      for (;;) {
+        await peer.send(CANCELLED, backend.readyForQuery());
+        if ((await peer.message()).type === 'X') return;
+      }
+    })();
+    expect(errorFields((await client.message('E')).body)).toMatchObject({ S: 'FATAL', C: '57014' });
+    await answering;
+  });
+
+  test('again says the same, whatever its statement_timeout is', async () => {
+    const names = ['statement_timeout', 'work_mem', 'app.tenant'];
+    const answer = async (client: WireClient, isAgain: boolean) => {
+      const { errors, rows, status } = await client.query(askingSql(names, isAgain));
+      expect([errors, status]).toEqual([[], 'I']);
+      return rows;
+    };
+    for (const given of [{}, { options: '-c statement_timeout=1min' }]) {
+      await using client = await WireClient.connect(sharedPostgres(), {
+        user: ROLE,
+        database: 'postgres',
+        ...given,
+      });
+      for (const timeout of ["'12345ms'", "'2min'", "'1d'", 'DEFAULT']) {
+        await client.query(`SET statement_timeout TO ${timeout}; SET work_mem = '2345kB'`);
+        const rows = await answer(client, false);
+        if (timeout !== 'DEFAULT') expect(await answer(client, true)).toEqual(rows);
+        // Where RESET leads to is said of a server whose session has not set it.
+        else expect((await answer(client, true))[0]?.slice(0, 2)).toEqual(rows[0]?.slice(0, 2));
+        expect(await client.value('SHOW statement_timeout')).toBe(
+          Buffer.from(rows[0]?.[1] ?? '', 'hex').toString(),
+        );
+      }
+    }
   });
 });

@@ -105,6 +105,25 @@ test.each([
   }
 });
 
+test.each([
+  'transaction',
+  'session',
+])('TO DEFAULT goes back to what was given in %s mode, too', async (mode) => {
+  await pooler[Symbol.asyncDispose]();
+  pooler = await start({ pool_mode: mode });
+  const client = await connect({ TimeZone: 'Asia/Tokyo', options: '-c search_path=given' });
+  for (const sql of ['SET TIME ZONE DEFAULT', 'BEGIN; SET TimeZone = UTC; SET TimeZone TO DEFAULT; COMMIT']) {
+    const answers = [await client.query(sql), await client.query('SHOW TimeZone')];
+    expect(answers[1]?.rows).toEqual([['Asia/Tokyo']]);
+    expect(answers.flatMap(({ parameters }) => parameters).at(-1)).toEqual(['TimeZone', 'Asia/Tokyo']);
+  }
+  await client.query('SET search_path TO DEFAULT');
+  expect(await client.value('SHOW search_path')).toBe('given');
+  // The same value by its name is a SET as any other.
+  await client.query('SET search_path TO "$user", public');
+  expect(await client.value('SHOW search_path')).toBe('"$user", public');
+});
+
 test('RESET goes back to what was given, SET in the same query does not', async () => {
   const [client, other] = [await connect({ options: '-c search_path=given' }), await connect()];
   await client.query('SET search_path = changed');
@@ -168,6 +187,15 @@ test('a value is a value, whatever is in it', async () => {
   expect(await client.value("SELECT current_setting('extra.text')")).toBe(value);
 });
 
+test('a name of an application’s own may be made of words that SQL has reserved', async () => {
+  const [client, other] = [await connect({ options: '-c user.id=5 -c order.Select=7' }), await connect()];
+  const sql = "SELECT current_setting('user.id', true), current_setting('order.select', true)";
+  for (let i = 0; i < 2; i++) {
+    expect(await client.rows(sql)).toEqual([['5', '7']]);
+    expect((await other.rows(sql))[0]?.map((value) => value ?? '')).toEqual(['', '']);
+  }
+});
+
 test('a server on which somebody became another user is not used again', async () => {
   await pooler[Symbol.asyncDispose]();
   const { user } = sharedPostgres();
@@ -181,4 +209,12 @@ test('a server on which somebody became another user is not used again', async (
     expect(await other.value('SELECT current_user')).toBe(user);
     expect(await other.value('SELECT pg_backend_pid()')).not.toBe(pid);
   }
+  // One that has ended with its transaction leaves nothing behind.
+  const pid = await one.value('SELECT pg_backend_pid()');
+  await one.query('BEGIN');
+  await one.query(`SET LOCAL ROLE ${ROLE}`);
+  expect(await one.value('SELECT current_user')).toBe(ROLE);
+  await one.query('COMMIT');
+  expect(await other.value('SELECT current_user')).toBe(user);
+  expect(await other.value('SELECT pg_backend_pid()')).toBe(pid);
 });

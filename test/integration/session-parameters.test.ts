@@ -303,6 +303,23 @@ describe('what a client gave at its start', () => {
   });
 });
 
+test('a SET of what was given otherwise costs no round trip at the next link', async () => {
+  await using stage = await set(TRACKED);
+  const client = await stage.connect({ application_name: 'given', work_mem: '1234kB' });
+  await client.query('SELECT 1');
+  const said = await stage.statements(async () => {
+    for (let i = 0; i < 3; i++) {
+      await client.query(`SET application_name = 'job ${i}'`);
+      await client.query('SELECT 1');
+    }
+    await client.query("BEGIN; SET application_name = 'never'; ROLLBACK");
+    await client.query('SELECT 1');
+  });
+  expect(said.filter((statement) => statement.startsWith('SET application_name='))).toEqual([]);
+  await client.query('RESET work_mem');
+  expect(await client.value('SHOW application_name')).toBe('job 2');
+});
+
 test('values that differ in case only are different ones', async () => {
   await using stage = await set(TRACKED);
   const [one, other] = [

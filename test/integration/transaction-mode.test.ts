@@ -105,6 +105,7 @@ const SAFE: Readonly<Record<string, () => Promise<void>>> = {
         query(`SET ROLE ${ROLE}`),
         query(`BEGIN; SELECT 1; SET role = '${ROLE}'; COMMIT`),
         query('BEGIN', `SET SESSION AUTHORIZATION ${ROLE}`, 'COMMIT'),
+        query(`SELECT '${'x'.repeat(300_000)}'; SET ROLE ${ROLE}`),
         [Buffer.concat([unnamed(`SET ROLE ${ROLE}`), sync()])],
         [Buffer.concat([parse('s', `SET ROLE ${ROLE}`), run('s'), sync()])],
       ]) {
