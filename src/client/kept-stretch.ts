@@ -44,6 +44,8 @@ export class KeptStretch implements KeptRequests {
   readonly #bytes = new HeldBytes();
   /** How many of them were sent; while held. */
   #sentBytes = -1;
+  /** The rest of a message that was half sent when they were held made them too many: they were let go. */
+  #isTooLong = false;
   /** Where in the chunk at hand begins what is to be kept. */
   #from = 0;
   #first: StatementUse | null = null;
@@ -86,7 +88,9 @@ export class KeptStretch implements KeptRequests {
   /** While {@link isKeeping}: `chunk` has been sent up to `end`, but for `early` bytes of a header ahead of it. */
   keep(chunk: Buffer, end: number, early: number): void {
     if (early > 0) this.#bytes.shorten(early);
-    if (this.#bytes.length + end - this.#from > LIMIT && !this.isHeld) this.end();
+    const isTooLong = this.#bytes.length + end - this.#from > LIMIT;
+    if (isTooLong && !this.isHeld) this.end();
+    else if (isTooLong || this.#isTooLong) this.#letGo();
     else this.#bytes.add(chunk, this.#from, end);
     this.#from = 0;
   }
@@ -110,6 +114,7 @@ export class KeptStretch implements KeptRequests {
     this.#first = null;
     this.#decided = null;
     this.#sentBytes = -1;
+    this.#isTooLong = false;
     this.#from = 0;
     this.#bytes.reset();
     if (this.#given.size > 0) this.#given.clear();
@@ -133,17 +138,23 @@ export class KeptStretch implements KeptRequests {
 
   repeat(): void {
     this.#host.pool.stats.bindCount -= this.binds;
-    this.#goOn(0);
+    this.#goOn(0, true);
   }
 
   pass(): void {
-    this.#goOn(this.#sentBytes);
+    this.#goOn(this.#sentBytes, false);
   }
 
-  #goOn(from: number): void {
+  #goOn(from: number, isAgain: boolean): void {
     const bytes = this.#bytes.take();
     this.end();
-    this.#host.goOnWith(bytes, from, from === 0);
+    this.#host.goOnWith(bytes, from, isAgain);
+  }
+
+  /** They cannot be sent once more. */
+  #letGo(): void {
+    this.#isTooLong = true;
+    this.#bytes.reset();
   }
 
   /** What comes from here on has not been sent. */
@@ -157,7 +168,9 @@ export class KeptStretch implements KeptRequests {
     if (this.#decided === null || this.#sentBytes < 0) return;
     const { length } = this.#bytes;
     const { name } = this.#first as StatementUse;
-    const needs = this.#bytes.look((bytes) => stretchNeeds(bytes, length, name, this.isGiven));
+    const needs = this.#isTooLong
+      ? null
+      : this.#bytes.look((bytes) => stretchNeeds(bytes, length, name, this.isGiven));
     if (needs === 'incomplete' && length <= LIMIT) return;
     const decided = this.#decided;
     this.#decided = null;

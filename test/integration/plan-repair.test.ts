@@ -271,6 +271,23 @@ describe('a statement whose result has another type now', () => {
     expect(outcome(await client.answer())).toEqual(['TDCZ', [['3']]]);
   });
 
+  test.each([
+    ['a long one', 'x'.repeat(300_000)],
+    ['a short one', 'x'],
+  ])('does not keep a client from finishing a message that it has half sent: %s', async (_name, value) => {
+    const client = await stale('SELECT * FROM items WHERE name <> $1', 'x');
+    const bytes = Buffer.concat([described('a', 'x'), described('a', value), sync(), query('SELECT 2')]);
+    const half = described('a', 'x').length + 20;
+    await client.send(bytes.subarray(0, half));
+    await errorIsHeld();
+    await client.send(bytes.subarray(half));
+    const { types, errors } = await client.answer();
+    if (value === 'x') expect(types).toBe('2TDC2TDCZ');
+    else expect(errors[0]?.['C']).toBe('0A000');
+    expect(outcome(await client.answer())).toEqual(['TDCZ', [['2']]]);
+    expect(outcome(await client.ask(described('a', 'x'), sync()))).toEqual(REPAIRED);
+  });
+
   test('leaves the server to others when its client goes meanwhile', async () => {
     const client = await stale('SELECT * FROM items WHERE id = $1', '1');
     await client.send(bindTexts('', 'a', ['1']));
