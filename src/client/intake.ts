@@ -99,8 +99,11 @@ export abstract class Intake implements StretchHost {
   }
 
   protected updateReading(): void {
-    const limit = Math.max(HOLD_LIMIT, this.requests.needBytes);
-    if (this.targetIsCongested || this.held.length + this.kept.length > limit) this.conn.pause();
+    // Beside what is held, a kept copy is no reason to wait: what would end it may be still to come.
+    const isFull = this.kept.isHeld
+      ? this.kept.length > HOLD_LIMIT
+      : this.held.length > Math.max(HOLD_LIMIT, this.requests.needBytes);
+    if (this.targetIsCongested || isFull) this.conn.pause();
     else this.conn.resume();
   }
 

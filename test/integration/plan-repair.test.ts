@@ -1,4 +1,5 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import type { ClientSession } from '../../src/client/session.ts';
 import { cuttings } from '../support/cut.ts';
 import { frontend, int16, message } from '../support/peer-messages.ts';
 import { type LocalPooler, startPooler } from '../support/pooler.ts';
@@ -286,6 +287,18 @@ describe('a statement whose result has another type now', () => {
     else expect(errors[0]?.['C']).toBe('0A000');
     expect(outcome(await client.answer())).toEqual(['TDCZ', [['2']]]);
     expect(outcome(await client.ask(described('a', 'x'), sync()))).toEqual(REPAIRED);
+  });
+
+  test('does not keep a client from sending a long text behind it', async () => {
+    const client = await stale('SELECT * FROM items WHERE name <> $1', 'x');
+    await client.ask(described('a', 'x'), sync());
+    const text = parse('b', `SELECT '${'x'.repeat(100_000)}'`);
+    // Answers come with the Sync behind the text.
+    await client.send(described('a', 'y'.repeat(15_000)), text.subarray(0, 90_000));
+    const { held } = [...pooler.pooler.state.sessions.values()][0] as ClientSession;
+    await waitFor(() => held.length === 90_000);
+    await client.send(text.subarray(90_000), sync());
+    expect((await client.answer()).types).toBe('2TDC1Z');
   });
 
   test('leaves the server to others when its client goes meanwhile', async () => {
