@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { STATEMENT, type Statement } from '../prepared/statement.ts';
 import type { ServerStatements } from '../prepared/server-statements.ts';
 import type { StretchNeeds } from '../prepared/stretch.ts';
-import type { ClientEnd, KeptRequests } from '../relay/link.ts';
+import type { ClientEnd, KeptRequests, Outlet } from '../relay/link.ts';
 import type { OwnQueries } from './own-queries.ts';
 import { ReplyAction } from '../relay/outstanding.ts';
 import type { RequestTracker } from '../relay/request-tracker.ts';
@@ -10,6 +10,7 @@ import { BackendType as B, FrontendType as F, HEADER_BYTES } from '../wire/codes
 import { parseErrorFields } from '../wire/error-fields.ts';
 import { type ByteReader, FramedReader } from '../wire/framed-reader.ts';
 import { sync } from '../wire/frontend.ts';
+import { parseParameterStatus } from '../wire/parameter-status.ts';
 import { SqlState } from '../wire/pg-error.ts';
 import { Writer } from '../wire/writer.ts';
 
@@ -25,6 +26,9 @@ export interface RepairHost {
   readonly conn: { write(bytes: Buffer): boolean };
   readonly tracker: RequestTracker;
   readonly statements: ServerStatements;
+  /** The client; it has whole messages only while its requests are held. */
+  readonly sink: Outlet | null;
+  parameterStatus(name: string, value: string): void;
   /** Who reads from here on. */
   read(reader: ByteReader): void;
 }
@@ -145,22 +149,28 @@ export class PlanRepair {
       return;
     }
     const describe = new Writer(32).begin(F.Describe).byte(STATEMENT).bytes(statement.nameBytes).end().take();
-    this.#host.read(
-      new RenewalReader((renewed) => {
-        this.#host.read(this.#answers);
-        if (renewed !== null) this.#host.statements.renewed(statement);
-        const isRight =
-          renewed !== null &&
-          (renewed.sameParameters || !needs.sameParameters) &&
-          (needs.columns < 0 || needs.columns === renewed.columns);
-        if (isRight) this.#repeat();
-        else this.#pass();
-      }),
-    );
+    const done = (renewed: Renewed | null): void => {
+      this.#host.read(this.#answers);
+      if (renewed !== null) this.#host.statements.renewed(statement);
+      const isRight =
+        renewed !== null &&
+        (renewed.sameParameters || !needs.sameParameters) &&
+        (needs.columns < 0 || needs.columns === renewed.columns);
+      if (isRight) this.#repeat();
+      else this.#pass();
+    };
+    this.#host.read(new RenewalReader(done, (body) => this.#reported(body)));
     // The first one fails, behind the parameters' types.
     this.#host.conn.write(
       Buffer.concat([describe, sync, statement.closeMessage(), statement.parseMessage(), describe, sync]),
     );
+  }
+
+  /** The server has changed a parameter meanwhile, as when its configuration is read anew. */
+  #reported(body: Buffer): void {
+    const { sink } = this.#host;
+    this.#host.parameterStatus(...parseParameterStatus(body, 0, body.length));
+    sink?.write(new Writer(body.length + 5).begin(B.ParameterStatus).bytes(body).end().take());
   }
 
   #repeat(): void {
@@ -242,9 +252,11 @@ class RenewalReader implements ByteReader {
   #new: Buffer | null = null;
   #columns = -1;
 
-  constructor(done: (renewed: Renewed | null) => void) {
+  constructor(done: (renewed: Renewed | null) => void, reported: (body: Buffer) => void) {
     this.#reader = new FramedReader(MAX_BODY_BYTES, isRead, (type, body) => {
-      if (type === B.ParameterDescription) {
+      if (type === B.ParameterStatus) {
+        reported(body);
+      } else if (type === B.ParameterDescription) {
         if (this.#readies === 0) this.#old = Buffer.from(body);
         else this.#new = Buffer.from(body);
       } else if (type === B.RowDescription || type === B.NoData) {
@@ -272,6 +284,7 @@ class RenewalReader implements ByteReader {
 function isRead(type: number): boolean {
   switch (type) {
     case B.ParameterDescription:
+    case B.ParameterStatus:
     case B.RowDescription:
     case B.NoData:
     case B.ReadyForQuery:
