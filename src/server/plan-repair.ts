@@ -132,6 +132,8 @@ export class PlanRepair {
     this.#cause = null;
     this.#kept = null;
     this.#statement = null;
+    // The end of the chunk may still have to come.
+    this.#needs = undefined;
   }
 
   #begin(): void {

@@ -4,6 +4,7 @@ import { type LocalPooler, startPooler } from '../support/pooler.ts';
 import { sharedPostgres } from '../support/postgres.ts';
 import { createRole } from '../support/roles.ts';
 import { connectAndLogin, type ScriptedPeer, ScriptedServer } from '../support/scripted-peer.ts';
+import { waitFor } from '../support/wait-for.ts';
 
 const ROLE = 'repaired_scripted';
 const { parse, bindTexts, describe: describing, execute, sync } = frontend;
@@ -86,4 +87,16 @@ test('a parameter that changes while a statement is prepared anew is told to the
   const messages: ReadMessage[] = await client.messagesTo('Z');
   expect(messages.map(({ type }) => type).join('')).toBe('S2TDCZ');
   expect(messages[0]?.body.toString()).toBe('TimeZone\0Asia/Tokyo\0');
+});
+
+test('a server that breaks the protocol behind a stale plan is closed once, and its client with it', async () => {
+  await prepared();
+  await client.send(RUN, sync());
+  expect(await types(peer, 'S')).toBe('BDES');
+  await peer.send(STALE, backend.readyForQuery(), message('K', 1, 2));
+  expect(await types(client, 'E')).toBe('E');
+  await peer.send(backend.readyForQuery());
+  await peer.close();
+  await waitFor(() => pooler.pooler.state.budget.count('server') === 0);
+  expect(pooler.lines.filter((line) => line.includes('internal error'))).toEqual([]);
 });
