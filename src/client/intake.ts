@@ -84,8 +84,11 @@ export abstract class Intake implements StretchHost {
 
   goOnWith(bytes: Buffer, from: number, isAgain: boolean): void {
     if (isAgain) this.requests.scanner.unread();
-    this.held.add(bytes, from, bytes.length);
-    this.goOn();
+    // There may be no room for them any more, which is no fault of the server's.
+    this.connection.guard(() => {
+      this.held.add(bytes, from, bytes.length);
+      this.goOn();
+    });
   }
 
   /** Feeds what was held, then reads on. */

@@ -1,5 +1,13 @@
 import { afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
-import { backend, frontend, int16, message, type ReadMessage } from '../support/peer-messages.ts';
+import type { ClientSession } from '../../src/client/session.ts';
+import {
+  backend,
+  errorFields,
+  frontend,
+  int16,
+  message,
+  type ReadMessage,
+} from '../support/peer-messages.ts';
 import { type LocalPooler, startPooler } from '../support/pooler.ts';
 import { sharedPostgres } from '../support/postgres.ts';
 import { createRole } from '../support/roles.ts';
@@ -98,5 +106,20 @@ test('a server that breaks the protocol behind a stale plan is closed once, and 
   await peer.send(backend.readyForQuery());
   await peer.close();
   await waitFor(() => pooler.pooler.state.budget.count('server') === 0);
+  expect(pooler.lines.filter((line) => line.includes('internal error'))).toEqual([]);
+});
+
+test('a client whose held bytes have no room any more when its requests go on is told so', async () => {
+  await prepared();
+  const run = Buffer.concat([bindTexts('', 'a', []), describing('P', ''), execute(''), sync()]);
+  await client.send(run, parse('b', `SELECT '${'x'.repeat(100_000)}'`).subarray(0, 90_000));
+  const [session] = pooler.pooler.state.sessions.values() as MapIterator<ClientSession>;
+  await waitFor(() => session?.held.length === 90_000);
+  // Others have taken it meanwhile.
+  (session as ClientSession).prepared.cache.budget.limitBytes = 0;
+  expect(await types(peer, 'S')).toBe('BDES');
+  await peer.send(STALE, backend.readyForQuery());
+  const [error] = await client.messagesTo('E');
+  expect(errorFields(error?.body as Buffer)).toMatchObject({ S: 'FATAL', M: 'out of memory' });
   expect(pooler.lines.filter((line) => line.includes('internal error'))).toEqual([]);
 });
