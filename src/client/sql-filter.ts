@@ -122,7 +122,8 @@ export class SqlFilter {
     const wasOpen = tracker.isStretchOpen;
     const { steps, names, text } = this.#rewrite(chunk, body, end - 1, statements, out);
     this.#sender.endStretch(wasOpen, out);
-    out.put(new Writer(text.bytes.length + 6).begin(F.Query).bytes(text.bytes).byte(0).end().take());
+    const bytes = text.take();
+    out.put(new Writer(bytes.length + 6).begin(F.Query).bytes(bytes).byte(0).end().take());
     tracker.sent(F.Query, ReplyAction.Forward, null, new ChangeNote(steps, names, text));
     tracker.segment++;
     return end;
@@ -160,7 +161,8 @@ export class SqlFilter {
     const replacements = meant === null ? [] : [{ start: nameStart, end: nameStop, text: meant.name }];
     const text = new TextChange(chunk, body + 1, zero, replacements, this.#isUtf8);
     const names = new Map(meant === null ? [] : [[meant.name, name]]);
-    const message = new Writer(text.bytes.length + end - zero + 8).begin(F.Parse).byte(0).bytes(text.bytes);
+    const bytes = text.take();
+    const message = new Writer(bytes.length + end - zero + 8).begin(F.Parse).byte(0).bytes(bytes);
     out.put(message.bytes(chunk.subarray(zero, end)).end().take());
     const form: UnnamedForm = { kind, name, statement: meant, names, text };
     tracker.sent(F.Parse, ReplyAction.Forward, null, this.#noteOfUnnamed(form));

@@ -7,8 +7,7 @@ export interface Replacement {
 
 /** A text in which some pieces were replaced: the new bytes, and where a character of it was before. */
 export class TextChange {
-  /** The new text; its own bytes. */
-  readonly bytes: Buffer;
+  #bytes: Buffer | null;
   readonly #pieces: readonly {
     readonly at: number;
     readonly oldLength: number;
@@ -40,7 +39,15 @@ export class TextChange {
       return { at, oldLength, newLength: piece.text.length };
     });
     parts.push(bytes.subarray(from, end));
-    this.bytes = Buffer.concat(parts);
+    this.#bytes = Buffer.concat(parts);
+  }
+
+  /** The new text, the caller's: this is kept for as long as an error may come of it, and the text may be a long one. */
+  take(): Buffer {
+    const bytes = this.#bytes;
+    if (bytes === null) throw new Error('a changed text is taken twice');
+    this.#bytes = null;
+    return bytes;
   }
 
   /** A character's position in the old text, from 1, by its position in the new one; a replaced one's first. */

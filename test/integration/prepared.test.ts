@@ -1,3 +1,5 @@
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { ClientSession } from '../../src/client/session.ts';
 import { backend, frontend, message } from '../support/peer-messages.ts';
@@ -332,6 +334,23 @@ test('texts of all clients together take no more memory than they may', async ()
   for (const client of clients.splice(0)) await client.peer.close();
   await pooler.show('RECONNECT');
   await waitFor(() => budget.usedBytes === 0);
+});
+
+test('the text of an unnamed EXECUTE is not held beyond its message', async () => {
+  setFlagsFromString('--expose-gc');
+  const collect = runInNewContext('gc') as () => void;
+  const held = () => {
+    collect();
+    return process.memoryUsage().arrayBuffers;
+  };
+  const idle = await connect();
+  await idle.query('PREPARE a AS SELECT length($1::text)');
+  const before = held();
+  const bytes = 16 * 1024 * 1024;
+  const { types } = await idle.ask(parse('', `EXECUTE a('${'x'.repeat(bytes)}')`), sync());
+  expect(types).toBe('1Z');
+  await waitFor(() => held() < before + bytes / 2);
+  expect((await idle.ask(run(''), sync())).rows).toEqual([[`${bytes}`]]);
 });
 
 test('a client that waits for an answer is not looked at again for each part of another', async () => {

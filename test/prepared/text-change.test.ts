@@ -16,7 +16,7 @@ describe('a text in which names were replaced', () => {
   );
 
   it('has the new names in it, and nothing of what is around the text', () => {
-    expect(change.bytes.toString()).toBe('é ours_1; o; F');
+    expect(change.take().toString()).toBe('é ours_1; o; F');
   });
 
   it('tells where a character of it was before', () => {
