@@ -1,4 +1,4 @@
-import { afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { ClientSession } from '../../src/client/session.ts';
 import {
   backend,
@@ -122,4 +122,109 @@ test('a client whose held bytes have no room any more when its requests go on is
   const [error] = await client.messagesTo('E');
   expect(errorFields(error?.body as Buffer)).toMatchObject({ S: 'FATAL', M: 'out of memory' });
   expect(pooler.lines.filter((line) => line.includes('internal error'))).toEqual([]);
+});
+
+const REPAIRED = [STALE, backend.readyForQuery(), ...RENEWED, BOUND, RESULT, DONE];
+
+/** What the server has been sent ahead of each of its answers, and its answers. */
+const STEPS = [
+  ['S', REPAIRED.slice(0, 2)],
+  ['SS', REPAIRED.slice(2, 10)],
+  ['S', REPAIRED.slice(10)],
+] as const;
+
+async function play(cut: (bytes: Buffer) => readonly Buffer[]): Promise<void> {
+  for (const [syncs, messages] of STEPS) {
+    for (const last of syncs) await peer.messagesTo(last);
+    for (const piece of cut(Buffer.concat(messages))) {
+      await peer.send(piece);
+      // Each piece is read by itself.
+      await new Promise<void>((done) => void setImmediate(done));
+    }
+  }
+}
+
+test('the answers of a repair may come in any pieces', async () => {
+  await prepared();
+  const size = Math.max(...STEPS.map(([, messages]) => Buffer.concat(messages).length));
+  for (let at = 0; at < size; at++) {
+    await client.send(RUN, sync());
+    await play((bytes) => [bytes.subarray(0, at), bytes.subarray(at)].filter(({ length }) => length > 0));
+    expect(await types(client, 'Z'), `${at}`).toBe('2TDCZ');
+  }
+  await client.send(RUN, sync());
+  await play((bytes) => Array.from(bytes, (_, i) => bytes.subarray(i, i + 1)));
+  expect(await types(client, 'Z')).toBe('2TDCZ');
+});
+
+describe.each([0, 1, 2, 3, 4])('amid a repair, after %i answers of the server', (answers) => {
+  /** The server has answered so far, and read what came of it. */
+  async function begun(): Promise<void> {
+    await prepared();
+    await client.send(RUN);
+    if (answers > 1) await client.send(sync());
+    expect(await types(peer, 'E')).toBe('BDE');
+    if (answers === 0) return;
+    await peer.send(STALE);
+    const [session] = pooler.pooler.state.sessions.values();
+    await waitFor(() => session?.kept.isHeld === true);
+    if (answers === 1) return;
+    await peer.send(backend.readyForQuery());
+    await peer.messagesTo('S');
+    expect(await types(peer, 'S')).toBe('DS');
+    expect(await types(peer, 'S')).toBe('CPDS');
+    if (answers === 2) return;
+    await peer.send(...RENEWED.slice(0, 5));
+    if (answers === 3) return;
+    await peer.send(...RENEWED.slice(5));
+    expect(await types(peer, 'S')).toBe('BDES');
+  }
+
+  /** Nothing is left of the two, and the next client is served on a new connection. */
+  async function served(): Promise<void> {
+    await waitFor(() => pooler.pooler.state.sessions.size === 0);
+    await peer.close();
+    const other = await connectAndLogin(pooler.port, { user: ROLE, database: 'scripted' });
+    await other.send(frontend.query('SELECT 1'));
+    const fresh = await server.acceptLogin();
+    expect(await types(fresh, 'Q')).toBe('Q');
+    await fresh.send(RESULT, DONE);
+    expect(await types(other, 'Z')).toBe('TDCZ');
+    await other.close();
+    expect(pooler.pooler.state.budget.count('server')).toBe(1);
+    expect(pooler.lines.filter((line) => line.includes('internal error'))).toEqual([]);
+  }
+
+  /** What the client has running is cancelled where its answers are counted: outside of the repair itself. */
+  async function isGivenUp(): Promise<void> {
+    if (answers === 0 || answers === 4) {
+      const cancelling = await server.accept();
+      await cancelling.packet();
+      await cancelling.close();
+    }
+    await peer.end();
+  }
+
+  test('a client that goes takes its server with it', async () => {
+    await begun();
+    await client.close();
+    await isGivenUp();
+    await served();
+  });
+
+  test('a server that goes takes its client with it', async () => {
+    await begun();
+    await peer.close();
+    expect((await client.end()).toString()).toContain('server conn crashed?');
+    await served();
+  });
+
+  test('a server that says nothing is given up in time', async () => {
+    await begun();
+    await pooler.show("SET query_timeout = '0.2'");
+    expect((await client.end()).toString()).toContain('query timeout');
+    await pooler.show("SET query_timeout = '0'");
+    await isGivenUp();
+    await served();
+  });
 });
