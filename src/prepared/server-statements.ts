@@ -54,8 +54,17 @@ export class ServerStatements extends Ledger<Statement> {
   /** It is closed in stretch `segment`. */
   remove(statement: Statement, segment: number): Change {
     this.#last = null;
-    this.#doubtful.delete(statement);
-    return this.set(statement, null, segment);
+    const wasDoubtful = this.#doubtful.delete(statement);
+    const change = this.set(statement, null, segment);
+    if (!wasDoubtful) return change;
+    return {
+      settle: change.settle,
+      // It is there as it was.
+      undo: () => {
+        change.undo();
+        this.doubt(statement);
+      },
+    };
   }
 
   /**

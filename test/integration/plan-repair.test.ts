@@ -301,6 +301,16 @@ describe('a statement whose result has another type now', () => {
     expect((await client.answer()).types).toBe('2TDC1Z');
   });
 
+  test('is clean with the next use, also when it is named again behind what was refused', async () => {
+    const client = await stale();
+    await client.send(bindTexts('', 'a', []));
+    await errorIsHeld();
+    await client.send(execute(''), bindTexts('', 'a', []), execute(''), sync());
+    expect(outcome(await client.answer())).toEqual(REFUSED);
+    const run = [bindTexts('', 'a', []), execute(''), sync()];
+    expect(outcome(await client.ask(...run))).toEqual(['2DCZ', [['1', 'one', '7']]]);
+  });
+
   test('leaves the server to others when its client goes meanwhile', async () => {
     const client = await stale('SELECT * FROM items WHERE id = $1', '1');
     await client.send(bindTexts('', 'a', ['1']));
