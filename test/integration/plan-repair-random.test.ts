@@ -7,7 +7,7 @@ import { createDatabase, createRole } from '../support/roles.ts';
 import { unnamed, WireClient } from '../support/wire-client.ts';
 
 const ROLE = 'repaired_random';
-const { parse, bindTexts, describe: describing, execute, flush, sync, query } = frontend;
+const { parse, bindTexts, describe: describing, execute, flush, close: closing, sync, query } = frontend;
 const ROUNDS = process.env['PGWEIR_TEST_FULL'] === undefined ? 300 : 5000;
 
 beforeAll(async () => {
@@ -159,5 +159,108 @@ test('requests through changing tables are answered as if they were prepared ane
     }
     expect(refused).toBeLessThan(ROUNDS / 2);
     for (const client of [...clients, holder, direct]) await client.peer.close();
+  });
+}, 120_000);
+
+/** One stretch of requests for the statement `name`; `isNew`: it is prepared in it. */
+function told(
+  random: Random,
+  name: string,
+  index: number,
+  isNew: boolean,
+): { bytes: Buffer; isTold: boolean } {
+  const [sql, values] = TEXTS[index] as (typeof TEXTS)[number];
+  const parts: Buffer[] = isNew ? [parse(name, sql)] : [];
+  let isDescribed = false;
+  let isTold = true;
+  /** The unnamed portal and another, as far as they are described. */
+  const portals = new Map<string, boolean>();
+  for (let steps = 1 + random.below(6); steps > 0; steps--) {
+    const portal = random.pick(['', 'p']);
+    switch (random.below(4)) {
+      case 0:
+        parts.push(describing('S', name));
+        isDescribed = true;
+        break;
+      case 1:
+        if (portal !== '' && portals.has(portal)) parts.push(closing('P', portal));
+        parts.push(bindTexts(portal, name, values));
+        portals.set(portal, isDescribed);
+        break;
+      case 2:
+        if (!portals.has(portal)) break;
+        parts.push(describing('P', portal));
+        portals.set(portal, true);
+        break;
+      case 3:
+        if (!portals.has(portal)) break;
+        parts.push(execute(portal));
+        isTold &&= portals.get(portal) === true;
+        break;
+    }
+  }
+  parts.push(sync());
+  return { bytes: Buffer.concat(parts), isTold };
+}
+
+test('a client gets no rows that it would decode by what it was told of them before', async () => {
+  await withSeed(async (random) => {
+    await using pooler = await startPooler({
+      settings: { pool_mode: 'transaction', default_pool_size: 1 },
+      userlist: { [ROLE]: '' },
+      databases: { [ROLE]: '' },
+    });
+    const login = { user: ROLE, database: ROLE };
+    const direct = await WireClient.connect(sharedPostgres(), login);
+    const client = await WireClient.connect(pooler.port, login);
+    await direct.query(
+      "DROP TABLE IF EXISTS changing; CREATE TABLE changing AS SELECT 1 AS a, 'x'::text AS b",
+    );
+    const known = new Set<number>();
+    const refused = new Set<number>();
+    const history: string[] = [];
+    let repaired = 0;
+    for (let round = 0; round < ROUNDS; round++) {
+      if (random.below(2) === 0) {
+        history.push(random.pick(ALTERATIONS));
+        await direct.rows(history.at(-1) as string);
+      }
+      const index = random.below(TEXTS.length);
+      const [sql, , isTyped] = TEXTS[index] as (typeof TEXTS)[number];
+      // Where a parameter's type is refused, the statement is new at once.
+      if (!isTyped) continue;
+      const name = `n${index}`;
+      const { bytes, isTold } = told(random, name, index, !known.has(index));
+      known.add(index);
+      history.push(`${sql}: ${bytes.toString('latin1').replaceAll(/[^\x20-\x7e]+/g, ' ')}`);
+      const run = async (on: WireClient, by: Random | null): Promise<string[]> => {
+        const messages = (await answers(on, bytes, 1, by)).map(shown);
+        await direct.rows('DELETE FROM changing WHERE a = 9');
+        return messages;
+      };
+      const isStale = (messages: string[]) => messages.some((each) => each.startsWith('E 0A000 cached plan'));
+      const where = () => history.slice(-12).join('\n');
+      const renew = () => direct.ask(closing('S', name), parse(name, sql), sync());
+      // What was refused, as the client knows, is new with its next use.
+      if (refused.has(index)) await renew();
+      const isUsed = bytes.length > sync().length;
+      if (isUsed) refused.delete(index);
+      const expected = await run(direct, null);
+      const got = await run(client, random);
+      if (!isStale(expected)) {
+        expect(got, where()).toEqual(expected);
+        continue;
+      }
+      if (isStale(got)) {
+        refused.add(index);
+        continue;
+      }
+      repaired++;
+      await renew();
+      expect(isTold, where()).toBe(true);
+      expect(got, where()).toEqual(await run(direct, null));
+    }
+    expect(repaired).toBeGreaterThan(0);
+    for (const each of [client, direct]) await each.peer.close();
   });
 }, 120_000);
