@@ -159,4 +159,41 @@ export const preparedFaults: readonly Fault[] = [
     },
     ['test/integration/prepared.test.ts'],
   ),
+  fault(
+    'the rest of a message that is half sent amid a repair is kept, however long',
+    {
+      file: 'src/client/kept-stretch.ts',
+      find: 'isTooLong || this.#isTooLong',
+      replace: 'isTooLong && end < 0',
+    },
+    TESTS,
+  ),
+  fault(
+    'a copy that is kept takes room from what has to be seen whole',
+    {
+      file: 'src/client/intake.ts',
+      find: ': this.held.length > Math.max(',
+      replace: ': this.held.length + this.kept.length > Math.max(',
+    },
+    TESTS,
+  ),
+  fault(
+    'a parameter that changes amid a repair is noted by nobody',
+    { file: REPAIR, find: 'reported(body);\n', replace: '\n' },
+    ['test/integration/plan-repair-peers.test.ts'],
+  ),
+  fault(
+    'a statement in doubt is trusted again when what was to teach it anew was skipped',
+    {
+      file: 'src/prepared/server-statements.ts',
+      find: 'change.undo();\n        this.doubt(statement);',
+      replace: 'change.undo();',
+    },
+    TESTS,
+  ),
+  fault(
+    'a changed text is kept beyond its message',
+    { file: 'src/prepared/text-change.ts', find: 'this.#bytes = null;', replace: '' },
+    ['test/integration/prepared.test.ts'],
+  ),
 ];
