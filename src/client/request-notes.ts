@@ -9,6 +9,8 @@ export class ChangeNote implements RequestNote {
   readonly steps: Change[][];
   readonly #names: ReadonlyMap<string, string> | string | null;
   readonly #text: TextChange | null;
+  /** What PostgreSQL says about the request is in another encoding than the client's. */
+  readonly isForeign: boolean;
   #done = 0;
 
   /** `names`: the client's names by those for servers, or the only one there is. `text`: how the text was changed. */
@@ -16,10 +18,12 @@ export class ChangeNote implements RequestNote {
     steps: Change[][],
     names: ReadonlyMap<string, string> | string | null = null,
     text: TextChange | null = null,
+    isForeign = false,
   ) {
     this.steps = steps;
     this.#names = names;
     this.#text = text;
+    this.isForeign = isForeign;
   }
 
   step(): void {

@@ -153,7 +153,7 @@ export class SqlFilter {
     const current = mine.get(statement.name, tracker.segment) as Statement | null;
     // With a name that is taken, PREPARE has to fail: it gets that of the statement that has it.
     const isNew = statement.kind === 'prepare' && current === null;
-    const meant = isNew ? cache.hold('sql', bodyOf(chunk, statement), this.#host.reading.key) : current;
+    const meant = isNew ? cache.hold('sql', bodyOf(chunk, statement), this.#host.reading) : current;
     if (meant !== null && isNew) this.#sender.forget(meant, out);
     else if (meant !== null && known.has(meant, tracker.segment) !== true) this.#sender.teach(meant, out);
     const { nameStart, nameEnd: nameStop, name, kind } = statement;
@@ -252,7 +252,7 @@ export class SqlFilter {
       const isSettled = (statement: Statement | null) =>
         statement === null || known.has(statement, segment) !== UNSETTLED;
       if (!isSettled(current)) return false;
-      return form.kind !== 'prepare' || isSettled(cache.find('sql', bodyOf(chunk, form), reading.key));
+      return form.kind !== 'prepare' || isSettled(cache.find('sql', bodyOf(chunk, form), reading));
     });
   }
 
@@ -313,17 +313,17 @@ export class SqlFilter {
       changes.push(known.overwritten());
       return current;
     }
-    const { key } = this.#host.reading;
+    const { reading } = this.#host;
     let body = bodyOf(chunk, form);
     // Another of this text may prepare or use the same: the server has to know them by two names.
     for (
-      let same = cache.find('sql', body, key);
+      let same = cache.find('sql', body, reading);
       same !== null && (text.prepared.has(same) || text.used.has(same));
-      same = cache.find('sql', body, key)
+      same = cache.find('sql', body, reading)
     ) {
       body += ' ';
     }
-    const statement = cache.hold('sql', body, key);
+    const statement = cache.hold('sql', body, reading);
     text.prepared.add(statement);
     text.given?.add(form.name);
     this.#sender.forget(statement, out);

@@ -141,7 +141,7 @@ export class StatementFilter implements RequestFilter {
     const name = nameOf(chunk, body, zero);
     const current = statements.get(name, segment);
     if (current === UNSETTLED) return -1;
-    const statement = cache.hold('parse', chunk.toString('latin1', zero + 1, end), reading.key);
+    const statement = cache.hold('parse', chunk.toString('latin1', zero + 1, end), reading);
     const stop = nameEnd(chunk, zero + 1, end);
     statement.setsIdentity ||= setsIdentity(chunk, zero + 1, stop < 0 ? end : stop, false, reading);
     try {

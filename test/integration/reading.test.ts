@@ -1,0 +1,237 @@
+import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { frontend, int16, message } from '../support/peer-messages.ts';
+import { type LocalPooler, startPooler } from '../support/pooler.ts';
+import { sharedPostgres } from '../support/postgres.ts';
+import { createRole } from '../support/roles.ts';
+import { type Answer, unnamed, WireClient } from '../support/wire-client.ts';
+
+const ROLE = 'reading_app';
+const { bindTexts, describe: describing, execute, query, sync } = frontend;
+
+let pooler: LocalPooler;
+const clients: WireClient[] = [];
+
+beforeAll(async () => {
+  await createRole(sharedPostgres(), { name: ROLE, auth: 'trust' });
+});
+beforeEach(async () => {
+  pooler = await startPooler({
+    settings: { pool_mode: 'transaction', default_pool_size: 2 },
+    userlist: { [ROLE]: '' },
+    databases: { postgres: '' },
+  });
+});
+afterEach(async () => {
+  for (const client of clients.splice(0)) await client.peer.close();
+  await pooler[Symbol.asyncDispose]();
+});
+
+async function connect(to: 'pooler' | 'server' = 'pooler'): Promise<WireClient> {
+  const address = to === 'pooler' ? pooler.port : sharedPostgres();
+  const client = await WireClient.connect(address, { user: ROLE, database: 'postgres' });
+  clients.push(client);
+  return client;
+}
+
+/** What a client prepares as `a` while its parameter is `before`, and uses when it is `after`. */
+interface Case {
+  readonly parameter: string;
+  readonly before: string;
+  readonly after: string;
+  /** Its bytes. */
+  readonly sql: Buffer;
+}
+
+const shown = (sql: string) => `SELECT encode(convert_to('${sql}', 'UTF8'), 'hex')`;
+const latin1 = (sql: string) => Buffer.from(sql, 'latin1');
+const utf8 = (sql: string) => Buffer.from(sql, 'utf8');
+/** With € as WIN1252 has it. */
+const win1252 = (sql: string) => Buffer.from(sql.replaceAll('€', '\x80'), 'latin1');
+
+const ENCODINGS: Case[] = [
+  { parameter: 'client_encoding', before: 'LATIN1', after: 'UTF8', sql: latin1(shown('ä')) },
+  { parameter: 'client_encoding', before: 'UTF8', after: 'LATIN1', sql: utf8(shown('ä')) },
+  { parameter: 'client_encoding', before: 'UTF8', after: 'LATIN1', sql: utf8(shown('ä€')) },
+  { parameter: 'client_encoding', before: 'WIN1252', after: 'UTF8', sql: win1252(shown('ä€')) },
+  { parameter: 'client_encoding', before: 'UTF8', after: 'WIN1252', sql: utf8(shown('ä€')) },
+  { parameter: 'client_encoding', before: 'WIN1252', after: 'LATIN1', sql: win1252(shown('ä€')) },
+];
+const OTHERS: Case[] = [
+  {
+    parameter: 'standard_conforming_strings',
+    before: 'off',
+    after: 'on',
+    sql: latin1(String.raw`SELECT 'a\'b\\c'`),
+  },
+  {
+    parameter: 'standard_conforming_strings',
+    before: 'on',
+    after: 'off',
+    sql: latin1(String.raw`SELECT 'a\\b'`),
+  },
+  { parameter: 'standard_conforming_strings', before: 'on', after: 'off', sql: latin1("SELECT U&'abc'") },
+  { parameter: 'DateStyle', before: 'ISO, DMY', after: 'ISO, MDY', sql: latin1("SELECT '01/02/2003'::date") },
+  {
+    parameter: 'DateStyle',
+    before: 'ISO, DMY',
+    after: 'ISO, MDY',
+    sql: latin1('SELECT date $q$01/02/2003$q$'),
+  },
+  {
+    parameter: 'TimeZone',
+    before: 'Asia/Tokyo',
+    after: '<-03>+03',
+    sql: latin1(
+      "SELECT '2003-02-01 00:00'::timestamptz = '2003-02-01 00:00Z', '2003-02-01 00:00'::timestamptz",
+    ),
+  },
+  {
+    parameter: 'IntervalStyle',
+    before: 'sql_standard',
+    after: 'postgres',
+    sql: latin1("SELECT extract(epoch FROM '-1 2:03:04'::interval)"),
+  },
+  {
+    parameter: 'IntervalStyle',
+    before: 'postgres',
+    after: 'sql_standard',
+    sql: latin1("SELECT extract(epoch FROM '-1 2:03:04'::interval)"),
+  },
+];
+const ALL = [...ENCODINGS, ...OTHERS];
+const nameOf = ({ parameter, before, after, sql }: Case) =>
+  `${parameter} ${before}, then ${after}: ${sql.toString('latin1')}`;
+/** One for each parameter. */
+const SOME = ALL.filter(({ parameter }, i) => i === ALL.findIndex((other) => other.parameter === parameter));
+
+const PREPARE: Record<string, (sql: Buffer) => Buffer[]> = {
+  'by Parse': (sql) => [message('P', 'a', sql, Buffer.of(0), int16(0)), sync()],
+  'by PREPARE': (sql) => [message('Q', latin1('PREPARE a AS '), sql, Buffer.of(0))],
+};
+
+const bound = [bindTexts('', 'a', []), describing('P', ''), execute('')];
+
+/** How often ReadyForQuery answers, and what is sent. */
+type Step = readonly [number, readonly Buffer[]];
+
+interface Use {
+  readonly cases?: readonly Case[];
+  readonly steps: (parameter: string) => readonly Step[];
+}
+
+/** Ways to use `a`. */
+const USE: Record<string, Use> = {
+  'by Bind': { cases: ALL, steps: () => [[1, [...bound, sync()]]] },
+  'by EXECUTE': { cases: ALL, steps: () => [[1, [query('EXECUTE a')]]] },
+  'by EXECUTE in the extended protocol': { steps: () => [[1, [unnamed('EXECUTE a'), sync()]]] },
+  'described first': { steps: () => [[1, [describing('S', 'a'), ...bound, sync()]]] },
+  'in a transaction that is committed': {
+    steps: (parameter) => [
+      [1, [query('BEGIN')]],
+      [1, [...bound, sync()]],
+      [1, [query(`SHOW ${parameter}`)]],
+      [1, [query('COMMIT')]],
+    ],
+  },
+  'in a transaction that is rolled back': {
+    steps: (parameter) => [
+      [1, [query('BEGIN; SAVEPOINT s')]],
+      [1, [query('EXECUTE a')]],
+      [1, [query(`SHOW ${parameter}`)]],
+      [1, [query('ROLLBACK TO s')]],
+      [1, [query(`SHOW ${parameter}`)]],
+      [1, [query('ROLLBACK')]],
+    ],
+  },
+  'in a transaction begun in the same pipeline': {
+    steps: (parameter) => [
+      [1, [unnamed('BEGIN'), ...bound, unnamed(`SHOW ${parameter}`), unnamed('COMMIT'), sync()]],
+    ],
+  },
+  'in a pipeline that fails behind it': {
+    steps: () => [[2, [...bound, unnamed('SELECT 1/0'), ...bound, sync(), ...bound, sync()]]],
+  },
+  'in a pipeline that has failed': {
+    steps: () => [[2, [unnamed('SELECT 1/0'), ...bound, sync(), ...bound, sync()]]],
+  },
+  'in a transaction that has failed': {
+    steps: () => [
+      [1, [query('BEGIN')]],
+      [1, [query('SELECT 1/0')]],
+      [1, [...bound, sync()]],
+      [1, [query('EXECUTE a')]],
+      [1, [query('ROLLBACK')]],
+      [1, [query('EXECUTE a')]],
+    ],
+  },
+  'where the parameter is changed in the transaction': {
+    steps: (parameter) => [
+      [1, [query('BEGIN')]],
+      [1, [query(`SET LOCAL ${parameter} TO DEFAULT`)]],
+      [1, [...bound, sync()]],
+      [1, [query(`SHOW ${parameter}`)]],
+      [1, [query('COMMIT')]],
+    ],
+  },
+  'where the parameter is changed ahead of it in the pipeline': {
+    steps: (parameter) => [
+      [
+        1,
+        [
+          unnamed('BEGIN'),
+          unnamed(`SET ${parameter} TO DEFAULT`),
+          ...bound,
+          unnamed(`SHOW ${parameter}`),
+          unnamed('ROLLBACK'),
+          sync(),
+        ],
+      ],
+    ],
+  },
+};
+
+/** What the client sees of it all. With `elsewhere`, the statement is used on another server. */
+async function story(
+  client: WireClient,
+  { parameter, before, after, sql }: Case,
+  prepare: (sql: Buffer) => Buffer[],
+  steps: readonly Step[],
+  elsewhere: () => Promise<void> = async () => {},
+): Promise<Answer[]> {
+  const set = (value: string) => client.query(`SET ${parameter} = '${value}'`);
+  const answers = [await set(before), await client.ask(...prepare(sql))];
+  await elsewhere();
+  answers.push(await set(after));
+  for (const [count, bytes] of steps) {
+    await client.send(...bytes);
+    for (let i = 0; i < count; i++) answers.push(await client.answer());
+  }
+  answers.push(await client.query(`SHOW ${parameter}`), await client.query('EXECUTE a'));
+  return answers;
+}
+
+const told = ({ types, rows, tags, errors, parameters, status }: Answer) => ({
+  types,
+  rows,
+  tags,
+  errors: errors.map(({ C, M }) => [C, M]),
+  parameters,
+  status,
+});
+
+describe.each(Object.entries(PREPARE))('a statement prepared %s', (_by, prepare) => {
+  describe.each(Object.entries(USE))('and used %s', (_use, { cases = SOME, steps }) => {
+    test.each(
+      cases.map((each) => [nameOf(each), each] as const),
+    )('is what it was when it was prepared: %s', async (_name, each) => {
+      const [direct, client, other] = [await connect('server'), await connect(), await connect()];
+      const requests = steps(each.parameter);
+      const expected = await story(direct, each, prepare, requests);
+      expect(expected[1]?.errors).toEqual([]);
+      const seen = await story(client, each, prepare, requests, async () => {
+        await other.query('BEGIN');
+      });
+      expect(seen.map(told)).toEqual(expected.map(told));
+    });
+  });
+});
