@@ -2,7 +2,7 @@ import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest
 import { frontend, int16, message } from '../support/peer-messages.ts';
 import { type LocalPooler, startPooler } from '../support/pooler.ts';
 import { sharedPostgres } from '../support/postgres.ts';
-import { createRole } from '../support/roles.ts';
+import { createDatabase, createRole } from '../support/roles.ts';
 import { type Answer, unnamed, WireClient } from '../support/wire-client.ts';
 
 const ROLE = 'reading_app';
@@ -13,12 +13,13 @@ const clients: WireClient[] = [];
 
 beforeAll(async () => {
   await createRole(sharedPostgres(), { name: ROLE, auth: 'trust' });
+  await createDatabase(sharedPostgres(), ROLE, ROLE);
 });
 beforeEach(async () => {
   pooler = await startPooler({
     settings: { pool_mode: 'transaction', default_pool_size: 2 },
     userlist: { [ROLE]: '' },
-    databases: { postgres: '' },
+    databases: { [ROLE]: '', set: `dbname=${ROLE} connect_query='SET IntervalStyle = sql_standard'` },
   });
 });
 afterEach(async () => {
@@ -26,9 +27,9 @@ afterEach(async () => {
   await pooler[Symbol.asyncDispose]();
 });
 
-async function connect(to: 'pooler' | 'server' = 'pooler'): Promise<WireClient> {
+async function connect(to: 'pooler' | 'server' = 'pooler', database = ROLE): Promise<WireClient> {
   const address = to === 'pooler' ? pooler.port : sharedPostgres();
-  const client = await WireClient.connect(address, { user: ROLE, database: 'postgres' });
+  const client = await WireClient.connect(address, { user: ROLE, database });
   clients.push(client);
   return client;
 }
@@ -234,4 +235,58 @@ describe.each(Object.entries(PREPARE))('a statement prepared %s', (_by, prepare)
       expect(seen.map(told)).toEqual(expected.map(told));
     });
   });
+});
+
+const prepareLatin1 = (sql: string) => [message('P', 'a', latin1(sql), Buffer.of(0), int16(0)), sync()];
+
+test('an error in another encoding than the client’s is told in what is ASCII of it', async () => {
+  const [client, other] = [await connect(), await connect()];
+  await client.rows('CREATE TEMP TABLE "gonä" (n int)');
+  await client.rows("SET client_encoding = 'LATIN1'");
+  expect((await client.ask(...prepareLatin1('SELECT * FROM "gonä"'))).types).toBe('1Z');
+  await client.rows("SET client_encoding = 'UTF8'");
+  await other.query('BEGIN');
+  for (const bytes of [[...bound, sync()], [query('EXECUTE a')]]) {
+    const { errors } = await client.ask(...bytes);
+    expect([errors[0]?.['C'], errors[0]?.['M']]).toEqual(['42P01', 'relation "gon?" does not exist']);
+  }
+  expect(await client.value('SHOW client_encoding')).toBe('UTF8');
+});
+
+test('a plan that is out of date is not prepared anew as the session reads now', async () => {
+  const client = await connect();
+  await client.rows('CREATE TABLE plan (n int)');
+  await client.rows('INSERT INTO plan VALUES (1)');
+  await client.rows("SET client_encoding = 'LATIN1'");
+  expect((await client.ask(...prepareLatin1("SELECT length('ä'), * FROM plan"))).types).toBe('1Z');
+  await client.rows("SET client_encoding = 'UTF8'");
+  expect((await client.ask(...bound, sync())).rows).toEqual([['1', '1']]);
+  await client.rows("ALTER TABLE plan ADD COLUMN more text DEFAULT 'm'");
+  expect((await client.ask(...bound, sync())).errors[0]?.['C']).toBe('0A000');
+  expect((await client.ask(...bound, sync())).rows).toEqual([['1', '1', 'm']]);
+  await client.rows('DROP TABLE plan');
+});
+
+test('a value that connect_query has set is the one that the statement was prepared by', async () => {
+  const [client, other] = [await connect('pooler', 'set'), await connect('pooler', 'set')];
+  const sql = "SELECT extract(hour FROM '-1 2:03:04'::interval)";
+  expect((await client.ask(...prepareLatin1(sql))).types).toBe('1Z');
+  expect((await client.ask(...bound, sync())).rows).toEqual([['-2']]);
+  await other.query('BEGIN');
+  await client.rows("SET IntervalStyle = 'postgres'");
+  expect((await client.ask(...bound, sync())).rows).toEqual([['-2']]);
+  expect((await client.ask(unnamed(sql), sync())).rows).toEqual([['2']]);
+});
+
+test('what nothing in a text depends on costs nothing', async () => {
+  const [client, other] = [await connect(), await connect()];
+  const texts = { a: 'SELECT $1::int + 1', b: "SELECT 'x' || $1" };
+  await client.ask(frontend.parse('a', texts.a), frontend.parse('b', texts.b), sync());
+  await client.rows("SET client_encoding = 'LATIN1'");
+  await other.query('BEGIN');
+  await client.rows("SET standard_conforming_strings = 'off'");
+  const begun = (name: string) => client.ask(bindTexts('', name, ['1']), execute(''), sync());
+  expect((await begun('a')).rows).toEqual([['2']]);
+  expect((await begun('b')).rows).toEqual([['x1']]);
+  expect(await client.value("SELECT current_setting('pgweir.client_encoding', true)")).toBe(null);
 });
