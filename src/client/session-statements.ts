@@ -1,6 +1,6 @@
 import { ClientStatements } from '../prepared/client-statements.ts';
 import { errorForClient } from '../prepared/error-names.ts';
-import { READING_PARAMETERS, readingOf, readingSwitch } from '../prepared/reading.ts';
+import { READING_PARAMETERS, readingSwitch } from '../prepared/reading.ts';
 import type { Statement, StatementCache } from '../prepared/statement.ts';
 import type { Pool } from '../pool/pool.ts';
 import type { PoolStats } from '../pool/stats.ts';
@@ -8,6 +8,7 @@ import type { RequestNote } from '../relay/outstanding.ts';
 import type { RequestFilter } from '../relay/request-filter.ts';
 import { IdentityFilter } from './identity-filter.ts';
 import type { KeptStretch } from './kept-stretch.ts';
+import { ReadingDoubts } from './reading-doubts.ts';
 import { ChangeNote } from './request-notes.ts';
 import { StatementFilter } from './statement-filter.ts';
 import type { StatementHost, StatementServer } from './statement-sender.ts';
@@ -26,6 +27,7 @@ export interface StatementSession {
 export class SessionStatements implements StatementHost {
   readonly cache: StatementCache;
   readonly statements: ClientStatements;
+  readonly doubts = new ReadingDoubts();
   readonly #session: StatementSession;
   readonly #filter: StatementFilter;
   readonly #identity: IdentityFilter;
@@ -76,8 +78,17 @@ export class SessionStatements implements StatementHost {
     return {
       standardConformingStrings: session.parameter('standard_conforming_strings') !== 'off',
       clientEncoding: session.parameter('client_encoding') ?? 'UTF8',
-      ...readingOf(READING_PARAMETERS.map((name) => session.parameter(name) ?? '')),
+      ...this.doubts.reading(this.#values()),
     };
+  }
+
+  #values(): string[] {
+    return READING_PARAMETERS.map((name) => this.#session.parameter(name) ?? '');
+  }
+
+  /** ReadyForQuery with `status` has come. */
+  answered(status: number): void {
+    if (this.doubts.areAny) this.doubts.ready(status, () => this.#values());
   }
 
   /** Prepared anew as the session is now, the statement would be what it is. */
@@ -98,6 +109,7 @@ export class SessionStatements implements StatementHost {
 
   /** The ErrorResponse with `body` (borrowed), whose request `note` hangs on, as the client may see it. */
   error(body: Buffer, note: RequestNote | null): Buffer {
+    this.doubts.spoiled();
     return errorForClient(body, {
       prefix: this.cache.prefix,
       nameOf: (serverName) => note?.nameOf(serverName) ?? this.statements.nameOf(serverName) ?? serverName,

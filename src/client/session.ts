@@ -291,6 +291,10 @@ export class ClientSession
     return this.prepared.error(body, note);
   }
 
+  rolledBack(): void {
+    this.prepared.doubts.spoiled();
+  }
+
   statementsDropped(): void {
     this.prepared.statements.clear();
   }
@@ -301,6 +305,7 @@ export class ClientSession
   }
 
   answered(status: number, isQuiet: boolean): void {
+    this.prepared.answered(status);
     if (isQuiet) this.times.answered(status, this.connection.services.clock.nowMs(), this.pool.stats);
   }
 

@@ -2,6 +2,7 @@ import { type Change, UNSETTLED } from '../prepared/ledger.ts';
 import { nameEnd, nameOf } from '../prepared/message-names.ts';
 import { setsIdentity } from '../prepared/sql-identity.ts';
 import { mayConcernStatements } from '../prepared/sql-prefilter.ts';
+import { changeOf, inParts, type ReadingChange, readingChange } from '../prepared/sql-reading.ts';
 import { readStatements, type SqlStatement } from '../prepared/sql-statements.ts';
 import type { Statement } from '../prepared/statement.ts';
 import { type Replacement, TextChange } from '../prepared/text-change.ts';
@@ -104,9 +105,13 @@ export class SqlFilter {
   passQuery(chunk: Buffer, body: number, end: number, out: RunWriter): number {
     const { tracker, sinkAtBoundary } = this.#sender.server;
     const { cache } = this.#host;
+    if (this.#awaitsReading(chunk, body, end - 1)) return -1;
     this.#watch(chunk, body, end - 1, true);
     const statements = chunk[end - 1] === 0 ? this.#read(chunk, body, end - 1) : null;
-    if (statements === null) return asItIs(F.Query, body, end, out, () => tracker.sent(F.Query));
+    if (statements === null) {
+      const hanging = this.#noteOfSet(chunk, body, end - 1, true);
+      return asItIs(F.Query, body, end, out, () => tracker.sent(F.Query, ReplyAction.Forward, null, hanging));
+    }
     if (!this.#sender.isCertain()) return -1;
     // What it changes hangs on itself alone, not on what fails around it.
     tracker.segment++;
@@ -133,6 +138,7 @@ export class SqlFilter {
     const { tracker, statements: known } = this.#sender.server;
     const zero = nameEnd(chunk, body + 1, end);
     if (zero < 0) throw new ProtocolViolation('broken Parse packet');
+    if (this.#awaitsReading(chunk, body + 1, zero)) return -1;
     this.#watch(chunk, body + 1, zero, false);
     const statements = this.#read(chunk, body + 1, zero);
     const [statement] = statements ?? [];
@@ -141,7 +147,8 @@ export class SqlFilter {
       statement === undefined ||
       !(isNamed(statement) || isDropping(statement))
     ) {
-      return asItIs(F.Parse, body, end, out, () => tracker.sent(F.Parse));
+      const hanging = this.#noteOfSet(chunk, body + 1, zero, false);
+      return asItIs(F.Parse, body, end, out, () => tracker.sent(F.Parse, ReplyAction.Forward, null, hanging));
     }
     if (!isNamed(statement)) {
       tracker.sent(F.Parse, ReplyAction.Forward, null, this.#noteOfUnnamed(dropping()));
@@ -154,8 +161,10 @@ export class SqlFilter {
     // With a name that is taken, PREPARE has to fail: it gets that of the statement that has it.
     const isNew = statement.kind === 'prepare' && current === null;
     const meant = isNew ? cache.hold('sql', bodyOf(chunk, statement), this.#host.reading) : current;
-    if (meant !== null && isNew) this.#sender.forget(meant, out);
-    else if (meant !== null && known.has(meant, tracker.segment) !== true) this.#sender.teach(meant, out);
+    if (meant !== null && isNew) {
+      this.#host.doubts.prepared(meant);
+      this.#sender.forget(meant, out);
+    } else if (meant !== null && known.has(meant, tracker.segment) !== true) this.#sender.teach(meant, out);
     const { nameStart, nameEnd: nameStop, name, kind } = statement;
     const replacements = meant === null ? [] : [{ start: nameStart, end: nameStop, text: meant.name }];
     const text = new TextChange(chunk, body + 1, zero, replacements, this.#isUtf8);
@@ -217,6 +226,19 @@ export class SqlFilter {
     if (setsIdentity(chunk, start, end, several, this.#host.reading)) this.#sender.server.closeNeeded = true;
   }
 
+  /** Whether a text has to wait that names statements: how it is read will be known with an answer that is due. */
+  #awaitsReading(chunk: Buffer, start: number, end: number): boolean {
+    const { tracker } = this.#sender.server;
+    return this.#host.doubts.areAhead(tracker) && mayConcernStatements(chunk, start, end);
+  }
+
+  /** What hangs on a text that names no statements: it may change how later ones are read. */
+  #noteOfSet(chunk: Buffer, start: number, end: number, several: boolean): ChangeNote | null {
+    const { doubts, reading } = this.#host;
+    const change = readingChange(chunk, start, end, several, reading);
+    return change === null ? null : new ChangeNote([[doubts.sent(change)]]);
+  }
+
   /** The statements of a text; null: none of them concerns us, or it cannot be read. */
   #read(chunk: Buffer, start: number, end: number): readonly SqlStatement[] | null {
     if (!mayConcernStatements(chunk, start, end)) return null;
@@ -266,11 +288,18 @@ export class SqlFilter {
     const names = new Map<string, string>();
     const replacements: Replacement[] = [];
     const text = new TextState();
+    const later: ReadingChange[] = [];
     const steps = statements.map((form) => {
       const changes: Change[] = [];
       if (isDropping(form)) {
         changes.push(this.#sender.drops());
         text.given = new Set();
+      }
+      const change = changeOf(form);
+      if (change !== null) {
+        const [within, behind] = inParts(change);
+        changes.push(this.#host.doubts.sent(within));
+        later.push(behind);
       }
       if (!isNamed(form)) return changes;
       const statement = this.#carryOut(chunk, form, text, changes, out);
@@ -279,7 +308,9 @@ export class SqlFilter {
       replacements.push({ start: form.nameStart, end: form.nameEnd, text: statement.name });
       return changes;
     });
-    return { steps, names, text: new TextChange(chunk, start, end, replacements, this.#isUtf8) };
+    const rewritten = new TextChange(chunk, start, end, replacements, this.#isUtf8);
+    for (const change of later) steps.at(-1)?.push(this.#host.doubts.sent(change));
+    return { steps, names, text: rewritten };
   }
 
   /**
@@ -324,6 +355,7 @@ export class SqlFilter {
       body += ' ';
     }
     const statement = cache.hold('sql', body, reading);
+    this.#host.doubts.prepared(statement);
     text.prepared.add(statement);
     text.given?.add(form.name);
     this.#sender.forget(statement, out);

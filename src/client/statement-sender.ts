@@ -13,6 +13,7 @@ import { sync } from '../wire/frontend.ts';
 import { ProtocolViolation } from '../wire/pg-error.ts';
 import { Writer } from '../wire/writer.ts';
 import type { KeptStretch } from './kept-stretch.ts';
+import type { ReadingDoubts } from './reading-doubts.ts';
 import { ChangeNote, note } from './request-notes.ts';
 
 /** The server connection that requests go to. */
@@ -40,6 +41,7 @@ export interface StatementHost {
   readonly stats: { clientParseCount: number; serverParseCount: number; bindCount: number };
   /** How the session reads SQL. */
   readonly reading: ReadingOptions & Reading;
+  readonly doubts: ReadingDoubts;
   reply(bytes: Buffer): void;
 }
 

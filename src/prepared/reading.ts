@@ -51,12 +51,12 @@ export function readingSwitch(
   now: Reading,
   own: (name: string) => string | undefined,
 ): ReadingSwitch | null {
-  if (then.key === now.key) return null;
   const there: string[] = [];
   const back: string[] = [];
   READING_PARAMETERS.forEach((name, i) => {
     const value = then.values[i];
-    if (value === undefined || value === now.values[i] || SIGNS[i]?.test(text) !== true) return;
+    if (value === undefined || (value === now.values[i] && isKnown(value)) || SIGNS[i]?.test(text) !== true)
+      return;
     const kept = `pgweir.${name.toLowerCase()}`;
     const saved = `pg_catalog.set_config('${kept}',pg_catalog.current_setting('${name}'),true)`;
     const meant = value === '' ? own(name) : value;
@@ -74,8 +74,13 @@ export function readingSwitch(
   };
 }
 
-/** NULL is what RESET leads to. A value that nobody knows begins with a zero: none that any parameter takes. */
+/** A value that nobody knows begins with a zero. */
+export function isKnown(value: string): boolean {
+  return !value.startsWith('\0');
+}
+
+/** NULL is what RESET leads to. What is not known becomes what no parameter takes. */
 function valueSql(value: string | undefined): string {
   if (value === undefined) return 'NULL';
-  return value.startsWith('\0') ? "'not known when the statement was prepared'" : quoteLiteral(value);
+  return isKnown(value) ? quoteLiteral(value) : "'not known when the statement was prepared'";
 }

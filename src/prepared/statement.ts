@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { FrontendType as F } from '../wire/codes.ts';
 import { Writer } from '../wire/writer.ts';
-import { READ_ANYHOW, type Reading } from './reading.ts';
+import { isKnown, READ_ANYHOW, type Reading } from './reading.ts';
+import type { ReadingChange } from './sql-reading.ts';
 import { TextBudget } from './text-budget.ts';
 
 /**
@@ -19,7 +20,7 @@ export class Statement {
   readonly origin: StatementOrigin;
   readonly body: string;
   /** How it is read, wherever it is prepared. */
-  readonly reading: Reading;
+  reading: Reading;
   /** By which the cache knows it. */
   readonly key: string;
   /** Its name on servers. */
@@ -28,6 +29,8 @@ export class Statement {
   readonly nameBytes: Buffer;
   /** Executing it makes the session another user's. */
   setsIdentity = false;
+  /** What executing it changes of how later texts are read. */
+  setsReading: ReadingChange | null = null;
   /** Holders: clients' names, servers' sets, changes under way. */
   users = 0;
 
@@ -57,6 +60,12 @@ export class Statement {
     nameBytes.copy(message, 5);
     message.write(body, 5 + nameBytes.length, 'latin1');
     return message;
+  }
+
+  /** What was not known of {@link reading} when it was prepared: it is in `values`. */
+  readBy(values: readonly string[]): void {
+    const { values: before, key } = this.reading;
+    this.reading = { values: before.map((value, i) => (isKnown(value) ? value : (values[i] ?? value))), key };
   }
 
   /** Its text, without what Parse has behind it; latin1. */
