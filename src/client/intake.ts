@@ -1,5 +1,6 @@
 import type { Conn } from '../net/conn.ts';
 import type { Pool } from '../pool/pool.ts';
+import type { Statement } from '../prepared/statement.ts';
 import type { TextBudget } from '../prepared/text-budget.ts';
 import type { RequestStream, RequestTarget } from '../relay/request-stream.ts';
 import type { ClientConnection } from './connection.ts';
@@ -32,6 +33,8 @@ export abstract class Intake implements StretchHost {
   constructor(budget: TextBudget) {
     this.held = new HeldBytes(budget);
   }
+
+  abstract readsAlike(statement: Statement): boolean;
 
   /** What was held back goes on. */
   abstract goOn(): void;

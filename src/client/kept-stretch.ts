@@ -1,4 +1,4 @@
-import type { StatementUse } from '../prepared/statement.ts';
+import type { Statement, StatementUse } from '../prepared/statement.ts';
 import { type StretchNeeds, stretchNeeds } from '../prepared/stretch.ts';
 import type { KeptRequests } from '../relay/link.ts';
 import type { RequestNote } from '../relay/outstanding.ts';
@@ -18,6 +18,8 @@ export interface StretchHost {
   readonly isTaking: boolean;
   /** From now on nothing is sent but the rest of a message that is half sent: what comes goes to the kept stretch. */
   keepAll(): void;
+  /** Prepared anew, the statement would be what it is. */
+  readsAlike(statement: Statement): boolean;
   /** What waits to be sent. */
   readonly held: HeldBytes;
   readonly pool: { readonly stats: { bindCount: number } };
@@ -121,7 +123,9 @@ export class KeptStretch implements KeptRequests {
   }
 
   canRepeat(note: RequestNote | null): boolean {
-    return this.isKeeping && note === this.#first && this.#host.isTaking;
+    const first = this.#first;
+    if (first === null || note !== first || !this.isKeeping) return false;
+    return this.#host.isTaking && this.#host.readsAlike(first.uses);
   }
 
   get isGiven(): boolean {

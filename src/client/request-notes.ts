@@ -1,4 +1,5 @@
 import type { Change } from '../prepared/ledger.ts';
+import { type Statement, StatementUse } from '../prepared/statement.ts';
 import type { TextChange } from '../prepared/text-change.ts';
 import type { RequestNote } from '../relay/outstanding.ts';
 
@@ -9,6 +10,8 @@ export class ChangeNote implements RequestNote {
   readonly steps: Change[][];
   readonly #names: ReadonlyMap<string, string> | string | null;
   readonly #text: TextChange | null;
+  /** What PostgreSQL says about the request is in another encoding than the client's. */
+  readonly isForeign: boolean;
   #done = 0;
 
   /** `names`: the client's names by those for servers, or the only one there is. `text`: how the text was changed. */
@@ -16,10 +19,12 @@ export class ChangeNote implements RequestNote {
     steps: Change[][],
     names: ReadonlyMap<string, string> | string | null = null,
     text: TextChange | null = null,
+    isForeign = false,
   ) {
     this.steps = steps;
     this.#names = names;
     this.#text = text;
+    this.isForeign = isForeign;
   }
 
   step(): void {
@@ -39,6 +44,20 @@ export class ChangeNote implements RequestNote {
 
   position(sent: number): number {
     return this.#text?.position(sent) ?? sent;
+  }
+}
+
+/** The note on a request that uses a statement and makes a change. */
+export class ChangingUse extends StatementUse {
+  readonly #change: Change;
+
+  constructor(statement: Statement, name: string, kept: { end(): void } | null, change: Change) {
+    super(statement, name, kept);
+    this.#change = change;
+  }
+
+  override end(): void {
+    this.#change.settle();
   }
 }
 

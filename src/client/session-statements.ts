@@ -1,12 +1,15 @@
 import { ClientStatements } from '../prepared/client-statements.ts';
 import { errorForClient } from '../prepared/error-names.ts';
-import type { StatementCache } from '../prepared/statement.ts';
+import { READING_PARAMETERS, readingSwitch } from '../prepared/reading.ts';
+import type { Statement, StatementCache } from '../prepared/statement.ts';
 import type { Pool } from '../pool/pool.ts';
 import type { PoolStats } from '../pool/stats.ts';
 import type { RequestNote } from '../relay/outstanding.ts';
 import type { RequestFilter } from '../relay/request-filter.ts';
 import { IdentityFilter } from './identity-filter.ts';
 import type { KeptStretch } from './kept-stretch.ts';
+import { ReadingDoubts } from './reading-doubts.ts';
+import { ChangeNote } from './request-notes.ts';
 import { StatementFilter } from './statement-filter.ts';
 import type { StatementHost, StatementServer } from './statement-sender.ts';
 
@@ -15,18 +18,16 @@ export interface StatementSession {
   readonly kept: KeptStretch;
   readonly pool: Pool;
   readonly server: StatementServer | null;
-  /** A tracked parameter's value; null: not known. */
+  /** A parameter's value, as far as it follows the client; null: the server's own. */
   parameter(name: string): string | null;
   reply(bytes: Buffer): void;
 }
-
-/** The bytes of a text, and its constants, are read by these when it is prepared; those among them that are tracked. */
-const READING = ['client_encoding', 'standard_conforming_strings', 'DateStyle', 'TimeZone', 'IntervalStyle'];
 
 /** What one session has prepared, and what acts on its requests because of that. */
 export class SessionStatements implements StatementHost {
   readonly cache: StatementCache;
   readonly statements: ClientStatements;
+  readonly doubts = new ReadingDoubts();
   readonly #session: StatementSession;
   readonly #filter: StatementFilter;
   readonly #identity: IdentityFilter;
@@ -77,8 +78,23 @@ export class SessionStatements implements StatementHost {
     return {
       standardConformingStrings: session.parameter('standard_conforming_strings') !== 'off',
       clientEncoding: session.parameter('client_encoding') ?? 'UTF8',
-      key: READING.map((name) => session.parameter(name) ?? '').join('\0'),
+      ...this.doubts.reading(this.#values()),
     };
+  }
+
+  #values(): string[] {
+    return READING_PARAMETERS.map((name) => this.#session.parameter(name) ?? '');
+  }
+
+  /** ReadyForQuery with `status` has come. */
+  answered(status: number): void {
+    if (this.doubts.areAny) this.doubts.ready(status, () => this.#values());
+  }
+
+  /** Prepared anew as the session is now, the statement would be what it is. */
+  readsAlike(statement: Statement): boolean {
+    const own = (name: string) => this.server?.base.get(name.toLowerCase());
+    return readingSwitch(statement.text, statement.reading, this.reading, own) === null;
   }
 
   reply(bytes: Buffer): void {
@@ -93,10 +109,12 @@ export class SessionStatements implements StatementHost {
 
   /** The ErrorResponse with `body` (borrowed), whose request `note` hangs on, as the client may see it. */
   error(body: Buffer, note: RequestNote | null): Buffer {
+    this.doubts.spoiled();
     return errorForClient(body, {
       prefix: this.cache.prefix,
       nameOf: (serverName) => note?.nameOf(serverName) ?? this.statements.nameOf(serverName) ?? serverName,
       position: (sent) => note?.position(sent) ?? sent,
+      isForeign: note instanceof ChangeNote && note.isForeign,
     });
   }
 }

@@ -2,6 +2,7 @@ import type { ListNode } from '../base/list.ts';
 import type { Conn } from '../net/conn.ts';
 import type { ClientState, PoolClient, PoolServer } from '../pool/peers.ts';
 import type { Pool, WelcomeData } from '../pool/pool.ts';
+import type { Statement } from '../prepared/statement.ts';
 import type { ClientEnd, ServerEnd } from '../relay/link.ts';
 import { isAnswered, type RequestHost, RequestStream } from '../relay/request-stream.ts';
 import type { RequestNote } from '../relay/outstanding.ts';
@@ -100,7 +101,7 @@ export class ClientSession
   }
 
   parameter(name: string): string | null {
-    return this.parameters[this.tracked.indexOf(name)] ?? null;
+    return this.parameters[this.tracked.indexOf(name)] ?? this.extras.get(name.toLowerCase()) ?? null;
   }
 
   get server(): (PoolServer & ServerEnd) | null {
@@ -282,8 +283,16 @@ export class ClientSession
     this.connection.guard(() => this.letGo());
   }
 
+  readsAlike(statement: Statement): boolean {
+    return this.prepared.readsAlike(statement);
+  }
+
   error(body: Buffer, note: RequestNote | null): Buffer {
     return this.prepared.error(body, note);
+  }
+
+  rolledBack(): void {
+    this.prepared.doubts.spoiled();
   }
 
   statementsDropped(): void {
@@ -296,6 +305,7 @@ export class ClientSession
   }
 
   answered(status: number, isQuiet: boolean): void {
+    this.prepared.answered(status);
     if (isQuiet) this.times.answered(status, this.connection.services.clock.nowMs(), this.pool.stats);
   }
 

@@ -2,6 +2,7 @@ import { type Change, UNSETTLED } from '../prepared/ledger.ts';
 import { nameEnd, nameOf } from '../prepared/message-names.ts';
 import { setsIdentity } from '../prepared/sql-identity.ts';
 import { mayConcernStatements } from '../prepared/sql-prefilter.ts';
+import { changeOf, inParts, type ReadingChange, readingChange } from '../prepared/sql-reading.ts';
 import { readStatements, type SqlStatement } from '../prepared/sql-statements.ts';
 import type { Statement } from '../prepared/statement.ts';
 import { type Replacement, TextChange } from '../prepared/text-change.ts';
@@ -104,9 +105,13 @@ export class SqlFilter {
   passQuery(chunk: Buffer, body: number, end: number, out: RunWriter): number {
     const { tracker, sinkAtBoundary } = this.#sender.server;
     const { cache } = this.#host;
+    if (this.#awaitsReading(chunk, body, end - 1)) return -1;
     this.#watch(chunk, body, end - 1, true);
     const statements = chunk[end - 1] === 0 ? this.#read(chunk, body, end - 1) : null;
-    if (statements === null) return asItIs(F.Query, body, end, out, () => tracker.sent(F.Query));
+    if (statements === null) {
+      const hanging = this.#noteOfSet(chunk, body, end - 1, true);
+      return asItIs(F.Query, body, end, out, () => tracker.sent(F.Query, ReplyAction.Forward, null, hanging));
+    }
     if (!this.#sender.isCertain()) return -1;
     // What it changes hangs on itself alone, not on what fails around it.
     tracker.segment++;
@@ -134,6 +139,7 @@ export class SqlFilter {
     const { tracker, statements: known } = this.#sender.server;
     const zero = nameEnd(chunk, body + 1, end);
     if (zero < 0) throw new ProtocolViolation('broken Parse packet');
+    if (this.#awaitsReading(chunk, body + 1, zero)) return -1;
     this.#watch(chunk, body + 1, zero, false);
     const statements = this.#read(chunk, body + 1, zero);
     const [statement] = statements ?? [];
@@ -142,7 +148,8 @@ export class SqlFilter {
       statement === undefined ||
       !(isNamed(statement) || isDropping(statement))
     ) {
-      return asItIs(F.Parse, body, end, out, () => tracker.sent(F.Parse));
+      const hanging = this.#noteOfSet(chunk, body + 1, zero, false);
+      return asItIs(F.Parse, body, end, out, () => tracker.sent(F.Parse, ReplyAction.Forward, null, hanging));
     }
     if (!isNamed(statement)) {
       tracker.sent(F.Parse, ReplyAction.Forward, null, this.#noteOfUnnamed(dropping()));
@@ -154,9 +161,11 @@ export class SqlFilter {
     const current = mine.get(statement.name, tracker.segment) as Statement | null;
     // With a name that is taken, PREPARE has to fail: it gets that of the statement that has it.
     const isNew = statement.kind === 'prepare' && current === null;
-    const meant = isNew ? cache.hold('sql', bodyOf(chunk, statement), this.#host.reading.key) : current;
-    if (meant !== null && isNew) this.#sender.forget(meant, out);
-    else if (meant !== null && known.has(meant, tracker.segment) !== true) this.#sender.teach(meant, out);
+    const meant = isNew ? cache.hold('sql', bodyOf(chunk, statement), this.#host.reading) : current;
+    if (meant !== null && isNew) {
+      this.#host.doubts.prepared(meant);
+      this.#sender.forget(meant, out);
+    } else if (meant !== null && known.has(meant, tracker.segment) !== true) this.#sender.teach(meant, out);
     const { nameStart, nameEnd: nameStop, name, kind } = statement;
     const replacements = meant === null ? [] : [{ start: nameStart, end: nameStop, text: meant.name }];
     const text = new TextChange(chunk, body + 1, zero, replacements, this.#isUtf8);
@@ -219,6 +228,19 @@ export class SqlFilter {
     if (setsIdentity(chunk, start, end, several, this.#host.reading)) this.#sender.server.closeNeeded = true;
   }
 
+  /** Whether a text has to wait that names statements: how it is read will be known with an answer that is due. */
+  #awaitsReading(chunk: Buffer, start: number, end: number): boolean {
+    const { tracker } = this.#sender.server;
+    return this.#host.doubts.areAhead(tracker) && mayConcernStatements(chunk, start, end);
+  }
+
+  /** What hangs on a text that names no statements: it may change how later ones are read. */
+  #noteOfSet(chunk: Buffer, start: number, end: number, several: boolean): ChangeNote | null {
+    const { doubts, reading } = this.#host;
+    const change = readingChange(chunk, start, end, several, reading);
+    return change === null ? null : new ChangeNote([[doubts.sent(change)]]);
+  }
+
   /** The statements of a text; null: none of them concerns us, or it cannot be read. */
   #read(chunk: Buffer, start: number, end: number): readonly SqlStatement[] | null {
     if (!mayConcernStatements(chunk, start, end)) return null;
@@ -254,7 +276,7 @@ export class SqlFilter {
       const isSettled = (statement: Statement | null) =>
         statement === null || known.has(statement, segment) !== UNSETTLED;
       if (!isSettled(current)) return false;
-      return form.kind !== 'prepare' || isSettled(cache.find('sql', bodyOf(chunk, form), reading.key));
+      return form.kind !== 'prepare' || isSettled(cache.find('sql', bodyOf(chunk, form), reading));
     });
   }
 
@@ -268,11 +290,18 @@ export class SqlFilter {
     const names = new Map<string, string>();
     const replacements: Replacement[] = [];
     const text = new TextState();
+    const later: ReadingChange[] = [];
     const steps = statements.map((form) => {
       const changes: Change[] = [];
       if (isDropping(form)) {
         changes.push(this.#sender.drops());
         text.given = new Set();
+      }
+      const change = changeOf(form);
+      if (change !== null) {
+        const [within, behind] = inParts(change);
+        changes.push(this.#host.doubts.sent(within));
+        later.push(behind);
       }
       if (!isNamed(form)) return changes;
       const statement = this.#carryOut(chunk, form, text, changes, out);
@@ -281,7 +310,9 @@ export class SqlFilter {
       replacements.push({ start: form.nameStart, end: form.nameEnd, text: statement.name });
       return changes;
     });
-    return { steps, names, text: new TextChange(chunk, start, end, replacements, this.#isUtf8) };
+    const rewritten = new TextChange(chunk, start, end, replacements, this.#isUtf8);
+    for (const change of later) steps.at(-1)?.push(this.#host.doubts.sent(change));
+    return { steps, names, text: rewritten };
   }
 
   /**
@@ -315,17 +346,18 @@ export class SqlFilter {
       changes.push(known.overwritten());
       return current;
     }
-    const { key } = this.#host.reading;
+    const { reading } = this.#host;
     let body = bodyOf(chunk, form);
     // Another of this text may prepare or use the same: the server has to know them by two names.
     for (
-      let same = cache.find('sql', body, key);
+      let same = cache.find('sql', body, reading);
       same !== null && (text.prepared.has(same) || text.used.has(same));
-      same = cache.find('sql', body, key)
+      same = cache.find('sql', body, reading)
     ) {
       body += ' ';
     }
-    const statement = cache.hold('sql', body, key);
+    const statement = cache.hold('sql', body, reading);
+    this.#host.doubts.prepared(statement);
     text.prepared.add(statement);
     text.given?.add(form.name);
     this.#sender.forget(statement, out);

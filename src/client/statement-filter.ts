@@ -1,6 +1,7 @@
 import { type Change, UNSETTLED } from '../prepared/ledger.ts';
 import { nameEnd, nameOf, renamed } from '../prepared/message-names.ts';
 import { setsIdentity } from '../prepared/sql-identity.ts';
+import { readingChange } from '../prepared/sql-reading.ts';
 import { STATEMENT, type Statement, StatementUse } from '../prepared/statement.ts';
 import { ReplyAction } from '../relay/outstanding.ts';
 import type { RequestFilter } from '../relay/request-filter.ts';
@@ -8,7 +9,7 @@ import type { RunWriter } from '../relay/run-writer.ts';
 import { FrontendType as F } from '../wire/codes.ts';
 import { closeComplete, parseComplete } from '../wire/complete.ts';
 import { ProtocolViolation } from '../wire/pg-error.ts';
-import { note } from './request-notes.ts';
+import { ChangingUse, note } from './request-notes.ts';
 import { SqlFilter } from './sql-filter.ts';
 import { passUnread } from './sql-text.ts';
 import { type StatementHost, StatementSender, type StatementServer } from './statement-sender.ts';
@@ -132,18 +133,22 @@ export class StatementFilter implements RequestFilter {
   }
 
   #parse(chunk: Buffer, body: number, end: number, out: RunWriter): number {
-    const { cache, statements, stats, reading, kept } = this.#host;
+    const { cache, statements, stats, kept, doubts } = this.#host;
     const { tracker, statements: known } = this.#server;
     const { segment } = tracker;
-    if (!this.#sender.isCertain()) return -1;
+    if (!this.#sender.isCertain() || doubts.areAhead(tracker)) return -1;
+    const { reading } = this.#host;
     const zero = nameEnd(chunk, body, end);
     if (zero < 0) throw new ProtocolViolation('broken Parse packet');
     const name = nameOf(chunk, body, zero);
     const current = statements.get(name, segment);
     if (current === UNSETTLED) return -1;
-    const statement = cache.hold('parse', chunk.toString('latin1', zero + 1, end), reading.key);
+    const statement = cache.hold('parse', chunk.toString('latin1', zero + 1, end), reading);
     const stop = nameEnd(chunk, zero + 1, end);
-    statement.setsIdentity ||= setsIdentity(chunk, zero + 1, stop < 0 ? end : stop, false, reading);
+    const textEnd = stop < 0 ? end : stop;
+    statement.setsIdentity ||= setsIdentity(chunk, zero + 1, textEnd, false, reading);
+    statement.setsReading ??= readingChange(chunk, zero + 1, textEnd, false, reading);
+    doubts.prepared(statement);
     try {
       if (statement.users === 1) cache.budget.check(0);
       const isThere = known.has(statement, segment);
@@ -151,7 +156,7 @@ export class StatementFilter implements RequestFilter {
       stats.clientParseCount++;
       if (current !== null) {
         // The name is taken: the server finds that out by itself, behind everything else that may be wrong.
-        if (!isThere) this.#sender.teach(statement, out);
+        if (!isThere) this.#sender.parse(statement, ReplyAction.Swallow, note(null), out);
         out.put(statement.parseMessage());
         tracker.sent(F.Parse, ReplyAction.Forward, null, note(name));
         return end;
@@ -234,10 +239,15 @@ export class StatementFilter implements RequestFilter {
     bodyBytes: number,
   ): StatementUse | null {
     if (statement === null) return null;
-    const { kept } = this.#host;
+    const { kept, doubts } = this.#host;
     const { tracker } = this.#server;
-    if (!tracker.isAtRest) return new StatementUse(statement, name);
-    const use = new StatementUse(statement, name, kept);
+    const { setsReading } = statement;
+    const keeps = tracker.isAtRest ? kept : null;
+    const use =
+      type === F.Bind && setsReading !== null
+        ? new ChangingUse(statement, name, keeps, doubts.sent(setsReading))
+        : new StatementUse(statement, name, keeps);
+    if (keeps === null) return use;
     kept.begin(use, tracker.segment, type, body, bodyBytes);
     return use;
   }

@@ -1,5 +1,6 @@
 import type { ClientStatements } from '../prepared/client-statements.ts';
 import type { Change } from '../prepared/ledger.ts';
+import { type Reading, readingSwitch } from '../prepared/reading.ts';
 import type { ReadingOptions } from '../prepared/sql-statements.ts';
 import type { ServerStatements } from '../prepared/server-statements.ts';
 import { PORTAL, STATEMENT, type Statement, type StatementCache } from '../prepared/statement.ts';
@@ -12,6 +13,7 @@ import { sync } from '../wire/frontend.ts';
 import { ProtocolViolation } from '../wire/pg-error.ts';
 import { Writer } from '../wire/writer.ts';
 import type { KeptStretch } from './kept-stretch.ts';
+import type { ReadingDoubts } from './reading-doubts.ts';
 import { ChangeNote, note } from './request-notes.ts';
 
 /** The server connection that requests go to. */
@@ -20,6 +22,8 @@ export interface StatementServer {
   readonly statements: ServerStatements;
   /** The client has whole messages only, so one of ours may follow. */
   readonly sinkAtBoundary: boolean;
+  /** Values of parameters that are its own and not those which RESET leads to, by name in lower case. */
+  readonly base: ReadonlyMap<string, string>;
   /** No other client gets it. */
   closeNeeded: boolean;
 }
@@ -35,8 +39,9 @@ export interface StatementHost {
   /** `max_prepared_statements`. */
   readonly limit: number;
   readonly stats: { clientParseCount: number; serverParseCount: number; bindCount: number };
-  /** How the session reads SQL. `key`: all on which it depends what PostgreSQL makes of a text's bytes. */
-  readonly reading: ReadingOptions & { readonly key: string };
+  /** How the session reads SQL. */
+  readonly reading: ReadingOptions & Reading;
+  readonly doubts: ReadingDoubts;
   reply(bytes: Buffer): void;
 }
 
@@ -100,40 +105,53 @@ export class StatementSender {
 
   /**
    * The server learns the statement ahead of a request of the extended protocol that builds on it, and on those in
-   * `kept`.
+   * `kept`. It learns what the text said when the client prepared it, whatever the session has become since.
    */
   teach(statement: Statement, out: RunWriter, kept: ReadonlySet<Statement> = NONE): void {
+    const { base } = this.server;
+    const own = (name: string) => base.get(name.toLowerCase());
+    const turn = readingSwitch(statement.text, statement.reading, this.#host.reading, own);
+    const isForeign = turn?.changesEncoding === true;
+    if (turn !== null) this.#carryOut(turn.there, new ChangeNote([[]], null, null, isForeign), out);
+    this.#learn(statement, isForeign, out, kept);
+    if (turn !== null) this.#carryOut(turn.back, new ChangeNote([[]], null, null, isForeign), out);
+  }
+
+  #learn(statement: Statement, isForeign: boolean, out: RunWriter, kept: ReadonlySet<Statement>): void {
     if (statement.origin === 'parse') {
-      this.parse(statement, ReplyAction.Swallow, note(null), out, kept);
+      this.parse(statement, ReplyAction.Swallow, new ChangeNote([[]], null, null, isForeign), out, kept);
       return;
     }
-    // PREPARE takes a statement and a portal: of ours, for the client's unnamed ones may be in use.
     const { tracker, statements: known } = this.server;
-    const own = `${this.#host.cache.prefix}0`;
     this.forget(statement, out);
     this.#host.stats.serverParseCount++;
-    out.put(preparing(own, statement.prepareText()));
-    const swallow = (type: number, hanging: ChangeNote | null = null) =>
-      tracker.sent(type, ReplyAction.Swallow, null, hanging);
-    swallow(F.Close);
-    swallow(F.Parse);
-    swallow(F.Bind);
     const change = known.add(statement, tracker.segment);
-    swallow(F.Execute, new ChangeNote([[change]], null, this.#asPrepared(statement)));
-    swallow(F.Close);
-    swallow(F.Close);
+    const hanging = new ChangeNote([[change]], null, this.#asPrepared(statement), isForeign);
+    this.#carryOut(statement.prepareText(), hanging, out);
     this.#makeRoom(out, kept);
+  }
+
+  /** Has `sql` (latin1) executed. `hanging` hangs on that. */
+  #carryOut(sql: string, hanging: ChangeNote, out: RunWriter): void {
+    // It takes a statement and a portal: of ours, for the client's unnamed ones may be in use.
+    out.put(preparing(`${this.#host.cache.prefix}0`, sql));
+    const { tracker } = this.server;
+    const swallow = (type: number, its: ChangeNote | null) =>
+      tracker.sent(type, ReplyAction.Swallow, null, its);
+    const other = hanging.isForeign ? new ChangeNote([], null, null, true) : null;
+    for (const type of [F.Close, F.Parse, F.Bind]) swallow(type, other);
+    swallow(F.Execute, hanging);
+    for (const type of [F.Close, F.Close]) swallow(type, other);
   }
 
   /** `PREPARE` as the client is likely to have written it, and as it is sent. */
   #asPrepared(statement: Statement): TextChange {
-    const { statements, reading } = this.#host;
-    const name = statements.nameOf(statement.name) ?? '';
+    const name = this.#host.statements.nameOf(statement.name) ?? '';
     // A space of ours stands ahead of the body.
     const text = Buffer.from(`PREPARE ${name}${statement.body.slice(1)}`, 'latin1');
     const start = 'PREPARE '.length;
     const named = { start, end: start + name.length, text: `${statement.name} ` };
-    return new TextChange(text, 0, text.length, [named], reading.clientEncoding === 'UTF8');
+    return new TextChange(text, 0, text.length, [named], statement.reading.values[0] === 'UTF8');
   }
 
   /** Ends what was begun by us since `wasOpen` was asked of the tracker: a simple query follows. */

@@ -11,6 +11,8 @@ export interface ErrorNames {
   nameOf(serverName: string): string;
   /** A position (characters from 1) in what the server was sent, as one in what the client sent. */
   position(sent: number): number;
+  /** It is in an encoding that is not the client's: only what is ASCII of it can be read. */
+  readonly isForeign: boolean;
 }
 
 /**
@@ -34,7 +36,9 @@ export function errorForClient(body: Buffer, names: ErrorNames): Buffer {
   const header = Buffer.allocUnsafe(HEADER_BYTES);
   header[0] = B.ErrorResponse;
   header.writeInt32BE(length + 4, 1);
-  return Buffer.concat([header, ...parts], HEADER_BYTES + length);
+  const message = Buffer.concat([header, ...parts], HEADER_BYTES + length);
+  if (names.isForeign) hideNonAscii(message, HEADER_BYTES);
+  return message;
 }
 
 function fieldForClient(body: Buffer, start: number, end: number, names: ErrorNames): Buffer {
@@ -55,6 +59,14 @@ function fieldForClient(body: Buffer, start: number, end: number, names: ErrorNa
   }
   return Buffer.from(out + text.slice(from), 'latin1');
 }
+
+function hideNonAscii(message: Buffer, from: number): void {
+  for (let at = from; at < message.length; at++) {
+    if ((message[at] as number) >= 0x80) message[at] = QUESTION_MARK;
+  }
+}
+
+const QUESTION_MARK = 0x3f;
 
 function isDigit(code: number): boolean {
   return code >= 0x30 && code <= 0x39;

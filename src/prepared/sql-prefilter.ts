@@ -1,6 +1,7 @@
 /** The keywords of the statements in question; one of them stands in each, and a keyword has no other spelling. */
 const WORDS = ['prepare', 'execute', 'deallocate', 'discard'].map((word) => Buffer.from(word));
 const SET = Buffer.from('set');
+const RESET = Buffer.from('reset');
 /** What their statements begin with. */
 const FIRST_WORDS = [...WORDS, ...['explain', 'create'].map((word) => Buffer.from(word))];
 /** Pairs of neighbouring bytes in the first seven of a word, which all of them have. */
@@ -43,7 +44,7 @@ export function mayConcernStatements(bytes: Buffer, start: number, end: number):
 }
 
 /**
- * Whether a statement of the SQL text `bytes[start..end)` may begin with SET, which may be its first only unless
+ * Whether a statement of the SQL text `bytes[start..end)` may begin with SET or RESET, which may be its first only unless
  * `several`. False is certain, as with {@link mayConcernStatements}, and it allocates nothing either.
  */
 export function mayBeginWithSet(bytes: Buffer, start: number, end: number, several: boolean): boolean {
@@ -51,7 +52,7 @@ export function mayBeginWithSet(bytes: Buffer, start: number, end: number, sever
   let left = 4 * (end - start) + 64;
   for (let stop = start - 1; stop >= start - 1; stop = indexOfStop(bytes, stop + 1, end)) {
     const first = firstToken(bytes, stop + 1, end);
-    if (first >= 0 && isWordAt(SET, bytes, first, end)) return true;
+    if (first >= 0 && (isWordAt(SET, bytes, first, end) || isWordAt(RESET, bytes, first, end))) return true;
     if (!several) return false;
     left -= (first < 0 ? end : first) - stop;
     if (left < 0) return true;

@@ -1,6 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { FrontendType as F } from '../wire/codes.ts';
 import { Writer } from '../wire/writer.ts';
+import { isKnown, READ_ANYHOW, type Reading } from './reading.ts';
+import type { ReadingChange } from './sql-reading.ts';
 import { TextBudget } from './text-budget.ts';
 
 /**
@@ -17,6 +19,8 @@ export class Statement {
   readonly id: number;
   readonly origin: StatementOrigin;
   readonly body: string;
+  /** How it is read, wherever it is prepared. */
+  reading: Reading;
   /** By which the cache knows it. */
   readonly key: string;
   /** Its name on servers. */
@@ -25,10 +29,20 @@ export class Statement {
   readonly nameBytes: Buffer;
   /** Executing it makes the session another user's. */
   setsIdentity = false;
+  /** What executing it changes of how later texts are read. */
+  setsReading: ReadingChange | null = null;
   /** Holders: clients' names, servers' sets, changes under way. */
   users = 0;
 
-  constructor(id: number, prefix: string, key: string, origin: StatementOrigin, body: string) {
+  constructor(
+    id: number,
+    prefix: string,
+    key: string,
+    origin: StatementOrigin,
+    body: string,
+    reading: Reading,
+  ) {
+    this.reading = reading;
     this.id = id;
     this.key = key;
     this.origin = origin;
@@ -46,6 +60,19 @@ export class Statement {
     nameBytes.copy(message, 5);
     message.write(body, 5 + nameBytes.length, 'latin1');
     return message;
+  }
+
+  /** What was not known of {@link reading} when it was prepared: it is in `values`. */
+  readBy(values: readonly string[]): void {
+    const { values: before, key } = this.reading;
+    this.reading = { values: before.map((value, i) => (isKnown(value) ? value : (values[i] ?? value))), key };
+  }
+
+  /** Its text, without what Parse has behind it; latin1. */
+  get text(): string {
+    const { body } = this;
+    const zero = this.origin === 'parse' ? body.indexOf('\0') : -1;
+    return zero < 0 ? body : body.slice(0, zero);
   }
 
   /** The text `PREPARE <name for servers> …`, latin1. Only for `sql`. */
@@ -112,16 +139,16 @@ export class StatementCache {
   }
 
   /**
-   * The one statement for `body` (latin1), held once more; {@link release} gives it back. `reading`: the parameters on
-   * which it depends what the bytes mean, of the session that they are from. Whether there is room for it is for
+   * The one statement for `body` (latin1), held once more; {@link release} gives it back. `reading`: how
+   * the session reads that they are from. Whether there is room for it is for
    * the caller to see, in {@link budget}.
    */
-  hold(origin: StatementOrigin, body: string, reading = ''): Statement {
+  hold(origin: StatementOrigin, body: string, reading = READ_ANYHOW): Statement {
     const key = keyOf(origin, body, reading);
     let statement = this.#byKey.get(key);
     if (statement === undefined) {
       this.#lastId++;
-      statement = new Statement(this.#lastId, this.prefix, key, origin, body);
+      statement = new Statement(this.#lastId, this.prefix, key, origin, body, reading);
       this.#byKey.set(key, statement);
       this.budget.usedBytes += heldBytes(statement);
     }
@@ -130,7 +157,7 @@ export class StatementCache {
   }
 
   /** The statement for `body`, if anybody holds it. */
-  find(origin: StatementOrigin, body: string, reading = ''): Statement | null {
+  find(origin: StatementOrigin, body: string, reading = READ_ANYHOW): Statement | null {
     return this.#byKey.get(keyOf(origin, body, reading)) ?? null;
   }
 
@@ -148,6 +175,6 @@ function heldBytes({ body, key }: Statement): number {
   return body.length + key.length;
 }
 
-function keyOf(origin: StatementOrigin, body: string, reading: string): string {
-  return `${origin}${reading}\0${body}`;
+function keyOf(origin: StatementOrigin, body: string, reading: Reading): string {
+  return `${origin}${reading.key}\0${body}`;
 }

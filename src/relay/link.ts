@@ -58,6 +58,8 @@ export interface ClientEnd {
   /** The ErrorResponse with `body` (borrowed) as the client may see it; the request that failed has `note`. */
   error(body: Buffer, note: RequestNote | null): Buffer;
   readonly kept: KeptRequests;
+  /** It has rolled something back. */
+  rolledBack(): void;
   /** Its prepared statements are gone. */
   statementsDropped(): void;
   /** The server connection took what was pending: the client may be read again. */

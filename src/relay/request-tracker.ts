@@ -204,8 +204,10 @@ export class RequestTracker {
     const isSwallowed = queue.headAction === ReplyAction.Swallow;
     switch (type) {
       case B.NotificationResponse:
-      case B.ParameterStatus:
         return ReplyAction.Forward;
+      case B.ParameterStatus:
+        // Before 14 each SET is reported at once: one of ours is undone before the client's next request.
+        return isSwallowed && queue.headType === F.Execute ? ReplyAction.Swallow : ReplyAction.Forward;
       case B.NoticeResponse:
         return isSwallowed ? ReplyAction.Swallow : ReplyAction.Forward;
     }

@@ -190,7 +190,7 @@ export class ResponseStream {
   #isRead(type: number, bodyBytes: number, first: number): boolean {
     switch (type) {
       case B.ParameterStatus:
-        return bodyBytes <= CAPTURE_LIMIT;
+        return !this.#isSwallowed && bodyBytes <= CAPTURE_LIMIT;
       case B.CommandComplete:
         return mayBeSessionTag(bodyBytes, first);
       case B.ErrorResponse:

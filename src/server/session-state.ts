@@ -168,6 +168,10 @@ export abstract class SessionState {
   /** A statement was done that says `tag`; `client` is whose it was. */
   protected done(tag: SessionTag, client: ClientEnd | null): void {
     if (tag === null) return;
+    if (tag === 'rollback') {
+      client?.rolledBack();
+      return;
+    }
     if (tag !== 'set' && tag !== 'reset') {
       this.statements.clear();
       client?.statementsDropped();

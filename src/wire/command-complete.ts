@@ -1,11 +1,12 @@
 /** What a CommandComplete says about a session's state; null: nothing that we act on. */
-export type SessionTag = 'discard' | 'deallocate' | 'reset' | 'set' | null;
+export type SessionTag = 'discard' | 'deallocate' | 'reset' | 'set' | 'rollback' | null;
 
 const TAGS: readonly (readonly [text: Buffer, tag: Exclude<SessionTag, null>])[] = [
   [Buffer.from('DISCARD ALL\0'), 'discard'],
   [Buffer.from('DEALLOCATE ALL\0'), 'deallocate'],
   [Buffer.from('RESET\0'), 'reset'],
   [Buffer.from('SET\0'), 'set'],
+  [Buffer.from('ROLLBACK\0'), 'rollback'],
 ];
 
 /**
@@ -19,6 +20,9 @@ export function mayBeSessionTag(bodyBytes: number, first: number): boolean {
     case 12:
     case 15:
       return first < 0 || first === 0x53 || first === 0x52 || first === 0x44; // S, R, D
+    case 9:
+      // Not `SELECT 1`, which is common.
+      return first < 0 || first === 0x52;
     default:
       return false;
   }

@@ -68,8 +68,8 @@ export const oracleFaults: readonly Fault[] = [
   }),
   noticed('statements of one text are the same whatever types their parameters have', {
     file: 'src/prepared/statement.ts',
-    find: 'return `${origin}${reading}\\0${body}`;',
-    replace: "return `${origin}${reading}\\0${body.split('\\0')[0]}`;",
+    find: 'return `${origin}${reading.key}\\0${body}`;',
+    replace: "return `${origin}${reading.key}\\0${body.split('\\0')[0]}`;",
   }),
   noticed('a statement counts as prepared although its Parse has failed', {
     file: 'src/prepared/ledger.ts',
@@ -83,9 +83,8 @@ export const oracleFaults: readonly Fault[] = [
   }),
   noticed('a notification in the middle of a result is left out', {
     file: TRACKER,
-    find: 'case B.NotificationResponse:\n      case B.ParameterStatus:',
-    replace:
-      'case B.NotificationResponse:\n        return ReplyAction.Swallow;\n      case B.ParameterStatus:',
+    find: 'case B.NotificationResponse:\n        return ReplyAction.Forward;',
+    replace: 'case B.NotificationResponse:\n        return ReplyAction.Swallow;',
   }),
   noticed('a portal that is suspended leaves its Execute unanswered', {
     file: TRACKER,

@@ -81,7 +81,7 @@ export const relayFaults: readonly Fault[] = [
     'a client keeps the parameters that another has given',
     {
       file: 'src/relay/extra-parameters.ts',
-      find: 'sql += before === undefined ? `RESET ${name};` : configSql(name, before);',
+      find: 'sql += before === undefined ? `RESET ${inSql(name)};` : configSql(name, before);',
       replace: "sql += before === undefined ? '' : configSql(name, before);",
     },
     ['test/integration/extra-parameters.test.ts'],
@@ -90,8 +90,8 @@ export const relayFaults: readonly Fault[] = [
     'a parameter of connect_query’s goes back to PostgreSQL’s own value',
     {
       file: 'src/relay/extra-parameters.ts',
-      find: 'sql += before === undefined ? `RESET ${name};` : configSql(name, before);',
-      replace: 'sql += `RESET ${name};`;',
+      find: 'sql += before === undefined ? `RESET ${inSql(name)};` : configSql(name, before);',
+      replace: 'sql += `RESET ${inSql(name)};`;',
     },
     ['test/integration/session-parameters.test.ts'],
   ),

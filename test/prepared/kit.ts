@@ -26,8 +26,8 @@ export function read(
     const mayConcern = mayConcernStatements(bytes, start, end);
     if (!mayConcern && statements?.some((each) => CONCERNING.has(each.kind)) === true)
       throw new Error('the prefilter passed over a statement');
-    if (!mayBeginWithSet(bytes, start, end, true) && statements?.some((each) => each.kind === 'set') === true)
-      throw new Error('the prefilter passed over a SET');
+    const sets = statements?.some(({ kind }) => kind === 'set' || kind === 'reset') === true;
+    if (sets && !mayBeginWithSet(bytes, start, end, true)) throw new Error('the prefilter passed over a SET');
     const moved = statements?.map((each) => moveBack(each, start)) ?? null;
     return { moved, mayConcern, json: JSON.stringify([moved, mayConcern]) };
   });

@@ -7,6 +7,7 @@ describe('a tag', () => {
   it.each([
     ['SET', 'set'],
     ['RESET', 'reset'],
+    ['ROLLBACK', 'rollback'],
     ['DISCARD ALL', 'discard'],
     ['DEALLOCATE ALL', 'deallocate'],
   ] as const)('%s is acted on', (tag, meaning) => {

@@ -1,0 +1,86 @@
+import { quoteLiteral } from '../wire/sql-quote.ts';
+
+/** What decides how a text's bytes and its constants are read when it is prepared. */
+export const READING_PARAMETERS = [
+  'client_encoding',
+  'standard_conforming_strings',
+  'DateStyle',
+  'TimeZone',
+  'IntervalStyle',
+] as const;
+
+/** Values of {@link READING_PARAMETERS}, in their order; empty: the server's own. */
+export interface Reading {
+  readonly values: readonly string[];
+  /** The same for all that read alike. */
+  readonly key: string;
+}
+
+export const READ_ANYHOW: Reading = { values: [], key: '' };
+
+export function readingOf(values: readonly string[]): Reading {
+  return { values, key: values.join('\0') };
+}
+
+/** Requests of ours around the preparing of a text, as queries. ASCII. */
+export interface ReadingSwitch {
+  readonly there: string;
+  readonly back: string;
+  /** Between the two PostgreSQL speaks in another encoding than the client. */
+  readonly changesEncoding: boolean;
+}
+
+const NON_ASCII = /[\u0080-\u00ff]/;
+/** Also `U&'…'`, which PostgreSQL refuses while backslashes have a meaning in all strings. */
+const ESCAPES = /\\|&'/;
+/** In quotes of either kind. A `$` with a digit behind it is a parameter's. */
+const CONSTANTS = /'|\$(?!\d)/;
+/** What a text has in it that a parameter matters to, in the order of {@link READING_PARAMETERS}. */
+const SIGNS = [NON_ASCII, ESCAPES, CONSTANTS, CONSTANTS, CONSTANTS];
+
+/**
+ * What makes a server that reads as `now` read `text` (latin1) as `then`, and undoes that; null: it does already.
+ * `own`: the server's own value of a parameter where that is not what RESET leads to.
+ *
+ * All of it is done for the transaction only, so that an error undoes it; and back to what was there before, be that
+ * what it may, for a client's SET on its way is not known yet.
+ */
+export function readingSwitch(
+  text: string,
+  then: Reading,
+  now: Reading,
+  own: (name: string) => string | undefined,
+): ReadingSwitch | null {
+  const there: string[] = [];
+  const back: string[] = [];
+  READING_PARAMETERS.forEach((name, i) => {
+    const value = then.values[i];
+    if (value === undefined || (value === now.values[i] && isKnown(value)) || SIGNS[i]?.test(text) !== true)
+      return;
+    const kept = `pgweir.${name.toLowerCase()}`;
+    const saved = `pg_catalog.set_config('${kept}',pg_catalog.current_setting('${name}'),true)`;
+    const meant = value === '' ? own(name) : value;
+    // CASE, for it looks at its condition first.
+    there.push(
+      `CASE WHEN ${saved} IS NOT NULL THEN pg_catalog.set_config('${name}',${valueSql(meant)},true) END`,
+    );
+    back.push(`pg_catalog.set_config('${name}',pg_catalog.current_setting('${kept}'),true)`);
+  });
+  if (there.length === 0) return null;
+  return {
+    there: `SELECT ${there.join()}`,
+    back: `SELECT ${back.join()}`,
+    changesEncoding: then.values[0] !== now.values[0] && NON_ASCII.test(text),
+  };
+}
+
+/** A value that nobody knows begins with a zero. */
+export function isKnown(value: string): boolean {
+  return !value.startsWith('\0');
+}
+
+/** NULL is what RESET leads to. What is not known becomes what no parameter takes. */
+function valueSql(value: string | undefined): string {
+  if (value === undefined) return 'NULL';
+  return isKnown(value) ? quoteLiteral(value) : "'not known when the statement was prepared'";
+}
