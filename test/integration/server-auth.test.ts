@@ -174,3 +174,15 @@ test('a very long password reaches a server that asks for it, however it asks', 
     expect(await outcome(pooler, { user: `sa_long_${auth}`, password })).toBe('ok');
   }
 });
+
+test('trap: VALID UNTIL is not ignored: an expired password that is in the list lets nobody in', async () => {
+  const name = 'sa_expired';
+  const options = "VALID UNTIL '2000-01-01'";
+  await createRole(sharedPostgres(), { name, auth: 'scram', password: PASSWORD, options });
+  await using pooler = await startPooler({ userlist: { [name]: PASSWORD } });
+  expect(await outcome(pooler, { user: name })).toBe(
+    `FATAL 28P01 password authentication failed for user "${name}"`,
+  );
+  await withClient(sharedPostgres(), (client) => client.query(`ALTER ROLE ${name} VALID UNTIL 'infinity'`));
+  await waitFor(async () => (await outcome(pooler, { user: name })) === 'ok');
+});

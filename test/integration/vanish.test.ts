@@ -156,7 +156,7 @@ describe('what a client that vanishes has asked for', () => {
     await next.end();
   });
 
-  test('Parse/Bind delivered, Sync never (client gone): is undone, and nobody has to wait (pgdog #803)', async () => {
+  test('trap: Parse and Bind delivered, Sync never (client gone): is undone, and nobody has to wait (pgdog #803)', async () => {
     await using pooler = await start();
     const [gone, next] = [await connect(pooler), await connect(pooler)];
     const pid = await backend(next);
