@@ -17,34 +17,31 @@ export function isAligned(tracked: TrackedParameters, client: AlignedClient, ser
 }
 
 /**
- * Makes the parameters of a server those of the client, which belong to it: where nothing differs at once, else by a
- * query or two. `done` gets what PostgreSQL says when it refuses. The client has the server's spelling then.
+ * Makes the parameters of a server those of the client, which belong to it: where nothing differs at once, else in
+ * one round trip. `done` gets what PostgreSQL says when it refuses. The client has the server's spelling then.
  */
 export function alignServer(
   tracked: TrackedParameters,
   client: AlignedClient,
   server: ServerEnd,
   done: (error: ErrorFields | null) => void,
-  isReadable = false,
 ): void {
   const { parameters: wanted } = client;
   sortOut(tracked, client, server);
   const { extras } = client;
-  const trackedSql = tracked.alignmentSql(client, server);
+  let trackedSql = tracked.alignmentSql(client, server);
   const otherSql = extrasSql(extras, server.extras, server.base);
   if (otherSql === null) server.extras = extras;
   if (trackedSql === null && otherSql === null) {
     done(null);
     return;
   }
+  const prelude = tracked.preludeSql(`${trackedSql ?? ''}${otherSql ?? ''}`, server.parameters);
+  if (prelude !== null) trackedSql = tracked.alignmentSql(client, server);
   const sql = `${trackedSql ?? ''}${otherSql ?? ''}`;
   const isSet = wanted.map((value, i) => value !== null && tracked.differs(i, client, server));
-  const prelude = isReadable ? null : tracked.preludeSql(sql, server.parameters);
-  server.alignParameters(prelude ?? sql, (error) => {
-    if (error === null && prelude !== null) {
-      alignServer(tracked, client, server, done, true);
-      return;
-    }
+  if (prelude !== null) isSet[tracked.indexOf('client_encoding')] = true;
+  server.alignParameters(prelude === null ? [sql] : [prelude, sql], (error) => {
     if (error === null) {
       // The server's spelling is the client's from now on, so that `ISO` against `ISO, MDY` isn't sent each time.
       // It reports only what has changed: a value that it says nothing about was that spelling before already.

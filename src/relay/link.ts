@@ -81,8 +81,8 @@ export interface ServerEnd extends RequestTarget {
   readonly statements: ServerStatements;
   /** The client has whole messages only, so one of ours may follow. */
   readonly sinkAtBoundary: boolean;
-  /** Runs `sql`, our own; `done` gets what PostgreSQL says when it refuses. The client sends nothing meanwhile. */
-  alignParameters(sql: string, done: (error: ErrorFields | null) => void): void;
+  /** Runs queries of ours, sent together; `done` gets what PostgreSQL refuses first. The client sends nothing meanwhile. */
+  alignParameters(texts: readonly string[], done: (error: ErrorFields | null) => void): void;
   /** The client's last message is out: ends the link if nothing is owed on either side. */
   releaseIfDone(): void;
   /** The client's connection drained: the server may be read again. */

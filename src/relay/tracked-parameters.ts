@@ -117,13 +117,13 @@ export class TrackedParameters {
 
   /**
    * What has to run ahead of `sql`, as a query of its own, or null: our text is UTF-8, and a server reads a whole
-   * query by the client_encoding that its last client left.
+   * query by the client_encoding that its last client left. That changes `actual`, too.
    */
   preludeSql(sql: string, actual: TrackedValues): string | null {
-    const encoding = actual[this.indexOf('client_encoding')] ?? UTF8;
-    return encoding === UTF8 || Buffer.byteLength(sql) === sql.length
-      ? null
-      : setStatement('client_encoding', UTF8);
+    const index = this.indexOf('client_encoding');
+    if ((actual[index] ?? UTF8) === UTF8 || Buffer.byteLength(sql) === sql.length) return null;
+    actual[index] = UTF8;
+    return setStatement('client_encoding', UTF8);
   }
 }
 

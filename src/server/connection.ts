@@ -281,8 +281,8 @@ export class ServerConnection
     this.conn.destroy();
   }
 
-  alignParameters(sql: string, done: (error: ErrorFields | null) => void): void {
-    this.#interlude.align(sql, done);
+  alignParameters(texts: readonly string[], done: (error: ErrorFields | null) => void): void {
+    this.#interlude.align(texts, done);
   }
 
   releaseIfDone(): void {

@@ -47,10 +47,10 @@ export class Interlude {
   }
 
   /** As ServerEnd.alignParameters. */
-  align(sql: string, done: (error: ErrorFields | null) => void, triesLeft = TRIES): void {
-    this.#own.run('varcache_apply failed', sql, null, ({ error, isIdle }) => {
+  align(texts: readonly string[], done: (error: ErrorFields | null) => void, triesLeft = TRIES): void {
+    this.#own.runAll('varcache_apply failed', texts, ({ error, isIdle }) => {
       if (isIdle && isCancelled(error) && triesLeft > 1) {
-        this.align(sql, done, triesLeft - 1);
+        this.align(texts, done, triesLeft - 1);
         return;
       }
       this.#host.read(this.#responses);

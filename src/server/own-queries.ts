@@ -1,6 +1,6 @@
 import type { LogLevel } from '../base/log.ts';
 import type { TestPurpose } from '../pool/peers.ts';
-import { errorText } from '../wire/error-fields.ts';
+import { type ErrorFields, errorText } from '../wire/error-fields.ts';
 import type { ByteReader } from '../wire/framed-reader.ts';
 import { query } from '../wire/frontend.ts';
 import { type AskedValue, askingSql, readAskedValue } from './asked-values.ts';
@@ -49,6 +49,19 @@ export class OwnQueries {
   run(errorNote: string, sql: string, fence: Fence | null, done: (result: OwnQueryResult) => void): void {
     this.#read(errorNote, fence, done);
     this.#host.conn.write(query(sql));
+  }
+
+  /** As {@link run}, for several queries that are sent together; the first error counts. */
+  runAll(errorNote: string, texts: readonly string[], done: (result: OwnQueryResult) => void): void {
+    const readNext = (left: number, before: ErrorFields | null): void => {
+      this.#read(errorNote, null, ({ error, isIdle }) => {
+        const first = before ?? error;
+        if (left > 1) readNext(left - 1, first);
+        else done({ error: first, isIdle });
+      });
+    };
+    readNext(texts.length, null);
+    this.#host.conn.write(Buffer.concat(texts.map(query)));
   }
 
   /**

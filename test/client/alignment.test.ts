@@ -22,8 +22,8 @@ function server(silent: readonly string[]) {
     base: NO_EXTRAS,
     isSet: [],
     silent,
-    alignParameters: (sql, done) => {
-      said.push(sql);
+    alignParameters: (texts, done) => {
+      said.push(...texts);
       end.parameters[tracked.indexOf('TimeZone')] = 'Asia/Tokyo';
       done(null);
     },
@@ -40,4 +40,31 @@ it('a parameter that one server of a pool does not have is there on the next one
   alignServer(tracked, given, recent.end, done);
   expect(recent.said.join('')).toContain("set_config('transaction_timeout','5s',false)");
   expect(given.given.get('transaction_timeout')).toBe('5s');
+});
+
+it.each([
+  ['UTF8', 'LATIN1', []],
+  ['LATIN1', 'LATIN1', ["SET client_encoding='LATIN1';"]],
+  ['WIN1252', 'LATIN1', ["SET client_encoding='WIN1252';"]],
+] as const)('a text beyond ASCII goes in UTF8 and in one round trip: a client of %s on a server of %s', (wanted, actual, back) => {
+  const given = client({ client_encoding: wanted, application_name: 'größer' });
+  const { end } = server([]);
+  const at = tracked.indexOf('client_encoding');
+  end.parameters.fill(null);
+  end.parameters[at] = actual;
+  end.parameters[tracked.indexOf('application_name')] = 'other';
+  const trips: (readonly string[])[] = [];
+  let answer: (error: null) => void = () => {};
+  end.alignParameters = (texts, done) => {
+    trips.push(texts);
+    answer = done;
+  };
+  let isDone = false;
+  alignServer(tracked, given, end, () => {
+    isDone = true;
+  });
+  expect(trips).toEqual([["SET client_encoding='UTF8';", `${back.join('')}SET application_name='größer';`]]);
+  end.parameters[at] = wanted;
+  answer(null);
+  expect([isDone, end.isSet[at], given.parameters[at]]).toEqual([true, true, wanted]);
 });
