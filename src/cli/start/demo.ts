@@ -17,10 +17,19 @@ export interface DemoOptions {
   readonly stop: StopRequest;
 }
 
+/** npm passes on to us the Ctrl-C that the terminal has given us already; nobody's second one is that quick. */
+const ECHO_MS = 250;
+
 /** The wish to end, as told by signals: the first asks politely, the second is in a hurry. */
 export class StopRequest {
+  readonly #nowMs: () => number;
+  #lastMs = Number.NEGATIVE_INFINITY;
   #count = 0;
   #listener: (() => void) | null = null;
+
+  constructor(nowMs: () => number = () => performance.now()) {
+    this.#nowMs = nowMs;
+  }
 
   /** How often it was asked. */
   get count(): number {
@@ -28,6 +37,10 @@ export class StopRequest {
   }
 
   ask(): void {
+    const nowMs = this.#nowMs();
+    const isEcho = nowMs - this.#lastMs < ECHO_MS;
+    this.#lastMs = nowMs;
+    if (isEcho) return;
     this.#count++;
     this.#listener?.();
   }

@@ -14,7 +14,9 @@ const fakePooler = join(import.meta.dirname, '../../support/fake-pooler.ts');
 
 async function startDemo(...poolerArguments: readonly string[]) {
   const port = await freePort();
-  const stop = new StopRequest();
+  // Whoever asks does so a second after the last time.
+  let nowMs = 0;
+  const stop = new StopRequest(() => (nowMs += 1000));
   const demo = { port, stop, printed: '', logged: '', ended: Promise.resolve(-1) };
   demo.ended = runDemo({
     port,
@@ -168,3 +170,15 @@ async function startInGroup(): Promise<{ child: ChildProcess; output: () => stri
   await waitFor(() => text.includes('Ctrl-C'), { deadlineMs: 60_000, what: `the starter to be up: ${text}` });
   return { child, output: () => text };
 }
+
+test('a Ctrl-C that npm passes on once more is one, a later one is another', () => {
+  let nowMs = 0;
+  const stop = new StopRequest(() => nowMs);
+  const counts: number[] = [];
+  stop.listen(() => counts.push(stop.count));
+  for (const atMs of [0, 1, 200, 1000, 1249]) {
+    nowMs = atMs;
+    stop.ask();
+  }
+  expect(counts).toEqual([1, 2]);
+});
