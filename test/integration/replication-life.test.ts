@@ -243,6 +243,13 @@ test('a PostgreSQL that shuts down brings its last WAL, ends the stream and says
   await using client = await WireClient.connect(pooler.port, { ...login, replication: 'true' });
   const [system] = await client.rows('IDENTIFY_SYSTEM');
   await startStream(client, `PHYSICAL ${system?.[2]}`);
+  // Right behind its CopyBothResponse a WAL sender still ends as any other process does.
+  await withClient(other.address, (observer) =>
+    waitFor(async () => {
+      const { rows } = await observer.query("SELECT FROM pg_stat_replication WHERE state = 'streaming'");
+      return rows.length === 1;
+    }),
+  );
   const stopped = other.stop();
   let types = '';
   while (!types.endsWith('C')) {
