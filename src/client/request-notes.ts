@@ -64,20 +64,21 @@ export class ChangingUse extends StatementUse {
 
 /** The note on a Describe by which the client is told of a statement's rows. */
 export class TellingUse extends StatementUse {
-  #untold: (() => void) | null;
+  #told: Change | null;
 
-  constructor(statement: Statement, name: string, kept: { end(): void } | null, untold: (() => void) | null) {
+  constructor(statement: Statement, name: string, kept: { end(): void } | null, told: Change) {
     super(statement, name, kept);
-    this.#untold = untold;
+    this.#told = told;
   }
 
   override step(): void {
     super.step();
-    this.#untold = null;
+    this.#told?.settle();
+    this.#told = null;
   }
 
   override end(): void {
-    this.#untold?.();
+    this.#told?.undo();
   }
 }
 
@@ -85,22 +86,31 @@ export class TellingUse extends StatementUse {
 export class RefusedUse extends StatementUse {}
 
 /** The note on a Describe of ours, which fills `shape`; `failed`: it was not answered with what it asks for. */
-export class ShapeNote extends StatementUse {
+export class ShapeNote implements RequestNote {
+  readonly uses: Statement;
   readonly #shape: StatementShape;
   #failed: (() => void) | null;
 
-  constructor(statement: Statement, name: string, shape: StatementShape, failed: () => void) {
-    super(statement, name);
+  constructor(statement: Statement, shape: StatementShape, failed: () => void) {
+    this.uses = statement;
     this.#shape = shape;
     this.#failed = failed;
   }
 
-  override step(): void {
+  step(): void {
     this.#failed = null;
   }
 
-  override end(): void {
+  end(): void {
     this.#failed?.();
+  }
+
+  nameOf(): null {
+    return null;
+  }
+
+  position(sent: number): number {
+    return sent;
   }
 
   parameters(body: Buffer): void {

@@ -112,7 +112,7 @@ test('one that refuses to prepare it is quoted', async () => {
   await asked();
   await peer.send(backend.errorResponse({ S: 'ERROR', V: 'ERROR', C: '42P01', M: 'gone' }));
   // All of it is skipped.
-  expect(await types(peer, 'S')).toBe('PBES');
+  expect(await types(peer, 'S')).toBe('PDBES');
   await peer.send(backend.readyForQuery());
   const [error, ready] = await client.messagesTo('Z');
   expect([errorFields(error?.body as Buffer)['M'], ready?.type]).toEqual(['gone', 'Z']);

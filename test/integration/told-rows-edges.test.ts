@@ -1,0 +1,168 @@
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
+import { frontend } from '../support/peer-messages.ts';
+import { type LocalPooler, startPooler } from '../support/pooler.ts';
+import { sharedPostgres } from '../support/postgres.ts';
+import { createDatabase, createRole } from '../support/roles.ts';
+import { type Answer, unnamed, WireClient } from '../support/wire-client.ts';
+
+const ROLE = 'told_edges';
+const { parse, bindTexts, describe: describing, execute, sync, close } = frontend;
+
+let pooler: LocalPooler;
+let direct: WireClient;
+const clients: WireClient[] = [];
+
+beforeAll(async () => {
+  await createRole(sharedPostgres(), { name: ROLE, auth: 'trust' });
+  await createDatabase(sharedPostgres(), ROLE, ROLE);
+  direct = await WireClient.connect(sharedPostgres(), { user: ROLE, database: ROLE });
+});
+afterAll(() => direct.end());
+beforeEach(async () => {
+  pooler = await startPooler({
+    settings: { pool_mode: 'transaction', default_pool_size: 2 },
+    userlist: { [ROLE]: '' },
+    databases: { [ROLE]: '' },
+  });
+  await direct.rows('DROP TABLE IF EXISTS items');
+  await direct.rows("CREATE TABLE items AS SELECT 1 AS id, 'one' AS name");
+});
+afterEach(async () => {
+  for (const client of clients.splice(0)) await client.peer.close();
+  await pooler[Symbol.asyncDispose]();
+});
+
+async function connect(parameters: Record<string, string> = {}): Promise<WireClient> {
+  const client = await WireClient.connect(pooler.port, { user: ROLE, database: ROLE, ...parameters });
+  clients.push(client);
+  return client;
+}
+
+const ALL = 'SELECT * FROM items';
+const alter = () => direct.rows('ALTER TABLE items ADD more int DEFAULT 7');
+
+const run = (name: string, ...values: string[]) => Buffer.concat([bindTexts('', name, values), execute('')]);
+const described = (name: string, ...values: string[]) =>
+  Buffer.concat([bindTexts('', name, values), describing('P', ''), execute('')]);
+
+async function told(): Promise<WireClient> {
+  const client = await connect();
+  expect((await client.ask(parse('a', ALL), describing('S', 'a'), sync())).types).toContain('T');
+  return client;
+}
+
+/** Another client takes the server that was used last; gives what lets go of it. */
+async function occupied(): Promise<() => Promise<unknown>> {
+  const holder = await connect();
+  await holder.query('BEGIN');
+  return () => holder.query('COMMIT');
+}
+
+function outcome({ types, rows, errors }: Answer): unknown {
+  return errors.length > 0 ? [types, errors.map(({ C, M }) => `${C} ${M}`)] : [types, rows];
+}
+
+const REFUSED = ['EZ', ['0A000 cached plan must not change result type']];
+
+/** {@link ROLE}'s tables `own` of two schemas, whose rows are of different types. */
+async function schemas(): Promise<void> {
+  await direct.rows('DROP SCHEMA IF EXISTS one CASCADE; DROP SCHEMA IF EXISTS two CASCADE');
+  await direct.rows('CREATE SCHEMA one; CREATE TABLE one.own AS SELECT 1::int AS id');
+  await direct.rows("CREATE SCHEMA two; CREATE TABLE two.own AS SELECT 'x'::text AS id, 2 AS more");
+}
+
+const OWN = 'SELECT * FROM own';
+
+/** Portal `p` of statement `a`, in a transaction. */
+async function open(client: WireClient, sql: string): Promise<void> {
+  expect((await client.ask(parse('a', sql), bindTexts('p', 'a', []), sync())).types).toBe('12Z');
+}
+
+test('a portal is described as PostgreSQL does it, whatever has become of its tables since', async () => {
+  await schemas();
+  for (const client of [direct, await connect()]) {
+    await client.query('BEGIN; SET LOCAL search_path = one');
+    await open(client, OWN);
+    await client.query('SET LOCAL search_path = two');
+    expect(outcome(await client.ask(describing('P', 'p'), execute('p'), sync()))).toEqual(['TDCZ', [['1']]]);
+    expect((await client.query('ROLLBACK')).tags).toEqual(['ROLLBACK']);
+  }
+  await direct.query('DEALLOCATE ALL');
+});
+
+test('a portal is described whose statement the server had to forget', async () => {
+  await pooler.show('SET max_prepared_statements = 1');
+  const client = await connect();
+  await client.query('BEGIN');
+  await open(client, ALL);
+  await client.ask(parse('b', 'SELECT 2'), run('b'), sync());
+  const answer = await client.ask(describing('P', 'p'), execute('p'), sync());
+  expect(outcome(answer)).toEqual(['TDCZ', [['1', 'one']]]);
+});
+
+test('a portal tells of the statement that it was made of, not of the next one of that name', async () => {
+  const client = await connect();
+  await client.query('BEGIN');
+  await open(client, 'SELECT 5');
+  await client.ask(close('S', 'a'), parse('a', ALL), describing('S', 'a'), sync());
+  await client.ask(describing('P', 'p'), sync());
+  await client.query('COMMIT');
+  await occupied();
+  await alter();
+  expect(outcome(await client.ask(run('a'), sync()))).toEqual(REFUSED);
+});
+
+test('a portal tells of the rows that it has, though its statement has been prepared anew', async () => {
+  await schemas();
+  const client = await connect();
+  await client.query('BEGIN; SET LOCAL search_path = two');
+  await client.ask(parse('b', OWN), describing('S', 'b'), sync());
+  await client.query('COMMIT');
+  await occupied();
+  await client.query('BEGIN; SET LOCAL search_path = one');
+  await open(client, OWN);
+  await client.query('SET LOCAL search_path = two');
+  expect(outcome(await client.ask(run('b'), sync()))).toEqual(['2DCZ', [['x', '2']]]);
+  expect((await client.ask(describing('P', 'p'), sync())).types).toBe('TZ');
+  expect(outcome(await client.ask(run('a'), sync()))).toEqual(REFUSED);
+});
+
+test('with more portals than are known by name, what one of them has told counts as told', async () => {
+  const client = await told();
+  const release = await occupied();
+  await alter();
+  await client.query('BEGIN');
+  const many = (from: string) => Array.from({ length: 1030 }, (_, i) => bindTexts(`${from}${i}`, 'b', []));
+  const others = [parse('b', 'SELECT 2'), ...many('q')];
+  const of = [bindTexts('p', 'a', []), describing('P', 'p')];
+  expect((await client.ask(...others, ...of, sync())).errors).toEqual([]);
+  await client.query('COMMIT');
+  await release();
+  // It is the last one, and known.
+  expect(outcome(await client.ask(run('a'), sync()))).toEqual(['2DCZ', [['1', 'one', '7']]]);
+  await client.query('BEGIN');
+  const lost = [bindTexts('p', 'a', []), ...many('r'), describing('P', 'p')];
+  expect((await client.ask(...lost, sync())).errors).toEqual([]);
+  expect(outcome(await client.ask(run('a'), sync()))).toEqual(REFUSED);
+  await client.query('ROLLBACK');
+  await client.ask(describing('S', 'a'), sync());
+  expect(outcome(await client.ask(run('a'), sync()))).toEqual(['2DCZ', [['1', 'one', '7']]]);
+});
+
+test('what gives a name anew and fails leaves it what it was told', async () => {
+  for (const requests of [
+    [close('S', 'a'), parse('a', ALL), describing('S', 'a')],
+    [describing('S', 'a'), close('S', 'a')],
+    [bindTexts('', 'a', []), describing('P', ''), describing('S', 'a')],
+  ]) {
+    const client = await told();
+    const release = await occupied();
+    await alter();
+    const other = await connect();
+    await other.ask(parse('b', ALL), run('b'), sync());
+    expect((await client.ask(unnamed('SELECT 1/0'), ...requests, sync())).errors[0]?.['C']).toBe('22012');
+    expect(outcome(await client.ask(run('a'), sync()))).toEqual(REFUSED);
+    await release();
+    await direct.rows('ALTER TABLE items DROP more');
+  }
+});
