@@ -13,6 +13,9 @@ import type { RunWriter } from '../relay/run-writer.ts';
 import { TxStatus } from '../wire/codes.ts';
 import type { StatementHost, StatementSender, StatementServer } from './statement-sender.ts';
 
+/** A Bind and what follows it are held up to here for a description. Bytes. */
+const WAIT_LIMIT = 16 * 1024;
+
 /** It may go, or must fail; or it has to wait (see `RequestFilter.pass`). */
 export type RowVerdict = boolean | typeof NEEDS_ANSWERS | typeof NEEDS_MORE;
 
@@ -42,14 +45,15 @@ export class RowChecks {
   }
 
   /**
-   * Whether a Bind of `statement` by `name` is right, or must fail. What the client sends behind it,
-   * `bytes[behind, end)` and on, may tell it of the rows before they come.
+   * Whether a Bind of `statement` by `name`, whose body begins at `body` of `bytes`, is right, or must fail. What the
+   * client sends behind it, `bytes[behind, end)` and on, may tell it of the rows before they come.
    */
   check(
     name: string,
     statement: Statement,
     portal: string,
     bytes: Buffer,
+    body: number,
     behind: number,
     end: number,
     out: RunWriter,
@@ -64,8 +68,9 @@ export class RowChecks {
     // It is skipped, or fails for another reason.
     if (tracker.isSkipped || tracker.txStatus === TxStatus.Failed) return this.#decided(true);
     const isDescribed = describesRows(bytes, behind, end, name, portal);
-    if (isDescribed === 'incomplete') return NEEDS_MORE;
-    if (isDescribed && (hasParameters || isSameParameters(told.parameters, null))) return this.#decided(true);
+    if (isDescribed === 'incomplete' && Math.max(behind, end) - body <= WAIT_LIMIT) return NEEDS_MORE;
+    if (isDescribed === true && (hasParameters || isSameParameters(told.parameters, null)))
+      return this.#decided(true);
     if (shape !== null && shape.rows === null) return NEEDS_ANSWERS;
     if (isKnown && shape !== null && shape === this.#asked) return this.#decided(false);
     // As it is now, and for this client.

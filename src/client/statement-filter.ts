@@ -221,7 +221,16 @@ export class StatementFilter implements RequestFilter {
     let use: StatementUse | null = null;
     let bound: NamedPortal | null = null;
     if (statement !== null) {
-      const isRight = this.#rows.check(name, statement, portal, chunk, body + bodyBytes, this.#chunkEnd, out);
+      const isRight = this.#rows.check(
+        name,
+        statement,
+        portal,
+        chunk,
+        body,
+        body + bodyBytes,
+        this.#chunkEnd,
+        out,
+      );
       if (typeof isRight === 'number') return isRight;
       if (isRight) {
         this.#teach(statement, out);

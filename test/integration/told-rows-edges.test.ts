@@ -1,5 +1,5 @@
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
-import { frontend } from '../support/peer-messages.ts';
+import { frontend, message } from '../support/peer-messages.ts';
 import { type LocalPooler, startPooler } from '../support/pooler.ts';
 import { sharedPostgres } from '../support/postgres.ts';
 import { createDatabase, createRole } from '../support/roles.ts';
@@ -164,5 +164,50 @@ test('what gives a name anew and fails leaves it what it was told', async () => 
     expect(outcome(await client.ask(run('a'), sync()))).toEqual(REFUSED);
     await release();
     await direct.rows('ALTER TABLE items DROP more');
+  }
+});
+
+test('a description counts though other portals are bound ahead of it, and only if it is of that name’s', async () => {
+  const client = await told();
+  const release = await occupied();
+  await alter();
+  const both = [bindTexts('p', 'a', []), bindTexts('q', 'a', []), describing('P', 'p'), describing('P', 'q')];
+  const row = ['1', 'one', '7'];
+  const answer = await client.ask(...both, execute('p'), execute('q'), sync());
+  expect(outcome(answer)).toEqual(['22TTDCDCZ', [row, row]]);
+  await release();
+  await direct.rows('ALTER TABLE items DROP more');
+  await client.ask(described('a'), sync());
+  await occupied();
+  await alter();
+  const anew = [close('S', 'a'), parse('a', 'SELECT 1'), describing('S', 'a')];
+  expect(outcome(await client.ask(bindTexts('', 'a', []), ...anew, execute(''), sync()))).toEqual(REFUSED);
+});
+
+test('a broken message behind a Bind is not waited for', async () => {
+  const client = await told();
+  await occupied();
+  await client.send(bindTexts('', 'a', []), message('P', Buffer.from('name')), sync());
+  expect((await client.peer.end()).toString('latin1')).toContain('broken Parse packet');
+});
+
+test('a Bind of many megabytes is neither held nor looked through for what follows it', async () => {
+  const client = await connect();
+  await client.ask(parse('a', 'SELECT length($1)'), describing('S', 'a'), sync());
+  const big = 'x'.repeat(4 * 1024 * 1024);
+  const [, session] = [0, [...pooler.pooler.state.sessions.values()][0]];
+  const { budget } = session?.prepared.cache ?? {};
+  if (budget === undefined) throw new Error('no session');
+  // What a client may hold beyond 64 kB.
+  budget.limitBytes = budget.usedBytes + 256 * 1024;
+  for (const requests of [
+    [run('a', big)],
+    [bindTexts('', 'a', ['x']), parse('', `SELECT '${big}'`), execute('')],
+  ]) {
+    const release = await occupied();
+    const { errors, rows } = await client.ask(...requests, sync());
+    expect([errors, rows]).toEqual([[], [[`${requests.length === 1 ? big.length : 1}`]]]);
+    await release();
+    await pooler.show('RECONNECT');
   }
 });
