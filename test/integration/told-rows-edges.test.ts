@@ -1,5 +1,5 @@
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
-import { frontend, message } from '../support/peer-messages.ts';
+import { frontend, int16, int32, message } from '../support/peer-messages.ts';
 import { type LocalPooler, startPooler } from '../support/pooler.ts';
 import { sharedPostgres } from '../support/postgres.ts';
 import { createDatabase, createRole } from '../support/roles.ts';
@@ -167,6 +167,14 @@ test('what gives a name anew and fails leaves it what it was told', async () => 
   }
 });
 
+test('many uses of a statement, each with its Sync, are all refused', async () => {
+  const client = await told();
+  await occupied();
+  await alter();
+  await client.send(...Array.from({ length: 20 }, () => [run('a'), sync()]).flat());
+  for (let i = 0; i < 20; i++) expect(outcome(await client.answer()), `${i}`).toEqual(REFUSED);
+});
+
 test('a description counts though other portals are bound ahead of it, and only if it is of that name’s', async () => {
   const client = await told();
   const release = await occupied();
@@ -210,4 +218,17 @@ test('a Bind of many megabytes is neither held nor looked through for what follo
     await release();
     await pooler.show('RECONNECT');
   }
+});
+
+test('what the client was told of parameters holds behind a plan that was repaired', async () => {
+  const client = await connect();
+  await client.ask(parse('a', 'SELECT * FROM items WHERE id = $1'), describing('S', 'a'), sync());
+  await alter();
+  const repaired = await client.ask(described('a', '1'), sync());
+  expect(outcome(repaired)).toEqual(['2TDCZ', [['1', 'one', '7']]]);
+  await occupied();
+  // As long as an int, and read without complaint.
+  await direct.rows('ALTER TABLE items ALTER id TYPE real');
+  const binary = message('B', '', 'a', int16(1), int16(1), int16(1), int32(4), int32(1), int16(0));
+  expect(outcome(await client.ask(binary, describing('P', ''), execute(''), sync()))).toEqual(REFUSED);
 });
