@@ -66,7 +66,8 @@ export class RowChecks {
     const hasParameters = isKnown && isSameParameters(told.parameters, shape);
     if (hasParameters && isSameRows(told.rows, shape)) return this.#decided(true);
     // It is skipped, or fails for another reason.
-    if (tracker.isSkipped || tracker.txStatus === TxStatus.Failed) return this.#decided(true);
+    if (tracker.isSkipped || (tracker.txStatus === TxStatus.Failed && tracker.isQuiet))
+      return this.#decided(true);
     const isDescribed = describesRows(bytes, behind, end, name, portal);
     if (isDescribed === 'incomplete' && Math.max(behind, end) - body <= WAIT_LIMIT) return NEEDS_MORE;
     if (isDescribed === true && (hasParameters || isSameParameters(told.parameters, null)))

@@ -6,7 +6,7 @@ import { createDatabase, createRole } from '../support/roles.ts';
 import { type Answer, unnamed, WireClient } from '../support/wire-client.ts';
 
 const ROLE = 'told_edges';
-const { parse, bindTexts, describe: describing, execute, sync, close } = frontend;
+const { parse, bindTexts, describe: describing, execute, sync, close, query } = frontend;
 
 let pooler: LocalPooler;
 let direct: WireClient;
@@ -164,6 +164,24 @@ test('what gives a name anew and fails leaves it what it was told', async () => 
     expect(outcome(await client.ask(run('a'), sync()))).toEqual(REFUSED);
     await release();
     await direct.rows('ALTER TABLE items DROP more');
+  }
+});
+
+test('a failed transaction that is about to end lets no other rows through', async () => {
+  const client = await told();
+  await occupied();
+  await alter();
+  for (const [rollback, answers] of [
+    [[query('ROLLBACK')], 2],
+    [[unnamed('ROLLBACK'), sync()], 2],
+    [[unnamed('ROLLBACK')], 1],
+  ] as const) {
+    await client.query('BEGIN');
+    await client.query('SELECT 1/0');
+    await client.send(...rollback, run('a'), sync());
+    if (answers === 2) expect((await client.answer()).tags).toEqual(['ROLLBACK']);
+    const { types, rows, errors } = await client.answer();
+    expect([types, rows, errors[0]?.['C']]).toEqual([answers === 2 ? 'EZ' : '12CEZ', [], '0A000']);
   }
 });
 
