@@ -1,5 +1,5 @@
 import type { Change } from '../prepared/ledger.ts';
-import { parametersDigest, rowsDigest, type StatementShape } from '../prepared/statement-shape.ts';
+import { parametersDigest, type StatementShape } from '../prepared/statement-shape.ts';
 import { type Statement, StatementUse } from '../prepared/statement.ts';
 import type { TextChange } from '../prepared/text-change.ts';
 import type { RequestNote } from '../relay/outstanding.ts';
@@ -118,7 +118,7 @@ export class ShapeNote implements RequestNote {
   }
 
   rows(body: Buffer | null): void {
-    this.#shape.rows = rowsDigest(body);
+    this.#shape.describe(body);
   }
 }
 

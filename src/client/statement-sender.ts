@@ -121,7 +121,7 @@ export class StatementSender {
 
   /** What the answer will be put into, when the server is asked next what the rows of `statement` are. */
   shaped(statement: Statement): StatementShape {
-    return this.server.statements.shaped(statement);
+    return this.server.statements.shaped(statement, this.#host.reading.values[0] ?? '');
   }
 
   /**

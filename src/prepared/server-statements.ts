@@ -43,9 +43,9 @@ export class ServerStatements extends Ledger<Statement> {
     return this.#shapes.get(statement) ?? null;
   }
 
-  /** It is asked for them now. */
-  shaped(statement: Statement): StatementShape {
-    const shape = new StatementShape();
+  /** It is asked for them now, in a session of this client_encoding. */
+  shaped(statement: Statement, encoding: string): StatementShape {
+    const shape = new StatementShape(encoding);
     this.#shapes.set(statement, shape);
     return shape;
   }

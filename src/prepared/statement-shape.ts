@@ -1,3 +1,4 @@
+import { isAscii } from 'node:buffer';
 import { hash } from 'node:crypto';
 import type { Change } from './ledger.ts';
 import type { Statement } from './statement.ts';
@@ -8,12 +9,26 @@ import type { Statement } from './statement.ts';
  */
 export class StatementShape {
   rows: string | null = null;
+  /** As {@link rows}, but for columns' names beyond ASCII: those are in the encoding of who asked. */
+  rowsAnyhow: string | null = null;
   /** Empty: it has none. */
   parameters: string | null = null;
+  /** client_encoding of who asked. */
+  readonly encoding: string;
+
+  constructor(encoding: string) {
+    this.encoding = encoding;
+  }
+
+  /** The server has answered with the RowDescription of `body`; null: NoData. */
+  describe(body: Buffer | null): void {
+    this.rows = rowsDigest(body, true);
+    this.rowsAnyhow = rowsDigest(body, false);
+  }
 }
 
 /** Of rows that nobody knows: no others are the same. */
-export const UNKNOWN = new StatementShape();
+export const UNKNOWN = new StatementShape('');
 
 /** What a client goes by that uses a statement. */
 export interface ToldShape {
@@ -25,7 +40,9 @@ export interface ToldShape {
 
 /** Whether who was told of the one decodes the rows of the other rightly. */
 export function isSameRows(one: StatementShape, other: StatementShape | null): boolean {
-  return one === other || (one.rows !== null && one.rows === other?.rows);
+  if (one === other) return true;
+  if (one.rows === null || other === null) return false;
+  return one.encoding === other.encoding ? one.rows === other.rows : one.rowsAnyhow === other.rowsAnyhow;
 }
 
 /** Whether parameters for the one are right for the other, too. */
@@ -39,6 +56,8 @@ const TYPE_BYTES = 4 + 2 + 4;
 /** OID of the table and number of the column: another table may give the same rows. Bytes. */
 const ORIGIN_BYTES = 4 + 2;
 const FORMAT_BYTES = 2;
+/** Stands for a name beyond ASCII. */
+const UNREADABLE = Buffer.of(1, 0);
 
 /** Of the body of a ParameterDescription. */
 export function parametersDigest(body: Buffer): string {
@@ -47,9 +66,10 @@ export function parametersDigest(body: Buffer): string {
 
 /**
  * Of the body of a RowDescription: two of the same digest have columns of the same names, types and modifiers, which
- * is what PostgreSQL compares a plan's result by. Null (NoData): no rows. Source: manual, `protocol-message-formats`.
+ * is what PostgreSQL compares a plan's result by; without `isWhole` names beyond ASCII are left out. Null (NoData): no
+ * rows. Source: manual, `protocol-message-formats`.
  */
-export function rowsDigest(body: Buffer | null): string {
+function rowsDigest(body: Buffer | null, isWhole: boolean): string {
   if (body === null) return '';
   const parts: Buffer[] = [];
   for (let pos = 2; pos < body.length; ) {
@@ -57,7 +77,8 @@ export function rowsDigest(body: Buffer | null): string {
     const type = zero + 1 + ORIGIN_BYTES;
     const next = type + TYPE_BYTES + FORMAT_BYTES;
     if (zero < 0 || next > body.length) break;
-    parts.push(body.subarray(pos, zero + 1), body.subarray(type, type + TYPE_BYTES));
+    const name = body.subarray(pos, zero + 1);
+    parts.push(isWhole || isAscii(name) ? name : UNREADABLE, body.subarray(type, type + TYPE_BYTES));
     pos = next;
   }
   return hash('sha256', Buffer.concat(parts), 'base64');

@@ -238,6 +238,19 @@ test('a Bind of many megabytes is neither held nor looked through for what follo
   }
 });
 
+test('columns are the same whatever encoding their names are told in', async () => {
+  await direct.rows('DROP TABLE IF EXISTS enc; CREATE TABLE enc AS SELECT 1 AS "größe"');
+  const client = await connect({ client_encoding: 'UTF8' });
+  await client.ask(parse('a', 'SELECT * FROM enc'), describing('S', 'a'), sync());
+  await client.query('SET client_encoding = LATIN1');
+  const release = await occupied();
+  expect(outcome(await client.ask(run('a'), sync()))).toEqual(['2DCZ', [['1']]]);
+  await release();
+  await direct.rows('ALTER TABLE enc ALTER "größe" TYPE text');
+  await pooler.show('RECONNECT');
+  expect(outcome(await client.ask(run('a'), sync()))).toEqual(REFUSED);
+});
+
 test('what the client was told of parameters holds behind a plan that was repaired', async () => {
   const client = await connect();
   await client.ask(parse('a', 'SELECT * FROM items WHERE id = $1'), describing('S', 'a'), sync());
