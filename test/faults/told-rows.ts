@@ -67,8 +67,8 @@ export const toldRowsFaults: readonly Fault[] = [
     'a client that sends half of its requests keeps a server that it does not use',
     {
       file: 'src/client/intake.ts',
-      find: 'if (requests.needBytes > 0) this.messageSent();',
-      replace: 'if (requests.needBytes < 0) this.messageSent();',
+      find: 'if (requests.needBytes > 0) this.waitsForMore();',
+      replace: 'if (requests.needBytes < 0) this.waitsForMore();',
     },
     TESTS,
   ),

@@ -3,6 +3,7 @@ import { frontend, int16, int32, message } from '../support/peer-messages.ts';
 import { type LocalPooler, startPooler } from '../support/pooler.ts';
 import { sharedPostgres } from '../support/postgres.ts';
 import { createDatabase, createRole } from '../support/roles.ts';
+import { waitFor } from '../support/wait-for.ts';
 import { type Answer, unnamed, WireClient } from '../support/wire-client.ts';
 
 const ROLE = 'told_edges';
@@ -63,6 +64,7 @@ function outcome({ types, rows, errors }: Answer): unknown {
 }
 
 const REFUSED = ['EZ', ['0A000 cached plan must not change result type']];
+const AS_TOLD = ['2DCZ', [['1', 'one']]];
 
 /** {@link ROLE}'s tables `own` of two schemas, whose rows are of different types. */
 async function schemas(): Promise<void> {
@@ -262,4 +264,14 @@ test('what the client was told of parameters holds behind a plan that was repair
   await direct.rows('ALTER TABLE items ALTER id TYPE real');
   const binary = message('B', '', 'a', int16(1), int16(1), int16(1), int32(4), int32(1), int16(0));
   expect(outcome(await client.ask(binary, describing('P', ''), execute(''), sync()))).toEqual(REFUSED);
+});
+
+test('a client that has sent half of its requests runs no query', async () => {
+  const client = await told();
+  await occupied();
+  const [session] = [...pooler.pooler.state.sessions.values()].filter(({ server }) => server === null);
+  await client.send(bindTexts('', 'a', []));
+  const isIdle = () => session?.server === null && session.queryStartMs === 0 && session.xactStartMs === 0;
+  await waitFor(() => (session?.heldBytes ?? 0) > 0 && isIdle());
+  expect(outcome(await client.ask(execute(''), sync()))).toEqual(AS_TOLD);
 });
