@@ -81,8 +81,11 @@ export class RowChecks {
   }
 
   /** A Bind of `statement` by `name` is about to be sent, which is there: what its portal is. */
-  bound(name: string, statement: Statement): NamedPortal {
+  bound(name: string, statement: Statement, out: RunWriter): NamedPortal {
     const { tracker, statements: known } = this.#server;
+    // Prepared by SQL. A portal that is described in a later stretch is one of a transaction; else there is time for that.
+    const isLasting = !tracker.isAtRest && !tracker.isSkipped && tracker.txStatus !== TxStatus.Failed;
+    if (isLasting && known.shapeOf(statement) === null) this.#sender.ask(statement, out);
     return { name, statement, shape: known.shapeOf(statement), segment: tracker.segment };
   }
 
@@ -101,7 +104,8 @@ export class RowChecks {
     const { name, statement, segment } = portal;
     const { told } = this.#host.statements;
     const { tracker, statements: known } = this.#server;
-    const isThere = segment === tracker.segment && known.has(statement, segment) === true;
+    const isThere =
+      segment === tracker.segment && !this.#sender.isStuck && known.has(statement, segment) === true;
     const before = portal.shape ?? (isThere ? known.shapeOf(statement) : null);
     const shape = before ?? (isThere ? this.#sender.shaped(statement) : UNKNOWN);
     send(told.tell(name, statement, shape, true));

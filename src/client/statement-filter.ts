@@ -100,7 +100,9 @@ export class StatementFilter implements RequestFilter {
       case F.Execute:
         return this.#sql.passExecute(chunk, body, end, out);
     }
-    if (!this.#sender.isCertain()) return -1;
+    // A portal's Describe names no statement: nothing ends the client for its sake.
+    const isPortal = type === F.Describe && chunk[body] === PORTAL;
+    if (!(isPortal && this.#sender.isStuck) && !this.#sender.isCertain()) return -1;
     switch (type) {
       case F.Bind:
         return this.#bind(chunk, body, end, bodyBytes, out);
@@ -234,7 +236,7 @@ export class StatementFilter implements RequestFilter {
       if (typeof isRight === 'number') return isRight;
       if (isRight) {
         this.#teach(statement, out);
-        bound = this.#rows.bound(name, statement);
+        bound = this.#rows.bound(name, statement, out);
         if (statement.setsIdentity) this.#server.closeNeeded = true;
         use = this.#use(F.Bind, statement, name, body, bodyBytes);
       } else {
@@ -279,7 +281,7 @@ export class StatementFilter implements RequestFilter {
     const portal = statements.told.portal(nameOf(chunk, body + 1, end - 1));
     const of = portal === LOST ? null : portal;
     const current = of === null ? null : statements.get(of.name, tracker.segment);
-    if (current === UNSETTLED) return NEEDS_ANSWERS;
+    if (current === UNSETTLED && !this.#sender.isStuck) return NEEDS_ANSWERS;
     const send = (told: Change | null): void => {
       const use = told === null || of === null ? null : new TellingUse(of.statement, of.name, null, told);
       asItIs(F.Describe, body, end, out, () => tracker.sent(F.Describe, ReplyAction.Forward, null, use));
@@ -306,7 +308,9 @@ export class StatementFilter implements RequestFilter {
     const { segment } = this.#server.tracker;
     const statement = this.#host.statements.get(name, segment);
     if (statement === UNSETTLED || statement === null) return statement;
-    return this.#server.statements.has(statement, segment) === UNSETTLED ? UNSETTLED : statement;
+    const { statements: known } = this.#server;
+    const isUnsettled = known.has(statement, segment) === UNSETTLED || known.isAsked(statement, segment);
+    return isUnsettled ? UNSETTLED : statement;
   }
 
   /** Makes sure of the statement on the server. */

@@ -64,14 +64,19 @@ export class StatementSender {
     return server;
   }
 
+  /** Nothing but the next Sync can tell what PostgreSQL did with an earlier one. */
+  get isStuck(): boolean {
+    const { tracker } = this.server;
+    return tracker.isAmbiguous && !tracker.mayBeStuck;
+  }
+
   /**
    * Whether it is known which requests sent now will be done, and more may be sent. False: that depends on answers,
-   * or on a probe. Throws where nothing but the next Sync can tell what PostgreSQL did with an earlier one.
+   * or on a probe. Throws where it {@link isStuck}.
    */
   isCertain(): boolean {
     const { tracker } = this.server;
-    if (tracker.isAmbiguous && !tracker.mayBeStuck)
-      throw new ProtocolViolation('prepared statement behind a Sync inside a failed COPY');
+    if (this.isStuck) throw new ProtocolViolation('prepared statement behind a Sync inside a failed COPY');
     return !tracker.isAmbiguous && !tracker.isUncertain && !tracker.isFull && this.#drops === 0;
   }
 
@@ -121,7 +126,8 @@ export class StatementSender {
 
   /** What the answer will be put into, when the server is asked next what the rows of `statement` are. */
   shaped(statement: Statement): StatementShape {
-    return this.server.statements.shaped(statement, this.#host.reading.values[0] ?? '');
+    const { tracker, statements: known } = this.server;
+    return known.shaped(statement, this.#host.reading.values[0] ?? '', tracker.segment);
   }
 
   /**

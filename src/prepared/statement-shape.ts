@@ -15,9 +15,12 @@ export class StatementShape {
   parameters: string | null = null;
   /** client_encoding of who asked. */
   readonly encoding: string;
+  /** The stretch in which it is asked for: when that fails, there is no answer. */
+  readonly segment: number;
 
-  constructor(encoding: string) {
+  constructor(encoding: string, segment: number) {
     this.encoding = encoding;
+    this.segment = segment;
   }
 
   /** The server has answered with the RowDescription of `body`; null: NoData. */
@@ -28,7 +31,7 @@ export class StatementShape {
 }
 
 /** Of rows that nobody knows: no others are the same. */
-export const UNKNOWN = new StatementShape('');
+export const UNKNOWN = new StatementShape('', -1);
 
 /** What a client goes by that uses a statement. */
 export interface ToldShape {

@@ -151,6 +151,50 @@ test('with more portals than are known by name, what one of them has told counts
   expect(outcome(await client.ask(run('a'), sync()))).toEqual(['2DCZ', [['1', 'one', '7']]]);
 });
 
+test('a portal of a statement that SQL has prepared tells of its rows in a later stretch, too', async () => {
+  const client = await connect();
+  await client.query(`PREPARE a AS ${ALL}`);
+  await client.query('BEGIN');
+  await client.ask(bindTexts('p', 'a', []), sync());
+  expect((await client.ask(describing('P', 'p'), sync())).types).toBe('TZ');
+  await client.query('COMMIT');
+  expect(outcome(await client.ask(run('a'), sync()))).toEqual(AS_TOLD);
+  await occupied();
+  await alter();
+  expect(outcome(await client.ask(run('a'), sync()))).toEqual(REFUSED);
+});
+
+test('what a server was asked in a stretch that fails is asked again in the next one', async () => {
+  const client = await connect();
+  await client.query(`PREPARE a AS ${ALL}`);
+  const failing = [execute('none'), bindTexts('', 'a', []), describing('P', ''), sync()];
+  await client.send(...failing, describing('S', 'a'), sync());
+  expect((await client.answer()).types).toBe('EZ');
+  expect((await client.answer()).types).toBe('tTZ');
+  expect(outcome(await client.ask(run('a'), sync()))).toEqual(AS_TOLD);
+});
+
+test('a portal is described behind a Sync in a COPY that has failed: its Describe names no statement', async () => {
+  await direct.rows('DROP TABLE IF EXISTS numbers; CREATE TABLE numbers (n int)');
+  const client = await connect();
+  await client.ask(parse('a', ALL), sync());
+  const { copyData, copyDone } = frontend;
+  const copy = [query('COPY numbers FROM STDIN'), copyData('x\n'), sync(), copyDone()];
+  await client.send(
+    bindTexts('', 'a', ['1']),
+    sync(),
+    ...copy,
+    parse('', 'SELECT 7'),
+    describing('P', ''),
+    sync(),
+  );
+  await client.send(query("SELECT 'the end'"));
+  for (;;) {
+    const { rows } = await client.answer();
+    if (rows[0]?.[0] === 'the end') break;
+  }
+});
+
 test('what gives a name anew and fails leaves it what it was told', async () => {
   for (const requests of [
     [close('S', 'a'), parse('a', ALL), describing('S', 'a')],
