@@ -80,12 +80,18 @@ export class RowChecks {
     return NEEDS_ANSWERS;
   }
 
-  /** A Bind of `statement` by `name` is about to be sent, which is there: what its portal is. */
-  bound(name: string, statement: Statement, out: RunWriter): NamedPortal {
+  /**
+   * A Bind of `statement` by `name` is about to be sent, which is there: what its portal is. {@link NEEDS_ANSWERS}: what
+   * transaction it is in has to be known first.
+   */
+  bound(name: string, statement: Statement, out: RunWriter): NamedPortal | typeof NEEDS_ANSWERS {
     const { tracker, statements: known } = this.#server;
+    const { queue } = tracker;
     // Prepared by SQL. A portal that is described in a later stretch is one of a transaction; else there is time for that.
-    const isLasting = !tracker.isAtRest && !tracker.isSkipped && tracker.txStatus !== TxStatus.Failed;
-    if (isLasting && known.shapeOf(statement) === null) this.#sender.ask(statement, out);
+    if (known.shapeOf(statement) === null && !tracker.isAtRest && !tracker.isSkipped) {
+      if (queue.syncs > 0 || queue.queries > 0) return NEEDS_ANSWERS;
+      if (tracker.isSurelyUsable) this.#sender.ask(statement, out);
+    }
     return { name, statement, shape: known.shapeOf(statement), segment: tracker.segment };
   }
 

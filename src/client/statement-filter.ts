@@ -236,7 +236,9 @@ export class StatementFilter implements RequestFilter {
       if (typeof isRight === 'number') return isRight;
       if (isRight) {
         this.#teach(statement, out);
-        bound = this.#rows.bound(name, statement, out);
+        const its = this.#rows.bound(name, statement, out);
+        if (its === NEEDS_ANSWERS) return its;
+        bound = its;
         if (statement.setsIdentity) this.#server.closeNeeded = true;
         use = this.#use(F.Bind, statement, name, body, bodyBytes);
       } else {

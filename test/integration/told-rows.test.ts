@@ -392,6 +392,7 @@ test('whatever happens to tables and servers, clients get rows only of what they
     }
     const sum = (count: (each: Decoder) => number) => decoders.reduce((all, each) => all + count(each), 0);
     expect(sum(({ runs }) => runs)).toBeGreaterThan(ROUNDS);
-    expect(sum(({ refusals }) => refusals)).toBeLessThan(ROUNDS / 3);
+    // One that is refused goes on being so until it asks.
+    expect(sum(({ refusals }) => refusals)).toBeLessThan(ROUNDS / 2);
   });
 }, 120_000);
