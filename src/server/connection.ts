@@ -168,10 +168,12 @@ export class ServerConnection
     if (this.abandoned !== null) this.#drain?.took(end);
     const client = this.#client;
     if (this.#releaseDue) this.releaseIfDone();
-    if (client?.isStalled === true && !this.#isHeldBack(client) && this.tracker.takeAnswered()) client.goOn();
     const due = this.#atChunkEnd;
     this.#atChunkEnd = null;
-    due?.();
+    // What is due may be the link's end: a client that waits for answers goes on behind that, perhaps on another.
+    if (due !== null) due();
+    else if (client?.isStalled === true && !this.#isHeldBack(client) && this.tracker.takeAnswered())
+      client.goOn();
   }
 
   onFault(error: unknown): void {

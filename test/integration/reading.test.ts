@@ -27,9 +27,13 @@ afterEach(async () => {
   await pooler[Symbol.asyncDispose]();
 });
 
-async function connect(to: 'pooler' | 'server' = 'pooler', database = ROLE): Promise<WireClient> {
+async function connect(
+  to: 'pooler' | 'server' = 'pooler',
+  database = ROLE,
+  given: Readonly<Record<string, string>> = {},
+): Promise<WireClient> {
   const address = to === 'pooler' ? pooler.port : sharedPostgres();
-  const client = await WireClient.connect(address, { user: ROLE, database });
+  const client = await WireClient.connect(address, { user: ROLE, database, ...given });
   clients.push(client);
   return client;
 }
@@ -289,6 +293,21 @@ test('what nothing in a text depends on costs nothing', async () => {
   expect((await begun('a')).rows).toEqual([['2']]);
   expect((await begun('b')).rows).toEqual([['x1']]);
   expect(await client.value("SELECT current_setting('pgweir.client_encoding', true)")).toBe(null);
+});
+
+test.each([
+  'RESET DateStyle',
+  'DISCARD ALL',
+  'SET DateStyle TO DEFAULT',
+])('a statement prepared behind %s in a pipeline is read by what the client gave at its start', async (sql) => {
+  const client = await connect('pooler', ROLE, { DateStyle: 'ISO, DMY' });
+  const other = await connect();
+  await client.rows("SET DateStyle = 'ISO, YMD'");
+  await client.send(query(sql), frontend.parse('a', "SELECT '01/02/2003'::date"), sync());
+  for (let i = 0; i < 2; i++) expect((await client.answer()).errors).toEqual([]);
+  expect((await client.ask(...bound, sync())).rows).toEqual([['2003-02-01']]);
+  await other.query('BEGIN');
+  expect((await client.ask(...bound, sync())).rows).toEqual([['2003-02-01']]);
 });
 
 describe('a statement prepared behind a SET that is not answered yet', () => {
