@@ -1,5 +1,4 @@
 import type { Change } from '../prepared/ledger.ts';
-import { type Statement, StatementUse } from '../prepared/statement.ts';
 import type { TextChange } from '../prepared/text-change.ts';
 import type { RequestNote } from '../relay/outstanding.ts';
 
@@ -44,20 +43,6 @@ export class ChangeNote implements RequestNote {
 
   position(sent: number): number {
     return this.#text?.position(sent) ?? sent;
-  }
-}
-
-/** The note on a request that uses a statement and makes a change. */
-export class ChangingUse extends StatementUse {
-  readonly #change: Change;
-
-  constructor(statement: Statement, name: string, kept: { end(): void } | null, change: Change) {
-    super(statement, name, kept);
-    this.#change = change;
-  }
-
-  override end(): void {
-    this.#change.settle();
   }
 }
 

@@ -12,7 +12,7 @@ const TEXT_LIMIT = 64 * 1024 * 1024;
 
 /**
  * How much of a message has to be seen whose text is `chunk[text, stop)` as far as it is there; 0: it passes.
- * `several`: of a Query, which may be several statements.
+ * `several`: of a Query, which may be several statements. `orEnds`: the end of a transaction is to be seen, too.
  */
 export function lookAtText(
   chunk: Buffer,
@@ -21,13 +21,14 @@ export function lookAtText(
   body: number,
   bodyBytes: number,
   several: boolean,
+  orEnds = false,
 ): number {
   const isWhole = stop - body === bodyBytes;
   if (!isWhole && bodyBytes <= HELD_TEXT_LIMIT) return bodyBytes;
   const end = Math.max(text, stop - 1);
   if (
     bodyBytes <= TEXT_LIMIT &&
-    (mayConcernStatements(chunk, text, end) || mayBeginWithSet(chunk, text, end, several))
+    (mayConcernStatements(chunk, text, end) || mayBeginWithSet(chunk, text, end, several, orEnds))
   )
     return bodyBytes;
   // The rest may hold further statements.

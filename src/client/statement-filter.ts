@@ -9,7 +9,7 @@ import type { RunWriter } from '../relay/run-writer.ts';
 import { FrontendType as F } from '../wire/codes.ts';
 import { closeComplete, parseComplete } from '../wire/complete.ts';
 import { ProtocolViolation } from '../wire/pg-error.ts';
-import { ChangingUse, note } from './request-notes.ts';
+import { note } from './request-notes.ts';
 import { SqlFilter } from './sql-filter.ts';
 import { passUnread } from './sql-text.ts';
 import { type StatementHost, StatementSender, type StatementServer } from './statement-sender.ts';
@@ -147,7 +147,7 @@ export class StatementFilter implements RequestFilter {
     const stop = nameEnd(chunk, zero + 1, end);
     const textEnd = stop < 0 ? end : stop;
     statement.setsIdentity ||= setsIdentity(chunk, zero + 1, textEnd, false, reading);
-    statement.setsReading ??= readingChange(chunk, zero + 1, textEnd, false, reading);
+    statement.setsReading ??= readingChange(chunk, zero + 1, textEnd, false, reading, true);
     doubts.prepared(statement);
     try {
       if (statement.users === 1) cache.budget.check(0);
@@ -177,7 +177,7 @@ export class StatementFilter implements RequestFilter {
   }
 
   #bind(chunk: Buffer, body: number, end: number, bodyBytes: number, out: RunWriter): number {
-    const { stats, kept } = this.#host;
+    const { stats, kept, doubts } = this.#host;
     const { tracker } = this.#server;
     const start = nameEnd(chunk, body, end) + 1;
     const zero = nameEnd(chunk, start, end);
@@ -185,6 +185,9 @@ export class StatementFilter implements RequestFilter {
     if (statement === UNSETTLED) return -1;
     if (statement?.setsIdentity === true) this.#server.closeNeeded = true;
     stats.bindCount++;
+    const change = statement?.setsReading ?? null;
+    if (change !== null && (change.indexes.length > 0 || doubts.mayGoBack))
+      this.#sql.boundTo(nameOf(chunk, body, start - 1), change);
     const use = this.#use(F.Bind, statement, nameOf(chunk, start, zero), body, bodyBytes);
     tracker.sent(F.Bind, ReplyAction.Forward, null, use);
     if (kept.isKeeping) kept.binds++;
@@ -239,14 +242,10 @@ export class StatementFilter implements RequestFilter {
     bodyBytes: number,
   ): StatementUse | null {
     if (statement === null) return null;
-    const { kept, doubts } = this.#host;
+    const { kept } = this.#host;
     const { tracker } = this.#server;
-    const { setsReading } = statement;
     const keeps = tracker.isAtRest ? kept : null;
-    const use =
-      type === F.Bind && setsReading !== null
-        ? new ChangingUse(statement, name, keeps, doubts.sent(setsReading))
-        : new StatementUse(statement, name, keeps);
+    const use = new StatementUse(statement, name, keeps);
     if (keeps === null) return use;
     kept.begin(use, tracker.segment, type, body, bodyBytes);
     return use;
