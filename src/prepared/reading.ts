@@ -30,13 +30,14 @@ export interface ReadingSwitch {
   readonly changesEncoding: boolean;
 }
 
-const NON_ASCII = /[\u0080-\u00ff]/;
+/** Also `\'`, which PostgreSQL refuses in encodings that have the backslash's byte in other characters. */
+const BYTES = /[\u0080-\u00ff]|\\'/;
 /** Also `U&'…'`, which PostgreSQL refuses while backslashes have a meaning in all strings. */
 const ESCAPES = /\\|&'/;
 /** In quotes of either kind. A `$` with a digit behind it is a parameter's. */
 const CONSTANTS = /'|\$(?!\d)/;
 /** What a text has in it that a parameter matters to, in the order of {@link READING_PARAMETERS}. */
-const SIGNS = [NON_ASCII, ESCAPES, CONSTANTS, CONSTANTS, CONSTANTS];
+const SIGNS = [BYTES, ESCAPES, CONSTANTS, CONSTANTS, CONSTANTS];
 
 /**
  * What makes a server that reads as `now` read `text` (latin1) as `then`, and undoes that; null: it does already.
@@ -70,7 +71,7 @@ export function readingSwitch(
   return {
     there: `SELECT ${there.join()}`,
     back: `SELECT ${back.join()}`,
-    changesEncoding: then.values[0] !== now.values[0] && NON_ASCII.test(text),
+    changesEncoding: then.values[0] !== now.values[0] && BYTES.test(text),
   };
 }
 

@@ -35,6 +35,7 @@ const ENCODINGS: Case[] = [
   { parameter: 'client_encoding', before: 'WIN1252', after: 'UTF8', sql: win1252(shown('ä€')) },
   { parameter: 'client_encoding', before: 'UTF8', after: 'WIN1252', sql: utf8(shown('ä€')) },
   { parameter: 'client_encoding', before: 'WIN1252', after: 'LATIN1', sql: win1252(shown('ä€')) },
+  { parameter: 'client_encoding', before: 'UTF8', after: 'SJIS', sql: latin1(String.raw`SELECT E'it\'s'`) },
 ];
 const OTHERS: Case[] = [
   {
