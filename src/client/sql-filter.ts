@@ -2,7 +2,8 @@ import { type Change, UNSETTLED } from '../prepared/ledger.ts';
 import { nameEnd, nameOf } from '../prepared/message-names.ts';
 import { setsIdentity } from '../prepared/sql-identity.ts';
 import { mayConcernStatements } from '../prepared/sql-prefilter.ts';
-import { changeOf, type ReadingChange, readingChange } from '../prepared/sql-reading.ts';
+import { dependsOn, isKnown, type Reading, readingOf } from '../prepared/reading.ts';
+import { changeOf, isOfMessages, type ReadingChange, readingChange } from '../prepared/sql-reading.ts';
 import { readStatements, type SqlStatement } from '../prepared/sql-statements.ts';
 import type { Statement } from '../prepared/statement.ts';
 import { TextChange } from '../prepared/text-change.ts';
@@ -217,12 +218,29 @@ export class SqlFilter {
       changes.push(statements.set(form.name, null, segment), known.remove(statement, segment));
     } else if (form.kind === 'prepare') {
       if (current !== null) changes.push(known.overwritten());
-      else changes.push(statements.set(form.name, statement, segment), known.add(statement, segment));
+      else changes.push(...this.#prepared(form.name, statement));
     }
     const hanging = new ChangeNote([changes], form.names, form.text);
     return asItIs(F.Execute, body, end, out, () =>
       tracker.sent(F.Execute, ReplyAction.Forward, null, hanging),
     );
+  }
+
+  /** Executed now, PREPARE gives the name. */
+  #prepared(name: string, statement: Statement): Change[] {
+    const { cache, statements, doubts } = this.#host;
+    const { server } = this.#sender;
+    const { segment } = server.tracker;
+    const reading = executedBy(statement, this.#host.reading);
+    if (reading === null)
+      return [statements.set(name, statement, segment), server.statements.add(statement, segment)];
+    // The server has it by the name of one that reads otherwise.
+    server.closeNeeded = true;
+    const meant = cache.hold('sql', statement.body, reading);
+    doubts.prepared(meant);
+    const change = statements.set(name, meant, segment);
+    cache.release(meant);
+    return [change];
   }
 
   /** Whoever has the server next must not be another user by the text. */
@@ -274,6 +292,21 @@ export class SqlFilter {
   get #isUtf8(): boolean {
     return this.#host.reading.clientEncoding === 'UTF8';
   }
+}
+
+/**
+ * How a PREPARE is read that was parsed as `statement` and is executed as the session reads `now`: constants only then.
+ * Null: as it was to be.
+ */
+function executedBy({ text, reading: parsed }: Statement, now: Reading): Reading | null {
+  const reading = readingOf(
+    parsed.values.map((value, i) => {
+      const later = now.values[i] ?? value;
+      return isOfMessages(i) || (!isKnown(value) && !isKnown(later)) ? value : later;
+    }),
+  );
+  const isOther = reading.values.some((value, i) => value !== parsed.values[i] && dependsOn(text, i));
+  return isOther ? reading : null;
 }
 
 /** A longer Execute is none that we would know the portal of. Bytes. */

@@ -39,6 +39,11 @@ const CONSTANTS = /'|\$(?!\d)/;
 /** What a text has in it that a parameter matters to, in the order of {@link READING_PARAMETERS}. */
 const SIGNS = [BYTES, ESCAPES, CONSTANTS, CONSTANTS, CONSTANTS];
 
+/** Whether the value at `index` matters to `text` (latin1). */
+export function dependsOn(text: string, index: number): boolean {
+  return SIGNS[index]?.test(text) === true;
+}
+
 /**
  * What makes a server that reads as `now` read `text` (latin1) as `then`, and undoes that; null: it does already.
  * `own`: the server's own value of a parameter where that is not what RESET leads to.
@@ -56,8 +61,7 @@ export function readingSwitch(
   const back: string[] = [];
   READING_PARAMETERS.forEach((name, i) => {
     const value = then.values[i];
-    if (value === undefined || (value === now.values[i] && isKnown(value)) || SIGNS[i]?.test(text) !== true)
-      return;
+    if (value === undefined || (value === now.values[i] && isKnown(value)) || !dependsOn(text, i)) return;
     const kept = `pgweir.${name.toLowerCase()}`;
     const saved = `pg_catalog.set_config('${kept}',pg_catalog.current_setting('${name}'),true)`;
     const meant = value === '' ? own(name) : value;

@@ -135,6 +135,22 @@ describe('a statement prepared behind a SET that is not answered yet', () => {
       [parse('x', 'SELECT 1'), unnamed('SELECT 1/0'), sync(), unnamed(set('DMY')), parseDates, sync()],
       2,
     ],
+    [
+      'executed ahead of a PREPARE that was parsed before',
+      [
+        ...[query('BEGIN'), parse('s', set('DMY')), parse('', `PREPARE a AS ${dates}`), sync()],
+        ...[bind('', 's'), execute(''), bind('', ''), execute(''), sync(), query('END')],
+      ],
+      4,
+    ],
+    [
+      'executed in a stretch ahead of a PREPARE that was parsed before',
+      [
+        ...[query('BEGIN'), parse('s', set('DMY')), parse('', `PREPARE a AS ${dates}`), sync()],
+        ...[bind('', 's'), execute(''), sync(), bind('', ''), execute(''), sync(), query('END')],
+      ],
+      5,
+    ],
     ['as RESET', [query(set('DMY')), query('RESET DateStyle'), parseDates, sync()], 3],
     ['of the encoding', [query("SET client_encoding = 'LATIN1'"), ...prepareLatin1(letters)], 2],
     [
