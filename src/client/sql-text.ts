@@ -1,5 +1,5 @@
 import { mayBeginWithSet, mayConcernStatements } from '../prepared/sql-prefilter.ts';
-import { ReplyAction, UNREAD_TEXT } from '../relay/outstanding.ts';
+import { ReplyAction, type RequestNote } from '../relay/outstanding.ts';
 import type { RequestTracker } from '../relay/request-tracker.ts';
 import type { RunWriter } from '../relay/run-writer.ts';
 import { FrontendType as F, HEADER_BYTES } from '../wire/codes.ts';
@@ -36,9 +36,15 @@ export function lookAtText(
 }
 
 /** A Query that is not there as a whole, of which {@link lookAtText} wanted one byte, passes; gives where it goes on. */
-export function passUnread(body: number, bodyBytes: number, out: RunWriter, tracker: RequestTracker): number {
+export function passUnread(
+  body: number,
+  bodyBytes: number,
+  out: RunWriter,
+  tracker: RequestTracker,
+  note: RequestNote,
+): number {
   return asItIs(F.Query, body, body + bodyBytes, out, () =>
-    tracker.sent(F.Query, ReplyAction.Forward, null, UNREAD_TEXT),
+    tracker.sent(F.Query, ReplyAction.Forward, null, note),
   );
 }
 

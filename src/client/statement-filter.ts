@@ -1,9 +1,9 @@
 import { type Change, UNSETTLED } from '../prepared/ledger.ts';
 import { nameEnd, nameOf, renamed } from '../prepared/message-names.ts';
 import { setsIdentity } from '../prepared/sql-identity.ts';
-import { readingChange } from '../prepared/sql-reading.ts';
+import { ANYTHING, readingChange } from '../prepared/sql-reading.ts';
 import { STATEMENT, type Statement, StatementUse } from '../prepared/statement.ts';
-import { ReplyAction } from '../relay/outstanding.ts';
+import { ReplyAction, UnreadText } from '../relay/outstanding.ts';
 import type { RequestFilter } from '../relay/request-filter.ts';
 import type { RunWriter } from '../relay/run-writer.ts';
 import { FrontendType as F } from '../wire/codes.ts';
@@ -87,7 +87,7 @@ export class StatementFilter implements RequestFilter {
           : this.#parse(chunk, body, end, out);
       case F.Query:
         return end - body < bodyBytes
-          ? passUnread(body, bodyBytes, out, this.#server.tracker)
+          ? this.#passUnread(body, bodyBytes, out)
           : this.#sql.passQuery(chunk, body, end, out);
       case F.Execute:
         return this.#sql.passExecute(chunk, body, end, out);
@@ -101,6 +101,15 @@ export class StatementFilter implements RequestFilter {
       default:
         return this.#close(chunk, body, end);
     }
+  }
+
+  #passUnread(body: number, bodyBytes: number, out: RunWriter): number {
+    const { doubts } = this.#host;
+    const { tracker } = this.#server;
+    if (doubts.refuseMore(tracker)) return -1;
+    const changes = doubts.sent(ANYTHING);
+    const over = () => changes.forEach((change) => change.settle());
+    return passUnread(body, bodyBytes, out, tracker, new UnreadText(over));
   }
 
   /** The link is over. */

@@ -7,6 +7,7 @@ const TRACKER = 'src/relay/request-tracker.ts';
 const SENDER = 'src/client/statement-sender.ts';
 const TESTS: Fault['tests'] = ['test/integration/plan-repair.test.ts'];
 const RANDOM: Fault['tests'] = ['test/integration/plan-repair-random.test.ts'];
+const DOUBTS = 'src/client/reading-doubts.ts';
 const READING: Fault['tests'] = ['test/integration/reading.test.ts'];
 
 /** Which statements servers know, and what happens when they cannot use them any more. */
@@ -97,8 +98,8 @@ export const preparedFaults: readonly Fault[] = [
     'a client that waits for an answer is looked at again for each part of another',
     {
       file: 'src/server/connection.ts',
-      find: '!this.#isHeldBack(client) && this.tracker.takeAnswered()',
-      replace: '!this.#isHeldBack(client)',
+      find: 'this.#isFree(client) && this.tracker.takeAnswered()',
+      replace: 'this.#isFree(client)',
     },
     ['test/integration/prepared.test.ts'],
   ),
@@ -242,7 +243,7 @@ export const preparedFaults: readonly Fault[] = [
   fault(
     'a text that is prepared behind a SET on its way is taken for one that was read before',
     {
-      file: 'src/client/reading-doubts.ts',
+      file: DOUBTS,
       find: 'if (!this.areAny) return readingOf(values);',
       replace: 'if (values.length > 0) return readingOf(values);',
     },
@@ -250,7 +251,7 @@ export const preparedFaults: readonly Fault[] = [
   ),
   fault(
     'a text counts as read by a SET that was rolled back',
-    { file: 'src/client/reading-doubts.ts', find: 'if (this.areAny) this.#isSpoiled = true;', replace: '' },
+    { file: DOUBTS, find: 'if (this.#done > 0) this.#isSpoiled = true;', replace: '' },
     READING,
   ),
 ];

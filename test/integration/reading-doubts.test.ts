@@ -151,6 +151,11 @@ describe('a statement prepared behind a SET that is not answered yet', () => {
       ],
       5,
     ],
+    [
+      'at the end of a text too long to be read',
+      [query(`SELECT length('${'x'.repeat(2 ** 20)}'); ${set('DMY')}`), parseDates, sync()],
+      2,
+    ],
     ['as RESET', [query(set('DMY')), query('RESET DateStyle'), parseDates, sync()], 3],
     ['of the encoding', [query("SET client_encoding = 'LATIN1'"), ...prepareLatin1(letters)], 2],
     [
