@@ -155,12 +155,15 @@ export class SqlFilter {
     const { cache, statements: mine } = this.#host;
     cache.budget.check(2 * (end - body));
     const current = mine.get(statement.name, tracker.segment) as Statement | null;
-    // With a name that is taken, PREPARE has to fail: it gets that of the statement that has it.
     const isNew = statement.kind === 'prepare' && current === null;
-    const meant = isNew ? cache.hold('sql', bodyOf(chunk, statement), this.#host.reading) : current;
-    if (meant !== null && isNew) {
+    let meant = current;
+    if (isNew) {
+      meant = cache.hold('sql', bodyOf(chunk, statement), this.#host.reading);
       this.#host.doubts.prepared(meant);
       this.#sender.forget(meant, out);
+    } else if (meant !== null && statement.kind === 'prepare') {
+      // It has to fail.
+      meant = this.#sender.taken(meant, out);
     } else if (meant !== null && known.has(meant, tracker.segment) !== true) this.#sender.teach(meant, out);
     const { nameStart, nameEnd: nameStop, name, kind } = statement;
     const replacements = meant === null ? [] : [{ start: nameStart, end: nameStop, text: meant.name }];

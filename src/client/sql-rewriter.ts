@@ -79,7 +79,8 @@ export class SqlRewriter {
       if (!isNamed(form)) return changes;
       const statement = this.#carryOut(chunk, form, text, changes, out);
       if (statement === null) return changes;
-      names.set(statement.name, form.name);
+      // The first one fails of those whose names are taken.
+      if (!names.has(statement.name)) names.set(statement.name, form.name);
       replacements.push({ start: form.nameStart, end: form.nameEnd, text: statement.name });
       return changes;
     });
@@ -120,10 +121,10 @@ export class SqlRewriter {
     }
     if (current !== null && text.given?.has(form.name) !== false) {
       // The name is taken: the server finds that out by itself, behind everything else that may be wrong.
-      if (known.has(current, segment) !== true) this.#sender.teach(current, out, text.used);
-      text.used.add(current);
+      const taken = this.#sender.taken(current, out, text.used);
+      text.used.add(taken);
       changes.push(known.overwritten());
-      return current;
+      return taken;
     }
     const { reading } = this.#host;
     let body = bodyOf(chunk, form);

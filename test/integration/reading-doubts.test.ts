@@ -227,6 +227,15 @@ describe('a statement prepared behind a SET that is not answered yet', () => {
       'invalid value for parameter "DateStyle": "not known when the statement was prepared"',
     ]);
     expect(await client.value('SHOW DateStyle')).toBe('ISO, MDY');
+    // The name is taken all the same.
+    for (const again of [
+      query('PREPARE a AS SELECT 1'),
+      Buffer.concat([unnamed('PREPARE a AS SELECT 1'), sync()]),
+    ]) {
+      expect((await client.ask(again)).errors.map(({ C, M }) => [C, M])).toEqual([
+        ['42P05', 'prepared statement "a" already exists'],
+      ]);
+    }
     await other.query('COMMIT');
     // One that reads otherwise has not got it.
     await other.rows("SET DateStyle = 'ISO, MDY'");
