@@ -80,6 +80,14 @@ export class StatementFilter implements RequestFilter {
   }
 
   pass(type: number, chunk: Buffer, body: number, end: number, bodyBytes: number, out: RunWriter): number {
+    const rest = this.#pass(type, chunk, body, end, bodyBytes, out);
+    // PostgreSQL takes nothing but data there. It would wait for answers, and they for it.
+    if (rest < 0 && this.#server.tracker.awaitsCopyEnd)
+      throw new ProtocolViolation(`unexpected message type 0x${type.toString(16)} during COPY from stdin`);
+    return rest;
+  }
+
+  #pass(type: number, chunk: Buffer, body: number, end: number, bodyBytes: number, out: RunWriter): number {
     switch (type) {
       case F.Parse:
         return chunk[body] === 0

@@ -309,3 +309,16 @@ describe('a statement prepared behind the end of a transaction that is not answe
     await expectOwn(other);
   });
 });
+
+test('a client that prepares amid a COPY whose end would tell how that is read is refused, not waited for', async () => {
+  const [client, other] = [await connect(), await connect()];
+  await client.rows('CREATE TABLE copied (n int)');
+  await client.send(query(`${set('DMY')}; COPY copied FROM STDIN`), parseDates, sync());
+  const { errors } = await client.answerTo('E');
+  expect([errors[0]?.['C'], errors[0]?.['M']]).toEqual([
+    '08P01',
+    'unexpected message type 0x50 during COPY from stdin',
+  ]);
+  await client.peer.end();
+  await other.rows('DROP TABLE copied');
+});
