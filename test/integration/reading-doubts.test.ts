@@ -260,10 +260,10 @@ describe('a statement prepared behind the end of a transaction that is not answe
       2,
     ],
     [
-      'rolled back to a savepoint, behind which nothing is seen to change',
-      [set('DMY'), `SAVEPOINT s; ${set('YMD')}; ${set('DMY')}`],
-      [unnamed('ROLLBACK'), parseDates, sync()],
-      1,
+      'rolled back to a savepoint, where nothing was seen to change',
+      [`${set('DMY')}; SAVEPOINT s; ${set('MDY')}`],
+      [unnamed('ROLLBACK TO s'), parseDates, sync(), query('END')],
+      2,
     ],
     [
       'rolled back behind an error',
