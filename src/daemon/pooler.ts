@@ -13,6 +13,7 @@ import { type PeerAddress, tcpPeerAddress } from '../net/address.ts';
 import { type Listeners, openListeners } from '../net/listener.ts';
 import type { ListenerInfo } from '../net/listening-socket.ts';
 import type { Native } from '../net/native.ts';
+import { beyondNode, tuneTcp } from '../net/tcp-options.ts';
 import { LocalBudget } from '../pool/budget.ts';
 import { Pools } from '../pool/pools.ts';
 import { StatementCache } from '../prepared/statement.ts';
@@ -28,6 +29,7 @@ import { applyConfig, openForcedPools } from './reload.ts';
 import { serverTarget } from './server-target.ts';
 import { serversOf } from './snapshot-sockets.ts';
 import { StatsWindows } from './snapshots.ts';
+import { tcpOptions } from './tcp-settings.ts';
 
 /** What a pooler is made from. */
 export interface PoolerOptions {
@@ -69,6 +71,7 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
   const pbkdf2 = new Pbkdf2Queue();
   const windows = new StatsWindows(clock.nowMs());
   let isStopped = false;
+  const tune = (socket: Socket): void => tuneTcp(native, socket, tcpOptions(state.config));
 
   const state: PoolerState = new PoolerState({
     config,
@@ -86,6 +89,7 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
           clock,
           log,
           native,
+          tuneTcp: tune,
           tracked,
           statements,
           auth: { randomBytes, saltedPasswords: new SaltedPasswordCache(pbkdf2) },
@@ -118,6 +122,7 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
   };
   const apply = (next: Config): void => {
     applyConfig(state, next);
+    warnOfUntuned(next, native, log);
     options.onConfig?.(next);
   };
   const reload = (): void => {
@@ -145,8 +150,7 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
       socket.destroy();
       return;
     }
-    const { tcp_keepalive, tcp_keepidle } = state.config.settings;
-    if (listener.kind === 'tcp' && tcp_keepalive) socket.setKeepAlive(true, tcp_keepidle * 1000);
+    if (listener.kind === 'tcp') tune(socket);
     const firstPhase = (self: ClientConnection) => new StartupPhase(self);
     try {
       state.connections.add(new ClientConnection(services, state.nextId(), socket, peer, firstPhase));
@@ -173,6 +177,7 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
   );
 
   state.listening = () => listeners.bound();
+  warnOfUntuned(config, native, log);
   openForcedPools(state);
   const janitor = new Janitor(state, windows);
   const sweeper = setInterval(() => {
@@ -188,6 +193,13 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
     shutdown: (mode) => void control.request({ kind: 'shutdown', mode }, new AbortController().signal),
     stop,
   };
+}
+
+/** What cannot be asked of the kernel must not be believed to be in force. */
+function warnOfUntuned(config: Config, native: Native, log: Logger): void {
+  const names = native.available ? [] : beyondNode(tcpOptions(config));
+  if (names.length > 0)
+    log.log('WARNING', `set but without effect, for want of native calls: ${names.join(', ')}`);
 }
 
 /** Who is at the other end; null when the peer has gone already. */
