@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { backendPids, poolShows } from '../support/backends.ts';
+import { poolShows, sleeps } from '../support/backends.ts';
 import { CuttableNetwork } from '../support/cuttable-network.ts';
 import { frontend } from '../support/peer-messages.ts';
 import { spawnPooler, type SpawnedPooler } from '../support/pooler.ts';
@@ -55,7 +55,7 @@ const isQuiet = (network: CuttableNetwork) => waitFor(() => network.nearEnd()?.u
 
 const pidOf = (client: WireClient) => client.value('SELECT pg_backend_pid()').then(Number);
 
-describe.skipIf(whyNot !== null)('a client that falls silent', () => {
+describe.skipIf(whyNot !== null)('a client that falls silent', { concurrent: true }, () => {
   test('while it waits, more sent than is kept, gives its place away by tcp_keepalive', async () => {
     await using network = await CuttableNetwork.open(postgresSocket());
     await using pooler = await start(network, near(), KEEPALIVE);
@@ -129,23 +129,25 @@ describe.skipIf(whyNot !== null)('a client that falls silent', () => {
   });
 });
 
-describe.skipIf(whyNot !== null)('a server that falls silent', () => {
+describe.skipIf(whyNot !== null)('a server that falls silent', { concurrent: true }, () => {
   const lost = { S: 'FATAL', C: '08P01', M: 'server conn crashed?' };
 
   test('in the middle of a query is given up by tcp_keepalive, and the client is told', async () => {
     await using network = await CuttableNetwork.open(postgresSocket());
     await using pooler = await start(network, network.serverAddress, KEEPALIVE);
     await using client = await WireClient.connect(pooler.socketPath, login);
-    await client.send(frontend.query('SELECT pg_sleep(3600) /* silent */'));
-    const [pid] = await waitFor(async () => {
-      const pids = await backendPids(pooler, user);
-      return pids.length === 1 && pids;
-    });
+    await client.send(frontend.query(`SELECT pg_sleep(3600) /* ${user} */`));
+    await sleeps(user);
     await poolShows(pooler, database, user, { sv_active: 1 });
     await isQuiet(network);
     network.cut();
     expect((await client.answerTo('E')).errors).toMatchObject([lost]);
-    await withClient(sharedPostgres(), (owner) => owner.query('SELECT pg_terminate_backend($1)', [pid]));
+    await withClient(sharedPostgres(), (owner) =>
+      owner.query(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1 AND wait_event = 'PgSleep'",
+        [user],
+      ),
+    );
   });
 
   test('before a query is given up by tcp_user_timeout, and the client is told', async () => {

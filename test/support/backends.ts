@@ -46,7 +46,7 @@ export async function sleeps(tag: string): Promise<void> {
 }
 
 /** How many sessions PostgreSQL itself counts for a role. */
-export async function backendsOf(pooler: Pick<LocalPooler, 'postgres'>, user: string): Promise<number> {
+export async function backendsOf(pooler: LocalPooler, user: string): Promise<number> {
   return withClient(pooler.postgres, async (client) => {
     const { rows } = await client.query<{ n: number }>(
       "SELECT count(*)::int AS n FROM pg_stat_activity WHERE usename = $1 AND backend_type = 'client backend'",
@@ -57,7 +57,7 @@ export async function backendsOf(pooler: Pick<LocalPooler, 'postgres'>, user: st
 }
 
 /** Process ids of a role's sessions, ordered. */
-export async function backendPids(pooler: Pick<LocalPooler, 'postgres'>, user: string): Promise<number[]> {
+export async function backendPids(pooler: LocalPooler, user: string): Promise<number[]> {
   return withClient(pooler.postgres, async (client) => {
     const { rows } = await client.query<{ pid: number }>(
       'SELECT pid FROM pg_stat_activity WHERE usename = $1 ORDER BY pid',
