@@ -235,6 +235,20 @@ export const ownSettingsTable = {
     '3.2',
     'Protocol that servers are asked for; those that cannot get 3.0.',
   ),
+  max_login_conn: int(
+    '-1',
+    'TCP connections not logged in; 0: no limit; -1: max_client_conn, at least 100.',
+    {
+      min: -1,
+    },
+  ),
+  max_login_conn_per_address: int(
+    '-1',
+    'The same per address (/64 of IPv6); 0: no limit; -1: as max_login_conn.',
+    {
+      min: -1,
+    },
+  ),
 } as const;
 
 /** The settings in the groups that README shows them in. */

@@ -5,11 +5,12 @@ import { Pbkdf2Queue } from '../auth/pbkdf2-queue.ts';
 import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
 import { ClientConnection } from '../client/connection.ts';
+import { Visit } from '../client/doorkeeper.ts';
 import { StartupPhase } from '../client/startup.ts';
 import type { ShutdownMode } from '../admin/control.ts';
 import type { Config } from '../config/config.ts';
 import { loadConfig } from '../config/load.ts';
-import { type PeerAddress, tcpPeerAddress } from '../net/address.ts';
+import { formatPeer, type PeerAddress, peerName, tcpPeerAddress } from '../net/address.ts';
 import { type Listeners, openListeners } from '../net/listener.ts';
 import type { ListenerInfo } from '../net/listening-socket.ts';
 import type { Native } from '../net/native.ts';
@@ -20,6 +21,8 @@ import { StatementCache } from '../prepared/statement.ts';
 import { TrackedParameters } from '../relay/tracked-parameters.ts';
 import { Connector } from '../server/connector.ts';
 import { NEWEST_MINOR } from '../wire/codes.ts';
+import { errorResponse } from '../wire/error-response.ts';
+import { fatal, SqlState } from '../wire/pg-error.ts';
 import { clientServices } from './client-services.ts';
 import { PoolerState } from './context.ts';
 import { LocalControl } from './control.ts';
@@ -150,11 +153,16 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
       socket.destroy();
       return;
     }
+    const visit = peer.address.kind === 'tcp' ? enter(state, socket, peer.address) : null;
+    if (visit === 'refused') return;
     if (listener.kind === 'tcp') tune(socket);
     const firstPhase = (self: ClientConnection) => new StartupPhase(self);
     try {
-      state.connections.add(new ClientConnection(services, state.nextId(), socket, peer, firstPhase));
+      state.connections.add(
+        new ClientConnection(services, state.nextId(), socket, { ...peer, visit }, firstPhase),
+      );
     } catch (error) {
+      visit?.gone();
       // Out of descriptors between accept and taking it over, say: this one connection is lost, no more.
       log.log('ERROR', `cannot take a connection over: ${String(error)}`);
       socket.destroy();
@@ -193,6 +201,24 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
     shutdown: (mode) => void control.request({ kind: 'shutdown', mode }, new AbortController().signal),
     stop,
   };
+}
+
+/** Asks the doorkeeper about a new TCP connection; one that is refused is told so, and gone. */
+function enter(
+  { door, log }: PoolerState,
+  socket: Socket,
+  address: Extract<PeerAddress, { kind: 'tcp' }>,
+): Visit | 'refused' {
+  const peer = peerName(address.ip);
+  const visit = door.enter(peer);
+  if (visit instanceof Visit) return visit;
+  if (door.lines.mayWrite(peer))
+    log.log('WARNING', `connection from ${formatPeer(address)} refused (${visit})`);
+  door.lines.failed(peer);
+  socket.on('error', () => {});
+  socket.end(errorResponse(fatal(`no more connections allowed (${visit})`, SqlState.tooManyConnections)));
+  socket.destroySoon();
+  return 'refused';
 }
 
 /** What cannot be asked of the kernel must not be believed to be in force. */
