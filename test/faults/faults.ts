@@ -7,6 +7,7 @@ import { preparedFaults } from './prepared.ts';
 import { protocolFaults } from './protocol.ts';
 import { relayFaults } from './relay.ts';
 import { replicationFaults } from './replication.ts';
+import { toldRowsFaults } from './told-rows.ts';
 import { vanishFaults } from './vanish.ts';
 import { wireFaults } from './wire.ts';
 
@@ -15,6 +16,7 @@ export const faults: readonly Fault[] = [
   ...poolFaults,
   ...relayFaults,
   ...preparedFaults,
+  ...toldRowsFaults,
   ...replicationFaults,
   ...vanishFaults,
   ...wireFaults,
