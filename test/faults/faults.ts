@@ -8,6 +8,7 @@ import { protocolFaults } from './protocol.ts';
 import { readingFaults } from './reading.ts';
 import { relayFaults } from './relay.ts';
 import { replicationFaults } from './replication.ts';
+import { toldRowsFaults } from './told-rows.ts';
 import { vanishFaults } from './vanish.ts';
 import { wireFaults } from './wire.ts';
 
@@ -17,6 +18,7 @@ export const faults: readonly Fault[] = [
   ...relayFaults,
   ...preparedFaults,
   ...readingFaults,
+  ...toldRowsFaults,
   ...replicationFaults,
   ...vanishFaults,
   ...wireFaults,

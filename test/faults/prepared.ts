@@ -11,7 +11,7 @@ const RANDOM: Fault['tests'] = ['test/integration/plan-repair-random.test.ts'];
 export const preparedFaults: readonly Fault[] = [
   fault(
     'a statement with a stale plan is not repaired',
-    { file: REPAIR, find: 'routine === ', replace: 'routine !== ' },
+    { file: 'src/prepared/stale-plan.ts', find: 'routine === ', replace: 'routine !== ' },
     RANDOM,
   ),
   fault(

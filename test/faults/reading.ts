@@ -127,7 +127,7 @@ export const readingFaults: readonly Fault[] = [
     'a SET that is prepared by name changes nothing',
     {
       file: FILTER,
-      find: 'this.#sql.boundTo(nameOf(chunk, body, start - 1), change);',
+      find: 'this.#sql.boundTo(portal, change);',
       replace: 'stats.bindCount += 0;',
     },
     UNSURE,
@@ -162,7 +162,7 @@ export const readingFaults: readonly Fault[] = [
   ),
   fault(
     'a client waits for the end of a COPY that stands behind what it waits with',
-    { file: FILTER, find: 'if (rest < 0 && this', replace: 'if (rest < -1 && this' },
+    { file: FILTER, find: 'if (rest === NEEDS_ANSWERS && this', replace: 'if (rest > 0 && this' },
     UNSURE,
   ),
   fault(
