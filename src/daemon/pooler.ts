@@ -8,6 +8,7 @@ import { ClientConnection } from '../client/connection.ts';
 import { StartupPhase } from '../client/startup.ts';
 import type { ShutdownMode } from '../admin/control.ts';
 import type { Config } from '../config/config.ts';
+import { ConfigError } from '../config/config-error.ts';
 import { loadConfig } from '../config/load.ts';
 import { type PeerAddress, tcpPeerAddress } from '../net/address.ts';
 import { type Listeners, openListeners } from '../net/listener.ts';
@@ -18,13 +19,14 @@ import { Pools } from '../pool/pools.ts';
 import { StatementCache } from '../prepared/statement.ts';
 import { TrackedParameters } from '../relay/tracked-parameters.ts';
 import { Connector } from '../server/connector.ts';
+import { type PreparedTls, TlsContexts } from '../tls/contexts.ts';
 import { NEWEST_MINOR } from '../wire/codes.ts';
 import { clientServices } from './client-services.ts';
 import { PoolerState } from './context.ts';
 import { LocalControl } from './control.ts';
 import { Databases } from './databases.ts';
 import { Janitor, SWEEP_INTERVAL_MS } from './janitor.ts';
-import { applyConfig, openForcedPools } from './reload.ts';
+import { applyConfig, applyTls, openForcedPools, prepareTls } from './reload.ts';
 import { serverTarget } from './server-target.ts';
 import { serversOf } from './snapshot-sockets.ts';
 import { StatsWindows } from './snapshots.ts';
@@ -57,7 +59,7 @@ export interface Pooler {
 }
 
 /**
- * Puts the parts together and starts to listen. Throws ListenError when it cannot.
+ * Puts the parts together and starts to listen. Throws ListenError when it cannot, ConfigError where TLS cannot be had.
  * The one place where client/, server/, pool/, admin/ and config/ meet.
  */
 export async function createPooler(options: PoolerOptions): Promise<Pooler> {
@@ -68,6 +70,8 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
   const statements = new StatementCache();
   const pbkdf2 = new Pbkdf2Queue();
   const windows = new StatsWindows(clock.nowMs());
+  const tls = new TlsContexts();
+  const firstTls = prepareTls(tls, config);
   let isStopped = false;
 
   const state: PoolerState = new PoolerState({
@@ -93,6 +97,7 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
           logsDisconnections: () => self.config.settings.log_disconnections,
           maxPacketSize: () => self.config.settings.max_packet_size,
           newestMinor: () => (self.config.own.server_max_protocol_version === '3.0' ? 0 : NEWEST_MINOR),
+          tls: () => tls.server,
           isStopped: () => isStopped,
           nextId: () => self.nextId(),
           target: (pool) => {
@@ -116,18 +121,35 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
     stop();
     options.onExit();
   };
-  const apply = (next: Config): void => {
+  const apply = (next: Config, nextTls: PreparedTls | null): void => {
+    if (nextTls !== null) applyTls(state, tls, nextTls);
     applyConfig(state, next);
     options.onConfig?.(next);
   };
   const reload = (): void => {
     const next = loadConfig(state.config.settings.conffile, state.config);
+    const nextTls = prepareTls(tls, next);
     for (const warning of next.warnings) log.log('WARNING', warning);
-    apply(next);
+    apply(next, nextTls);
+  };
+  const set = (next: Config, key: string): string | null => {
+    let nextTls: PreparedTls | null = null;
+    let notice: string | null = null;
+    if (/^(client|server)_tls/.test(key)) {
+      try {
+        nextTls = prepareTls(tls, next);
+      } catch (error) {
+        if (!(error instanceof ConfigError)) throw error;
+        log.log('ERROR', error.message);
+        notice = 'TLS settings could not be applied, still using old configuration';
+      }
+    }
+    apply(next, nextTls);
+    return notice;
   };
   const control = new LocalControl(state, windows, {
     reload,
-    apply,
+    set,
     shutdownBegins: () => listeners.closeTcp(),
     exit,
   });
@@ -137,6 +159,7 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
     auth: { randomBytes, mockSecret: randomBytes(32), verifiers: new ScramVerifierCache(pbkdf2), pbkdf2 },
     native,
     control,
+    tls,
   });
 
   const accept = (socket: Socket, listener: ListenerInfo): void => {
@@ -156,6 +179,7 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
       socket.destroy();
     }
   };
+  applyTls(state, tls, firstTls);
   const listeners: Listeners = await openListeners(
     {
       listenAddr: settings.listen_addr,

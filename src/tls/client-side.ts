@@ -2,6 +2,7 @@ import type { Socket } from 'node:net';
 import { type SecureContext, TLSSocket } from 'node:tls';
 import { type TlsInfo, tlsInfo } from './info.ts';
 import { peerCertificate } from './peer-certificate.ts';
+import { tlsErrorText } from './setting-error.ts';
 
 /** The name that PostgreSQL's protocol has in ALPN, with its length in front. Source: manual, `protocol-flow`. */
 export const ALPN_POSTGRESQL = Buffer.from('\x0apostgresql', 'latin1');
@@ -81,5 +82,5 @@ function verificationError(socket: TLSSocket): string | null {
   if (typeof verify !== 'function') return 'it cannot be verified';
   const error: unknown = verify.call(handle);
   if (error === null || error === undefined) return null;
-  return error instanceof Error ? error.message : 'it cannot be verified';
+  return error instanceof Error ? tlsErrorText(error) : 'it cannot be verified';
 }

@@ -21,5 +21,6 @@ export function tlsErrorText(error: Error): string {
   const [line = ''] = error.message.split('\n');
   // error:0A000086:SSL routines:function:reason:file:line:
   const openssl = /error:[0-9A-F]+:[^:]*:[^:]*:([^:]+)/.exec(line);
-  return openssl?.[1] ?? line;
+  // Node's advice is about its command line, which is not the operator's.
+  return (openssl?.[1] ?? line).replace(/; if the root CA is installed locally.*$/, '');
 }
