@@ -121,6 +121,7 @@ export class LoginPhase implements ClientPhase {
       method: settings.authType,
       user,
       secretText,
+      channel: connection.tls,
       scramIterations: settings.scramIterations,
       ...services.auth,
     });

@@ -180,7 +180,7 @@ export class ServerOpening {
         failed: (failure) => this.#failed(failure),
         note: (text) => this.#host.log('WARNING', text),
       },
-      { user, credentials, ...this.#services.auth },
+      { user, credentials, channel: () => this.#tls, ...this.#services.auth },
       this.#minor,
     );
   }
