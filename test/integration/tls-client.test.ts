@@ -5,7 +5,7 @@ import { makeCertificate } from '../support/certificates.ts';
 import { errorFields, frontend } from '../support/peer-messages.ts';
 import { type LocalPooler, startPooler, type TestPoolerOptions } from '../support/pooler.ts';
 import { Psql } from '../support/psql.ts';
-import { connectPeer, ScriptedPeer } from '../support/scripted-peer.ts';
+import { connectPeer, type ScriptedPeer } from '../support/scripted-peer.ts';
 import { connectEncrypted, secure, TlsFolder } from '../support/tls.ts';
 import { waitFor } from '../support/wait-for.ts';
 

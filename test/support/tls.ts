@@ -1,8 +1,15 @@
 import { X509Certificate } from 'node:crypto';
 import { chownSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { connect, type ConnectionOptions, createSecureContext, TLSSocket } from 'node:tls';
+import {
+  connect,
+  type ConnectionOptions,
+  createSecureContext,
+  type SecureContext,
+  TLSSocket,
+} from 'node:tls';
 import type { Postgres } from '../../src/cli/start/postgres.ts';
 import { type Certificate, type CertificateOptions, makeCertificate } from './certificates.ts';
 import { frontend } from './peer-messages.ts';
@@ -145,4 +152,50 @@ export async function acceptEncrypted(server: ScriptedServer, identity: Certific
 export async function expectSslRequest(peer: ScriptedPeer): Promise<void> {
   const request = await peer.bytes(8);
   if (!request.equals(frontend.sslRequest())) throw new Error(`no SSLRequest: ${request.toString('hex')}`);
+}
+
+/**
+ * Somebody on the way to `port` who can read everything: grants TLS by a certificate of their own, and has TLS to the
+ * other side. Whoever starts it disposes of it.
+ */
+export class ManInTheMiddle implements AsyncDisposable {
+  readonly #server: Server;
+  readonly #sockets = new Set<Socket>();
+
+  private constructor(server: Server) {
+    this.#server = server;
+  }
+
+  static async start(port: number, identity: Certificate): Promise<ManInTheMiddle> {
+    const secureContext = createSecureContext({ cert: identity.certPem, key: identity.keyPem });
+    const server = createServer((near) => void middle.#relay(near, port, secureContext));
+    const middle = new ManInTheMiddle(server);
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    return middle;
+  }
+
+  get port(): number {
+    return (this.#server.address() as AddressInfo).port;
+  }
+
+  async #relay(near: Socket, port: number, secureContext: SecureContext): Promise<void> {
+    this.#keep(near);
+    await new Promise((resolve) => near.once('data', resolve));
+    near.write('S');
+    const nearTls = new TLSSocket(near, { isServer: true, secureContext, ALPNProtocols: ['postgresql'] });
+    this.#keep(nearTls);
+    const far = await connectEncrypted(port, { ALPNProtocols: ['postgresql'] });
+    this.#keep(far.socket);
+    nearTls.pipe(far.socket).pipe(nearTls);
+  }
+
+  #keep(socket: Socket): void {
+    this.#sockets.add(socket);
+    socket.on('error', () => {});
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const socket of this.#sockets) socket.destroy();
+    await new Promise<void>((resolve) => this.#server.close(() => resolve()));
+  }
 }
