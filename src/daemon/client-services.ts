@@ -9,7 +9,6 @@ import type { Config } from '../config/config.ts';
 import type { Native } from '../net/native.ts';
 import type { StatementCache } from '../prepared/statement.ts';
 import type { TrackedParameters } from '../relay/tracked-parameters.ts';
-import type { TlsContexts } from '../tls/contexts.ts';
 import { FrontendType } from '../wire/codes.ts';
 import { fatal, type PgErrorFields } from '../wire/pg-error.ts';
 import type { PoolerState } from './context.ts';
@@ -24,7 +23,6 @@ export function clientServices(
     auth: ClientServices['auth'];
     native: Native;
     control: Control;
-    tls: TlsContexts;
   },
 ): ClientServices {
   let settings = clientSettings(state.config);
@@ -46,7 +44,7 @@ export function clientServices(
       }
       return settings;
     },
-    tls: () => parts.tls.client,
+    tls: () => state.tls.client,
     findDatabase: (name) => {
       const entry = state.databases.entryFor(name);
       if (entry === null) return null;

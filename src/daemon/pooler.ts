@@ -19,7 +19,7 @@ import { Pools } from '../pool/pools.ts';
 import { StatementCache } from '../prepared/statement.ts';
 import { TrackedParameters } from '../relay/tracked-parameters.ts';
 import { Connector } from '../server/connector.ts';
-import { type PreparedTls, TlsContexts } from '../tls/contexts.ts';
+import type { PreparedTls } from '../tls/contexts.ts';
 import { NEWEST_MINOR } from '../wire/codes.ts';
 import { clientServices } from './client-services.ts';
 import { PoolerState } from './context.ts';
@@ -70,8 +70,6 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
   const statements = new StatementCache();
   const pbkdf2 = new Pbkdf2Queue();
   const windows = new StatsWindows(clock.nowMs());
-  const tls = new TlsContexts();
-  const firstTls = prepareTls(tls, config);
   let isStopped = false;
 
   const state: PoolerState = new PoolerState({
@@ -97,7 +95,7 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
           logsDisconnections: () => self.config.settings.log_disconnections,
           maxPacketSize: () => self.config.settings.max_packet_size,
           newestMinor: () => (self.config.own.server_max_protocol_version === '3.0' ? 0 : NEWEST_MINOR),
-          tls: () => tls.server,
+          tls: () => self.tls.server,
           isStopped: () => isStopped,
           nextId: () => self.nextId(),
           target: (pool) => {
@@ -122,13 +120,13 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
     options.onExit();
   };
   const apply = (next: Config, nextTls: PreparedTls | null): void => {
-    if (nextTls !== null) applyTls(state, tls, nextTls);
+    if (nextTls !== null) applyTls(state, nextTls);
     applyConfig(state, next);
     options.onConfig?.(next);
   };
   const reload = (): void => {
     const next = loadConfig(state.config.settings.conffile, state.config);
-    const nextTls = prepareTls(tls, next);
+    const nextTls = prepareTls(state, next);
     for (const warning of next.warnings) log.log('WARNING', warning);
     apply(next, nextTls);
   };
@@ -137,7 +135,7 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
     let notice: string | null = null;
     if (/^(client|server)_tls/.test(key)) {
       try {
-        nextTls = prepareTls(tls, next);
+        nextTls = prepareTls(state, next);
       } catch (error) {
         if (!(error instanceof ConfigError)) throw error;
         log.log('ERROR', error.message);
@@ -159,7 +157,6 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
     auth: { randomBytes, mockSecret: randomBytes(32), verifiers: new ScramVerifierCache(pbkdf2), pbkdf2 },
     native,
     control,
-    tls,
   });
 
   const accept = (socket: Socket, listener: ListenerInfo): void => {
@@ -179,7 +176,7 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
       socket.destroy();
     }
   };
-  applyTls(state, tls, firstTls);
+  applyTls(state, prepareTls(state, config));
   const listeners: Listeners = await openListeners(
     {
       listenAddr: settings.listen_addr,

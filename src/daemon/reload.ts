@@ -4,7 +4,7 @@ import type { DatabaseEntry } from '../config/databases.ts';
 import { poolLimits } from '../config/effective.ts';
 import { ConfigError } from '../config/config-error.ts';
 import type { Pool } from '../pool/pool.ts';
-import type { PreparedTls, TlsContexts } from '../tls/contexts.ts';
+import type { PreparedTls } from '../tls/contexts.ts';
 import { TlsSettingError } from '../tls/setting-error.ts';
 import type { PoolerState } from './context.ts';
 import { killPool } from './control.ts';
@@ -55,7 +55,7 @@ export function openForcedPools(state: PoolerState): void {
 }
 
 /** TLS by another configuration, ready to be put in force. Throws ConfigError, which names the setting. */
-export function prepareTls(tls: TlsContexts, config: Config): PreparedTls {
+export function prepareTls({ tls }: PoolerState, config: Config): PreparedTls {
   try {
     return tls.prepare(config.settings);
   } catch (cause) {
@@ -64,10 +64,10 @@ export function prepareTls(tls: TlsContexts, config: Config): PreparedTls {
   }
 }
 
-/** Puts TLS in force; server connections that others rules hold for are recycled. Source: contract, §1.7. */
-export function applyTls(state: PoolerState, tls: TlsContexts, prepared: PreparedTls): void {
+/** Puts TLS in force; server connections that other rules were in force for are recycled. Source: contract, §1.7. */
+export function applyTls(state: PoolerState, prepared: PreparedTls): void {
   for (const warning of prepared.warnings) state.log.log('WARNING', warning);
-  tls.use(prepared);
+  state.tls.use(prepared);
   if (!prepared.isServerChanged) return;
   for (const pool of state.pools.all()) pool.markAllCloseNeeded(true);
 }
