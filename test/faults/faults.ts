@@ -7,6 +7,7 @@ import { preparedFaults } from './prepared.ts';
 import { protocolFaults } from './protocol.ts';
 import { relayFaults } from './relay.ts';
 import { replicationFaults } from './replication.ts';
+import { tlsFaults } from './tls.ts';
 import { vanishFaults } from './vanish.ts';
 import { wireFaults } from './wire.ts';
 
@@ -20,6 +21,7 @@ export const faults: readonly Fault[] = [
   ...wireFaults,
   ...loginFaults,
   ...protocolFaults,
+  ...tlsFaults,
   ...configAndProcessFaults,
   ...oracleFaults,
 ];

@@ -97,7 +97,7 @@ describe.each([
     await peer.close();
   });
 
-  test('bytes stuffed behind SSLRequest are refused', async () => {
+  test('bytes stuffed behind SSLRequest are refused (CVE-2021-3935)', async () => {
     const peer = await connectPeer(pooler.port);
     await peer.send(frontend.sslRequest(), frontend.startup({ user: pooler.postgres.user }));
     expect(await fatalText(peer)).toBe('received unencrypted data after SSL request');

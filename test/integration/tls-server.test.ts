@@ -279,7 +279,7 @@ describe('a server of which we know every byte', () => {
       'NR\0\0\0\x08\0\0\0\0',
       'received unencrypted data after SSL response',
     ],
-  ])('%s is no answer to SSLRequest', async (_name, answer, reason) => {
+  ])('%s is no answer to SSLRequest (CVE-2021-3935)', async (_name, answer, reason) => {
     await using front = await pooler('prefer', { server_login_retry: 60 });
     const failing = failedBecause(front, reason);
     const peer = await server.accept();
