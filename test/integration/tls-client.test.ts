@@ -5,6 +5,7 @@ import { makeCertificate } from '../support/certificates.ts';
 import { errorFields, frontend } from '../support/peer-messages.ts';
 import { type LocalPooler, startPooler, type TestPoolerOptions } from '../support/pooler.ts';
 import { Psql } from '../support/psql.ts';
+import { withSeed } from '../support/random.ts';
 import { connectPeer, type ScriptedPeer } from '../support/scripted-peer.ts';
 import { connectEncrypted, secure, TlsFolder } from '../support/tls.ts';
 import { waitFor } from '../support/wait-for.ts';
@@ -246,6 +247,29 @@ describe('direct TLS', () => {
     await peer.send(Buffer.from('16030100a5010000', 'hex'));
     expect(await fatalText(peer)).toBe("bad packet header: '16030100a5010000'");
   });
+});
+
+test('garbage in place of a handshake, or in the middle of one, ends its connection alone', async () => {
+  await using pooler = await tlsPooler('require', { client_tls_ca_file: files.caFile });
+  await withSeed(async (random) => {
+    for (let round = 0; round < 150; round++) {
+      const peer = await connectPeer(pooler.port);
+      const isDirect = round % 2 === 0;
+      if (!isDirect) {
+        await peer.send(frontend.sslRequest());
+        await peer.bytes(1);
+      }
+      const head = random.below(3) === 0 ? Buffer.from('160301', 'hex') : Buffer.of(0x16);
+      await peer.send(head, random.bytes(random.below(300)));
+      if (random.below(2) === 0) peer.reset();
+      else peer.halfClose();
+      await peer.end();
+      await peer.close();
+    }
+    await waitFor(() => pooler.pooler.state.connections.size === 0);
+  });
+  expect(pooler.lines.filter((line) => line.startsWith('ERROR'))).toEqual([]);
+  expect(await outcome(pooler, { ssl: verified })).toBe('ok');
 });
 
 describe('inside TLS', () => {

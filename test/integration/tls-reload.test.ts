@@ -1,10 +1,14 @@
 import { createHash } from 'node:crypto';
 import { rmSync } from 'node:fs';
 import { afterAll, expect, test } from 'vitest';
+import { watch } from '../support/console.ts';
 import { frontend } from '../support/peer-messages.ts';
 import { startPooler } from '../support/pooler.ts';
-import { sharedPostgres } from '../support/postgres.ts';
-import { connectEncrypted, type EncryptedPeer, TlsFolder } from '../support/tls.ts';
+import { sharedPostgres, withClient } from '../support/postgres.ts';
+import { createRole } from '../support/roles.ts';
+import { connectEncrypted, type EncryptedPeer, startTlsPostgres, TlsFolder } from '../support/tls.ts';
+import { installedPgbench, ledgerQuery, runOwnLoad, tpcbTables } from '../support/tpcb.ts';
+import { waitFor } from '../support/wait-for.ts';
 
 const files = new TlsFolder();
 afterAll(() => files[Symbol.dispose]());
@@ -80,4 +84,59 @@ test('trap: RELOAD with many TLS contexts is slow: one per side is made, and non
   } finally {
     await Promise.all(clients.map(({ peer }) => peer.close()));
   }
+});
+
+test('certificates change under load, of clients and of servers, and no transaction fails', async () => {
+  const user = 'tr_load';
+  const hba = [`hostssl all ${user} 127.0.0.1/32 trust`, `hostnossl all ${user} 127.0.0.1/32 reject`];
+  const identity = files.identity('rotating', { commonName: 'localhost' });
+  const own = files.identity('rotating-own', { commonName: 'pooler' });
+  await using postgres = await startTlsPostgres(identity, files.authority.certPem, hba);
+  await createRole(postgres.address, { name: user, auth: 'scram' });
+  await withClient(postgres.address, async (client) => {
+    await client.query(tpcbTables);
+    await client.query(`GRANT ALL ON ALL TABLES IN SCHEMA public TO ${user}`);
+  });
+  await using pooler = await startPooler({
+    postgres: postgres.address,
+    settings: {
+      pool_mode: 'transaction',
+      default_pool_size: 4,
+      max_client_conn: 100,
+      client_tls_sslmode: 'require',
+      client_tls_cert_file: identity.certFile,
+      client_tls_key_file: identity.keyFile,
+      server_tls_sslmode: 'require',
+      server_tls_cert_file: own.certFile,
+      server_tls_key_file: own.keyFile,
+    },
+    userlist: { [user]: '' },
+  });
+  const [clients, transactions] = [12, 50];
+  const run = installedPgbench() ?? runOwnLoad;
+  const { address } = pooler;
+  const load = { address, user, database: 'postgres', script: 'tpcb', protocol: 'extended' } as const;
+  const running = watch(run({ ...load, clients, transactions, ssl: true }));
+  const { tls, connections } = pooler.pooler.state;
+  await waitFor(() => connections.size >= clients);
+  const done = () => pooler.pooler.state.pools.all().reduce((sum, { stats }) => sum + stats.xactCount, 0);
+  let rotations = 0;
+  while (!running.settled) {
+    files.identity('rotating', { commonName: 'localhost' });
+    files.identity('rotating-own', { commonName: 'pooler' });
+    pooler.reload();
+    rotations++;
+    // Some work by each certificate.
+    const next = done() + 30;
+    await waitFor(() => running.settled || done() > next);
+  }
+  expect(await running.promise).toEqual({ processed: clients * transactions, complaints: '' });
+  expect(rotations).toBeGreaterThan(5);
+  expect(tls.builds).toBe(2 + 2 * rotations);
+  const [sums] = await withClient(postgres.address, async (client) => (await client.query(ledgerQuery)).rows);
+  expect(sums).toMatchObject({
+    accounts: sums.history,
+    tellers: sums.history,
+    count: clients * transactions,
+  });
 });

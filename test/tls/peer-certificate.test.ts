@@ -1,4 +1,6 @@
 import { X509Certificate } from 'node:crypto';
+import fc from 'fast-check';
+import { isIP } from 'node:net';
 import { describe, expect, it } from 'vitest';
 import { isForHost, peerCertificate } from '../../src/tls/peer-certificate.ts';
 import { type CertificateOptions, makeCertificate } from '../support/certificates.ts';
@@ -66,4 +68,24 @@ describe('a client’s certificate names', () => {
       altNames: tricks,
     });
   });
+});
+
+it('whatever ASCII an authority has signed as names comes back as those names, and no others', () => {
+  const name = fc.string({
+    unit: fc.integer({ min: 0, max: 127 }).map((code) => String.fromCharCode(code)),
+    maxLength: 20,
+  });
+  const kind = fc.constantFrom('', 'email:', 'URI:');
+  const shape = fc.array(fc.tuple(kind, name), { minLength: 1, maxLength: 4 });
+  const issuer = makeCertificate({ commonName: 'authority', isCa: true });
+  fc.assert(
+    fc.property(shape, (names) => {
+      // What begins like another kind's name would be made into one.
+      fc.pre(names.every(([, text]) => text !== '' && !/^(email|URI):/.test(text) && isIP(text) === 0));
+      const altNames = names.map(([prefix, text]) => `${prefix}${text}`);
+      const expected = names.filter(([prefix]) => prefix === '').map(([, text]) => text);
+      expect(peerCertificate(certificate({ issuer, altNames })).altNames).toEqual(expected);
+    }),
+    { numRuns: 300 },
+  );
 });
