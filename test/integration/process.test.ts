@@ -282,6 +282,14 @@ describe('the start', () => {
     expect(stderr).toContain(' FATAL cannot load config file\n');
   });
 
+  test('with TLS that cannot be had ends with 1 and names the setting', async () => {
+    const { code, stderr } = await refusedStart({ text: '[pgbouncer]\nclient_tls_sslmode = require\n' });
+    expect(code).toBe(1);
+    expect(stderr).toMatch(
+      / FATAL \S*pgbouncer\.ini: client_tls_cert_file: expected a file with a certificate\n/,
+    );
+  });
+
   test('without a file ends with 1 and names it', async () => {
     const { status, stderr } = spawnSync(process.execPath, [bin, '/nowhere/pgbouncer.ini'], {
       encoding: 'utf8',
