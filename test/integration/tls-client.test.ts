@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import type pg from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { sleeps } from '../support/backends.ts';
 import { makeCertificate } from '../support/certificates.ts';
 import { errorFields, frontend } from '../support/peer-messages.ts';
 import { type LocalPooler, startPooler, type TestPoolerOptions } from '../support/pooler.ts';
@@ -301,8 +302,8 @@ describe('inside TLS', () => {
     const { peer } = await connectEncrypted(pooler.port);
     await peer.send(frontend.startup({ user: pooler.postgres.user, database: 'postgres' }));
     const key = (await peer.messagesTo('Z')).find(({ type }) => type === 'K')?.body as Buffer;
-    await peer.send(frontend.query('SELECT pg_sleep(60)'));
-    await waitFor(async () => (await pooler.show('SHOW SERVERS')).some((row) => row['state'] === 'active'));
+    await peer.send(frontend.query('SELECT pg_sleep(60) /* tls_cancel */'));
+    await sleeps('tls_cancel');
     const cancel = await connectEncrypted(pooler.port);
     await cancel.peer.send(frontend.cancelRequest(key.readInt32BE(0), key.subarray(4)));
     expect(await cancel.peer.end()).toHaveLength(0);
