@@ -34,7 +34,8 @@ export class Connector implements ServerConnector<Pool> {
       tls: () => services.tls(),
       isStopped: () => services.isStopped(),
       protocols: new ServerProtocols(services.clock, () => services.newestMinor()),
-      cancelAt: (address, backendKey, tls, done) => openCancel(address, backendKey, () => true, done, tls),
+      cancelAt: (address, backendKey, tls, done) =>
+        openCancel(address, backendKey, () => true, done, services.tuneTcp, tls),
     };
   }
 
@@ -60,7 +61,7 @@ export class Connector implements ServerConnector<Pool> {
       queueMicrotask(() => done('failed to send cancel request'));
       return { cut: () => {} };
     }
-    return openCancel(address, backendKey, maySend, done, opening.encryptedBy);
+    return openCancel(address, backendKey, maySend, done, this.#services.tuneTcp, opening.encryptedBy);
   }
 
   /** `load_balance_hosts`: the next host each time, or the same one until connecting to it fails. */

@@ -100,12 +100,12 @@ export class ServerOpening {
     this.#isConnected = false;
     this.#awaitsEnd = false;
     this.#tls = null;
-    return Conn.connect(
-      connectOptions(this.#address, this.#target),
-      handler,
-      onConnect,
-      this.#services.native,
-    );
+    const connected = (): void => {
+      if (!isUnixHost(this.#address.host)) this.#services.tuneTcp(conn.socket);
+      onConnect();
+    };
+    const conn = Conn.connect(connectOptions(this.#address), handler, connected, this.#services.native);
+    return conn;
   }
 
   /** Asks for TLS where there may be some, then introduces us. */
