@@ -70,7 +70,7 @@ export function askServer(
     );
     let reader: ByteReader = login;
     const conn: Conn = Conn.connect(
-      connectOptions(address, { keepAlive: false, keepAliveIdleMs: 0 }),
+      connectOptions(address),
       {
         onBytes: (chunk, stop) => {
           for (let pos = 0; pos < stop && !isOver; ) pos = reader.feed(chunk, pos, stop);

@@ -67,24 +67,17 @@ interface Told extends ToldShape {
 export interface NamedPortal {
   readonly name: string;
   readonly statement: Statement;
-  /** What its rows are: those of the statement when it was bound; null: nobody knows. */
-  readonly shape: StatementShape | null;
 }
 
-/** So many portals are known by name, the last ones that were bound. */
+/** So many portals are known by name. */
 const PORTALS = 64;
-
-/** Portals are not known by name any more: what this one is of cannot be told. */
-export const LOST = Symbol('lost');
 
 /** What one client has been told of its statements, by its names for them. */
 export class ToldShapes {
   readonly #told = new Map<string, Told>();
   /** The unnamed portal, most clients' only one. */
   #unnamed: NamedPortal | null = null;
-  readonly #portals = new Map<string, NamedPortal | null>();
-  /** There were more portals than {@link PORTALS}. */
-  #hasLost = false;
+  readonly #portals = new Map<string, NamedPortal>();
 
   /** What the client has been told (or is about to be) of `statement`, its `name`; null: nothing. */
   of(name: string, statement: Statement): ToldShape | null {
@@ -122,31 +115,16 @@ export class ToldShapes {
   /** A portal is made; null: of an unnamed statement. */
   bound(portal: string, of: NamedPortal | null): void {
     if (portal === '') this.#unnamed = of;
-    else {
-      this.#portals.delete(portal);
-      if (of === null && !this.#hasLost) return;
-      this.#portals.set(portal, of);
-      if (this.#portals.size > PORTALS) this.#loseOldest();
-    }
+    else if (of === null) this.#portals.delete(portal);
+    else if (this.#portals.size < PORTALS || this.#portals.has(portal)) this.#portals.set(portal, of);
   }
 
-  portal(name: string): NamedPortal | null | typeof LOST {
-    if (name === '') return this.#unnamed;
-    const portal = this.#portals.get(name);
-    return portal === undefined && this.#hasLost ? LOST : (portal ?? null);
+  portal(name: string): NamedPortal | null {
+    return name === '' ? this.#unnamed : (this.#portals.get(name) ?? null);
   }
 
   endPortals(): void {
     this.#unnamed = null;
     if (this.#portals.size > 0) this.#portals.clear();
-    this.#hasLost = false;
-  }
-
-  #loseOldest(): void {
-    for (const portal of this.#portals.keys()) {
-      this.#portals.delete(portal);
-      this.#hasLost = true;
-      return;
-    }
   }
 }
