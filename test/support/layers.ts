@@ -37,7 +37,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
       'admin',
     ],
   },
-  check: { imports: ['config', 'server', 'auth', 'net', 'wire', 'base'] },
+  check: { imports: ['config', 'server', 'auth', 'net', 'tls', 'wire', 'base'] },
   cli: { imports: ['daemon', 'check', 'config'] },
 };
 
