@@ -12,7 +12,7 @@ import type {
 } from '../pool/peers.ts';
 import type { Pool, WelcomeData } from '../pool/pool.ts';
 import type { ClientEnd, KeptRequests, ServerEnd } from '../relay/link.ts';
-import { UNREAD_TEXT } from '../relay/outstanding.ts';
+import { UnreadText } from '../relay/outstanding.ts';
 import { type ResponseHost, ResponseStream, STREAM_BROKEN } from '../relay/response-stream.ts';
 import { TxStatus } from '../wire/codes.ts';
 import { terminate } from '../wire/frontend.ts';
@@ -168,10 +168,11 @@ export class ServerConnection
     if (this.abandoned !== null) this.#drain?.took(end);
     const client = this.#client;
     if (this.#releaseDue) this.releaseIfDone();
-    if (client?.isStalled === true && !this.#isHeldBack(client) && this.tracker.takeAnswered()) client.goOn();
     const due = this.#atChunkEnd;
     this.#atChunkEnd = null;
-    due?.();
+    // What is due may be the link's end: a client that waits for answers goes on behind that, perhaps on another.
+    if (due !== null) due();
+    else if (client?.isStalled === true && this.#isFree(client) && this.tracker.takeAnswered()) client.goOn();
   }
 
   onFault(error: unknown): void {
@@ -339,7 +340,7 @@ export class ServerConnection
 
   sessionTag(tag: SessionTag): void {
     // It may have made the session another user's.
-    if (tag === 'set' && this.tracker.queue.headNote === UNREAD_TEXT) this.closeNeeded = true;
+    if (tag === 'set' && this.tracker.queue.headNote instanceof UnreadText) this.closeNeeded = true;
     // What connect_query sets is the server's own; what we set for a client we know.
     if (this.state === 'active' ? !this.#own.isRunning : this.state !== 'new') this.done(tag, this.#client);
   }
@@ -378,9 +379,9 @@ export class ServerConnection
     if (isDirty) this.#broke(`${list} server got dirty`, 'server conn crashed?');
   }
 
-  /** Nothing of the client may be sent now: we do something on the server, or are about to. */
-  #isHeldBack(client: PoolClient & ClientEnd): boolean {
-    return this.#own.isBusy || this.#interlude.holds(client);
+  /** The client's requests may be sent now: we do nothing on the server, nor are we about to. */
+  #isFree(client: PoolClient & ClientEnd): boolean {
+    return !this.#own.isBusy && !this.#interlude.holds(client);
   }
 
   #connected(): void {

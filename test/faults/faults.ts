@@ -5,6 +5,7 @@ import { oracleFaults } from './oracle.ts';
 import { poolFaults } from './pool.ts';
 import { preparedFaults } from './prepared.ts';
 import { protocolFaults } from './protocol.ts';
+import { readingFaults } from './reading.ts';
 import { relayFaults } from './relay.ts';
 import { replicationFaults } from './replication.ts';
 import { tlsFaults } from './tls.ts';
@@ -17,6 +18,7 @@ export const faults: readonly Fault[] = [
   ...poolFaults,
   ...relayFaults,
   ...preparedFaults,
+  ...readingFaults,
   ...toldRowsFaults,
   ...replicationFaults,
   ...vanishFaults,
