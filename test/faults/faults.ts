@@ -1,4 +1,5 @@
 import { configAndProcessFaults } from './config-and-process.ts';
+import { cveFaults } from './cves.ts';
 import type { Fault } from './fault.ts';
 import { loginFaults } from './login.ts';
 import { oracleFaults } from './oracle.ts';
@@ -27,5 +28,6 @@ export const faults: readonly Fault[] = [
   ...protocolFaults,
   ...tlsFaults,
   ...configAndProcessFaults,
+  ...cveFaults,
   ...oracleFaults,
 ];
