@@ -166,15 +166,8 @@ class Loader {
     const names = [...this.#given]
       .filter(([name, { value }]) => isWithoutEffect(name, value))
       .map(([name]) => name);
-    const entries = [...this.#databases.values()];
-    const auth: (keyof DatabaseEntry)[] = ['authUser', 'authQuery', 'authDbname'];
-    if (entries.some((entry) => auth.some((field) => entry[field] !== null))) {
-      names.push('auth_user, auth_query and auth_dbname of [databases]');
-    }
     if (this.#peers.size > 0) names.push('[peers]');
     if (names.length === 0) return;
-    const looksUp = names.some((name) => /^auth_(user|query)/.test(name));
-    const refused = looksUp ? '; users who are not in auth_file are refused' : '';
-    this.#warn(`set but without effect so far: ${names.join(', ')}${refused}`);
+    this.#warn(`set but without effect so far: ${names.join(', ')}`);
   }
 }

@@ -73,14 +73,13 @@ const authentication = {
   auth_file: text(null, 'File of users and their secrets.'),
   auth_hba_file: text('', 'Host-based rules, for auth_type hba.', { later: '' }),
   auth_ident_file: text(null, 'User name maps for auth_hba_file.', { later: '' }),
-  auth_user: text(null, 'User that looks up users who are not in auth_file.', { later: '' }),
+  auth_user: text(null, 'User that looks up users who are not in auth_file.'),
   auth_query: text(
     'SELECT rolname, CASE WHEN rolvaliduntil < now() THEN NULL ELSE rolpassword END' +
       ' FROM pg_authid WHERE rolname=$1 AND rolcanlogin',
     'Query that auth_user runs for the secret of a user.',
-    { later: '' },
   ),
-  auth_dbname: text(null, 'Database that auth_query runs on.', { later: '' }),
+  auth_dbname: text(null, "Database that auth_query runs on; by default the client's."),
   auth_ldap_options: text(null, 'Options for auth_type ldap.', { later: '' }),
   // Above this the derivation is refused: every login with a plaintext secret would fail.
   scram_iterations: int('4096', 'Iterations of SCRAM secrets made from plaintext.', {
@@ -227,6 +226,10 @@ export const ownSettingsTable = {
     ['3.0', '3.2'],
     '3.2',
     'Protocol that servers are asked for; those that cannot get 3.0.',
+  ),
+  auth_query_cache_time: time(
+    '2',
+    'Time that an answer to auth_query may serve further logins; a failed one asks anew. 0: none.',
   ),
 } as const;
 

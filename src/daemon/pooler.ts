@@ -19,10 +19,12 @@ import { StatementCache } from '../prepared/statement.ts';
 import { TrackedParameters } from '../relay/tracked-parameters.ts';
 import { Connector } from '../server/connector.ts';
 import { NEWEST_MINOR } from '../wire/codes.ts';
+import { AuthQueries } from './auth-queries.ts';
 import { clientServices } from './client-services.ts';
 import { PoolerState } from './context.ts';
 import { LocalControl } from './control.ts';
 import { Databases } from './databases.ts';
+import { Logins } from './logins.ts';
 import { Janitor, SWEEP_INTERVAL_MS } from './janitor.ts';
 import { applyConfig, openForcedPools } from './reload.ts';
 import { serverTarget } from './server-target.ts';
@@ -112,12 +114,14 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
     for (const connection of state.connections) connection.cut();
     for (const server of serversOf(state)) server.conn.destroy();
   };
+  const queries = new AuthQueries(state);
   const exit = (): void => {
     stop();
     options.onExit();
   };
   const apply = (next: Config): void => {
     applyConfig(state, next);
+    queries.lookups.clear();
     options.onConfig?.(next);
   };
   const reload = (): void => {
@@ -134,7 +138,12 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
   const services = clientServices(state, {
     tracked,
     statements,
-    auth: { randomBytes, mockSecret: randomBytes(32), verifiers: new ScramVerifierCache(pbkdf2), pbkdf2 },
+    logins: new Logins(state, queries, {
+      randomBytes,
+      mockSecret: randomBytes(32),
+      verifiers: new ScramVerifierCache(pbkdf2),
+      pbkdf2,
+    }),
     native,
     control,
   });
@@ -174,7 +183,7 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
 
   state.listening = () => listeners.bound();
   openForcedPools(state);
-  const janitor = new Janitor(state, windows);
+  const janitor = new Janitor(state, windows, queries);
   const sweeper = setInterval(() => {
     janitor.sweep();
     control.checkProgress();

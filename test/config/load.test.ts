@@ -37,6 +37,7 @@ test('an empty [pgbouncer] section gives every default and no warning', () => {
     server_close_timeout: 1,
     server_cancel_timeout: 5,
     server_max_protocol_version: '3.2',
+    auth_query_cache_time: 2,
   });
   expect(Object.keys(settings).sort()).toEqual(Object.keys(settingsTable).sort());
   expect([path, warnings]).toEqual(['my.ini', []]);
@@ -122,16 +123,6 @@ test('a setting that asks for what happens anyway is not warned about', () => {
   expect(load(text).warnings).toEqual([]);
 });
 
-test('the warning says what becomes of users that auth_query would look up', () => {
-  const refused = '; users who are not in auth_file are refused';
-  expect(load('[pgbouncer]\nauth_user = a\n').warnings[0]).toBe(
-    `set but without effect so far: auth_user${refused}`,
-  );
-  const perDatabase = load("[pgbouncer]\n[databases]\ndb = auth_query='select $1'\n").warnings;
-  expect(perDatabase).toHaveLength(1);
-  expect(perDatabase[0]).toContain(refused);
-});
-
 test('a second [pgbouncer] header keeps what was set before it', () => {
   expect(load('[pgbouncer]\nlisten_port = 1\n[databases]\n[pgbouncer]\n').settings.listen_port).toBe(1);
 });
@@ -155,6 +146,7 @@ test('our own settings stand in [pgweir] or in comment lines anywhere', () => {
     server_close_timeout: 0.5,
     server_cancel_timeout: 2,
     server_max_protocol_version: '3.2',
+    auth_query_cache_time: 2,
   });
 });
 

@@ -1,3 +1,4 @@
+import { authFaults } from './auth.ts';
 import { configAndProcessFaults } from './config-and-process.ts';
 import type { Fault } from './fault.ts';
 import { loginFaults } from './login.ts';
@@ -19,6 +20,7 @@ export const faults: readonly Fault[] = [
   ...vanishFaults,
   ...wireFaults,
   ...loginFaults,
+  ...authFaults,
   ...protocolFaults,
   ...configAndProcessFaults,
   ...oracleFaults,
