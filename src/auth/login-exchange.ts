@@ -8,6 +8,8 @@ import {
   createClientAuth,
 } from './client-auth.ts';
 import { ClientPasswordExchange } from './client-password.ts';
+import { type LdapCheck, LdapExchange } from './ldap-exchange.ts';
+import type { LoginRule } from './login-rule.ts';
 import type { FoundSecret, LookupAsker } from './secret-lookups.ts';
 
 /** Who wants to log in, as far as that is known before anything is proved. */
@@ -16,6 +18,20 @@ export interface LoginApplicant {
   readonly user: string;
   readonly isConsole: boolean;
   readonly replication: Replication;
+  /** Null over the unix socket. */
+  readonly ip: string | null;
+  /** Who the system says is at the other end of the unix socket; null over TCP and where it doesn't say. */
+  readonly peerUid: number | null;
+  /** Null while the connection is in the clear. */
+  readonly tls: ClientTls | null;
+}
+
+/** What TLS says of a client. Its certificate, if it has shown one, has been verified. */
+export interface ClientTls {
+  readonly peerCertificate: {
+    readonly commonName: string | null;
+    readonly altNames: readonly string[];
+  } | null;
 }
 
 /** What is stored for a name. */
@@ -28,9 +44,13 @@ export type StoredSecret =
 
 /** Where a login's facts come from; given by the daemon. */
 export interface LoginSources {
+  /** Checks a typed password with LDAP servers. Never rejects. */
+  readonly ldap: LdapCheck;
   readonly args: Omit<ClientAuthArgs, 'method' | 'user' | 'secretText'>;
-  /** By the configuration as it is now. */
-  method(applicant: LoginApplicant): ClientAuthMethod;
+  /** By the configuration as it is now; null: no rule is for this applicant. */
+  rule(applicant: LoginApplicant): LoginRule | null | Promise<LoginRule | null>;
+  /** Whether a certificate (or, over the unix socket, the system) proves a name that may log in as this user. */
+  isProven(applicant: LoginApplicant, rule: LoginRule): boolean | Promise<boolean>;
   /** What is stored for the applicant's name. */
   secret(applicant: LoginApplicant, asker: LookupAsker): StoredSecret | Promise<StoredSecret>;
   /** Asks PostgreSQL anew, for a name for which `secret` gave an answer of an earlier login. */
@@ -52,6 +72,7 @@ export class LoginExchange implements ClientAuthExchange, LookupAsker {
   readonly #sources: LoginSources;
   #inner: ClientAuthExchange | null = null;
   #again: Again | null = null;
+  #rule: LoginRule | null = null;
   #isUnknown = false;
   #isAbandoned = false;
 
@@ -65,10 +86,32 @@ export class LoginExchange implements ClientAuthExchange, LookupAsker {
   }
 
   start(): Later<ClientAuthStep> {
-    const method = this.#sources.method(this.#applicant);
-    if (method === 'any') return this.#exchange(method, null, null);
-    const stored = this.#sources.secret(this.#applicant, this);
-    return then(stored, (secret) => this.#begin(method, secret));
+    return then(this.#sources.rule(this.#applicant), (rule) => this.#go(rule));
+  }
+
+  #go(rule: LoginRule | null): Later<ClientAuthStep> {
+    if (rule === null) return failed(fatal('no authentication method is found'), 'no rule is for this login');
+    this.#rule = rule;
+    const { method } = rule;
+    switch (method) {
+      case 'reject':
+        return failed(fatal('login rejected'), `${rule.key} rejects it`);
+      case 'any':
+        return this.#exchange(method, null, null);
+      case 'cert':
+      case 'peer':
+        return then(this.#sources.isProven(this.#applicant, rule), (isProven) => {
+          if (!isProven)
+            return failed(fatal(PROOF_TEXT[method]), 'the name that is proved may not log in as this user');
+          return then(this.#sources.secret(this.#applicant, this), (stored) => this.#let(method, stored));
+        });
+      case 'ldap':
+        if (rule.ldap === null) return failed(fatal('auth_ldap_options is null'), 'no options for LDAP');
+        this.#inner = new LdapExchange(rule.ldap, this.#applicant.user, this.#sources.ldap);
+        return this.#inner.start();
+      default:
+        return then(this.#sources.secret(this.#applicant, this), (stored) => this.#begin(method, stored));
+    }
   }
 
   password(body: Buffer): Later<ClientAuthStep> {
@@ -99,24 +142,35 @@ export class LoginExchange implements ClientAuthExchange, LookupAsker {
   }
 
   #begin(method: ClientAuthMethod, stored: StoredSecret): Later<ClientAuthStep> {
+    if (method === 'trust') return this.#let(method, stored);
     if (stored.kind === 'stored') return this.#exchange(method, stored.secret, null);
     const found: FoundSecret = stored.kind === 'unknown' ? { kind: 'none' } : stored.found;
     if (found.kind === 'failed') return failed(found.error, 'auth_query failed');
     this.#isUnknown = found.kind === 'none';
-    if (method === 'trust') return this.#trusted(found, stored.kind === 'queried');
     const isCached = stored.kind === 'queried' && stored.isCached;
     return this.#exchange(method, secretOf(found), nameOf(found), isCached);
   }
 
-  /** Nothing is proved here: whoever the query makes of the name would be let in as that. */
-  #trusted(found: Exclude<FoundSecret, { kind: 'failed' }>, isQueried: boolean): Later<ClientAuthStep> {
+  /**
+   * Lets in who has nothing more to prove, if there is such a user. What auth_query makes of the name has not been
+   * proved, so it may be no other.
+   */
+  #let(method: 'trust' | 'cert' | 'peer', stored: StoredSecret): Later<ClientAuthStep> {
+    const { user } = this.#applicant;
+    if (stored.kind === 'stored') return this.#exchange('trust', stored.secret, null);
+    if (stored.kind === 'unknown') return failed(fatal(PROOF_TEXT[method]), noSuchUser(this.#applicant));
+    const { found } = stored;
+    if (found.kind === 'failed') return failed(found.error, 'auth_query failed');
     if (found.kind === 'none') {
-      this.#isUnknown = false;
-      const text = isQueried ? 'no such user' : '"trust" authentication failed';
-      return failed(fatal(text), noSuchUser(this.#applicant));
+      if (!stored.isCached) return failed(fatal('no such user'), noSuchUser(this.#applicant));
+      const again = this.#sources.refresh(this.#applicant, this);
+      return again.then((anew) => this.#let(method, { kind: 'queried', found: anew, isCached: false }));
     }
-    if (found.name !== this.#applicant.user) {
-      return failed(fatal('bouncer config error'), 'auth_query gave another name, which trust cannot prove');
+    if (found.name !== user) {
+      return failed(
+        fatal('bouncer config error'),
+        `auth_query gave another name, which ${method} does not prove`,
+      );
     }
     return this.#exchange('trust', secretOf(found), null);
   }
@@ -136,9 +190,28 @@ export class LoginExchange implements ClientAuthExchange, LookupAsker {
       return bytes;
     };
     const exchange = createClientAuth({ ...args, randomBytes, method, user, secretText });
-    this.#inner = renamed(exchange, name, user);
+    this.#inner = this.#renamed(exchange, name);
     if (isCached) this.#again = this.#onFailure(method, secretText, exchange, () => salts.shift() as Buffer);
     return this.#inner.start();
+  }
+
+  /** Who has proved to be `name` is let in as that, if the same rule is for that name, too. */
+  #renamed(exchange: ClientAuthExchange, name: string | null): ClientAuthExchange {
+    if (name === null || name === this.#applicant.user) return exchange;
+    const rename = (step: ClientAuthStep): Later<ClientAuthStep> => {
+      if (step.kind !== 'ok') return step;
+      const before = this.#rule?.key;
+      return then(this.#sources.rule({ ...this.#applicant, user: name }), (rule) =>
+        rule !== null && rule.key === before
+          ? { ...step, user: name }
+          : failed(fatal('login rejected'), `another rule is for ${name}`),
+      );
+    };
+    return {
+      start: () => then(exchange.start(), rename),
+      password: (body) => then(exchange.password(body), rename),
+      abandon: () => exchange.abandon(),
+    };
   }
 
   /** A login that fails on what was known from before. */
@@ -163,12 +236,19 @@ export class LoginExchange implements ClientAuthExchange, LookupAsker {
       if (secretText === before) return step;
       const anew = createClientAuth({ ...args, randomBytes: salt, method, user, secretText });
       if (!(anew instanceof ClientPasswordExchange)) return step;
-      this.#inner = renamed(anew, found.name, user);
+      this.#inner = this.#renamed(anew, found.name);
       this.#inner.start();
       return this.#inner.password(body);
     };
   }
 }
+
+/** What a client is told whose name is not proved, by method. */
+const PROOF_TEXT = {
+  trust: '"trust" authentication failed',
+  cert: 'certificate authentication failed',
+  peer: 'unix socket login rejected',
+} as const;
 
 /** A step that has failed, and the message that it has failed on; gives the one that counts. */
 type Again = (body: Buffer, step: ClientAuthStep) => Promise<ClientAuthStep>;
@@ -180,17 +260,6 @@ function secretOf(found: Exclude<FoundSecret, { kind: 'failed' }>): string | nul
 
 function nameOf(found: Exclude<FoundSecret, { kind: 'failed' }>): string | null {
   return found.kind === 'row' ? found.name : null;
-}
-
-function renamed(exchange: ClientAuthExchange, name: string | null, user: string): ClientAuthExchange {
-  if (name === null || name === user) return exchange;
-  const rename = (step: ClientAuthStep): ClientAuthStep =>
-    step.kind === 'ok' ? { ...step, user: name } : step;
-  return {
-    start: () => then(exchange.start(), rename),
-    password: (body) => then(exchange.password(body), rename),
-    abandon: () => exchange.abandon(),
-  };
 }
 
 function noSuchUser({ user }: LoginApplicant): string {

@@ -111,8 +111,19 @@ export class LoginPhase implements ClientPhase {
       return;
     }
     const { replication } = request;
-    this.#exchange = services.authenticate({ database, user, isConsole, replication }, (text) =>
-      connection.log('LOG', text),
+    const { address, peerUid } = connection;
+    this.#exchange = services.authenticate(
+      {
+        database,
+        user,
+        isConsole,
+        replication,
+        ip: address.kind === 'tcp' ? address.ip : null,
+        peerUid,
+        // There is no TLS towards clients yet.
+        tls: null,
+      },
+      (text) => connection.log('LOG', text),
     );
     this.#take(this.#exchange.start());
   }

@@ -5,23 +5,34 @@ import {
   type LoginSources,
   type StoredSecret,
 } from '../auth/login-exchange.ts';
+import { LdapClient } from '../auth/ldap-client.ts';
 import type { FoundSecret, LookupAsker, LookupTarget } from '../auth/secret-lookups.ts';
+import type { Native } from '../net/native.ts';
 import type { AuthQueries } from './auth-queries.ts';
 import type { PoolerState } from './context.ts';
+import { DaemonLoginRules } from './login-rules.ts';
 
 /** What all logins share: randomness, and the memories that keep PBKDF2 out of repeated ones. */
 export type LoginTools = Pick<ClientAuthArgs, 'randomBytes' | 'mockSecret' | 'verifiers' | 'pbkdf2'>;
+
+/** By which rules they are decided, too. */
+export interface LoginParts extends LoginTools {
+  readonly native: Native;
+}
 
 /** Begins logins by the configuration in force. */
 export class Logins {
   readonly #state: PoolerState;
   readonly #queries: AuthQueries;
   readonly #tools: LoginTools;
+  readonly #rules: DaemonLoginRules;
+  readonly #ldap = new LdapClient();
 
-  constructor(state: PoolerState, queries: AuthQueries, tools: LoginTools) {
+  constructor(state: PoolerState, queries: AuthQueries, { native, ...tools }: LoginParts) {
     this.#state = state;
     this.#queries = queries;
     this.#tools = tools;
+    this.#rules = new DaemonLoginRules(state, queries, native);
   }
 
   /** `note` writes to the log, with the client's name. */
@@ -34,7 +45,9 @@ export class Logins {
         scramIterations,
         mock: (isScram) => this.#state.tally.profile(isScram, scramIterations),
       },
-      method: () => settings.auth_type,
+      ldap: (options, user, password, isWanted) => this.#ldap.check(options, user, password, isWanted),
+      rule: (who) => this.#rules.find(who),
+      isProven: (who, rule) => this.#rules.isProven(who, rule),
       secret: (who, asker) => this.#secret(who, asker),
       refresh: (who, asker) => this.#refresh(who, asker),
       distrust: ({ database, user }) => {

@@ -143,6 +143,7 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
       mockSecret: randomBytes(32),
       verifiers: new ScramVerifierCache(pbkdf2),
       pbkdf2,
+      native,
     }),
     native,
     control,
@@ -204,14 +205,15 @@ function peerOf(
   socket: Socket,
   listener: ListenerInfo,
   native: Native,
-): { address: PeerAddress; isUnixSameUid: boolean } | null {
+): { address: PeerAddress; isUnixSameUid: boolean; uid: number | null } | null {
   if (listener.kind === 'tcp') {
     const address = tcpPeerAddress(socket);
-    return address === null ? null : { address, isUnixSameUid: false };
+    return address === null ? null : { address, isUnixSameUid: false, uid: null };
   }
   const credentials = native.peerCredentials(socket);
   return {
     address: { kind: 'unix', pid: credentials === null ? null : credentials.pid, port: listener.port },
     isUnixSameUid: credentials !== null && credentials.uid === process.geteuid?.(),
+    uid: credentials?.uid ?? null,
   };
 }

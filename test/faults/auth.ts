@@ -1,6 +1,8 @@
 import { type Fault, fault } from './fault.ts';
 
 const AUTH_QUERY = ['test/integration/auth-query.test.ts'] as const;
+const HBA = ['test/config/hba.test.ts'] as const;
+const EXCHANGE = ['test/auth/login-exchange.test.ts'] as const;
 const ORACLE = ['test/integration/login-oracle.test.ts'] as const;
 
 /** What PostgreSQL is asked about those who log in, and what strangers learn of that. */
@@ -134,5 +136,94 @@ export const authFaults: readonly Fault[] = [
       find: "      user: user ?? '',",
       replace: "      user: connection.user ?? '',",
     },
+  ),
+  fault(
+    'a line of the HBA file that makes no sense is left out',
+    {
+      file: 'src/config/hba.ts',
+      find: 'return lines.map((line) => new RuleReader(line, around).read());',
+      replace:
+        'return lines.flatMap((line) => {\n    try {\n      return [new RuleReader(line, around).read()];\n    } catch {\n      return [];\n    }\n  });',
+    },
+    HBA,
+  ),
+  fault(
+    'a reject that depends on what nobody can tell lets in',
+    {
+      file: 'src/config/hba-match.ts',
+      find: "if (verdict === true || (verdict === null && rule.method === 'reject')) return rule;",
+      replace: 'if (verdict === true) return rule;',
+    },
+    HBA,
+  ),
+  fault(
+    'a rule that depends on what nobody can tell lets in',
+    {
+      file: 'src/config/hba-match.ts',
+      find: "(verdict === null && rule.method === 'reject')",
+      replace: 'verdict === null',
+    },
+    HBA,
+  ),
+  fault(
+    'physical replication comes under rules for all databases',
+    {
+      file: 'src/config/hba-match.ts',
+      find: "if (who.replication === 'physical') return name.kind === 'replication';",
+      replace: "if (who.replication === 'physical' && name.kind === 'replication') return true;",
+    },
+    HBA,
+  ),
+  fault(
+    'a quoted keyword is one',
+    { file: 'src/config/hba.ts', find: "if (text === 'all' && !isQuoted)", replace: "if (text === 'all')" },
+    HBA,
+  ),
+  fault(
+    'an expression that takes for ever is taken',
+    { file: 'src/config/name-regex.ts', find: 'return ways > MAX_WAYS', replace: 'return ways > Infinity' },
+    ['test/config/name-regex.test.ts'],
+  ),
+  fault(
+    'a host is who it says it is',
+    {
+      file: 'src/net/host-names.ts',
+      find: 'return (await this.#inTurn(() => this.#resolver.forward(name))).includes(ip);',
+      replace: 'return (await this.#inTurn(() => this.#resolver.forward(name))).length > 0;',
+    },
+    ['test/net/host-names.test.ts'],
+  ),
+  fault(
+    'a name that becomes another leads around the HBA rule for that',
+    {
+      file: 'src/auth/login-exchange.ts',
+      find: 'rule !== null && rule.key === before',
+      replace: 'rule !== before',
+    },
+    EXCHANGE,
+  ),
+  fault(
+    'an empty password goes to the LDAP server, which takes it for a bind as nobody',
+    {
+      file: 'src/auth/ldap-exchange.ts',
+      find: "if (typed.length === 0) return { kind: 'fail', error: fatal('empty password returned by client') };",
+      replace: '',
+    },
+    EXCHANGE,
+  ),
+  fault(
+    'names are part of the DN',
+    { file: 'src/auth/ldap-names.ts', find: "prefix.includes('=') ? escapeDn(user) : user", replace: 'user' },
+    ['test/auth/ldap-names.test.ts'],
+  ),
+  fault(
+    'a wildcard in a certificate is a user',
+    {
+      file: 'src/config/ident-match.ts',
+      find: 'if (rules === null) return systemNames.includes(user);',
+      replace:
+        "if (rules === null) return systemNames.some((name) => name === user || (name.startsWith('*.') && user.endsWith(name.slice(1))));",
+    },
+    ['test/config/ident.test.ts'],
   ),
 ];
