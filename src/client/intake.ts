@@ -36,6 +36,8 @@ export abstract class Intake implements StretchHost {
 
   abstract readsAlike(statement: Statement): boolean;
 
+  abstract messageSent(): void;
+
   /** What was held back goes on. */
   abstract goOn(): void;
 
@@ -139,6 +141,8 @@ export abstract class Intake implements StretchHost {
     if (pos >= end || this.connection.isClosing) return;
     if (early !== null) this.held.add(early, 0, early.length);
     this.#hold(chunk, pos, end);
+    // Until more of it comes, a server that is not in use may be another client's.
+    if (requests.needBytes > 0) this.messageSent();
   }
 
   /** Copies `chunk[start, end)`: it is borrowed. */

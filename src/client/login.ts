@@ -168,14 +168,18 @@ export class LoginPhase implements ClientPhase {
     const limits = services.limits(database, user ?? '');
     if (connection.grant !== null) services.budget.giveBack(connection.grant);
     connection.grant = null;
-    const grant = services.budget.askClient({
+    const ask = {
       owner: services.owner,
       database,
       user: user ?? '',
       totalLimit: user === null ? limits.maxClientConn : 0,
       databaseLimit: user === null ? limits.maxDbClientConnections : 0,
       userLimit: user === null ? 0 : limits.maxUserClientConnections,
-    });
+    };
+    let grant = services.budget.askClient(ask);
+    if ((grant === 'total' || grant === 'database') && connection.makePlace(grant)) {
+      grant = services.budget.askClient(ask);
+    }
     if (typeof grant === 'string') return fatal(REFUSAL_TEXT[grant]);
     connection.grant = grant;
     return null;
@@ -265,7 +269,7 @@ export class LoginPhase implements ClientPhase {
       const console = services.openConsole(connection, applied);
       if (console === null) connection.fail(fatal('not allowed'));
       else {
-        connection.isLoggedIn = true;
+        connection.loggedIn();
         connection.phase = new ConsolePhase(connection, console);
       }
       return;
@@ -282,7 +286,7 @@ export class LoginPhase implements ClientPhase {
       return;
     }
     pool.stats.clientLoginCount++;
-    connection.isLoggedIn = true;
+    connection.loggedIn();
     const session =
       connection.replication === 'none'
         ? new ClientSession(connection, pool, this.#parameters, this.#extras)

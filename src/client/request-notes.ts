@@ -1,4 +1,5 @@
 import type { Change } from '../prepared/ledger.ts';
+import { parametersDigest, rowsDigest, type StatementShape } from '../prepared/statement-shape.ts';
 import { type Statement, StatementUse } from '../prepared/statement.ts';
 import type { TextChange } from '../prepared/text-change.ts';
 import type { RequestNote } from '../relay/outstanding.ts';
@@ -58,6 +59,56 @@ export class ChangingUse extends StatementUse {
 
   override end(): void {
     this.#change.settle();
+  }
+}
+
+/** The note on a Describe by which the client is told of a statement's rows. */
+export class TellingUse extends StatementUse {
+  #untold: (() => void) | null;
+
+  constructor(statement: Statement, name: string, kept: { end(): void } | null, untold: (() => void) | null) {
+    super(statement, name, kept);
+    this.#untold = untold;
+  }
+
+  override step(): void {
+    super.step();
+    this.#untold = null;
+  }
+
+  override end(): void {
+    this.#untold?.();
+  }
+}
+
+/** The note on a Bind of a statement whose rows are not what the client has been told of them. */
+export class RefusedUse extends StatementUse {}
+
+/** The note on a Describe of ours, which fills `shape`; `failed`: it was not answered with what it asks for. */
+export class ShapeNote extends StatementUse {
+  readonly #shape: StatementShape;
+  #failed: (() => void) | null;
+
+  constructor(statement: Statement, name: string, shape: StatementShape, failed: () => void) {
+    super(statement, name);
+    this.#shape = shape;
+    this.#failed = failed;
+  }
+
+  override step(): void {
+    this.#failed = null;
+  }
+
+  override end(): void {
+    this.#failed?.();
+  }
+
+  parameters(body: Buffer): void {
+    this.#shape.parameters = parametersDigest(body);
+  }
+
+  rows(body: Buffer | null): void {
+    this.#shape.rows = rowsDigest(body);
   }
 }
 

@@ -1,15 +1,17 @@
 import { ClientStatements } from '../prepared/client-statements.ts';
 import { errorForClient } from '../prepared/error-names.ts';
+import { isStalePlan, STALE_PLAN } from '../prepared/stale-plan.ts';
 import { READING_PARAMETERS, readingSwitch } from '../prepared/reading.ts';
-import type { Statement, StatementCache } from '../prepared/statement.ts';
+import { type Statement, type StatementCache, StatementUse } from '../prepared/statement.ts';
 import type { Pool } from '../pool/pool.ts';
 import type { PoolStats } from '../pool/stats.ts';
 import type { RequestNote } from '../relay/outstanding.ts';
 import type { RequestFilter } from '../relay/request-filter.ts';
+import { errorResponse } from '../wire/error-response.ts';
 import { IdentityFilter } from './identity-filter.ts';
 import type { KeptStretch } from './kept-stretch.ts';
 import { ReadingDoubts } from './reading-doubts.ts';
-import { ChangeNote } from './request-notes.ts';
+import { ChangeNote, RefusedUse } from './request-notes.ts';
 import { StatementFilter } from './statement-filter.ts';
 import type { StatementHost, StatementServer } from './statement-sender.ts';
 
@@ -22,6 +24,9 @@ export interface StatementSession {
   parameter(name: string): string | null;
   reply(bytes: Buffer): void;
 }
+
+/** In PostgreSQL's own words, for a plan that it would refuse if the session were the client's alone. */
+const STALE = errorResponse(STALE_PLAN);
 
 /** What one session has prepared, and what acts on its requests because of that. */
 export class SessionStatements implements StatementHost {
@@ -110,6 +115,11 @@ export class SessionStatements implements StatementHost {
   /** The ErrorResponse with `body` (borrowed), whose request `note` hangs on, as the client may see it. */
   error(body: Buffer, note: RequestNote | null): Buffer {
     this.doubts.spoiled();
+    const isRefused = note instanceof RefusedUse;
+    // It knows now that what it was told is so no more.
+    if (note instanceof StatementUse && (isRefused || isStalePlan(body)))
+      this.statements.told.forget(note.name);
+    if (isRefused) return STALE;
     return errorForClient(body, {
       prefix: this.cache.prefix,
       nameOf: (serverName) => note?.nameOf(serverName) ?? this.statements.nameOf(serverName) ?? serverName,

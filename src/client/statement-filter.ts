@@ -2,14 +2,15 @@ import { type Change, UNSETTLED } from '../prepared/ledger.ts';
 import { nameEnd, nameOf, renamed } from '../prepared/message-names.ts';
 import { setsIdentity } from '../prepared/sql-identity.ts';
 import { readingChange } from '../prepared/sql-reading.ts';
-import { STATEMENT, type Statement, StatementUse } from '../prepared/statement.ts';
+import { NO_STATEMENT, PORTAL, STATEMENT, type Statement, StatementUse } from '../prepared/statement.ts';
 import { ReplyAction } from '../relay/outstanding.ts';
-import type { RequestFilter } from '../relay/request-filter.ts';
+import { NEEDS_ANSWERS, type RequestFilter } from '../relay/request-filter.ts';
 import type { RunWriter } from '../relay/run-writer.ts';
 import { FrontendType as F } from '../wire/codes.ts';
 import { closeComplete, parseComplete } from '../wire/complete.ts';
 import { ProtocolViolation } from '../wire/pg-error.ts';
-import { ChangingUse, note } from './request-notes.ts';
+import { ChangingUse, note, RefusedUse, TellingUse } from './request-notes.ts';
+import { RowChecks } from './row-checks.ts';
 import { SqlFilter } from './sql-filter.ts';
 import { passUnread } from './sql-text.ts';
 import { type StatementHost, StatementSender, type StatementServer } from './statement-sender.ts';
@@ -38,11 +39,15 @@ export class StatementFilter implements RequestFilter {
   readonly #host: StatementHost;
   readonly #sender: StatementSender;
   readonly #sql: SqlFilter;
+  readonly #rows: RowChecks;
+  /** Where the chunk ends that was looked at last. */
+  #chunkEnd = 0;
 
   constructor(host: StatementHost) {
     this.#host = host;
     this.#sender = new StatementSender(host);
     this.#sql = new SqlFilter(host, this.#sender);
+    this.#rows = new RowChecks(host, this.#sender);
   }
 
   look(type: number, chunk: Buffer, body: number, end: number, bodyBytes: number): number {
@@ -57,6 +62,8 @@ export class StatementFilter implements RequestFilter {
       case F.Describe:
       case F.Close:
         if (end - body < 2) return Math.min(2, bodyBytes);
+        if (type === F.Describe && chunk[body] === PORTAL)
+          return this.#lookAtPortal(chunk, body, end, bodyBytes);
         if (chunk[body] !== STATEMENT || chunk[body + 1] === 0) return 0;
         if (bodyBytes > NAMES_LIMIT) throw new ProtocolViolation(brokenText(type));
         return bodyBytes;
@@ -106,6 +113,7 @@ export class StatementFilter implements RequestFilter {
   /** The link is over. */
   unlinked(): void {
     this.#sql.unlinked();
+    this.#rows.unlinked();
   }
 
   /** The client is gone, or requests are not looked at for a while. */
@@ -116,20 +124,39 @@ export class StatementFilter implements RequestFilter {
   /** Most have no name at all: two zeros. */
   #lookAtBind(chunk: Buffer, body: number, end: number, bodyBytes: number): number {
     if (end - body < 2) return Math.min(2, bodyBytes);
+    const { told } = this.#host.statements;
     if (chunk[body] === 0 && chunk[body + 1] === 0) {
       if (this.#sql.watchesBinds) this.#sql.bound('', true);
+      told.bound('', null);
       return 0;
     }
+    this.#chunkEnd = end;
     const portal = nameEnd(chunk, body, end);
     const statement = portal < 0 ? -1 : nameEnd(chunk, portal + 1, end);
     if (statement >= 0) {
       const isUnnamed = statement === portal + 1;
       if (this.#sql.watchesBinds) this.#sql.bound(nameOf(chunk, body, portal), isUnnamed);
-      return isUnnamed ? 0 : statement + 1 - body;
+      if (!isUnnamed) return statement + 1 - body;
+      told.bound(nameOf(chunk, body, portal), null);
+      return 0;
     }
     // Cut inside the names: as much of it as may hold them.
     if (end - body >= Math.min(bodyBytes, NAMES_LIMIT)) throw new ProtocolViolation('broken Bind packet');
     return Math.min(bodyBytes, NAMES_LIMIT);
+  }
+
+  /** The Describe of a portal: of interest where it tells the client what it does not know yet. */
+  #lookAtPortal(chunk: Buffer, body: number, end: number, bodyBytes: number): number {
+    const { server, statements } = this.#host;
+    if (server === null) return 0;
+    const zero = nameEnd(chunk, body + 1, end);
+    if (zero < 0) return bodyBytes <= NAMES_LIMIT ? bodyBytes : 0;
+    const portal = statements.told.portal(nameOf(chunk, body + 1, zero));
+    if (portal === null) return 0;
+    const shape = server.statements.shapeOf(portal.statement);
+    return shape !== null && statements.told.of(portal.name, portal.statement)?.rows === shape
+      ? 0
+      : bodyBytes;
   }
 
   #parse(chunk: Buffer, body: number, end: number, out: RunWriter): number {
@@ -177,20 +204,33 @@ export class StatementFilter implements RequestFilter {
   }
 
   #bind(chunk: Buffer, body: number, end: number, bodyBytes: number, out: RunWriter): number {
-    const { stats, kept } = this.#host;
+    const { stats, kept, statements } = this.#host;
     const { tracker } = this.#server;
     const start = nameEnd(chunk, body, end) + 1;
     const zero = nameEnd(chunk, start, end);
-    const statement = this.#named(chunk, start, zero, out);
-    if (statement === UNSETTLED) return -1;
-    if (statement?.setsIdentity === true) this.#server.closeNeeded = true;
+    const name = nameOf(chunk, start, zero);
+    const statement = this.#named(name);
+    if (statement === UNSETTLED) return NEEDS_ANSWERS;
+    const portal = nameOf(chunk, body, start - 1);
+    let nameBytes = statement?.nameBytes ?? own(chunk, start, zero);
+    let use: StatementUse | null = null;
+    if (statement !== null) {
+      const isRight = this.#rows.check(name, statement, portal, chunk, body + bodyBytes, this.#chunkEnd, out);
+      if (typeof isRight === 'number') return isRight;
+      if (isRight) {
+        this.#teach(statement, out);
+        if (statement.setsIdentity) this.#server.closeNeeded = true;
+        use = this.#use(F.Bind, statement, name, body, bodyBytes);
+      } else {
+        use = new RefusedUse(statement, name);
+        nameBytes = NO_STATEMENT;
+      }
+    }
+    statements.told.bound(portal, statement === null ? null : { name, statement });
     stats.bindCount++;
-    const use = this.#use(F.Bind, statement, nameOf(chunk, start, zero), body, bodyBytes);
     tracker.sent(F.Bind, ReplyAction.Forward, null, use);
     if (kept.isKeeping) kept.binds++;
-    out.put(
-      renamed(F.Bind, chunk, body, bodyBytes, start, zero, statement?.nameBytes ?? own(chunk, start, zero)),
-    );
+    out.put(renamed(F.Bind, chunk, body, bodyBytes, start, zero, nameBytes));
     return zero + 1;
   }
 
@@ -198,12 +238,26 @@ export class StatementFilter implements RequestFilter {
     const { tracker } = this.#server;
     const zero = nameEnd(chunk, body + 1, end);
     if (zero !== end - 1) throw new ProtocolViolation('broken Describe packet');
-    const statement = this.#named(chunk, body + 1, zero, out);
-    if (statement === UNSETTLED) return -1;
-    const use = this.#use(F.Describe, statement, nameOf(chunk, body + 1, zero), body, end - body);
-    tracker.sent(F.Describe, ReplyAction.Forward, null, use);
-    const nameBytes = statement?.nameBytes ?? own(chunk, body + 1, zero);
-    out.put(renamed(F.Describe, chunk, body, end - body, body + 1, zero, nameBytes));
+    const given = nameOf(chunk, body + 1, zero);
+    const isPortal = chunk[body] === PORTAL;
+    const portal = isPortal ? this.#host.statements.told.portal(given) : null;
+    const statement = isPortal ? (portal?.statement ?? null) : this.#named(given);
+    if (statement === UNSETTLED) return NEEDS_ANSWERS;
+    const name = portal?.name ?? given;
+    const nameBytes = (isPortal ? null : statement?.nameBytes) ?? own(chunk, body + 1, zero);
+    const send = (untold: (() => void) | null): void => {
+      let use: StatementUse | null = null;
+      if (statement !== null && !isPortal)
+        use = this.#use(F.Describe, statement, name, body, end - body, untold);
+      else if (statement !== null && untold !== null) use = new TellingUse(statement, name, null, untold);
+      tracker.sent(F.Describe, ReplyAction.Forward, null, use);
+      out.put(renamed(F.Describe, chunk, body, end - body, body + 1, zero, nameBytes));
+    };
+    if (statement === null) send(null);
+    else {
+      if (!isPortal) this.#teach(statement, out);
+      this.#rows.telling(name, statement, out, isPortal, send);
+    }
     return end;
   }
 
@@ -217,28 +271,29 @@ export class StatementFilter implements RequestFilter {
     return end;
   }
 
-  /** The statement that the client calls `chunk[start, zero)`, made sure of on the server; null: it has none. */
-  #named(chunk: Buffer, start: number, zero: number, out: RunWriter): Statement | null | typeof UNSETTLED {
-    const { statements } = this.#host;
-    const { tracker, statements: known } = this.#server;
-    const { segment } = tracker;
-    const statement = statements.get(nameOf(chunk, start, zero), segment);
+  /** The statement that the client calls `name`; null: it has none. */
+  #named(name: string): Statement | null | typeof UNSETTLED {
+    const { segment } = this.#server.tracker;
+    const statement = this.#host.statements.get(name, segment);
     if (statement === UNSETTLED || statement === null) return statement;
-    const isThere = known.has(statement, segment);
-    if (isThere === UNSETTLED) return UNSETTLED;
-    if (!isThere) this.#sender.teach(statement, out);
-    return statement;
+    return this.#server.statements.has(statement, segment) === UNSETTLED ? UNSETTLED : statement;
+  }
+
+  /** Makes sure of the statement on the server. */
+  #teach(statement: Statement, out: RunWriter): void {
+    const { tracker, statements: known } = this.#server;
+    if (known.has(statement, tracker.segment) !== true) this.#sender.teach(statement, out);
   }
 
   /** The note on a request of `type` that names `statement` by `name`, about to be sent; its body is at `body`. */
   #use(
     type: number,
-    statement: Statement | null,
+    statement: Statement,
     name: string,
     body: number,
     bodyBytes: number,
-  ): StatementUse | null {
-    if (statement === null) return null;
+    untold: (() => void) | null = null,
+  ): StatementUse {
     const { kept, doubts } = this.#host;
     const { tracker } = this.#server;
     const { setsReading } = statement;
@@ -246,7 +301,9 @@ export class StatementFilter implements RequestFilter {
     const use =
       type === F.Bind && setsReading !== null
         ? new ChangingUse(statement, name, keeps, doubts.sent(setsReading))
-        : new StatementUse(statement, name, keeps);
+        : untold === null
+          ? new StatementUse(statement, name, keeps)
+          : new TellingUse(statement, name, keeps, untold);
     if (keeps === null) return use;
     kept.begin(use, tracker.segment, type, body, bodyBytes);
     return use;

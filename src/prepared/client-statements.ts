@@ -1,4 +1,6 @@
-import { Ledger } from './ledger.ts';
+import { type Change, Ledger } from './ledger.ts';
+import { ToldShapes } from './statement-shape.ts';
+import type { Statement } from './statement.ts';
 
 /** PostgreSQL looks at this many bytes of a statement's name (NAMEDATALEN - 1). */
 export const NAME_BYTES = 63;
@@ -8,6 +10,18 @@ export const NAME_BYTES = 63;
  * namespace for Parse and for `PREPARE`, as PostgreSQL has it.
  */
 export class ClientStatements extends Ledger<string> {
+  readonly told = new ToldShapes();
+
+  override set(name: string, value: Statement | null, segment: number): Change {
+    this.told.forget(name);
+    return super.set(name, value, segment);
+  }
+
+  override clear(): void {
+    super.clear();
+    this.told.clear();
+  }
+
   /** What the client calls the statement with this name on servers; null: it has no name for it. */
   nameOf(serverName: string): string | null {
     for (const [name, statement] of this.entries()) if (statement.name === serverName) return name;

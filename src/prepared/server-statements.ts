@@ -1,6 +1,7 @@
 import { parseErrorFields } from '../wire/error-fields.ts';
 import { SqlState } from '../wire/pg-error.ts';
 import { type Change, Ledger, UNSETTLED, type Unsettled } from './ledger.ts';
+import { StatementShape } from './statement-shape.ts';
 import type { Statement } from './statement.ts';
 
 /** The statements that one server connection knows, least recently used first. */
@@ -10,6 +11,8 @@ export class ServerStatements extends Ledger<Statement> {
   isBroken = false;
   /** The server said that it doesn't have them, or cannot use them any more. */
   readonly #doubtful = new Set<Statement>();
+  /** What their rows are, as far as that was asked for since they were prepared. */
+  readonly #shapes = new Map<Statement, StatementShape>();
 
   /** Whether requests of stretch `segment` may count on `statement`, which counts as used then. */
   has(statement: Statement, segment: number): boolean | Unsettled {
@@ -35,6 +38,23 @@ export class ServerStatements extends Ledger<Statement> {
     }
   }
 
+  /** What its rows are; null: it was not asked for them. */
+  shapeOf(statement: Statement): StatementShape | null {
+    return this.#shapes.get(statement) ?? null;
+  }
+
+  /** It is asked for them now. */
+  shaped(statement: Statement): StatementShape {
+    const shape = new StatementShape();
+    this.#shapes.set(statement, shape);
+    return shape;
+  }
+
+  /** There was no answer to that. */
+  unshaped(statement: Statement, shape: StatementShape): void {
+    if (this.#shapes.get(statement) === shape) this.#shapes.delete(statement);
+  }
+
   /** The next use sends it anew. */
   doubt(statement: Statement): void {
     if (this.holds(statement)) this.#doubtful.add(statement);
@@ -43,17 +63,20 @@ export class ServerStatements extends Ledger<Statement> {
   /** It was sent anew, with the same name. */
   renewed(statement: Statement): void {
     this.#doubtful.delete(statement);
+    this.#shapes.delete(statement);
   }
 
   /** It is sent in stretch `segment`. */
   add(statement: Statement, segment: number): Change {
     this.#last = null;
+    this.#shapes.delete(statement);
     return this.set(statement, statement, segment);
   }
 
   /** It is closed in stretch `segment`. */
   remove(statement: Statement, segment: number): Change {
     this.#last = null;
+    this.#shapes.delete(statement);
     const wasDoubtful = this.#doubtful.delete(statement);
     const change = this.set(statement, null, segment);
     if (!wasDoubtful) return change;
@@ -83,6 +106,7 @@ export class ServerStatements extends Ledger<Statement> {
   override clear(): void {
     super.clear();
     this.#doubtful.clear();
+    this.#shapes.clear();
     this.#last = null;
   }
 

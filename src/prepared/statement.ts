@@ -84,6 +84,11 @@ export class Statement {
   closeMessage(): Buffer {
     return new Writer(32).begin(F.Close).byte(STATEMENT).bytes(this.nameBytes).end().take();
   }
+
+  /** Describe, likewise. */
+  describeMessage(): Buffer {
+    return new Writer(32).begin(F.Describe).byte(STATEMENT).bytes(this.nameBytes).end().take();
+  }
 }
 
 /** The note on a Bind or a Describe: nothing hangs on it but that it builds on a statement, by the client's name. */
@@ -114,6 +119,9 @@ export class StatementUse {
     return sent;
   }
 }
+
+/** With its zero: no statement has this name, on any server. */
+export const NO_STATEMENT = Buffer.from(`pgweir_${randomBytes(8).toString('hex')}_none\0`, 'latin1');
 
 /** Kind bytes of Close and Describe. */
 export const STATEMENT = 0x53; // S

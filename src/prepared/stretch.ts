@@ -20,7 +20,8 @@ const NOTHING: StretchNeeds = { sameParameters: false, columns: -1 };
  * there, so that the client waits for nothing yet.
  *
  * A client has encoded parameters by their types, and asks for formats column by column. It decodes rows by what it
- * is told ahead of them in the stretch; where it is told nothing, by an earlier description, of which we don't know.
+ * is told ahead of them in the stretch; where it is told nothing, by an earlier
+ * description, which a stale plan's new rows are not.
  * Source: manual, `protocol-message-formats`.
  */
 export function stretchNeeds(
@@ -75,6 +76,33 @@ export function stretchNeeds(
   }
   if (!isAwaited) return 'incomplete';
   return portals.size === 0 ? needs : null;
+}
+
+/**
+ * Whether a client that has bound `portal` of its statement `name` is told of the rows before they come, by what it has
+ * sent behind the Bind, `bytes[start, end)`. `incomplete`: that is still to come.
+ */
+export function describesRows(
+  bytes: Buffer,
+  start: number,
+  end: number,
+  name: string,
+  portal: string,
+): boolean | 'incomplete' {
+  for (let pos = start; pos + HEADER_BYTES <= end; ) {
+    const body = pos + HEADER_BYTES;
+    const type = bytes[pos] as number;
+    const length = bytes.readInt32BE(pos + 1);
+    if (length < 4) return false;
+    pos = body + length - 4;
+    // What only opens or closes other things goes by; all else ends what is known of the portal.
+    if (type === F.Parse || type === F.Close) continue;
+    if (type !== F.Describe) return false;
+    if (pos > end) break;
+    const its = nameIn(bytes, body + 1, pos);
+    if (bytes[body] === PORTAL ? its === portal : its === name) return true;
+  }
+  return 'incomplete';
 }
 
 interface BindShape {

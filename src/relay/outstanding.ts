@@ -30,6 +30,10 @@ export interface RequestNote {
   nameOf(serverName: string): string | null;
   /** The statement that the request builds on: when the server doesn't know it any more, that has to be noticed. */
   readonly uses: Statement | null;
+  /** ParameterDescription (borrowed) in answer to a Describe of ours. */
+  parameters?(body: Buffer): void;
+  /** Behind that RowDescription (borrowed; null: NoData), when the request counts as done already. */
+  rows?(body: Buffer | null): void;
   /** A position in the text that was sent, counted in characters from 1, as one in the client's own text. */
   position(sent: number): number;
 }

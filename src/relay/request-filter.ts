@@ -1,5 +1,10 @@
 import type { RunWriter } from './run-writer.ts';
 
+/** {@link RequestFilter.pass}: earlier requests have to be answered first. */
+export const NEEDS_ANSWERS = -1;
+/** {@link RequestFilter.pass}: what the client sends behind the message has to be seen first, as far as it isn't there. */
+export const NEEDS_MORE = -2;
+
 /**
  * Acts on requests that name prepared statements: what a server is sent in their place. It counts by itself what
  * it sends, in the target's tracker. Bytes are borrowed until a call returns. Throws ProtocolViolation on a broken
@@ -18,8 +23,8 @@ export interface RequestFilter {
   answerAlone(type: number, chunk: Buffer, body: number, end: number): Buffer | null;
   /**
    * The message, with a server linked; what {@link look} asked for is there. Writes to `out` what goes to the
-   * server. Gives the position from which on the body passes as it is; -1: nothing was written, for earlier
-   * requests have to be answered first.
+   * server. Gives the position from which on the body passes as it is, or that nothing of it was written:
+   * {@link NEEDS_ANSWERS}, {@link NEEDS_MORE}.
    */
   pass(type: number, chunk: Buffer, body: number, end: number, bodyBytes: number, out: RunWriter): number;
 }

@@ -2,7 +2,7 @@ import { FrontendType as F, HEADER_BYTES } from '../wire/codes.ts';
 import { HEADER_BAD, HEADER_INCOMPLETE, HeaderScanner } from '../wire/scanner.ts';
 import { flush } from '../wire/frontend.ts';
 import type { Outlet } from './link.ts';
-import type { RequestFilter } from './request-filter.ts';
+import { NEEDS_MORE, type RequestFilter } from './request-filter.ts';
 import type { RequestTracker } from './request-tracker.ts';
 import { RunWriter } from './run-writer.ts';
 
@@ -209,6 +209,10 @@ export class RequestStream {
     }
     if (!this.#isLinked()) return -1;
     const rest = filter.pass(type, chunk, body, body + need, bodyLeft, this.#out);
+    if (rest === NEEDS_MORE) {
+      this.needBytes = HEADER_BYTES + (end - body) + 1;
+      return -1;
+    }
     // What was answered by us at once is none that the server could take too long for.
     if (host.target?.tracker.isQuiet === false) host.request(type);
     if (rest < 0) {

@@ -44,6 +44,8 @@ export class RequestTracker {
   segment = 0;
   /** What hung on the request that the last ErrorResponse was the answer to. */
   failedNote: RequestNote | null = null;
+  /** What hung on the last Describe of ours that was answered, until its rows are read. */
+  describedNote: RequestNote | null = null;
   /** With action Rewrite: what replaces the answer message just passed to {@link received}. */
   replacement: Buffer | null = null;
   #skipsToSync = false;
@@ -91,7 +93,7 @@ export class RequestTracker {
     note: RequestNote | null = null,
   ): void {
     if (note !== null && this.isUnsure) this.isMistaken = true;
-    const isSkipped = this.#isSkipped;
+    const isSkipped = this.isSkipped;
     if (isSkipped) {
       note?.end();
       // It would go with the Sync; where that may have come already, it is perhaps not skipped.
@@ -162,7 +164,7 @@ export class RequestTracker {
    * sent, and how it ends decides which Syncs are answered.
    */
   get isUncertain(): boolean {
-    if (this.#isSkipped) return false;
+    if (this.isSkipped) return false;
     this.#dropCopyMarks();
     return this.queue.copyEnds > 0;
   }
@@ -172,7 +174,7 @@ export class RequestTracker {
    * requests are skipped: then nothing is answered before the Sync.
    */
   get isFull(): boolean {
-    return this.queue.length >= FULL && !this.#isSkipped;
+    return this.queue.length >= FULL && !this.isSkipped;
   }
 
   /** Nothing is owed, nothing was sent since the last ReadyForQuery, and that said that no transaction is open. */
@@ -187,13 +189,21 @@ export class RequestTracker {
     return hasAnswered;
   }
 
+  /** {@link describedNote}, whose rows are there now: what was not known before may be. */
+  takeDescribed(): RequestNote | null {
+    const note = this.describedNote;
+    this.describedNote = null;
+    this.#hasAnswered = true;
+    return note;
+  }
+
   /** Requests of the extended protocol were sent, and no Sync since. */
   get isStretchOpen(): boolean {
     return this.#isStretchOpen;
   }
 
   /** Requests sent now are skipped: an earlier one has failed, and no Sync was sent since. */
-  get #isSkipped(): boolean {
+  get isSkipped(): boolean {
     return this.#skipsToSync && this.queue.syncs === 0;
   }
 
@@ -298,6 +308,7 @@ export class RequestTracker {
     this.isMixed = false;
     this.replacement = null;
     this.failedNote = null;
+    this.describedNote = null;
     this.#skipsToSync = false;
     this.#awaitsReady = false;
     this.#isHeadAnswered = false;
@@ -314,6 +325,7 @@ export class RequestTracker {
       return action === ReplyAction.Swallow ? ReplyAction.Swallow : ReplyAction.Forward;
     }
     this.replacement = queue.headPayload;
+    if (requestType === F.Describe && action === ReplyAction.Swallow) this.describedNote = queue.headNote;
     this.#isHeadAnswered = false;
     queue.pop();
     return action;

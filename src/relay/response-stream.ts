@@ -11,6 +11,9 @@ import type { RequestTracker } from './request-tracker.ts';
 /** {@link ResponseStream.feed}: the server sent what no server may send to a logged-in client. */
 export const STREAM_BROKEN = -1;
 
+/** No description is longer: PostgreSQL has at most 1664 columns and 65535 parameters. Bytes. */
+const DESCRIPTION_LIMIT = 1024 * 1024;
+
 /** Largest ParameterStatus or error body that is kept to be read; a longer one passes unread. Bytes. */
 const CAPTURE_LIMIT = 64 * 1024;
 
@@ -149,6 +152,7 @@ export class ResponseStream {
     this.#isSwallowed = action === ReplyAction.Swallow;
     this.#dropping = this.#isSwallowed || action === ReplyAction.Rewrite;
     if (this.#isRead(scanner.type, scanner.bodyLeft, body < end ? (chunk[body] as number) : -1)) {
+      if (scanner.bodyLeft > DESCRIPTION_LIMIT) throw new ProtocolViolation('bad pkt header');
       this.#capture = Buffer.allocUnsafe(scanner.bodyLeft);
       this.#captured = 0;
       // The client gets it from us, once it is whole.
@@ -195,7 +199,11 @@ export class ResponseStream {
         return mayBeSessionTag(bodyBytes, first);
       case B.ErrorResponse:
         return this.#host.readsErrors && bodyBytes <= CAPTURE_LIMIT;
+      case B.RowDescription:
+      case B.NoData:
+        return this.#tracker.describedNote !== null;
       case B.ParameterDescription:
+        if (this.#isSwallowed) return this.#tracker.queue.headNote?.parameters !== undefined;
         return this.#host.kept?.isKeeping === true && !this.#dropping && bodyBytes <= CAPTURE_LIMIT;
       default:
         return false;
@@ -213,8 +221,15 @@ export class ResponseStream {
       case B.CommandComplete:
         this.#host.sessionTag(sessionTag(body));
         break;
+      case B.RowDescription:
+        this.#rows(body);
+        break;
+      case B.NoData:
+        this.#rows(null);
+        break;
       case B.ParameterDescription:
-        this.#parameters = body;
+        if (this.#isSwallowed) this.#tracker.queue.headNote?.parameters?.(body);
+        else this.#parameters = body;
         break;
       case B.ErrorResponse:
         this.#error(body);
@@ -229,6 +244,11 @@ export class ResponseStream {
     if (error === null) return;
     if (parameters !== null) this.#sendParameters(parameters);
     this.#write(error);
+  }
+
+  /** What a Describe of ours asked for. */
+  #rows(body: Buffer | null): void {
+    this.#tracker.takeDescribed()?.rows?.(body);
   }
 
   #sendParameters(body: Buffer): void {

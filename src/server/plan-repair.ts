@@ -1,6 +1,6 @@
-import { randomBytes } from 'node:crypto';
-import { STATEMENT, type Statement } from '../prepared/statement.ts';
+import { NO_STATEMENT, type Statement } from '../prepared/statement.ts';
 import type { ServerStatements } from '../prepared/server-statements.ts';
+import { isStalePlan } from '../prepared/stale-plan.ts';
 import type { StretchNeeds } from '../prepared/stretch.ts';
 import type { ClientEnd, KeptRequests, Outlet } from '../relay/link.ts';
 import type { OwnQueries } from './own-queries.ts';
@@ -32,9 +32,6 @@ export interface RepairHost {
   /** Who reads from here on. */
   read(reader: ByteReader): void;
 }
-
-/** No statement has this name. */
-const NOBODY = `pgweir_${randomBytes(8).toString('hex')}_none`;
 
 /**
  * What happens when PostgreSQL cannot use a prepared statement any more because its result has another type now
@@ -150,7 +147,7 @@ export class PlanRepair {
       this.#pass();
       return;
     }
-    const describe = new Writer(32).begin(F.Describe).byte(STATEMENT).bytes(statement.nameBytes).end().take();
+    const describe = statement.describeMessage();
     const done = (renewed: Renewed | null): void => {
       this.#host.read(this.#answers);
       if (renewed !== null) this.#host.statements.renewed(statement);
@@ -189,7 +186,7 @@ export class PlanRepair {
     const fails = new Writer(64)
       .begin(F.Bind)
       .byte(0)
-      .cstring(NOBODY)
+      .bytes(NO_STATEMENT)
       .int16(0)
       .int16(0)
       .int16(0)
@@ -212,16 +209,6 @@ function isForLack(body: Buffer, error: Buffer): boolean {
   const { sqlstate } = parseErrorFields(body);
   if (sqlstate === SqlState.inFailedSqlTransaction) return true;
   return sqlstate === SqlState.invalidSqlStatementName && !error.subarray(HEADER_BYTES).equals(body);
-}
-
-/** The plan is refused because of its result, whatever the language of the message. */
-function isStalePlan(body: Buffer): boolean {
-  const { sqlstate, routine, severityNonlocalized } = parseErrorFields(body);
-  return (
-    sqlstate === SqlState.featureNotSupported &&
-    routine === 'RevalidateCachedQuery' &&
-    severityNonlocalized === 'ERROR'
-  );
 }
 
 /**

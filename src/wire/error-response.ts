@@ -3,7 +3,7 @@ import type { PgErrorFields } from './pg-error.ts';
 import { Writer } from './writer.ts';
 
 /**
- * ErrorResponse: fields S, V, C, M, then D and H where given.
+ * ErrorResponse: fields S, V, C, M, then D, H and R where given.
  * Source: manual, `protocol-error-fields`; PgBouncer sends S, C and M only.
  */
 export function errorResponse(fields: PgErrorFields): Buffer {
@@ -23,5 +23,6 @@ function build(type: number, severity: string, fields: Omit<PgErrorFields, 'seve
   w.byte(0x4d).cstring(fields.message);
   if (fields.detail !== undefined) w.byte(0x44).cstring(fields.detail);
   if (fields.hint !== undefined) w.byte(0x48).cstring(fields.hint);
+  if (fields.routine !== undefined) w.byte(0x52).cstring(fields.routine);
   return w.byte(0).end().take();
 }

@@ -27,6 +27,8 @@ export interface PgErrorFields {
   readonly message: string;
   readonly detail?: string;
   readonly hint?: string;
+  /** What says it in PostgreSQL's sources; drivers go by it. */
+  readonly routine?: string;
 }
 
 /**

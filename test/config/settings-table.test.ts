@@ -112,6 +112,8 @@ test('SHOW CONFIG lists all settings by name, pool_mode before pool_idle_timeout
   expect(keys.slice(expectedNames.length)).toEqual([
     'auth_query_cache_time',
     'log_format',
+    'max_login_conn',
+    'max_login_conn_per_address',
     'server_cancel_timeout',
     'server_close_timeout',
     'server_max_protocol_version',

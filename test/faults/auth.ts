@@ -49,7 +49,7 @@ export const authFaults: readonly Fault[] = [
     'with trust a client becomes whoever the query makes of its name',
     {
       file: 'src/auth/login-exchange.ts',
-      find: 'if (found.name !== this.#applicant.user) {',
+      find: 'if (found.name !== user) {',
       replace: 'if (found.name === null) {',
     },
     AUTH_QUERY,

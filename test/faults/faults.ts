@@ -8,6 +8,7 @@ import { preparedFaults } from './prepared.ts';
 import { protocolFaults } from './protocol.ts';
 import { relayFaults } from './relay.ts';
 import { replicationFaults } from './replication.ts';
+import { toldRowsFaults } from './told-rows.ts';
 import { vanishFaults } from './vanish.ts';
 import { wireFaults } from './wire.ts';
 
@@ -16,6 +17,7 @@ export const faults: readonly Fault[] = [
   ...poolFaults,
   ...relayFaults,
   ...preparedFaults,
+  ...toldRowsFaults,
   ...replicationFaults,
   ...vanishFaults,
   ...wireFaults,

@@ -13,7 +13,7 @@ const READING: Fault['tests'] = ['test/integration/reading.test.ts'];
 export const preparedFaults: readonly Fault[] = [
   fault(
     'a statement with a stale plan is not repaired',
-    { file: REPAIR, find: 'routine === ', replace: 'routine !== ' },
+    { file: 'src/prepared/stale-plan.ts', find: 'routine === ', replace: 'routine !== ' },
     RANDOM,
   ),
   fault(

@@ -28,6 +28,8 @@ const PARSED = message('1');
 const BOUND = message('2');
 const TYPES = message('t', int16(1), 25);
 const RESULT = Buffer.concat([backend.rowDescription('a'), backend.dataRow('x')]);
+/** The portal's description, the statement's, of which the pooler takes note, and a row. */
+const ROWS = [backend.rowDescription('a'), TYPES, backend.rowDescription('a'), backend.dataRow('x')];
 const DONE = Buffer.concat([backend.commandComplete('SELECT 1'), backend.readyForQuery()]);
 
 let server: ScriptedServer;
@@ -75,7 +77,7 @@ async function prepared(): Promise<void> {
 async function renewing(): Promise<void> {
   await prepared();
   await client.send(RUN, sync());
-  expect(await types(peer, 'S')).toBe('BDES');
+  expect(await types(peer, 'S')).toBe('BDDES');
   await peer.send(STALE, backend.readyForQuery());
   expect(await types(peer, 'S')).toBe('DS');
   expect(await types(peer, 'S')).toBe('CPDS');
@@ -90,8 +92,8 @@ test('a parameter that changes while a statement is prepared anew is told to the
   await renewing();
   const changed = backend.parameterStatus('TimeZone', 'Asia/Tokyo');
   await peer.send(...RENEWED.slice(0, 2), changed, ...RENEWED.slice(2));
-  expect(await types(peer, 'S')).toBe('BDES');
-  await peer.send(BOUND, RESULT, DONE);
+  expect(await types(peer, 'S')).toBe('BDDES');
+  await peer.send(BOUND, ...ROWS, DONE);
   const messages: ReadMessage[] = await client.messagesTo('Z');
   expect(messages.map(({ type }) => type).join('')).toBe('S2TDCZ');
   expect(messages[0]?.body.toString()).toBe('TimeZone\0Asia/Tokyo\0');
@@ -100,7 +102,7 @@ test('a parameter that changes while a statement is prepared anew is told to the
 test('a server that breaks the protocol behind a stale plan is closed once, and its client with it', async () => {
   await prepared();
   await client.send(RUN, sync());
-  expect(await types(peer, 'S')).toBe('BDES');
+  expect(await types(peer, 'S')).toBe('BDDES');
   await peer.send(STALE, backend.readyForQuery(), message('K', 1, 2));
   expect(await types(client, 'E')).toBe('E');
   await peer.send(backend.readyForQuery());
@@ -117,14 +119,14 @@ test('a client whose held bytes have no room any more when its requests go on is
   await waitFor(() => session?.held.length === 90_000);
   // Others have taken it meanwhile.
   (session as ClientSession).prepared.cache.budget.limitBytes = 0;
-  expect(await types(peer, 'S')).toBe('BDES');
+  expect(await types(peer, 'S')).toBe('BDDES');
   await peer.send(STALE, backend.readyForQuery());
   const [error] = await client.messagesTo('E');
   expect(errorFields(error?.body as Buffer)).toMatchObject({ S: 'FATAL', M: 'out of memory' });
   expect(pooler.lines.filter((line) => line.includes('internal error'))).toEqual([]);
 });
 
-const REPAIRED = [STALE, backend.readyForQuery(), ...RENEWED, BOUND, RESULT, DONE];
+const REPAIRED = [STALE, backend.readyForQuery(), ...RENEWED, BOUND, ...ROWS, DONE];
 
 /** What the server has been sent ahead of each of its answers, and its answers. */
 const STEPS = [
@@ -163,7 +165,7 @@ describe.each([0, 1, 2, 3, 4])('amid a repair, after %i answers of the server', 
     await prepared();
     await client.send(RUN);
     if (answers > 1) await client.send(sync());
-    expect(await types(peer, 'E')).toBe('BDE');
+    expect(await types(peer, 'E')).toBe('BDDE');
     if (answers === 0) return;
     await peer.send(STALE);
     const [session] = pooler.pooler.state.sessions.values();
@@ -177,7 +179,7 @@ describe.each([0, 1, 2, 3, 4])('amid a repair, after %i answers of the server', 
     await peer.send(...RENEWED.slice(0, 5));
     if (answers === 3) return;
     await peer.send(...RENEWED.slice(5));
-    expect(await types(peer, 'S')).toBe('BDES');
+    expect(await types(peer, 'S')).toBe('BDDES');
   }
 
   /** Nothing is left of the two, and the next client is served on a new connection. */
