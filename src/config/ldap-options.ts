@@ -1,3 +1,4 @@
+import { splitAuthLine } from './auth-lines.ts';
 import { ConfigError, type SourcePosition } from './config-error.ts';
 
 /**
@@ -42,6 +43,24 @@ type Name = (typeof names)[number];
 /** Whether `name` is one of LDAP's options. */
 export function isLdapOption(name: string): name is Name {
   return (names as readonly string[]).includes(name);
+}
+
+/** A text of options without the password in it, for people to read; nothing of one that makes no sense. */
+export function hideLdapPassword(text: string): string {
+  if (!/ldapbindpasswd/i.test(text)) return text;
+  try {
+    const words = splitAuthLine(text, { file: '', line: 0 }, '').flat();
+    return words.map(({ text: word }) => (/^ldapbindpasswd=/i.test(word) ? HIDDEN : quoted(word))).join(' ');
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    return HIDDEN;
+  }
+}
+
+const HIDDEN = 'ldapbindpasswd=********';
+
+function quoted(word: string): string {
+  return /^[^\s",#]+$/.test(word) ? word : `"${word.replaceAll('"', '""')}"`;
 }
 
 /** Makes sense of options by their names. Throws {@link ConfigError}; no value is in its text. */

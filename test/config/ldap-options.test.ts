@@ -1,7 +1,12 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { ConfigError } from '../../src/config/config-error.ts';
-import { isLdapOption, type LdapOptions, parseLdapOptions } from '../../src/config/ldap-options.ts';
+import {
+  hideLdapPassword,
+  isLdapOption,
+  type LdapOptions,
+  parseLdapOptions,
+} from '../../src/config/ldap-options.ts';
 import { anyText } from '../support/any-text.ts';
 
 const at = { file: 'f', line: 3 };
@@ -113,4 +118,14 @@ test('what is no option of LDAP is none', () => {
     false,
     false,
   ]);
+});
+
+test.each([
+  ['ldapserver=a ldapbasedn="dc=x, dc=y"', 'ldapserver=a ldapbasedn="dc=x, dc=y"'],
+  ['ldapserver=a ldapbindpasswd=SECRET', 'ldapserver=a ldapbindpasswd=********'],
+  ['ldapbindpasswd="SEC RET",ldapbasedn="dc=x, dc=y"', 'ldapbindpasswd=******** "ldapbasedn=dc=x, dc=y"'],
+  ['"ldapbindpasswd=SEC RET"', 'ldapbindpasswd=********'],
+  ['ldapbindpasswd="SEC""RET', 'ldapbindpasswd=********'],
+])('SHOW CONFIG shows %s as %s', (text, shown) => {
+  expect(hideLdapPassword(text)).toBe(shown);
 });
