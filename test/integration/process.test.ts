@@ -274,7 +274,7 @@ describe('the start', () => {
     ['[databases]\ndb = host=a port=0\n[pgbouncer]\n', /:2: db: expected a port from 1 to 65535 for port/],
     ['[pgbouncer]\n%include gone.ini\n', /:2: %include: expected a readable file \(ENOENT\)/],
     ['[databases]\ndb =\n', /: expected a section \[pgbouncer\]/],
-    ['[pgbouncer]\nauth_type = cert\n', /:2: auth_type: expected .*\(cert is not supported yet\)/],
+    ['[pgbouncer]\nauth_type = cert\n', /:2: auth_type: expected client_tls_sslmode = verify-full/],
     [
       '[pgbouncer]\nclient_tls_sslmode = require\n',
       /:2: client_tls_sslmode: expected .*\(require is not supported yet\)/,
