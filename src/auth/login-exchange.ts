@@ -10,6 +10,7 @@ import {
 import { ClientPasswordExchange } from './client-password.ts';
 import { type LdapCheck, LdapExchange } from './ldap-exchange.ts';
 import type { LoginRule } from './login-rule.ts';
+import type { TlsChannel } from './scram.ts';
 import type { FoundSecret, LookupAsker } from './secret-lookups.ts';
 
 /** Who wants to log in, as far as that is known before anything is proved. */
@@ -23,7 +24,7 @@ export interface LoginApplicant {
   /** Who the system says is at the other end of the unix socket; null over TCP and where it doesn't say. */
   readonly peerUid: number | null;
   /** Null while the connection is in the clear. */
-  readonly tls: ClientTls | null;
+  readonly tls: (ClientTls & TlsChannel) | null;
 }
 
 /** What TLS says of a client. Its certificate, if it has shown one, has been verified. */
@@ -46,7 +47,7 @@ export type StoredSecret =
 export interface LoginSources {
   /** Checks a typed password with LDAP servers. Never rejects. */
   readonly ldap: LdapCheck;
-  readonly args: Omit<ClientAuthArgs, 'method' | 'user' | 'secretText'>;
+  readonly args: Omit<ClientAuthArgs, 'method' | 'user' | 'secretText' | 'channel'>;
   /** By the configuration as it is now; null: no rule is for this applicant. */
   rule(applicant: LoginApplicant): LoginRule | null | Promise<LoginRule | null>;
   /** Whether a certificate (or, over the unix socket, the system) proves a name that may log in as this user. */
@@ -182,14 +183,14 @@ export class LoginExchange implements ClientAuthExchange, LookupAsker {
     isCached = false,
   ): Later<ClientAuthStep> {
     const { args } = this.#sources;
-    const { user } = this.#applicant;
+    const { user, tls: channel } = this.#applicant;
     const salts: Buffer[] = [];
     const randomBytes = (size: number): Buffer => {
       const bytes = args.randomBytes(size);
       salts.push(bytes);
       return bytes;
     };
-    const exchange = createClientAuth({ ...args, randomBytes, method, user, secretText });
+    const exchange = createClientAuth({ ...args, randomBytes, method, user, secretText, channel });
     this.#inner = this.#renamed(exchange, name);
     if (isCached) this.#again = this.#onFailure(method, secretText, exchange, () => salts.shift() as Buffer);
     return this.#inner.start();
@@ -223,7 +224,7 @@ export class LoginExchange implements ClientAuthExchange, LookupAsker {
   ): Again {
     return async (body, step) => {
       const { args } = this.#sources;
-      const { user } = this.#applicant;
+      const { user, tls: channel } = this.#applicant;
       // In a SCRAM exchange the salt has been said: only the next one can go by another secret.
       if (!(exchange instanceof ClientPasswordExchange)) {
         this.#sources.distrust(this.#applicant);
@@ -234,7 +235,7 @@ export class LoginExchange implements ClientAuthExchange, LookupAsker {
       const secretText = secretOf(found);
       // What takes long is done once, whether the name is known or not.
       if (secretText === before) return step;
-      const anew = createClientAuth({ ...args, randomBytes: salt, method, user, secretText });
+      const anew = createClientAuth({ ...args, randomBytes: salt, method, user, secretText, channel });
       if (!(anew instanceof ClientPasswordExchange)) return step;
       this.#inner = this.#renamed(anew, found.name);
       this.#inner.start();

@@ -8,6 +8,7 @@ import type { Budget } from '../pool/budget.ts';
 import type { Pool } from '../pool/pool.ts';
 import type { StatementCache } from '../prepared/statement.ts';
 import type { TrackedParameters } from '../relay/tracked-parameters.ts';
+import type { ClientTls } from '../tls/client-side.ts';
 import type { PgErrorFields } from '../wire/pg-error.ts';
 import type { ClientConnection } from './connection.ts';
 import type { Doorkeeper } from './doorkeeper.ts';
@@ -89,6 +90,8 @@ export interface ClientServices {
   readonly tracked: TrackedParameters;
   readonly statements: StatementCache;
   settings(): ClientSettings;
+  /** TLS for connections over TCP that begin now; null = there is none. */
+  tls(): ClientTls | null;
   /** The name of the pseudo database that is the console. */
   readonly adminDatabase: string;
   /** null = there is none of that name. */

@@ -28,7 +28,7 @@ export function loadLoginRules(
 ): LoadedLoginRules {
   const { settings } = config;
   const warnings: string[] = [];
-  const tlsMode: string = settings.client_tls_sslmode;
+  const tlsMode = settings.client_tls_sslmode;
   if (settings.auth_type === 'cert' && tlsMode !== 'verify-full' && tlsMode !== 'verify-ca') {
     throw new ConfigError(
       at('auth_type'),

@@ -93,19 +93,6 @@ test.each([
 });
 
 test.each([
-  ['client_tls_sslmode', 'require'],
-  ['client_tls_sslmode', 'verify-ca'],
-  ['client_tls_sslmode', 'verify-full'],
-  ['server_tls_sslmode', 'require'],
-  ['server_tls_sslmode', 'verify-ca'],
-  ['server_tls_sslmode', 'verify-full'],
-])('%s = %s is refused, because ignoring it would be unsafe', (key, value) => {
-  const error = configErrorOf(() => load(`[pgbouncer]\n${key} = ${value}\n`));
-  expect(error.key).toBe(key);
-  expect(error.expected).toContain(`(${value.toLowerCase()} is not supported yet)`);
-});
-
-test.each([
   ['auth_type = pam', 'auth_type', 'pam, for which Node has no maintained library'],
   ['auth_type = cert', 'auth_type', 'client_tls_sslmode = verify-full'],
   ['auth_type = hba', 'auth_hba_file', 'a file'],
@@ -151,16 +138,14 @@ test('files of rules are read with auth_type hba alone, and refused as a whole',
 
 test('one warning names everything that is set but without effect', () => {
   const { warnings } = load(
-    '[pgbouncer]\nserver_tls_sslmode = prefer\nclient_tls_sslmode = allow\npkt_buf = 8192\nsyslog = 1\n[peers]\n1 = host=x\n',
+    '[pgbouncer]\nserver_tls_sslmode = prefer\npkt_buf = 8192\nsyslog = 1\n[peers]\n1 = host=x\n',
   );
-  expect(warnings).toEqual([
-    'set but without effect so far: server_tls_sslmode, client_tls_sslmode, pkt_buf, syslog, [peers]',
-  ]);
+  expect(warnings).toEqual(['set but without effect so far: pkt_buf, syslog, [peers]']);
 });
 
 test('a setting that asks for what happens anyway is not warned about', () => {
   const text =
-    '[pgbouncer]\nserver_tls_sslmode = disable\nclient_tls_sslmode = disable\nmax_prepared_statements = 0\n' +
+    '[pgbouncer]\nmax_prepared_statements = 0\n' +
     'syslog = 0x0\ntcp_user_timeout = 0\nresolv_conf =\ntcp_keepalive = 1\ntcp_keepidle = 5\n';
   expect(load(text).warnings).toEqual([]);
 });
