@@ -54,11 +54,9 @@ export class TlsPhase implements ClientPhase {
   }
 
   sweep(nowMs: number): void {
-    const { services, connectMs, conn } = this.#connection;
+    const { services, connectMs } = this.#connection;
     const timeoutMs = services.settings().clientLoginTimeoutMs;
-    if (timeoutMs === 0 || nowMs - connectMs <= timeoutMs) return;
-    this.#connection.close('client_login_timeout');
-    conn.destroy();
+    if (timeoutMs > 0 && nowMs - connectMs > timeoutMs) this.#connection.close('client_login_timeout');
   }
 
   closing(): void {}

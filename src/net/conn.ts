@@ -203,11 +203,15 @@ export class Conn implements Reader {
     this.#startReading();
   }
 
-  /** Sends `last` and FIN, keeps reading; `onClosed` follows when the peer has finished too. */
+  /**
+   * Sends `last` and FIN, keeps reading; `onClosed` follows when the peer has finished too. In a handshake, in which
+   * nothing can be sent, it cuts the connection.
+   */
   end(last?: Buffer): void {
     if (this.isClosed || this.#ended) return;
     this.#ended = true;
-    if (last === undefined) this.#socket.end();
+    if (this.#isSecuring) this.#socket.destroy();
+    else if (last === undefined) this.#socket.end();
     else this.#socket.end(last);
   }
 

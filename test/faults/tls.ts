@@ -101,8 +101,8 @@ export const tlsFaults: readonly Fault[] = [
     'a handshake may take forever',
     {
       file: 'src/client/tls.ts',
-      find: 'if (timeoutMs === 0 || nowMs - connectMs <= timeoutMs) return;',
-      replace: 'if (timeoutMs >= 0 || nowMs < connectMs) return;',
+      find: 'if (timeoutMs > 0 && nowMs - connectMs > timeoutMs)',
+      replace: 'if (timeoutMs > 0 && nowMs < connectMs)',
     },
     CLIENT,
   ),
@@ -121,6 +121,15 @@ export const tlsFaults: readonly Fault[] = [
       file: 'src/net/conn.ts',
       find: "socket.on('_tlsError', (error: Error) => socket.destroy(error));",
       replace: '',
+    },
+    ['test/net/conn-tls.test.ts'],
+  ),
+  fault(
+    'a connection that is ended in its handshake lingers',
+    {
+      file: 'src/net/conn.ts',
+      find: 'if (this.#isSecuring) this.#socket.destroy();\n    else if',
+      replace: 'if',
     },
     ['test/net/conn-tls.test.ts'],
   ),

@@ -160,6 +160,16 @@ describe('a handshake that fails', () => {
     }
   });
 
+  it('for we end the connection in the middle of it is over at once, without an error', async () => {
+    const { conn, heard, raw } = await directTls(1);
+    raw.write((await clientHello()).subarray(0, 20));
+    await waitFor(() => conn.isSecuring);
+    conn.end(Buffer.from('what a client in a handshake cannot read'));
+    conn.endAndDestroy();
+    await waitFor(() => heard.closed !== null);
+    expect([heard.closed, heard.closes, heard.text]).toEqual([{ error: null }, 1, '']);
+  });
+
   it('for we destroy the connection has no error', async () => {
     const { conn, heard, raw } = await directTls(1);
     raw.write((await clientHello()).subarray(0, 20));
