@@ -1,5 +1,5 @@
 import { hostname } from 'node:os';
-import { type ClientAuthExchange, type ClientAuthStep, createClientAuth } from '../auth/client-auth.ts';
+import type { ClientAuthExchange, ClientAuthStep } from '../auth/client-auth.ts';
 import type { LoginCredentials } from '../auth/credentials.ts';
 import { formatForApplicationName } from '../net/address.ts';
 import type { Refusal } from '../pool/budget.ts';
@@ -103,7 +103,7 @@ export class LoginPhase implements ClientPhase {
     }
     const isUncounted = services.isUncounted(database, user, connection.isUnixSameUid);
     const refusal =
-      (isConsole ? null : services.refusesLogins()) ?? (isUncounted ? null : this.#admit(database, user));
+      (isConsole ? null : services.refusesLogins()) ?? (isUncounted ? null : this.#admit(database));
     if (refusal !== null) {
       connection.fail(refusal);
       return;
@@ -115,16 +115,20 @@ export class LoginPhase implements ClientPhase {
       this.#succeeded({ secretText: null, scramKeys: null });
       return;
     }
-    const secretText = services.secretOf(user);
-    if (secretText === null && settings.authType !== 'any') connection.log('LOG', `no such user: ${user}`);
-    this.#exchange = createClientAuth({
-      method: settings.authType,
-      user,
-      secretText,
-      channel: connection.tls,
-      scramIterations: settings.scramIterations,
-      ...services.auth,
-    });
+    const { replication } = request;
+    const { address, peerUid } = connection;
+    this.#exchange = services.authenticate(
+      {
+        database,
+        user,
+        isConsole,
+        replication,
+        ip: address.kind === 'tcp' ? address.ip : null,
+        peerUid,
+        tls: connection.tls,
+      },
+      (text) => connection.log('LOG', text),
+    );
     this.#take(this.#exchange.start());
   }
 
@@ -158,17 +162,23 @@ export class LoginPhase implements ClientPhase {
     this.#exchange?.abandon();
   }
 
-  #admit(database: string, user: string): PgErrorFields | null {
+  /**
+   * Takes a place in the limits. What counts for a user does so once it has proved to be that: nobody keeps others out
+   * under their names.
+   */
+  #admit(database: string, user: string | null = null): PgErrorFields | null {
     const connection = this.#connection;
     const { services } = connection;
-    const limits = services.limits(database, user);
+    const limits = services.limits(database, user ?? '');
+    if (connection.grant !== null) services.budget.giveBack(connection.grant);
+    connection.grant = null;
     const ask = {
       owner: services.owner,
       database,
-      user,
-      totalLimit: limits.maxClientConn,
-      databaseLimit: limits.maxDbClientConnections,
-      userLimit: limits.maxUserClientConnections,
+      user: user ?? '',
+      totalLimit: user === null ? limits.maxClientConn : 0,
+      databaseLimit: user === null ? limits.maxDbClientConnections : 0,
+      userLimit: user === null ? 0 : limits.maxUserClientConnections,
     };
     let grant = services.budget.askClient(ask);
     if ((grant === 'total' || grant === 'database') && connection.makePlace(grant)) {
@@ -237,6 +247,10 @@ export class LoginPhase implements ClientPhase {
       return;
     }
     if (step.bytes !== null) connection.conn.write(step.bytes);
+    if (step.user !== undefined) {
+      connection.log('LOG', `logged in as ${step.user}`);
+      connection.user = step.user;
+    }
     this.#succeeded(step.credentials);
   }
 
@@ -245,6 +259,13 @@ export class LoginPhase implements ClientPhase {
     const { services } = connection;
     const user = connection.user as string;
     const name = connection.database as string;
+    const refusal = services.isUncounted(name, user, connection.isUnixSameUid)
+      ? null
+      : this.#admit(name, user);
+    if (refusal !== null) {
+      connection.fail(refusal);
+      return;
+    }
     if (name === services.adminDatabase) {
       const applied = services.tracked.names
         .map((parameter, i) => [parameter, this.#parameters[i] as string | null] as const)

@@ -1,5 +1,6 @@
-import type { ClientAuthArgs, ClientAuthMethod } from '../auth/client-auth.ts';
+import type { ClientAuthExchange } from '../auth/client-auth.ts';
 import type { LoginCredentials } from '../auth/credentials.ts';
+import type { LoginApplicant } from '../auth/login-exchange.ts';
 import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
 import type { Native } from '../net/native.ts';
@@ -15,14 +16,13 @@ import type { ClientSession } from './session.ts';
 
 /** The settings that client connections go by, as they are now. Lists are exact, case-sensitive names. */
 export interface ClientSettings {
-  readonly authType: ClientAuthMethod;
+  readonly authType: string;
   readonly ignoreStartupParameters: readonly string[];
   readonly applicationNameAddHost: boolean;
   /** Empty = none. */
   readonly loginNotifyMessage: string;
   readonly disablePqexec: boolean;
   readonly maxPacketSize: number;
-  readonly scramIterations: number;
   readonly logConnections: boolean;
   readonly logDisconnections: boolean;
   readonly logPoolerErrors: boolean;
@@ -89,7 +89,6 @@ export interface ClientServices {
   readonly owner: string;
   readonly tracked: TrackedParameters;
   readonly statements: StatementCache;
-  readonly auth: Pick<ClientAuthArgs, 'randomBytes' | 'mockSecret' | 'verifiers' | 'pbkdf2'>;
   settings(): ClientSettings;
   /** TLS for connections over TCP that begin now; null = there is none. */
   tls(): ClientTls | null;
@@ -97,8 +96,8 @@ export interface ClientServices {
   readonly adminDatabase: string;
   /** null = there is none of that name. */
   findDatabase(name: string): ClientDatabase | null;
-  /** Stored secret of a known user (possibly empty); null = unknown. */
-  secretOf(user: string): string | null;
+  /** Begins a login, by the method and with the secret that are this applicant's. `note` writes to the log. */
+  authenticate(applicant: LoginApplicant, note: (text: string) => void): ClientAuthExchange;
   limits(database: string, user: string): ClientLimits;
   /** Whether no limit on clients may keep this one out, nor does it take a place: administrators on the console. */
   isUncounted(database: string, user: string, isUnixSameUid: boolean): boolean;

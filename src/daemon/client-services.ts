@@ -1,4 +1,3 @@
-import type { ClientAuthArgs, ClientAuthMethod } from '../auth/client-auth.ts';
 import { ADMIN_DATABASE, consoleRole, entersWithoutPassword, isListed } from '../admin/access.ts';
 import { AdminConsole, MAX_CONSOLE_BODY_BYTES } from '../admin/console.ts';
 import type { Control } from '../admin/control.ts';
@@ -13,6 +12,7 @@ import type { TrackedParameters } from '../relay/tracked-parameters.ts';
 import { FrontendType } from '../wire/codes.ts';
 import { fatal, type PgErrorFields } from '../wire/pg-error.ts';
 import type { PoolerState } from './context.ts';
+import type { Logins } from './logins.ts';
 import { VERSION_LINE } from './version.ts';
 
 /** What client connections get to see of the process. */
@@ -21,7 +21,7 @@ export function clientServices(
   parts: {
     tracked: TrackedParameters;
     statements: StatementCache;
-    auth: ClientServices['auth'];
+    logins: Logins;
     native: Native;
     control: Control;
   },
@@ -37,7 +37,6 @@ export function clientServices(
     owner: state.owner,
     tracked: parts.tracked,
     statements: parts.statements,
-    auth: parts.auth,
     adminDatabase: ADMIN_DATABASE,
     settings: () => {
       if (settingsOf !== state.config) {
@@ -52,11 +51,7 @@ export function clientServices(
       if (entry === null) return null;
       return { name, isDisabled: state.databases.get(name)?.disabled === true, forcedUser: entry.user };
     },
-    secretOf: (user) => {
-      const { userlist, users } = state.config;
-      // A name in [users] alone is known, but nothing proves it.
-      return userlist.get(user) ?? (users.has(user) ? '' : null);
-    },
+    authenticate: (applicant, note) => parts.logins.begin(applicant, note),
     limits: (database, user) => state.clientLimits(database, user),
     isUncounted: (database, user, isUnixSameUid) =>
       database === ADMIN_DATABASE &&
@@ -155,26 +150,14 @@ async function cancelFor(
   return new Promise((resolve) => owner.pool.cancels.request(owner, server, resolve));
 }
 
-/** auth_type values that the configuration lets through; the others are refused when it is loaded. */
-const AUTH_METHODS: readonly string[] = [
-  'any',
-  'trust',
-  'plain',
-  'md5',
-  'scram-sha-256',
-] satisfies ClientAuthMethod[];
-
 function clientSettings({ settings }: Config): ClientSettings {
   return {
-    authType: (AUTH_METHODS.includes(settings.auth_type)
-      ? settings.auth_type
-      : 'scram-sha-256') as ClientAuthArgs['method'],
+    authType: settings.auth_type,
     ignoreStartupParameters: settings.ignore_startup_parameters,
     applicationNameAddHost: settings.application_name_add_host,
     loginNotifyMessage: settings.login_notify_message,
     disablePqexec: settings.disable_pqexec,
     maxPacketSize: settings.max_packet_size,
-    scramIterations: settings.scram_iterations,
     logConnections: settings.log_connections,
     logDisconnections: settings.log_disconnections,
     logPoolerErrors: settings.log_pooler_errors,

@@ -1,3 +1,4 @@
+import { authFaults } from './auth.ts';
 import { configAndProcessFaults } from './config-and-process.ts';
 import { cveFaults } from './cves.ts';
 import type { Fault } from './fault.ts';
@@ -25,6 +26,7 @@ export const faults: readonly Fault[] = [
   ...vanishFaults,
   ...wireFaults,
   ...loginFaults,
+  ...authFaults,
   ...protocolFaults,
   ...tlsFaults,
   ...configAndProcessFaults,

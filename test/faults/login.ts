@@ -108,9 +108,9 @@ export const loginFaults: readonly Fault[] = [
     'strangers learn which databases exist',
     {
       file: 'src/client/login.ts',
-      find: 'const secretText = services.secretOf(user);',
+      find: 'const { replication } = request;',
       replace:
-        "if (!isConsole && services.findDatabase(database) === null) return connection.fail(fatal('no such database'));\n    const secretText = services.secretOf(user);",
+        "if (!isConsole && services.findDatabase(database) === null) return connection.fail(fatal('no such database'));\n    const { replication } = request;",
     },
     ['test/integration/auth.test.ts'],
   ),
