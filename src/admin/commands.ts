@@ -1,9 +1,8 @@
 import type { Logger } from '../base/log.ts';
 import type { Cell, Column } from '../wire/result.ts';
-import { ADMIN_DATABASE, isAllowed, type Role } from './access.ts';
+import { ADMIN_DATABASE, mayRun, type Role } from './access.ts';
 import type { ControlReply, ControlRequest, ShutdownMode } from './control.ts';
-import { helpText } from './help.ts';
-import { driverSettings, findShow } from './show.ts';
+import { driverSettings, driverShow, showTables } from './show.ts';
 import type { ShowContext } from './table.ts';
 
 /** What a command comes to; the console turns it into messages. */
@@ -30,7 +29,8 @@ export interface CommandContext extends ShowContext {
 }
 
 interface Command {
-  readonly needs: Role;
+  /** Its lines of `SHOW HELP`. */
+  readonly usage: readonly string[];
   run(context: CommandContext, arg: string | null): Promise<Outcome>;
 }
 
@@ -58,7 +58,7 @@ async function carryOut(
 /** A command that takes no argument. */
 function plain(tag: string, request: ControlRequest): Command {
   return {
-    needs: 'admin',
+    usage: [tag],
     run: async (context, arg) => (arg === null ? carryOut(context, tag, request, tag) : unknown),
   };
 }
@@ -73,7 +73,7 @@ function onDatabase(
   request: (database: string | null) => ControlRequest,
 ): Command {
   return {
-    needs: 'admin',
+    usage: [`${tag} [<db>]`],
     async run(context, arg) {
       if (arg === ADMIN_DATABASE) return failed(`${refusal} admin db: ${arg}`);
       const issued = arg === null ? tag : `${tag} '${arg}'`;
@@ -84,7 +84,7 @@ function onDatabase(
 
 /** The console's own database cannot be paused, so it never is. */
 const resumeCommand: Command = {
-  needs: 'admin',
+  usage: ['RESUME [<db>]'],
   async run(context, arg) {
     if (arg === ADMIN_DATABASE) return failed(`database ${arg} is not paused`);
     const issued = arg === null ? 'RESUME' : `RESUME '${arg}'`;
@@ -99,7 +99,7 @@ function onNamedDatabase(
   request: (database: string) => ControlRequest,
 ): Command {
   return {
-    needs: 'admin',
+    usage: [`${tag} <db>`],
     async run(context, arg) {
       if (arg === null) return failed('a database is required');
       if (arg === ADMIN_DATABASE) return failed(`${refusal} admin db: ${arg}`);
@@ -108,20 +108,8 @@ function onNamedDatabase(
   };
 }
 
-const showCommand: Command = {
-  needs: 'stats',
-  async run(context, arg) {
-    const name = arg?.toLowerCase() ?? '';
-    if (name === 'help') return { kind: 'help', text: helpText };
-    const entry = findShow(name);
-    if (entry === null) return unknown;
-    if (!isAllowed(context.role, entry.needs)) return accessNeeded;
-    return { kind: 'rows', columns: entry.show.columns, rows: await entry.show.rows(context) };
-  },
-};
-
 const killClientCommand: Command = {
-  needs: 'admin',
+  usage: ['KILL_CLIENT <client_id>'],
   async run(context, arg) {
     const id = Number(arg);
     if (arg === null || !/^[0-9]+$/.test(arg) || !Number.isSafeInteger(id)) {
@@ -137,7 +125,7 @@ const GRACEFUL_MODES: ReadonlyMap<string, ShutdownMode> = new Map([
 ]);
 
 const shutdownCommand: Command = {
-  needs: 'admin',
+  usage: ['SHUTDOWN', 'SHUTDOWN WAIT_FOR_SERVERS|WAIT_FOR_CLIENTS'],
   async run(context, arg) {
     if (arg === null) {
       const outcome = await carryOut(
@@ -155,17 +143,14 @@ const shutdownCommand: Command = {
 };
 
 /**
- * Every command by its word, with the least role that may run it. What isn't here doesn't exist; SET, which has
- * a grammar of its own, is {@link runSet}.
+ * Every command by its word, in the order in which `SHOW HELP` lists them; who may run it is said by the table of
+ * `access.ts`. SHOW and SET, which have a grammar of their own, are {@link runShow} and {@link runSet}.
  */
 export const commands: ReadonlyMap<string, Command> = new Map<string, Command>([
-  ['show', showCommand],
-  // Some clients can only send SELECT.
-  ['select', showCommand],
   ['reload', plain('RELOAD', { kind: 'reload' })],
   ['pause', onDatabase('PAUSE', 'cannot pause', (database) => ({ kind: 'pause', database }))],
-  ['suspend', plain('SUSPEND', { kind: 'suspend' })],
   ['resume', resumeCommand],
+  ['suspend', plain('SUSPEND', { kind: 'suspend' })],
   ['disable', onNamedDatabase('DISABLE', 'cannot disable', (database) => ({ kind: 'disable', database }))],
   ['enable', onNamedDatabase('ENABLE', 'cannot enable', (database) => ({ kind: 'enable', database }))],
   ['reconnect', onDatabase('RECONNECT', 'cannot reconnect', (database) => ({ kind: 'reconnect', database }))],
@@ -175,22 +160,50 @@ export const commands: ReadonlyMap<string, Command> = new Map<string, Command>([
   ['shutdown', shutdownCommand],
 ]);
 
+/** `SHOW name`, or `SELECT name`: some clients can only send that. */
+async function runShow(context: CommandContext, name: string): Promise<Outcome> {
+  const table = showTables.get(name);
+  const found = table ?? driverShow(name);
+  if (name !== 'help' && found === null) return unknown;
+  if (!mayRun(context.role, table === undefined && name !== 'help' ? 'driver' : `show ${name}`)) {
+    return accessNeeded;
+  }
+  if (found === null) return { kind: 'help', text: helpText };
+  return { kind: 'rows', columns: found.columns, rows: await found.rows(context) };
+}
+
 /** Runs the command `word` (lower case) if it exists and the role may. */
 export async function runCommand(
   context: CommandContext,
   word: string,
   arg: string | null,
 ): Promise<Outcome> {
+  if (word === 'show' || word === 'select') return runShow(context, arg?.toLowerCase() ?? '');
   const command = commands.get(word);
   if (command === undefined) return unknown;
-  if (!isAllowed(context.role, command.needs)) return accessNeeded;
-  return command.run(context, arg);
+  return mayRun(context.role, word) ? command.run(context, arg) : accessNeeded;
 }
 
 /** Runs `SET key = value`: settings of drivers are ignored with a notice, others need an administrator. */
 export async function runSet(context: CommandContext, key: string, value: string): Promise<Outcome> {
-  if (driverSettings.has(key.toLowerCase())) return { kind: 'done', tag: 'SET', notice: 'SET ignored' };
-  if (!isAllowed(context.role, 'admin')) return accessNeeded;
+  const isDrivers = driverSettings.has(key.toLowerCase());
+  if (!mayRun(context.role, isDrivers ? 'driver' : 'set')) return accessNeeded;
+  if (isDrivers) return { kind: 'done', tag: 'SET', notice: 'SET ignored' };
   // The log names the setting only: values may hold secrets.
   return carryOut(context, `SET ${key}`, { kind: 'set', key, value }, `SET ${key}=${value}`);
+}
+
+const NAMES_PER_LINE = 6;
+
+/** The detail text of `SHOW HELP`: every command on a line of its own, behind a tab. */
+const helpText: string = makeHelpText();
+
+function makeHelpText(): string {
+  const names = ['HELP', ...[...showTables.keys()].map((name) => name.toUpperCase())];
+  const lines: string[] = [];
+  for (let i = 0; i < names.length; i += NAMES_PER_LINE) {
+    lines.push(`SHOW ${names.slice(i, i + NAMES_PER_LINE).join('|')}`);
+  }
+  lines.push('SET key = value', ...[...commands.values()].flatMap(({ usage }) => usage));
+  return lines.map((line) => `\n\t${line}`).join('');
 }

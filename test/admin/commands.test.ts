@@ -100,12 +100,9 @@ describe('a read-only user', () => {
   });
 
   test('no command is without a case here', () => {
-    const words = changing.map(([text]) => text.split(' ')[0]?.toLowerCase());
-    const tested = new Set([...words, 'show', 'select']);
+    const tested = new Set(changing.map(([text]) => text.split(' ')[0]?.toLowerCase()));
     tested.delete('set');
     expect(new Set(commands.keys())).toEqual(tested);
-    const open = [...commands].filter(([, command]) => command.needs === 'stats').map(([word]) => word);
-    expect(open).toEqual(['show', 'select']);
   });
 });
 
