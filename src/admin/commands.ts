@@ -1,14 +1,19 @@
 import type { Logger } from '../base/log.ts';
 import type { Cell, Column } from '../wire/result.ts';
-import { ADMIN_DATABASE, mayRun, type Role } from './access.ts';
+import { ADMIN_DATABASE, type Role } from './access.ts';
 import type { ControlReply, ControlRequest, ShutdownMode } from './control.ts';
-import { driverSettings, driverShow, showTables } from './show.ts';
+import { showTables } from './show.ts';
 import type { ShowContext } from './table.ts';
 
 /** What a command comes to; the console turns it into messages. */
 export type Outcome =
   | { readonly kind: 'done'; readonly tag: string; readonly notice: string | null }
-  | { readonly kind: 'rows'; readonly columns: readonly Column[]; readonly rows: Cell[][] }
+  | {
+      readonly kind: 'rows';
+      readonly columns: readonly Column[];
+      readonly rows: readonly (readonly Cell[])[];
+      readonly tag: string;
+    }
   | { readonly kind: 'help'; readonly text: string }
   | {
       readonly kind: 'failed';
@@ -23,6 +28,8 @@ export type Outcome =
 /** What commands work with. */
 export interface CommandContext extends ShowContext {
   readonly role: Role;
+  /** Whom the client has logged in as. */
+  readonly user: string;
   readonly log: Logger;
   /** Aborts when the console's client is gone. */
   readonly signal: AbortSignal;
@@ -34,11 +41,14 @@ interface Command {
   run(context: CommandContext, arg: string | null): Promise<Outcome>;
 }
 
-const unknown: Outcome = Object.freeze({ kind: 'unknown' });
-const accessNeeded: Outcome = Object.freeze({ kind: 'failed', message: 'admin access needed' });
+/** The answer to what is no command. */
+export const unknown: Outcome = Object.freeze({ kind: 'unknown' });
+/** The answer to a command that its sender may not run. */
+export const accessNeeded: Outcome = Object.freeze({ kind: 'failed', message: 'admin access needed' });
 
-function failed(message: string): Outcome {
-  return { kind: 'failed', message };
+/** A failure with PgBouncer's SQLSTATE, or another. */
+export function failed(message: string, sqlstate?: string): Outcome {
+  return { kind: 'failed', message, ...(sqlstate !== undefined && { sqlstate }) };
 }
 
 /** Notes the command in the log, has it carried out, and answers with its tag. */
@@ -144,7 +154,7 @@ const shutdownCommand: Command = {
 
 /**
  * Every command by its word, in the order in which `SHOW HELP` lists them; who may run it is said by the table of
- * `access.ts`. SHOW and SET, which have a grammar of their own, are {@link runShow} and {@link runSet}.
+ * `access.ts`, and asked by `plan.ts`. SHOW and SET have a grammar of their own.
  */
 export const commands: ReadonlyMap<string, Command> = new Map<string, Command>([
   ['reload', plain('RELOAD', { kind: 'reload' })],
@@ -160,35 +170,8 @@ export const commands: ReadonlyMap<string, Command> = new Map<string, Command>([
   ['shutdown', shutdownCommand],
 ]);
 
-/** `SHOW name`, or `SELECT name`: some clients can only send that. */
-async function runShow(context: CommandContext, name: string): Promise<Outcome> {
-  const table = showTables.get(name);
-  const found = table ?? driverShow(name);
-  if (name !== 'help' && found === null) return unknown;
-  if (!mayRun(context.role, table === undefined && name !== 'help' ? 'driver' : `show ${name}`)) {
-    return accessNeeded;
-  }
-  if (found === null) return { kind: 'help', text: helpText };
-  return { kind: 'rows', columns: found.columns, rows: await found.rows(context) };
-}
-
-/** Runs the command `word` (lower case) if it exists and the role may. */
-export async function runCommand(
-  context: CommandContext,
-  word: string,
-  arg: string | null,
-): Promise<Outcome> {
-  if (word === 'show' || word === 'select') return runShow(context, arg?.toLowerCase() ?? '');
-  const command = commands.get(word);
-  if (command === undefined) return unknown;
-  return mayRun(context.role, word) ? command.run(context, arg) : accessNeeded;
-}
-
-/** Runs `SET key = value`: settings of drivers are ignored with a notice, others need an administrator. */
-export async function runSet(context: CommandContext, key: string, value: string): Promise<Outcome> {
-  const isDrivers = driverSettings.has(key.toLowerCase());
-  if (!mayRun(context.role, isDrivers ? 'driver' : 'set')) return accessNeeded;
-  if (isDrivers) return { kind: 'done', tag: 'SET', notice: 'SET ignored' };
+/** Runs `SET key = value` on a setting of ours. */
+export function runSet(context: CommandContext, key: string, value: string): Promise<Outcome> {
   // The log names the setting only: values may hold secrets.
   return carryOut(context, `SET ${key}`, { kind: 'set', key, value }, `SET ${key}=${value}`);
 }
@@ -196,7 +179,7 @@ export async function runSet(context: CommandContext, key: string, value: string
 const NAMES_PER_LINE = 6;
 
 /** The detail text of `SHOW HELP`: every command on a line of its own, behind a tab. */
-const helpText: string = makeHelpText();
+export const helpText: string = makeHelpText();
 
 function makeHelpText(): string {
   const names = ['HELP', ...[...showTables.keys()].map((name) => name.toUpperCase())];

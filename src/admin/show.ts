@@ -1,3 +1,4 @@
+import { driverSettings } from './driver-settings.ts';
 import { showDatabases, showPeerPools, showPeers, showPools, showUsers } from './show-pools.ts';
 import {
   showConfig,
@@ -11,18 +12,6 @@ import {
 import { showActiveSockets, showClients, showFds, showServers, showSockets } from './show-sockets.ts';
 import { showStats, showStatsAverages, showStatsTotals, showTotals } from './show-stats.ts';
 import { type Show, show, text } from './table.ts';
-
-/**
- * Settings that drivers ask for on every connection. The console answers these fixed values, and their SET
- * changes nothing.
- */
-export const driverSettings: ReadonlyMap<string, string> = new Map([
-  ['client_encoding', 'UTF-8'],
-  ['default_transaction_isolation', 'read committed'],
-  ['standard_conforming_strings', 'on'],
-  ['datestyle', 'ISO'],
-  ['timezone', 'GMT'],
-]);
 
 /** Every SHOW that makes a table, by its name, in the order in which `SHOW HELP` lists them. */
 export const showTables: ReadonlyMap<string, Show> = new Map<string, Show>([

@@ -73,6 +73,7 @@ export function clientServices(
       if (role === null) return null;
       const console = new AdminConsole({
         role,
+        user: applicant.user as string,
         control: parts.control,
         log: state.log,
         version: VERSION_LINE,
@@ -112,7 +113,8 @@ function consoleSession(
     cancelKey,
     maxBodyBytes: MAX_CONSOLE_BODY_BYTES,
     message: (type, body, signal) => {
-      if (type === FrontendType.Query) {
+      // With the extended protocol it is Sync that ends what is asked at once.
+      if (type === FrontendType.Query || type === FrontendType.Sync) {
         state.consoleStats.queryCount++;
         state.consoleStats.xactCount++;
       }

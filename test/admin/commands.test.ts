@@ -124,9 +124,11 @@ describe('errors', () => {
     ['SHUTDOWN now', "invalid command 'SHUTDOWN now', use SHOW HELP;"],
     ['SHOW', "invalid command 'SHOW', use SHOW HELP;"],
     ['SHOW ALL;', "invalid command 'SHOW ALL;', use SHOW HELP;"],
-    ['SELECT 1', "invalid command 'SELECT 1', use SHOW HELP;"],
+    ['SELECT 1 +', "invalid command 'SELECT 1 +', use SHOW HELP;"],
     ['SET verbose', "invalid command 'SET verbose', use SHOW HELP;"],
-    ['begin', "invalid command 'begin', use SHOW HELP;"],
+    ['begin now', "invalid command 'begin now', use SHOW HELP;"],
+    ['RELOAD; RELOAD', "invalid command 'RELOAD; RELOAD', use SHOW HELP;"],
+    ['SHOW STATE; RELOAD', "invalid command 'SHOW STATE; RELOAD', use SHOW HELP;"],
     ['constructor', "invalid command 'constructor', use SHOW HELP;"],
     [`SHOW ${'x'.repeat(64)}`, 'bad arguments'],
   ])('%s: %s', async (text, message) => {
