@@ -8,7 +8,7 @@ import type { AskedValue } from './asked-values.ts';
 import { loginError, ServerLogin, type ServerLoginFailure, type ServerLoginResult } from './login.ts';
 import type { OwnQueries } from './own-queries.ts';
 import type { ServerServices } from './services.ts';
-import { connectOptions, type ServerAddress, type ServerTarget } from './target.ts';
+import { connectOptions, isUnixHost, type ServerAddress, type ServerTarget } from './target.ts';
 
 /** The connection that is being opened. */
 export interface OpeningHost {
@@ -77,14 +77,11 @@ export class ServerOpening {
     this.#awaitsEnd = false;
     const connected = (): void => {
       this.#isConnected = true;
+      if (!isUnixHost(this.#address.host)) this.#services.tuneTcp(conn.socket);
       onConnect();
     };
-    return Conn.connect(
-      connectOptions(this.#address, this.#target),
-      handler,
-      connected,
-      this.#services.native,
-    );
+    const conn = Conn.connect(connectOptions(this.#address), handler, connected, this.#services.native);
+    return conn;
   }
 
   start(): void {
