@@ -52,6 +52,9 @@ export class Conn implements Reader {
   #error: Error | null = null;
   #closed = false;
   #paused = false;
+  /** Asked before {@link suspend} takes effect, until {@link wake}; null = not to be suspended. */
+  #maySuspend: (() => boolean) | null = null;
+  #isSuspended = false;
   /** `end` was called: nothing more may be written. */
   #ended = false;
   /** The stream may hold bytes that must go first. */
@@ -117,6 +120,11 @@ export class Conn implements Reader {
     return this.#paused;
   }
 
+  /** {@link suspend} has taken effect: nothing is read. */
+  get isSuspended(): boolean {
+    return this.#isSuspended;
+  }
+
   /** Bytes accepted by `write` that the kernel has not taken yet. */
   get pendingBytes(): number {
     return this.#socket.writableLength;
@@ -152,19 +160,35 @@ export class Conn implements Reader {
   pause(): void {
     if (this.#paused) return;
     this.#paused = true;
-    if (this.#readiness === null) this.#socket.pause();
-    else this.#unwatch();
+    this.#stopReading();
   }
 
   resume(): void {
     if (!this.#paused) return;
     this.#paused = false;
-    this.#startReading();
+    if (!this.#isSuspended) this.#startReading();
+  }
+
+  /**
+   * Stops reading until {@link wake}, whatever {@link pause} and {@link resume} say meanwhile: as soon as nothing waits
+   * to be sent and `may` agrees. That is asked now, behind each chunk, and whenever it is called again.
+   */
+  suspend(may: () => boolean): void {
+    this.#maySuspend = may;
+    this.#trySuspend();
+  }
+
+  wake(): void {
+    this.#maySuspend = null;
+    if (!this.#isSuspended) return;
+    this.#isSuspended = false;
+    if (!this.#paused) this.#startReading();
   }
 
   /** Sends `last` and FIN, keeps reading; `onClosed` follows when the peer has finished too. */
   end(last?: Buffer): void {
     if (this.isClosed || this.#ended) return;
+    this.wake();
     this.#ended = true;
     if (last === undefined) this.#socket.end();
     else this.#socket.end(last);
@@ -202,7 +226,19 @@ export class Conn implements Reader {
     if (native !== null) this.#fd = socketFd(this.#socket);
     // A stream that has begun to read goes on: it may hold bytes already.
     if (native !== null && this.#fd >= 0 && this.#socket.isPaused()) this.#readiness = readinessOf(native);
-    if (!this.#paused) this.#startReading();
+    if (!this.#paused && !this.#isSuspended) this.#startReading();
+  }
+
+  #stopReading(): void {
+    if (this.#readiness === null) this.#socket.pause();
+    else this.#unwatch();
+  }
+
+  #trySuspend(): void {
+    if (this.#maySuspend === null || this.#isSuspended || this.pendingBytes > 0 || !this.#maySuspend())
+      return;
+    this.#isSuspended = true;
+    if (!this.#paused) this.#stopReading();
   }
 
   #startReading(): void {
@@ -226,6 +262,7 @@ export class Conn implements Reader {
     } catch (error) {
       this.#fault(error);
     }
+    if (this.#maySuspend !== null) this.#trySuspend();
   }
 
   #guard(call: () => void): void {

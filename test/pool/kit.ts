@@ -328,6 +328,7 @@ export class PoolKit {
   readonly budget = new LocalBudget();
   readonly connector = new FakeConnector();
   readonly logged: string[] = [];
+  isSuspended = false;
   readonly pools: Pools;
   #nextId = 1;
 
@@ -341,6 +342,7 @@ export class PoolKit {
       budget: this.budget,
       owner: 'loop-0',
       connector: this.connector,
+      isSuspended: () => this.isSuspended,
     });
   }
 
