@@ -62,6 +62,8 @@ export function clientServices(
       (entersWithoutPassword(user, isUnixSameUid) || isListed(state.config.settings.admin_users, user)),
     poolFor: (database, user, credentials) => state.openPool(database, user, credentials),
     refusesLogins: () => (state.shutdown === 'no' ? null : fatal('pooler is shutting down')),
+    // The console stays open: somebody may have to end it.
+    resumed: (database) => (database === ADMIN_DATABASE ? null : (state.suspension?.promise ?? null)),
     refusesQueries: () => serverShutdown(state),
     openConsole: (applicant, applied) => {
       const { auth_type, admin_users, stats_users } = state.config.settings;
@@ -143,8 +145,8 @@ async function cancelFor(
   control: Control,
 ): Promise<string> {
   if (owner === 'console') {
-    // A cancel on the console ends a global PAUSE, but never a shutdown.
-    if (state.isPaused && state.shutdown === 'no') {
+    // A cancel on the console ends a global PAUSE or SUSPEND, but never a shutdown.
+    if ((state.isPaused || state.isSuspended) && state.shutdown === 'no') {
       await control.request({ kind: 'resume', database: null }, new AbortController().signal);
     }
     return 'cancel request for console client';

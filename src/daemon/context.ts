@@ -49,6 +49,8 @@ export class PoolerState {
   /** The listeners that are bound now. */
   listening: () => readonly ListenerFd[] = () => [];
   isPaused = false;
+  /** SUSPEND is under way or in force; settles when it ends. */
+  suspension: PromiseWithResolvers<void> | null = null;
   shutdown: ShutdownState = 'no';
   #config: Config;
   #credentials = new Map<string, LoginCredentials>();
@@ -75,6 +77,10 @@ export class PoolerState {
     this.databases = parts.databases;
     this.startWallMs = parts.clock.wallMs();
     this.pools = parts.pools(this);
+  }
+
+  get isSuspended(): boolean {
+    return this.suspension !== null;
   }
 
   get config(): Config {

@@ -88,6 +88,7 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
         log,
         budget,
         owner: self.owner,
+        isSuspended: () => self.isSuspended,
         connector: new Connector({
           clock,
           log,
@@ -189,7 +190,8 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
   openForcedPools(state);
   const janitor = new Janitor(state, windows);
   const sweeper = setInterval(() => {
-    janitor.sweep();
+    if (state.isSuspended) control.suspension.sweep();
+    else janitor.sweep();
     control.checkProgress();
   }, SWEEP_INTERVAL_MS);
 

@@ -149,7 +149,7 @@ describe('errors', () => {
     ['KILL_CLIENT 5', controlFailure.clientNotFound(), 'client not found', '08P01'],
     ['SET a = b', controlFailure.setFailed(), 'SET failed', '08P01'],
     ['RELOAD', controlFailure.reloadFailed(), 'RELOAD failed, see logs for additional details', 'F0000'],
-    ['SUSPEND', controlFailure.notSupported('SUSPEND'), 'SUSPEND is not supported yet', '0A000'],
+    ['SUSPEND', controlFailure.canceled(), 'canceling statement due to user request', '57014'],
   ])('%s that fails in the process is answered with its text and SQLSTATE', async (text, reply, message, code) => {
     const target = rig('admin');
     target.control.answer = async () => reply;

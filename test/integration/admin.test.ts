@@ -84,10 +84,6 @@ test.each([
   expect(await run(command)).toBe(`ERROR 08P01 ${text}`);
 });
 
-test('SUSPEND says that it is not there yet, with a SQLSTATE of its own', async () => {
-  expect(await run('SUSPEND')).toBe('ERROR 0A000 SUSPEND is not supported yet');
-});
-
 describe('RELOAD', () => {
   test('applies the file and says so', async () => {
     pooler.configure({ settings: { default_pool_size: 3 } });
