@@ -334,3 +334,16 @@ test('an error on the console is logged as one that a client was told, if log_po
   await run('RESUME one');
   expect(pooler.lines.slice(before).join()).not.toContain('pooler error');
 });
+
+test('SHOW CLIENTS shows a console with its name, and when it has asked last', async () => {
+  const console = await pooler.admin({ application_name: 'watcher' });
+  const seen = async () => (await show('CLIENTS')).find((row) => row['application_name'] === 'watcher');
+  expect(await seen()).toMatchObject({ database: 'pgbouncer', state: 'active' });
+  const isLater = async () => {
+    await console.query('SHOW VERSION');
+    const row = await seen();
+    return String(row?.['request_time']) > String(row?.['connect_time']);
+  };
+  await waitFor(isLater);
+  await console.end();
+});
