@@ -1,4 +1,5 @@
 import { configAndProcessFaults } from './config-and-process.ts';
+import { consoleFaults } from './console.ts';
 import type { Fault } from './fault.ts';
 import { loginFaults } from './login.ts';
 import { oracleFaults } from './oracle.ts';
@@ -23,5 +24,6 @@ export const faults: readonly Fault[] = [
   ...loginFaults,
   ...protocolFaults,
   ...configAndProcessFaults,
+  ...consoleFaults,
   ...oracleFaults,
 ];
