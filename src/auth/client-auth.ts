@@ -8,6 +8,7 @@ import { ClientScramExchange } from './client-scram.ts';
 import type { LoginCredentials } from './credentials.ts';
 import type { ScramVerifierCache } from './derived-keys.ts';
 import type { Pbkdf2Queue } from './pbkdf2-queue.ts';
+import type { TlsChannel } from './scram.ts';
 import { classifySecret, type Secret } from './secret.ts';
 
 /** PgBouncer's `auth_type`, as far as passwords go; HBA, cert and the rest resolve to one of these before. */
@@ -44,6 +45,8 @@ export interface ClientAuthArgs {
   readonly user: string;
   /** The stored secret; null when nobody of that name is known, which must not show before the verdict. */
   readonly secretText: string | null;
+  /** The TLS connection that it comes by; null in the clear. */
+  readonly channel: TlsChannel | null;
   /** Source of salts and nonces, `crypto.randomBytes` outside tests. */
   readonly randomBytes: (size: number) => Buffer;
   /** Random bytes that stay the same for the process's life (and across its threads). */

@@ -5,6 +5,7 @@ import { formatForApplicationName } from '../net/address.ts';
 import type { Refusal } from '../pool/budget.ts';
 import { type ExtraParameters, NO_EXTRAS } from '../relay/extra-parameters.ts';
 import type { TrackedValues } from '../relay/tracked-parameters.ts';
+import { formatTls } from '../tls/info.ts';
 import { FrontendType, NEWEST_MINOR } from '../wire/codes.ts';
 import { FramedReader } from '../wire/framed-reader.ts';
 import { negotiateProtocolVersion } from '../wire/negotiate-protocol-version.ts';
@@ -102,7 +103,11 @@ export class LoginPhase implements ClientPhase {
     this.#extras = request.extras;
     if (settings.logConnections) {
       const replication = REPLICATION_TEXT[request.replication];
-      connection.log('LOG', `login attempt: db=${database} user=${user} tls=no replication=${replication}`);
+      const tls = connection.tls === null ? 'no' : formatTls(connection.tls);
+      connection.log(
+        'LOG',
+        `login attempt: db=${database} user=${user} tls=${tls} replication=${replication}`,
+      );
     }
     const isUncounted = services.isUncounted(database, user, connection.isUnixSameUid);
     const refusal =
@@ -124,6 +129,7 @@ export class LoginPhase implements ClientPhase {
       method: settings.authType,
       user,
       secretText,
+      channel: connection.tls,
       scramIterations: settings.scramIterations,
       ...services.auth,
     });

@@ -7,6 +7,7 @@ import type { Budget } from '../pool/budget.ts';
 import type { Pool } from '../pool/pool.ts';
 import type { StatementCache } from '../prepared/statement.ts';
 import type { TrackedParameters } from '../relay/tracked-parameters.ts';
+import type { ClientTls } from '../tls/client-side.ts';
 import type { PgErrorFields } from '../wire/pg-error.ts';
 import type { ClientConnection } from './connection.ts';
 import type { Doorkeeper } from './doorkeeper.ts';
@@ -90,6 +91,8 @@ export interface ClientServices {
   readonly statements: StatementCache;
   readonly auth: Pick<ClientAuthArgs, 'randomBytes' | 'mockSecret' | 'verifiers' | 'pbkdf2'>;
   settings(): ClientSettings;
+  /** TLS for connections over TCP that begin now; null = there is none. */
+  tls(): ClientTls | null;
   /** The name of the pseudo database that is the console. */
   readonly adminDatabase: string;
   /** null = there is none of that name. */

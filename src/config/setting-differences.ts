@@ -26,7 +26,8 @@ const differences: Readonly<Partial<Record<SettingName, string>>> = {
   tcp_defer_accept: 'connections that send nothing are bounded by client_login_timeout',
   resolv_conf: "look-ups go by the system's own resolver",
   dns_zone_check_period: 'needs a resolver of its own',
-  client_tls_dheparams: 'key exchange is by elliptic curves; Node chooses parameters of DHE itself',
+  client_tls_sslmode: 'without client_tls_ca_file, allow, prefer and require ask clients for no certificate',
+  server_tls_ca_file: "where it is empty, the system's authorities are read once",
   pkt_buf: 'buffers have the size that is needed',
   sbuf_loopcnt: 'connections take turns by the event loop',
 };

@@ -136,43 +136,33 @@ const timeouts = {
   suspend_timeout: time('10', 'Time that SUSPEND waits for a connection to be flushed; 0: no limit.'),
 } as const;
 
-const tlsModes = ['disable', 'allow', 'prefer'] as const;
-// An operator who wants encryption enforced must not get a plaintext pooler with a warning.
-const tlsEnforced = ['require', 'verify-ca', 'verify-full'];
+const tlsModes = ['disable', 'allow', 'prefer', 'require', 'verify-ca', 'verify-full'] as const;
 
 const tls = {
   client_tls_sslmode: oneOf(
     tlsModes,
     'disable',
-    'TLS towards clients: disable, allow or prefer; today always plaintext.',
-    {
-      later: 'disable',
-      refused: tlsEnforced,
-    },
+    'TLS for clients: disable, allow or prefer (optional), require, or verify-full: with a certificate.',
   ),
-  client_tls_key_file: text('', 'Private key shown to clients.', { later: '' }),
-  client_tls_cert_file: text('', 'Certificate shown to clients.', { later: '' }),
-  client_tls_ca_file: text('', 'Certificates that sign those of clients.', { later: '' }),
-  client_tls_protocols: text('secure', 'TLS versions allowed towards clients.', { later: 'secure' }),
-  client_tls_ciphers: text('default', 'Ciphers up to TLS 1.2 towards clients.', { later: 'default' }),
-  client_tls13_ciphers: text(null, 'Cipher suites of TLS 1.3 towards clients.', { later: '' }),
-  client_tls_dheparams: text('auto', 'Parameters of the DHE key exchange.', { later: 'auto' }),
-  client_tls_ecdhcurve: text('auto', 'Curve of the ECDH key exchange.', { later: 'auto' }),
+  client_tls_key_file: text('', 'Private key shown to clients.'),
+  client_tls_cert_file: text('', 'Certificate shown to clients.'),
+  client_tls_ca_file: text('', 'Certificates that sign those of clients, who are then asked for one.'),
+  client_tls_protocols: text('secure', 'TLS versions allowed towards clients.'),
+  client_tls_ciphers: text('default', 'Ciphers up to TLS 1.2 towards clients.'),
+  client_tls13_ciphers: text(null, 'Cipher suites of TLS 1.3 towards clients.'),
+  client_tls_dheparams: text('auto', 'Parameters of the DHE key exchange: auto or none.'),
+  client_tls_ecdhcurve: text('auto', 'Curve of the ECDH key exchange: auto, or names as OpenSSL has them.'),
   server_tls_sslmode: oneOf(
     tlsModes,
     'prefer',
-    'TLS towards servers: disable, allow or prefer; today always plaintext.',
-    {
-      later: 'disable',
-      refused: tlsEnforced,
-    },
+    'TLS for servers: disable, allow or prefer (where they have it), require, verify-ca, verify-full.',
   ),
-  server_tls_ca_file: text('', 'Certificates that sign those of servers.', { later: '' }),
-  server_tls_key_file: text('', 'Private key shown to servers.', { later: '' }),
-  server_tls_cert_file: text('', 'Certificate shown to servers.', { later: '' }),
-  server_tls_protocols: text('secure', 'TLS versions allowed towards servers.', { later: 'secure' }),
-  server_tls_ciphers: text('default', 'Ciphers up to TLS 1.2 towards servers.', { later: 'default' }),
-  server_tls13_ciphers: text(null, 'Cipher suites of TLS 1.3 towards servers.', { later: '' }),
+  server_tls_ca_file: text('', 'Certificates that sign those of servers. Empty: those of the system.'),
+  server_tls_key_file: text('', 'Private key shown to servers.'),
+  server_tls_cert_file: text('', 'Certificate shown to servers.'),
+  server_tls_protocols: text('secure', 'TLS versions allowed towards servers.'),
+  server_tls_ciphers: text('default', 'Ciphers up to TLS 1.2 towards servers.'),
+  server_tls13_ciphers: text(null, 'Cipher suites of TLS 1.3 towards servers.'),
 } as const;
 
 // Linux refuses greater ones.

@@ -46,6 +46,7 @@ export function clientServices(
       }
       return settings;
     },
+    tls: () => state.tls.client,
     findDatabase: (name) => {
       const entry = state.databases.entryFor(name);
       if (entry === null) return null;

@@ -15,6 +15,7 @@ import type { Budget } from '../pool/budget.ts';
 import type { Pool } from '../pool/pool.ts';
 import type { Pools } from '../pool/pools.ts';
 import { emptyStats, type PoolStats } from '../pool/stats.ts';
+import { TlsContexts } from '../tls/contexts.ts';
 import type { Databases } from './databases.ts';
 
 /** How far a shutdown has come. */
@@ -44,6 +45,8 @@ export class PoolerState {
   /** The console counts as a pool of its own in the statistics. */
   readonly consoleStats: PoolStats = emptyStats();
   readonly startWallMs: number;
+  /** TLS towards clients and servers, for connections that begin now. */
+  readonly tls = new TlsContexts();
   /** Pools to forget once their last server connection is gone. */
   readonly doomedPools = new Set<Pool>();
   /** The listeners that are bound now. */

@@ -21,8 +21,8 @@ import { Suspension } from './suspension.ts';
 export interface ControlHooks {
   /** Reads the configuration file again and puts it in force; throws ConfigError and changes nothing. */
   reload(): void;
-  /** Puts a configuration in force that SET has made. */
-  apply(config: Config): void;
+  /** Puts a configuration in force that SET of `key` has made; what there is to say about it, or null. */
+  set(config: Config, key: string): string | null;
   /** A graceful shutdown begins: stop accepting over TCP. */
   shutdownBegins(): void;
   /** The process is to end now. */
@@ -253,8 +253,8 @@ export class LocalControl implements Control {
   #set(key: string, value: string): ControlReply {
     const result = setSetting(this.#state.config, key, value);
     if (!result.ok) return controlFailure.setFailed(result.reason);
-    this.#hooks.apply(result.config);
-    return { ok: true, notice: result.notice };
+    const notice = this.#hooks.set(result.config, key);
+    return { ok: true, notice: notice ?? result.notice };
   }
 
   #wait(outcome: Waiter['outcome'], signal: AbortSignal): ControlReply | Promise<ControlReply> {

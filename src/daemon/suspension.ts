@@ -1,7 +1,6 @@
-import { StartupPhase } from '../client/startup.ts';
-import { CancelPhase } from '../client/cancel.ts';
 import { ADMIN_DATABASE } from '../admin/access.ts';
 import type { ClientConnection } from '../client/connection.ts';
+import { LoginPhase } from '../client/login.ts';
 import { ClientSession } from '../client/session.ts';
 import type { ServerConnection } from '../server/connection.ts';
 import { sweepClosing } from '../pool/sweep.ts';
@@ -97,7 +96,7 @@ export class Suspension {
     for (const client of this.#state.connections) {
       const { phase } = client;
       if (client.isClosing || client.database === ADMIN_DATABASE) continue;
-      if (!(phase instanceof StartupPhase) && !(phase instanceof CancelPhase)) yield client;
+      if (phase instanceof ClientSession || phase instanceof LoginPhase) yield client;
     }
   }
 

@@ -1,4 +1,5 @@
 import { connect, type IpcNetConnectOpts, type Socket, type TcpNetConnectOpts } from 'node:net';
+import type { TLSSocket } from 'node:tls';
 import { allocPinned, type Native, socketFd } from './native.ts';
 import { type Readiness, type Reader, readinessOf } from './readiness.ts';
 
@@ -24,6 +25,21 @@ export interface ConnHandler {
 /** What `Conn.connect` takes. */
 export type ConnectOptions = TcpNetConnectOpts | IpcNetConnectOpts;
 
+/** As the system says it of a reset: in the middle of a handshake an end is nothing else. */
+function peerLeft(): Error {
+  return Object.assign(new Error('the peer has left'), { code: 'ECONNRESET' });
+}
+
+/** How a connection goes over to TLS. */
+export interface TlsUpgrade {
+  /** Begins the handshake on a connected socket, which is the TLS socket's alone from then on. */
+  wrap(plain: Socket): TLSSocket;
+  /** What the TLS socket says when the handshake is over: `secure` a server's, `secureConnect` a client's. */
+  readonly readyEvent: 'secure' | 'secureConnect';
+  /** The handshake is over: from here on bytes come in the clear, and may be written so. */
+  secured(socket: TLSSocket): void;
+}
+
 /**
  * Every connection that is read directly reads into this one buffer: a chunk is dealt with before the next read,
  * so none needs memory of its own. See docs/decisions/0006-direct-io.md.
@@ -31,17 +47,18 @@ export type ConnectOptions = TcpNetConnectOpts | IpcNetConnectOpts;
 const READ_BUFFER = allocPinned(64 * 1024);
 
 /**
- * One byte stream, client or server side: bytes in and out, back-pressure, no SQL. TLS will sit below this
+ * One byte stream, client or server side: bytes in and out, back-pressure, no SQL. TLS sits below this
  * interface. Whoever owns the connection sets `handler`, and sets another one when its own state changes.
  *
  * Plain sockets are used past Node's streams where that makes no difference: reads land in one shared buffer, writes
  * go straight to the kernel, which takes a copy. What the kernel doesn't take at once is copied and queued by the
  * stream as usual, and so is everything after it until the queue is empty again. How a connection ends, the stream
- * finds out: it reads from the moment that the peer has finished or the connection has failed.
+ * finds out: it reads from the moment that the peer has finished or the connection has failed. From
+ * {@link startTls} on a connection is its TLS stream, and nothing goes past that.
  */
 export class Conn implements Reader {
   handler: ConnHandler;
-  readonly #socket: Socket;
+  #socket: Socket;
   /** Descriptor for direct reads and writes; -1 while there is none (not connected yet, no native calls). */
   #fd = -1;
   readonly #native: Native | null;
@@ -57,6 +74,7 @@ export class Conn implements Reader {
   #isSuspended = false;
   /** `end` was called: nothing more may be written. */
   #ended = false;
+  #isSecuring = false;
   /** The stream may hold bytes that must go first. */
   #mayQueue = true;
   /** Bytes that came out of the kernel. */
@@ -66,17 +84,7 @@ export class Conn implements Reader {
     this.#socket = socket;
     this.#native = native;
     this.handler = handler;
-    socket.on('data', (chunk: Buffer) => this.#received(chunk, chunk.length));
-    socket.on('end', () => this.#guard(() => this.handler.onEnd()));
-    socket.on('drain', () => this.#guard(() => this.handler.onDrain()));
-    socket.on('error', (error: Error) => {
-      this.#error = error;
-    });
-    socket.on('close', () => {
-      this.#closed = true;
-      this.#unwatch();
-      this.#guard(() => this.handler.onClosed(this.#error));
-    });
+    this.#listenTo(socket);
   }
 
   /** Connects; `onConnect` is called once that has succeeded. Without `native` every write is queued. */
@@ -114,6 +122,11 @@ export class Conn implements Reader {
 
   get isClosed(): boolean {
     return this.#closed || this.#socket.destroyed;
+  }
+
+  /** A TLS handshake is under way: nothing can be said to the peer. Stays true when it came to nothing. */
+  get isSecuring(): boolean {
+    return this.#isSecuring;
   }
 
   get isPaused(): boolean {
@@ -154,6 +167,34 @@ export class Conn implements Reader {
     if (taken === end - start) return true;
     this.#mayQueue = true;
     return this.#socket.write(Buffer.from(chunk.subarray(start + taken, end)));
+  }
+
+  /**
+   * Goes over to TLS, at a moment when what was read is dealt with, but for `seen`: the beginning of the handshake
+   * (a view). What was written before goes out in the clear. A handshake that fails closes the connection with an
+   * error; its owner bounds the time that it may take.
+   */
+  startTls(upgrade: TlsUpgrade, seen: Buffer | null): void {
+    const plain = this.#socket;
+    if (plain.destroyed) return;
+    this.#unwatch();
+    this.#readiness = null;
+    this.#fd = -1;
+    this.#mayQueue = true;
+    plain.pause();
+    if (seen !== null) plain.unshift(Buffer.from(seen));
+    const socket = upgrade.wrap(plain);
+    this.#socket = socket;
+    this.#isSecuring = true;
+    this.#listenTo(socket);
+    // A server's TLS socket tells what breaks after the handshake in no other way.
+    socket.on('_tlsError', (error: Error) => socket.destroy(error));
+    socket.once(upgrade.readyEvent, () => {
+      if (socket.destroyed) return;
+      this.#isSecuring = false;
+      this.#guard(() => upgrade.secured(socket));
+    });
+    if (this.#paused || this.#isSuspended) socket.pause();
   }
 
   /** Stops reading. The peer's end is then not noticed until `resume`. */
@@ -218,6 +259,32 @@ export class Conn implements Reader {
     this.#unwatch();
     this.#readiness = null;
     if (!this.#socket.destroyed) this.#socket.resume();
+  }
+
+  /** The plain socket below a TLS one is not listened to any more: its bytes are none of ours. */
+  #listenTo(socket: Socket): void {
+    socket.on('data', (chunk: Buffer) => {
+      if (socket === this.#socket) this.#received(chunk, chunk.length);
+    });
+    socket.on('end', () => {
+      if (socket !== this.#socket) return;
+      if (this.#isSecuring) socket.destroy(peerLeft());
+      else this.#guard(() => this.handler.onEnd());
+    });
+    socket.on('drain', () => {
+      if (socket === this.#socket) this.#guard(() => this.handler.onDrain());
+    });
+    socket.on('error', (error: Error) => {
+      this.#error ??= error;
+      // TLS sockets tell of errors without being closed by them.
+      socket.destroy();
+    });
+    socket.on('close', () => {
+      if (socket !== this.#socket) return;
+      this.#closed = true;
+      this.#unwatch();
+      this.#guard(() => this.handler.onClosed(this.#error));
+    });
   }
 
   /** The socket is connected. */

@@ -96,12 +96,6 @@ test.each([
   ['auth_type', 'CERT'],
   ['auth_type', 'ldap'],
   ['auth_type', 'pam'],
-  ['client_tls_sslmode', 'require'],
-  ['client_tls_sslmode', 'verify-ca'],
-  ['client_tls_sslmode', 'verify-full'],
-  ['server_tls_sslmode', 'require'],
-  ['server_tls_sslmode', 'verify-ca'],
-  ['server_tls_sslmode', 'verify-full'],
 ])('%s = %s is refused, because ignoring it would be unsafe', (key, value) => {
   const error = configErrorOf(() => load(`[pgbouncer]\n${key} = ${value}\n`));
   expect(error.key).toBe(key);
@@ -110,16 +104,14 @@ test.each([
 
 test('one warning names everything that is set but without effect', () => {
   const { warnings } = load(
-    '[pgbouncer]\nserver_tls_sslmode = prefer\nclient_tls_sslmode = allow\npkt_buf = 8192\nsyslog = 1\n[peers]\n1 = host=x\n',
+    '[pgbouncer]\nserver_tls_sslmode = prefer\npkt_buf = 8192\nsyslog = 1\n[peers]\n1 = host=x\n',
   );
-  expect(warnings).toEqual([
-    'set but without effect so far: server_tls_sslmode, client_tls_sslmode, pkt_buf, syslog, [peers]',
-  ]);
+  expect(warnings).toEqual(['set but without effect so far: pkt_buf, syslog, [peers]']);
 });
 
 test('a setting that asks for what happens anyway is not warned about', () => {
   const text =
-    '[pgbouncer]\nserver_tls_sslmode = disable\nclient_tls_sslmode = disable\nmax_prepared_statements = 0\n' +
+    '[pgbouncer]\nmax_prepared_statements = 0\n' +
     'syslog = 0x0\ntcp_user_timeout = 0\nresolv_conf =\ntcp_keepalive = 1\ntcp_keepidle = 5\n';
   expect(load(text).warnings).toEqual([]);
 });

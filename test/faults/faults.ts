@@ -6,8 +6,10 @@ import { oracleFaults } from './oracle.ts';
 import { poolFaults } from './pool.ts';
 import { preparedFaults } from './prepared.ts';
 import { protocolFaults } from './protocol.ts';
+import { readingFaults } from './reading.ts';
 import { relayFaults } from './relay.ts';
 import { replicationFaults } from './replication.ts';
+import { tlsFaults } from './tls.ts';
 import { toldRowsFaults } from './told-rows.ts';
 import { vanishFaults } from './vanish.ts';
 import { wireFaults } from './wire.ts';
@@ -17,12 +19,14 @@ export const faults: readonly Fault[] = [
   ...poolFaults,
   ...relayFaults,
   ...preparedFaults,
+  ...readingFaults,
   ...toldRowsFaults,
   ...replicationFaults,
   ...vanishFaults,
   ...wireFaults,
   ...loginFaults,
   ...protocolFaults,
+  ...tlsFaults,
   ...configAndProcessFaults,
   ...consoleFaults,
   ...oracleFaults,

