@@ -17,7 +17,7 @@ import { ConsolePhase } from './console.ts';
 import { HeldBytes } from './held-bytes.ts';
 import { ReplicationSession } from './replication-session.ts';
 import { ClientSession } from './session.ts';
-import { readStartupParameters } from './startup-parameters.ts';
+import { askedDatabase, readStartupParameters } from './startup-parameters.ts';
 
 /** A password may be 65,530 bytes long (a token, say); what is a little longer is read to be told so. */
 const MAX_LOGIN_BODY_BYTES = 70_000;
@@ -51,16 +51,24 @@ export class LoginPhase implements ClientPhase {
   #exchange: ClientAuthExchange | null = null;
   #parameters: TrackedValues = [];
   #extras: ExtraParameters = NO_EXTRAS;
+  /** From when on its time counts, monotonic ms. */
+  #startMs: number;
   #isBusy = false;
   readonly #held = new HeldBytes();
 
   constructor(connection: ClientConnection) {
     this.#connection = connection;
+    this.#startMs = connection.connectMs;
   }
 
   start(packet: Extract<StartupPacket, { kind: 'startup' }>): void {
     const connection = this.#connection;
     const { services } = connection;
+    const resumed = services.resumed(askedDatabase(packet.parameters));
+    if (resumed !== null) {
+      this.#startLater(packet, resumed);
+      return;
+    }
     const settings = services.settings();
     connection.protocolMinor = Math.min(packet.protocolMinor, NEWEST_MINOR);
     if (packet.protocolMinor > NEWEST_MINOR || packet.unsupportedOptions.length > 0) {
@@ -132,6 +140,29 @@ export class LoginPhase implements ClientPhase {
     this.#take(this.#exchange.start());
   }
 
+  /** The login begins when SUSPEND is over; so does its time. */
+  #startLater(packet: Extract<StartupPacket, { kind: 'startup' }>, resumed: Promise<void>): void {
+    const connection = this.#connection;
+    this.#isBusy = true;
+    connection.conn.pause();
+    void resumed.then(() =>
+      connection.guard(() => {
+        if (connection.isClosing) return;
+        this.#startMs = connection.services.clock.nowMs();
+        this.#isBusy = false;
+        connection.conn.resume();
+        this.start(packet);
+        this.#giveBack();
+      }),
+    );
+  }
+
+  /** What came while nothing was taken. */
+  #giveBack(): void {
+    const held = this.#held.take();
+    if (held.length > 0) this.#connection.onBytes(held, held.length);
+  }
+
   bytes(chunk: Buffer, end: number): void {
     if (this.#isBusy) {
       this.#hold(chunk, 0, end);
@@ -153,9 +184,9 @@ export class LoginPhase implements ClientPhase {
   }
 
   sweep(nowMs: number): void {
-    const { services, connectMs } = this.#connection;
-    const timeoutMs = services.settings().clientLoginTimeoutMs;
-    if (timeoutMs > 0 && nowMs - connectMs > timeoutMs) this.#connection.fail(fatal('client_login_timeout'));
+    const timeoutMs = this.#connection.services.settings().clientLoginTimeoutMs;
+    if (timeoutMs > 0 && nowMs - this.#startMs > timeoutMs)
+      this.#connection.fail(fatal('client_login_timeout'));
   }
 
   closing(): void {
@@ -230,8 +261,7 @@ export class LoginPhase implements ClientPhase {
     this.#isBusy = false;
     connection.conn.resume();
     this.#apply(step);
-    const held = this.#held.take();
-    if (held.length > 0) connection.onBytes(held, held.length);
+    this.#giveBack();
   }
 
   #apply(step: ClientAuthStep): void {

@@ -105,6 +105,8 @@ export interface ClientServices {
   poolFor(database: string, loginUser: string, credentials: LoginCredentials): Pool | null;
   /** Why logins are refused now (shutdown), or null. */
   refusesLogins(): PgErrorFields | null;
+  /** SUSPEND holds logins to `database` back: settles when they may go on; null when they may now. */
+  resumed(database: string): Promise<void> | null;
   /** Why clients that newly need a server are refused now (shutdown that waits for servers), or null. */
   refusesQueries(): PgErrorFields | null;
   /** The console for this applicant, whose name is known, or null when it may not enter. */

@@ -128,7 +128,7 @@ const timeouts = {
   query_timeout: time('0', 'Time that a query may run; 0: no limit.'),
   idle_transaction_timeout: time('0', 'Time that a client may be idle in a transaction; 0: no limit.'),
   transaction_timeout: time('0', 'Time that a transaction may take; 0: no limit.'),
-  suspend_timeout: time('10', 'Time that SUSPEND waits for buffers to be flushed.', { later: '10' }),
+  suspend_timeout: time('10', 'Time that SUSPEND waits for a connection to be flushed; 0: no limit.'),
 } as const;
 
 const tlsModes = ['disable', 'allow', 'prefer', 'require', 'verify-ca', 'verify-full'] as const;

@@ -58,6 +58,8 @@ export function clientServices(
       (entersWithoutPassword(user, isUnixSameUid) || isListed(state.config.settings.admin_users, user)),
     poolFor: (database, user, credentials) => state.openPool(database, user, credentials),
     refusesLogins: () => (state.shutdown === 'no' ? null : fatal('pooler is shutting down')),
+    // The console stays open: somebody may have to end it.
+    resumed: (database) => (database === ADMIN_DATABASE ? null : (state.suspension?.promise ?? null)),
     refusesQueries: () => serverShutdown(state),
     openConsole: (applicant, applied) => {
       const { auth_type, admin_users, stats_users } = state.config.settings;
@@ -71,6 +73,7 @@ export function clientServices(
       if (role === null) return null;
       const console = new AdminConsole({
         role,
+        user: applicant.user as string,
         control: parts.control,
         log: state.log,
         version: VERSION_LINE,
@@ -110,7 +113,8 @@ function consoleSession(
     cancelKey,
     maxBodyBytes: MAX_CONSOLE_BODY_BYTES,
     message: (type, body, signal) => {
-      if (type === FrontendType.Query) {
+      // With the extended protocol it is Sync that ends what is asked at once.
+      if (type === FrontendType.Query || type === FrontendType.Sync) {
         state.consoleStats.queryCount++;
         state.consoleStats.xactCount++;
       }
@@ -137,8 +141,8 @@ async function cancelFor(
   control: Control,
 ): Promise<string> {
   if (owner === 'console') {
-    // A cancel on the console ends a global PAUSE, but never a shutdown.
-    if (state.isPaused && state.shutdown === 'no') {
+    // A cancel on the console ends a global PAUSE or SUSPEND, but never a shutdown.
+    if ((state.isPaused || state.isSuspended) && state.shutdown === 'no') {
       await control.request({ kind: 'resume', database: null }, new AbortController().signal);
     }
     return 'cancel request for console client';

@@ -55,6 +55,8 @@ export class PoolerState {
   /** What kinds of secret users have. */
   readonly tally = new SecretTally();
   isPaused = false;
+  /** SUSPEND is under way or in force; settles when it ends. */
+  suspension: PromiseWithResolvers<void> | null = null;
   shutdown: ShutdownState = 'no';
   #config: Config;
   #credentials = new Map<string, LoginCredentials>();
@@ -82,6 +84,10 @@ export class PoolerState {
     this.startWallMs = parts.clock.wallMs();
     this.tally.setStored(parts.config.userlist.values());
     this.pools = parts.pools(this);
+  }
+
+  get isSuspended(): boolean {
+    return this.suspension !== null;
   }
 
   get config(): Config {

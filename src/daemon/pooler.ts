@@ -92,6 +92,7 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
         log,
         budget,
         owner: self.owner,
+        isSuspended: () => self.isSuspended,
         connector: new Connector({
           clock,
           log,
@@ -220,7 +221,8 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
   openForcedPools(state);
   const janitor = new Janitor(state, windows, queries);
   const sweeper = setInterval(() => {
-    janitor.sweep();
+    if (state.isSuspended) control.suspension.sweep();
+    else janitor.sweep();
     control.checkProgress();
   }, SWEEP_INTERVAL_MS);
 

@@ -76,7 +76,7 @@ const MAKERS: {
   dnsHosts: () => [],
   dnsZones: () => [],
   fds: fdSnapshots,
-  state: (state) => [{ paused: state.isPaused, suspended: false }],
+  state: (state) => [{ paused: state.isPaused, suspended: state.isSuspended }],
 };
 
 /** Facts of the given kind as of now, as plain data. */

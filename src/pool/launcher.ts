@@ -13,7 +13,7 @@ export interface LaunchHost {
   readonly user: string;
   readonly limits: PoolLimits;
   readonly isForcedUser: boolean;
-  readonly paused: boolean;
+  readonly isHeld: boolean;
   readonly clients: ClientLists;
   readonly servers: ServerLists;
   readonly dedicated: Pick<DedicatedServers, 'makeRoom'>;
@@ -68,7 +68,7 @@ export class Launcher {
     const failure = dedicatedTo === null ? this.#failure : null;
     const decision = decideLaunch(
       {
-        paused: host.paused,
+        paused: host.isHeld,
         loginsInProgress: host.servers.new.length,
         sinceFailureMs: failure === null ? null : host.nowMs - failure.atMs,
         slotsTaken: host.servers.slotsTaken,

@@ -98,9 +98,9 @@ export const loginFaults: readonly Fault[] = [
   fault(
     'users of stats_users may KILL_CLIENT',
     {
-      file: 'src/admin/commands.ts',
-      find: "const killClientCommand: Command = {\n  needs: 'admin',",
-      replace: "const killClientCommand: Command = {\n  needs: 'stats',",
+      file: 'src/admin/access.ts',
+      find: "['kill_client', 'admin'],",
+      replace: "['kill_client', 'stats'],",
     },
     ['test/admin/commands.test.ts'],
   ),

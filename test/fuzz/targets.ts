@@ -2,6 +2,7 @@ import type { Target } from './target.ts';
 import { authTargets } from './targets/auth.ts';
 import { configTargets } from './targets/config.ts';
 import { ruleTargets } from './targets/rules.ts';
+import { consoleTargets } from './targets/console.ts';
 import { sqlTargets } from './targets/sql.ts';
 import { tlsTargets } from './targets/tls.ts';
 import { wireTargets } from './targets/wire.ts';
@@ -13,5 +14,6 @@ export const targets: readonly Target[] = [
   ...tlsTargets,
   ...configTargets,
   ...ruleTargets,
+  ...consoleTargets,
   ...sqlTargets,
 ];

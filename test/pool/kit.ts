@@ -334,6 +334,7 @@ export class PoolKit {
   readonly budget = new LocalBudget();
   readonly connector = new FakeConnector();
   readonly logged: string[] = [];
+  isSuspended = false;
   readonly pools: Pools;
   #nextId = 1;
 
@@ -347,6 +348,7 @@ export class PoolKit {
       budget: this.budget,
       owner: 'loop-0',
       connector: this.connector,
+      isSuspended: () => this.isSuspended,
     });
   }
 
