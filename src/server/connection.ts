@@ -32,7 +32,7 @@ import { PlanRepair } from './plan-repair.ts';
 import { RestReader } from './rest.ts';
 import type { ServerServices } from './services.ts';
 import { SessionState } from './session-state.ts';
-import { connectFailure, type ServerAddress, type ServerTarget } from './target.ts';
+import type { ServerAddress, ServerTarget } from './target.ts';
 
 /**
  * One connection to PostgreSQL: connect → login → at rest ⇄ linked → test → closing. Its place in the pool's
@@ -79,7 +79,7 @@ export class ServerConnection
   readonly #responses: ResponseStream;
   readonly #rest = new RestReader(this);
   #reader: ByteReader;
-  readonly #opening: ServerOpening;
+  readonly opening: ServerOpening;
   #client: (PoolClient & ClientEnd) | null = null;
   readonly #own = new OwnQueries(this);
   readonly #repair: PlanRepair;
@@ -116,9 +116,9 @@ export class ServerConnection
     this.#repair = new PlanRepair(this, this.#own, this.#responses);
     this.#ownCancel = new OwnCancel(services, address);
     this.#interlude = new Interlude(this, this.#own, this.#responses);
-    this.#opening = new ServerOpening(this, services, target, address, this.#own);
-    this.#reader = this.#opening.login;
-    this.conn = this.#opening.connect(this, () => this.#connected());
+    this.opening = new ServerOpening(this, services, target, address, this.#own);
+    this.#reader = this.opening.login;
+    this.conn = this.opening.connect(this, () => this.#connected());
   }
 
   get sink(): Conn | null {
@@ -190,14 +190,13 @@ export class ServerConnection
   }
 
   onClosed(error: Error | null): void {
-    if (this.#opening.isConnected) this.#broke('server conn crashed?', 'server conn crashed?');
+    if (this.opening.isConnected) this.#broke('server conn crashed?', 'server conn crashed?');
     else if (this.state === 'new') {
-      const reason = connectFailure(error, (text) => this.log('WARNING', text));
-      this.#broke(reason, '');
+      this.#broke(this.opening.failure(error), '');
     }
     if (this.state === 'new') {
-      this.#reader = this.#opening.login;
-      this.conn = this.#opening.connect(this, () => this.#connected());
+      this.#reader = this.opening.login;
+      this.conn = this.opening.connect(this, () => this.#connected());
       return;
     }
     this.#ownCancel.cut();
@@ -228,8 +227,8 @@ export class ServerConnection
   }
 
   linked(client: PoolClient): void {
-    // The daemon builds both sides: every client of a pool is also the other end of a link.
-    this.#client = client as PoolClient & ClientEnd;
+    // The daemon builds both sides: every client of a pool is also the other end of a link, but for one of ours.
+    this.#client = this.dedicatedTo?.replication === 'none' ? null : (client as PoolClient & ClientEnd);
     this.requestMs = this.#services.clock.nowMs();
     this.tracker.reset();
     this.lent();
@@ -266,15 +265,15 @@ export class ServerConnection
 
   beginClose(reason: string): void {
     this.#lines.closing(reason);
-    this.#opening.login.abandon();
+    this.opening.login.abandon();
     this.#reader = DISCARD;
-    if (!this.#opening.isConnected) return this.conn.destroy();
+    if (!this.opening.isConnected) return this.conn.destroy();
     this.conn.resume();
     this.conn.end(terminate);
   }
 
   cancelOwnQuery(): void {
-    this.#ownCancel.send(this.backendKey);
+    this.#ownCancel.send(this.backendKey, this.opening.encryptedBy);
   }
 
   cut(): void {
@@ -388,13 +387,13 @@ export class ServerConnection
   #connected(): void {
     if (this.state === 'new') {
       this.#lines.connected();
-      this.#opening.start();
+      this.opening.start();
     } else this.conn.end();
   }
 
   #broke(reason: string, clientText: string): void {
     if (this.state !== 'new') this.pool.serverBroke(this, reason, clientText);
-    else if (!this.#opening.asksAgain(reason))
+    else if (!this.opening.asksAgain(reason))
       this.failed({ message: reason, serverError: null, failWaiting: false }, reason);
   }
 }

@@ -1,4 +1,7 @@
+import { authFaults } from './auth.ts';
 import { configAndProcessFaults } from './config-and-process.ts';
+import { cveFaults } from './cves.ts';
+import { consoleFaults } from './console.ts';
 import type { Fault } from './fault.ts';
 import { loginFaults } from './login.ts';
 import { oracleFaults } from './oracle.ts';
@@ -8,6 +11,7 @@ import { protocolFaults } from './protocol.ts';
 import { readingFaults } from './reading.ts';
 import { relayFaults } from './relay.ts';
 import { replicationFaults } from './replication.ts';
+import { tlsFaults } from './tls.ts';
 import { toldRowsFaults } from './told-rows.ts';
 import { vanishFaults } from './vanish.ts';
 import { wireFaults } from './wire.ts';
@@ -23,7 +27,11 @@ export const faults: readonly Fault[] = [
   ...vanishFaults,
   ...wireFaults,
   ...loginFaults,
+  ...authFaults,
   ...protocolFaults,
+  ...tlsFaults,
   ...configAndProcessFaults,
+  ...cveFaults,
+  ...consoleFaults,
   ...oracleFaults,
 ];
