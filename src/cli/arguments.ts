@@ -2,7 +2,7 @@ import yargs from 'yargs';
 
 /** What the command line asks for. */
 export type Command =
-  | { readonly kind: 'run'; readonly configPath: string; readonly quiet: boolean; readonly verbose: number }
+  | ({ readonly kind: 'run' } & RunCommand)
   | {
       readonly kind: 'check';
       readonly configPath: string;
@@ -15,8 +15,19 @@ export type Command =
   /** Bad usage, or an option that is not built; `message` is one line without the program's name. */
   | { readonly kind: 'error'; readonly message: string };
 
+/** How the daemon is to run. */
+export interface RunCommand {
+  readonly configPath: string;
+  /** `-d`. */
+  readonly daemon: boolean;
+  readonly quiet: boolean;
+  readonly verbose: number;
+  /** `-u`; null when it was not given. */
+  readonly user: string | null;
+}
+
 /** Options that PgBouncer has and we do not have yet. Refused: a daemon that ignores them would surprise later. */
-const NOT_BUILT = ['daemon', 'user', 'reboot'] as const;
+const NOT_BUILT = ['reboot'] as const;
 
 const CHECK = 'check';
 const OF_CHECK = ['connect', 'instances', 'json'] as const;
@@ -26,8 +37,10 @@ export const USAGE = `Usage: pgweir [OPTION]... CONFIG_FILE
 
 Pools PostgreSQL connections as PgBouncer does, configured by the same pgbouncer.ini.
 
+  -d, --daemon         run in the background; needs the setting pidfile
   -q, --quiet          write no log to stderr
   -v, --verbose        log more; may be given twice
+  -u, --user=NAME      run as this system user, when started as root
   -V, --version        show the version and exit
   -h, --help           show this help and exit
 
@@ -38,9 +51,10 @@ check examines a configuration and its files, and says what is wrong, dangerous,
   --json               one JSON object instead of text
                        exit status: 0 sound, 1 warnings, 2 errors
 
-Not supported yet: -d, --daemon; -u, --user=NAME; -R, --reboot.
+Not supported yet: -R, --reboot.
 
-Refuses to run as root unless the environment variable PGWEIR_ALLOW_ROOT is 1.
+Refuses to run as root, unless -u or the setting user names another user, or the environment variable
+PGWEIR_ALLOW_ROOT is 1.
 `;
 
 /** Reads the command line (without program and script). Never throws and prints nothing. */
@@ -93,8 +107,10 @@ export function parseArguments(argv: readonly string[]): Command {
   return {
     kind: 'run',
     configPath: String(configPath),
+    daemon: parsed.daemon === true,
     quiet: parsed.quiet === true,
     verbose: parsed.verbose,
+    user: parsed.user ?? null,
   };
 }
 

@@ -22,7 +22,7 @@ const listening = {
   }),
   unix_socket_mode: int('0777', 'File mode of the unix socket.', { restart: true, max: 0o7777 }),
   unix_socket_group: text('', 'Group name or id that owns the unix socket.', { restart: true }),
-  user: text(null, 'System user to switch to after start.', { restart: true, later: '' }),
+  user: text(null, 'System user to switch to at start; -u wins.', { restart: true }),
   peer_id: int('0', 'Identity of this process among its peers; 0 turns peering off.', {
     max: 65535,
     later: '0',

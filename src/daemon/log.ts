@@ -4,6 +4,7 @@ import { type Clock, SystemClock } from '../base/clock.ts';
 import type { Logger, LogLevel } from '../base/log.ts';
 import { LineSink } from './line-sink.ts';
 import { LineFormatter } from './log-line.ts';
+import type { StartupReport } from './startup-report.ts';
 
 /** `pgbouncer` is PgBouncer's line form, `json` one object per line with `level`, `time`, `pid` and `msg`. */
 export type LogFormat = 'pgbouncer' | 'json';
@@ -29,6 +30,8 @@ export interface LogEnvironment {
   readonly clock?: Clock;
   readonly pid?: number;
   readonly stderrFd?: number;
+  /** Where errors of the start go, too. */
+  readonly startup?: StartupReport | null;
 }
 
 const LEVELS: Readonly<Record<LogLevel, number>> = {
@@ -55,6 +58,7 @@ export class DaemonLog implements Logger {
   readonly #formatter: LineFormatter;
   readonly #stderr: LineSink;
   readonly #pino;
+  readonly #startup: StartupReport | null;
   #settings: LogSettings;
   #file: { readonly fd: number; readonly path: string; readonly sink: LineSink } | null = null;
   #droppedBefore = 0;
@@ -67,6 +71,7 @@ export class DaemonLog implements Logger {
     this.#clock = environment.clock ?? new SystemClock();
     this.#formatter = new LineFormatter(pid);
     this.#stderr = new LineSink(environment.stderrFd ?? 2);
+    this.#startup = environment.startup ?? null;
     this.#settings = settings;
     // pino hands a destination with this symbol the message beside the JSON text: no parsing it back.
     const destination = {
@@ -141,6 +146,7 @@ export class DaemonLog implements Logger {
       this.#settings.format === 'json' ? json : this.#formatter.format(this.#wallMs, this.#level, message);
     this.#file?.sink.write(line);
     if (!this.#settings.quiet) this.#stderr.write(line);
+    this.#startup?.line(this.#level, line);
   }
 
   #openFile(path: string): void {

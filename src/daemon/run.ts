@@ -3,22 +3,30 @@ import { SystemClock } from '../base/clock.ts';
 import type { Config } from '../config/config.ts';
 import { ConfigError } from '../config/config-error.ts';
 import { loadConfig } from '../config/load.ts';
-import { openNative } from '../net/native.ts';
+import { type Native, openNative } from '../net/native.ts';
 import { checkUnixSocketFree, ListenError, unixSocketPath } from '../net/unix-socket.ts';
 import { readFdLimit } from './fd-limit.ts';
 import { DaemonLog, LogfileError, type LogSettings } from './log.ts';
 import { checkPidfile, type Pidfile, PidfileError, writePidfile } from './pidfile.ts';
 import { createPooler, type Pooler } from './pooler.ts';
 import { installSignals } from './signals.ts';
+import { StartupReport } from './startup-report.ts';
+import { refuseRoot, switchUser, UserError } from './switch-user.ts';
 import { VERSION_LINE } from './version.ts';
 
 /** What the command line says. */
 export interface RunOptions {
   readonly configPath: string;
-  /** `-q`: no log on stderr. */
+  /** `-q` or `-d`: no log on stderr. */
   readonly quiet: boolean;
   /** How often `-v` was given. */
   readonly verbose: number;
+  /** `-u`, which wins over the setting `user`; null when it was not given. */
+  readonly user: string | null;
+  /** With `-d`: the descriptor that tells how the start went. Null in the foreground. */
+  readonly startupFd: number | null;
+  /** Whether it may run as root. */
+  readonly allowRoot: boolean;
 }
 
 /**
@@ -29,26 +37,33 @@ const INLINING = ['--max-inlined-bytecode-size=1500', '--max-inlined-bytecode-si
 
 /** Runs the pooler until it ends; resolves with the process's exit code. Order of the checks: contract, §3. */
 export async function runDaemon(options: RunOptions): Promise<number> {
-  let config: Config;
-  try {
-    config = loadConfig(options.configPath, null);
-  } catch (error) {
-    if (!(error instanceof ConfigError)) throw error;
-    const log = new DaemonLog({ logfile: '', quiet: false, verbose: 0, format: 'pgbouncer' });
-    log.log('ERROR', error.message);
-    log.log('FATAL', 'cannot load config file');
+  const startup = options.startupFd === null ? null : new StartupReport(options.startupFd);
+  const refuse = (...lines: string[]): number => {
+    const log = new DaemonLog({ logfile: '', quiet: false, verbose: 0, format: 'pgbouncer' }, { startup });
+    lines.forEach((line, index) => void log.log(index + 1 < lines.length ? 'ERROR' : 'FATAL', line));
     return 1;
-  }
+  };
+  const native = openNative();
+  // Before any secret is read.
+  native.process.forbidDumps();
+  let config: Config;
   let log: DaemonLog;
   try {
-    log = new DaemonLog(logSettings(config, options));
+    config = loadConfig(options.configPath, null);
+    if (startup !== null && config.settings.pidfile === '') return refuse('-d needs the setting pidfile');
+    const user = options.user ?? config.settings.user;
+    if (user !== null && user !== '') switchUser(user, native);
+    refuseRoot(options.allowRoot);
+    // A change of user has allowed them again, where the system is set up so.
+    native.process.forbidDumps();
+    log = new DaemonLog(logSettings(config, options), { startup });
   } catch (error) {
-    if (!(error instanceof LogfileError)) throw error;
-    new DaemonLog({ ...logSettings(config, options), logfile: '', quiet: false }).log('FATAL', error.message);
-    return 1;
+    if (error instanceof ConfigError) return refuse(error.message, 'cannot load config file');
+    if (error instanceof UserError || error instanceof LogfileError) return refuse(error.message);
+    throw error;
   }
   try {
-    return await serve(config, options, log);
+    return await serve({ config, options, log, native, startup });
   } catch (error) {
     const isSaid =
       error instanceof ListenError || error instanceof PidfileError || error instanceof ConfigError;
@@ -60,7 +75,16 @@ export async function runDaemon(options: RunOptions): Promise<number> {
   }
 }
 
-async function serve(config: Config, options: RunOptions, log: DaemonLog): Promise<number> {
+/** What a start has prepared. */
+interface Prepared {
+  readonly config: Config;
+  readonly options: RunOptions;
+  readonly log: DaemonLog;
+  readonly native: Native;
+  readonly startup: StartupReport | null;
+}
+
+async function serve({ config, options, log, native, startup }: Prepared): Promise<number> {
   for (const flag of INLINING) setFlagsFromString(flag);
   for (const warning of config.warnings) log.log('WARNING', warning);
   const { settings } = config;
@@ -69,15 +93,24 @@ async function serve(config: Config, options: RunOptions, log: DaemonLog): Promi
   if (pidfilePath !== '') checkPidfile(pidfilePath);
   const fdLimit = readFdLimit();
   if (fdLimit !== null) {
+    const expected = expectedFds(config);
     log.log(
       'LOG',
       `kernel file descriptor limit: ${fdLimit.soft} (hard: ${fdLimit.hard}); max_client_conn: ${max_client_conn}, ` +
-        `max expected fd use: ${expectedFds(config)}`,
+        `max expected fd use: ${expected}`,
     );
+    if (expected > fdLimit.soft) {
+      log.log(
+        'WARNING',
+        'the file descriptor limit is below the expected use: raise it, or lower max_client_conn',
+      );
+    }
   }
-  const native = openNative();
   if (!native.available) {
-    log.log('WARNING', `native calls are not available (${native.unavailableReason}): no peer credentials`);
+    log.log(
+      'WARNING',
+      `native calls are not available (${native.unavailableReason}): no peer credentials, and core dumps are allowed`,
+    );
   }
   let pidfile: Pidfile | null = null;
   let pooler: Pooler | null = null;
@@ -108,6 +141,7 @@ async function serve(config: Config, options: RunOptions, log: DaemonLog): Promi
           'LOG',
           `process up: ${VERSION_LINE}, node ${process.versions.node}, tls: OpenSSL ${process.versions.openssl}`,
         );
+        startup?.started();
       };
       start().catch(reject);
     });

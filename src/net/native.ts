@@ -1,6 +1,7 @@
 import { createRequire } from 'node:module';
 import type { Server, Socket } from 'node:net';
 import { isMainThread } from 'node:worker_threads';
+import { noProcessCalls, type ProcessCalls, processCalls } from './native-process.ts';
 
 /** Who holds the other end of a unix socket, as the kernel recorded it when that end connected. */
 export interface PeerCredentials {
@@ -46,6 +47,8 @@ export interface Native {
   setOption(socket: Socket, level: number, name: number, value: number): boolean;
   /** The group database's id of `name`; null when there is no such group or without the library. */
   groupId(name: string): number | null;
+  /** About the process itself. */
+  readonly process: ProcessCalls;
 }
 
 /** An epoll set, level-triggered, for reading. Its `…At` methods speak of what the last `wait` has fetched. */
@@ -125,6 +128,7 @@ function unavailable(reason: string): Native {
     write: () => -1,
     setOption: () => false,
     groupId: () => null,
+    process: noProcessCalls,
   };
 }
 
@@ -213,6 +217,7 @@ function linuxNative(koffi: Koffi): Native {
       const gid: unknown = typeof entry === 'object' && entry !== null ? Reflect.get(entry, 'gid') : null;
       return typeof gid === 'number' ? gid : null;
     },
+    process: processCalls(koffi, libc),
   };
 }
 
