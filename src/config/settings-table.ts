@@ -92,9 +92,12 @@ const authentication = {
 } as const;
 
 const logging = {
-  syslog: bool('0', 'Log to syslog too.', { later: '0' }),
-  syslog_ident: text('pgbouncer', 'Name in syslog.', { later: 'pgbouncer' }),
-  syslog_facility: text('daemon', 'Facility in syslog.', { later: 'daemon' }),
+  syslog: bool('0', 'Log to syslog, too; DEBUG lines stay away from it.'),
+  syslog_ident: text('pgbouncer', "Name in syslog and in systemd's journal."),
+  syslog_facility: text(
+    'daemon',
+    'Facility in syslog: auth, authpriv, daemon, user, local0 to local7. Any other means daemon.',
+  ),
   log_connections: bool('1', 'Log each login attempt.'),
   log_disconnections: bool('1', 'Log each closed connection and why.'),
   log_pooler_errors: bool('1', 'Log each error that the pooler sends to a client.'),
@@ -214,7 +217,15 @@ export const settingsTable = {
 
 /** Our own settings: section `[pgweir]`, or lines `;pgweir key = value`, which PgBouncer takes for comments. */
 export const ownSettingsTable = {
-  log_format: oneOf(['pgbouncer', 'json'], 'pgbouncer', "Log lines as PgBouncer's, or as JSON."),
+  log_format: oneOf(
+    ['pgbouncer', 'json'],
+    'pgbouncer',
+    "Log lines as PgBouncer's, or as JSON. Syslog and the journal get the message alone.",
+  ),
+  syslog_socket: text(
+    '/dev/log',
+    'Unix socket that syslog listens on; a leading @ means the abstract namespace.',
+  ),
   server_close_timeout: time(
     '1',
     'Time for PostgreSQL to close a connection, or end a query left behind, before more is done.',

@@ -6,12 +6,13 @@ import { loadConfig } from '../config/load.ts';
 import { type Native, openNative } from '../net/native.ts';
 import { checkUnixSocketFree, ListenError, unixSocketPath } from '../net/unix-socket.ts';
 import { readFdLimit } from './fd-limit.ts';
-import { DaemonLog, LogfileError, type LogSettings } from './log.ts';
+import { DaemonLog, type LogEnvironment, LogfileError, type LogSettings } from './log.ts';
 import { checkPidfile, type Pidfile, PidfileError, writePidfile } from './pidfile.ts';
 import { createPooler, type Pooler } from './pooler.ts';
 import { installSignals } from './signals.ts';
 import { StartupReport } from './startup-report.ts';
 import { refuseRoot, switchUser, UserError } from './switch-user.ts';
+import { isJournalStream, JOURNAL_SOCKET } from './system-log.ts';
 import { VERSION_LINE } from './version.ts';
 
 /** What the command line says. */
@@ -56,7 +57,7 @@ export async function runDaemon(options: RunOptions): Promise<number> {
     refuseRoot(options.allowRoot);
     // A change of user has allowed them again, where the system is set up so.
     native.process.forbidDumps();
-    log = new DaemonLog(logSettings(config, options), { startup });
+    log = new DaemonLog(logSettings(config, options), { ...logWays(native), startup });
   } catch (error) {
     if (error instanceof ConfigError) return refuse(error.message, 'cannot load config file');
     if (error instanceof UserError || error instanceof LogfileError) return refuse(error.message);
@@ -186,7 +187,21 @@ function logSettings(config: Config, options: RunOptions): LogSettings {
     quiet: options.quiet,
     verbose: options.verbose + (config.settings.verbose ?? 0),
     format: config.own.log_format,
+    syslog: config.settings.syslog
+      ? {
+          ident: config.settings.syslog_ident,
+          facility: config.settings.syslog_facility,
+          socket: config.own.syslog_socket,
+        }
+      : null,
+    journalIdent: config.settings.syslog_ident,
   };
+}
+
+/** How the log reaches the system's own. */
+function logWays({ datagram }: Native): LogEnvironment {
+  const journal = isJournalStream(process.env['JOURNAL_STREAM'], 2) ? JOURNAL_SOCKET : null;
+  return { datagram, journal };
 }
 
 /** Clients plus the server connections that the configured databases can add up to. */

@@ -1,6 +1,7 @@
 import { createRequire } from 'node:module';
 import type { Server, Socket } from 'node:net';
 import { isMainThread } from 'node:worker_threads';
+import { datagramCalls, type OpenDatagram } from './native-datagram.ts';
 import { noProcessCalls, type ProcessCalls, processCalls } from './native-process.ts';
 
 /** Who holds the other end of a unix socket, as the kernel recorded it when that end connected. */
@@ -49,6 +50,8 @@ export interface Native {
   groupId(name: string): number | null;
   /** About the process itself. */
   readonly process: ProcessCalls;
+  /** To the system's log and to systemd; null without the library. */
+  readonly datagram: OpenDatagram;
 }
 
 /** An epoll set, level-triggered, for reading. Its `…At` methods speak of what the last `wait` has fetched. */
@@ -129,6 +132,7 @@ function unavailable(reason: string): Native {
     setOption: () => false,
     groupId: () => null,
     process: noProcessCalls,
+    datagram: () => null,
   };
 }
 
@@ -218,6 +222,7 @@ function linuxNative(koffi: Koffi): Native {
       return typeof gid === 'number' ? gid : null;
     },
     process: processCalls(koffi, libc),
+    datagram: datagramCalls(koffi, libc),
   };
 }
 

@@ -39,6 +39,7 @@ test('an empty [pgbouncer] section gives every default and no warning', () => {
     server_close_timeout: 1,
     server_cancel_timeout: 5,
     server_max_protocol_version: '3.2',
+    syslog_socket: '/dev/log',
   });
   expect(Object.keys(settings).sort()).toEqual(Object.keys(settingsTable).sort());
   expect([path, warnings]).toEqual(['my.ini', []]);
@@ -104,9 +105,9 @@ test.each([
 
 test('one warning names everything that is set but without effect', () => {
   const { warnings } = load(
-    '[pgbouncer]\nserver_tls_sslmode = prefer\npkt_buf = 8192\nsyslog = 1\n[peers]\n1 = host=x\n',
+    '[pgbouncer]\nserver_tls_sslmode = prefer\npkt_buf = 8192\n[peers]\n1 = host=x\n',
   );
-  expect(warnings).toEqual(['set but without effect so far: pkt_buf, syslog, [peers]']);
+  expect(warnings).toEqual(['set but without effect so far: pkt_buf, [peers]']);
 });
 
 test('a setting that asks for what happens anyway is not warned about', () => {
@@ -151,6 +152,7 @@ test('our own settings stand in [pgweir] or in comment lines anywhere', () => {
     server_close_timeout: 0.5,
     server_cancel_timeout: 2,
     server_max_protocol_version: '3.2',
+    syslog_socket: '/dev/log',
   });
 });
 
