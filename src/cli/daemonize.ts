@@ -17,6 +17,12 @@ export const STARTED = '\0';
  * @returns the exit code for us: 0 once it listens and its pidfile is written.
  */
 export async function daemonize(argv: readonly string[], stderr: (text: string) => void): Promise<number> {
+  const { LISTEN_PID, LISTEN_FDS = '0' } = process.env;
+  if (LISTEN_PID === String(process.pid) && LISTEN_FDS !== '0') {
+    // They are meant for this process, and the service manager watches over this one.
+    stderr('pgweir: -d does not go together with sockets from the service manager\n');
+    return 1;
+  }
   // The neighbour is a .ts file in the sources and a .js file once built.
   const bin = join(import.meta.dirname, `bin${extname(import.meta.filename)}`);
   const child = spawn(process.execPath, [...process.execArgv, bin, ...argv], {

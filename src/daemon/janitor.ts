@@ -13,11 +13,14 @@ export const SWEEP_INTERVAL_MS = 333;
 export class Janitor {
   readonly #state: PoolerState;
   readonly #windows: StatsWindows;
+  readonly #onStats: (line: string) => void;
   #periodStartMs: number;
 
-  constructor(state: PoolerState, windows: StatsWindows) {
+  /** `onStats` gets the line of statistics of each period. */
+  constructor(state: PoolerState, windows: StatsWindows, onStats: (line: string) => void = () => {}) {
     this.#state = state;
     this.#windows = windows;
+    this.#onStats = onStats;
     this.#periodStartMs = state.clock.nowMs();
   }
 
@@ -91,9 +94,8 @@ export class Janitor {
     if (nowMs - this.#periodStartMs < stats_period * 1000) return;
     this.#periodStartMs = nowMs;
     this.#windows.turn(nowMs, [state.consoleStats, ...state.pools.all().map((pool) => pool.stats)]);
-    if (log_stats) {
-      const { average } = sumPools(snapshotOf('stats', state, this.#windows));
-      state.log.log('LOG', statsLine(average));
-    }
+    const line = statsLine(sumPools(snapshotOf('stats', state, this.#windows)).average);
+    if (log_stats) state.log.log('LOG', line);
+    this.#onStats(line);
   }
 }

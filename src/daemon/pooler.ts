@@ -12,7 +12,7 @@ import type { Config } from '../config/config.ts';
 import { ConfigError } from '../config/config-error.ts';
 import { loadConfig } from '../config/load.ts';
 import { formatPeer, type PeerAddress, peerName, tcpPeerAddress } from '../net/address.ts';
-import { type Listeners, openListeners } from '../net/listener.ts';
+import { type Listeners, openListeners, type PassedSocket } from '../net/listener.ts';
 import type { ListenerInfo } from '../net/listening-socket.ts';
 import type { Native } from '../net/native.ts';
 import { beyondNode, tuneTcp } from '../net/tcp-options.ts';
@@ -43,8 +43,16 @@ export interface PoolerOptions {
   readonly log: Logger;
   readonly native: Native;
   readonly fdLimit?: number;
+  /** Sockets that are open already, in place of those that the configuration names. */
+  readonly passed?: readonly PassedSocket[];
   /** A new configuration is in force (RELOAD, SET): what lies outside the pooler follows it. */
   readonly onConfig?: (config: Config) => void;
+  /** A reload begins, and is over, however it went. */
+  readonly onReload?: (phase: 'begins' | 'is over') => void;
+  /** A line of statistics, every stats_period. */
+  readonly onStats?: (line: string) => void;
+  /** A shutdown begins. */
+  readonly onShutdown?: () => void;
   /** The pooler has ended: by SHUTDOWN, or a graceful one is complete. */
   readonly onExit: () => void;
 }
@@ -123,6 +131,7 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
     for (const server of serversOf(state)) server.conn.destroy();
   };
   const exit = (): void => {
+    options.onShutdown?.();
     stop();
     options.onExit();
   };
@@ -133,10 +142,15 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
     options.onConfig?.(next);
   };
   const reload = (): void => {
-    const next = loadConfig(state.config.settings.conffile, state.config);
-    const nextTls = prepareTls(state, next);
-    for (const warning of next.warnings) log.log('WARNING', warning);
-    apply(next, nextTls);
+    options.onReload?.('begins');
+    try {
+      const next = loadConfig(state.config.settings.conffile, state.config);
+      const nextTls = prepareTls(state, next);
+      for (const warning of next.warnings) log.log('WARNING', warning);
+      apply(next, nextTls);
+    } finally {
+      options.onReload?.('is over');
+    }
   };
   const set = (next: Config, key: string): string | null => {
     let nextTls: PreparedTls | null = null;
@@ -156,7 +170,10 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
   const control = new LocalControl(state, windows, {
     reload,
     set,
-    shutdownBegins: () => listeners.closeTcp(),
+    shutdownBegins: () => {
+      options.onShutdown?.();
+      listeners.closeTcp();
+    },
     exit,
   });
   const services = clientServices(state, {
@@ -200,6 +217,7 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
       reusePort: settings.so_reuseport,
       native,
       ...(options.fdLimit === undefined ? {} : { fdLimit: options.fdLimit }),
+      passed: options.passed ?? [],
     },
     accept,
     log,
@@ -208,7 +226,7 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
   state.listening = () => listeners.bound();
   warnOfUntuned(config, native, log);
   openForcedPools(state);
-  const janitor = new Janitor(state, windows);
+  const janitor = new Janitor(state, windows, options.onStats);
   const sweeper = setInterval(() => {
     janitor.sweep();
     control.checkProgress();

@@ -6,22 +6,19 @@ import { loadConfig } from '../config/load.ts';
 import { type Native, openNative } from '../net/native.ts';
 import { checkUnixSocketFree, ListenError, unixSocketPath } from '../net/unix-socket.ts';
 import { readFdLimit } from './fd-limit.ts';
-import { DaemonLog, type LogEnvironment, LogfileError, type LogSettings } from './log.ts';
+import { DaemonLog, LogfileError } from './log.ts';
 import { checkPidfile, type Pidfile, PidfileError, writePidfile } from './pidfile.ts';
 import { createPooler, type Pooler } from './pooler.ts';
+import { type LogOptions, logSettings, logWays } from './run-log.ts';
 import { installSignals } from './signals.ts';
 import { StartupReport } from './startup-report.ts';
 import { refuseRoot, switchUser, UserError } from './switch-user.ts';
-import { isJournalStream, JOURNAL_SOCKET } from './system-log.ts';
+import { ServiceManager, takePassedSockets } from './systemd.ts';
 import { VERSION_LINE } from './version.ts';
 
 /** What the command line says. */
-export interface RunOptions {
+export interface RunOptions extends LogOptions {
   readonly configPath: string;
-  /** `-q` or `-d`: no log on stderr. */
-  readonly quiet: boolean;
-  /** How often `-v` was given. */
-  readonly verbose: number;
   /** `-u`, which wins over the setting `user`; null when it was not given. */
   readonly user: string | null;
   /** With `-d`: the descriptor that tells how the start went. Null in the foreground. */
@@ -88,79 +85,63 @@ interface Prepared {
 async function serve({ config, options, log, native, startup }: Prepared): Promise<number> {
   for (const flag of INLINING) setFlagsFromString(flag);
   for (const warning of config.warnings) log.log('WARNING', warning);
-  const { settings } = config;
-  const { pidfile: pidfilePath, unix_socket_dir, listen_port, max_client_conn } = settings;
-  if (unix_socket_dir !== '') await checkUnixSocketFree(unixSocketPath(unix_socket_dir, listen_port));
-  if (pidfilePath !== '') checkPidfile(pidfilePath);
-  const fdLimit = readFdLimit();
-  if (fdLimit !== null) {
-    const expected = expectedFds(config);
-    log.log(
-      'LOG',
-      `kernel file descriptor limit: ${fdLimit.soft} (hard: ${fdLimit.hard}); max_client_conn: ${max_client_conn}, ` +
-        `max expected fd use: ${expected}`,
-    );
-    if (expected > fdLimit.soft) {
-      log.log(
-        'WARNING',
-        'the file descriptor limit is below the expected use: raise it, or lower max_client_conn',
-      );
-    }
+  const { pidfile: pidfilePath, unix_socket_dir, listen_port } = config.settings;
+  const passed = takePassedSockets(process.env, process.pid);
+  if (passed.length === 0 && unix_socket_dir !== '') {
+    await checkUnixSocketFree(unixSocketPath(unix_socket_dir, listen_port));
   }
+  if (pidfilePath !== '') checkPidfile(pidfilePath);
+  const fdLimit = checkFdLimit(config, log);
   if (!native.available) {
     log.log(
       'WARNING',
       `native calls are not available (${native.unavailableReason}): no peer credentials, and core dumps are allowed`,
     );
   }
-  let pidfile: Pidfile | null = null;
+  const manager = ServiceManager.take(process.env, process.pid, native.datagram, log);
+  const ended = Promise.withResolvers<number>();
   let pooler: Pooler | null = null;
+  let pidfile: Pidfile | null = null;
   let removeSignals = (): void => {};
   try {
-    return await new Promise<number>((resolve, reject) => {
-      const exit = (code: number): void => {
-        pooler?.stop();
-        resolve(code);
-      };
-      const start = async (): Promise<void> => {
-        const created = await createPooler({
-          config,
-          clock: new SystemClock(),
-          log,
-          native,
-          ...(fdLimit === null ? {} : { fdLimit: fdLimit.soft }),
-          onConfig: (next) => {
-            log.configure(logSettings(next, options));
-            log.reopen();
-          },
-          onExit: () => exit(0),
-        });
-        pooler = created;
-        if (pidfilePath !== '') pidfile = writePidfile(pidfilePath);
-        removeSignals = installSignals(signalHandlers(created, log, exit), log);
-        log.log(
-          'LOG',
-          `process up: ${VERSION_LINE}, node ${process.versions.node}, tls: OpenSSL ${process.versions.openssl}`,
-        );
-        startup?.started();
-      };
-      start().catch(reject);
+    pooler = await createPooler({
+      config,
+      clock: new SystemClock(),
+      log,
+      native,
+      passed,
+      ...(fdLimit === null ? {} : { fdLimit }),
+      onConfig: (next) => {
+        log.configure(logSettings(next, options));
+        log.reopen();
+      },
+      onReload: (phase) => {
+        if (phase === 'begins') manager.reloading();
+        else manager.reloaded();
+      },
+      onStats: (line) => manager.status(line),
+      onShutdown: () => manager.stopping(),
+      onExit: () => ended.resolve(0),
     });
+    if (pidfilePath !== '') pidfile = writePidfile(pidfilePath);
+    removeSignals = installSignals(signalHandlers(pooler, log, manager, ended.resolve), log);
+    const { node, openssl } = process.versions;
+    log.log('LOG', `process up: ${VERSION_LINE}, node ${node}, tls: OpenSSL ${openssl}`);
+    manager.ready();
+    startup?.started();
+    return await ended.promise;
   } finally {
     removeSignals();
-    // Read through a call: assigned inside the promise's callback, which the compiler cannot follow.
-    release(pooler, pidfile);
+    pooler?.stop();
+    pidfile?.remove();
+    manager.close();
   }
-}
-
-function release(pooler: Pooler | null, pidfile: Pidfile | null): void {
-  pooler?.stop();
-  pidfile?.remove();
 }
 
 function signalHandlers(
   pooler: Pooler,
   log: DaemonLog,
+  manager: ServiceManager,
   exit: (code: number) => void,
 ): Parameters<typeof installSignals>[0] {
   const ask = (request: Parameters<Pooler['control']['request']>[0]) =>
@@ -175,33 +156,35 @@ function signalHandlers(
     },
     shutdownWaitForClients: () => pooler.shutdown('wait_for_clients'),
     shutdownWaitForServers: () => pooler.shutdown('wait_for_servers'),
-    exitNow: exit,
+    exitNow: (code) => {
+      manager.stopping();
+      // At once: what comes in after the signal is for nobody.
+      pooler.stop();
+      exit(code);
+    },
     pause: () => ask({ kind: 'pause', database: null }),
     resume: () => ask({ kind: 'resume', database: null }),
   };
 }
 
-function logSettings(config: Config, options: RunOptions): LogSettings {
-  return {
-    logfile: config.settings.logfile,
-    quiet: options.quiet,
-    verbose: options.verbose + (config.settings.verbose ?? 0),
-    format: config.own.log_format,
-    syslog: config.settings.syslog
-      ? {
-          ident: config.settings.syslog_ident,
-          facility: config.settings.syslog_facility,
-          socket: config.own.syslog_socket,
-        }
-      : null,
-    journalIdent: config.settings.syslog_ident,
-  };
-}
-
-/** How the log reaches the system's own. */
-function logWays({ datagram }: Native): LogEnvironment {
-  const journal = isJournalStream(process.env['JOURNAL_STREAM'], 2) ? JOURNAL_SOCKET : null;
-  return { datagram, journal };
+/** Logs the limit of open files, and whether it is too low; returns it, or null when it is unknown. */
+function checkFdLimit(config: Config, log: DaemonLog): number | null {
+  const limit = readFdLimit();
+  if (limit === null) return null;
+  const { max_client_conn } = config.settings;
+  const expected = expectedFds(config);
+  log.log(
+    'LOG',
+    `kernel file descriptor limit: ${limit.soft} (hard: ${limit.hard}); max_client_conn: ${max_client_conn}, ` +
+      `max expected fd use: ${expected}`,
+  );
+  if (expected > limit.soft) {
+    log.log(
+      'WARNING',
+      'the file descriptor limit is below the expected use: raise it, or lower max_client_conn',
+    );
+  }
+  return limit.soft;
 }
 
 /** Clients plus the server connections that the configured databases can add up to. */

@@ -35,6 +35,11 @@ export interface ListenOptions {
   readonly unixSocketGroup: string;
   readonly backlog: number;
   readonly reusePort: boolean;
+  /**
+   * Sockets that are open already, which take the place of all the addresses above. They are ours, to be closed even
+   * when opening fails.
+   */
+  readonly passed?: readonly PassedSocket[];
   /** Soft limit of open files, for a warning when it comes near; left out when unknown. */
   readonly fdLimit?: number;
   /** For the group's name; opened when left out. */
@@ -43,6 +48,13 @@ export interface ListenOptions {
   readonly schedule?: Schedule;
   /** `net.createServer`, or a test's stand-in. */
   readonly createServer?: (options: ServerOpts) => Server;
+}
+
+/** A listening socket that somebody has opened for us. */
+export interface PassedSocket {
+  readonly fd: number;
+  /** What it is called there; empty when it has no name. */
+  readonly name: string;
 }
 
 /** The open listeners of the process. */
@@ -77,7 +89,8 @@ export async function openListeners(
   onConnection: (socket: Socket, listener: ListenerInfo) => void,
   log: Logger,
 ): Promise<Listeners> {
-  if (options.listenAddr.length === 0 && options.unixSocketDir === '') {
+  const passed = options.passed ?? [];
+  if (passed.length === 0 && options.listenAddr.length === 0 && options.unixSocketDir === '') {
     throw new ListenError('nothing to listen on: listen_addr and unix_socket_dir are both empty');
   }
   const context: ListenContext = {
@@ -87,16 +100,21 @@ export async function openListeners(
     schedule: options.schedule ?? realSchedule,
     fdLimit: options.fdLimit ?? Number.POSITIVE_INFINITY,
     createServer: options.createServer ?? createServer,
+    native: options.native ?? openNative(),
   };
   // Checked before TCP is bound: with so_reuseport a second start by mistake would else take connections from
   // the running process before it notices.
-  if (options.unixSocketDir !== '' && options.listenPort !== 0) {
+  if (passed.length === 0 && options.unixSocketDir !== '' && options.listenPort !== 0) {
     await checkUnixSocketFree(unixSocketPath(options.unixSocketDir, options.listenPort));
   }
   const open: ListeningSocket[] = [];
   try {
-    const port = await openTcp(options, context, open);
-    if (options.unixSocketDir !== '') open.push(await openUnix(options, port, context));
+    if (passed.length > 0) {
+      await openPassed(passed, options.listenPort, context, open);
+    } else {
+      const port = await openTcp(options, context, open);
+      if (options.unixSocketDir !== '') open.push(await openUnix(options, port, context));
+    }
   } catch (error) {
     for (const listener of open) listener.close();
     throw error;
@@ -146,7 +164,7 @@ async function openUnix(
 ): Promise<ListeningSocket> {
   const path = unixSocketPath(options.unixSocketDir, port);
   if (options.listenPort === 0) await checkUnixSocketFree(path);
-  const gid = resolveGroup(options.unixSocketGroup, options.native ?? openNative());
+  const gid = resolveGroup(options.unixSocketGroup, context.native);
   const listener = new ListeningSocket(
     { kind: 'unix', path, port, mode: options.unixSocketMode, gid },
     context,
@@ -163,6 +181,26 @@ async function openUnix(
   }
   context.log.log('LOG', `listening on ${listener.display}`);
   return listener;
+}
+
+/** Adds all of them to `open`. */
+async function openPassed(
+  passed: readonly PassedSocket[],
+  port: number,
+  context: ListenContext,
+  open: ListeningSocket[],
+): Promise<void> {
+  for (const { fd } of passed) open.push(new ListeningSocket({ kind: 'passed', fd, port }, context));
+  for (const [index, { fd, name }] of passed.entries()) {
+    const listener = open[index] as ListeningSocket;
+    try {
+      await listener.open();
+    } catch (error) {
+      const text = systemErrorText(error as NodeJS.ErrnoException);
+      throw new ListenError(`cannot listen on the passed socket ${fd}: ${text}`, { cause: error });
+    }
+    context.log.log('LOG', `listening on ${listener.display} (passed${name === '' ? '' : ` as ${name}`})`);
+  }
 }
 
 /** The IP addresses behind the entries, in order and each once. */

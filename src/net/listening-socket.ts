@@ -1,8 +1,9 @@
+import { closeSync } from 'node:fs';
 import type { ListenOptions as NodeListenOptions, Server, ServerOpts, Socket } from 'node:net';
 import { getSystemErrorMap } from 'node:util';
 import type { Logger } from '../base/log.ts';
 import { formatHostPort } from './address.ts';
-import { socketFd } from './native.ts';
+import { type Native, socketFd } from './native.ts';
 import {
   applySocketPermissions,
   displaySocketPath,
@@ -29,7 +30,10 @@ export interface ListenerFd {
 /** Calls `run` once after `delayMs`; the returned function takes that back. Injected so that tests can step it. */
 export type Schedule = (delayMs: number, run: () => void) => () => void;
 
-/** How to bind one listener: a TCP address, or a unix socket with the permissions of its file. */
+/**
+ * How to bind one listener: a TCP address, or a unix socket with the permissions of its file. One that was `passed` is
+ * open already; it stays whoever's it is, and its descriptor is ours. `port` is told of a unix socket without a number.
+ */
 export type ListenTarget =
   | { readonly kind: 'tcp'; readonly ip: string; readonly port: number; readonly reusePort: boolean }
   | {
@@ -38,7 +42,8 @@ export type ListenTarget =
       readonly port: number;
       readonly mode: number;
       readonly gid: number | null;
-    };
+    }
+  | { readonly kind: 'passed'; readonly fd: number; readonly port: number };
 
 /** What all listeners of a process share. */
 export interface ListenContext {
@@ -50,6 +55,7 @@ export interface ListenContext {
   readonly fdLimit: number;
   /** `net.createServer`, or a test's stand-in. */
   readonly createServer: (options: ServerOpts) => Server;
+  readonly native: Native;
 }
 
 /** Delay of the retry after accept() failed for lack of resources. */
@@ -76,16 +82,15 @@ export class ListeningSocket {
   #cancelRetry: (() => void) | null = null;
   #closed = false;
   #mayWarnAboutFds = true;
+  /** The descriptor that was passed to us is not ours any more. */
+  #isPassedOn = false;
   /** What is bound; the port of a target with port 0 becomes known by `open`. */
   info: ListenerInfo;
 
   constructor(target: ListenTarget, context: ListenContext) {
     this.#target = target;
     this.#context = context;
-    this.info =
-      target.kind === 'tcp'
-        ? { kind: 'tcp', address: target.ip, port: target.port }
-        : { kind: 'unix', address: displaySocketPath(target.path), port: target.port };
+    this.info = firstInfo(target);
   }
 
   /** The address as log lines show it. */
@@ -131,6 +136,9 @@ export class ListeningSocket {
     this.#cancelRetry?.();
     this.#cancelRetry = null;
     this.#release();
+    if (this.#target.kind !== 'passed' || this.#isPassedOn) return;
+    this.#isPassedOn = true;
+    closeSync(this.#target.fd);
   }
 
   #listen(server: Server): void {
@@ -146,6 +154,13 @@ export class ListeningSocket {
         reusePort: target.reusePort,
       };
       server.listen(options);
+      return;
+    }
+    if (target.kind === 'passed') {
+      // Node closes what it listens on; the original stays for when it is to listen again.
+      const copy = this.#context.native.listen.duplicate(target.fd);
+      this.#isPassedOn = copy === null;
+      server.listen({ fd: copy ?? target.fd, backlog });
       return;
     }
     removeStaleSocket(target.path);
@@ -173,7 +188,18 @@ export class ListeningSocket {
       return;
     }
     const bound = server.address();
-    if (bound !== null && typeof bound === 'object') this.info = { ...this.info, port: bound.port };
+    if (bound === null || typeof bound !== 'object') {
+      if (target.kind === 'passed') this.info = this.#passedUnix(server, target.port);
+      return;
+    }
+    // One that was passed may listen on any address.
+    this.info = { kind: 'tcp', address: bound.address, port: bound.port };
+  }
+
+  #passedUnix(server: Server, port: number): ListenerInfo {
+    const path = this.#context.native.listen.unixPath(socketFd(server)) ?? '';
+    const ownPort = /\.s\.PGSQL\.(\d{1,5})$/.exec(path)?.[1];
+    return { kind: 'unix', address: path, port: ownPort === undefined ? port : Number(ownPort) };
   }
 
   #onConnection(socket: Socket): void {
@@ -207,6 +233,10 @@ export class ListeningSocket {
       return;
     }
     if (this.#server === null) return;
+    if (this.#isPassedOn) {
+      log.log('ERROR', text);
+      return;
+    }
     log.log('ERROR', `${text}, suspending the listener for ${ACCEPT_RETRY_MS / 1000} s`);
     // Node cannot stop accepting without closing the socket; left open it would fail over and over.
     this.#release();
@@ -245,5 +275,16 @@ export class ListeningSocket {
       }
     }
     server.close();
+  }
+}
+
+function firstInfo(target: ListenTarget): ListenerInfo {
+  switch (target.kind) {
+    case 'tcp':
+      return { kind: 'tcp', address: target.ip, port: target.port };
+    case 'unix':
+      return { kind: 'unix', address: displaySocketPath(target.path), port: target.port };
+    case 'passed':
+      return { kind: 'unix', address: `descriptor ${target.fd}`, port: target.port };
   }
 }

@@ -2,6 +2,7 @@ import { createRequire } from 'node:module';
 import type { Server, Socket } from 'node:net';
 import { isMainThread } from 'node:worker_threads';
 import { datagramCalls, type OpenDatagram } from './native-datagram.ts';
+import { type ListenCalls, listenCalls, noListenCalls } from './native-listen.ts';
 import { noProcessCalls, type ProcessCalls, processCalls } from './native-process.ts';
 
 /** Who holds the other end of a unix socket, as the kernel recorded it when that end connected. */
@@ -52,6 +53,8 @@ export interface Native {
   readonly process: ProcessCalls;
   /** To the system's log and to systemd; null without the library. */
   readonly datagram: OpenDatagram;
+  /** About listening sockets. */
+  readonly listen: ListenCalls;
 }
 
 /** An epoll set, level-triggered, for reading. Its `…At` methods speak of what the last `wait` has fetched. */
@@ -133,6 +136,7 @@ function unavailable(reason: string): Native {
     groupId: () => null,
     process: noProcessCalls,
     datagram: () => null,
+    listen: noListenCalls,
   };
 }
 
@@ -223,6 +227,7 @@ function linuxNative(koffi: Koffi): Native {
     },
     process: processCalls(koffi, libc),
     datagram: datagramCalls(koffi, libc),
+    listen: listenCalls(libc),
   };
 }
 

@@ -12,7 +12,7 @@ export class DatagramPeer implements Disposable {
   readonly received: string[] = [];
   readonly #receive;
   readonly #buffer = Buffer.alloc(1 << 20);
-  #fd: number;
+  readonly fd: number;
 
   /** `address` is a path, or a name with `@` in front. */
   constructor(address: string) {
@@ -22,15 +22,15 @@ export class DatagramPeer implements Disposable {
     const bind = libc.func('int bind(int, const void *, uint32_t)');
     this.#receive = libc.func('long recv(int, void *, size_t, int)');
     const to = unixAddress(address);
-    this.#fd = socket(1, 2 | 0o2000000, 0);
-    if (to === null || this.#fd < 0 || bind(this.#fd, to, to.length) !== 0)
+    this.fd = socket(1, 2 | 0o2000000, 0);
+    if (to === null || this.fd < 0 || bind(this.fd, to, to.length) !== 0)
       throw new Error(`cannot bind ${address}`);
   }
 
   /** Fetches what is there, and gives all of {@link received}. */
   all(): string[] {
     for (;;) {
-      const size = Number(this.#receive(this.#fd, this.#buffer, this.#buffer.length, MSG_DONTWAIT));
+      const size = Number(this.#receive(this.fd, this.#buffer, this.#buffer.length, MSG_DONTWAIT));
       if (size < 0) return this.received;
       this.received.push(this.#buffer.toString('latin1', 0, size));
     }
@@ -42,9 +42,7 @@ export class DatagramPeer implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    if (this.#fd < 0) return;
-    closeSync(this.#fd);
-    this.#fd = -1;
+    closeSync(this.fd);
     if (!this.address.startsWith('@')) unlinkSync(this.address);
   }
 }

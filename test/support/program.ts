@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process';
 import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
+import type { Readable } from 'node:stream';
 import type { PostgresAddress } from '../../src/cli/start/postgres.ts';
 import { freePort } from '../../src/cli/start/postgres.ts';
 import { type PoolerConfig, writePoolerConfig } from './pooler-config.ts';
@@ -20,33 +21,70 @@ export interface ProgramOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** What to run before it, which then runs it: `unshare`, say. */
   readonly wrapper?: readonly string[];
+  /** What it finds open behind its standard error, from 3 on. */
+  readonly fds?: readonly number[];
 }
 
 const bin = resolve(import.meta.dirname, '../../src/cli/bin.ts');
 
-/** Runs the program with these arguments to its end. Root is not allowed unless the environment says so. */
-export async function runProgram(args: readonly string[], options: ProgramOptions = {}): Promise<ProgramRun> {
-  const [command, ...rest] = [...(options.wrapper ?? []), process.execPath, bin, ...args];
-  const child = spawn(command as string, rest, {
-    env: { ...process.env, ...options.env },
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
-  let stdout = '';
-  let stderr = '';
-  child.stdout.setEncoding('utf8').on('data', (text: string) => {
-    stdout += text;
-  });
-  child.stderr.setEncoding('utf8').on('data', (text: string) => {
-    stderr += text;
-  });
-  const ended = new Promise<ProgramRun>((settle) => {
-    child.once('close', (code, signal) => settle({ code, signal, stdout, stderr }));
-  });
-  try {
-    return await within(ended, `the end of pgweir ${args.join(' ')}`, 20_000);
-  } finally {
-    child.kill('SIGKILL');
+/** The program while it runs; disposing of it kills it. */
+export class Program implements AsyncDisposable {
+  readonly ended: Promise<ProgramRun>;
+  stdout = '';
+  stderr = '';
+  readonly #child;
+
+  /** Starts it with these arguments. Root is not allowed unless the environment says so. */
+  constructor(args: readonly string[], options: ProgramOptions = {}) {
+    const [command, ...rest] = [...(options.wrapper ?? []), process.execPath, bin, ...args];
+    const child = spawn(command as string, rest, {
+      env: { ...process.env, ...options.env },
+      stdio: ['ignore', 'pipe', 'pipe', ...(options.fds ?? [])],
+    });
+    this.#child = child;
+    const [, stdout, stderr] = child.stdio as unknown as [null, Readable, Readable];
+    stdout.setEncoding('utf8').on('data', (text: string) => {
+      this.stdout += text;
+    });
+    stderr.setEncoding('utf8').on('data', (text: string) => {
+      this.stderr += text;
+    });
+    this.ended = new Promise((settle) => {
+      child.once('close', (code, signal) =>
+        settle({ code, signal, stdout: this.stdout, stderr: this.stderr }),
+      );
+    });
   }
+
+  get pid(): number {
+    if (this.#child.pid === undefined) throw new Error('the program did not start');
+    return this.#child.pid;
+  }
+
+  signal(name: NodeJS.Signals): void {
+    this.#child.kill(name);
+  }
+
+  /** Waits until its log says this; rejects with the log when it ends instead. */
+  async says(text: string): Promise<void> {
+    let run: ProgramRun | null = null;
+    void this.ended.then((end) => {
+      run = end;
+    });
+    await waitFor(() => this.stderr.includes(text) || run !== null, { what: text, deadlineMs: 20_000 });
+    if (!this.stderr.includes(text)) throw new Error(`it ended without "${text}":\n${this.stderr}`);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#child.kill('SIGKILL');
+    await within(this.ended, 'the end of the program');
+  }
+}
+
+/** Runs the program to its end. Root is not allowed unless the environment says so. */
+export async function runProgram(args: readonly string[], options: ProgramOptions = {}): Promise<ProgramRun> {
+  await using program = new Program(args, options);
+  return await within(program.ended, `the end of pgweir ${args.join(' ')}`, 20_000);
 }
 
 /** Root is needed to run as somebody else, and allowed in tests that are about something else. */
