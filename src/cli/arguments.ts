@@ -24,12 +24,12 @@ export interface RunCommand {
   readonly verbose: number;
   /** `-u`; null when it was not given. */
   readonly user: string | null;
+  /** `-R`. */
+  readonly reboot: boolean;
 }
 
-/** Options that PgBouncer has and we do not have yet. Refused: a daemon that ignores them would surprise later. */
-const NOT_BUILT = ['reboot'] as const;
-
 const CHECK = 'check';
+const OF_DAEMON = ['daemon', 'user', 'reboot'] as const;
 const OF_CHECK = ['connect', 'instances', 'json'] as const;
 
 export const USAGE = `Usage: pgweir [OPTION]... CONFIG_FILE
@@ -41,6 +41,7 @@ Pools PostgreSQL connections as PgBouncer does, configured by the same pgbouncer
   -q, --quiet          write no log to stderr
   -v, --verbose        log more; may be given twice
   -u, --user=NAME      run as this system user, when started as root
+  -R, --reboot         take over from the running process, which serves its clients until they leave
   -V, --version        show the version and exit
   -h, --help           show this help and exit
 
@@ -50,8 +51,6 @@ check examines a configuration and its files, and says what is wrong, dangerous,
   --instances N        so many processes are to run with it; 1 by default
   --json               one JSON object instead of text
                        exit status: 0 sound, 1 warnings, 2 errors
-
-Not supported yet: -R, --reboot.
 
 Refuses to run as root, unless -u or the setting user names another user, or the environment variable
 PGWEIR_ALLOW_ROOT is 1.
@@ -90,13 +89,12 @@ export function parseArguments(argv: readonly string[]): Command {
   if (failure !== null) return { kind: 'error', message: oneLine(failure) };
   if (parsed.help === true) return { kind: 'help' };
   if (parsed.version === true) return { kind: 'version' };
-  for (const option of NOT_BUILT) {
-    if (parsed[option] !== undefined && parsed[option] !== false) {
-      return { kind: 'error', message: `option --${option} is not supported yet` };
-    }
-  }
   const [command, checked] = parsed._;
-  if (command === CHECK && checked !== undefined) return parseCheck(parsed);
+  if (command === CHECK && checked !== undefined) {
+    const other = OF_DAEMON.find((option) => parsed[option] !== undefined && parsed[option] !== false);
+    if (other !== undefined) return { kind: 'error', message: `option --${other} does not belong to check` };
+    return parseCheck(parsed);
+  }
   for (const option of OF_CHECK) {
     if (parsed[option] !== undefined)
       return { kind: 'error', message: `option --${option} belongs to check` };
@@ -111,6 +109,7 @@ export function parseArguments(argv: readonly string[]): Command {
     quiet: parsed.quiet === true,
     verbose: parsed.verbose,
     user: parsed.user ?? null,
+    reboot: parsed.reboot === true,
   };
 }
 

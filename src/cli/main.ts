@@ -81,6 +81,7 @@ async function run(
     quiet: command.quiet || command.daemon,
     verbose: command.verbose,
     user: command.user,
+    reboot: command.reboot,
     startupFd: command.daemon ? Number(startupFd) : null,
     allowRoot: env['PGWEIR_ALLOW_ROOT'] === '1',
   });

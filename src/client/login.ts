@@ -103,7 +103,8 @@ export class LoginPhase implements ClientPhase {
     }
     const isUncounted = services.isUncounted(database, user, connection.isUnixSameUid);
     const refusal =
-      (isConsole ? null : services.refusesLogins()) ?? (isUncounted ? null : this.#admit(database, user));
+      (isConsole ? null : services.refusesLogins(connection.address.kind)) ??
+      (isUncounted ? null : this.#admit(database, user));
     if (refusal !== null) {
       connection.fail(refusal);
       return;

@@ -53,6 +53,8 @@ export class PoolerState {
   listening: () => readonly ListenerFd[] = () => [];
   isPaused = false;
   shutdown: ShutdownState = 'no';
+  /** A shutdown is under way, and connections from before it may still come out of a listener's queue. */
+  isRetiring = false;
   #config: Config;
   #credentials = new Map<string, LoginCredentials>();
   #limits = new Map<string, ClientLimits>();

@@ -30,6 +30,7 @@ import { PoolerState } from './context.ts';
 import { LocalControl } from './control.ts';
 import { Databases } from './databases.ts';
 import { Janitor, SWEEP_INTERVAL_MS } from './janitor.ts';
+import { Predecessors } from './predecessors.ts';
 import { applyConfig, applyTls, openForcedPools, prepareTls } from './reload.ts';
 import { serverTarget } from './server-target.ts';
 import { serversOf } from './snapshot-sockets.ts';
@@ -45,6 +46,8 @@ export interface PoolerOptions {
   readonly fdLimit?: number;
   /** Sockets that are open already, in place of those that the configuration names. */
   readonly passed?: readonly PassedSocket[];
+  /** Takes the place of the process that runs with the same unix socket, and shares TCP with it. */
+  readonly takesOver?: boolean;
   /** A new configuration is in force (RELOAD, SET): what lies outside the pooler follows it. */
   readonly onConfig?: (config: Config) => void;
   /** A reload begins, and is over, however it went. */
@@ -126,6 +129,7 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
     if (isStopped) return;
     isStopped = true;
     clearInterval(sweeper);
+    predecessors.leave(listeners.isUnixReplaced());
     listeners.close();
     for (const connection of state.connections) connection.cut();
     for (const server of serversOf(state)) server.conn.destroy();
@@ -167,12 +171,18 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
     apply(next, nextTls);
     return notice;
   };
+  const predecessors = new Predecessors(settings.unix_socket_dir, settings.listen_port, () =>
+    log.log('LOG', 'the old process has ended'),
+  );
   const control = new LocalControl(state, windows, {
     reload,
     set,
     shutdownBegins: () => {
       options.onShutdown?.();
-      listeners.closeTcp();
+      state.isRetiring = true;
+      listeners.retireTcp(() => {
+        state.isRetiring = false;
+      });
     },
     exit,
   });
@@ -182,6 +192,8 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
     auth: { randomBytes, mockSecret: randomBytes(32), verifiers: new ScramVerifierCache(pbkdf2), pbkdf2 },
     native,
     control,
+    isUnixReplaced: () => listeners.isUnixReplaced(),
+    cancelElsewhere: async (key) => !listeners.isUnixReplaced() && (await predecessors.cancel(key)),
   });
 
   const accept = (socket: Socket, listener: ListenerInfo): void => {
@@ -218,12 +230,14 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
       native,
       ...(options.fdLimit === undefined ? {} : { fdLimit: options.fdLimit }),
       passed: options.passed ?? [],
+      replaces: options.takesOver === true,
     },
     accept,
     log,
   );
 
   state.listening = () => listeners.bound();
+  if (options.takesOver === true) predecessors.adopt();
   warnOfUntuned(config, native, log);
   openForcedPools(state);
   const janitor = new Janitor(state, windows, options.onStats);

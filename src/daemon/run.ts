@@ -3,17 +3,27 @@ import { SystemClock } from '../base/clock.ts';
 import type { Config } from '../config/config.ts';
 import { ConfigError } from '../config/config-error.ts';
 import { loadConfig } from '../config/load.ts';
+import type { Settings } from '../config/settings.ts';
+import type { PassedSocket } from '../net/listener.ts';
 import { type Native, openNative } from '../net/native.ts';
 import { checkUnixSocketFree, ListenError, unixSocketPath } from '../net/unix-socket.ts';
 import { readFdLimit } from './fd-limit.ts';
 import { DaemonLog, LogfileError } from './log.ts';
-import { checkPidfile, type Pidfile, PidfileError, writePidfile } from './pidfile.ts';
+import {
+  checkPidfile,
+  type Pidfile,
+  PidfileError,
+  type PidfileSuccessor,
+  preparePidfile,
+  writePidfile,
+} from './pidfile.ts';
 import { createPooler, type Pooler } from './pooler.ts';
 import { type LogOptions, logSettings, logWays } from './run-log.ts';
 import { installSignals } from './signals.ts';
 import { StartupReport } from './startup-report.ts';
 import { refuseRoot, switchUser, UserError } from './switch-user.ts';
 import { ServiceManager, takePassedSockets } from './systemd.ts';
+import { Takeover, TakeoverError } from './takeover.ts';
 import { VERSION_LINE } from './version.ts';
 
 /** What the command line says. */
@@ -23,6 +33,8 @@ export interface RunOptions extends LogOptions {
   readonly user: string | null;
   /** With `-d`: the descriptor that tells how the start went. Null in the foreground. */
   readonly startupFd: number | null;
+  /** `-R`: takes the place of the process that runs. */
+  readonly reboot: boolean;
   /** Whether it may run as root. */
   readonly allowRoot: boolean;
 }
@@ -63,14 +75,18 @@ export async function runDaemon(options: RunOptions): Promise<number> {
   try {
     return await serve({ config, options, log, native, startup });
   } catch (error) {
-    const isSaid =
-      error instanceof ListenError || error instanceof PidfileError || error instanceof ConfigError;
-    if (!isSaid) throw error;
+    if (!isRefusal(error)) throw error;
     log.log('FATAL', error.message);
     return 1;
   } finally {
     log.close();
   }
+}
+
+/** What is an operator's to deal with; anything else is a bug. */
+function isRefusal(error: unknown): error is Error {
+  const kinds = [ListenError, PidfileError, ConfigError, TakeoverError];
+  return kinds.some((kind) => error instanceof kind);
 }
 
 /** What a start has prepared. */
@@ -85,12 +101,10 @@ interface Prepared {
 async function serve({ config, options, log, native, startup }: Prepared): Promise<number> {
   for (const flag of INLINING) setFlagsFromString(flag);
   for (const warning of config.warnings) log.log('WARNING', warning);
-  const { pidfile: pidfilePath, unix_socket_dir, listen_port } = config.settings;
+  const { settings } = config;
   const passed = takePassedSockets(process.env, process.pid);
-  if (passed.length === 0 && unix_socket_dir !== '') {
-    await checkUnixSocketFree(unixSocketPath(unix_socket_dir, listen_port));
-  }
-  if (pidfilePath !== '') checkPidfile(pidfilePath);
+  const takeover = options.reboot ? await beginTakeover(settings, passed, log) : null;
+  if (takeover === null) await checkFree(settings, passed);
   const fdLimit = checkFdLimit(config, log);
   if (!native.available) {
     log.log(
@@ -101,15 +115,18 @@ async function serve({ config, options, log, native, startup }: Prepared): Promi
   const manager = ServiceManager.take(process.env, process.pid, native.datagram, log);
   const ended = Promise.withResolvers<number>();
   let pooler: Pooler | null = null;
+  let successor: PidfileSuccessor | null = null;
   let pidfile: Pidfile | null = null;
   let removeSignals = (): void => {};
   try {
+    if (takeover !== null && settings.pidfile !== '') successor = preparePidfile(settings.pidfile);
     pooler = await createPooler({
       config,
       clock: new SystemClock(),
       log,
       native,
       passed,
+      takesOver: takeover !== null,
       ...(fdLimit === null ? {} : { fdLimit }),
       onConfig: (next) => {
         log.configure(logSettings(next, options));
@@ -123,19 +140,52 @@ async function serve({ config, options, log, native, startup }: Prepared): Promi
       onShutdown: () => manager.stopping(),
       onExit: () => ended.resolve(0),
     });
-    if (pidfilePath !== '') pidfile = writePidfile(pidfilePath);
+    if (successor !== null) pidfile = successor.put();
+    else if (settings.pidfile !== '') pidfile = writePidfile(settings.pidfile);
     removeSignals = installSignals(signalHandlers(pooler, log, manager, ended.resolve), log);
     const { node, openssl } = process.versions;
     log.log('LOG', `process up: ${VERSION_LINE}, node ${node}, tls: OpenSSL ${openssl}`);
-    manager.ready();
+    manager.ready(takeover === null ? null : process.pid);
+    await takeover?.shutDownOld().catch((error: unknown) => {
+      // It is beside us for good now, which does no harm but to those who wait for its end.
+      log.log('ERROR', error instanceof Error ? error.message : String(error));
+    });
     startup?.started();
     return await ended.promise;
   } finally {
     removeSignals();
     pooler?.stop();
     pidfile?.remove();
+    successor?.discard();
+    takeover?.end();
     manager.close();
   }
+}
+
+/** Nothing may stand in the way of an ordinary start. */
+async function checkFree(settings: Settings, passed: readonly PassedSocket[]): Promise<void> {
+  const { pidfile, unix_socket_dir, listen_port } = settings;
+  if (passed.length === 0 && unix_socket_dir !== '') {
+    await checkUnixSocketFree(unixSocketPath(unix_socket_dir, listen_port));
+  }
+  if (pidfile !== '') checkPidfile(pidfile);
+}
+
+async function beginTakeover(
+  settings: Settings,
+  passed: readonly PassedSocket[],
+  log: DaemonLog,
+): Promise<Takeover | null> {
+  if (passed.length > 0)
+    throw new TakeoverError('-R does not go together with sockets from the service manager');
+  const takeover = await Takeover.begin(settings);
+  log.log(
+    'LOG',
+    takeover === null
+      ? 'old process not found, try to continue normally'
+      : 'taking over from the running process',
+  );
+  return takeover;
 }
 
 function signalHandlers(

@@ -7,6 +7,7 @@ import {
   type ListenerFd,
   ListeningSocket,
   type ListenerInfo,
+  RETIRE_MS,
   type Schedule,
   systemErrorText,
 } from './listening-socket.ts';
@@ -35,6 +36,8 @@ export interface ListenOptions {
   readonly unixSocketGroup: string;
   readonly backlog: number;
   readonly reusePort: boolean;
+  /** The unix socket takes the place of a process's that still runs, in one step, and TCP is shared with it. */
+  readonly replaces?: boolean;
   /**
    * Sockets that are open already, which take the place of all the addresses above. They are ours, to be closed even
    * when opening fails.
@@ -63,8 +66,14 @@ export interface Listeners {
   readonly addresses: readonly ListenerInfo[];
   /** Those that are bound at this moment. */
   bound(): ListenerFd[];
-  /** Stops accepting on TCP; the unix socket and the accepted connections stay. The ports are free on return. */
-  closeTcp(): void;
+  /**
+   * Stops accepting on TCP; the unix socket and the accepted connections stay, and so do those that the kernel has
+   * accepted already, which still arrive. `done` is called when the ports are free: on return, or with so_reuseport
+   * a moment later, when nobody can be lost to us who would have found another process there.
+   */
+  retireTcp(done: () => void): void;
+  /** Another process's unix socket stands where ours did; who comes by ours has connected before. */
+  isUnixReplaced(): boolean;
   /** Stops accepting everywhere and removes the unix socket's file before it returns. May be called twice. */
   close(): void;
 }
@@ -104,7 +113,8 @@ export async function openListeners(
   };
   // Checked before TCP is bound: with so_reuseport a second start by mistake would else take connections from
   // the running process before it notices.
-  if (passed.length === 0 && options.unixSocketDir !== '' && options.listenPort !== 0) {
+  const replaces = options.replaces === true;
+  if (passed.length === 0 && !replaces && options.unixSocketDir !== '' && options.listenPort !== 0) {
     await checkUnixSocketFree(unixSocketPath(options.unixSocketDir, options.listenPort));
   }
   const open: ListeningSocket[] = [];
@@ -122,9 +132,19 @@ export async function openListeners(
   return {
     addresses: open.map((listener) => listener.info),
     bound: () => open.map(({ info, fd }) => ({ info, fd })).filter(({ fd }) => fd >= 0),
-    closeTcp: () => {
-      for (const listener of open) if (listener.info.kind === 'tcp') listener.close();
+    retireTcp: (done) => {
+      const tcp = open.filter((listener) => listener.info.kind === 'tcp');
+      let left = tcp.length + 1;
+      const oneLess = (): void => {
+        left--;
+        if (left === 0) done();
+      };
+      for (const listener of tcp) listener.retire(oneLess);
+      // Those who have come by a unix socket that nobody finds any more may still wait to be accepted.
+      if (open.some((listener) => listener.isReplaced)) context.schedule(RETIRE_MS, oneLess);
+      else oneLess();
     },
+    isUnixReplaced: () => open.some((listener) => listener.isReplaced),
     close: () => {
       for (const listener of open) listener.close();
     },
@@ -166,7 +186,14 @@ async function openUnix(
   if (options.listenPort === 0) await checkUnixSocketFree(path);
   const gid = resolveGroup(options.unixSocketGroup, context.native);
   const listener = new ListeningSocket(
-    { kind: 'unix', path, port, mode: options.unixSocketMode, gid },
+    {
+      kind: 'unix',
+      path,
+      port,
+      mode: options.unixSocketMode,
+      gid,
+      replaces: options.replaces === true,
+    },
     context,
   );
   try {

@@ -1,5 +1,7 @@
-import { closeSync } from 'node:fs';
-import type { ListenOptions as NodeListenOptions, Server, ServerOpts, Socket } from 'node:net';
+import { randomBytes } from 'node:crypto';
+import { closeSync, renameSync, unlinkSync } from 'node:fs';
+import { type ListenOptions as NodeListenOptions, type Server, type ServerOpts, Socket } from 'node:net';
+import { dirname, join } from 'node:path';
 import { getSystemErrorMap } from 'node:util';
 import type { Logger } from '../base/log.ts';
 import { formatHostPort } from './address.ts';
@@ -8,6 +10,7 @@ import {
   applySocketPermissions,
   displaySocketPath,
   isAbstractPath,
+  isSameFile,
   removeStaleSocket,
   type SocketFileIdentity,
   socketFileIdentity,
@@ -31,7 +34,8 @@ export interface ListenerFd {
 export type Schedule = (delayMs: number, run: () => void) => () => void;
 
 /**
- * How to bind one listener: a TCP address, or a unix socket with the permissions of its file. One that was `passed` is
+ * How to bind one listener: a TCP address, or a unix socket with the permissions of its file, which with `replaces`
+ * takes the place of another process's in one step, so that there is always one to connect to. One that was `passed` is
  * open already; it stays whoever's it is, and its descriptor is ours. `port` is told of a unix socket without a number.
  */
 export type ListenTarget =
@@ -42,6 +46,7 @@ export type ListenTarget =
       readonly port: number;
       readonly mode: number;
       readonly gid: number | null;
+      readonly replaces: boolean;
     }
   | { readonly kind: 'passed'; readonly fd: number; readonly port: number };
 
@@ -61,6 +66,12 @@ export interface ListenContext {
 /** Delay of the retry after accept() failed for lack of resources. */
 export const ACCEPT_RETRY_MS = 5000;
 
+/**
+ * How long a listener that others stand beside is still there after it takes no more: handshakes that had begun are
+ * over by then. Less than the second after which the kernel asks again for a connection that was not answered.
+ */
+export const RETIRE_MS = 250;
+
 /** With fewer descriptors left than this, the log says so: server connections need some too. */
 const FD_WARNING_MARGIN = 16;
 
@@ -79,7 +90,10 @@ export class ListeningSocket {
   readonly #context: ListenContext;
   #server: Server | null = null;
   #file: SocketFileIdentity | null = null;
+  /** Where the unix socket was bound, if that is not where it is to be found. */
+  #bindPath: string | null = null;
   #cancelRetry: (() => void) | null = null;
+  #cancelRetirement: (() => void) | null = null;
   #closed = false;
   #mayWarnAboutFds = true;
   /** The descriptor that was passed to us is not ours any more. */
@@ -135,10 +149,55 @@ export class ListeningSocket {
     this.#closed = true;
     this.#cancelRetry?.();
     this.#cancelRetry = null;
+    this.#cancelRetirement?.();
+    this.#cancelRetirement = null;
     this.#release();
     if (this.#target.kind !== 'passed' || this.#isPassedOn) return;
     this.#isPassedOn = true;
     closeSync(this.#target.fd);
+  }
+
+  /**
+   * Stops accepting without losing anybody whose connection the kernel has accepted already. Where other processes
+   * listen on the same port, new ones go to them first and `done` is called later; else it is closed on return.
+   */
+  retire(done: () => void): void {
+    const target = this.#target;
+    const { native, schedule } = this.#context;
+    const isShared = target.kind === 'tcp' && target.reusePort;
+    if (isShared && this.#server !== null && native.listen.takeNoMore(this.fd)) {
+      this.#cancelRetirement = schedule(RETIRE_MS, () => {
+        this.#emptyQueue();
+        this.close();
+        done();
+      });
+      return;
+    }
+    // A passed one goes on without us: its queue is for the next process.
+    if (target.kind === 'tcp') this.#emptyQueue();
+    this.close();
+    done();
+  }
+
+  /** The unix socket's file is another process's by now: whoever comes has connected before that. */
+  get isReplaced(): boolean {
+    if (this.#target.kind !== 'unix' || this.#file === null) return false;
+    const now = socketFileIdentity(this.#target.path);
+    return now !== null && !isSameFile(now, this.#file);
+  }
+
+  /** Nothing may run between this and the close, or there would be somebody in the queue again. */
+  #emptyQueue(): void {
+    const { accept } = this.#context.native.listen;
+    for (;;) {
+      const fd = this.#server === null ? -1 : accept(this.fd);
+      if (fd < 0) return;
+      // As the server makes them; the option to begin paused is missing in the type declarations.
+      const options = { fd, allowHalfOpen: true, pauseOnCreate: true, readable: true, writable: true };
+      const socket = new Socket(options);
+      socket.setNoDelay(true);
+      this.#onConnection(socket);
+    }
   }
 
   #listen(server: Server): void {
@@ -163,12 +222,14 @@ export class ListeningSocket {
       server.listen({ fd: copy ?? target.fd, backlog });
       return;
     }
-    removeStaleSocket(target.path);
+    if (target.replaces)
+      this.#bindPath = join(dirname(target.path), `.pgw.${randomBytes(4).toString('hex')}`);
+    else removeStaleSocket(target.path);
     // The file comes to life by bind(), which runs inside listen(): nobody but us may connect until the
     // permissions are set.
     const umask = process.umask(0o777);
     try {
-      server.listen({ path: target.path, backlog });
+      server.listen({ path: this.#bindPath ?? target.path, backlog });
     } finally {
       process.umask(umask);
     }
@@ -179,8 +240,10 @@ export class ListeningSocket {
     if (target.kind === 'unix') {
       if (isAbstractPath(target.path)) return;
       try {
-        applySocketPermissions(target.path, target.mode, target.gid);
-        this.#file = socketFileIdentity(target.path);
+        const path = this.#bindPath ?? target.path;
+        applySocketPermissions(path, target.mode, target.gid);
+        this.#file = socketFileIdentity(path);
+        if (path !== target.path) renameSync(path, target.path);
       } catch (error) {
         this.#release();
         throw error;
@@ -266,13 +329,17 @@ export class ListeningSocket {
     const file = this.#file;
     this.#file = null;
     if (this.#target.kind === 'unix' && file !== null) {
-      const now = socketFileIdentity(this.#target.path);
-      if (now !== null && (now.dev !== file.dev || now.ino !== file.ino)) {
+      const { path } = this.#target;
+      const now = socketFileIdentity(path);
+      const isOurs = now !== null && isSameFile(now, file);
+      if (now !== null && !isOurs && this.#bindPath === null) {
         // Closing unlinks whatever stands at the path, and that is another process's socket by now. Ours has
         // no name any more, so nobody reaches it; it goes with the process.
         server.unref();
         return;
       }
+      // Closing unlinks the name that it was bound under, which it has lost.
+      if (isOurs && this.#bindPath !== null) unlinkSync(path);
     }
     server.close();
   }

@@ -227,7 +227,7 @@ function linuxNative(koffi: Koffi): Native {
     },
     process: processCalls(koffi, libc),
     datagram: datagramCalls(koffi, libc),
-    listen: listenCalls(libc),
+    listen: listenCalls(koffi, libc),
   };
 }
 

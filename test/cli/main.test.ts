@@ -42,6 +42,7 @@ const foreground = {
   quiet: false,
   verbose: 0,
   user: null,
+  reboot: false,
   startupFd: null,
   allowRoot: false,
 };
@@ -90,7 +91,7 @@ describe('the command pgweir', () => {
     [[]],
     [['a', 'b']],
     [['--nope', 'a']],
-    [['-R', 'a.ini']],
+    [['-u']],
   ])('refuses %j in one line on stderr with exit code 1', async (argv) => {
     const { exitCode, stdout, stderr, runs } = await run(argv);
     expect(exitCode).toBe(1);

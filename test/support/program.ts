@@ -118,7 +118,7 @@ export class DaemonHome implements AsyncDisposable {
 
   /** Everybody may enter the folder: the pooler may run as somebody else. */
   static async make(config: PoolerConfig = {}): Promise<DaemonHome> {
-    const home = new DaemonHome(await freePort(), config);
+    const home = new DaemonHome(Number(config.settings?.['listen_port'] ?? (await freePort())), config);
     chmodSync(home.folder, 0o777);
     return home;
   }
