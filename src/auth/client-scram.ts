@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import {
   authenticationSASL,
   authenticationSASLContinue,
@@ -28,6 +27,7 @@ import {
   parseClientFirst,
   serverFirst,
 } from './scram-messages.ts';
+import { mockSalt, mockVerifier } from './mock-verifier.ts';
 import type { ScramVerifier, Secret } from './secret.ts';
 
 /** Room for a mechanism's name and the length in front of the first message. */
@@ -189,14 +189,12 @@ export class ClientScramExchange implements ClientAuthExchange {
   }
 
   #verifier(): ScramVerifier | Promise<ScramVerifier> {
-    const { user, mockSecret, scramIterations, verifiers } = this.#args;
+    const { user, scramIterations, verifiers } = this.#args;
     const secret = this.#secret;
     if (secret?.kind === 'scram') return secret;
+    if (secret?.kind !== 'plain') return mockVerifier(this.#args);
     // The same salt whether the user exists or not, also after the user list changes.
-    const salt = createHash('sha256').update(user).update(mockSecret).digest().subarray(0, 16);
-    if (secret?.kind === 'plain') return verifiers.verifier(user, secret.password, salt, scramIterations);
-    const noKey = createHash('sha256').update(mockSecret).update(user).digest();
-    return { iterations: scramIterations, salt, storedKey: noKey, serverKey: noKey };
+    return verifiers.verifier(user, secret.password, mockSalt(this.#args), scramIterations);
   }
 
   #refuse(logText: string): ClientAuthStep {

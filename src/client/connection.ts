@@ -48,6 +48,8 @@ export class ClientConnection implements ConnHandler, Visitor {
   readonly address: PeerAddress;
   /** The peer came over the unix socket and runs under the pooler's own uid. */
   readonly isUnixSameUid: boolean;
+  /** Who runs the peer of the unix socket; null over TCP and where the system doesn't say. */
+  readonly peerUid: number | null;
   readonly connectMs: number;
   readonly connectWallMs: number;
   /** Null until the login says it. */
@@ -72,13 +74,14 @@ export class ClientConnection implements ConnHandler, Visitor {
     services: ClientServices,
     id: number,
     socket: Socket,
-    peer: { address: PeerAddress; isUnixSameUid: boolean; visit: Visit | null },
+    peer: { address: PeerAddress; isUnixSameUid: boolean; uid: number | null; visit: Visit | null },
     firstPhase: (connection: ClientConnection) => ClientPhase,
   ) {
     this.services = services;
     this.id = id;
     this.address = peer.address;
     this.isUnixSameUid = peer.isUnixSameUid;
+    this.peerUid = peer.uid;
     this.visit = peer.visit;
     this.connectMs = services.clock.nowMs();
     this.connectWallMs = services.clock.wallMs();

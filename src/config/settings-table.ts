@@ -62,26 +62,21 @@ const pooling = {
 
 const authentication = {
   auth_type: oneOf(
-    ['any', 'trust', 'plain', 'md5', 'scram-sha-256'],
+    ['any', 'trust', 'plain', 'md5', 'scram-sha-256', 'cert', 'hba', 'ldap'],
     'md5',
-    'How clients prove who they are: any, trust, plain, md5, scram-sha-256.',
-    {
-      // To ignore one of these would let clients in that the operator wants refused.
-      refused: ['cert', 'hba', 'ldap', 'pam'],
-    },
+    'How clients prove who they are: any, trust, plain, md5, scram-sha-256, cert, hba, ldap.',
   ),
   auth_file: text(null, 'File of users and their secrets.'),
-  auth_hba_file: text('', 'Host-based rules, for auth_type hba.', { later: '' }),
-  auth_ident_file: text(null, 'User name maps for auth_hba_file.', { later: '' }),
-  auth_user: text(null, 'User that looks up users who are not in auth_file.', { later: '' }),
+  auth_hba_file: text('', 'Host-based rules, for auth_type hba.'),
+  auth_ident_file: text(null, 'User name maps for auth_hba_file.'),
+  auth_user: text(null, 'User that looks up users who are not in auth_file.'),
   auth_query: text(
     'SELECT rolname, CASE WHEN rolvaliduntil < now() THEN NULL ELSE rolpassword END' +
       ' FROM pg_authid WHERE rolname=$1 AND rolcanlogin',
     'Query that auth_user runs for the secret of a user.',
-    { later: '' },
   ),
-  auth_dbname: text(null, 'Database that auth_query runs on.', { later: '' }),
-  auth_ldap_options: text(null, 'Options for auth_type ldap.', { later: '' }),
+  auth_dbname: text(null, "Database that auth_query runs on; by default the client's."),
+  auth_ldap_options: text(null, 'Options for auth_type ldap.'),
   // Above this the derivation is refused: every login with a plaintext secret would fail.
   scram_iterations: int('4096', 'Iterations of SCRAM secrets made from plaintext.', {
     min: 1,
@@ -136,7 +131,7 @@ const timeouts = {
   query_timeout: time('0', 'Time that a query may run; 0: no limit.'),
   idle_transaction_timeout: time('0', 'Time that a client may be idle in a transaction; 0: no limit.'),
   transaction_timeout: time('0', 'Time that a transaction may take; 0: no limit.'),
-  suspend_timeout: time('10', 'Time that SUSPEND waits for buffers to be flushed.', { later: '10' }),
+  suspend_timeout: time('10', 'Time that SUSPEND waits for a connection to be flushed; 0: no limit.'),
 } as const;
 
 const tlsModes = ['disable', 'allow', 'prefer', 'require', 'verify-ca', 'verify-full'] as const;
@@ -249,6 +244,10 @@ export const ownSettingsTable = {
     {
       min: -1,
     },
+  ),
+  auth_query_cache_time: time(
+    '2',
+    'Time that an answer to auth_query may serve further logins; a failed one asks anew. 0: none.',
   ),
 } as const;
 

@@ -8,6 +8,7 @@ import { PeerLines } from '../client/peer-lines.ts';
 import type { ClientLimits } from '../client/services.ts';
 import type { ClientSession } from '../client/session.ts';
 import type { LoginCredentials } from '../auth/credentials.ts';
+import { SecretTally } from '../auth/mock-profile.ts';
 import type { Config } from '../config/config.ts';
 import { clientLimits, doorLimits, poolLimits } from '../config/effective.ts';
 import type { ListenerFd } from '../net/listening-socket.ts';
@@ -51,7 +52,11 @@ export class PoolerState {
   readonly doomedPools = new Set<Pool>();
   /** The listeners that are bound now. */
   listening: () => readonly ListenerFd[] = () => [];
+  /** What kinds of secret users have. */
+  readonly tally = new SecretTally();
   isPaused = false;
+  /** SUSPEND is under way or in force; settles when it ends. */
+  suspension: PromiseWithResolvers<void> | null = null;
   shutdown: ShutdownState = 'no';
   /** A shutdown is under way, and connections from before it may still come out of a listener's queue. */
   isRetiring = false;
@@ -79,7 +84,12 @@ export class PoolerState {
     });
     this.databases = parts.databases;
     this.startWallMs = parts.clock.wallMs();
+    this.tally.setStored(parts.config.userlist.values());
     this.pools = parts.pools(this);
+  }
+
+  get isSuspended(): boolean {
+    return this.suspension !== null;
   }
 
   get config(): Config {
@@ -88,6 +98,7 @@ export class PoolerState {
 
   /** Puts another configuration in force; whoever calls it sees to pools and databases. */
   replaceConfig(config: Config): void {
+    if (config.userlist !== this.#config.userlist) this.tally.setStored(config.userlist.values());
     this.#config = config;
     this.#limits.clear();
   }
@@ -129,6 +140,19 @@ export class PoolerState {
       const scramKeys = credentials.scramKeys ?? known?.scramKeys ?? null;
       this.#credentials.set(pool.key, { secretText: credentials.secretText, scramKeys });
     }
+    return this.#opened(pool);
+  }
+
+  /** The pool in which names are looked up: the user is `auth_user`, whomever the database forces its clients to be. */
+  openAuthPool(database: string, user: string): Pool | null {
+    const state = this.databases.resolve(database);
+    if (state === null) return null;
+    const { entry } = state;
+    const identity = { database, user, isForcedUser: entry.user === user };
+    return this.#opened(this.pools.open(identity, poolLimits(this.#config, entry, user)));
+  }
+
+  #opened(pool: Pool): Pool {
     this.doomedPools.delete(pool);
     pool.paused = this.isPoolPaused(pool);
     return pool;
@@ -137,11 +161,18 @@ export class PoolerState {
   credentialsOf(pool: Pool): LoginCredentials {
     const entry = this.databases.get(pool.database)?.entry;
     const fromFile = this.#config.userlist.get(pool.user) ?? null;
-    if (entry?.user !== null && entry?.user !== undefined) {
-      return { secretText: entry.password || fromFile, scramKeys: null };
-    }
+    if (entry?.user === pool.user) return { secretText: entry.password || fromFile, scramKeys: null };
     const known = this.#credentials.get(pool.key);
     return { secretText: fromFile ?? known?.secretText ?? null, scramKeys: known?.scramKeys ?? null };
+  }
+
+  /** For calls above which nobody catches what is thrown. */
+  guard(call: () => void): void {
+    try {
+      call();
+    } catch (error) {
+      this.log.log('ERROR', `internal error: ${error instanceof Error ? error.stack : String(error)}`);
+    }
   }
 
   /** Forgets a pool and what belongs to it. */

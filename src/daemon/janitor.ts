@@ -1,5 +1,6 @@
 import { statsLine, sumPools } from '../admin/averages.ts';
 import { sweepPool } from '../pool/sweep.ts';
+import type { AuthQueries } from './auth-queries.ts';
 import type { PoolerState } from './context.ts';
 import { snapshotOf, type StatsWindows } from './snapshots.ts';
 
@@ -13,12 +14,19 @@ export const SWEEP_INTERVAL_MS = 333;
 export class Janitor {
   readonly #state: PoolerState;
   readonly #windows: StatsWindows;
+  readonly #queries: AuthQueries;
   readonly #onStats: (line: string) => void;
   #periodStartMs: number;
 
   /** `onStats` gets the line of statistics of each period. */
-  constructor(state: PoolerState, windows: StatsWindows, onStats: (line: string) => void = () => {}) {
+  constructor(
+    state: PoolerState,
+    windows: StatsWindows,
+    queries: AuthQueries,
+    onStats: (line: string) => void = () => {},
+  ) {
     this.#state = state;
+    this.#queries = queries;
     this.#windows = windows;
     this.#onStats = onStats;
     this.#periodStartMs = state.clock.nowMs();
@@ -26,21 +34,14 @@ export class Janitor {
 
   sweep(): void {
     const nowMs = this.#state.clock.nowMs();
-    for (const connection of this.#state.connections) this.#guard(() => connection.sweep(nowMs));
-    for (const pool of this.#state.pools.all()) this.#guard(() => sweepPool(pool, nowMs));
-    this.#guard(() => this.#state.door.lines.sweep(nowMs));
-    this.#guard(() => this.#freePools(nowMs));
-    this.#guard(() => this.#freeDatabases(nowMs));
-    this.#guard(() => this.#turnStats(nowMs));
-  }
-
-  /** A bug that shows in one place must not keep the sweep from the others. */
-  #guard(step: () => void): void {
-    try {
-      step();
-    } catch (error) {
-      this.#state.log.log('ERROR', `internal error: ${error instanceof Error ? error.stack : String(error)}`);
-    }
+    // Each by itself: a bug that shows in one place must not keep the sweep from the others.
+    for (const connection of this.#state.connections) this.#state.guard(() => connection.sweep(nowMs));
+    for (const pool of this.#state.pools.all()) this.#state.guard(() => sweepPool(pool, nowMs));
+    this.#state.guard(() => this.#state.door.lines.sweep(nowMs));
+    this.#state.guard(() => this.#queries.sweep());
+    this.#state.guard(() => this.#freePools(nowMs));
+    this.#state.guard(() => this.#freeDatabases(nowMs));
+    this.#state.guard(() => this.#turnStats(nowMs));
   }
 
   /** Pools that KILL has emptied, and those unused for `pool_idle_timeout`. */

@@ -25,10 +25,12 @@ import type { PreparedTls } from '../tls/contexts.ts';
 import { NEWEST_MINOR } from '../wire/codes.ts';
 import { errorResponse } from '../wire/error-response.ts';
 import { fatal, SqlState } from '../wire/pg-error.ts';
+import { AuthQueries } from './auth-queries.ts';
 import { clientServices } from './client-services.ts';
 import { PoolerState } from './context.ts';
 import { LocalControl } from './control.ts';
 import { Databases } from './databases.ts';
+import { Logins } from './logins.ts';
 import { Janitor, SWEEP_INTERVAL_MS } from './janitor.ts';
 import { Predecessors } from './predecessors.ts';
 import { applyConfig, applyTls, openForcedPools, prepareTls } from './reload.ts';
@@ -101,6 +103,7 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
         log,
         budget,
         owner: self.owner,
+        isSuspended: () => self.isSuspended,
         connector: new Connector({
           clock,
           log,
@@ -134,6 +137,7 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
     for (const connection of state.connections) connection.cut();
     for (const server of serversOf(state)) server.conn.destroy();
   };
+  const queries = new AuthQueries(state);
   const exit = (): void => {
     options.onShutdown?.();
     stop();
@@ -142,6 +146,7 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
   const apply = (next: Config, nextTls: PreparedTls | null): void => {
     if (nextTls !== null) applyTls(state, nextTls);
     applyConfig(state, next);
+    queries.lookups.clear();
     warnOfUntuned(next, native, log);
     options.onConfig?.(next);
   };
@@ -189,7 +194,13 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
   const services = clientServices(state, {
     tracked,
     statements,
-    auth: { randomBytes, mockSecret: randomBytes(32), verifiers: new ScramVerifierCache(pbkdf2), pbkdf2 },
+    logins: new Logins(state, queries, {
+      randomBytes,
+      mockSecret: randomBytes(32),
+      verifiers: new ScramVerifierCache(pbkdf2),
+      pbkdf2,
+      native,
+    }),
     native,
     control,
     isUnixReplaced: () => listeners.isUnixReplaced(),
@@ -240,9 +251,10 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
   if (options.takesOver === true) predecessors.adopt();
   warnOfUntuned(config, native, log);
   openForcedPools(state);
-  const janitor = new Janitor(state, windows, options.onStats);
+  const janitor = new Janitor(state, windows, queries, options.onStats);
   const sweeper = setInterval(() => {
-    janitor.sweep();
+    if (state.isSuspended) control.suspension.sweep();
+    else janitor.sweep();
     control.checkProgress();
   }, SWEEP_INTERVAL_MS);
 
@@ -286,14 +298,15 @@ function peerOf(
   socket: Socket,
   listener: ListenerInfo,
   native: Native,
-): { address: PeerAddress; isUnixSameUid: boolean } | null {
+): { address: PeerAddress; isUnixSameUid: boolean; uid: number | null } | null {
   if (listener.kind === 'tcp') {
     const address = tcpPeerAddress(socket);
-    return address === null ? null : { address, isUnixSameUid: false };
+    return address === null ? null : { address, isUnixSameUid: false, uid: null };
   }
   const credentials = native.peerCredentials(socket);
   return {
     address: { kind: 'unix', pid: credentials === null ? null : credentials.pid, port: listener.port },
     isUnixSameUid: credentials !== null && credentials.uid === process.geteuid?.(),
+    uid: credentials?.uid ?? null,
   };
 }

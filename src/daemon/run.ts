@@ -199,7 +199,7 @@ function signalHandlers(
   return {
     isShuttingDown: () => pooler.state.shutdown !== 'no',
     isPaused: () => pooler.state.isPaused,
-    isSuspended: () => false,
+    isSuspended: () => pooler.state.isSuspended,
     reload: () => {
       log.reopen();
       ask({ kind: 'reload' });

@@ -9,6 +9,7 @@ import type {
 } from '../admin/snapshot.ts';
 import type { ClientConnection } from '../client/connection.ts';
 import { CancelPhase } from '../client/cancel.ts';
+import { ConsolePhase } from '../client/console.ts';
 import { ClientSession } from '../client/session.ts';
 import { formatAddrColumn, type PeerAddress } from '../net/address.ts';
 import type { Conn } from '../net/conn.ts';
@@ -30,8 +31,12 @@ export function clientSnapshots(state: PoolerState): ClientSnapshot[] {
 function clientSnapshot(state: PoolerState, connection: ClientConnection): ClientSnapshot {
   const { phase, conn, address } = connection;
   const session = phase instanceof ClientSession ? phase : null;
+  const console = phase instanceof ConsolePhase ? phase : null;
   const applicationName =
-    session === null ? '' : (session.parameters[session.tracked.indexOf('application_name')] ?? '');
+    session === null
+      ? (console?.applicationName ?? '')
+      : (session.parameters[session.tracked.indexOf('application_name')] ?? '');
+  const requestMs = session === null ? (console?.requestMs ?? connection.connectMs) : session.times.requestMs;
   return {
     ...socketFacts(conn, address, connection.tls),
     id: connection.id,
@@ -39,7 +44,7 @@ function clientSnapshot(state: PoolerState, connection: ClientConnection): Clien
     database: connection.database,
     replication: connection.replication,
     connectWallMs: connection.connectWallMs,
-    requestWallMs: session === null ? connection.connectWallMs : wallOf(state, session.times.requestMs),
+    requestWallMs: wallOf(state, requestMs),
     waitUs:
       session === null || session.queryStartMs === 0
         ? 0

@@ -76,7 +76,7 @@ const MAKERS: {
   dnsHosts: () => [],
   dnsZones: () => [],
   fds: fdSnapshots,
-  state: (state) => [{ paused: state.isPaused, suspended: false }],
+  state: (state) => [{ paused: state.isPaused, suspended: state.isSuspended }],
 };
 
 /** Facts of the given kind as of now, as plain data. */
@@ -108,7 +108,7 @@ function poolSnapshot(state: PoolerState, pool: Pool): PoolSnapshot {
   return {
     database: pool.database,
     user: pool.user,
-    clActive: pool.clients.active.length,
+    clActive: pool.clients.active.length - lookupCount(pool),
     clWaiting: pool.clients.waitingCount,
     clActiveCancelReq: pool.cancels.requestsIn(pool.cancels.sent),
     clWaitingCancelReq: pool.cancels.requestsIn(pool.cancels.waiting),
@@ -123,6 +123,13 @@ function poolSnapshot(state: PoolerState, pool: Pool): PoolSnapshot {
     poolMode: pool.limits.poolMode,
     loadBalanceHosts: entry !== undefined && entry.hosts.length > 1 ? entry.loadBalanceHosts : null,
   };
+}
+
+/** Connections for lookups: a client's place stands behind each, but no client. */
+function lookupCount({ servers }: Pool): number {
+  let count = 0;
+  for (const { dedicatedTo } of servers.dedicated) if (dedicatedTo?.replication === 'none') count++;
+  return count;
 }
 
 /** The console counts as a pool: user and database `pgbouncer`. */

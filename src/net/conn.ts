@@ -69,6 +69,9 @@ export class Conn implements Reader {
   #error: Error | null = null;
   #closed = false;
   #paused = false;
+  /** Asked before {@link suspend} takes effect, until {@link wake}; null = not to be suspended. */
+  #maySuspend: (() => boolean) | null = null;
+  #isSuspended = false;
   /** `end` was called: nothing more may be written. */
   #ended = false;
   #isSecuring = false;
@@ -130,6 +133,11 @@ export class Conn implements Reader {
     return this.#paused;
   }
 
+  /** {@link suspend} has taken effect: nothing is read. */
+  get isSuspended(): boolean {
+    return this.#isSuspended;
+  }
+
   /** Bytes accepted by `write` that the kernel has not taken yet. */
   get pendingBytes(): number {
     return this.#socket.writableLength;
@@ -186,21 +194,36 @@ export class Conn implements Reader {
       this.#isSecuring = false;
       this.#guard(() => upgrade.secured(socket));
     });
-    if (this.#paused) socket.pause();
+    if (this.#paused || this.#isSuspended) socket.pause();
   }
 
   /** Stops reading. The peer's end is then not noticed until `resume`. */
   pause(): void {
     if (this.#paused) return;
     this.#paused = true;
-    if (this.#readiness === null) this.#socket.pause();
-    else this.#unwatch();
+    this.#stopReading();
   }
 
   resume(): void {
     if (!this.#paused) return;
     this.#paused = false;
-    this.#startReading();
+    if (!this.#isSuspended) this.#startReading();
+  }
+
+  /**
+   * Stops reading until {@link wake}, whatever {@link pause} and {@link resume} say meanwhile: as soon as nothing waits
+   * to be sent and `may` agrees. That is asked now, behind each chunk, and whenever it is called again.
+   */
+  suspend(may: () => boolean): void {
+    this.#maySuspend = may;
+    this.#trySuspend();
+  }
+
+  wake(): void {
+    this.#maySuspend = null;
+    if (!this.#isSuspended) return;
+    this.#isSuspended = false;
+    if (!this.#paused) this.#startReading();
   }
 
   /**
@@ -209,6 +232,7 @@ export class Conn implements Reader {
    */
   end(last?: Buffer): void {
     if (this.isClosed || this.#ended) return;
+    this.wake();
     this.#ended = true;
     if (this.#isSecuring) this.#socket.destroy();
     else if (last === undefined) this.#socket.end();
@@ -273,7 +297,19 @@ export class Conn implements Reader {
     if (native !== null) this.#fd = socketFd(this.#socket);
     // A stream that has begun to read goes on: it may hold bytes already.
     if (native !== null && this.#fd >= 0 && this.#socket.isPaused()) this.#readiness = readinessOf(native);
-    if (!this.#paused) this.#startReading();
+    if (!this.#paused && !this.#isSuspended) this.#startReading();
+  }
+
+  #stopReading(): void {
+    if (this.#readiness === null) this.#socket.pause();
+    else this.#unwatch();
+  }
+
+  #trySuspend(): void {
+    if (this.#maySuspend === null || this.#isSuspended || this.pendingBytes > 0 || !this.#maySuspend())
+      return;
+    this.#isSuspended = true;
+    if (!this.#paused) this.#stopReading();
   }
 
   #startReading(): void {
@@ -297,6 +333,7 @@ export class Conn implements Reader {
     } catch (error) {
       this.#fault(error);
     }
+    if (this.#maySuspend !== null) this.#trySuspend();
   }
 
   #guard(call: () => void): void {

@@ -55,6 +55,8 @@ export interface Native {
   readonly datagram: OpenDatagram;
   /** About listening sockets. */
   readonly listen: ListenCalls;
+  /** The user database's name of `uid`; null when there is no such user or without the library. */
+  userName(uid: number): string | null;
 }
 
 /** An epoll set, level-triggered, for reading. Its `…At` methods speak of what the last `wait` has fetched. */
@@ -137,6 +139,7 @@ function unavailable(reason: string): Native {
     process: noProcessCalls,
     datagram: () => null,
     listen: noListenCalls,
+    userName: () => null,
   };
 }
 
@@ -167,6 +170,8 @@ function linuxNative(koffi: Koffi): Native {
   const recvAt = libc.func('int recv(int, uintptr_t, size_t, int)');
   const poll = libc.func('int poll(void *, unsigned long, int)');
   const getgrnam = libc.func('void *getgrnam(const char *)');
+  const getpwuid = libc.func('void *getpwuid(uint32_t)');
+  const user = koffi.struct({ name: 'const char *' });
   const group = koffi.struct({ name: 'void *', password: 'void *', gid: 'uint32_t' });
   // The option's number is the same everywhere but on PowerPC.
   const soPeercred = process.arch === 'ppc64' ? 21 : 17;
@@ -228,6 +233,13 @@ function linuxNative(koffi: Koffi): Native {
     process: processCalls(koffi, libc),
     datagram: datagramCalls(koffi, libc),
     listen: listenCalls(koffi, libc),
+    userName(uid) {
+      const found: unknown = getpwuid(uid);
+      if (found === null) return null;
+      const entry: unknown = koffi.decode(found, user);
+      const name: unknown = typeof entry === 'object' && entry !== null ? Reflect.get(entry, 'name') : null;
+      return typeof name === 'string' && name !== '' ? name : null;
+    },
   };
 }
 

@@ -227,8 +227,8 @@ export class ServerConnection
   }
 
   linked(client: PoolClient): void {
-    // The daemon builds both sides: every client of a pool is also the other end of a link.
-    this.#client = client as PoolClient & ClientEnd;
+    // The daemon builds both sides: every client of a pool is also the other end of a link, but for one of ours.
+    this.#client = this.dedicatedTo?.replication === 'none' ? null : (client as PoolClient & ClientEnd);
     this.requestMs = this.#services.clock.nowMs();
     this.tracker.reset();
     this.lent();

@@ -28,6 +28,7 @@ export function clientArgs(over: Partial<ClientAuthArgs>): ClientAuthArgs {
     randomBytes,
     mockSecret,
     scramIterations: 64,
+    mock: () => ({ kind: 'plain', iterations: 64, saltBytes: 16 }),
     verifiers: new ScramVerifierCache(pbkdf2),
     pbkdf2,
     ...over,

@@ -1,4 +1,7 @@
+import { authFaults } from './auth.ts';
 import { configAndProcessFaults } from './config-and-process.ts';
+import { cveFaults } from './cves.ts';
+import { consoleFaults } from './console.ts';
 import type { Fault } from './fault.ts';
 import { loginFaults } from './login.ts';
 import { oracleFaults } from './oracle.ts';
@@ -24,8 +27,11 @@ export const faults: readonly Fault[] = [
   ...vanishFaults,
   ...wireFaults,
   ...loginFaults,
+  ...authFaults,
   ...protocolFaults,
   ...tlsFaults,
   ...configAndProcessFaults,
+  ...cveFaults,
+  ...consoleFaults,
   ...oracleFaults,
 ];

@@ -1,6 +1,8 @@
 import type { Target } from './target.ts';
 import { authTargets } from './targets/auth.ts';
 import { configTargets } from './targets/config.ts';
+import { ruleTargets } from './targets/rules.ts';
+import { consoleTargets } from './targets/console.ts';
 import { sqlTargets } from './targets/sql.ts';
 import { tlsTargets } from './targets/tls.ts';
 import { wireTargets } from './targets/wire.ts';
@@ -11,5 +13,7 @@ export const targets: readonly Target[] = [
   ...authTargets,
   ...tlsTargets,
   ...configTargets,
+  ...ruleTargets,
+  ...consoleTargets,
   ...sqlTargets,
 ];

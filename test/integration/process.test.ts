@@ -274,7 +274,7 @@ describe('the start', () => {
     ['[databases]\ndb = host=a port=0\n[pgbouncer]\n', /:2: db: expected a port from 1 to 65535 for port/],
     ['[pgbouncer]\n%include gone.ini\n', /:2: %include: expected a readable file \(ENOENT\)/],
     ['[databases]\ndb =\n', /: expected a section \[pgbouncer\]/],
-    ['[pgbouncer]\nauth_type = cert\n', /:2: auth_type: expected .*\(cert is not supported yet\)/],
+    ['[pgbouncer]\nauth_type = cert\n', /:2: auth_type: expected client_tls_sslmode = verify-full/],
   ])('with a wrong file ends with 1 and says where: %j', async (text, error) => {
     const { code, stderr } = await refusedStart({ text });
     expect(code).toBe(1);
@@ -303,12 +303,10 @@ describe('the start', () => {
   test('names in one warning what is set and has no effect', async () => {
     await using pooler = await spawnPooler({
       settings: { dns_max_ttl: 5, max_packet_size: 100_000 },
-      databases: { db: 'auth_user=x' },
     });
     const warnings = pooler.stderr.split('\n').filter((line) => line.includes('without effect'));
     expect(warnings.map((line) => line.replace(/^.* WARNING /, ''))).toEqual([
-      'set but without effect so far: dns_max_ttl, ' +
-        'auth_user, auth_query and auth_dbname of [databases]; users who are not in auth_file are refused',
+      'set but without effect so far: dns_max_ttl',
     ]);
   });
 

@@ -492,3 +492,73 @@ describe.each([
     expect((heard.closed?.error as NodeJS.ErrnoException).code).toBe('ECONNREFUSED');
   });
 });
+
+describe.each([
+  ['with native calls', withNative, plainPair],
+  ['without', withoutNative, plainPair],
+  ['over TLS', withNative, tlsPair],
+])('suspend, %s', (_, native, pair) => {
+  it('stops reading until wake, whatever resume says, and loses nothing', async () => {
+    const handler = new Recorder();
+    const { conn, peer } = await pair(native, handler);
+    conn.suspend(() => true);
+    expect(conn.isSuspended).toBe(true);
+    peer.write('abc');
+    conn.pause();
+    conn.resume();
+    const bystander = new Recorder();
+    const other = await pair(native, bystander);
+    other.peer.write('x');
+    await waitFor(() => bystander.bytes.length === 1);
+    expect(handler.bytes.length).toBe(0);
+    conn.wake();
+    await waitFor(() => handler.bytes.toString() === 'abc');
+    // Paused meanwhile, it stays so.
+    conn.suspend(() => true);
+    conn.pause();
+    conn.wake();
+    peer.write('d');
+    other.peer.write('y');
+    await waitFor(() => bystander.bytes.length === 2);
+    expect(handler.bytes.toString()).toBe('abc');
+    conn.resume();
+    await waitFor(() => handler.bytes.toString() === 'abcd');
+  });
+
+  it('takes effect behind the chunk after which it may', async () => {
+    const handler = new Recorder();
+    const { conn, peer } = await pair(native, handler);
+    conn.suspend(() => handler.bytes.toString().endsWith('.'));
+    expect(conn.isSuspended).toBe(false);
+    peer.write('half');
+    await waitFor(() => handler.bytes.length === 4);
+    expect(conn.isSuspended).toBe(false);
+    peer.write(' whole.');
+    await waitFor(() => conn.isSuspended);
+    expect(handler.bytes.toString()).toBe('half whole.');
+  });
+
+  it('waits until the peer has taken what was written', async () => {
+    const { conn, peer } = await pair(native, new Recorder());
+    peer.pause();
+    while (conn.pendingBytes === 0) conn.write(Buffer.alloc(1024 * 1024));
+    conn.suspend(() => true);
+    expect(conn.isSuspended).toBe(false);
+    peer.resume();
+    await waitFor(() => {
+      conn.suspend(() => true);
+      return conn.isSuspended;
+    });
+    expect(conn.pendingBytes).toBe(0);
+  });
+
+  it('a connection that is ended is read to its end', async () => {
+    const handler = new Recorder();
+    const { conn, peer } = await pair(native, handler);
+    conn.suspend(() => true);
+    conn.end();
+    peer.end('last');
+    await waitFor(() => handler.closed !== null);
+    expect(handler.bytes.toString()).toBe('last');
+  });
+});

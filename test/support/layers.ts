@@ -20,7 +20,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
   relay: { imports: ['wire', 'net', 'base'], types: ['prepared'] },
   client: { imports: ['pool', 'auth', 'prepared', 'relay', 'net', 'tls', 'wire', 'base'] },
   server: { imports: ['pool', 'auth', 'prepared', 'relay', 'net', 'tls', 'wire', 'base'] },
-  admin: { imports: ['pool', 'config', 'wire', 'base'] },
+  admin: { imports: ['pool', 'prepared', 'config', 'wire', 'base'] },
   daemon: {
     imports: [
       'base',
