@@ -11,6 +11,7 @@ import type { ShutdownMode } from '../admin/control.ts';
 import type { Config } from '../config/config.ts';
 import { ConfigError } from '../config/config-error.ts';
 import { loadConfig } from '../config/load.ts';
+import { secretFileWarnings } from '../config/secret-files.ts';
 import { formatPeer, type PeerAddress, peerName, tcpPeerAddress } from '../net/address.ts';
 import { type Listeners, openListeners, type PassedSocket } from '../net/listener.ts';
 import type { ListenerInfo } from '../net/listening-socket.ts';
@@ -155,7 +156,7 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
     try {
       const next = loadConfig(state.config.settings.conffile, state.config);
       const nextTls = prepareTls(state, next);
-      for (const warning of next.warnings) log.log('WARNING', warning);
+      for (const warning of [...next.warnings, ...secretFileWarnings(next)]) log.log('WARNING', warning);
       apply(next, nextTls);
     } finally {
       options.onReload?.('is over');

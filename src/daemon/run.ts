@@ -3,6 +3,7 @@ import { SystemClock } from '../base/clock.ts';
 import type { Config } from '../config/config.ts';
 import { ConfigError } from '../config/config-error.ts';
 import { loadConfig } from '../config/load.ts';
+import { secretFileWarnings } from '../config/secret-files.ts';
 import type { Settings } from '../config/settings.ts';
 import type { PassedSocket } from '../net/listener.ts';
 import { type Native, openNative } from '../net/native.ts';
@@ -100,7 +101,7 @@ interface Prepared {
 
 async function serve({ config, options, log, native, startup }: Prepared): Promise<number> {
   for (const flag of INLINING) setFlagsFromString(flag);
-  for (const warning of config.warnings) log.log('WARNING', warning);
+  for (const warning of [...config.warnings, ...secretFileWarnings(config)]) log.log('WARNING', warning);
   const { settings } = config;
   const passed = takePassedSockets(process.env, process.pid);
   const takeover = options.reboot ? await beginTakeover(settings, passed, log) : null;
