@@ -4,7 +4,7 @@ import type { DatabaseEntry } from '../config/databases.ts';
 import { TlsContexts } from '../tls/contexts.ts';
 import { type ServerCapacity, poolUsers } from './capacity.ts';
 import type { ServerLimits } from './capacity-rules.ts';
-import { type Asker, askServer, type Rows } from './server-question.ts';
+import { type Asker, askServer, type Rows } from '../server/question.ts';
 
 /** Limits of the server, of its roles and of its databases, in rows of kind, name and number. */
 const SQL = `SELECT 'server', name, setting FROM pg_catalog.pg_settings
@@ -43,7 +43,12 @@ function askersOf(config: Config, { entries }: ServerCapacity): Asker[] {
     for (const user of poolUsers(config, entry)) {
       const own = entry.user === user ? entry.password : null;
       const secretText = own ?? config.userlist.get(user) ?? null;
-      const asker = { user, database: entry.dbname, credentials: { secretText, scramKeys: null } };
+      const asker = {
+        user,
+        database: entry.dbname,
+        credentials: { secretText, scramKeys: null },
+        applicationName: 'pgweir check',
+      };
       const isPlain = secretText !== null && secretText !== '' && classifySecret(secretText).kind === 'plain';
       (isPlain ? known : others).push(asker);
     }

@@ -111,7 +111,8 @@ export class LoginPhase implements ClientPhase {
     }
     const isUncounted = services.isUncounted(database, user, connection.isUnixSameUid);
     const refusal =
-      (isConsole ? null : services.refusesLogins()) ?? (isUncounted ? null : this.#admit(database));
+      (isConsole ? null : services.refusesLogins(connection.address.kind)) ??
+      (isUncounted ? null : this.#admit(database));
     if (refusal !== null) {
       connection.fail(refusal);
       return;

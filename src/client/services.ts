@@ -3,6 +3,7 @@ import type { LoginCredentials } from '../auth/credentials.ts';
 import type { LoginApplicant } from '../auth/login-exchange.ts';
 import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
+import type { PeerAddress } from '../net/address.ts';
 import type { Native } from '../net/native.ts';
 import type { Budget } from '../pool/budget.ts';
 import type { Pool } from '../pool/pool.ts';
@@ -103,8 +104,8 @@ export interface ClientServices {
   isUncounted(database: string, user: string, isUnixSameUid: boolean): boolean;
   /** The pool a client of `database` logs in to; made when it isn't there. null = the entry went away. */
   poolFor(database: string, loginUser: string, credentials: LoginCredentials): Pool | null;
-  /** Why logins are refused now (shutdown), or null. */
-  refusesLogins(): PgErrorFields | null;
+  /** Why logins over this kind of socket are refused now (shutdown), or null. */
+  refusesLogins(kind: PeerAddress['kind']): PgErrorFields | null;
   /** SUSPEND holds logins to `database` back: settles when they may go on; null when they may now. */
   resumed(database: string): Promise<void> | null;
   /** Why clients that newly need a server are refused now (shutdown that waits for servers), or null. */

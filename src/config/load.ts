@@ -30,6 +30,7 @@ export function loadConfig(path: string, previous: Config | null, readFile?: Rea
 class Loader {
   readonly #previous: Config | null;
   readonly #warnings: string[] = [];
+  readonly #files = new Set<string>();
   readonly #given = new Map<string, Assignment>();
   readonly #databases = new Map<string, DatabaseEntry>();
   readonly #users = new Map<string, UserEntry>();
@@ -44,6 +45,7 @@ class Loader {
   }
 
   take(statement: IniStatement): void {
+    this.#files.add(statement.at.file);
     if (statement.kind === 'section') this.#enter(statement.section, statement.at);
     else if (statement.kind === 'own' || statement.section === 'pgweir') this.#takeOwn(statement);
     else this.#takeEntry(statement);
@@ -130,6 +132,7 @@ class Loader {
     return {
       ...base,
       path,
+      files: [...this.#files],
       own,
       texts,
       autoDatabaseAt: this.#auto?.at ?? null,

@@ -22,7 +22,7 @@ const listening = {
   }),
   unix_socket_mode: int('0777', 'File mode of the unix socket.', { restart: true, max: 0o7777 }),
   unix_socket_group: text('', 'Group name or id that owns the unix socket.', { restart: true }),
-  user: text(null, 'System user to switch to after start.', { restart: true, later: '' }),
+  user: text(null, 'System user to switch to at start; -u wins.', { restart: true }),
   peer_id: int('0', 'Identity of this process among its peers; 0 turns peering off.', {
     max: 65535,
     later: '0',
@@ -87,9 +87,12 @@ const authentication = {
 } as const;
 
 const logging = {
-  syslog: bool('0', 'Log to syslog too.', { later: '0' }),
-  syslog_ident: text('pgbouncer', 'Name in syslog.', { later: 'pgbouncer' }),
-  syslog_facility: text('daemon', 'Facility in syslog.', { later: 'daemon' }),
+  syslog: bool('0', 'Log to syslog, too; DEBUG lines stay away from it.'),
+  syslog_ident: text('pgbouncer', "Name in syslog and in systemd's journal."),
+  syslog_facility: text(
+    'daemon',
+    'Facility in syslog: auth, authpriv, daemon, user, local0 to local7. Any other means daemon.',
+  ),
   log_connections: bool('1', 'Log each login attempt.'),
   log_disconnections: bool('1', 'Log each closed connection and why.'),
   log_pooler_errors: bool('1', 'Log each error that the pooler sends to a client.'),
@@ -209,7 +212,15 @@ export const settingsTable = {
 
 /** Our own settings: section `[pgweir]`, or lines `;pgweir key = value`, which PgBouncer takes for comments. */
 export const ownSettingsTable = {
-  log_format: oneOf(['pgbouncer', 'json'], 'pgbouncer', "Log lines as PgBouncer's, or as JSON."),
+  log_format: oneOf(
+    ['pgbouncer', 'json'],
+    'pgbouncer',
+    "Log lines as PgBouncer's, or as JSON. Syslog and the journal get the message alone.",
+  ),
+  syslog_socket: text(
+    '/dev/log',
+    'Unix socket that syslog listens on; a leading @ means the abstract namespace.',
+  ),
   server_close_timeout: time(
     '1',
     'Time for PostgreSQL to close a connection, or end a query left behind, before more is done.',

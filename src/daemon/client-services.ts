@@ -24,6 +24,10 @@ export function clientServices(
     logins: Logins;
     native: Native;
     control: Control;
+    /** Another process has taken over our unix socket. */
+    isUnixReplaced: () => boolean;
+    /** Hands a cancel request that is none of ours to whom it may belong; resolves with whether it got there. */
+    cancelElsewhere: (key: Buffer) => Promise<boolean>;
   },
 ): ClientServices {
   let settings = clientSettings(state.config);
@@ -57,7 +61,7 @@ export function clientServices(
       database === ADMIN_DATABASE &&
       (entersWithoutPassword(user, isUnixSameUid) || isListed(state.config.settings.admin_users, user)),
     poolFor: (database, user, credentials) => state.openPool(database, user, credentials),
-    refusesLogins: () => (state.shutdown === 'no' ? null : fatal('pooler is shutting down')),
+    refusesLogins: (kind) => refusesLogins(state, kind === 'unix' && !parts.isUnixReplaced()),
     // The console stays open: somebody may have to end it.
     resumed: (database) => (database === ADMIN_DATABASE ? null : (state.suspension?.promise ?? null)),
     refusesQueries: () => serverShutdown(state),
@@ -81,7 +85,7 @@ export function clientServices(
       return consoleSession(state, console, applicant, applied);
     },
     entersConsoleFreely: entersWithoutPassword,
-    cancel: (key) => cancel(state, parts.control, key),
+    cancel: (key) => cancel(state, parts, key),
     addSession: (session) => {
       state.sessions.set(session.id, session);
       return state.cancelKeys.issue(session, session.connection.protocolMinor);
@@ -92,6 +96,15 @@ export function clientServices(
     },
     connectionGone: (connection) => state.connections.delete(connection),
   };
+}
+
+/**
+ * Why a client may not log in. While clients are waited for, those who came before the listeners were closed are let in:
+ * over TCP nobody else can come, nor over a unix socket that has lost its name.
+ */
+function refusesLogins(state: PoolerState, isNewcomer: boolean): PgErrorFields | null {
+  const lets = state.shutdown === 'no' || (state.shutdown === 'wait_for_clients' && !isNewcomer);
+  return lets ? null : fatal('pooler is shutting down');
 }
 
 /** Why a client that needs a server isn't given one, while SHUTDOWN WAIT_FOR_SERVERS is under way. */
@@ -128,9 +141,19 @@ function consoleSession(
 }
 
 /** Carries out a CancelRequest; resolves once the requester's connection may be closed. */
-async function cancel(state: PoolerState, control: Control, key: Buffer): Promise<CancelOutcome> {
+async function cancel(
+  state: PoolerState,
+  { control, cancelElsewhere }: { control: Control; cancelElsewhere: (key: Buffer) => Promise<boolean> },
+  key: Buffer,
+): Promise<CancelOutcome> {
   const owner = state.cancelKeys.find(key);
-  if (owner === null) return { reason: 'failed cancel request', isKnown: false };
+  if (owner === null) {
+    const isElsewhere = await cancelElsewhere(key);
+    return {
+      reason: isElsewhere ? 'cancel request handed to the old process' : 'failed cancel request',
+      isKnown: false,
+    };
+  }
   return { reason: await cancelFor(owner, state, control), isKnown: true };
 }
 

@@ -58,6 +58,8 @@ export class PoolerState {
   /** SUSPEND is under way or in force; settles when it ends. */
   suspension: PromiseWithResolvers<void> | null = null;
   shutdown: ShutdownState = 'no';
+  /** A shutdown is under way, and connections from before it may still come out of a listener's queue. */
+  isRetiring = false;
   #config: Config;
   #credentials = new Map<string, LoginCredentials>();
   #limits = new Map<string, ClientLimits>();

@@ -23,7 +23,7 @@ export interface ControlHooks {
   reload(): void;
   /** Puts a configuration in force that SET of `key` has made; what there is to say about it, or null. */
   set(config: Config, key: string): string | null;
-  /** A graceful shutdown begins: stop accepting over TCP. */
+  /** A graceful shutdown begins: stop accepting over TCP. `isRetiring` is kept until nobody comes any more. */
   shutdownBegins(): void;
   /** The process is to end now. */
   exit(): void;
@@ -97,7 +97,8 @@ export class LocalControl implements Control {
       this.#waiters.delete(waiter);
       waiter.resolve(reply);
     }
-    const { shutdown, connections, budget, pools } = this.#state;
+    const { shutdown, connections, budget, pools, isRetiring } = this.#state;
+    if (isRetiring) return;
     if (shutdown === 'wait_for_servers' && budget.count('server') === 0) this.#exit('server');
     if (shutdown !== 'wait_for_clients' || connections.size > 0) return;
     // What the last client has left running would run on, with nobody there to cancel it.

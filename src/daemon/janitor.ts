@@ -15,12 +15,20 @@ export class Janitor {
   readonly #state: PoolerState;
   readonly #windows: StatsWindows;
   readonly #queries: AuthQueries;
+  readonly #onStats: (line: string) => void;
   #periodStartMs: number;
 
-  constructor(state: PoolerState, windows: StatsWindows, queries: AuthQueries) {
+  /** `onStats` gets the line of statistics of each period. */
+  constructor(
+    state: PoolerState,
+    windows: StatsWindows,
+    queries: AuthQueries,
+    onStats: (line: string) => void = () => {},
+  ) {
     this.#state = state;
     this.#queries = queries;
     this.#windows = windows;
+    this.#onStats = onStats;
     this.#periodStartMs = state.clock.nowMs();
   }
 
@@ -87,9 +95,8 @@ export class Janitor {
     if (nowMs - this.#periodStartMs < stats_period * 1000) return;
     this.#periodStartMs = nowMs;
     this.#windows.turn(nowMs, [state.consoleStats, ...state.pools.all().map((pool) => pool.stats)]);
-    if (log_stats) {
-      const { average } = sumPools(snapshotOf('stats', state, this.#windows));
-      state.log.log('LOG', statsLine(average));
-    }
+    const line = statsLine(sumPools(snapshotOf('stats', state, this.#windows)).average);
+    if (log_stats) state.log.log('LOG', line);
+    this.#onStats(line);
   }
 }

@@ -11,8 +11,9 @@ import type { ShutdownMode } from '../admin/control.ts';
 import type { Config } from '../config/config.ts';
 import { ConfigError } from '../config/config-error.ts';
 import { loadConfig } from '../config/load.ts';
+import { secretFileWarnings } from '../config/secret-files.ts';
 import { formatPeer, type PeerAddress, peerName, tcpPeerAddress } from '../net/address.ts';
-import { type Listeners, openListeners } from '../net/listener.ts';
+import { type Listeners, openListeners, type PassedSocket } from '../net/listener.ts';
 import type { ListenerInfo } from '../net/listening-socket.ts';
 import type { Native } from '../net/native.ts';
 import { beyondNode, tuneTcp } from '../net/tcp-options.ts';
@@ -32,6 +33,7 @@ import { LocalControl } from './control.ts';
 import { Databases } from './databases.ts';
 import { Logins } from './logins.ts';
 import { Janitor, SWEEP_INTERVAL_MS } from './janitor.ts';
+import { Predecessors } from './predecessors.ts';
 import { applyConfig, applyTls, openForcedPools, prepareTls } from './reload.ts';
 import { serverTarget } from './server-target.ts';
 import { serversOf } from './snapshot-sockets.ts';
@@ -45,8 +47,18 @@ export interface PoolerOptions {
   readonly log: Logger;
   readonly native: Native;
   readonly fdLimit?: number;
+  /** Sockets that are open already, in place of those that the configuration names. */
+  readonly passed?: readonly PassedSocket[];
+  /** Takes the place of the process that runs with the same unix socket, and shares TCP with it. */
+  readonly takesOver?: boolean;
   /** A new configuration is in force (RELOAD, SET): what lies outside the pooler follows it. */
   readonly onConfig?: (config: Config) => void;
+  /** A reload begins, and is over, however it went. */
+  readonly onReload?: (phase: 'begins' | 'is over') => void;
+  /** A line of statistics, every stats_period. */
+  readonly onStats?: (line: string) => void;
+  /** A shutdown begins. */
+  readonly onShutdown?: () => void;
   /** The pooler has ended: by SHUTDOWN, or a graceful one is complete. */
   readonly onExit: () => void;
 }
@@ -121,12 +133,14 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
     if (isStopped) return;
     isStopped = true;
     clearInterval(sweeper);
+    predecessors.leave(listeners.isUnixReplaced());
     listeners.close();
     for (const connection of state.connections) connection.cut();
     for (const server of serversOf(state)) server.conn.destroy();
   };
   const queries = new AuthQueries(state);
   const exit = (): void => {
+    options.onShutdown?.();
     stop();
     options.onExit();
   };
@@ -138,10 +152,15 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
     options.onConfig?.(next);
   };
   const reload = (): void => {
-    const next = loadConfig(state.config.settings.conffile, state.config);
-    const nextTls = prepareTls(state, next);
-    for (const warning of next.warnings) log.log('WARNING', warning);
-    apply(next, nextTls);
+    options.onReload?.('begins');
+    try {
+      const next = loadConfig(state.config.settings.conffile, state.config);
+      const nextTls = prepareTls(state, next);
+      for (const warning of [...next.warnings, ...secretFileWarnings(next)]) log.log('WARNING', warning);
+      apply(next, nextTls);
+    } finally {
+      options.onReload?.('is over');
+    }
   };
   const set = (next: Config, key: string): string | null => {
     let nextTls: PreparedTls | null = null;
@@ -158,10 +177,19 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
     apply(next, nextTls);
     return notice;
   };
+  const predecessors = new Predecessors(settings.unix_socket_dir, settings.listen_port, () =>
+    log.log('LOG', 'the old process has ended'),
+  );
   const control = new LocalControl(state, windows, {
     reload,
     set,
-    shutdownBegins: () => listeners.closeTcp(),
+    shutdownBegins: () => {
+      options.onShutdown?.();
+      state.isRetiring = true;
+      listeners.retireTcp(() => {
+        state.isRetiring = false;
+      });
+    },
     exit,
   });
   const services = clientServices(state, {
@@ -176,6 +204,8 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
     }),
     native,
     control,
+    isUnixReplaced: () => listeners.isUnixReplaced(),
+    cancelElsewhere: async (key) => !listeners.isUnixReplaced() && (await predecessors.cancel(key)),
   });
 
   const accept = (socket: Socket, listener: ListenerInfo): void => {
@@ -211,15 +241,18 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
       reusePort: settings.so_reuseport,
       native,
       ...(options.fdLimit === undefined ? {} : { fdLimit: options.fdLimit }),
+      passed: options.passed ?? [],
+      replaces: options.takesOver === true,
     },
     accept,
     log,
   );
 
   state.listening = () => listeners.bound();
+  if (options.takesOver === true) predecessors.adopt();
   warnOfUntuned(config, native, log);
   openForcedPools(state);
-  const janitor = new Janitor(state, windows, queries);
+  const janitor = new Janitor(state, windows, queries, options.onStats);
   const sweeper = setInterval(() => {
     if (state.isSuspended) control.suspension.sweep();
     else janitor.sweep();

@@ -33,11 +33,17 @@ export function formatForApplicationName(address: PeerAddress, hostname: string)
   return address.pid === null ? `unix:${address.port}` : `unix(${address.pid}@${hostname}):${address.port}`;
 }
 
-/** The address of an accepted TCP socket; null when the peer is already gone and the system forgot it. */
+/** An IPv4 peer on a socket that takes both families, as systemd opens them. */
+const MAPPED_IPV4 = /^::ffff:(?=\d+\.)/i;
+
+/**
+ * The address of an accepted TCP socket, IPv4 as such on whichever socket it came in; null when the peer is already gone
+ * and the system forgot it.
+ */
 export function tcpPeerAddress(socket: Socket): PeerAddress | null {
   const { remoteAddress, remotePort } = socket;
   if (remoteAddress === undefined || remotePort === undefined) return null;
-  return { kind: 'tcp', ip: remoteAddress, port: remotePort };
+  return { kind: 'tcp', ip: remoteAddress.replace(MAPPED_IPV4, ''), port: remotePort };
 }
 
 /**

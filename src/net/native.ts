@@ -1,6 +1,9 @@
 import { createRequire } from 'node:module';
 import type { Server, Socket } from 'node:net';
 import { isMainThread } from 'node:worker_threads';
+import { datagramCalls, type OpenDatagram } from './native-datagram.ts';
+import { type ListenCalls, listenCalls, noListenCalls } from './native-listen.ts';
+import { noProcessCalls, type ProcessCalls, processCalls } from './native-process.ts';
 
 /** Who holds the other end of a unix socket, as the kernel recorded it when that end connected. */
 export interface PeerCredentials {
@@ -46,6 +49,12 @@ export interface Native {
   setOption(socket: Socket, level: number, name: number, value: number): boolean;
   /** The group database's id of `name`; null when there is no such group or without the library. */
   groupId(name: string): number | null;
+  /** About the process itself. */
+  readonly process: ProcessCalls;
+  /** To the system's log and to systemd; null without the library. */
+  readonly datagram: OpenDatagram;
+  /** About listening sockets. */
+  readonly listen: ListenCalls;
   /** The user database's name of `uid`; null when there is no such user or without the library. */
   userName(uid: number): string | null;
 }
@@ -127,6 +136,9 @@ function unavailable(reason: string): Native {
     write: () => -1,
     setOption: () => false,
     groupId: () => null,
+    process: noProcessCalls,
+    datagram: () => null,
+    listen: noListenCalls,
     userName: () => null,
   };
 }
@@ -218,6 +230,9 @@ function linuxNative(koffi: Koffi): Native {
       const gid: unknown = typeof entry === 'object' && entry !== null ? Reflect.get(entry, 'gid') : null;
       return typeof gid === 'number' ? gid : null;
     },
+    process: processCalls(koffi, libc),
+    datagram: datagramCalls(koffi, libc),
+    listen: listenCalls(koffi, libc),
     userName(uid) {
       const found: unknown = getpwuid(uid);
       if (found === null) return null;

@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { askLimits } from '../../src/check/ask.ts';
-import { askServer } from '../../src/check/server-question.ts';
+import { askServer } from '../../src/server/question.ts';
 import { sharedPostgres, withClient } from '../support/postgres.ts';
 import { createDatabase, createRole } from '../support/roles.ts';
 import { ScriptedServer } from '../support/scripted-peer.ts';
@@ -94,7 +94,12 @@ describe('a server that is asked', () => {
 });
 
 describe('a server that is no PostgreSQL', () => {
-  const asker = { user: 'u', database: 'd', credentials: { secretText: null, scramKeys: null } };
+  const asker = {
+    user: 'u',
+    database: 'd',
+    credentials: { secretText: null, scramKeys: null },
+    applicationName: 'test',
+  };
 
   test('is not waited for longer than is said', async () => {
     await using server = await ScriptedServer.listen();

@@ -39,6 +39,7 @@ test('an empty [pgbouncer] section gives every default and no warning', () => {
     server_close_timeout: 1,
     server_cancel_timeout: 5,
     server_max_protocol_version: '3.2',
+    syslog_socket: '/dev/log',
     auth_query_cache_time: 2,
   });
   expect(Object.keys(settings).sort()).toEqual(Object.keys(settingsTable).sort());
@@ -138,9 +139,9 @@ test('files of rules are read with auth_type hba alone, and refused as a whole',
 
 test('one warning names everything that is set but without effect', () => {
   const { warnings } = load(
-    '[pgbouncer]\nserver_tls_sslmode = prefer\npkt_buf = 8192\nsyslog = 1\n[peers]\n1 = host=x\n',
+    '[pgbouncer]\nserver_tls_sslmode = prefer\npkt_buf = 8192\n[peers]\n1 = host=x\n',
   );
-  expect(warnings).toEqual(['set but without effect so far: pkt_buf, syslog, [peers]']);
+  expect(warnings).toEqual(['set but without effect so far: pkt_buf, [peers]']);
 });
 
 test('a setting that asks for what happens anyway is not warned about', () => {
@@ -175,6 +176,7 @@ test('our own settings stand in [pgweir] or in comment lines anywhere', () => {
     server_close_timeout: 0.5,
     server_cancel_timeout: 2,
     server_max_protocol_version: '3.2',
+    syslog_socket: '/dev/log',
     auth_query_cache_time: 2,
   });
 });

@@ -117,6 +117,7 @@ test('SHOW CONFIG lists all settings by name, pool_mode before pool_idle_timeout
     'server_cancel_timeout',
     'server_close_timeout',
     'server_max_protocol_version',
+    'syslog_socket',
   ]);
 });
 

@@ -302,11 +302,11 @@ describe('the start', () => {
 
   test('names in one warning what is set and has no effect', async () => {
     await using pooler = await spawnPooler({
-      settings: { syslog: 1, dns_max_ttl: 5, max_packet_size: 100_000 },
+      settings: { dns_max_ttl: 5, max_packet_size: 100_000 },
     });
     const warnings = pooler.stderr.split('\n').filter((line) => line.includes('without effect'));
     expect(warnings.map((line) => line.replace(/^.* WARNING /, ''))).toEqual([
-      'set but without effect so far: syslog, dns_max_ttl',
+      'set but without effect so far: dns_max_ttl',
     ]);
   });
 

@@ -1,4 +1,4 @@
-import { Socket } from 'node:net';
+import { type AddressInfo, connect, createServer, Socket } from 'node:net';
 import { describe, expect, it } from 'vitest';
 import {
   formatAddrColumn,
@@ -41,6 +41,17 @@ describe('addresses', () => {
 
   it('leave a host name without brackets', () => {
     expect(formatHostPort('db.example', 5432)).toBe('db.example:5432');
+  });
+
+  it('are IPv4 for an IPv4 peer on a socket that takes both families', async () => {
+    const server = createServer();
+    await new Promise<void>((settle) => server.listen(0, '::', settle));
+    const client = connect((server.address() as AddressInfo).port, '127.0.0.1');
+    const accepted = await new Promise<Socket>((settle) => server.once('connection', settle));
+    expect(accepted.remoteAddress).toBe('::ffff:127.0.0.1');
+    expect(tcpPeerAddress(accepted)).toEqual({ kind: 'tcp', ip: '127.0.0.1', port: client.localPort });
+    for (const socket of [client, accepted]) socket.destroy();
+    server.close();
   });
 
   it('are unknown for a socket that is not connected', () => {

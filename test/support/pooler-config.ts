@@ -33,6 +33,7 @@ export function writePoolerConfig(folder: string, postgres: PostgresAddress, con
   writeFileSync(
     userlistPath,
     secrets.map(([name, secret]) => `${quoted(name)} ${quoted(secret)}\n`).join(''),
+    { mode: 0o600 },
   );
   const server = `host=${postgres.host} port=${postgres.port}`;
   const databases = Object.entries(config.databases ?? { '*': '' }).map(([name, value]): [string, string] => [
@@ -59,7 +60,7 @@ export function writePoolerConfig(folder: string, postgres: PostgresAddress, con
   const text = sections
     .map(([name, lines]) => `[${name}]\n${lines.map(([key, value]) => `${key} = ${value}\n`).join('')}`)
     .join('\n');
-  writeFileSync(iniPath, config.text ?? text);
+  writeFileSync(iniPath, config.text ?? text, { mode: 0o600 });
   return iniPath;
 }
 

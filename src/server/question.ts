@@ -3,10 +3,10 @@ import type { ServerCredentials } from '../auth/credentials.ts';
 import { SaltedPasswordCache } from '../auth/derived-keys.ts';
 import { Pbkdf2Queue } from '../auth/pbkdf2-queue.ts';
 import { Conn } from '../net/conn.ts';
-import { Encryption } from '../server/encryption.ts';
-import { ServerLogin } from '../server/login.ts';
-import { OwnQuery } from '../server/own-query.ts';
-import { connectFailure, connectOptions, isUnixHost, type ServerAddress } from '../server/target.ts';
+import { Encryption } from './encryption.ts';
+import { ServerLogin } from './login.ts';
+import { OwnQuery } from './own-query.ts';
+import { connectFailure, connectOptions, isUnixHost, type ServerAddress } from './target.ts';
 import type { TlsInfo } from '../tls/info.ts';
 import type { ServerTls } from '../tls/server-side.ts';
 import { parseDataRow } from '../wire/data-row.ts';
@@ -20,18 +20,19 @@ export interface Asker {
   readonly user: string;
   readonly database: string;
   readonly credentials: ServerCredentials;
+  readonly applicationName: string;
 }
 
 /** Rows of text, null for NULL. */
 export type Rows = readonly (readonly (string | null)[])[];
 
 /**
- * Logs in on a server, over TLS where `tls` says so, runs `sql`, leaves. Rejects with why it could not, after `timeoutMs` at the latest; no text holds
- * a secret.
+ * Logs in on a server (or on a pooler's console) at an address or at the path of a unix socket, over TLS where `tls` says
+ * so, runs `sql`, leaves. Rejects with why it could not, after `timeoutMs` at the latest; no text holds a secret.
  */
 export function askServer(
-  address: ServerAddress,
-  { user, database, credentials }: Asker,
+  address: ServerAddress | { readonly path: string },
+  { user, database, credentials, applicationName }: Asker,
   sql: string,
   { tls, timeoutMs }: { readonly tls: ServerTls | null; readonly timeoutMs: number },
 ): Promise<Rows> {
@@ -86,13 +87,13 @@ export function askServer(
         startupMessage(0, [
           ['user', user],
           ['database', database],
-          ['application_name', 'pgweir check'],
+          ['application_name', applicationName],
         ]),
       );
     };
     let reader: ByteReader = login;
     const conn: Conn = Conn.connect(
-      connectOptions(address),
+      'path' in address ? { ...address, allowHalfOpen: true } : connectOptions(address),
       {
         onBytes: (chunk, stop) => {
           for (let pos = 0; pos < stop && !isOver; ) pos = reader.feed(chunk, pos, stop);
@@ -110,7 +111,7 @@ export function askServer(
         onFault: (error) => end(error instanceof Error ? error.message : String(error)),
       },
       () => {
-        if (tls === null || isUnixHost(address.host)) {
+        if (tls === null || 'path' in address || isUnixHost(address.host)) {
           introduce(null);
           return;
         }
