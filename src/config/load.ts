@@ -116,6 +116,9 @@ class Loader {
     const texts = this.#texts(path);
     const { settings, own } = typedSettings(texts);
     this.#warnAboutMissingEffects();
+    if (this.#peers.size > 0 && settings.peer_id === 0) {
+      this.#warn('[peers] without peer_id: no cancel request is handed on');
+    }
     const { userlist, userlistSource, warnings } = loadUserlist(settings, this.#previous, {
       at: this.#given.get('auth_file')?.at ?? { file: path, line: 0 },
     });
@@ -171,7 +174,6 @@ class Loader {
     if (entries.some((entry) => auth.some((field) => entry[field] !== null))) {
       names.push('auth_user, auth_query and auth_dbname of [databases]');
     }
-    if (this.#peers.size > 0) names.push('[peers]');
     if (names.length === 0) return;
     const looksUp = names.some((name) => /^auth_(user|query)/.test(name));
     const refused = looksUp ? '; users who are not in auth_file are refused' : '';

@@ -23,10 +23,7 @@ const listening = {
   unix_socket_mode: int('0777', 'File mode of the unix socket.', { restart: true, max: 0o7777 }),
   unix_socket_group: text('', 'Group name or id that owns the unix socket.', { restart: true }),
   user: text(null, 'System user to switch to after start.', { restart: true, later: '' }),
-  peer_id: int('0', 'Identity of this process among its peers; 0 turns peering off.', {
-    max: 65535,
-    later: '0',
-  }),
+  peer_id: int('0', 'Identity of this process among its peers; 0 turns peering off.', { max: 65535 }),
   listen_backlog: int('128', 'Length of the queue of TCP connections not accepted yet.', { restart: true }),
   so_reuseport: bool('0', 'Let several processes listen on the same TCP port.', { restart: true }),
   conffile: text(

@@ -5,6 +5,7 @@ import type { Control } from '../admin/control.ts';
 import { consoleWelcome } from '../admin/welcome.ts';
 import type { ClientConnection } from '../client/connection.ts';
 import type { ClientServices, ClientSettings, ConsoleSession } from '../client/services.ts';
+import type { ClientSession } from '../client/session.ts';
 import type { Config } from '../config/config.ts';
 import type { Native } from '../net/native.ts';
 import type { StatementCache } from '../prepared/statement.ts';
@@ -83,7 +84,7 @@ export function clientServices(
     cancel: (key) => cancel(state, parts.control, key),
     addSession: (session) => {
       state.sessions.set(session.id, session);
-      return state.cancelKeys.issue(session, session.connection.protocolMinor);
+      return newCancelKey(state, session, session.connection);
     },
     removeSession: (session) => {
       state.sessions.delete(session.id);
@@ -104,7 +105,7 @@ function consoleSession(
   client: ClientConnection,
   applied: readonly (readonly [string, string])[],
 ): ConsoleSession {
-  const cancelKey = state.cancelKeys.issue('console', client.protocolMinor);
+  const cancelKey = newCancelKey(state, 'console', client);
   state.consoleClients.add(client);
   state.consoleStats.clientLoginCount++;
   return {
@@ -125,6 +126,14 @@ function consoleSession(
   };
 }
 
+function newCancelKey(
+  { cancelKeys, config }: PoolerState,
+  owner: ClientSession | 'console',
+  { protocolMinor }: ClientConnection,
+): Buffer {
+  return cancelKeys.issue(owner, protocolMinor, config.settings.peer_id);
+}
+
 /** Carries out a CancelRequest; resolves with the log text once the requester's connection may be closed. */
 async function cancel(state: PoolerState, control: Control, key: Buffer): Promise<string> {
   const owner = state.cancelKeys.find(key);
@@ -135,7 +144,7 @@ async function cancel(state: PoolerState, control: Control, key: Buffer): Promis
     }
     return 'cancel request for console client';
   }
-  if (owner === null) return 'failed cancel request';
+  if (owner === null) return state.peers.forward(key);
   const { server } = owner;
   if (server === null)
     return owner.cancelWait() ? 'cancel request for waiting client' : 'cancel request for idle client';

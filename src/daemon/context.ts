@@ -14,6 +14,7 @@ import type { Pool } from '../pool/pool.ts';
 import type { Pools } from '../pool/pools.ts';
 import { emptyStats, type PoolStats } from '../pool/stats.ts';
 import type { Databases } from './databases.ts';
+import type { Peers } from './peers.ts';
 
 /** How far a shutdown has come. */
 export type ShutdownState = 'no' | 'wait_for_servers' | 'wait_for_clients';
@@ -29,6 +30,7 @@ export class PoolerState {
   readonly owner = 'main';
   readonly databases: Databases;
   readonly pools: Pools;
+  readonly peers: Peers;
   /** Every accepted connection whose socket is still there. */
   readonly connections = new Set<ClientConnection>();
   /** Authenticated sessions by id. */
@@ -58,6 +60,7 @@ export class PoolerState {
     budget: Budget;
     databases: Databases;
     pools: (state: PoolerState) => Pools;
+    peers: (state: PoolerState) => Peers;
   }) {
     this.#config = parts.config;
     this.clock = parts.clock;
@@ -66,6 +69,7 @@ export class PoolerState {
     this.databases = parts.databases;
     this.startWallMs = parts.clock.wallMs();
     this.pools = parts.pools(this);
+    this.peers = parts.peers(this);
   }
 
   get config(): Config {

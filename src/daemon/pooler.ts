@@ -17,6 +17,7 @@ import { LocalBudget } from '../pool/budget.ts';
 import { Pools } from '../pool/pools.ts';
 import { StatementCache } from '../prepared/statement.ts';
 import { TrackedParameters } from '../relay/tracked-parameters.ts';
+import { openCancel } from '../server/cancel.ts';
 import { Connector } from '../server/connector.ts';
 import { NEWEST_MINOR } from '../wire/codes.ts';
 import { clientServices } from './client-services.ts';
@@ -24,6 +25,7 @@ import { PoolerState } from './context.ts';
 import { LocalControl } from './control.ts';
 import { Databases } from './databases.ts';
 import { Janitor, SWEEP_INTERVAL_MS } from './janitor.ts';
+import { Peers } from './peers.ts';
 import { applyConfig, openForcedPools } from './reload.ts';
 import { serverTarget } from './server-target.ts';
 import { serversOf } from './snapshot-sockets.ts';
@@ -102,6 +104,7 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
           },
         }),
       }),
+    peers: (self) => new Peers(self, ({ host, port }, ...rest) => openCancel({ host, port }, ...rest)),
   });
 
   const stop = (): void => {
@@ -111,6 +114,7 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
     listeners.close();
     for (const connection of state.connections) connection.cut();
     for (const server of serversOf(state)) server.conn.destroy();
+    state.peers.stop();
   };
   const exit = (): void => {
     stop();

@@ -34,6 +34,7 @@ export function applyConfig(state: PoolerState, next: Config): void {
       pool.service();
     }
   }
+  state.peers.update(next);
   openForcedPools(state);
 }
 

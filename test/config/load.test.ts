@@ -108,10 +108,10 @@ test.each([
 
 test('one warning names everything that is set but without effect', () => {
   const { warnings } = load(
-    '[pgbouncer]\nserver_tls_sslmode = prefer\nclient_tls_sslmode = allow\npkt_buf = 8192\nsyslog = 1\n[peers]\n1 = host=x\n',
+    '[pgbouncer]\nserver_tls_sslmode = prefer\nclient_tls_sslmode = allow\npkt_buf = 8192\nsyslog = 1\n',
   );
   expect(warnings).toEqual([
-    'set but without effect so far: server_tls_sslmode, client_tls_sslmode, pkt_buf, syslog, [peers]',
+    'set but without effect so far: server_tls_sslmode, client_tls_sslmode, pkt_buf, syslog',
   ]);
 });
 

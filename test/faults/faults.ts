@@ -2,6 +2,7 @@ import { configAndProcessFaults } from './config-and-process.ts';
 import type { Fault } from './fault.ts';
 import { loginFaults } from './login.ts';
 import { oracleFaults } from './oracle.ts';
+import { peerFaults } from './peers.ts';
 import { poolFaults } from './pool.ts';
 import { preparedFaults } from './prepared.ts';
 import { protocolFaults } from './protocol.ts';
@@ -24,4 +25,5 @@ export const faults: readonly Fault[] = [
   ...protocolFaults,
   ...configAndProcessFaults,
   ...oracleFaults,
+  ...peerFaults,
 ];
