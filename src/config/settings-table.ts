@@ -173,8 +173,8 @@ const tls = {
 } as const;
 
 const network = {
-  dns_max_ttl: time('15', 'Time that a looked-up address is kept.', { later: '0' }),
-  dns_nxdomain_ttl: time('15', 'Time that a failed look-up is kept.', { later: '0' }),
+  dns_max_ttl: time('15', 'Time that a looked-up address is kept.'),
+  dns_nxdomain_ttl: time('15', 'Time that a failed look-up is kept.'),
   dns_zone_check_period: time('0', 'Time between checks of zone serials; 0: none.', { later: '0' }),
   resolv_conf: text('', 'Another resolv.conf.', { restart: true, later: '' }),
   pkt_buf: int('4096', 'Buffer size in bytes.', { restart: true, later: '4096' }),

@@ -8,6 +8,7 @@ import type { ClientSession } from '../client/session.ts';
 import type { LoginCredentials } from '../auth/credentials.ts';
 import type { Config } from '../config/config.ts';
 import { clientLimits, poolLimits } from '../config/effective.ts';
+import type { DnsCache } from '../net/dns-cache.ts';
 import type { ListenerFd } from '../net/listening-socket.ts';
 import type { Budget } from '../pool/budget.ts';
 import type { Pool } from '../pool/pool.ts';
@@ -31,6 +32,7 @@ export class PoolerState {
   readonly databases: Databases;
   readonly pools: Pools;
   readonly peers: Peers;
+  readonly dns: DnsCache;
   /** Every accepted connection whose socket is still there. */
   readonly connections = new Set<ClientConnection>();
   /** Authenticated sessions by id. */
@@ -61,6 +63,7 @@ export class PoolerState {
     databases: Databases;
     pools: (state: PoolerState) => Pools;
     peers: (state: PoolerState) => Peers;
+    dns: (state: PoolerState) => DnsCache;
   }) {
     this.#config = parts.config;
     this.clock = parts.clock;
@@ -68,6 +71,7 @@ export class PoolerState {
     this.budget = parts.budget;
     this.databases = parts.databases;
     this.startWallMs = parts.clock.wallMs();
+    this.dns = parts.dns(this);
     this.pools = parts.pools(this);
     this.peers = parts.peers(this);
   }

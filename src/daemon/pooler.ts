@@ -10,9 +10,11 @@ import type { ShutdownMode } from '../admin/control.ts';
 import type { Config } from '../config/config.ts';
 import { loadConfig } from '../config/load.ts';
 import { type PeerAddress, tcpPeerAddress } from '../net/address.ts';
+import { type LookupAll, lookupBy } from '../net/dns-cache.ts';
 import { type Listeners, openListeners } from '../net/listener.ts';
 import type { ListenerInfo } from '../net/listening-socket.ts';
 import type { Native } from '../net/native.ts';
+import { systemLookup } from '../net/system-lookup.ts';
 import { LocalBudget } from '../pool/budget.ts';
 import { Pools } from '../pool/pools.ts';
 import { StatementCache } from '../prepared/statement.ts';
@@ -24,6 +26,7 @@ import { clientServices } from './client-services.ts';
 import { PoolerState } from './context.ts';
 import { LocalControl } from './control.ts';
 import { Databases } from './databases.ts';
+import { createDns } from './dns.ts';
 import { Janitor, SWEEP_INTERVAL_MS } from './janitor.ts';
 import { Peers } from './peers.ts';
 import { applyConfig, openForcedPools } from './reload.ts';
@@ -38,6 +41,8 @@ export interface PoolerOptions {
   readonly log: Logger;
   readonly native: Native;
   readonly fdLimit?: number;
+  /** Asks for the addresses of a host name; default: the system. */
+  readonly lookup?: LookupAll;
   /** A new configuration is in force (RELOAD, SET): what lies outside the pooler follows it. */
   readonly onConfig?: (config: Config) => void;
   /** The pooler has ended: by SHUTDOWN, or a graceful one is complete. */
@@ -97,6 +102,7 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
           newestMinor: () => (self.config.own.server_max_protocol_version === '3.0' ? 0 : NEWEST_MINOR),
           isStopped: () => isStopped,
           nextId: () => self.nextId(),
+          resolve: (host, done) => self.dns.resolve(host, done),
           target: (pool) => {
             const entry = self.databases.resolve(pool.database)?.entry;
             if (entry === undefined) throw new Error('a pool without a database');
@@ -104,7 +110,11 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
           },
         }),
       }),
-    peers: (self) => new Peers(self, ({ host, port }, ...rest) => openCancel({ host, port }, ...rest)),
+    peers: (self) => {
+      const lookup = lookupBy((host, done) => self.dns.resolve(host, done));
+      return new Peers(self, ({ host, port }, ...rest) => openCancel({ host, port, lookup }, ...rest));
+    },
+    dns: (self) => createDns(self, options.lookup ?? systemLookup),
   });
 
   const stop = (): void => {

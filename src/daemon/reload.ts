@@ -5,6 +5,7 @@ import { poolLimits } from '../config/effective.ts';
 import type { Pool } from '../pool/pool.ts';
 import type { PoolerState } from './context.ts';
 import { killPool } from './control.ts';
+import { forgetNames } from './dns.ts';
 
 /**
  * Puts another configuration in force, after RELOAD or SET: limits at once, server connections that now lead to
@@ -35,6 +36,7 @@ export function applyConfig(state: PoolerState, next: Config): void {
     }
   }
   state.peers.update(next);
+  forgetNames(state);
   openForcedPools(state);
 }
 

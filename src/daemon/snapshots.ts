@@ -74,8 +74,13 @@ const MAKERS: {
   lists: (state) => [listsSnapshot(state)],
   config: (state) => configRows(state.config),
   mem: (state) => memSnapshots(state),
-  // Names are resolved by the system, for each connection anew: there is no cache of ours to show.
-  dnsHosts: () => [],
+  dnsHosts: ({ dns }) =>
+    dns.entries().map(({ name, ttlMs, addresses }) => ({
+      hostname: name,
+      ttlSec: Math.ceil(ttlMs / 1000),
+      addresses,
+    })),
+  // Zones are not looked at: there is no `dns_zone_check_period` here.
   dnsZones: () => [],
   fds: fdSnapshots,
   state: (state) => [{ paused: state.isPaused, suspended: false }],
@@ -247,8 +252,8 @@ function listsSnapshot(state: PoolerState): ListsSnapshot {
     loginClients,
     freeServers: 0,
     usedServers: sum((pool) => pool.servers.slotsTaken),
-    dnsNames: 0,
+    dnsNames: state.dns.entries().length,
     dnsZones: 0,
-    dnsQueries: 0,
+    dnsQueries: state.dns.pending,
   };
 }

@@ -30,9 +30,10 @@ import { OwnQueries } from './own-queries.ts';
 import type { PartsHost } from './parts-host.ts';
 import { PlanRepair } from './plan-repair.ts';
 import { RestReader } from './rest.ts';
+import type { ServerRoute } from './route.ts';
 import type { ServerServices } from './services.ts';
 import { SessionState } from './session-state.ts';
-import { connectFailure, type ServerAddress, type ServerTarget } from './target.ts';
+import { connectFailure, type ServerTarget } from './target.ts';
 
 /**
  * One connection to PostgreSQL: connect → login → at rest ⇄ linked → test → closing. Its place in the pool's
@@ -60,7 +61,7 @@ export class ServerConnection
   readonly dedicatedTo: DedicatedClient | null;
   cancelsInFlight = 0;
   ownCancelMs = 0;
-  readonly connectMs: number;
+  connectMs: number;
   readonly connectWallMs: number;
   lastBytesMs: number;
   /** When the link was made (or the connection begun), monotonic ms. */
@@ -69,7 +70,7 @@ export class ServerConnection
   readonly id: number;
   readonly pool: Pool;
   readonly grant: Grant;
-  readonly address: ServerAddress;
+  readonly address: ServerRoute;
   /** Another one after a server did not take our protocol's version. */
   conn: Conn;
   backendKey: Buffer | null = null;
@@ -79,7 +80,7 @@ export class ServerConnection
   readonly #responses: ResponseStream;
   readonly #rest = new RestReader(this);
   #reader: ByteReader;
-  readonly #opening: ServerOpening;
+  readonly opening: ServerOpening;
   #client: (PoolClient & ClientEnd) | null = null;
   readonly #own = new OwnQueries(this);
   readonly #repair: PlanRepair;
@@ -96,7 +97,7 @@ export class ServerConnection
     pool: Pool,
     grant: Grant,
     target: ServerTarget,
-    address: ServerAddress,
+    address: ServerRoute,
     dedicatedTo: DedicatedClient | null,
   ) {
     super(services.tracked, services.statements);
@@ -116,9 +117,9 @@ export class ServerConnection
     this.#repair = new PlanRepair(this, this.#own, this.#responses);
     this.#ownCancel = new OwnCancel(services, address);
     this.#interlude = new Interlude(this, this.#own, this.#responses);
-    this.#opening = new ServerOpening(this, services, target, address, this.#own);
-    this.#reader = this.#opening.login;
-    this.conn = this.#opening.connect(this, () => this.#connected());
+    this.opening = new ServerOpening(this, services, target, address, this.#own);
+    this.#reader = this.opening.login;
+    this.conn = this.opening.connect(this, () => this.#connected());
   }
 
   get sink(): Conn | null {
@@ -189,14 +190,14 @@ export class ServerConnection
   }
 
   onClosed(error: Error | null): void {
-    if (this.#opening.isConnected) this.#broke('server conn crashed?', 'server conn crashed?');
+    if (this.opening.isConnected) this.#broke('server conn crashed?', 'server conn crashed?');
     else if (this.state === 'new') {
       const reason = connectFailure(error, (text) => this.log('WARNING', text));
       this.#broke(reason, '');
     }
     if (this.state === 'new') {
-      this.#reader = this.#opening.login;
-      this.conn = this.#opening.connect(this, () => this.#connected());
+      this.#reader = this.opening.login;
+      this.conn = this.opening.connect(this, () => this.#connected());
       return;
     }
     this.#ownCancel.cut();
@@ -265,9 +266,9 @@ export class ServerConnection
 
   beginClose(reason: string): void {
     this.#lines.closing(reason);
-    this.#opening.login.abandon();
+    this.opening.login.abandon();
     this.#reader = DISCARD;
-    if (!this.#opening.isConnected) return this.conn.destroy();
+    if (!this.opening.isConnected) return this.conn.destroy();
     this.conn.resume();
     this.conn.end(terminate);
   }
@@ -387,13 +388,13 @@ export class ServerConnection
   #connected(): void {
     if (this.state === 'new') {
       this.#lines.connected();
-      this.#opening.start();
+      this.opening.start();
     } else this.conn.end();
   }
 
   #broke(reason: string, clientText: string): void {
     if (this.state !== 'new') this.pool.serverBroke(this, reason, clientText);
-    else if (!this.#opening.asksAgain(reason))
+    else if (!this.opening.goesOn(reason))
       this.failed({ message: reason, serverError: null, failWaiting: false }, reason);
   }
 }

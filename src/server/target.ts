@@ -1,4 +1,4 @@
-import type { Socket } from 'node:net';
+import type { LookupFunction, Socket } from 'node:net';
 import type { ServerCredentials } from '../auth/credentials.ts';
 import { formatHostPort, type PeerAddress, tcpPeerAddress } from '../net/address.ts';
 import type { ConnectOptions } from '../net/conn.ts';
@@ -42,6 +42,10 @@ export function dedicatedTarget(
 export interface ServerAddress {
   readonly host: string;
   readonly port: number;
+  /** The address that `host` stands for here; absent or null while it isn't known, and for unix sockets. */
+  readonly ip?: string | null;
+  /** Gives it, as `net.connect` wants it; absent: the system is asked. */
+  readonly lookup?: LookupFunction;
 }
 
 /** Whether `host` names a directory with a unix socket in it. */
@@ -54,14 +58,15 @@ export function connectOptions(
   address: ServerAddress,
   keepAlive: { readonly keepAlive: boolean; readonly keepAliveIdleMs: number },
 ): ConnectOptions {
-  const { host, port } = address;
+  const { host, port, ip, lookup } = address;
   if (isUnixHost(host)) {
     const path = `${host}/.s.PGSQL.${port}`;
     return { path: host.startsWith('@') ? `\0${path.slice(1)}` : path, allowHalfOpen: true };
   }
   return {
-    host,
+    host: ip ?? host,
     port,
+    ...(lookup === undefined ? {} : { lookup }),
     allowHalfOpen: true,
     noDelay: true,
     keepAlive: keepAlive.keepAlive,
@@ -70,9 +75,9 @@ export function connectOptions(
 }
 
 /** The other end as log lines and `SHOW` name it; the host as configured until the socket is connected. */
-export function peerOf({ host, port }: ServerAddress, socket: Socket): PeerAddress {
+export function peerOf({ host, port, ip }: ServerAddress, socket: Socket): PeerAddress {
   if (isUnixHost(host)) return { kind: 'unix', pid: null, port };
-  return tcpPeerAddress(socket) ?? { kind: 'tcp', ip: host, port };
+  return tcpPeerAddress(socket) ?? { kind: 'tcp', ip: ip ?? host, port };
 }
 
 /**

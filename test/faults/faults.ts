@@ -1,5 +1,6 @@
 import { configAndProcessFaults } from './config-and-process.ts';
 import type { Fault } from './fault.ts';
+import { hostFaults } from './hosts.ts';
 import { loginFaults } from './login.ts';
 import { oracleFaults } from './oracle.ts';
 import { peerFaults } from './peers.ts';
@@ -26,4 +27,5 @@ export const faults: readonly Fault[] = [
   ...configAndProcessFaults,
   ...oracleFaults,
   ...peerFaults,
+  ...hostFaults,
 ];
