@@ -54,6 +54,11 @@ export async function main(
     case 'error':
       stderr(`pgweir: ${command.message} (see pgweir --help)\n`);
       return 1;
+    case 'check': {
+      // Loaded only when it is asked for, as the daemon is.
+      const { runCheck } = await import('../check/run.ts');
+      return runCheck(command, stdout);
+    }
     case 'run':
       if (euid === 0 && env.PGWEIR_ALLOW_ROOT !== '1') {
         stderr('pgweir: should not run as root (PGWEIR_ALLOW_ROOT=1 allows it)\n');

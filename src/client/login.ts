@@ -156,14 +156,18 @@ export class LoginPhase implements ClientPhase {
     const connection = this.#connection;
     const { services } = connection;
     const limits = services.limits(database, user);
-    const grant = services.budget.askClient({
+    const ask = {
       owner: services.owner,
       database,
       user,
       totalLimit: limits.maxClientConn,
       databaseLimit: limits.maxDbClientConnections,
       userLimit: limits.maxUserClientConnections,
-    });
+    };
+    let grant = services.budget.askClient(ask);
+    if ((grant === 'total' || grant === 'database') && connection.makePlace(grant)) {
+      grant = services.budget.askClient(ask);
+    }
     if (typeof grant === 'string') return fatal(REFUSAL_TEXT[grant]);
     connection.grant = grant;
     return null;
@@ -242,7 +246,7 @@ export class LoginPhase implements ClientPhase {
       const console = services.openConsole(connection, applied);
       if (console === null) connection.fail(fatal('not allowed'));
       else {
-        connection.isLoggedIn = true;
+        connection.loggedIn();
         connection.phase = new ConsolePhase(connection, console);
       }
       return;
@@ -259,7 +263,7 @@ export class LoginPhase implements ClientPhase {
       return;
     }
     pool.stats.clientLoginCount++;
-    connection.isLoggedIn = true;
+    connection.loggedIn();
     const session =
       connection.replication === 'none'
         ? new ClientSession(connection, pool, this.#parameters, this.#extras)

@@ -9,6 +9,7 @@ import type { StatementCache } from '../prepared/statement.ts';
 import type { TrackedParameters } from '../relay/tracked-parameters.ts';
 import type { PgErrorFields } from '../wire/pg-error.ts';
 import type { ClientConnection } from './connection.ts';
+import type { Doorkeeper } from './doorkeeper.ts';
 import type { ClientSession } from './session.ts';
 
 /** The settings that client connections go by, as they are now. Lists are exact, case-sensitive names. */
@@ -68,12 +69,21 @@ export interface ConsoleSession {
   message(type: number, body: Buffer, signal: AbortSignal): Promise<ConsoleAnswer>;
 }
 
+/** What has become of a CancelRequest. */
+export interface CancelOutcome {
+  /** For the log. */
+  readonly reason: string;
+  /** The key is somebody's. */
+  readonly isKnown: boolean;
+}
+
 /** What client connections share, given by the daemon. */
 export interface ClientServices {
   readonly clock: Clock;
   readonly log: Logger;
   readonly native: Native;
   readonly budget: Budget;
+  readonly door: Doorkeeper;
   /** Name of this event loop in the budget. */
   readonly owner: string;
   readonly tracked: TrackedParameters;
@@ -102,8 +112,8 @@ export interface ClientServices {
   ): ConsoleSession | null;
   /** Whether the console's user enters without a password. */
   entersConsoleFreely(user: string, isUnixSameUid: boolean): boolean;
-  /** A CancelRequest with `key` (of a length that a key may have); resolves with the log text when the requester's connection may be closed. */
-  cancel(key: Buffer): Promise<string>;
+  /** A CancelRequest with `key` (of a length that a key may have); resolves when the requester's connection may be closed. */
+  cancel(key: Buffer): Promise<CancelOutcome>;
   /** An authenticated session can be cancelled, killed and shown from now on; gives the key for its BackendKeyData. */
   addSession(session: ClientSession): Buffer;
   removeSession(session: ClientSession): void;

@@ -74,6 +74,10 @@ export class StartupPhase implements ClientPhase {
         this.#sawGss = true;
         return;
       case 'cancel':
+        if (connection.visit?.cancels() === false) {
+          connection.close('too many cancel requests');
+          return;
+        }
         connection.phase = new CancelPhase(connection, packet.key);
         return;
       case 'bad-cancel':

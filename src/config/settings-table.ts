@@ -172,6 +172,10 @@ const tls = {
   server_tls13_ciphers: text(null, 'Cipher suites of TLS 1.3 towards servers.', { later: '' }),
 } as const;
 
+// Linux refuses greater ones.
+const MAX_KEEP_SEC = 32_767;
+const MAX_KEEP_COUNT = 127;
+
 const network = {
   dns_max_ttl: time('15', 'Time that a looked-up address is kept.'),
   dns_nxdomain_ttl: time('15', 'Time that a failed look-up is kept.'),
@@ -181,16 +185,19 @@ const network = {
   max_packet_size: int('2147483647', 'Largest message allowed, in bytes.', { max: 2 ** 32 - 1 }),
   sbuf_loopcnt: int('5', 'Buffer fills per connection before the next one has its turn.', { later: '5' }),
   tcp_defer_accept: int('1', 'Wake up for a new connection only when it has sent something.', { later: '0' }),
-  tcp_socket_buffer: int('0', 'Size of the kernel buffers of a connection; 0: as the system has it.', {
-    later: '0',
+  tcp_socket_buffer: int(
+    '0',
+    "Bytes of the kernel's buffers of a new connection, each way; 0: as the system has it.",
+  ),
+  tcp_keepalive: bool('1', 'Have the kernel probe new connections when they are idle.'),
+  tcp_keepidle: int('0', 'Seconds of silence before the first probe; 0: as the system has it.', {
+    max: MAX_KEEP_SEC,
   }),
-  tcp_keepalive: bool('1', 'Have the kernel probe idle connections.'),
-  tcp_keepidle: int('0', 'Seconds of silence before the first probe; 0: as the system has it.'),
-  tcp_keepintvl: int('0', 'Seconds between probes; 0: as the system has it.', { later: '0' }),
-  tcp_keepcnt: int('0', 'Unanswered probes that end a connection; 0: as the system has it.', { later: '0' }),
-  tcp_user_timeout: int('0', 'Milliseconds that sent data may stay unconfirmed; 0: as the system has it.', {
-    later: '0',
+  tcp_keepintvl: int('0', 'Seconds between probes; 0: as the system has it.', { max: MAX_KEEP_SEC }),
+  tcp_keepcnt: int('0', 'Unanswered probes that end a connection; 0: as the system has it.', {
+    max: MAX_KEEP_COUNT,
   }),
+  tcp_user_timeout: int('0', 'Milliseconds that sent data may stay unconfirmed; 0: as the system has it.'),
   track_extra_parameters: items('IntervalStyle', 'More server parameters to keep per client.', {
     restart: true,
   }),
@@ -224,6 +231,20 @@ export const ownSettingsTable = {
     ['3.0', '3.2'],
     '3.2',
     'Protocol that servers are asked for; those that cannot get 3.0.',
+  ),
+  max_login_conn: int(
+    '-1',
+    'TCP connections not logged in; 0: no limit; -1: max_client_conn, at least 100.',
+    {
+      min: -1,
+    },
+  ),
+  max_login_conn_per_address: int(
+    '-1',
+    'The same per address (/64 of IPv6); 0: no limit; -1: as max_login_conn.',
+    {
+      min: -1,
+    },
   ),
 } as const;
 

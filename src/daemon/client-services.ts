@@ -4,7 +4,7 @@ import { AdminConsole, MAX_CONSOLE_BODY_BYTES } from '../admin/console.ts';
 import type { Control } from '../admin/control.ts';
 import { consoleWelcome } from '../admin/welcome.ts';
 import type { ClientConnection } from '../client/connection.ts';
-import type { ClientServices, ClientSettings, ConsoleSession } from '../client/services.ts';
+import type { CancelOutcome, ClientServices, ClientSettings, ConsoleSession } from '../client/services.ts';
 import type { ClientSession } from '../client/session.ts';
 import type { Config } from '../config/config.ts';
 import type { Native } from '../net/native.ts';
@@ -33,6 +33,7 @@ export function clientServices(
     log: state.log,
     native: parts.native,
     budget: state.budget,
+    door: state.door,
     owner: state.owner,
     tracked: parts.tracked,
     statements: parts.statements,
@@ -134,9 +135,23 @@ function newCancelKey(
   return cancelKeys.issue(owner, protocolMinor, config.settings.peer_id);
 }
 
-/** Carries out a CancelRequest; resolves with the log text once the requester's connection may be closed. */
-async function cancel(state: PoolerState, control: Control, key: Buffer): Promise<string> {
+/** Carries out a CancelRequest; resolves once the requester's connection may be closed. */
+async function cancel(state: PoolerState, control: Control, key: Buffer): Promise<CancelOutcome> {
   const owner = state.cancelKeys.find(key);
+  if (owner === null) {
+    const reason = await state.peers.forward(key);
+    // Whose it is only the peer can tell that has taken it.
+    return { reason, isKnown: reason === 'successfully sent cancel request' };
+  }
+  return { reason: await cancelFor(owner, state, control), isKnown: true };
+}
+
+/** Gives the log text. */
+async function cancelFor(
+  owner: ClientSession | 'console',
+  state: PoolerState,
+  control: Control,
+): Promise<string> {
   if (owner === 'console') {
     // A cancel on the console ends a global PAUSE, but never a shutdown.
     if (state.isPaused && state.shutdown === 'no') {
@@ -144,7 +159,6 @@ async function cancel(state: PoolerState, control: Control, key: Buffer): Promis
     }
     return 'cancel request for console client';
   }
-  if (owner === null) return state.peers.forward(key);
   const { server } = owner;
   if (server === null)
     return owner.cancelWait() ? 'cancel request for waiting client' : 'cancel request for idle client';

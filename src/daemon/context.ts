@@ -3,11 +3,13 @@ import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
 import { CancelKeys } from '../client/cancel-keys.ts';
 import type { ClientConnection } from '../client/connection.ts';
+import { Doorkeeper } from '../client/doorkeeper.ts';
+import { PeerLines } from '../client/peer-lines.ts';
 import type { ClientLimits } from '../client/services.ts';
 import type { ClientSession } from '../client/session.ts';
 import type { LoginCredentials } from '../auth/credentials.ts';
 import type { Config } from '../config/config.ts';
-import { clientLimits, poolLimits } from '../config/effective.ts';
+import { clientLimits, doorLimits, poolLimits } from '../config/effective.ts';
 import type { DnsCache } from '../net/dns-cache.ts';
 import type { ListenerFd } from '../net/listening-socket.ts';
 import type { Budget } from '../pool/budget.ts';
@@ -28,6 +30,8 @@ export class PoolerState {
   readonly clock: Clock;
   readonly log: Logger;
   readonly budget: Budget;
+  /** Those who have not logged in yet. */
+  readonly door: Doorkeeper;
   readonly owner = 'main';
   readonly databases: Databases;
   readonly pools: Pools;
@@ -69,6 +73,11 @@ export class PoolerState {
     this.clock = parts.clock;
     this.log = parts.log;
     this.budget = parts.budget;
+    this.door = new Doorkeeper({
+      clock: parts.clock,
+      lines: new PeerLines(parts.clock, parts.log),
+      limits: () => doorLimits(this.#config),
+    });
     this.databases = parts.databases;
     this.startWallMs = parts.clock.wallMs();
     this.dns = parts.dns(this);

@@ -26,6 +26,7 @@ export class Janitor {
     for (const connection of this.#state.connections) this.#guard(() => connection.sweep(nowMs));
     for (const pool of this.#state.pools.all()) this.#guard(() => sweepPool(pool, nowMs));
     this.#guard(() => this.#state.peers.sweep(nowMs));
+    this.#guard(() => this.#state.door.lines.sweep(nowMs));
     this.#guard(() => this.#freePools(nowMs));
     this.#guard(() => this.#freeDatabases(nowMs));
     this.#guard(() => this.#turnStats(nowMs));

@@ -5,16 +5,18 @@ import { Pbkdf2Queue } from '../auth/pbkdf2-queue.ts';
 import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
 import { ClientConnection } from '../client/connection.ts';
+import { Visit } from '../client/doorkeeper.ts';
 import { StartupPhase } from '../client/startup.ts';
 import type { ShutdownMode } from '../admin/control.ts';
 import type { Config } from '../config/config.ts';
 import { loadConfig } from '../config/load.ts';
-import { type PeerAddress, tcpPeerAddress } from '../net/address.ts';
+import { formatPeer, type PeerAddress, peerName, tcpPeerAddress } from '../net/address.ts';
 import { type LookupAll, lookupBy } from '../net/dns-cache.ts';
 import { type Listeners, openListeners } from '../net/listener.ts';
 import type { ListenerInfo } from '../net/listening-socket.ts';
 import type { Native } from '../net/native.ts';
 import { systemLookup } from '../net/system-lookup.ts';
+import { beyondNode, tuneTcp } from '../net/tcp-options.ts';
 import { LocalBudget } from '../pool/budget.ts';
 import { Pools } from '../pool/pools.ts';
 import { StatementCache } from '../prepared/statement.ts';
@@ -22,6 +24,8 @@ import { TrackedParameters } from '../relay/tracked-parameters.ts';
 import { openCancel } from '../server/cancel.ts';
 import { Connector } from '../server/connector.ts';
 import { NEWEST_MINOR } from '../wire/codes.ts';
+import { errorResponse } from '../wire/error-response.ts';
+import { fatal, SqlState } from '../wire/pg-error.ts';
 import { clientServices } from './client-services.ts';
 import { PoolerState } from './context.ts';
 import { LocalControl } from './control.ts';
@@ -33,6 +37,7 @@ import { applyConfig, openForcedPools } from './reload.ts';
 import { serverTarget } from './server-target.ts';
 import { serversOf } from './snapshot-sockets.ts';
 import { StatsWindows } from './snapshots.ts';
+import { tcpOptions } from './tcp-settings.ts';
 
 /** What a pooler is made from. */
 export interface PoolerOptions {
@@ -76,6 +81,7 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
   const pbkdf2 = new Pbkdf2Queue();
   const windows = new StatsWindows(clock.nowMs());
   let isStopped = false;
+  const tune = (socket: Socket): void => tuneTcp(native, socket, tcpOptions(state.config));
 
   const state: PoolerState = new PoolerState({
     config,
@@ -93,6 +99,7 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
           clock,
           log,
           native,
+          tuneTcp: tune,
           tracked,
           statements,
           auth: { randomBytes, saltedPasswords: new SaltedPasswordCache(pbkdf2) },
@@ -112,7 +119,7 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
       }),
     peers: (self) => {
       const lookup = lookupBy((host, done) => self.dns.resolve(host, done));
-      return new Peers(self, ({ host, port }, ...rest) => openCancel({ host, port, lookup }, ...rest));
+      return new Peers(self, ({ host, port }, ...rest) => openCancel({ host, port, lookup }, ...rest, tune));
     },
     dns: (self) => createDns(self, options.lookup ?? systemLookup),
   });
@@ -132,6 +139,7 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
   };
   const apply = (next: Config): void => {
     applyConfig(state, next);
+    warnOfUntuned(next, native, log);
     options.onConfig?.(next);
   };
   const reload = (): void => {
@@ -159,12 +167,16 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
       socket.destroy();
       return;
     }
-    const { tcp_keepalive, tcp_keepidle } = state.config.settings;
-    if (listener.kind === 'tcp' && tcp_keepalive) socket.setKeepAlive(true, tcp_keepidle * 1000);
+    const visit = peer.address.kind === 'tcp' ? enter(state, socket, peer.address) : null;
+    if (visit === 'refused') return;
+    if (listener.kind === 'tcp') tune(socket);
     const firstPhase = (self: ClientConnection) => new StartupPhase(self);
     try {
-      state.connections.add(new ClientConnection(services, state.nextId(), socket, peer, firstPhase));
+      state.connections.add(
+        new ClientConnection(services, state.nextId(), socket, { ...peer, visit }, firstPhase),
+      );
     } catch (error) {
+      visit?.gone();
       // Out of descriptors between accept and taking it over, say: this one connection is lost, no more.
       log.log('ERROR', `cannot take a connection over: ${String(error)}`);
       socket.destroy();
@@ -187,6 +199,7 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
   );
 
   state.listening = () => listeners.bound();
+  warnOfUntuned(config, native, log);
   openForcedPools(state);
   const janitor = new Janitor(state, windows);
   const sweeper = setInterval(() => {
@@ -202,6 +215,31 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
     shutdown: (mode) => void control.request({ kind: 'shutdown', mode }, new AbortController().signal),
     stop,
   };
+}
+
+/** Asks the doorkeeper about a new TCP connection; one that is refused is told so, and gone. */
+function enter(
+  { door, log }: PoolerState,
+  socket: Socket,
+  address: Extract<PeerAddress, { kind: 'tcp' }>,
+): Visit | 'refused' {
+  const peer = peerName(address.ip);
+  const visit = door.enter(peer);
+  if (visit instanceof Visit) return visit;
+  if (door.lines.mayWrite(peer))
+    log.log('WARNING', `connection from ${formatPeer(address)} refused (${visit})`);
+  door.lines.failed(peer);
+  socket.on('error', () => {});
+  socket.end(errorResponse(fatal(`no more connections allowed (${visit})`, SqlState.tooManyConnections)));
+  socket.destroySoon();
+  return 'refused';
+}
+
+/** What cannot be asked of the kernel must not be believed to be in force. */
+function warnOfUntuned(config: Config, native: Native, log: Logger): void {
+  const names = native.available ? [] : beyondNode(tcpOptions(config));
+  if (names.length > 0)
+    log.log('WARNING', `set but without effect, for want of native calls: ${names.join(', ')}`);
 }
 
 /** Who is at the other end; null when the peer has gone already. */

@@ -39,3 +39,21 @@ export function tcpPeerAddress(socket: Socket): PeerAddress | null {
   if (remoteAddress === undefined || remotePort === undefined) return null;
   return { kind: 'tcp', ip: remoteAddress, port: remotePort };
 }
+
+/**
+ * Who is at an address, as far as limits go: an IPv4 address stands for itself, an IPv6 one for its first 64 bits, of
+ * which whoever has one mostly has all the rest (`2001:db8:0:1::/64`). `ip` is as Node writes addresses.
+ */
+export function peerName(ip: string): string {
+  if (!ip.includes(':')) return ip;
+  const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(ip)?.[1];
+  if (mapped !== undefined) return mapped;
+  const [address = ''] = ip.split('%');
+  const [head = '', tail] = address.split('::');
+  const groups = (text: string | undefined) => (text === undefined || text === '' ? [] : text.split(':'));
+  const before = groups(head);
+  const after = groups(tail);
+  const zeros = tail === undefined ? 0 : 8 - before.length - after.length;
+  const all = [...before, ...Array<string>(Math.max(0, zeros)).fill('0'), ...after];
+  return `${all.slice(0, 4).join(':')}::/64`;
+}

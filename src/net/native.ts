@@ -39,6 +39,11 @@ export interface Native {
    * throws when the peer is slow.
    */
   write(fd: number, bytes: Buffer, start: number, end: number): number;
+  /**
+   * setsockopt(2) with an int. False when the kernel refuses, the socket has no descriptor (any more), or without the
+   * library.
+   */
+  setOption(socket: Socket, level: number, name: number, value: number): boolean;
   /** The group database's id of `name`; null when there is no such group or without the library. */
   groupId(name: string): number | null;
 }
@@ -118,6 +123,7 @@ function unavailable(reason: string): Native {
     receive: () => -1,
     hasPeerLeft: () => false,
     write: () => -1,
+    setOption: () => false,
     groupId: () => null,
   };
 }
@@ -142,6 +148,7 @@ export function openNative(
 function linuxNative(koffi: Koffi): Native {
   const libc = koffi.load(null);
   const getsockopt = libc.func('int getsockopt(int, int, int, void *, void *)');
+  const setsockopt = libc.func('int setsockopt(int, int, int, const void *, unsigned int)');
   const send = libc.func('int send(int, const void *, size_t, int)');
   const sendAt = libc.func('int send(int, uintptr_t, size_t, int)');
   const recv = libc.func('int recv(int, void *, size_t, int)');
@@ -194,6 +201,10 @@ function linuxNative(koffi: Koffi): Native {
       const address = addressOf(koffi, bytes);
       if (address !== 0) return sendAt(fd, address + start, end - start, NO_WAIT_NO_SIGNAL) as number;
       return send(fd, start === 0 ? bytes : bytes.subarray(start), end - start, NO_WAIT_NO_SIGNAL) as number;
+    },
+    setOption(socket, level, name, value) {
+      const fd = socketFd(socket);
+      return fd >= 0 && setsockopt(fd, level, name, Int32Array.of(value), 4) === 0;
     },
     groupId(name) {
       const found: unknown = getgrnam(name);

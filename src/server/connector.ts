@@ -37,7 +37,8 @@ export class Connector implements ServerConnector<Pool> {
       maxPacketSize: () => services.maxPacketSize(),
       isStopped: () => services.isStopped(),
       protocols: new ServerProtocols(services.clock, () => services.newestMinor()),
-      cancelAt: (address, backendKey, done) => openCancel(address, backendKey, () => true, done),
+      cancelAt: (address, backendKey, done) =>
+        openCancel(address, backendKey, () => true, done, services.tuneTcp),
     };
   }
 
@@ -63,7 +64,7 @@ export class Connector implements ServerConnector<Pool> {
       queueMicrotask(() => done('failed to send cancel request'));
       return { cut: () => {} };
     }
-    return openCancel(address, backendKey, maySend, done);
+    return openCancel(address, backendKey, maySend, done, this.#services.tuneTcp);
   }
 
   #route(pool: Pool, target: ServerTarget): ServerRoute {

@@ -9,7 +9,7 @@ import { loginError, ServerLogin, type ServerLoginFailure, type ServerLoginResul
 import type { OwnQueries } from './own-queries.ts';
 import type { ServerServices } from './services.ts';
 import type { ServerRoute } from './route.ts';
-import { connectOptions, type ServerTarget } from './target.ts';
+import { connectOptions, isUnixHost, type ServerTarget } from './target.ts';
 
 /** The connection that is being opened. */
 export interface OpeningHost {
@@ -93,9 +93,11 @@ export class ServerOpening {
     this.#awaitsEnd = false;
     const connected = (): void => {
       this.#isConnected = true;
+      if (!isUnixHost(this.#route.host)) this.#services.tuneTcp(conn.socket);
       onConnect();
     };
-    return Conn.connect(connectOptions(this.#route, this.#target), handler, connected, this.#services.native);
+    const conn = Conn.connect(connectOptions(this.#route), handler, connected, this.#services.native);
+    return conn;
   }
 
   start(): void {

@@ -1,3 +1,4 @@
+import type { Socket } from 'node:net';
 import type { ServerAuthArgs } from '../auth/server-auth.ts';
 import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
@@ -13,6 +14,8 @@ export interface ServerServices {
   readonly clock: Clock;
   readonly log: Logger;
   readonly native: Native;
+  /** Asks the kernel for what the `tcp_…` settings say now, for a connection that has just come about. */
+  readonly tuneTcp: (socket: Socket) => void;
   readonly tracked: TrackedParameters;
   readonly statements: StatementCache;
   readonly auth: Pick<ServerAuthArgs, 'randomBytes' | 'saltedPasswords'>;

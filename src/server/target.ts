@@ -17,8 +17,6 @@ export interface ServerTarget {
   /** Further start-up parameters of the database entry (client_encoding, …). */
   readonly parameters: readonly (readonly [name: string, value: string])[];
   readonly connectQuery: string | null;
-  readonly keepAlive: boolean;
-  readonly keepAliveIdleMs: number;
 }
 
 /**
@@ -54,24 +52,13 @@ export function isUnixHost(host: string): boolean {
 }
 
 /** Options for `Conn.connect`: `<dir>/.s.PGSQL.<port>`, the abstract namespace for a leading `@`, or TCP. */
-export function connectOptions(
-  address: ServerAddress,
-  keepAlive: { readonly keepAlive: boolean; readonly keepAliveIdleMs: number },
-): ConnectOptions {
-  const { host, port, ip, lookup } = address;
+export function connectOptions({ host, port, ip, lookup }: ServerAddress): ConnectOptions {
   if (isUnixHost(host)) {
     const path = `${host}/.s.PGSQL.${port}`;
     return { path: host.startsWith('@') ? `\0${path.slice(1)}` : path, allowHalfOpen: true };
   }
-  return {
-    host: ip ?? host,
-    port,
-    ...(lookup === undefined ? {} : { lookup }),
-    allowHalfOpen: true,
-    noDelay: true,
-    keepAlive: keepAlive.keepAlive,
-    keepAliveInitialDelay: keepAlive.keepAliveIdleMs,
-  };
+  const byName = lookup === undefined ? {} : { lookup };
+  return { host: ip ?? host, port, ...byName, allowHalfOpen: true, noDelay: true };
 }
 
 /** The other end as log lines and `SHOW` name it; the host as configured until the socket is connected. */

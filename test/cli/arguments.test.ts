@@ -23,6 +23,27 @@ describe('the command line', () => {
     expect(parseArguments(['--', '-V'])).toMatchObject({ kind: 'run', configPath: '-V' });
   });
 
+  it.each([
+    [['check', 'a.ini'], { connects: false, instances: 1, isJson: false }],
+    [['check', '--connect', '--json', 'a.ini'], { connects: true, instances: 1, isJson: true }],
+    [['check', 'a.ini', '--instances', '50'], { connects: false, instances: 50, isJson: false }],
+  ])('%j examines a file', (argv, expected) => {
+    expect(parseArguments(argv)).toEqual({ kind: 'check', configPath: 'a.ini', ...expected });
+  });
+
+  it('runs the daemon on a file of the name check', () => {
+    expect(parseArguments(['check'])).toMatchObject({ kind: 'run', configPath: 'check' });
+  });
+
+  it.each([
+    [['check', 'a.ini', 'b.ini'], 'more than one config file given'],
+    [['check', 'a.ini', '--instances', '0'], '--instances takes a number from 1 to 999999'],
+    [['check', 'a.ini', '--instances', 'x'], '--instances takes a number from 1 to 999999'],
+    [['--json', 'a.ini'], 'option --json belongs to check'],
+  ])('%j is bad usage: %s', (argv, message) => {
+    expect(parseArguments(argv)).toEqual({ kind: 'error', message });
+  });
+
   it.each([['-V'], ['--version'], ['-q', '-V', 'a.ini']])('%s %s %s asks for the version', (...argv) => {
     expect(parseArguments(argv.filter((word) => word !== undefined))).toEqual({ kind: 'version' });
   });

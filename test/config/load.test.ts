@@ -34,6 +34,8 @@ test('an empty [pgbouncer] section gives every default and no warning', () => {
   });
   expect(own).toEqual({
     log_format: 'pgbouncer',
+    max_login_conn: -1,
+    max_login_conn_per_address: -1,
     server_close_timeout: 1,
     server_cancel_timeout: 5,
     server_max_protocol_version: '3.2',
@@ -152,6 +154,8 @@ test('our own settings stand in [pgweir] or in comment lines anywhere', () => {
   const text = ';pgweir log_format = JSON\n[pgbouncer]\n[users]\n;pgweir server_close_timeout = 0.5\n';
   expect(load(`${text}[pgweir]\nserver_cancel_timeout = 2\n`).own).toEqual({
     log_format: 'json',
+    max_login_conn: -1,
+    max_login_conn_per_address: -1,
     server_close_timeout: 0.5,
     server_cancel_timeout: 2,
     server_max_protocol_version: '3.2',

@@ -111,6 +111,8 @@ test('SHOW CONFIG lists all settings by name, pool_mode before pool_idle_timeout
   expect(sorted).toEqual([...sorted].sort());
   expect(keys.slice(expectedNames.length)).toEqual([
     'log_format',
+    'max_login_conn',
+    'max_login_conn_per_address',
     'server_cancel_timeout',
     'server_close_timeout',
     'server_max_protocol_version',

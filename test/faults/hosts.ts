@@ -99,11 +99,12 @@ export const hostFaults: readonly Fault[] = [
   ),
   fault(
     'a cancel request goes to any address of a name',
-    {
-      file: 'src/server/target.ts',
-      find: 'host: ip ?? host,',
-      replace: 'host,',
-    },
+    { file: 'src/server/target.ts', find: 'host: ip ?? host,', replace: 'host,' },
     ['test/integration/dns.test.ts'],
+    {
+      file: ROUTE,
+      find: 'this.ip === null ? addresses.slice(0, 1) : [this.ip]',
+      replace: 'addresses.slice(0, 1)',
+    },
   ),
 ];

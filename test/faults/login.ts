@@ -114,4 +114,54 @@ export const loginFaults: readonly Fault[] = [
     },
     ['test/integration/auth.test.ts'],
   ),
+  fault(
+    'one address may have any number of connections that do not log in',
+    {
+      file: 'src/client/doorkeeper.ts',
+      find: "if (perAddress > 0 && this.#countOf(peer) >= perAddress) return 'max_login_conn_per_address';",
+      replace: '',
+    },
+    ['test/client/doorkeeper.test.ts', 'test/integration/before-login.test.ts'],
+  ),
+  fault(
+    'logins that are not completed keep everybody else out of max_client_conn',
+    {
+      file: 'src/client/login.ts',
+      find: "(grant === 'total' || grant === 'database') &&",
+      replace: "grant === 'user' &&",
+    },
+    ['test/integration/before-login.test.ts'],
+  ),
+  fault(
+    'cancel requests take places of logins',
+    { file: 'src/client/doorkeeper.ts', find: "    this.move(visit, 'cancel');\n", replace: '' },
+    ['test/client/doorkeeper.test.ts', 'test/integration/before-login.test.ts'],
+  ),
+  fault(
+    'a flood of failed logins fills the log',
+    {
+      file: 'src/client/connection.ts',
+      find: 'log.enabled(level) && this.visit?.mayWrite() !== false',
+      replace: 'log.enabled(level)',
+    },
+    ['test/integration/before-login.test.ts'],
+  ),
+  fault(
+    'a login that comes byte by byte may take for ever',
+    {
+      file: 'src/client/startup.ts',
+      find: 'timeoutMs > 0 && nowMs - connectMs > timeoutMs',
+      replace: 'timeoutMs > 0 && nowMs - connectMs > timeoutMs && this.#gathered.length === 0',
+    },
+    ['test/integration/before-login.test.ts'],
+  ),
+  fault(
+    'the last password to be derived is the first to be served',
+    {
+      file: 'src/auth/pbkdf2-queue.ts',
+      find: 'this.#waiting.pushBack(job);',
+      replace: 'this.#waiting.pushFront(job);',
+    },
+    ['test/auth/pbkdf2-queue.test.ts', 'test/integration/before-login.test.ts'],
+  ),
 ];

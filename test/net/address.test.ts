@@ -6,6 +6,7 @@ import {
   formatHostPort,
   formatPeer,
   type PeerAddress,
+  peerName,
   tcpPeerAddress,
 } from '../../src/net/address.ts';
 
@@ -45,4 +46,17 @@ describe('addresses', () => {
   it('are unknown for a socket that is not connected', () => {
     expect(tcpPeerAddress(new Socket())).toBe(null);
   });
+});
+
+it.each([
+  ['10.0.0.1', '10.0.0.1'],
+  ['::ffff:10.0.0.1', '10.0.0.1'],
+  ['2001:db8:1:2:3:4:5:6', '2001:db8:1:2::/64'],
+  ['2001:db8:1:2::6', '2001:db8:1:2::/64'],
+  ['2001:db8::6', '2001:db8:0:0::/64'],
+  ['2001::1:2:3:4:5', '2001:0:0:1::/64'],
+  ['fe80::1%eth0', 'fe80:0:0:0::/64'],
+  ['::1', '0:0:0:0::/64'],
+])('the address %s is that of the peer %s', (ip, name) => {
+  expect(peerName(ip)).toBe(name);
 });

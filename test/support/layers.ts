@@ -35,7 +35,8 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
       'admin',
     ],
   },
-  cli: { imports: ['daemon', 'config'] },
+  check: { imports: ['config', 'server', 'auth', 'net', 'wire', 'base'] },
+  cli: { imports: ['daemon', 'check', 'config'] },
 };
 
 /** Files that grow past this are two things. */

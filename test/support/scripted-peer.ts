@@ -145,9 +145,12 @@ export class ScriptedPeer {
   }
 }
 
-/** A client for the test to script: connects to a TCP port on 127.0.0.1 or to a unix socket's path. */
-export async function connectPeer(to: number | string): Promise<ScriptedPeer> {
-  const options = { allowHalfOpen: true };
+/**
+ * A client for the test to script: connects to a TCP port on 127.0.0.1 or to a unix socket's path; `from` another loopback
+ * address, if one is given.
+ */
+export async function connectPeer(to: number | string, from?: string): Promise<ScriptedPeer> {
+  const options = { allowHalfOpen: true, ...(from === undefined ? {} : { localAddress: from }) };
   const socket =
     typeof to === 'number'
       ? connect({ port: to, host: '127.0.0.1', ...options })

@@ -1,0 +1,99 @@
+import { randomBytes } from 'node:crypto';
+import type { ServerCredentials } from '../auth/credentials.ts';
+import { SaltedPasswordCache } from '../auth/derived-keys.ts';
+import { Pbkdf2Queue } from '../auth/pbkdf2-queue.ts';
+import { Conn } from '../net/conn.ts';
+import { ServerLogin } from '../server/login.ts';
+import { OwnQuery } from '../server/own-query.ts';
+import { connectFailure, connectOptions, type ServerAddress } from '../server/target.ts';
+import { parseDataRow } from '../wire/data-row.ts';
+import { errorText } from '../wire/error-fields.ts';
+import type { ByteReader } from '../wire/framed-reader.ts';
+import { query, terminate } from '../wire/frontend.ts';
+import { startupMessage } from '../wire/startup-message.ts';
+
+/** As whom to ask. */
+export interface Asker {
+  readonly user: string;
+  readonly database: string;
+  readonly credentials: ServerCredentials;
+}
+
+/** Rows of text, null for NULL. */
+export type Rows = readonly (readonly (string | null)[])[];
+
+/**
+ * Logs in on a server, runs `sql`, leaves. Rejects with why it could not, after `timeoutMs` at the latest; no text holds
+ * a secret.
+ */
+export function askServer(
+  address: ServerAddress,
+  { user, database, credentials }: Asker,
+  sql: string,
+  timeoutMs: number,
+): Promise<Rows> {
+  return new Promise((resolve, reject) => {
+    const rows: (string | null)[][] = [];
+    let isOver = false;
+    const end = (failure: string | null): void => {
+      if (isOver) return;
+      isOver = true;
+      clearTimeout(timer);
+      conn.endAndDestroy(failure === null ? terminate : undefined);
+      if (failure === null) resolve(rows);
+      else reject(new Error(failure));
+    };
+    const timer = setTimeout(() => end(`no answer within ${timeoutMs / 1000} s`), timeoutMs);
+    const asked = (): void => {
+      const events = { parameterStatus: () => {}, sessionTag: () => {} };
+      const done = (error: Parameters<typeof errorText>[0] | null) =>
+        end(error === null ? null : errorText(error));
+      reader = new OwnQuery(
+        null,
+        events,
+        (result) => done(result.error),
+        (body) => void rows.push(parseDataRow(body)),
+      );
+      conn.write(query(sql));
+    };
+    const login = new ServerLogin(
+      {
+        send: (bytes) => void conn.write(bytes),
+        pause: () => conn.pause(),
+        resume: () => conn.resume(),
+        loggedIn: asked,
+        failed: ({ message }) => end(message),
+        note: () => {},
+      },
+      { user, credentials, randomBytes, saltedPasswords: new SaltedPasswordCache(new Pbkdf2Queue()) },
+      0,
+    );
+    let reader: ByteReader = login;
+    const conn: Conn = Conn.connect(
+      connectOptions(address),
+      {
+        onBytes: (chunk, stop) => {
+          for (let pos = 0; pos < stop && !isOver; ) pos = reader.feed(chunk, pos, stop);
+        },
+        onEnd: () => end('the server has closed the connection'),
+        onDrain: () => {},
+        onClosed: (error) => {
+          let why = '';
+          const reason = connectFailure(error, (text) => {
+            why = text;
+          });
+          end(why === '' ? reason : why);
+        },
+        onFault: (error) => end(error instanceof Error ? error.message : String(error)),
+      },
+      () =>
+        void conn.write(
+          startupMessage(0, [
+            ['user', user],
+            ['database', database],
+            ['application_name', 'pgweir check'],
+          ]),
+        ),
+    );
+  });
+}
