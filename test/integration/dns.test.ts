@@ -1,6 +1,6 @@
 import { beforeAll, expect, test } from 'vitest';
 import type { Resolved } from '../../src/net/dns-cache.ts';
-import { poolShows } from '../support/backends.ts';
+import { sleeps } from '../support/backends.ts';
 import { cancelAt, CancellableClient } from '../support/cancellable-client.ts';
 import { frontend } from '../support/peer-messages.ts';
 import { type LocalPooler, startPooler } from '../support/pooler.ts';
@@ -142,9 +142,9 @@ test('a cancel request goes to the address that its server connection has', asyn
   const clients: CancellableClient[] = [];
   for (let i = 0; i < 2; i++) {
     const client = await CancellableClient.login(pooler.port, { user: ROLE, database: 'db' });
-    await client.peer.send(frontend.query('SELECT pg_sleep(60)'));
+    await client.peer.send(frontend.query(`SELECT pg_sleep(60) /* address ${i} */`));
     clients.push(client);
-    await poolShows(pooler, 'db', ROLE, { sv_active: i + 1 });
+    await sleeps(`address ${i}`);
   }
   expect(relays.map(({ accepted }) => accepted)).toEqual([1, 1]);
   // Not in the order in which the addresses have their turns.
@@ -292,8 +292,8 @@ test('a peer may have a name, and names that a RELOAD takes out are forgotten', 
     peers: { 2: `host=peer.test port=${other.port}` },
   });
   const client = await CancellableClient.login(other.port, { user: ROLE, database: DATABASE });
-  await client.peer.send(frontend.query('SELECT pg_sleep(60)'));
-  await poolShows(other, DATABASE, ROLE, { sv_active: 1 });
+  await client.peer.send(frontend.query('SELECT pg_sleep(60) /* named peer */'));
+  await sleeps('named peer');
   await cancelAt(pooler.port, client.key);
   expect(await client.answer()).toBe('canceling statement due to user request');
   expect((await pooler.show('SHOW DNS_HOSTS')).map(({ hostname }) => hostname)).toEqual(['peer.test']);
