@@ -298,12 +298,12 @@ describe('the start', () => {
 
   test('names in one warning what is set and has no effect', async () => {
     await using pooler = await spawnPooler({
-      settings: { syslog: 1, dns_max_ttl: 5, server_tls_sslmode: 'prefer', max_packet_size: 100_000 },
+      settings: { syslog: 1, dns_zone_check_period: 5, server_tls_sslmode: 'prefer', max_packet_size: 100_000 },
       databases: { db: 'auth_user=x' },
     });
     const warnings = pooler.stderr.split('\n').filter((line) => line.includes('without effect'));
     expect(warnings.map((line) => line.replace(/^.* WARNING /, ''))).toEqual([
-      'set but without effect so far: syslog, dns_max_ttl, server_tls_sslmode, ' +
+      'set but without effect so far: syslog, dns_zone_check_period, server_tls_sslmode, ' +
         'auth_user, auth_query and auth_dbname of [databases]; users who are not in auth_file are refused',
     ]);
   });
