@@ -1,6 +1,7 @@
 import { classifySecret } from '../auth/secret.ts';
 import type { Config } from '../config/config.ts';
 import type { DatabaseEntry } from '../config/databases.ts';
+import { TlsContexts } from '../tls/contexts.ts';
 import { type ServerCapacity, poolUsers } from './capacity.ts';
 import type { ServerLimits } from './capacity-rules.ts';
 import { type Asker, askServer, type Rows } from './server-question.ts';
@@ -19,10 +20,12 @@ export async function askLimits(config: Config, capacity: ServerCapacity): Promi
   const { host, port } = capacity;
   const askers = askersOf(config, capacity);
   const timeoutMs = config.settings.server_connect_timeout * 1000 || 15_000;
+  const tls = new TlsContexts();
+  tls.use(tls.prepare(config.settings));
   let failure = 'no user whose password is known could ask it';
   for (const asker of askers) {
     try {
-      return limitsOf(await askServer({ host, port }, asker, SQL, timeoutMs));
+      return limitsOf(await askServer({ host, port }, asker, SQL, { tls: tls.server, timeoutMs }));
     } catch (error) {
       const why = error instanceof Error ? error.message : String(error);
       failure = `cannot log in to database ${asker.database} as ${asker.user}: ${why}`;

@@ -8,6 +8,7 @@ import { checkModes } from './mode-rules.ts';
 import { readSetUp } from './read.ts';
 import type { Report } from './report.ts';
 import { checkTimeouts } from './timeout-rules.ts';
+import { checkTls } from './tls-rules.ts';
 import { verdictsOf } from './verdicts.ts';
 
 export interface CheckOptions {
@@ -33,6 +34,7 @@ export async function checkSetUp(path: string, { instances, ask, modeOf }: Check
     for (const warning of config.warnings) findings.add('warning', 'configuration', '', warning);
     checkAccess(findings, config);
     checkFiles(findings, config, files, modeOf);
+    checkTls(findings, config);
     checkTimeouts(findings, config);
     checkModes(findings, config, new Set(positions.keys()));
     for (const capacity of capacities) {

@@ -3,9 +3,12 @@ import type { ServerCredentials } from '../auth/credentials.ts';
 import { SaltedPasswordCache } from '../auth/derived-keys.ts';
 import { Pbkdf2Queue } from '../auth/pbkdf2-queue.ts';
 import { Conn } from '../net/conn.ts';
+import { Encryption } from '../server/encryption.ts';
 import { ServerLogin } from '../server/login.ts';
 import { OwnQuery } from '../server/own-query.ts';
-import { connectFailure, connectOptions, type ServerAddress } from '../server/target.ts';
+import { connectFailure, connectOptions, isUnixHost, type ServerAddress } from '../server/target.ts';
+import type { TlsInfo } from '../tls/info.ts';
+import type { ServerTls } from '../tls/server-side.ts';
 import { parseDataRow } from '../wire/data-row.ts';
 import { errorText } from '../wire/error-fields.ts';
 import type { ByteReader } from '../wire/framed-reader.ts';
@@ -23,18 +26,20 @@ export interface Asker {
 export type Rows = readonly (readonly (string | null)[])[];
 
 /**
- * Logs in on a server, runs `sql`, leaves. Rejects with why it could not, after `timeoutMs` at the latest; no text holds
+ * Logs in on a server, over TLS where `tls` says so, runs `sql`, leaves. Rejects with why it could not, after `timeoutMs` at the latest; no text holds
  * a secret.
  */
 export function askServer(
   address: ServerAddress,
   { user, database, credentials }: Asker,
   sql: string,
-  timeoutMs: number,
+  { tls, timeoutMs }: { readonly tls: ServerTls | null; readonly timeoutMs: number },
 ): Promise<Rows> {
   return new Promise((resolve, reject) => {
     const rows: (string | null)[][] = [];
     let isOver = false;
+    let channel: TlsInfo | null = null;
+    let encryption: Encryption | null = null;
     const end = (failure: string | null): void => {
       if (isOver) return;
       isOver = true;
@@ -65,9 +70,26 @@ export function askServer(
         failed: ({ message }) => end(message),
         note: () => {},
       },
-      { user, credentials, randomBytes, saltedPasswords: new SaltedPasswordCache(new Pbkdf2Queue()) },
+      {
+        user,
+        credentials,
+        channel: () => channel,
+        randomBytes,
+        saltedPasswords: new SaltedPasswordCache(new Pbkdf2Queue()),
+      },
       0,
     );
+    const introduce = (info: TlsInfo | null): void => {
+      channel = info;
+      reader = login;
+      conn.write(
+        startupMessage(0, [
+          ['user', user],
+          ['database', database],
+          ['application_name', 'pgweir check'],
+        ]),
+      );
+    };
     let reader: ByteReader = login;
     const conn: Conn = Conn.connect(
       connectOptions(address),
@@ -79,21 +101,23 @@ export function askServer(
         onDrain: () => {},
         onClosed: (error) => {
           let why = '';
-          const reason = connectFailure(error, (text) => {
+          const note = (text: string): void => {
             why = text;
-          });
+          };
+          const reason = encryption?.failure(error, note) ?? connectFailure(error, note);
           end(why === '' ? reason : why);
         },
         onFault: (error) => end(error instanceof Error ? error.message : String(error)),
       },
-      () =>
-        void conn.write(
-          startupMessage(0, [
-            ['user', user],
-            ['database', database],
-            ['application_name', 'pgweir check'],
-          ]),
-        ),
+      () => {
+        if (tls === null || isUnixHost(address.host)) {
+          introduce(null);
+          return;
+        }
+        encryption = new Encryption({ conn, ready: introduce, refused: end }, tls, address.host);
+        reader = encryption;
+        encryption.begin();
+      },
     );
   });
 }

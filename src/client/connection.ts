@@ -3,6 +3,7 @@ import type { LogLevel } from '../base/log.ts';
 import { formatPeer, type PeerAddress } from '../net/address.ts';
 import { Conn, type ConnHandler } from '../net/conn.ts';
 import type { Grant } from '../pool/budget.ts';
+import type { TlsInfo } from '../tls/info.ts';
 import { errorResponse } from '../wire/error-response.ts';
 import { fatal, type PgErrorFields, ProtocolViolation, SqlState } from '../wire/pg-error.ts';
 import type { Replication } from '../wire/replication.ts';
@@ -23,6 +24,8 @@ export interface ClientPhase {
   isMidAnswer(): boolean;
   /** The connection is closing: let go of everything. Called once, whoever closes. */
   closing(): void;
+  /** The socket has failed, and the connection closes for it. */
+  lost?(error: Error): void;
 }
 
 /** Why a connection is closed whose client is gone without a Terminate. */
@@ -45,6 +48,8 @@ export class ClientConnection implements ConnHandler, Visitor {
   readonly address: PeerAddress;
   /** The peer came over the unix socket and runs under the pooler's own uid. */
   readonly isUnixSameUid: boolean;
+  /** Who runs the peer of the unix socket; null over TCP and where the system doesn't say. */
+  readonly peerUid: number | null;
   readonly connectMs: number;
   readonly connectWallMs: number;
   /** Null until the login says it. */
@@ -53,6 +58,8 @@ export class ClientConnection implements ConnHandler, Visitor {
   /** It speaks protocol 3.`protocolMinor`: what it asked for, or the newest that we have. Set by its StartupMessage. */
   protocolMinor = 0;
   replication: Replication = 'none';
+  /** What its TLS handshake came to; null while it is in the clear. */
+  tls: TlsInfo | null = null;
   /** The place in the client limits; given back at close. */
   grant: Grant | null = null;
   phase: ClientPhase;
@@ -67,13 +74,14 @@ export class ClientConnection implements ConnHandler, Visitor {
     services: ClientServices,
     id: number,
     socket: Socket,
-    peer: { address: PeerAddress; isUnixSameUid: boolean; visit: Visit | null },
+    peer: { address: PeerAddress; isUnixSameUid: boolean; uid: number | null; visit: Visit | null },
     firstPhase: (connection: ClientConnection) => ClientPhase,
   ) {
     this.services = services;
     this.id = id;
     this.address = peer.address;
     this.isUnixSameUid = peer.isUnixSameUid;
+    this.peerUid = peer.uid;
     this.visit = peer.visit;
     this.connectMs = services.clock.nowMs();
     this.connectWallMs = services.clock.wallMs();
@@ -145,7 +153,8 @@ export class ClientConnection implements ConnHandler, Visitor {
     if (!this.isClosing) this.phase.drained();
   }
 
-  onClosed(_error: Error | null): void {
+  onClosed(error: Error | null): void {
+    if (error !== null && !this.isClosing) this.phase.lost?.(error);
     this.close(LEFT);
     this.visit?.gone();
     this.services.connectionGone(this);

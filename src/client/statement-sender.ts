@@ -47,6 +47,9 @@ export interface StatementHost {
 
 const NONE: ReadonlySet<Statement> = new Set();
 
+/** A Parse message behind its name. */
+const ANYTHING = 'SELECT 1\0\0\0';
+
 /** Has servers learn and forget statements, by messages of ours whose answers nobody sees. */
 export class StatementSender {
   readonly #host: StatementHost;
@@ -115,6 +118,21 @@ export class StatementSender {
     if (turn !== null) this.#carryOut(turn.there, new ChangeNote([[]], null, null, isForeign), out);
     this.#learn(statement, isForeign, out, kept);
     if (turn !== null) this.#carryOut(turn.back, new ChangeNote([[]], null, null, isForeign), out);
+  }
+
+  /**
+   * What the server has for a name that is taken, so that it refuses to give it: `statement`, or where that is not there
+   * any other will do, which needs no teaching.
+   */
+  taken(statement: Statement, out: RunWriter, kept: ReadonlySet<Statement> = NONE): Statement {
+    const { cache } = this.#host;
+    const { tracker, statements: known } = this.server;
+    if (known.has(statement, tracker.segment) === true) return statement;
+    const other = cache.hold('parse', ANYTHING);
+    if (known.has(other, tracker.segment) !== true)
+      this.parse(other, ReplyAction.Swallow, note(null), out, kept);
+    cache.release(other);
+    return other;
   }
 
   #learn(statement: Statement, isForeign: boolean, out: RunWriter, kept: ReadonlySet<Statement>): void {

@@ -4,6 +4,7 @@
  */
 import type { SourcePosition } from './config-error.ts';
 import type { DatabaseEntry } from './databases.ts';
+import type { LoginRules } from './hba-source.ts';
 import type { PeerEntry } from './peers.ts';
 import type { OwnSettings, Settings, SettingTexts } from './settings.ts';
 import type { UserEntry } from './users.ts';
@@ -27,5 +28,7 @@ export interface Config {
   readonly userlist: ReadonlyMap<string, string>;
   /** Which `auth_file` `userlist` came from and its `fileIdentity` then; null when none was read. */
   readonly userlistSource: { readonly path: string; readonly identity: string } | null;
+  /** What logins go by beside `auth_type`. */
+  readonly login: LoginRules;
   readonly warnings: readonly string[];
 }

@@ -1,6 +1,7 @@
 import type { Config } from './config.ts';
 import { ConfigError, type SourcePosition } from './config-error.ts';
 import { type DatabaseEntry, parseDatabase } from './databases.ts';
+import { loadLoginRules } from './hba-source.ts';
 import { type IniStatement, type ReadFile, readIni } from './ini-lines.ts';
 import { type PeerEntry, parsePeer } from './peers.ts';
 import { checkSetting, defaultTexts, isWithoutEffect, typedSettings } from './settings.ts';
@@ -122,19 +123,25 @@ class Loader {
     const { userlist, userlistSource, warnings } = loadUserlist(settings, this.#previous, {
       at: this.#given.get('auth_file')?.at ?? { file: path, line: 0 },
     });
-    return {
-      path,
+    const base = {
       settings: { ...settings, conffile: settings.conffile ?? path },
-      own,
-      texts,
       databases: this.#databases,
       autoDatabase: this.#auto?.value ?? null,
+    };
+    const at = (setting: string) => this.#given.get(setting)?.at ?? { file: path, line: 0 };
+    const { warnings: ruleWarnings, ...login } = loadLoginRules(base, at);
+    return {
+      ...base,
+      path,
+      own,
+      texts,
       autoDatabaseAt: this.#auto?.at ?? null,
       users: this.#users,
       peers: this.#peers,
       userlist,
       userlistSource,
-      warnings: [...this.#warnings, ...warnings],
+      login,
+      warnings: [...this.#warnings, ...warnings, ...ruleWarnings],
     };
   }
 
@@ -169,14 +176,7 @@ class Loader {
     const names = [...this.#given]
       .filter(([name, { value }]) => isWithoutEffect(name, value))
       .map(([name]) => name);
-    const entries = [...this.#databases.values()];
-    const auth: (keyof DatabaseEntry)[] = ['authUser', 'authQuery', 'authDbname'];
-    if (entries.some((entry) => auth.some((field) => entry[field] !== null))) {
-      names.push('auth_user, auth_query and auth_dbname of [databases]');
-    }
     if (names.length === 0) return;
-    const looksUp = names.some((name) => /^auth_(user|query)/.test(name));
-    const refused = looksUp ? '; users who are not in auth_file are refused' : '';
-    this.#warn(`set but without effect so far: ${names.join(', ')}${refused}`);
+    this.#warn(`set but without effect so far: ${names.join(', ')}`);
   }
 }

@@ -59,26 +59,21 @@ const pooling = {
 
 const authentication = {
   auth_type: oneOf(
-    ['any', 'trust', 'plain', 'md5', 'scram-sha-256'],
+    ['any', 'trust', 'plain', 'md5', 'scram-sha-256', 'cert', 'hba', 'ldap'],
     'md5',
-    'How clients prove who they are: any, trust, plain, md5, scram-sha-256.',
-    {
-      // To ignore one of these would let clients in that the operator wants refused.
-      refused: ['cert', 'hba', 'ldap', 'pam'],
-    },
+    'How clients prove who they are: any, trust, plain, md5, scram-sha-256, cert, hba, ldap.',
   ),
   auth_file: text(null, 'File of users and their secrets.'),
-  auth_hba_file: text('', 'Host-based rules, for auth_type hba.', { later: '' }),
-  auth_ident_file: text(null, 'User name maps for auth_hba_file.', { later: '' }),
-  auth_user: text(null, 'User that looks up users who are not in auth_file.', { later: '' }),
+  auth_hba_file: text('', 'Host-based rules, for auth_type hba.'),
+  auth_ident_file: text(null, 'User name maps for auth_hba_file.'),
+  auth_user: text(null, 'User that looks up users who are not in auth_file.'),
   auth_query: text(
     'SELECT rolname, CASE WHEN rolvaliduntil < now() THEN NULL ELSE rolpassword END' +
       ' FROM pg_authid WHERE rolname=$1 AND rolcanlogin',
     'Query that auth_user runs for the secret of a user.',
-    { later: '' },
   ),
-  auth_dbname: text(null, 'Database that auth_query runs on.', { later: '' }),
-  auth_ldap_options: text(null, 'Options for auth_type ldap.', { later: '' }),
+  auth_dbname: text(null, "Database that auth_query runs on; by default the client's."),
+  auth_ldap_options: text(null, 'Options for auth_type ldap.'),
   // Above this the derivation is refused: every login with a plaintext secret would fail.
   scram_iterations: int('4096', 'Iterations of SCRAM secrets made from plaintext.', {
     min: 1,
@@ -130,46 +125,36 @@ const timeouts = {
   query_timeout: time('0', 'Time that a query may run; 0: no limit.'),
   idle_transaction_timeout: time('0', 'Time that a client may be idle in a transaction; 0: no limit.'),
   transaction_timeout: time('0', 'Time that a transaction may take; 0: no limit.'),
-  suspend_timeout: time('10', 'Time that SUSPEND waits for buffers to be flushed.', { later: '10' }),
+  suspend_timeout: time('10', 'Time that SUSPEND waits for a connection to be flushed; 0: no limit.'),
 } as const;
 
-const tlsModes = ['disable', 'allow', 'prefer'] as const;
-// An operator who wants encryption enforced must not get a plaintext pooler with a warning.
-const tlsEnforced = ['require', 'verify-ca', 'verify-full'];
+const tlsModes = ['disable', 'allow', 'prefer', 'require', 'verify-ca', 'verify-full'] as const;
 
 const tls = {
   client_tls_sslmode: oneOf(
     tlsModes,
     'disable',
-    'TLS towards clients: disable, allow or prefer; today always plaintext.',
-    {
-      later: 'disable',
-      refused: tlsEnforced,
-    },
+    'TLS for clients: disable, allow or prefer (optional), require, or verify-full: with a certificate.',
   ),
-  client_tls_key_file: text('', 'Private key shown to clients.', { later: '' }),
-  client_tls_cert_file: text('', 'Certificate shown to clients.', { later: '' }),
-  client_tls_ca_file: text('', 'Certificates that sign those of clients.', { later: '' }),
-  client_tls_protocols: text('secure', 'TLS versions allowed towards clients.', { later: 'secure' }),
-  client_tls_ciphers: text('default', 'Ciphers up to TLS 1.2 towards clients.', { later: 'default' }),
-  client_tls13_ciphers: text(null, 'Cipher suites of TLS 1.3 towards clients.', { later: '' }),
-  client_tls_dheparams: text('auto', 'Parameters of the DHE key exchange.', { later: 'auto' }),
-  client_tls_ecdhcurve: text('auto', 'Curve of the ECDH key exchange.', { later: 'auto' }),
+  client_tls_key_file: text('', 'Private key shown to clients.'),
+  client_tls_cert_file: text('', 'Certificate shown to clients.'),
+  client_tls_ca_file: text('', 'Certificates that sign those of clients, who are then asked for one.'),
+  client_tls_protocols: text('secure', 'TLS versions allowed towards clients.'),
+  client_tls_ciphers: text('default', 'Ciphers up to TLS 1.2 towards clients.'),
+  client_tls13_ciphers: text(null, 'Cipher suites of TLS 1.3 towards clients.'),
+  client_tls_dheparams: text('auto', 'Parameters of the DHE key exchange: auto or none.'),
+  client_tls_ecdhcurve: text('auto', 'Curve of the ECDH key exchange: auto, or names as OpenSSL has them.'),
   server_tls_sslmode: oneOf(
     tlsModes,
     'prefer',
-    'TLS towards servers: disable, allow or prefer; today always plaintext.',
-    {
-      later: 'disable',
-      refused: tlsEnforced,
-    },
+    'TLS for servers: disable, allow or prefer (where they have it), require, verify-ca, verify-full.',
   ),
-  server_tls_ca_file: text('', 'Certificates that sign those of servers.', { later: '' }),
-  server_tls_key_file: text('', 'Private key shown to servers.', { later: '' }),
-  server_tls_cert_file: text('', 'Certificate shown to servers.', { later: '' }),
-  server_tls_protocols: text('secure', 'TLS versions allowed towards servers.', { later: 'secure' }),
-  server_tls_ciphers: text('default', 'Ciphers up to TLS 1.2 towards servers.', { later: 'default' }),
-  server_tls13_ciphers: text(null, 'Cipher suites of TLS 1.3 towards servers.', { later: '' }),
+  server_tls_ca_file: text('', 'Certificates that sign those of servers. Empty: those of the system.'),
+  server_tls_key_file: text('', 'Private key shown to servers.'),
+  server_tls_cert_file: text('', 'Certificate shown to servers.'),
+  server_tls_protocols: text('secure', 'TLS versions allowed towards servers.'),
+  server_tls_ciphers: text('default', 'Ciphers up to TLS 1.2 towards servers.'),
+  server_tls13_ciphers: text(null, 'Cipher suites of TLS 1.3 towards servers.'),
 } as const;
 
 // Linux refuses greater ones.
@@ -245,6 +230,10 @@ export const ownSettingsTable = {
     {
       min: -1,
     },
+  ),
+  auth_query_cache_time: time(
+    '2',
+    'Time that an answer to auth_query may serve further logins; a failed one asks anew. 0: none.',
   ),
 } as const;
 

@@ -1,4 +1,3 @@
-import type { ClientAuthArgs, ClientAuthMethod } from '../auth/client-auth.ts';
 import { ADMIN_DATABASE, consoleRole, entersWithoutPassword, isListed } from '../admin/access.ts';
 import { AdminConsole, MAX_CONSOLE_BODY_BYTES } from '../admin/console.ts';
 import type { Control } from '../admin/control.ts';
@@ -13,6 +12,7 @@ import type { TrackedParameters } from '../relay/tracked-parameters.ts';
 import { FrontendType } from '../wire/codes.ts';
 import { fatal, type PgErrorFields } from '../wire/pg-error.ts';
 import type { PoolerState } from './context.ts';
+import type { Logins } from './logins.ts';
 import { VERSION_LINE } from './version.ts';
 
 /** What client connections get to see of the process. */
@@ -21,7 +21,7 @@ export function clientServices(
   parts: {
     tracked: TrackedParameters;
     statements: StatementCache;
-    auth: ClientServices['auth'];
+    logins: Logins;
     native: Native;
     control: Control;
   },
@@ -37,7 +37,6 @@ export function clientServices(
     owner: state.owner,
     tracked: parts.tracked,
     statements: parts.statements,
-    auth: parts.auth,
     adminDatabase: ADMIN_DATABASE,
     settings: () => {
       if (settingsOf !== state.config) {
@@ -46,22 +45,21 @@ export function clientServices(
       }
       return settings;
     },
+    tls: () => state.tls.client,
     findDatabase: (name) => {
       const entry = state.databases.entryFor(name);
       if (entry === null) return null;
       return { name, isDisabled: state.databases.get(name)?.disabled === true, forcedUser: entry.user };
     },
-    secretOf: (user) => {
-      const { userlist, users } = state.config;
-      // A name in [users] alone is known, but nothing proves it.
-      return userlist.get(user) ?? (users.has(user) ? '' : null);
-    },
+    authenticate: (applicant, note) => parts.logins.begin(applicant, note),
     limits: (database, user) => state.clientLimits(database, user),
     isUncounted: (database, user, isUnixSameUid) =>
       database === ADMIN_DATABASE &&
       (entersWithoutPassword(user, isUnixSameUid) || isListed(state.config.settings.admin_users, user)),
     poolFor: (database, user, credentials) => state.openPool(database, user, credentials),
     refusesLogins: () => (state.shutdown === 'no' ? null : fatal('pooler is shutting down')),
+    // The console stays open: somebody may have to end it.
+    resumed: (database) => (database === ADMIN_DATABASE ? null : (state.suspension?.promise ?? null)),
     refusesQueries: () => serverShutdown(state),
     openConsole: (applicant, applied) => {
       const { auth_type, admin_users, stats_users } = state.config.settings;
@@ -75,6 +73,7 @@ export function clientServices(
       if (role === null) return null;
       const console = new AdminConsole({
         role,
+        user: applicant.user as string,
         control: parts.control,
         log: state.log,
         version: VERSION_LINE,
@@ -114,7 +113,8 @@ function consoleSession(
     cancelKey,
     maxBodyBytes: MAX_CONSOLE_BODY_BYTES,
     message: (type, body, signal) => {
-      if (type === FrontendType.Query) {
+      // With the extended protocol it is Sync that ends what is asked at once.
+      if (type === FrontendType.Query || type === FrontendType.Sync) {
         state.consoleStats.queryCount++;
         state.consoleStats.xactCount++;
       }
@@ -153,8 +153,8 @@ async function cancelFor(
   control: Control,
 ): Promise<string> {
   if (owner === 'console') {
-    // A cancel on the console ends a global PAUSE, but never a shutdown.
-    if (state.isPaused && state.shutdown === 'no') {
+    // A cancel on the console ends a global PAUSE or SUSPEND, but never a shutdown.
+    if ((state.isPaused || state.isSuspended) && state.shutdown === 'no') {
       await control.request({ kind: 'resume', database: null }, new AbortController().signal);
     }
     return 'cancel request for console client';
@@ -166,26 +166,14 @@ async function cancelFor(
   return new Promise((resolve) => owner.pool.cancels.request(owner, server, resolve));
 }
 
-/** auth_type values that the configuration lets through; the others are refused when it is loaded. */
-const AUTH_METHODS: readonly string[] = [
-  'any',
-  'trust',
-  'plain',
-  'md5',
-  'scram-sha-256',
-] satisfies ClientAuthMethod[];
-
 function clientSettings({ settings }: Config): ClientSettings {
   return {
-    authType: (AUTH_METHODS.includes(settings.auth_type)
-      ? settings.auth_type
-      : 'scram-sha-256') as ClientAuthArgs['method'],
+    authType: settings.auth_type,
     ignoreStartupParameters: settings.ignore_startup_parameters,
     applicationNameAddHost: settings.application_name_add_host,
     loginNotifyMessage: settings.login_notify_message,
     disablePqexec: settings.disable_pqexec,
     maxPacketSize: settings.max_packet_size,
-    scramIterations: settings.scram_iterations,
     logConnections: settings.log_connections,
     logDisconnections: settings.log_disconnections,
     logPoolerErrors: settings.log_pooler_errors,

@@ -9,6 +9,7 @@ import { Visit } from '../client/doorkeeper.ts';
 import { StartupPhase } from '../client/startup.ts';
 import type { ShutdownMode } from '../admin/control.ts';
 import type { Config } from '../config/config.ts';
+import { ConfigError } from '../config/config-error.ts';
 import { loadConfig } from '../config/load.ts';
 import { formatPeer, type PeerAddress, peerName, tcpPeerAddress } from '../net/address.ts';
 import { type LookupAll, lookupBy } from '../net/dns-cache.ts';
@@ -23,17 +24,20 @@ import { StatementCache } from '../prepared/statement.ts';
 import { TrackedParameters } from '../relay/tracked-parameters.ts';
 import { openCancel } from '../server/cancel.ts';
 import { Connector } from '../server/connector.ts';
+import type { PreparedTls } from '../tls/contexts.ts';
 import { NEWEST_MINOR } from '../wire/codes.ts';
 import { errorResponse } from '../wire/error-response.ts';
 import { fatal, SqlState } from '../wire/pg-error.ts';
+import { AuthQueries } from './auth-queries.ts';
 import { clientServices } from './client-services.ts';
 import { PoolerState } from './context.ts';
 import { LocalControl } from './control.ts';
 import { Databases } from './databases.ts';
 import { createDns } from './dns.ts';
+import { Logins } from './logins.ts';
 import { Janitor, SWEEP_INTERVAL_MS } from './janitor.ts';
 import { Peers } from './peers.ts';
-import { applyConfig, openForcedPools } from './reload.ts';
+import { applyConfig, applyTls, openForcedPools, prepareTls } from './reload.ts';
 import { serverTarget } from './server-target.ts';
 import { serversOf } from './snapshot-sockets.ts';
 import { StatsWindows } from './snapshots.ts';
@@ -69,7 +73,7 @@ export interface Pooler {
 }
 
 /**
- * Puts the parts together and starts to listen. Throws ListenError when it cannot.
+ * Puts the parts together and starts to listen. Throws ListenError when it cannot, ConfigError where TLS cannot be had.
  * The one place where client/, server/, pool/, admin/ and config/ meet.
  */
 export async function createPooler(options: PoolerOptions): Promise<Pooler> {
@@ -95,6 +99,7 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
         log,
         budget,
         owner: self.owner,
+        isSuspended: () => self.isSuspended,
         connector: new Connector({
           clock,
           log,
@@ -107,6 +112,7 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
           logsDisconnections: () => self.config.settings.log_disconnections,
           maxPacketSize: () => self.config.settings.max_packet_size,
           newestMinor: () => (self.config.own.server_max_protocol_version === '3.0' ? 0 : NEWEST_MINOR),
+          tls: () => self.tls.server,
           isStopped: () => isStopped,
           nextId: () => self.nextId(),
           resolve: (host, done) => self.dns.resolve(host, done),
@@ -133,30 +139,55 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
     for (const server of serversOf(state)) server.conn.destroy();
     state.peers.stop();
   };
+  const queries = new AuthQueries(state);
   const exit = (): void => {
     stop();
     options.onExit();
   };
-  const apply = (next: Config): void => {
+  const apply = (next: Config, nextTls: PreparedTls | null): void => {
+    if (nextTls !== null) applyTls(state, nextTls);
     applyConfig(state, next);
+    queries.lookups.clear();
     warnOfUntuned(next, native, log);
     options.onConfig?.(next);
   };
   const reload = (): void => {
     const next = loadConfig(state.config.settings.conffile, state.config);
+    const nextTls = prepareTls(state, next);
     for (const warning of next.warnings) log.log('WARNING', warning);
-    apply(next);
+    apply(next, nextTls);
+  };
+  const set = (next: Config, key: string): string | null => {
+    let nextTls: PreparedTls | null = null;
+    let notice: string | null = null;
+    if (/^(client|server)_tls/.test(key)) {
+      try {
+        nextTls = prepareTls(state, next);
+      } catch (error) {
+        if (!(error instanceof ConfigError)) throw error;
+        log.log('ERROR', error.message);
+        notice = 'TLS settings could not be applied, still using old configuration';
+      }
+    }
+    apply(next, nextTls);
+    return notice;
   };
   const control = new LocalControl(state, windows, {
     reload,
-    apply,
+    set,
     shutdownBegins: () => listeners.closeTcp(),
     exit,
   });
   const services = clientServices(state, {
     tracked,
     statements,
-    auth: { randomBytes, mockSecret: randomBytes(32), verifiers: new ScramVerifierCache(pbkdf2), pbkdf2 },
+    logins: new Logins(state, queries, {
+      randomBytes,
+      mockSecret: randomBytes(32),
+      verifiers: new ScramVerifierCache(pbkdf2),
+      pbkdf2,
+      native,
+    }),
     native,
     control,
   });
@@ -182,6 +213,7 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
       socket.destroy();
     }
   };
+  applyTls(state, prepareTls(state, config));
   const listeners: Listeners = await openListeners(
     {
       listenAddr: settings.listen_addr,
@@ -201,9 +233,10 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
   state.listening = () => listeners.bound();
   warnOfUntuned(config, native, log);
   openForcedPools(state);
-  const janitor = new Janitor(state, windows);
+  const janitor = new Janitor(state, windows, queries);
   const sweeper = setInterval(() => {
-    janitor.sweep();
+    if (state.isSuspended) control.suspension.sweep();
+    else janitor.sweep();
     control.checkProgress();
   }, SWEEP_INTERVAL_MS);
 
@@ -247,14 +280,15 @@ function peerOf(
   socket: Socket,
   listener: ListenerInfo,
   native: Native,
-): { address: PeerAddress; isUnixSameUid: boolean } | null {
+): { address: PeerAddress; isUnixSameUid: boolean; uid: number | null } | null {
   if (listener.kind === 'tcp') {
     const address = tcpPeerAddress(socket);
-    return address === null ? null : { address, isUnixSameUid: false };
+    return address === null ? null : { address, isUnixSameUid: false, uid: null };
   }
   const credentials = native.peerCredentials(socket);
   return {
     address: { kind: 'unix', pid: credentials === null ? null : credentials.pid, port: listener.port },
     isUnixSameUid: credentials !== null && credentials.uid === process.geteuid?.(),
+    uid: credentials?.uid ?? null,
   };
 }

@@ -50,7 +50,9 @@ export async function runDaemon(options: RunOptions): Promise<number> {
   try {
     return await serve(config, options, log);
   } catch (error) {
-    if (!(error instanceof ListenError) && !(error instanceof PidfileError)) throw error;
+    const isSaid =
+      error instanceof ListenError || error instanceof PidfileError || error instanceof ConfigError;
+    if (!isSaid) throw error;
     log.log('FATAL', error.message);
     return 1;
   } finally {
@@ -131,7 +133,7 @@ function signalHandlers(
   return {
     isShuttingDown: () => pooler.state.shutdown !== 'no',
     isPaused: () => pooler.state.isPaused,
-    isSuspended: () => false,
+    isSuspended: () => pooler.state.isSuspended,
     reload: () => {
       log.reopen();
       ask({ kind: 'reload' });

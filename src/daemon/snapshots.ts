@@ -83,7 +83,7 @@ const MAKERS: {
   // Zones are not looked at: there is no `dns_zone_check_period` here.
   dnsZones: () => [],
   fds: fdSnapshots,
-  state: (state) => [{ paused: state.isPaused, suspended: false }],
+  state: (state) => [{ paused: state.isPaused, suspended: state.isSuspended }],
 };
 
 /** Facts of the given kind as of now, as plain data. */
@@ -115,7 +115,7 @@ function poolSnapshot(state: PoolerState, pool: Pool): PoolSnapshot {
   return {
     database: pool.database,
     user: pool.user,
-    clActive: pool.clients.active.length,
+    clActive: pool.clients.active.length - lookupCount(pool),
     clWaiting: pool.clients.waitingCount,
     clActiveCancelReq: pool.cancels.requestsIn(pool.cancels.sent),
     clWaitingCancelReq: pool.cancels.requestsIn(pool.cancels.waiting),
@@ -140,6 +140,13 @@ function peerPoolSnapshot(peerId: number, pool: PeerPool): PeerPoolSnapshot {
     svActiveCancel: pool.sent.length,
     svLogin: pool.connecting,
   };
+}
+
+/** Connections for lookups: a client's place stands behind each, but no client. */
+function lookupCount({ servers }: Pool): number {
+  let count = 0;
+  for (const { dedicatedTo } of servers.dedicated) if (dedicatedTo?.replication === 'none') count++;
+  return count;
 }
 
 /** The console counts as a pool: user and database `pgbouncer`. */

@@ -46,6 +46,8 @@ export interface Native {
   setOption(socket: Socket, level: number, name: number, value: number): boolean;
   /** The group database's id of `name`; null when there is no such group or without the library. */
   groupId(name: string): number | null;
+  /** The user database's name of `uid`; null when there is no such user or without the library. */
+  userName(uid: number): string | null;
 }
 
 /** An epoll set, level-triggered, for reading. Its `…At` methods speak of what the last `wait` has fetched. */
@@ -125,6 +127,7 @@ function unavailable(reason: string): Native {
     write: () => -1,
     setOption: () => false,
     groupId: () => null,
+    userName: () => null,
   };
 }
 
@@ -155,6 +158,8 @@ function linuxNative(koffi: Koffi): Native {
   const recvAt = libc.func('int recv(int, uintptr_t, size_t, int)');
   const poll = libc.func('int poll(void *, unsigned long, int)');
   const getgrnam = libc.func('void *getgrnam(const char *)');
+  const getpwuid = libc.func('void *getpwuid(uint32_t)');
+  const user = koffi.struct({ name: 'const char *' });
   const group = koffi.struct({ name: 'void *', password: 'void *', gid: 'uint32_t' });
   // The option's number is the same everywhere but on PowerPC.
   const soPeercred = process.arch === 'ppc64' ? 21 : 17;
@@ -212,6 +217,13 @@ function linuxNative(koffi: Koffi): Native {
       const entry: unknown = koffi.decode(found, group);
       const gid: unknown = typeof entry === 'object' && entry !== null ? Reflect.get(entry, 'gid') : null;
       return typeof gid === 'number' ? gid : null;
+    },
+    userName(uid) {
+      const found: unknown = getpwuid(uid);
+      if (found === null) return null;
+      const entry: unknown = koffi.decode(found, user);
+      const name: unknown = typeof entry === 'object' && entry !== null ? Reflect.get(entry, 'name') : null;
+      return typeof name === 'string' && name !== '' ? name : null;
     },
   };
 }

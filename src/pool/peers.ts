@@ -57,13 +57,16 @@ export interface PoolClient extends ListNode {
   refused(error: PgErrorFields): void;
 }
 
-/** A client with a server connection of its own, which nobody else ever gets: replication. */
+/** A client with a server connection of its own, which nobody else ever gets: replication, and what asks for logins. */
 export interface DedicatedClient extends PoolClient {
-  readonly replication: Exclude<Replication, 'none'>;
+  /** `none`: it is no client from the network but part of ours, and reads what its server sends by itself. */
+  readonly replication: Replication;
   /** Start-up parameters of its server connection beside user and database; these win over the database entry's. */
   readonly startup: readonly (readonly [name: string, value: string])[];
   /** Its server, to which it is linked already, has reported `welcome`: finish the login. */
   welcomed(welcome: WelcomeData): void;
+  /** No server connection has come about; it leaves the pool before this returns. */
+  notOpened(failure: LoginFailure): void;
 }
 
 /** What a client has left behind that is gone in the middle of what it asked for. */

@@ -120,7 +120,8 @@ function sweepAbandoned(pool: Pool, nowMs: number): void {
   }
 }
 
-function sweepClosing(pool: Pool, nowMs: number): void {
+/** The deadlines of connections that have been told goodbye. */
+export function sweepClosing(pool: Pool, nowMs: number): void {
   const { serverCloseTimeoutMs, serverCancelTimeoutMs } = pool.limits;
   for (const server of [...pool.servers.closing]) {
     if (server.ownCancelMs > 0) {

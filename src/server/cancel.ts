@@ -1,13 +1,17 @@
 import type { Socket } from 'node:net';
 import { Conn } from '../net/conn.ts';
 import type { CancelCarrier } from '../pool/peers.ts';
+import type { ServerTls } from '../tls/server-side.ts';
 import { cancelRequest } from '../wire/startup-message.ts';
+import { Encryption } from './encryption.ts';
 import { connectOptions, isUnixHost, type ServerAddress } from './target.ts';
 
 /**
  * Carries one CancelRequest to PostgreSQL. Its end matters as much as its bytes: PostgreSQL closes this
  * connection only after the signal has been sent, and until then the cancelled server connection must not
- * serve anybody else. `tune` is called for a TCP connection once it has come about. Source: manual, `protocol-flow`, Canceling Requests in Progress.
+ * serve anybody else. `tls`: what the server connection is encrypted by; then the request is, too, or isn't sent.
+ * `tune` is called for a TCP connection once it has come about.
+ * Source: manual, `protocol-flow`, Canceling Requests in Progress.
  */
 export function openCancel(
   address: ServerAddress,
@@ -15,12 +19,20 @@ export function openCancel(
   maySend: () => boolean,
   done: (reason: string) => void,
   tune: (socket: Socket) => void,
+  tls: ServerTls | null = null,
 ): CancelCarrier {
   let isSent = false;
+  let encryption: Encryption | null = null;
+  const send = (): void => {
+    encryption = null;
+    isSent = maySend();
+    if (isSent) conn.write(cancelRequest(backendKey));
+    else conn.destroy();
+  };
   const conn: Conn = Conn.connect(
     connectOptions(address),
     {
-      onBytes: () => {},
+      onBytes: (chunk, end) => void encryption?.feed(chunk, 0, end),
       onEnd: () => conn.destroy(),
       onDrain: () => {},
       onFault: () => {},
@@ -28,9 +40,16 @@ export function openCancel(
     },
     () => {
       if (!isUnixHost(address.host)) tune(conn.socket);
-      isSent = maySend();
-      if (isSent) conn.write(cancelRequest(backendKey));
-      else conn.destroy();
+      if (tls === null) send();
+      else {
+        encryption = new Encryption(
+          { conn, ready: send, refused: () => conn.destroy() },
+          tls,
+          address.host,
+          true,
+        );
+        encryption.begin();
+      }
     },
   );
   return { cut: () => conn.destroy() };

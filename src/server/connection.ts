@@ -12,7 +12,7 @@ import type {
 } from '../pool/peers.ts';
 import type { Pool, WelcomeData } from '../pool/pool.ts';
 import type { ClientEnd, KeptRequests, ServerEnd } from '../relay/link.ts';
-import { UNREAD_TEXT } from '../relay/outstanding.ts';
+import { UnreadText } from '../relay/outstanding.ts';
 import { type ResponseHost, ResponseStream, STREAM_BROKEN } from '../relay/response-stream.ts';
 import { TxStatus } from '../wire/codes.ts';
 import { terminate } from '../wire/frontend.ts';
@@ -33,7 +33,7 @@ import { RestReader } from './rest.ts';
 import type { ServerRoute } from './route.ts';
 import type { ServerServices } from './services.ts';
 import { SessionState } from './session-state.ts';
-import { connectFailure, type ServerTarget } from './target.ts';
+import type { ServerTarget } from './target.ts';
 
 /**
  * One connection to PostgreSQL: connect → login → at rest ⇄ linked → test → closing. Its place in the pool's
@@ -169,10 +169,11 @@ export class ServerConnection
     if (this.abandoned !== null) this.#drain?.took(end);
     const client = this.#client;
     if (this.#releaseDue) this.releaseIfDone();
-    if (client?.isStalled === true && !this.#isHeldBack(client) && this.tracker.takeAnswered()) client.goOn();
     const due = this.#atChunkEnd;
     this.#atChunkEnd = null;
-    due?.();
+    // What is due may be the link's end: a client that waits for answers goes on behind that, perhaps on another.
+    if (due !== null) due();
+    else if (client?.isStalled === true && this.#isFree(client) && this.tracker.takeAnswered()) client.goOn();
   }
 
   onFault(error: unknown): void {
@@ -192,8 +193,7 @@ export class ServerConnection
   onClosed(error: Error | null): void {
     if (this.opening.isConnected) this.#broke('server conn crashed?', 'server conn crashed?');
     else if (this.state === 'new') {
-      const reason = connectFailure(error, (text) => this.log('WARNING', text));
-      this.#broke(reason, '');
+      this.#broke(this.opening.failure(error), '');
     }
     if (this.state === 'new') {
       this.#reader = this.opening.login;
@@ -228,8 +228,8 @@ export class ServerConnection
   }
 
   linked(client: PoolClient): void {
-    // The daemon builds both sides: every client of a pool is also the other end of a link.
-    this.#client = client as PoolClient & ClientEnd;
+    // The daemon builds both sides: every client of a pool is also the other end of a link, but for one of ours.
+    this.#client = this.dedicatedTo?.replication === 'none' ? null : (client as PoolClient & ClientEnd);
     this.requestMs = this.#services.clock.nowMs();
     this.tracker.reset();
     this.lent();
@@ -274,7 +274,7 @@ export class ServerConnection
   }
 
   cancelOwnQuery(): void {
-    this.#ownCancel.send(this.backendKey);
+    this.#ownCancel.send(this.backendKey, this.opening.encryptedBy);
   }
 
   cut(): void {
@@ -341,7 +341,7 @@ export class ServerConnection
 
   sessionTag(tag: SessionTag): void {
     // It may have made the session another user's.
-    if (tag === 'set' && this.tracker.queue.headNote === UNREAD_TEXT) this.closeNeeded = true;
+    if (tag === 'set' && this.tracker.queue.headNote instanceof UnreadText) this.closeNeeded = true;
     // What connect_query sets is the server's own; what we set for a client we know.
     if (this.state === 'active' ? !this.#own.isRunning : this.state !== 'new') this.done(tag, this.#client);
   }
@@ -380,9 +380,9 @@ export class ServerConnection
     if (isDirty) this.#broke(`${list} server got dirty`, 'server conn crashed?');
   }
 
-  /** Nothing of the client may be sent now: we do something on the server, or are about to. */
-  #isHeldBack(client: PoolClient & ClientEnd): boolean {
-    return this.#own.isBusy || this.#interlude.holds(client);
+  /** The client's requests may be sent now: we do nothing on the server, nor are we about to. */
+  #isFree(client: PoolClient & ClientEnd): boolean {
+    return !this.#own.isBusy && !this.#interlude.holds(client);
   }
 
   #connected(): void {

@@ -35,10 +35,11 @@ export class Connector implements ServerConnector<Pool> {
       logsConnections: () => services.logsConnections(),
       logsDisconnections: () => services.logsDisconnections(),
       maxPacketSize: () => services.maxPacketSize(),
+      tls: () => services.tls(),
       isStopped: () => services.isStopped(),
       protocols: new ServerProtocols(services.clock, () => services.newestMinor()),
-      cancelAt: (address, backendKey, done) =>
-        openCancel(address, backendKey, () => true, done, services.tuneTcp),
+      cancelAt: (address, backendKey, tls, done) =>
+        openCancel(address, backendKey, () => true, done, services.tuneTcp, tls),
     };
   }
 
@@ -58,13 +59,13 @@ export class Connector implements ServerConnector<Pool> {
 
   openCancel(server: PoolServer, maySend: () => boolean, done: (reason: string) => void): CancelCarrier {
     const connection = server as ServerConnection;
-    const { address, backendKey } = connection;
+    const { address, backendKey, opening } = connection;
     if (backendKey === null) {
       connection.log('WARNING', 'cannot forward a cancel request: the server sent no BackendKeyData');
       queueMicrotask(() => done('failed to send cancel request'));
       return { cut: () => {} };
     }
-    return openCancel(address, backendKey, maySend, done, this.#services.tuneTcp);
+    return openCancel(address, backendKey, maySend, done, this.#services.tuneTcp, opening.encryptedBy);
   }
 
   #route(pool: Pool, target: ServerTarget): ServerRoute {

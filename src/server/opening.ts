@@ -2,26 +2,26 @@ import type { LogLevel } from '../base/log.ts';
 import { Conn, type ConnHandler } from '../net/conn.ts';
 import type { LoginFailure } from '../pool/peers.ts';
 import type { WelcomeData } from '../pool/pool.ts';
+import { formatTls, type TlsInfo } from '../tls/info.ts';
+import type { ServerTls } from '../tls/server-side.ts';
+import type { ByteReader } from '../wire/framed-reader.ts';
 import { SqlState } from '../wire/pg-error.ts';
 import { startupMessage } from '../wire/startup-message.ts';
 import type { AskedValue } from './asked-values.ts';
+import { Encryption } from './encryption.ts';
 import { loginError, ServerLogin, type ServerLoginFailure, type ServerLoginResult } from './login.ts';
 import type { OwnQueries } from './own-queries.ts';
 import type { ServerServices } from './services.ts';
 import type { ServerRoute } from './route.ts';
-import { connectOptions, isUnixHost, type ServerTarget } from './target.ts';
+import { connectFailure, connectOptions, isUnixHost, type ServerTarget } from './target.ts';
 
 /** The connection that is being opened. */
 export interface OpeningHost {
-  readonly conn: {
-    write(bytes: Buffer): boolean;
-    pause(): void;
-    resume(): void;
-    end(): void;
-    destroy(): void;
-  };
+  readonly conn: Pick<Conn, 'write' | 'pause' | 'resume' | 'end' | 'destroy' | 'startTls' | 'isSecuring'>;
   /** When the connection was begun that is tried now, monotonic ms. */
   connectMs: number;
+  /** What comes from now on is `reader`'s. */
+  read(reader: ByteReader): void;
   /** PostgreSQL has let us in; connect_query may be still to come. */
   loggedIn(result: ServerLoginResult): void;
   /** As SessionState.begun; then {@link silent} names what has to be asked for. */
@@ -60,6 +60,10 @@ export class ServerOpening {
   #awaitsEnd = false;
   #isConnected = false;
   #isLoggedIn = false;
+  #encryption: Encryption | null = null;
+  /** TLS as it was when the connection was begun. */
+  #offered: ServerTls | null = null;
+  #tls: TlsInfo | null = null;
 
   constructor(
     host: OpeningHost,
@@ -77,7 +81,15 @@ export class ServerOpening {
     this.login = this.#newLogin();
   }
 
-  /** The connection has come about. */
+  get tls(): TlsInfo | null {
+    return this.#tls;
+  }
+
+  get encryptedBy(): ServerTls | null {
+    return this.#tls === null ? null : this.#offered;
+  }
+
+  /** The connection has come about, and is encrypted if it is to be: PostgreSQL's protocol has begun. */
   get isConnected(): boolean {
     return this.#isConnected;
   }
@@ -91,8 +103,9 @@ export class ServerOpening {
   connect(handler: ConnHandler, onConnect: () => void): Conn {
     this.#isConnected = false;
     this.#awaitsEnd = false;
+    this.#encryption = null;
+    this.#tls = null;
     const connected = (): void => {
-      this.#isConnected = true;
       if (!isUnixHost(this.#route.host)) this.#services.tuneTcp(conn.socket);
       onConnect();
     };
@@ -100,7 +113,41 @@ export class ServerOpening {
     return conn;
   }
 
+  /** Asks for TLS where there may be some, then introduces us. */
   start(): void {
+    const { host } = this.#route;
+    this.#offered = isUnixHost(host) ? null : this.#services.tls();
+    if (this.#offered === null) {
+      this.#introduce(null);
+      return;
+    }
+    const owner = this.#host;
+    this.#encryption = new Encryption(
+      {
+        conn: owner.conn,
+        ready: (info) => this.#introduce(info),
+        refused: (reason) => owner.failed({ message: reason, serverError: null, failWaiting: false }, reason),
+      },
+      this.#offered,
+      host,
+    );
+    owner.read(this.#encryption);
+    this.#encryption.begin();
+  }
+
+  /** Why nothing has come of the connection, in PgBouncer's words. */
+  failure(error: Error | null): string {
+    const note = (text: string): void => this.#host.log('WARNING', text);
+    return this.#encryption?.failure(error, note) ?? connectFailure(error, note);
+  }
+
+  #introduce(info: TlsInfo | null): void {
+    this.#isConnected = true;
+    this.#tls = info;
+    if (info !== null && this.#services.logsConnections()) {
+      this.#host.log('LOG', `SSL established: ${formatTls(info)}`);
+    }
+    this.#host.read(this.login);
     const { database, user, parameters } = this.#target;
     this.#host.conn.write(
       startupMessage(this.#minor, [['database', database], ...parameters, ['user', user]]),
@@ -165,7 +212,7 @@ export class ServerOpening {
         failed: (failure) => this.#failed(failure),
         note: (text) => this.#host.log('WARNING', text),
       },
-      { user, credentials, ...this.#services.auth },
+      { user, credentials, channel: () => this.#tls, ...this.#services.auth },
       this.#minor,
     );
   }

@@ -6,6 +6,7 @@ import type { CancelCarrier } from '../pool/peers.ts';
 import type { Native } from '../net/native.ts';
 import type { StatementCache } from '../prepared/statement.ts';
 import type { TrackedParameters } from '../relay/tracked-parameters.ts';
+import type { ServerTls } from '../tls/server-side.ts';
 import type { ServerProtocols } from './protocols.ts';
 import type { ServerAddress } from './target.ts';
 
@@ -20,6 +21,8 @@ export interface ServerServices {
   readonly statements: StatementCache;
   readonly auth: Pick<ServerAuthArgs, 'randomBytes' | 'saltedPasswords'>;
   readonly protocols: ServerProtocols;
+  /** TLS for connections over TCP that begin now; null = servers are not asked for it. */
+  tls(): ServerTls | null;
   /** The process ends: nothing is connected to any more. */
   isStopped(): boolean;
   /** `log_connections` and `log_disconnections`, as they are now. */
@@ -28,5 +31,10 @@ export interface ServerServices {
   /** `max_packet_size`. */
   maxPacketSize(): number;
   /** Sends a CancelRequest of our own for the query that still runs on a connection being closed; `done` as of a carrier. */
-  cancelAt(address: ServerAddress, backendKey: Buffer, done: () => void): CancelCarrier;
+  cancelAt(
+    address: ServerAddress,
+    backendKey: Buffer,
+    tls: ServerTls | null,
+    done: () => void,
+  ): CancelCarrier;
 }

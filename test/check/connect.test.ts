@@ -98,14 +98,20 @@ describe('a server that is no PostgreSQL', () => {
 
   test('is not waited for longer than is said', async () => {
     await using server = await ScriptedServer.listen();
-    const asking = askServer({ host: '127.0.0.1', port: server.port }, asker, 'SELECT 1', 50);
+    const asking = askServer({ host: '127.0.0.1', port: server.port }, asker, 'SELECT 1', {
+      tls: null,
+      timeoutMs: 50,
+    });
     await expect(asking).rejects.toThrow('no answer within 0.05 s');
   });
 
   test('may leave, or talk nonsense', async () => {
     await using server = await ScriptedServer.listen();
     const asking = (bytes: string | null) => {
-      const asked = askServer({ host: '127.0.0.1', port: server.port }, asker, 'SELECT 1', 5000);
+      const asked = askServer({ host: '127.0.0.1', port: server.port }, asker, 'SELECT 1', {
+        tls: null,
+        timeoutMs: 5000,
+      });
       const serving = server.accept().then(async (peer) => {
         if (bytes !== null) await peer.send(Buffer.from(bytes));
         await peer.close();
@@ -122,9 +128,9 @@ describe('a server that is no PostgreSQL', () => {
     await using server = await ScriptedServer.listen();
     const { port } = server;
     await server[Symbol.asyncDispose]();
-    await expect(askServer({ host: '127.0.0.1', port }, asker, 'SELECT 1', 5000)).rejects.toThrow(
-      /ECONNREFUSED/,
-    );
+    await expect(
+      askServer({ host: '127.0.0.1', port }, asker, 'SELECT 1', { tls: null, timeoutMs: 5000 }),
+    ).rejects.toThrow(/ECONNREFUSED/);
   });
 });
 

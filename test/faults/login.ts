@@ -98,9 +98,9 @@ export const loginFaults: readonly Fault[] = [
   fault(
     'users of stats_users may KILL_CLIENT',
     {
-      file: 'src/admin/commands.ts',
-      find: "const killClientCommand: Command = {\n  needs: 'admin',",
-      replace: "const killClientCommand: Command = {\n  needs: 'stats',",
+      file: 'src/admin/access.ts',
+      find: "['kill_client', 'admin'],",
+      replace: "['kill_client', 'stats'],",
     },
     ['test/admin/commands.test.ts'],
   ),
@@ -108,9 +108,9 @@ export const loginFaults: readonly Fault[] = [
     'strangers learn which databases exist',
     {
       file: 'src/client/login.ts',
-      find: 'const secretText = services.secretOf(user);',
+      find: 'const { replication } = request;',
       replace:
-        "if (!isConsole && services.findDatabase(database) === null) return connection.fail(fatal('no such database'));\n    const secretText = services.secretOf(user);",
+        "if (!isConsole && services.findDatabase(database) === null) return connection.fail(fatal('no such database'));\n    const { replication } = request;",
     },
     ['test/integration/auth.test.ts'],
   ),

@@ -1,12 +1,14 @@
 import type { ListNode } from '../../src/base/list.ts';
 import type { LogLevel } from '../../src/base/log.ts';
 import { type Grant, LocalBudget } from '../../src/pool/budget.ts';
+import { loginFailed } from '../../src/pool/dedicated.ts';
 import type { PoolLimits } from '../../src/pool/limits.ts';
 import type {
   Abandonment,
   CancelCarrier,
   ClientState,
   DedicatedClient,
+  LoginFailure,
   PoolClient,
   PoolServer,
   ServerConnector,
@@ -129,6 +131,10 @@ export class FakeClient implements PoolClient {
 export class FakeDedicatedClient extends FakeClient implements DedicatedClient {
   readonly replication = 'physical';
   readonly startup = [['replication', 'true']] as const;
+
+  notOpened(failure: LoginFailure): void {
+    this.refused(loginFailed(failure));
+  }
 
   welcomed(welcome: WelcomeData): void {
     this.heard.push(`welcomed ${JSON.stringify(welcome)}`);
@@ -341,6 +347,7 @@ export class PoolKit {
   readonly budget = new LocalBudget();
   readonly connector = new FakeConnector();
   readonly logged: string[] = [];
+  isSuspended = false;
   readonly pools: Pools;
   #nextId = 1;
 
@@ -354,6 +361,7 @@ export class PoolKit {
       budget: this.budget,
       owner: 'loop-0',
       connector: this.connector,
+      isSuspended: () => this.isSuspended,
     });
   }
 

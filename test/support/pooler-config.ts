@@ -48,6 +48,8 @@ export function writePoolerConfig(folder: string, postgres: PostgresAddress, con
     auth_type: 'trust',
     auth_file: userlistPath,
     admin_users: postgres.user,
+    // Servers that tests play know no SSLRequest.
+    server_tls_sslmode: 'disable',
     ...config.settings,
   };
   const sections: [string, [string, string | number][]][] = [

@@ -84,6 +84,10 @@ const clientLogin: Target = {
   name: 'client-login',
   seeds: [
     Buffer.concat([Buffer.of(60), saslInitialResponse('SCRAM-SHA-256', 'n,,n=,r=abcdefgh').subarray(5)]),
+    Buffer.concat([
+      Buffer.of(82),
+      saslInitialResponse('SCRAM-SHA-256-PLUS', 'p=tls-server-end-point,,n=,r=abcdefgh').subarray(5),
+    ]),
     Buffer.from('\x07wrong!\0'),
     Buffer.from('\x24md5aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\0'),
   ],
@@ -98,13 +102,14 @@ const clientLogin: Target = {
   ],
   maxBytes: 600,
   run: async (bytes) => {
-    for (const [method, secretText] of [
-      ['scram-sha-256', PENCIL_SCRAM],
-      ['scram-sha-256', null],
-      ['md5', PENCIL_MD5],
-      ['plain', 'another secret'],
+    for (const [method, secretText, channel] of [
+      ['scram-sha-256', PENCIL_SCRAM, null],
+      ['scram-sha-256', PENCIL_SCRAM, { endPointHash: Buffer.alloc(32, 1) }],
+      ['scram-sha-256', null, null],
+      ['md5', PENCIL_MD5, null],
+      ['plain', 'another secret', null],
     ] as const) {
-      const exchange = createClientAuth(clientArgs({ method, secretText }));
+      const exchange = createClientAuth(clientArgs({ method, secretText, channel }));
       let step = await exchange.start();
       for (let pos = 0; pos < bytes.length && step.kind === 'send'; ) {
         const end = pos + 1 + (bytes[pos] as number);
@@ -171,6 +176,7 @@ const serverLogin: Target = {
       {
         user: 't',
         credentials: typed('pencil'),
+        channel: () => null,
         randomBytes,
         saltedPasswords: new SaltedPasswordCache(new Pbkdf2Queue()),
       },
