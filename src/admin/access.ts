@@ -4,9 +4,54 @@ export const ADMIN_DATABASE = 'pgbouncer';
 /** `admin` may run every command, `stats` only look. */
 export type Role = 'admin' | 'stats';
 
-/** Whether a user of role `role` may do what needs `needs`. */
-export function isAllowed(role: Role, needs: Role): boolean {
-  return role === 'admin' || needs === 'stats';
+/**
+ * Who may do what, command by command: each with the least role that may run it. A SHOW stands here by its name. What
+ * has no row here nobody may run, administrators included, whether or not it has an implementation.
+ */
+export const authorization: ReadonlyMap<string, Role> = new Map<string, Role>([
+  ['show help', 'stats'],
+  ['show config', 'stats'],
+  ['show databases', 'stats'],
+  ['show pools', 'stats'],
+  ['show clients', 'stats'],
+  ['show servers', 'stats'],
+  ['show users', 'stats'],
+  ['show version', 'stats'],
+  ['show peers', 'stats'],
+  ['show peer_pools', 'stats'],
+  // It holds more than an onlooker should see.
+  ['show fds', 'admin'],
+  ['show sockets', 'stats'],
+  ['show active_sockets', 'stats'],
+  ['show lists', 'stats'],
+  ['show mem', 'stats'],
+  ['show state', 'stats'],
+  ['show dns_hosts', 'stats'],
+  ['show dns_zones', 'stats'],
+  ['show stats', 'stats'],
+  ['show stats_totals', 'stats'],
+  ['show stats_averages', 'stats'],
+  ['show totals', 'stats'],
+  ['set', 'admin'],
+  ['reload', 'admin'],
+  ['pause', 'admin'],
+  ['resume', 'admin'],
+  ['suspend', 'admin'],
+  ['disable', 'admin'],
+  ['enable', 'admin'],
+  ['reconnect', 'admin'],
+  ['kill', 'admin'],
+  ['kill_client', 'admin'],
+  ['wait_close', 'admin'],
+  ['shutdown', 'admin'],
+  // What drivers ask and set of their own, when they connect: nothing follows from it.
+  ['driver', 'stats'],
+]);
+
+/** Whether a user of role `role` may run `command`, a key of {@link authorization}. */
+export function mayRun(role: Role, command: string): boolean {
+  const least = authorization.get(command);
+  return least !== undefined && (role === 'admin' || least === 'stats');
 }
 
 /**

@@ -1,15 +1,19 @@
 import type { Logger } from '../base/log.ts';
 import type { Cell, Column } from '../wire/result.ts';
-import { ADMIN_DATABASE, isAllowed, type Role } from './access.ts';
+import { ADMIN_DATABASE, type Role } from './access.ts';
 import type { ControlReply, ControlRequest, ShutdownMode } from './control.ts';
-import { helpText } from './help.ts';
-import { driverSettings, findShow } from './show.ts';
+import { showTables } from './show.ts';
 import type { ShowContext } from './table.ts';
 
 /** What a command comes to; the console turns it into messages. */
 export type Outcome =
   | { readonly kind: 'done'; readonly tag: string; readonly notice: string | null }
-  | { readonly kind: 'rows'; readonly columns: readonly Column[]; readonly rows: Cell[][] }
+  | {
+      readonly kind: 'rows';
+      readonly columns: readonly Column[];
+      readonly rows: readonly (readonly Cell[])[];
+      readonly tag: string;
+    }
   | { readonly kind: 'help'; readonly text: string }
   | {
       readonly kind: 'failed';
@@ -24,21 +28,27 @@ export type Outcome =
 /** What commands work with. */
 export interface CommandContext extends ShowContext {
   readonly role: Role;
+  /** Whom the client has logged in as. */
+  readonly user: string;
   readonly log: Logger;
   /** Aborts when the console's client is gone. */
   readonly signal: AbortSignal;
 }
 
 interface Command {
-  readonly needs: Role;
+  /** Its lines of `SHOW HELP`. */
+  readonly usage: readonly string[];
   run(context: CommandContext, arg: string | null): Promise<Outcome>;
 }
 
-const unknown: Outcome = Object.freeze({ kind: 'unknown' });
-const accessNeeded: Outcome = Object.freeze({ kind: 'failed', message: 'admin access needed' });
+/** The answer to what is no command. */
+export const unknown: Outcome = Object.freeze({ kind: 'unknown' });
+/** The answer to a command that its sender may not run. */
+export const accessNeeded: Outcome = Object.freeze({ kind: 'failed', message: 'admin access needed' });
 
-function failed(message: string): Outcome {
-  return { kind: 'failed', message };
+/** A failure with PgBouncer's SQLSTATE, or another. */
+export function failed(message: string, sqlstate?: string): Outcome {
+  return { kind: 'failed', message, ...(sqlstate !== undefined && { sqlstate }) };
 }
 
 /** Notes the command in the log, has it carried out, and answers with its tag. */
@@ -58,7 +68,7 @@ async function carryOut(
 /** A command that takes no argument. */
 function plain(tag: string, request: ControlRequest): Command {
   return {
-    needs: 'admin',
+    usage: [tag],
     run: async (context, arg) => (arg === null ? carryOut(context, tag, request, tag) : unknown),
   };
 }
@@ -73,7 +83,7 @@ function onDatabase(
   request: (database: string | null) => ControlRequest,
 ): Command {
   return {
-    needs: 'admin',
+    usage: [`${tag} [<db>]`],
     async run(context, arg) {
       if (arg === ADMIN_DATABASE) return failed(`${refusal} admin db: ${arg}`);
       const issued = arg === null ? tag : `${tag} '${arg}'`;
@@ -84,7 +94,7 @@ function onDatabase(
 
 /** The console's own database cannot be paused, so it never is. */
 const resumeCommand: Command = {
-  needs: 'admin',
+  usage: ['RESUME [<db>]'],
   async run(context, arg) {
     if (arg === ADMIN_DATABASE) return failed(`database ${arg} is not paused`);
     const issued = arg === null ? 'RESUME' : `RESUME '${arg}'`;
@@ -99,7 +109,7 @@ function onNamedDatabase(
   request: (database: string) => ControlRequest,
 ): Command {
   return {
-    needs: 'admin',
+    usage: [`${tag} <db>`],
     async run(context, arg) {
       if (arg === null) return failed('a database is required');
       if (arg === ADMIN_DATABASE) return failed(`${refusal} admin db: ${arg}`);
@@ -108,20 +118,8 @@ function onNamedDatabase(
   };
 }
 
-const showCommand: Command = {
-  needs: 'stats',
-  async run(context, arg) {
-    const name = arg?.toLowerCase() ?? '';
-    if (name === 'help') return { kind: 'help', text: helpText };
-    const entry = findShow(name);
-    if (entry === null) return unknown;
-    if (!isAllowed(context.role, entry.needs)) return accessNeeded;
-    return { kind: 'rows', columns: entry.show.columns, rows: await entry.show.rows(context) };
-  },
-};
-
 const killClientCommand: Command = {
-  needs: 'admin',
+  usage: ['KILL_CLIENT <client_id>'],
   async run(context, arg) {
     const id = Number(arg);
     if (arg === null || !/^[0-9]+$/.test(arg) || !Number.isSafeInteger(id)) {
@@ -137,7 +135,7 @@ const GRACEFUL_MODES: ReadonlyMap<string, ShutdownMode> = new Map([
 ]);
 
 const shutdownCommand: Command = {
-  needs: 'admin',
+  usage: ['SHUTDOWN', 'SHUTDOWN WAIT_FOR_SERVERS|WAIT_FOR_CLIENTS'],
   async run(context, arg) {
     if (arg === null) {
       const outcome = await carryOut(
@@ -155,17 +153,14 @@ const shutdownCommand: Command = {
 };
 
 /**
- * Every command by its word, with the least role that may run it. What isn't here doesn't exist; SET, which has
- * a grammar of its own, is {@link runSet}.
+ * Every command by its word, in the order in which `SHOW HELP` lists them; who may run it is said by the table of
+ * `access.ts`, and asked by `plan.ts`. SHOW and SET have a grammar of their own.
  */
 export const commands: ReadonlyMap<string, Command> = new Map<string, Command>([
-  ['show', showCommand],
-  // Some clients can only send SELECT.
-  ['select', showCommand],
   ['reload', plain('RELOAD', { kind: 'reload' })],
   ['pause', onDatabase('PAUSE', 'cannot pause', (database) => ({ kind: 'pause', database }))],
-  ['suspend', plain('SUSPEND', { kind: 'suspend' })],
   ['resume', resumeCommand],
+  ['suspend', plain('SUSPEND', { kind: 'suspend' })],
   ['disable', onNamedDatabase('DISABLE', 'cannot disable', (database) => ({ kind: 'disable', database }))],
   ['enable', onNamedDatabase('ENABLE', 'cannot enable', (database) => ({ kind: 'enable', database }))],
   ['reconnect', onDatabase('RECONNECT', 'cannot reconnect', (database) => ({ kind: 'reconnect', database }))],
@@ -175,22 +170,23 @@ export const commands: ReadonlyMap<string, Command> = new Map<string, Command>([
   ['shutdown', shutdownCommand],
 ]);
 
-/** Runs the command `word` (lower case) if it exists and the role may. */
-export async function runCommand(
-  context: CommandContext,
-  word: string,
-  arg: string | null,
-): Promise<Outcome> {
-  const command = commands.get(word);
-  if (command === undefined) return unknown;
-  if (!isAllowed(context.role, command.needs)) return accessNeeded;
-  return command.run(context, arg);
-}
-
-/** Runs `SET key = value`: settings of drivers are ignored with a notice, others need an administrator. */
-export async function runSet(context: CommandContext, key: string, value: string): Promise<Outcome> {
-  if (driverSettings.has(key.toLowerCase())) return { kind: 'done', tag: 'SET', notice: 'SET ignored' };
-  if (!isAllowed(context.role, 'admin')) return accessNeeded;
+/** Runs `SET key = value` on a setting of ours. */
+export function runSet(context: CommandContext, key: string, value: string): Promise<Outcome> {
   // The log names the setting only: values may hold secrets.
   return carryOut(context, `SET ${key}`, { kind: 'set', key, value }, `SET ${key}=${value}`);
+}
+
+const NAMES_PER_LINE = 6;
+
+/** The detail text of `SHOW HELP`: every command on a line of its own, behind a tab. */
+export const helpText: string = makeHelpText();
+
+function makeHelpText(): string {
+  const names = ['HELP', ...[...showTables.keys()].map((name) => name.toUpperCase())];
+  const lines: string[] = [];
+  for (let i = 0; i < names.length; i += NAMES_PER_LINE) {
+    lines.push(`SHOW ${names.slice(i, i + NAMES_PER_LINE).join('|')}`);
+  }
+  lines.push('SET key = value', ...[...commands.values()].flatMap(({ usage }) => usage));
+  return lines.map((line) => `\n\t${line}`).join('');
 }

@@ -7,41 +7,53 @@ import assert from 'node:assert';
 import { LocalTime } from '../base/local-time.ts';
 import type { Logger } from '../base/log.ts';
 import { FrontendType } from '../wire/codes.ts';
-import { errorResponse, noticeResponse } from '../wire/error-response.ts';
-import { fatal, SqlState } from '../wire/pg-error.ts';
+import { readBind, readExecute, readParse, readTarget } from '../wire/extended-query.ts';
+import { ProtocolViolation } from '../wire/pg-error.ts';
 import { Reader } from '../wire/reader.ts';
-import { readyForQueryIdle } from '../wire/ready-for-query.ts';
-import { commandComplete, emptyQueryResponse, resultSet } from '../wire/result.ts';
+import { readyForQuery } from '../wire/ready-for-query.ts';
+import { emptyQueryResponse } from '../wire/result.ts';
 import type { Role } from './access.ts';
-import { type Outcome, runCommand, runSet } from './commands.ts';
+import type { CommandContext } from './commands.ts';
+import { ConsoleSession } from './console-session.ts';
 import type { Control } from './control.ts';
-import { parseStatement } from './parse.ts';
+import { ExtendedQuery } from './extended-query.ts';
+import { readText } from './plan.ts';
+import { type ConsoleReply, end, quit, refuse, replyTo, say, silence } from './reply.ts';
 
-/** The largest message body that the console reads, in bytes; PgBouncer's `pkt_buf` by default. */
-export const MAX_CONSOLE_BODY_BYTES = 4096;
+export type { ConsoleReply } from './reply.ts';
 
-/** What to do after a message: send `bytes` (possibly none) and, with a reason, close the connection. */
-export interface ConsoleReply {
-  readonly bytes: Buffer;
-  /** Why the console ends, for the log; null while it goes on. */
-  readonly closeReason: string | null;
-  /** The error that `bytes` tell the client, for the log; null when there is none. */
-  readonly error: string | null;
-}
+/**
+ * The largest message body that the console reads, in bytes: what drivers send to load types takes several thousand.
+ * PgBouncer's limit is `pkt_buf`.
+ */
+export const MAX_CONSOLE_BODY_BYTES = 16 * 1024;
 
 export interface ConsoleOptions {
   readonly role: Role;
+  /** Whom the client has logged in as. */
+  readonly user: string;
   readonly control: Control;
   readonly log: Logger;
   /** The answer to SHOW VERSION, the same as the first line of `--version`. */
   readonly version: string;
 }
 
-const NOTHING = Buffer.alloc(0);
+/** How a message of these types is named in the error for one that is broken. */
+const EXTENDED: ReadonlyMap<number, string> = new Map([
+  [FrontendType.Parse, 'Parse'],
+  [FrontendType.Bind, 'Bind'],
+  [FrontendType.Describe, 'Describe'],
+  [FrontendType.Execute, 'Execute'],
+  [FrontendType.Close, 'Close'],
+]);
 
 export class AdminConsole {
   readonly #options: ConsoleOptions;
   readonly #localTime = new LocalTime();
+  readonly #session = new ConsoleSession();
+  readonly #extended = new ExtendedQuery(this.#session);
+  /** An error has been told: messages are skipped up to the next Sync. */
+  #isSkipping = false;
   #busy = false;
 
   constructor(options: ConsoleOptions) {
@@ -52,7 +64,7 @@ export class AdminConsole {
    * Takes one whole message: its type byte and its body, which is borrowed until the call returns (not until
    * the promise resolves). The next message may come only when the promise has resolved, which for PAUSE,
    * SUSPEND and WAIT_CLOSE can take any time; `signal` aborts the wait when the client is gone. Never rejects.
-   * Source: manual, `protocol-flow`, Simple Query.
+   * Source: manual, `protocol-flow`, Simple Query and Extended Query.
    */
   async message(type: number, body: Buffer, signal: AbortSignal): Promise<ConsoleReply> {
     assert(!this.#busy, 'console message while another is being answered');
@@ -62,7 +74,8 @@ export class AdminConsole {
     } catch (error) {
       if (signal.aborted) return quit('client unexpected eof');
       this.#options.log.log('ERROR', `console command failed: ${String(error)}`);
-      return refuse('command failed, see logs for additional details');
+      const reply = refuse('command failed, see logs for additional details');
+      return EXTENDED.has(type) ? this.#extendedReply(reply) : this.#ready(reply);
     } finally {
       this.#busy = false;
     }
@@ -71,90 +84,85 @@ export class AdminConsole {
   async #answer(type: number, body: Buffer, signal: AbortSignal): Promise<ConsoleReply> {
     switch (type) {
       case FrontendType.Query:
-        return this.#query(body, signal);
+        return this.#isSkipping ? silence : this.#query(body, this.#context(signal));
       case FrontendType.Terminate:
         return quit('close req');
-      case FrontendType.Parse:
-      case FrontendType.Bind:
-      case FrontendType.Execute:
-        return end('bad packet', [
-          consoleError('extended query protocol not supported by admin console'),
-          readyForQueryIdle,
-        ]);
-      default:
-        return end(`unsupported packet type for admin console: ${type}`);
+      case FrontendType.Sync:
+        this.#isSkipping = false;
+        return this.#ready(silence);
+      case FrontendType.Flush:
+        // Each answer is on its way already.
+        return silence;
+      default: {
+        const name = EXTENDED.get(type);
+        if (name === undefined) return end(`unsupported packet type for admin console: ${type}`);
+        if (body.length > MAX_CONSOLE_BODY_BYTES) return end('incomplete pkt');
+        if (this.#isSkipping) return silence;
+        try {
+          return this.#extendedReply(await this.#extendedQuery(type, body, this.#context(signal)));
+        } catch (error) {
+          if (error instanceof ProtocolViolation) return end(`broken ${name} packet`);
+          throw error;
+        }
+      }
     }
   }
 
-  async #query(body: Buffer, signal: AbortSignal): Promise<ConsoleReply> {
+  #context(signal: AbortSignal): CommandContext {
+    return { ...this.#options, localTime: this.#localTime, signal };
+  }
+
+  #extendedQuery(type: number, body: Buffer, context: CommandContext): ConsoleReply | Promise<ConsoleReply> {
+    switch (type) {
+      case FrontendType.Parse:
+        return this.#extended.parse(readParse(body), context);
+      case FrontendType.Bind:
+        return this.#extended.bind(readBind(body));
+      case FrontendType.Describe:
+        return this.#extended.describe(readTarget(body));
+      case FrontendType.Close:
+        return this.#extended.close(readTarget(body));
+      default:
+        return this.#extended.execute(readExecute(body), context);
+    }
+  }
+
+  async #query(body: Buffer, context: CommandContext): Promise<ConsoleReply> {
     if (body.length > MAX_CONSOLE_BODY_BYTES) return end('incomplete pkt');
     // Exactly one string: its zero byte is the body's last and only one.
     if (body.indexOf(0) !== body.length - 1 || body.length === 0) return end('bad packet');
     const text = new Reader(body).cstring();
-    const statement = parseStatement(text);
-    const context = { ...this.#options, localTime: this.#localTime, signal };
-    switch (statement.kind) {
-      case 'empty':
-        return goOn(emptyQueryResponse);
-      case 'tooLong':
-        return refuse('bad arguments');
-      case 'invalid':
-        return encode({ kind: 'unknown' }, text);
-      case 'set':
-        return encode(await runSet(context, statement.key, statement.value), text);
-      case 'command':
-        return encode(await runCommand(context, statement.word, statement.arg), text);
+    this.#session.statements.delete('');
+    const reading = readText(text, context);
+    if (!reading.ok) return this.#ready(replyTo(reading.outcome, text));
+    if (reading.plans.length === 0) return this.#ready(say(emptyQueryResponse));
+    const parts: Buffer[] = [];
+    for (const plan of reading.plans) {
+      // It is run as the unnamed portal.
+      if (this.#session.refusal(plan) === null) this.#session.portals.delete('');
+      const reply = replyTo(await this.#session.run(plan, context), text);
+      parts.push(reply.bytes);
+      // What stands behind an error in the same text is not run.
+      if (reply.error !== null || reply.closeReason !== null) {
+        return this.#ready({ ...reply, bytes: Buffer.concat(parts) });
+      }
     }
+    return this.#ready(say(...parts));
   }
-}
 
-function encode(outcome: Outcome, query: string): ConsoleReply {
-  switch (outcome.kind) {
-    case 'rows':
-      return goOn(resultSet(outcome.columns, outcome.rows, 'SHOW'));
-    case 'done':
-      if (outcome.notice === null) return goOn(commandComplete(outcome.tag));
-      return goOn(notice(outcome.notice), commandComplete(outcome.tag));
-    case 'help':
-      return goOn(notice('Console usage', outcome.text), commandComplete('SHOW'));
-    case 'failed':
-      return refuse(outcome.message, outcome.sqlstate, outcome.detail);
-    case 'unknown':
-      return refuse(`invalid command '${query}', use SHOW HELP;`);
-    case 'shutdown':
-      return quit('SHUTDOWN');
+  #extendedReply(reply: ConsoleReply): ConsoleReply {
+    if (reply.error !== null) {
+      this.#isSkipping = true;
+      this.#session.failed();
+    }
+    return reply;
   }
-}
 
-function goOn(...messages: Buffer[]): ConsoleReply {
-  return { bytes: Buffer.concat([...messages, readyForQueryIdle]), closeReason: null, error: null };
-}
-
-/** Answers with an error; the console goes on. */
-function refuse(message: string, sqlstate?: string, detail?: string): ConsoleReply {
-  return { ...goOn(consoleError(message, sqlstate, detail)), error: message };
-}
-
-/** Ends the console without a word. */
-function quit(closeReason: string): ConsoleReply {
-  return { bytes: NOTHING, closeReason, error: null };
-}
-
-/** Ends the console with a FATAL error, after `before`. */
-function end(reason: string, before: Buffer[] = []): ConsoleReply {
-  const bytes = Buffer.concat([...before, errorResponse(fatal(reason))]);
-  return { bytes, closeReason: reason, error: reason };
-}
-
-function consoleError(
-  message: string,
-  sqlstate: string = SqlState.protocolViolation,
-  detail?: string,
-): Buffer {
-  return errorResponse({ severity: 'ERROR', sqlstate, message, ...(detail !== undefined && { detail }) });
-}
-
-function notice(message: string, detail?: string): Buffer {
-  const sqlstate = SqlState.successfulCompletion;
-  return noticeResponse(detail === undefined ? { sqlstate, message } : { sqlstate, message, detail });
+  /** The answer with its ReadyForQuery, unless the console ends. */
+  #ready(reply: ConsoleReply): ConsoleReply {
+    if (reply.closeReason !== null) return reply;
+    if (reply.error !== null) this.#session.failed();
+    this.#session.settled();
+    return { ...reply, bytes: Buffer.concat([reply.bytes, readyForQuery(this.#session.status)]) };
+  }
 }

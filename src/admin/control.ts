@@ -67,6 +67,4 @@ export const controlFailure = {
   setFailed: (why?: string): ControlReply => failure('SET failed', SqlState.protocolViolation, why),
   reloadFailed: (why?: string): ControlReply =>
     failure('RELOAD failed, see logs for additional details', SqlState.configFileError, why),
-  notSupported: (what: string): ControlReply =>
-    failure(`${what} is not supported yet`, SqlState.featureNotSupported),
 } as const;

@@ -7,7 +7,9 @@ import { ClientPasswordExchange } from './client-password.ts';
 import { ClientScramExchange } from './client-scram.ts';
 import type { LoginCredentials } from './credentials.ts';
 import type { ScramVerifierCache } from './derived-keys.ts';
+import type { MockProfile } from './mock-profile.ts';
 import type { Pbkdf2Queue } from './pbkdf2-queue.ts';
+import type { TlsChannel } from './scram.ts';
 import { classifySecret, type Secret } from './secret.ts';
 
 /** PgBouncer's `auth_type`, as far as passwords go; HBA, cert and the rest resolve to one of these before. */
@@ -21,7 +23,13 @@ export type ClientAuthMethod = 'any' | 'trust' | 'plain' | 'md5' | 'scram-sha-25
  */
 export type ClientAuthStep =
   | { readonly kind: 'send'; readonly bytes: Buffer }
-  | { readonly kind: 'ok'; readonly bytes: Buffer | null; readonly credentials: LoginCredentials }
+  | {
+      readonly kind: 'ok';
+      readonly bytes: Buffer | null;
+      readonly credentials: LoginCredentials;
+      /** Who the client is from now on, where that is another name than it gave. */
+      readonly user?: string;
+    }
   | { readonly kind: 'fail'; readonly error: PgErrorFields; readonly logText?: string };
 
 /**
@@ -44,12 +52,16 @@ export interface ClientAuthArgs {
   readonly user: string;
   /** The stored secret; null when nobody of that name is known, which must not show before the verdict. */
   readonly secretText: string | null;
+  /** The TLS connection that it comes by; null in the clear. */
+  readonly channel: TlsChannel | null;
   /** Source of salts and nonces, `crypto.randomBytes` outside tests. */
   readonly randomBytes: (size: number) => Buffer;
   /** Random bytes that stay the same for the process's life (and across its threads). */
   readonly mockSecret: Buffer;
   /** PgBouncer's `scram_iterations`. */
   readonly scramIterations: number;
+  /** As what somebody unknown is to pass; `isScram`: in a SCRAM exchange. */
+  readonly mock: (isScram: boolean) => MockProfile;
   readonly verifiers: ScramVerifierCache;
   readonly pbkdf2: Pbkdf2Queue;
 }
@@ -72,7 +84,8 @@ export function createClientAuth(args: ClientAuthArgs): ClientAuthExchange {
   }
   // A known user without a password can log in no more than an unknown one.
   const secret: Secret | null = secretText ? classifySecret(secretText) : null;
-  if (method === 'scram-sha-256' || (method === 'md5' && secret?.kind === 'scram')) {
+  const kind = secret?.kind ?? args.mock(false).kind;
+  if (method === 'scram-sha-256' || (method === 'md5' && kind === 'scram')) {
     return new ClientScramExchange(args, secret);
   }
   return new ClientPasswordExchange(args, method, secret);

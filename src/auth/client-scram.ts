@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import {
   authenticationSASL,
   authenticationSASLContinue,
@@ -12,19 +11,23 @@ import { sameBytes } from './constant-time.ts';
 import { passThroughKeys } from './credentials.ts';
 import {
   authMessageOf,
+  BINDING_TYPE,
   NONCE_BYTES,
   recoverClientKey,
   SCRAM_MECHANISM,
+  SCRAM_PLUS_MECHANISM,
   serverSignature,
   storedKeyOf,
 } from './scram.ts';
 import {
+  channelBindingBytes,
   type ClientFirst,
   MAX_SCRAM_MESSAGE_BYTES,
   parseClientFinal,
   parseClientFirst,
   serverFirst,
 } from './scram-messages.ts';
+import { mockSalt, mockVerifier } from './mock-verifier.ts';
 import type { ScramVerifier, Secret } from './secret.ts';
 
 /** Room for a mechanism's name and the length in front of the first message. */
@@ -37,6 +40,7 @@ type State =
   | {
       readonly kind: 'awaitingFinal';
       readonly clientFirst: ClientFirst;
+      readonly channelBinding: Buffer;
       readonly challenge: string;
       readonly nonce: string;
       readonly verifier: ScramVerifier;
@@ -44,7 +48,8 @@ type State =
   | { readonly kind: 'over' };
 
 /**
- * The server's part of SCRAM-SHA-256 towards a client. Without a usable secret it plays the whole exchange
+ * The server's part of SCRAM-SHA-256 towards a client, with channel binding where the connection has what to bind to.
+ * Without a usable secret it plays the whole exchange
  * against a made-up verifier ("mock") and fails at the end like a wrong password.
  *
  * created -start-> awaitingFirst -client-first-> (deriving ->) awaitingFinal -client-final-> over; anything else
@@ -64,7 +69,7 @@ export class ClientScramExchange implements ClientAuthExchange {
   start(): ClientAuthStep {
     if (this.#state.kind !== 'created') return this.#refuse('login started twice');
     this.#state = { kind: 'awaitingFirst' };
-    return { kind: 'send', bytes: authenticationSASL([SCRAM_MECHANISM]) };
+    return { kind: 'send', bytes: authenticationSASL(this.#mechanisms()) };
   }
 
   password(body: Buffer): ClientAuthStep | Promise<ClientAuthStep> {
@@ -97,7 +102,8 @@ export class ClientScramExchange implements ClientAuthExchange {
       if (error instanceof ProtocolViolation) return this.#refuse(error.message);
       throw error;
     }
-    if (response.mechanism !== SCRAM_MECHANISM) {
+    const { mechanism } = response;
+    if (!this.#mechanisms().includes(mechanism)) {
       this.#state = { kind: 'over' };
       return {
         kind: 'fail',
@@ -106,6 +112,8 @@ export class ClientScramExchange implements ClientAuthExchange {
     }
     const clientFirst = response.data === null ? null : parseClientFirst(response.data.toString('latin1'));
     if (clientFirst === null) return this.#refuse('malformed client-first-message');
+    const wrong = this.#wrongBinding(mechanism, clientFirst);
+    if (wrong !== null) return this.#refuse(wrong);
 
     const verifier = this.#verifier();
     if (!(verifier instanceof Promise)) return this.#challenge(clientFirst, verifier);
@@ -122,16 +130,19 @@ export class ClientScramExchange implements ClientAuthExchange {
   #challenge(clientFirst: ClientFirst, verifier: ScramVerifier): ClientAuthStep {
     const nonce = clientFirst.nonce + this.#args.randomBytes(NONCE_BYTES).toString('base64');
     const challenge = serverFirst({ nonce, salt: verifier.salt, iterations: verifier.iterations });
-    this.#state = { kind: 'awaitingFinal', clientFirst, challenge, nonce, verifier };
+    const hash = clientFirst.flag === 'p' ? this.#hash : null;
+    const channelBinding = channelBindingBytes(clientFirst.gs2Header, hash);
+    this.#state = { kind: 'awaitingFinal', clientFirst, channelBinding, challenge, nonce, verifier };
     return { kind: 'send', bytes: authenticationSASLContinue(challenge) };
   }
 
   #final(body: Buffer, state: Extract<State, { kind: 'awaitingFinal' }>): ClientAuthStep {
     this.#state = { kind: 'over' };
-    const { clientFirst, challenge, nonce, verifier } = state;
+    const { clientFirst, channelBinding, challenge, nonce, verifier } = state;
     const message = parseClientFinal(body.toString('latin1'));
     if (message === null) return this.#refuse('malformed client-final-message');
-    if (message.channelBinding !== clientFirst.gs2Header) return this.#refuse('channel binding differs');
+    // Somebody in between has shown the client another certificate, or has changed what it asked for.
+    if (!message.channelBinding.equals(channelBinding)) return this.#refuse('channel binding differs');
     if (message.nonce !== nonce) return this.#refuse('nonce differs');
 
     const authMessage = authMessageOf(clientFirst.bare, challenge, message.withoutProof);
@@ -154,15 +165,36 @@ export class ClientScramExchange implements ClientAuthExchange {
     };
   }
 
+  /** What the client can bind to, null for nothing. */
+  get #hash(): Buffer | null {
+    return this.#args.channel?.endPointHash ?? null;
+  }
+
+  /** What is offered, best first. */
+  #mechanisms(): readonly string[] {
+    return this.#hash === null ? [SCRAM_MECHANISM] : [SCRAM_PLUS_MECHANISM, SCRAM_MECHANISM];
+  }
+
+  /** Why mechanism and header don't go together; null when they do. Source: RFC 5802, section 6. */
+  #wrongBinding(mechanism: string, { flag, bindingType }: ClientFirst): string | null {
+    if (mechanism === SCRAM_PLUS_MECHANISM) {
+      if (flag !== 'p') return 'a mechanism with channel binding, and none in the message';
+      return bindingType === BINDING_TYPE ? null : 'unsupported channel binding type';
+    }
+    if (flag === 'p') return 'a mechanism without channel binding, and one in the message';
+    // Somebody in between has taken our offer out.
+    if (flag === 'y' && this.#hash !== null)
+      return 'the client has not seen that channel binding was offered';
+    return null;
+  }
+
   #verifier(): ScramVerifier | Promise<ScramVerifier> {
-    const { user, mockSecret, scramIterations, verifiers } = this.#args;
+    const { user, scramIterations, verifiers } = this.#args;
     const secret = this.#secret;
     if (secret?.kind === 'scram') return secret;
+    if (secret?.kind !== 'plain') return mockVerifier(this.#args);
     // The same salt whether the user exists or not, also after the user list changes.
-    const salt = createHash('sha256').update(user).update(mockSecret).digest().subarray(0, 16);
-    if (secret?.kind === 'plain') return verifiers.verifier(user, secret.password, salt, scramIterations);
-    const noKey = createHash('sha256').update(mockSecret).update(user).digest();
-    return { iterations: scramIterations, salt, storedKey: noKey, serverKey: noKey };
+    return verifiers.verifier(user, secret.password, mockSalt(this.#args), scramIterations);
   }
 
   #refuse(logText: string): ClientAuthStep {

@@ -5,45 +5,10 @@
  */
 import { createHash } from 'node:crypto';
 import type { Pbkdf2Queue } from './pbkdf2-queue.ts';
+import { RecentlyUsed } from './recently-used.ts';
 import { saslprep } from './saslprep.ts';
 import { scramKeysOf } from './scram.ts';
 import type { ScramVerifier } from './secret.ts';
-
-class RecentlyUsed<V> {
-  readonly #capacity: number;
-  /** Insertion order is order of use: a hit is taken out and put back at the end. */
-  readonly #entries = new Map<string, V>();
-
-  constructor(capacity: number) {
-    this.#capacity = capacity;
-  }
-
-  get(key: string): V | undefined {
-    const value = this.#entries.get(key);
-    if (value !== undefined) {
-      this.#entries.delete(key);
-      this.#entries.set(key, value);
-    }
-    return value;
-  }
-
-  set(key: string, value: V): void {
-    this.#entries.delete(key);
-    this.#entries.set(key, value);
-    if (this.#entries.size <= this.#capacity) return;
-    for (const oldest of this.#entries.keys()) {
-      this.#entries.delete(oldest);
-      return;
-    }
-  }
-
-  /** Replaces or drops the entry only if it still is `expected`. */
-  settle(key: string, expected: V, value: V | null): void {
-    if (this.#entries.get(key) !== expected) return;
-    if (value === null) this.#entries.delete(key);
-    else this.#entries.set(key, value);
-  }
-}
 
 /** Keys are digests: they bound the size of an entry and parts cannot run into each other. */
 function cacheKey(...parts: readonly (string | Buffer)[]): string {

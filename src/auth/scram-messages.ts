@@ -31,30 +31,48 @@ function fits(text: string): boolean {
   return text.length <= MAX_SCRAM_MESSAGE_BYTES && !text.includes('\0');
 }
 
-/** `gs2Header` is what the client must repeat in `c=`; `bare` is the part that signatures cover. */
+/**
+ * `gs2Header` is what the client must repeat in `c=`; `bare` is the part that signatures cover. `flag`: `n` the client
+ * has no channel binding, `y` it has and believes that we do not, `p` it binds by `bindingType` (null otherwise).
+ */
 export interface ClientFirst {
   readonly gs2Header: string;
+  readonly flag: 'n' | 'y' | 'p';
+  readonly bindingType: string | null;
   readonly bare: string;
   readonly nonce: string;
 }
 
+const gs2Shape = /^(?:([ny])|p=([A-Za-z0-9.-]{1,64})),,/;
+
 /**
  * client-first-message. The name in `n=` is ignored, as PostgreSQL does: the StartupMessage named the user.
- * Refused: channel binding (`p=`), an authorization identity, mandatory extensions.
+ * Refused: an authorization identity, mandatory extensions.
  */
 export function parseClientFirst(text: string): ClientFirst | null {
-  if (!fits(text) || !/^[ny],,/.test(text)) return null;
-  const gs2Header = text.slice(0, 3);
-  const bare = text.slice(3);
+  if (!fits(text)) return null;
+  const [gs2Header, plainFlag, bindingType] = gs2Shape.exec(text) ?? [];
+  if (gs2Header === undefined) return null;
+  const bare = text.slice(gs2Header.length);
   const [name, nonceAttribute, ...extensions] = bare.split(',');
   const nonce = valueOf(nonceAttribute, 'r');
   if (valueOf(name, 'n') === null || !isNonce(nonce) || !areExtensions(extensions)) return null;
-  return { gs2Header, bare, nonce };
+  const flag = plainFlag === 'n' || plainFlag === 'y' ? plainFlag : 'p';
+  return { gs2Header, flag, bindingType: bindingType ?? null, bare, nonce };
 }
 
-/** `channelBinding` is the decoded text of `c=`; `proof` 32 bytes. */
+/** Most that `c=` may hold: a header with a name in it, and the longest hash. Bytes. */
+const MAX_CHANNEL_BINDING_BYTES = 4 + 64 + 64;
+
+/** What `c=` holds: the client's header again and, with channel binding, the hash of the certificate that it saw. */
+export function channelBindingBytes(gs2Header: string, hash: Buffer | null): Buffer {
+  const header = Buffer.from(gs2Header, 'latin1');
+  return hash === null ? header : Buffer.concat([header, hash]);
+}
+
+/** `channelBinding` is what `c=` holds, decoded; `proof` 32 bytes. */
 export interface ClientFinal {
-  readonly channelBinding: string;
+  readonly channelBinding: Buffer;
   readonly nonce: string;
   readonly proof: Buffer;
   readonly withoutProof: string;
@@ -66,13 +84,13 @@ export function parseClientFinal(text: string): ClientFinal | null {
   const attributes = text.split(',');
   const last = attributes.pop();
   const [bindingAttribute, nonceAttribute, ...extensions] = attributes;
-  const binding = decodeBase64(valueOf(bindingAttribute, 'c') ?? '', 64);
+  const binding = decodeBase64(valueOf(bindingAttribute, 'c') ?? '', MAX_CHANNEL_BINDING_BYTES);
   const nonce = valueOf(nonceAttribute, 'r');
   const proof = decodeBase64(valueOf(last, 'p') ?? '', SCRAM_KEY_BYTES);
   if (binding === null || !areExtensions(extensions) || nonce === null || nonce === '') return null;
   if (proof?.length !== SCRAM_KEY_BYTES) return null;
   return {
-    channelBinding: binding.toString('latin1'),
+    channelBinding: binding,
     nonce,
     proof,
     withoutProof: attributes.join(','),

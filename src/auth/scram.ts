@@ -4,8 +4,20 @@
  */
 import { createHash, createHmac } from 'node:crypto';
 
-/** The one SASL mechanism that we speak; channel binding (-PLUS) is not offered. */
+/** The SASL mechanism without channel binding. */
 export const SCRAM_MECHANISM = 'SCRAM-SHA-256';
+
+/** The same with it: each side proves that its end of the TLS connection is the other's, too. */
+export const SCRAM_PLUS_MECHANISM = 'SCRAM-SHA-256-PLUS';
+
+/** The one kind of channel binding that PostgreSQL has. Source: RFC 5929, section 4. */
+export const BINDING_TYPE = 'tls-server-end-point';
+
+/** What channel binding has to know of a TLS connection. */
+export interface TlsChannel {
+  /** The hash of the certificate that the server side showed in its handshake; null where there is none to bind to. */
+  readonly endPointHash: Buffer | null;
+}
 
 /** Random bytes in a nonce of ours, ahead of base64; as many as PostgreSQL and PgBouncer use. */
 export const NONCE_BYTES = 18;

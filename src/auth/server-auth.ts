@@ -10,13 +10,16 @@ import type { SaltedPasswordCache } from './derived-keys.ts';
 import { md5Response, md5SecretHash } from './md5.ts';
 import {
   authMessageOf,
+  BINDING_TYPE,
   clientProof,
   NONCE_BYTES,
   SCRAM_MECHANISM,
+  SCRAM_PLUS_MECHANISM,
   scramKeysOf,
   serverSignature,
+  type TlsChannel,
 } from './scram.ts';
-import { parseServerFinal, parseServerFirst } from './scram-messages.ts';
+import { channelBindingBytes, parseServerFinal, parseServerFirst } from './scram-messages.ts';
 import { classifySecret, SCRAM_KEY_BYTES, type Secret } from './secret.ts';
 
 /** An Authentication message, decoded. `data` is the SASL payload; `salt` is 4 bytes, borrowed for the call. */
@@ -48,6 +51,8 @@ export interface ServerAuthArgs {
   /** The name in our StartupMessage; md5 hashes contain it. */
   readonly user: string;
   readonly credentials: ServerCredentials;
+  /** The TLS connection that it goes by, null in the clear; asked for when the server has asked for SASL. */
+  readonly channel: () => TlsChannel | null;
   readonly randomBytes: (size: number) => Buffer;
   readonly saltedPasswords: SaltedPasswordCache;
 }
@@ -76,14 +81,13 @@ type State =
       readonly source: ProofSource;
       readonly nonce: string;
       readonly clientFirstBare: string;
+      /** What `c=` is to hold, as base64. */
+      readonly channelBinding: string;
     }
   | { readonly kind: 'deriving' }
   | { readonly kind: 'proofSent'; readonly signature: Buffer }
   | { readonly kind: 'serverProven' }
   | { readonly kind: 'over' };
-
-/** base64 of the gs2 header `n,,`: we bind no channel. */
-const CHANNEL_BINDING = 'biws';
 
 /**
  * fresh -cleartext|md5-> answered -ok-> over; fresh -sasl-> saslBegun -saslContinue-> (deriving ->) proofSent
@@ -154,7 +158,8 @@ class ServerLogin implements ServerAuthExchange {
   }
 
   #sasl(mechanisms: readonly string[]): ServerAuthStep {
-    if (!mechanisms.includes(SCRAM_MECHANISM)) {
+    const binding = this.#binding(mechanisms);
+    if (!mechanisms.includes(binding.mechanism)) {
       return this.#fail(
         "server login failed: none of the server's SASL authentication mechanisms are supported",
       );
@@ -164,8 +169,23 @@ class ServerLogin implements ServerAuthExchange {
     const nonce = this.#args.randomBytes(NONCE_BYTES).toString('base64');
     // The server takes the name from the StartupMessage; the one here stays empty.
     const clientFirstBare = `n=,r=${nonce}`;
-    this.#state = { kind: 'saslBegun', source, nonce, clientFirstBare };
-    return { kind: 'send', bytes: saslInitialResponse(SCRAM_MECHANISM, `n,,${clientFirstBare}`) };
+    const channelBinding = channelBindingBytes(binding.gs2Header, binding.hash).toString('base64');
+    this.#state = { kind: 'saslBegun', source, nonce, clientFirstBare, channelBinding };
+    const first = `${binding.gs2Header}${clientFirstBare}`;
+    return { kind: 'send', bytes: saslInitialResponse(binding.mechanism, first) };
+  }
+
+  /**
+   * The best mechanism for the connection, and the header that goes with it. `y` lets a server find out that somebody
+   * has taken its offer of channel binding out. Source: RFC 5802, section 6.
+   */
+  #binding(mechanisms: readonly string[]): { mechanism: string; gs2Header: string; hash: Buffer | null } {
+    const hash = this.#args.channel()?.endPointHash ?? null;
+    if (hash === null) return { mechanism: SCRAM_MECHANISM, gs2Header: 'n,,', hash };
+    if (!mechanisms.includes(SCRAM_PLUS_MECHANISM)) {
+      return { mechanism: SCRAM_MECHANISM, gs2Header: 'y,,', hash: null };
+    }
+    return { mechanism: SCRAM_PLUS_MECHANISM, gs2Header: `p=${BINDING_TYPE},,`, hash };
   }
 
   #serverFirst(
@@ -178,7 +198,7 @@ class ServerLogin implements ServerAuthExchange {
     if (!first.nonce.startsWith(state.nonce) || first.nonce.length === state.nonce.length) {
       return this.#fail('failed to answer authreq', 'the server nonce does not extend ours');
     }
-    const withoutProof = `c=${CHANNEL_BINDING},r=${first.nonce}`;
+    const withoutProof = `c=${state.channelBinding},r=${first.nonce}`;
     const authMessage = authMessageOf(clientFirstBare, challenge, withoutProof);
     const answer = (clientKey: Buffer, serverKey: Buffer, note?: string): ServerAuthStep => {
       const proof = clientProof(clientKey, authMessage);

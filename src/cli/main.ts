@@ -1,21 +1,19 @@
 import { versionLines } from '../daemon/version.ts';
-import { parseArguments, USAGE } from './arguments.ts';
-
-/** Runs the daemon until it ends; resolves with the process's exit code. */
-export type RunDaemon = (options: {
-  readonly configPath: string;
-  readonly quiet: boolean;
-  readonly verbose: number;
-}) => Promise<number>;
+import type { RunOptions } from '../daemon/run.ts';
+import { parseArguments, type RunCommand, USAGE } from './arguments.ts';
+import { daemonize, STARTUP_FD_VARIABLE } from './daemonize.ts';
 
 /** What the command line touches outside itself, for tests. */
 export interface MainEnvironment {
   readonly stdout: (text: string) => void;
   readonly stderr: (text: string) => void;
-  /** Effective user id; -1 where there are none. */
-  readonly euid: number;
-  readonly env: Readonly<Record<string, string | undefined>>;
-  readonly runDaemon: RunDaemon;
+  readonly env: Record<string, string | undefined>;
+  /** Names the process in the system's list. */
+  readonly setTitle: (title: string) => void;
+  /** Runs the daemon until it ends; resolves with the process's exit code. */
+  readonly runDaemon: (options: RunOptions) => Promise<number>;
+  /** Starts it in the background; resolves with the exit code once it is known whether that worked. */
+  readonly daemonize: typeof daemonize;
 }
 
 const processEnvironment: MainEnvironment = {
@@ -25,13 +23,16 @@ const processEnvironment: MainEnvironment = {
   stderr: (text) => {
     process.stderr.write(text);
   },
-  euid: process.geteuid?.() ?? -1,
   env: process.env,
+  setTitle: (title) => {
+    process.title = title;
+  },
   runDaemon: async (options) => {
     // Loaded only when it is to run: `--version` needs none of it.
     const { runDaemon } = await import('../daemon/run.ts');
     return runDaemon(options);
   },
+  daemonize,
 };
 
 /**
@@ -42,7 +43,7 @@ export async function main(
   argv: readonly string[],
   environment: MainEnvironment = processEnvironment,
 ): Promise<number> {
-  const { stdout, stderr, euid, env } = environment;
+  const { stdout, stderr } = environment;
   const command = parseArguments(argv);
   switch (command.kind) {
     case 'help':
@@ -54,15 +55,34 @@ export async function main(
     case 'error':
       stderr(`pgweir: ${command.message} (see pgweir --help)\n`);
       return 1;
+    case 'check': {
+      // Loaded only when it is asked for, as the daemon is.
+      const { runCheck } = await import('../check/run.ts');
+      return runCheck(command, stdout);
+    }
     case 'run':
-      if (euid === 0 && env.PGWEIR_ALLOW_ROOT !== '1') {
-        stderr('pgweir: should not run as root (PGWEIR_ALLOW_ROOT=1 allows it)\n');
-        return 1;
-      }
-      return environment.runDaemon({
-        configPath: command.configPath,
-        quiet: command.quiet,
-        verbose: command.verbose,
-      });
+      return run(argv, command, environment);
   }
+}
+
+async function run(
+  argv: readonly string[],
+  command: RunCommand,
+  environment: MainEnvironment,
+): Promise<number> {
+  const { env } = environment;
+  const startupFd = env[STARTUP_FD_VARIABLE];
+  if (command.daemon && startupFd === undefined) return environment.daemonize(argv, environment.stderr);
+  delete env[STARTUP_FD_VARIABLE];
+  // In place of the interpreter and the script: what PgBouncer's own line in `ps` looks like.
+  environment.setTitle(['pgweir', ...argv].join(' '));
+  return environment.runDaemon({
+    configPath: command.configPath,
+    quiet: command.quiet || command.daemon,
+    verbose: command.verbose,
+    user: command.user,
+    reboot: command.reboot,
+    startupFd: command.daemon ? Number(startupFd) : null,
+    allowRoot: env['PGWEIR_ALLOW_ROOT'] === '1',
+  });
 }

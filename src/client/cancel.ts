@@ -7,7 +7,10 @@ import type { ClientConnection, ClientPhase } from './connection.ts';
 export class CancelPhase implements ClientPhase {
   constructor(connection: ClientConnection, key: Buffer) {
     connection.services.cancel(key).then(
-      (reason) => connection.close(reason),
+      ({ reason, isKnown }) => {
+        connection.close(reason);
+        if (!isKnown) connection.visit?.cancelsInVain();
+      },
       () => connection.close('failed to send cancel request'),
     );
   }

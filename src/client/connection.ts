@@ -3,9 +3,11 @@ import type { LogLevel } from '../base/log.ts';
 import { formatPeer, type PeerAddress } from '../net/address.ts';
 import { Conn, type ConnHandler } from '../net/conn.ts';
 import type { Grant } from '../pool/budget.ts';
+import type { TlsInfo } from '../tls/info.ts';
 import { errorResponse } from '../wire/error-response.ts';
-import { fatal, type PgErrorFields, ProtocolViolation } from '../wire/pg-error.ts';
+import { fatal, type PgErrorFields, ProtocolViolation, SqlState } from '../wire/pg-error.ts';
 import type { Replication } from '../wire/replication.ts';
+import { TOO_MUCH, type Visit, type Visitor } from './doorkeeper.ts';
 import type { ClientServices } from './services.ts';
 
 /** What listens to a client connection in one stage of its life: startup, login, session, console, cancel. */
@@ -22,6 +24,8 @@ export interface ClientPhase {
   isMidAnswer(): boolean;
   /** The connection is closing: let go of everything. Called once, whoever closes. */
   closing(): void;
+  /** The socket has failed, and the connection closes for it. */
+  lost?(error: Error): void;
 }
 
 /** Why a connection is closed whose client is gone without a Terminate. */
@@ -37,13 +41,15 @@ const LINGER_MS = 3000;
  * One client connection, from accept to close: who it is, how it is logged, how it ends. What its bytes mean is
  * its phase's business.
  */
-export class ClientConnection implements ConnHandler {
+export class ClientConnection implements ConnHandler, Visitor {
   readonly id: number;
   readonly services: ClientServices;
   readonly conn: Conn;
   readonly address: PeerAddress;
   /** The peer came over the unix socket and runs under the pooler's own uid. */
   readonly isUnixSameUid: boolean;
+  /** Who runs the peer of the unix socket; null over TCP and where the system doesn't say. */
+  readonly peerUid: number | null;
   readonly connectMs: number;
   readonly connectWallMs: number;
   /** Null until the login says it. */
@@ -52,11 +58,14 @@ export class ClientConnection implements ConnHandler {
   /** It speaks protocol 3.`protocolMinor`: what it asked for, or the newest that we have. Set by its StartupMessage. */
   protocolMinor = 0;
   replication: Replication = 'none';
+  /** What its TLS handshake came to; null while it is in the clear. */
+  tls: TlsInfo | null = null;
   /** The place in the client limits; given back at close. */
   grant: Grant | null = null;
   phase: ClientPhase;
-  /** The login is over: the client has a session or the console. */
-  isLoggedIn = false;
+  /** Until the login is over, what the doorkeeper has to say; null for unix sockets. */
+  visit: Visit | null;
+  #isLoggedIn = false;
   #closeMs = 0;
   /** Since when a client that isn't read is known to have left; 0 = not so. */
   #leftMs = 0;
@@ -65,17 +74,45 @@ export class ClientConnection implements ConnHandler {
     services: ClientServices,
     id: number,
     socket: Socket,
-    peer: { address: PeerAddress; isUnixSameUid: boolean },
+    peer: { address: PeerAddress; isUnixSameUid: boolean; uid: number | null; visit: Visit | null },
     firstPhase: (connection: ClientConnection) => ClientPhase,
   ) {
     this.services = services;
     this.id = id;
     this.address = peer.address;
     this.isUnixSameUid = peer.isUnixSameUid;
+    this.peerUid = peer.uid;
+    this.visit = peer.visit;
     this.connectMs = services.clock.nowMs();
     this.connectWallMs = services.clock.wallMs();
     this.phase = firstPhase(this);
     this.conn = Conn.accept(socket, services.native, this);
+    if (this.visit !== null) this.visit.visitor = this;
+  }
+
+  /** The login is over: the client has a session or the console. */
+  get isLoggedIn(): boolean {
+    return this.#isLoggedIn;
+  }
+
+  loggedIn(): void {
+    this.#isLoggedIn = true;
+    this.visit?.loggedIn();
+    this.visit = null;
+  }
+
+  get placeIn(): string | null {
+    return this.grant === null ? null : this.grant.database;
+  }
+
+  /** Whether somebody who has not logged in has given way, for a place in all or in this one's database. */
+  makePlace(where: 'total' | 'database'): boolean {
+    return this.services.door.makePlace(this.visit?.peer ?? null, where === 'total' ? null : this.database);
+  }
+
+  evict(message: string): void {
+    this.fail(fatal(message, SqlState.tooManyConnections));
+    this.conn.endAndDestroy();
   }
 
   get isClosing(): boolean {
@@ -96,7 +133,8 @@ export class ClientConnection implements ConnHandler {
     const { clock } = this.services;
     clock.hold();
     try {
-      this.phase.bytes(chunk, end);
+      if (this.visit?.received(end) === false) this.fail(fatal(TOO_MUCH));
+      if (!this.isClosing) this.phase.bytes(chunk, end);
     } catch (error) {
       if (!(error instanceof ProtocolViolation)) throw error;
       this.onFault(error);
@@ -115,8 +153,10 @@ export class ClientConnection implements ConnHandler {
     if (!this.isClosing) this.phase.drained();
   }
 
-  onClosed(_error: Error | null): void {
+  onClosed(error: Error | null): void {
+    if (error !== null && !this.isClosing) this.phase.lost?.(error);
     this.close(LEFT);
+    this.visit?.gone();
     this.services.connectionGone(this);
   }
 
@@ -152,6 +192,7 @@ export class ClientConnection implements ConnHandler {
     this.grant = null;
     this.conn.resume();
     this.conn.end(last);
+    this.visit?.leaves();
   }
 
   /** The sweep: time limits; a client that doesn't take its last message is cut; so is one that left unread. */
@@ -186,7 +227,7 @@ export class ClientConnection implements ConnHandler {
 
   log(level: LogLevel, message: string): void {
     const { log } = this.services;
-    if (log.enabled(level)) log.log(level, `${this.#prefix()}${message}`);
+    if (log.enabled(level) && this.visit?.mayWrite() !== false) log.log(level, `${this.#prefix()}${message}`);
   }
 
   #logClose(reason: string): void {

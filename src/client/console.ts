@@ -20,10 +20,13 @@ export class ConsolePhase implements ClientPhase {
   #isBusy = false;
   #awaitsDrain = false;
   readonly #held = new HeldBytes();
+  /** When the latest message came, monotonic ms. */
+  requestMs: number;
 
   constructor(connection: ClientConnection, session: ConsoleSession) {
     this.#connection = connection;
     this.#session = session;
+    this.requestMs = connection.connectMs;
     // What is over the console's limit is let through, within reason, so that it can name the error itself.
     this.#reader = new FramedReader(
       Math.max(HOLD_LIMIT, session.maxBodyBytes),
@@ -40,6 +43,11 @@ export class ConsolePhase implements ClientPhase {
         readyForQueryIdle,
       ]),
     );
+  }
+
+  /** What the client gave when it connected; empty = nothing. */
+  get applicationName(): string {
+    return this.#session.welcome.findLast(([name]) => name === 'application_name')?.[1] ?? '';
   }
 
   bytes(chunk: Buffer, end: number): void {
@@ -69,6 +77,7 @@ export class ConsolePhase implements ClientPhase {
 
   #message(type: number, body: Buffer): boolean {
     this.#isBusy = true;
+    this.requestMs = this.#connection.services.clock.nowMs();
     const connection = this.#connection;
     this.#session.message(type, body, this.#abort.signal).then(
       // Guarded: nobody else catches what is thrown from here on, and it would end the process.

@@ -1,5 +1,6 @@
 import { nameEnd } from '../prepared/message-names.ts';
 import { setsIdentity } from '../prepared/sql-identity.ts';
+import { UnreadText } from '../relay/outstanding.ts';
 import type { RequestFilter } from '../relay/request-filter.ts';
 import type { RunWriter } from '../relay/run-writer.ts';
 import { FrontendType as F } from '../wire/codes.ts';
@@ -30,7 +31,7 @@ export class IdentityFilter implements RequestFilter {
 
   pass(type: number, chunk: Buffer, body: number, end: number, bodyBytes: number, out: RunWriter): number {
     const server = this.#host.server as StatementServer;
-    if (end - body < bodyBytes) return passUnread(body, bodyBytes, out, server.tracker);
+    if (end - body < bodyBytes) return passUnread(body, bodyBytes, out, server.tracker, new UnreadText());
     const text = type === F.Query ? body : nameEnd(chunk, body, end) + 1;
     const zero = nameEnd(chunk, text, end);
     const { reading } = this.#host;

@@ -1,10 +1,11 @@
 import { hostname } from 'node:os';
-import { type ClientAuthExchange, type ClientAuthStep, createClientAuth } from '../auth/client-auth.ts';
+import type { ClientAuthExchange, ClientAuthStep } from '../auth/client-auth.ts';
 import type { LoginCredentials } from '../auth/credentials.ts';
 import { formatForApplicationName } from '../net/address.ts';
 import type { Refusal } from '../pool/budget.ts';
 import { type ExtraParameters, NO_EXTRAS } from '../relay/extra-parameters.ts';
 import type { TrackedValues } from '../relay/tracked-parameters.ts';
+import { formatTls } from '../tls/info.ts';
 import { FrontendType, NEWEST_MINOR } from '../wire/codes.ts';
 import { FramedReader } from '../wire/framed-reader.ts';
 import { negotiateProtocolVersion } from '../wire/negotiate-protocol-version.ts';
@@ -16,7 +17,7 @@ import { ConsolePhase } from './console.ts';
 import { HeldBytes } from './held-bytes.ts';
 import { ReplicationSession } from './replication-session.ts';
 import { ClientSession } from './session.ts';
-import { readStartupParameters } from './startup-parameters.ts';
+import { askedDatabase, readStartupParameters } from './startup-parameters.ts';
 
 /** A password may be 65,530 bytes long (a token, say); what is a little longer is read to be told so. */
 const MAX_LOGIN_BODY_BYTES = 70_000;
@@ -50,16 +51,24 @@ export class LoginPhase implements ClientPhase {
   #exchange: ClientAuthExchange | null = null;
   #parameters: TrackedValues = [];
   #extras: ExtraParameters = NO_EXTRAS;
+  /** From when on its time counts, monotonic ms. */
+  #startMs: number;
   #isBusy = false;
   readonly #held = new HeldBytes();
 
   constructor(connection: ClientConnection) {
     this.#connection = connection;
+    this.#startMs = connection.connectMs;
   }
 
   start(packet: Extract<StartupPacket, { kind: 'startup' }>): void {
     const connection = this.#connection;
     const { services } = connection;
+    const resumed = services.resumed(askedDatabase(packet.parameters));
+    if (resumed !== null) {
+      this.#startLater(packet, resumed);
+      return;
+    }
     const settings = services.settings();
     connection.protocolMinor = Math.min(packet.protocolMinor, NEWEST_MINOR);
     if (packet.protocolMinor > NEWEST_MINOR || packet.unsupportedOptions.length > 0) {
@@ -94,11 +103,16 @@ export class LoginPhase implements ClientPhase {
     this.#extras = request.extras;
     if (settings.logConnections) {
       const replication = REPLICATION_TEXT[request.replication];
-      connection.log('LOG', `login attempt: db=${database} user=${user} tls=no replication=${replication}`);
+      const tls = connection.tls === null ? 'no' : formatTls(connection.tls);
+      connection.log(
+        'LOG',
+        `login attempt: db=${database} user=${user} tls=${tls} replication=${replication}`,
+      );
     }
     const isUncounted = services.isUncounted(database, user, connection.isUnixSameUid);
     const refusal =
-      (isConsole ? null : services.refusesLogins()) ?? (isUncounted ? null : this.#admit(database, user));
+      (isConsole ? null : services.refusesLogins(connection.address.kind)) ??
+      (isUncounted ? null : this.#admit(database));
     if (refusal !== null) {
       connection.fail(refusal);
       return;
@@ -110,16 +124,44 @@ export class LoginPhase implements ClientPhase {
       this.#succeeded({ secretText: null, scramKeys: null });
       return;
     }
-    const secretText = services.secretOf(user);
-    if (secretText === null && settings.authType !== 'any') connection.log('LOG', `no such user: ${user}`);
-    this.#exchange = createClientAuth({
-      method: settings.authType,
-      user,
-      secretText,
-      scramIterations: settings.scramIterations,
-      ...services.auth,
-    });
+    const { replication } = request;
+    const { address, peerUid } = connection;
+    this.#exchange = services.authenticate(
+      {
+        database,
+        user,
+        isConsole,
+        replication,
+        ip: address.kind === 'tcp' ? address.ip : null,
+        peerUid,
+        tls: connection.tls,
+      },
+      (text) => connection.log('LOG', text),
+    );
     this.#take(this.#exchange.start());
+  }
+
+  /** The login begins when SUSPEND is over; so does its time. */
+  #startLater(packet: Extract<StartupPacket, { kind: 'startup' }>, resumed: Promise<void>): void {
+    const connection = this.#connection;
+    this.#isBusy = true;
+    connection.conn.pause();
+    void resumed.then(() =>
+      connection.guard(() => {
+        if (connection.isClosing) return;
+        this.#startMs = connection.services.clock.nowMs();
+        this.#isBusy = false;
+        connection.conn.resume();
+        this.start(packet);
+        this.#giveBack();
+      }),
+    );
+  }
+
+  /** What came while nothing was taken. */
+  #giveBack(): void {
+    const held = this.#held.take();
+    if (held.length > 0) this.#connection.onBytes(held, held.length);
   }
 
   bytes(chunk: Buffer, end: number): void {
@@ -143,27 +185,37 @@ export class LoginPhase implements ClientPhase {
   }
 
   sweep(nowMs: number): void {
-    const { services, connectMs } = this.#connection;
-    const timeoutMs = services.settings().clientLoginTimeoutMs;
-    if (timeoutMs > 0 && nowMs - connectMs > timeoutMs) this.#connection.fail(fatal('client_login_timeout'));
+    const timeoutMs = this.#connection.services.settings().clientLoginTimeoutMs;
+    if (timeoutMs > 0 && nowMs - this.#startMs > timeoutMs)
+      this.#connection.fail(fatal('client_login_timeout'));
   }
 
   closing(): void {
     this.#exchange?.abandon();
   }
 
-  #admit(database: string, user: string): PgErrorFields | null {
+  /**
+   * Takes a place in the limits. What counts for a user does so once it has proved to be that: nobody keeps others out
+   * under their names.
+   */
+  #admit(database: string, user: string | null = null): PgErrorFields | null {
     const connection = this.#connection;
     const { services } = connection;
-    const limits = services.limits(database, user);
-    const grant = services.budget.askClient({
+    const limits = services.limits(database, user ?? '');
+    if (connection.grant !== null) services.budget.giveBack(connection.grant);
+    connection.grant = null;
+    const ask = {
       owner: services.owner,
       database,
-      user,
-      totalLimit: limits.maxClientConn,
-      databaseLimit: limits.maxDbClientConnections,
-      userLimit: limits.maxUserClientConnections,
-    });
+      user: user ?? '',
+      totalLimit: user === null ? limits.maxClientConn : 0,
+      databaseLimit: user === null ? limits.maxDbClientConnections : 0,
+      userLimit: user === null ? 0 : limits.maxUserClientConnections,
+    };
+    let grant = services.budget.askClient(ask);
+    if ((grant === 'total' || grant === 'database') && connection.makePlace(grant)) {
+      grant = services.budget.askClient(ask);
+    }
     if (typeof grant === 'string') return fatal(REFUSAL_TEXT[grant]);
     connection.grant = grant;
     return null;
@@ -210,8 +262,7 @@ export class LoginPhase implements ClientPhase {
     this.#isBusy = false;
     connection.conn.resume();
     this.#apply(step);
-    const held = this.#held.take();
-    if (held.length > 0) connection.onBytes(held, held.length);
+    this.#giveBack();
   }
 
   #apply(step: ClientAuthStep): void {
@@ -227,6 +278,10 @@ export class LoginPhase implements ClientPhase {
       return;
     }
     if (step.bytes !== null) connection.conn.write(step.bytes);
+    if (step.user !== undefined) {
+      connection.log('LOG', `logged in as ${step.user}`);
+      connection.user = step.user;
+    }
     this.#succeeded(step.credentials);
   }
 
@@ -235,6 +290,13 @@ export class LoginPhase implements ClientPhase {
     const { services } = connection;
     const user = connection.user as string;
     const name = connection.database as string;
+    const refusal = services.isUncounted(name, user, connection.isUnixSameUid)
+      ? null
+      : this.#admit(name, user);
+    if (refusal !== null) {
+      connection.fail(refusal);
+      return;
+    }
     if (name === services.adminDatabase) {
       const applied = services.tracked.names
         .map((parameter, i) => [parameter, this.#parameters[i] as string | null] as const)
@@ -242,7 +304,7 @@ export class LoginPhase implements ClientPhase {
       const console = services.openConsole(connection, applied);
       if (console === null) connection.fail(fatal('not allowed'));
       else {
-        connection.isLoggedIn = true;
+        connection.loggedIn();
         connection.phase = new ConsolePhase(connection, console);
       }
       return;
@@ -259,7 +321,7 @@ export class LoginPhase implements ClientPhase {
       return;
     }
     pool.stats.clientLoginCount++;
-    connection.isLoggedIn = true;
+    connection.loggedIn();
     const session =
       connection.replication === 'none'
         ? new ClientSession(connection, pool, this.#parameters, this.#extras)

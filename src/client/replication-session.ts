@@ -1,5 +1,6 @@
 import assert from 'node:assert';
-import type { DedicatedClient, PoolServer } from '../pool/peers.ts';
+import { loginFailed } from '../pool/dedicated.ts';
+import type { DedicatedClient, LoginFailure, PoolServer } from '../pool/peers.ts';
 import type { Pool, WelcomeData } from '../pool/pool.ts';
 import { type ExtraParameters, NO_EXTRAS } from '../relay/extra-parameters.ts';
 import type { ServerEnd } from '../relay/link.ts';
@@ -71,6 +72,10 @@ export class ReplicationSession extends ClientSession implements DedicatedClient
   welcomed(welcome: WelcomeData): void {
     this.#welcome = welcome;
     this.welcomeReady();
+  }
+
+  notOpened(failure: LoginFailure): void {
+    this.refused(loginFailed(failure));
   }
 
   override unlinked(): void {

@@ -48,20 +48,6 @@ export class ChangeNote implements RequestNote {
   }
 }
 
-/** The note on a request that uses a statement and makes a change. */
-export class ChangingUse extends StatementUse {
-  readonly #change: Change;
-
-  constructor(statement: Statement, name: string, kept: { end(): void } | null, change: Change) {
-    super(statement, name, kept);
-    this.#change = change;
-  }
-
-  override end(): void {
-    this.#change.settle();
-  }
-}
-
 /** The note on a Describe by which the client is told of a statement's rows. */
 export class TellingUse extends StatementUse {
   #told: Change | null;

@@ -17,6 +17,8 @@ import { ChangeNote, RefusedUse } from './request-notes.ts';
 import { StatementFilter } from './statement-filter.ts';
 import type { StatementHost, StatementServer } from './statement-sender.ts';
 
+const NAMES = READING_PARAMETERS.map((name) => name.toLowerCase());
+
 /** The session as its prepared statements see it. */
 export interface StatementSession {
   readonly kept: KeptStretch;
@@ -61,6 +63,7 @@ export class SessionStatements implements StatementHost {
   /** The link is over. */
   unlinked(): void {
     this.kept.end();
+    this.doubts.end();
     this.#filter.unlinked();
   }
 
@@ -95,7 +98,13 @@ export class SessionStatements implements StatementHost {
 
   /** ReadyForQuery with `status` has come. */
   answered(status: number): void {
-    if (this.doubts.areAny) this.doubts.ready(status, () => this.#values());
+    if (this.doubts.mayGoBack) this.doubts.ready(status, () => this.#values());
+  }
+
+  /** The server has said that this parameter (lower case) has another value now. */
+  reported(name: string): void {
+    const index = NAMES.indexOf(name);
+    if (index >= 0) this.doubts.reported(index);
   }
 
   /** Prepared anew as the session is now, the statement would be what it is. */
@@ -116,7 +125,7 @@ export class SessionStatements implements StatementHost {
 
   /** The ErrorResponse with `body` (borrowed), whose request `note` hangs on, as the client may see it. */
   error(body: Buffer, note: RequestNote | null): Buffer {
-    this.doubts.spoiled();
+    this.doubts.failed();
     if (note instanceof RefusedUse && parseErrorFields(body).sqlstate === SqlState.invalidSqlStatementName)
       return STALE;
     return errorForClient(body, {

@@ -297,8 +297,12 @@ export class ClientSession
     return this.prepared.error(body, note);
   }
 
+  reported(name: string): void {
+    this.prepared.reported(name);
+  }
+
   rolledBack(): void {
-    this.prepared.doubts.spoiled();
+    this.prepared.doubts.rolledBack();
   }
 
   statementsDropped(): void {

@@ -2,10 +2,11 @@ import { type Change, UNSETTLED } from '../prepared/ledger.ts';
 import { nameEnd, nameOf } from '../prepared/message-names.ts';
 import { setsIdentity } from '../prepared/sql-identity.ts';
 import { mayConcernStatements } from '../prepared/sql-prefilter.ts';
-import { changeOf, inParts, type ReadingChange, readingChange } from '../prepared/sql-reading.ts';
+import { dependsOn, isKnown, type Reading, readingOf } from '../prepared/reading.ts';
+import { changeOf, isOfMessages, type ReadingChange, readingChange } from '../prepared/sql-reading.ts';
 import { readStatements, type SqlStatement } from '../prepared/sql-statements.ts';
 import type { Statement } from '../prepared/statement.ts';
-import { type Replacement, TextChange } from '../prepared/text-change.ts';
+import { TextChange } from '../prepared/text-change.ts';
 import { ReplyAction } from '../relay/outstanding.ts';
 import type { RunWriter } from '../relay/run-writer.ts';
 import { FrontendType as F, TxStatus } from '../wire/codes.ts';
@@ -14,30 +15,10 @@ import { readyForQuery } from '../wire/ready-for-query.ts';
 import { commandComplete } from '../wire/result.ts';
 import { Writer } from '../wire/writer.ts';
 import { ChangeNote } from './request-notes.ts';
+import { bodyOf, isDropping, isNamed, SqlRewriter } from './sql-rewriter.ts';
 import { asItIs, lookAtText } from './sql-text.ts';
 import type { StatementHost, StatementSender } from './statement-sender.ts';
-import { dropping, type UnnamedForm, UnnamedForms } from './unnamed-forms.ts';
-
-/** PREPARE, EXECUTE or DEALLOCATE of a name. */
-type NamedForm = Extract<SqlStatement, { readonly name: string; readonly nameStart: number }>;
-
-/** What a text has become that names statements. */
-interface Rewritten {
-  /** What each of its statements changes. */
-  readonly steps: Change[][];
-  readonly names: ReadonlyMap<string, string>;
-  readonly text: TextChange;
-}
-
-/** How far the statements of one text have been seen to. */
-class TextState {
-  /** Prepared in it. */
-  readonly prepared = new Set<Statement>();
-  /** Known to the server ahead of it, and needed there. */
-  readonly used = new Set<Statement>();
-  /** The names given since all were dropped in it; null: they were not. */
-  given: Set<string> | null = null;
-}
+import { changing, dropping, type UnnamedForm, UnnamedForms } from './unnamed-forms.ts';
 
 /**
  * PREPARE, EXECUTE and DEALLOCATE as SQL: one namespace with the protocol's statements. The names in a text become
@@ -47,11 +28,13 @@ class TextState {
 export class SqlFilter {
   readonly #host: StatementHost;
   readonly #sender: StatementSender;
+  readonly #rewriter: SqlRewriter;
   readonly #forms: UnnamedForms;
 
   constructor(host: StatementHost, sender: StatementSender) {
     this.#host = host;
     this.#sender = sender;
+    this.#rewriter = new SqlRewriter(host, sender);
     this.#forms = new UnnamedForms(host.cache);
   }
 
@@ -59,13 +42,18 @@ export class SqlFilter {
   lookAtQuery(chunk: Buffer, body: number, end: number, bodyBytes: number): number {
     this.#forms.parsed(null);
     this.#forms.closed('');
-    return lookAtText(chunk, body, Math.min(end, body + bodyBytes), body, bodyBytes, true);
+    return this.#look(chunk, body, end, body, bodyBytes, true);
   }
 
   /** As RequestFilter.look, for a Parse without a name, whose text begins behind `body`. */
   lookAtUnnamed(chunk: Buffer, body: number, end: number, bodyBytes: number): number {
     this.#forms.parsed(null);
-    return lookAtText(chunk, body + 1, Math.min(end, body + bodyBytes), body, bodyBytes, false);
+    return this.#look(chunk, body + 1, end, body, bodyBytes, false);
+  }
+
+  #look(chunk: Buffer, text: number, end: number, body: number, bodyBytes: number, several: boolean): number {
+    const stop = Math.min(end, body + bodyBytes);
+    return lookAtText(chunk, text, stop, body, bodyBytes, several, this.#host.doubts.mayGoBack);
   }
 
   /** Whether a Bind has to be told of ({@link bound}). */
@@ -76,6 +64,11 @@ export class SqlFilter {
   /** A Bind to `portal` goes by. */
   bound(portal: string, isUnnamedStatement: boolean): void {
     this.#forms.bound(portal, isUnnamedStatement);
+  }
+
+  /** A Bind to `portal` is sent of a statement that makes the change. */
+  boundTo(portal: string, change: ReadingChange): void {
+    this.#forms.boundTo(portal, changing(change));
   }
 
   /** As RequestFilter.look, for an Execute. */
@@ -109,13 +102,15 @@ export class SqlFilter {
     this.#watch(chunk, body, end - 1, true);
     const statements = chunk[end - 1] === 0 ? this.#read(chunk, body, end - 1) : null;
     if (statements === null) {
-      const hanging = this.#noteOfSet(chunk, body, end - 1, true);
+      const change = this.#changeIn(chunk, body, end - 1, true);
+      if (change !== null && this.#host.doubts.refuseMore(tracker)) return -1;
+      const hanging = this.#noteOfChange(change);
       return asItIs(F.Query, body, end, out, () => tracker.sent(F.Query, ReplyAction.Forward, null, hanging));
     }
     if (!this.#sender.isCertain()) return -1;
     // What it changes hangs on itself alone, not on what fails around it.
     tracker.segment++;
-    if (!this.#isSettled(chunk, statements)) return -1;
+    if (!this.#rewriter.isSettled(chunk, statements)) return -1;
     cache.budget.check(2 * (end - body));
     if (tracker.isQuiet && sinkAtBoundary && tracker.isSurelyUsable) {
       const answer = this.#answer(statements, tracker.txStatus);
@@ -125,7 +120,7 @@ export class SqlFilter {
       }
     }
     const wasOpen = tracker.isStretchOpen;
-    const { steps, names, text } = this.#rewrite(chunk, body, end - 1, statements, out);
+    const { steps, names, text } = this.#rewriter.rewrite(chunk, body, end - 1, statements, out);
     this.#sender.endStretch(wasOpen, out);
     const bytes = text.take();
     out.put(new Writer(bytes.length + 6).begin(F.Query).bytes(bytes).byte(0).end().take());
@@ -148,23 +143,27 @@ export class SqlFilter {
       statement === undefined ||
       !(isNamed(statement) || isDropping(statement))
     ) {
-      const hanging = this.#noteOfSet(chunk, body + 1, zero, false);
+      const change = this.#changeIn(chunk, body + 1, zero, false);
+      const hanging = change === null ? null : this.#noteOfUnnamed(changing(change));
       return asItIs(F.Parse, body, end, out, () => tracker.sent(F.Parse, ReplyAction.Forward, null, hanging));
     }
     if (!isNamed(statement)) {
-      tracker.sent(F.Parse, ReplyAction.Forward, null, this.#noteOfUnnamed(dropping()));
+      tracker.sent(F.Parse, ReplyAction.Forward, null, this.#noteOfUnnamed(dropping(changeOf(statement))));
       return asItIs(F.Parse, body, end, out, () => {});
     }
-    if (!this.#sender.isCertain() || !this.#isSettled(chunk, statements)) return -1;
+    if (!this.#sender.isCertain() || !this.#rewriter.isSettled(chunk, statements)) return -1;
     const { cache, statements: mine } = this.#host;
     cache.budget.check(2 * (end - body));
     const current = mine.get(statement.name, tracker.segment) as Statement | null;
-    // With a name that is taken, PREPARE has to fail: it gets that of the statement that has it.
     const isNew = statement.kind === 'prepare' && current === null;
-    const meant = isNew ? cache.hold('sql', bodyOf(chunk, statement), this.#host.reading) : current;
-    if (meant !== null && isNew) {
+    let meant = current;
+    if (isNew) {
+      meant = cache.hold('sql', bodyOf(chunk, statement), this.#host.reading);
       this.#host.doubts.prepared(meant);
       this.#sender.forget(meant, out);
+    } else if (meant !== null && statement.kind === 'prepare') {
+      // It has to fail.
+      meant = this.#sender.taken(meant, out);
     } else if (meant !== null && known.has(meant, tracker.segment) !== true) this.#sender.teach(meant, out);
     const { nameStart, nameEnd: nameStop, name, kind } = statement;
     const replacements = meant === null ? [] : [{ start: nameStart, end: nameStop, text: meant.name }];
@@ -173,7 +172,7 @@ export class SqlFilter {
     const bytes = text.take();
     const message = new Writer(bytes.length + end - zero + 8).begin(F.Parse).byte(0).bytes(bytes);
     out.put(message.bytes(chunk.subarray(zero, end)).end().take());
-    const form: UnnamedForm = { kind, name, statement: meant, names, text };
+    const form: UnnamedForm = { kind, name, statement: meant, names, text, change: null };
     tracker.sent(F.Parse, ReplyAction.Forward, null, this.#noteOfUnnamed(form));
     if (meant !== null && isNew) cache.release(meant);
     return end;
@@ -197,9 +196,16 @@ export class SqlFilter {
     const zero = nameEnd(chunk, body, end);
     const form = zero < 0 ? null : this.#forms.portal(nameOf(chunk, body, zero));
     if (form === null) return asItIs(F.Execute, body, end, out, () => tracker.sent(F.Execute));
+    if (form.change !== null && this.#host.doubts.refuseMore(tracker)) return -1;
+    if (form.kind === 'change') {
+      const hanging = this.#noteOfChange(form.change);
+      return asItIs(F.Execute, body, end, out, () =>
+        tracker.sent(F.Execute, ReplyAction.Forward, null, hanging),
+      );
+    }
     if (!this.#sender.isCertain()) return -1;
     if (form.kind === 'drop') {
-      const drops = new ChangeNote([[this.#sender.drops()]]);
+      const drops = new ChangeNote([[this.#sender.drops(), ...this.#host.doubts.sent(form.change)]]);
       return asItIs(F.Execute, body, end, out, () =>
         tracker.sent(F.Execute, ReplyAction.Forward, null, drops),
       );
@@ -215,12 +221,29 @@ export class SqlFilter {
       changes.push(statements.set(form.name, null, segment), known.remove(statement, segment));
     } else if (form.kind === 'prepare') {
       if (current !== null) changes.push(known.overwritten());
-      else changes.push(statements.set(form.name, statement, segment), known.add(statement, segment));
+      else changes.push(...this.#prepared(form.name, statement));
     }
     const hanging = new ChangeNote([changes], form.names, form.text);
     return asItIs(F.Execute, body, end, out, () =>
       tracker.sent(F.Execute, ReplyAction.Forward, null, hanging),
     );
+  }
+
+  /** Executed now, PREPARE gives the name. */
+  #prepared(name: string, statement: Statement): Change[] {
+    const { cache, statements, doubts } = this.#host;
+    const { server } = this.#sender;
+    const { segment } = server.tracker;
+    const reading = executedBy(statement, this.#host.reading);
+    if (reading === null)
+      return [statements.set(name, statement, segment), server.statements.add(statement, segment)];
+    // The server has it by the name of one that reads otherwise.
+    server.closeNeeded = true;
+    const meant = cache.hold('sql', statement.body, reading);
+    doubts.prepared(meant);
+    const change = statements.set(name, meant, segment);
+    cache.release(meant);
+    return [change];
   }
 
   /** Whoever has the server next must not be another user by the text. */
@@ -234,11 +257,16 @@ export class SqlFilter {
     return this.#host.doubts.areAhead(tracker) && mayConcernStatements(chunk, start, end);
   }
 
-  /** What hangs on a text that names no statements: it may change how later ones are read. */
-  #noteOfSet(chunk: Buffer, start: number, end: number, several: boolean): ChangeNote | null {
+  /** What a text that names no statements changes of how later ones are read. */
+  #changeIn(chunk: Buffer, start: number, end: number, several: boolean): ReadingChange | null {
     const { doubts, reading } = this.#host;
-    const change = readingChange(chunk, start, end, several, reading);
-    return change === null ? null : new ChangeNote([[doubts.sent(change)]]);
+    return readingChange(chunk, start, end, several, reading, doubts.mayGoBack);
+  }
+
+  /** What hangs on a request that makes the change. */
+  #noteOfChange(change: ReadingChange | null): ChangeNote | null {
+    const changes = this.#host.doubts.sent(change);
+    return changes.length === 0 ? null : new ChangeNote([changes]);
   }
 
   /** The statements of a text; null: none of them concerns us, or it cannot be read. */
@@ -264,126 +292,25 @@ export class SqlFilter {
     return Buffer.concat([commandComplete('DEALLOCATE'), readyForQuery(txStatus)]);
   }
 
-  /** Whether it is known what the names in a text stand for and what the server has of that. */
-  #isSettled(chunk: Buffer, statements: readonly SqlStatement[]): boolean {
-    const { cache, statements: mine, reading } = this.#host;
-    const { tracker, statements: known } = this.#sender.server;
-    const { segment } = tracker;
-    return statements.every((form) => {
-      if (!isNamed(form)) return true;
-      const current = mine.get(form.name, segment);
-      if (current === UNSETTLED) return false;
-      const isSettled = (statement: Statement | null) =>
-        statement === null || known.has(statement, segment) !== UNSETTLED;
-      if (!isSettled(current)) return false;
-      return form.kind !== 'prepare' || isSettled(cache.find('sql', bodyOf(chunk, form), reading));
-    });
-  }
-
-  #rewrite(
-    chunk: Buffer,
-    start: number,
-    end: number,
-    statements: readonly SqlStatement[],
-    out: RunWriter,
-  ): Rewritten {
-    const names = new Map<string, string>();
-    const replacements: Replacement[] = [];
-    const text = new TextState();
-    const later: ReadingChange[] = [];
-    const steps = statements.map((form) => {
-      const changes: Change[] = [];
-      if (isDropping(form)) {
-        changes.push(this.#sender.drops());
-        text.given = new Set();
-      }
-      const change = changeOf(form);
-      if (change !== null) {
-        const [within, behind] = inParts(change);
-        changes.push(this.#host.doubts.sent(within));
-        later.push(behind);
-      }
-      if (!isNamed(form)) return changes;
-      const statement = this.#carryOut(chunk, form, text, changes, out);
-      if (statement === null) return changes;
-      names.set(statement.name, form.name);
-      replacements.push({ start: form.nameStart, end: form.nameEnd, text: statement.name });
-      return changes;
-    });
-    const rewritten = new TextChange(chunk, start, end, replacements, this.#isUtf8);
-    for (const change of later) steps.at(-1)?.push(this.#host.doubts.sent(change));
-    return { steps, names, text: rewritten };
-  }
-
-  /**
-   * Sees to what a statement needs on the server, and puts what it changes into `changes`. Gives the statement that
-   * it means; null: none, it passes as it is.
-   */
-  #carryOut(
-    chunk: Buffer,
-    form: NamedForm,
-    text: TextState,
-    changes: Change[],
-    out: RunWriter,
-  ): Statement | null {
-    const { cache, statements: mine } = this.#host;
-    const { tracker, statements: known } = this.#sender.server;
-    const { segment } = tracker;
-    const current = mine.get(form.name, segment) as Statement | null;
-    if (form.kind !== 'prepare') {
-      if (current === null) return null;
-      if (known.has(current, segment) !== true) this.#sender.teach(current, out, text.used);
-      text.used.add(current);
-      if (form.kind === 'deallocate') {
-        changes.push(mine.set(form.name, null, segment), known.remove(current, segment));
-      }
-      return current;
-    }
-    if (current !== null && text.given?.has(form.name) !== false) {
-      // The name is taken: the server finds that out by itself, behind everything else that may be wrong.
-      if (known.has(current, segment) !== true) this.#sender.teach(current, out, text.used);
-      text.used.add(current);
-      changes.push(known.overwritten());
-      return current;
-    }
-    const { reading } = this.#host;
-    let body = bodyOf(chunk, form);
-    // Another of this text may prepare or use the same: the server has to know them by two names.
-    for (
-      let same = cache.find('sql', body, reading);
-      same !== null && (text.prepared.has(same) || text.used.has(same));
-      same = cache.find('sql', body, reading)
-    ) {
-      body += ' ';
-    }
-    const statement = cache.hold('sql', body, reading);
-    this.#host.doubts.prepared(statement);
-    text.prepared.add(statement);
-    text.given?.add(form.name);
-    this.#sender.forget(statement, out);
-    changes.push(mine.set(form.name, statement, segment), known.add(statement, segment));
-    cache.release(statement);
-    return statement;
-  }
-
   get #isUtf8(): boolean {
     return this.#host.reading.clientEncoding === 'UTF8';
   }
 }
 
+/**
+ * How a PREPARE is read that was parsed as `statement` and is executed as the session reads `now`: constants only then.
+ * Null: as it was to be.
+ */
+function executedBy({ text, reading: parsed }: Statement, now: Reading): Reading | null {
+  const reading = readingOf(
+    parsed.values.map((value, i) => {
+      const later = now.values[i] ?? value;
+      return isOfMessages(i) || (!isKnown(value) && !isKnown(later)) ? value : later;
+    }),
+  );
+  const isOther = reading.values.some((value, i) => value !== parsed.values[i] && dependsOn(text, i));
+  return isOther ? reading : null;
+}
+
 /** A longer Execute is none that we would know the portal of. Bytes. */
 const EXECUTE_LIMIT = 4096;
-
-function isNamed(statement: SqlStatement): statement is NamedForm {
-  const { kind } = statement;
-  return kind === 'prepare' || kind === 'execute' || kind === 'deallocate';
-}
-
-function isDropping({ kind }: SqlStatement): boolean {
-  return kind === 'deallocate-all' || kind === 'discard-all';
-}
-
-/** What a PREPARE says behind the name, latin1. */
-function bodyOf(chunk: Buffer, form: NamedForm & { readonly end: number }): string {
-  return ` ${chunk.toString('latin1', form.nameEnd, form.end)}`;
-}

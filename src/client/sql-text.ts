@@ -1,5 +1,5 @@
 import { mayBeginWithSet, mayConcernStatements } from '../prepared/sql-prefilter.ts';
-import { ReplyAction, UNREAD_TEXT } from '../relay/outstanding.ts';
+import { ReplyAction, type RequestNote } from '../relay/outstanding.ts';
 import type { RequestTracker } from '../relay/request-tracker.ts';
 import type { RunWriter } from '../relay/run-writer.ts';
 import { FrontendType as F, HEADER_BYTES } from '../wire/codes.ts';
@@ -12,7 +12,7 @@ const TEXT_LIMIT = 64 * 1024 * 1024;
 
 /**
  * How much of a message has to be seen whose text is `chunk[text, stop)` as far as it is there; 0: it passes.
- * `several`: of a Query, which may be several statements.
+ * `several`: of a Query, which may be several statements. `orEnds`: the end of a transaction is to be seen, too.
  */
 export function lookAtText(
   chunk: Buffer,
@@ -21,13 +21,14 @@ export function lookAtText(
   body: number,
   bodyBytes: number,
   several: boolean,
+  orEnds = false,
 ): number {
   const isWhole = stop - body === bodyBytes;
   if (!isWhole && bodyBytes <= HELD_TEXT_LIMIT) return bodyBytes;
   const end = Math.max(text, stop - 1);
   if (
     bodyBytes <= TEXT_LIMIT &&
-    (mayConcernStatements(chunk, text, end) || mayBeginWithSet(chunk, text, end, several))
+    (mayConcernStatements(chunk, text, end) || mayBeginWithSet(chunk, text, end, several, orEnds))
   )
     return bodyBytes;
   // The rest may hold further statements.
@@ -35,9 +36,15 @@ export function lookAtText(
 }
 
 /** A Query that is not there as a whole, of which {@link lookAtText} wanted one byte, passes; gives where it goes on. */
-export function passUnread(body: number, bodyBytes: number, out: RunWriter, tracker: RequestTracker): number {
+export function passUnread(
+  body: number,
+  bodyBytes: number,
+  out: RunWriter,
+  tracker: RequestTracker,
+  note: RequestNote,
+): number {
   return asItIs(F.Query, body, body + bodyBytes, out, () =>
-    tracker.sent(F.Query, ReplyAction.Forward, null, UNREAD_TEXT),
+    tracker.sent(F.Query, ReplyAction.Forward, null, note),
   );
 }
 

@@ -19,6 +19,12 @@ export interface StartupRequest {
   readonly extras: ExtraParameters;
 }
 
+/** The database that a StartupMessage is for, whether or not it can be had; empty when it names nobody. */
+export function askedDatabase(given: readonly StartupParameter[]): string {
+  const last = (wanted: string) => given.findLast(([name]) => name === wanted)?.[1] ?? '';
+  return last('database') || last('user');
+}
+
 /** Bytes of a user name; PgBouncer's limit. */
 const MAX_USER_BYTES = 127;
 

@@ -1,3 +1,4 @@
+import type { ClientTls } from '../tls/client-side.ts';
 import { FrontendType } from '../wire/codes.ts';
 import { fatal } from '../wire/pg-error.ts';
 import { parseStartupPacket, startupPacketLength, type StartupPacket } from '../wire/startup-packet.ts';
@@ -5,9 +6,14 @@ import { CancelPhase } from './cancel.ts';
 import type { ClientConnection, ClientPhase } from './connection.ts';
 import { HeldBytes } from './held-bytes.ts';
 import { LoginPhase } from './login.ts';
+import { TlsPhase } from './tls.ts';
 
-/** SSLRequest and GSSENCRequest: we have neither (yet). */
+/** To SSLRequest and GSSENCRequest. We have no GSSAPI. */
 const REFUSED = Buffer.from('N');
+const GRANTED = Buffer.from('S');
+
+/** A TLS record of the handshake begins with it, and no packet does. */
+const TLS_HANDSHAKE = 0x16;
 
 /**
  * The first phase: packets without a type byte, until a StartupMessage or CancelRequest. At most 64 KiB is
@@ -20,12 +26,17 @@ export class StartupPhase implements ClientPhase {
   #needed = 1;
   #sawSsl = false;
   #sawGss = false;
+  #sawAny = false;
 
   constructor(connection: ClientConnection) {
     this.#connection = connection;
   }
 
   bytes(chunk: Buffer, end: number): void {
+    if (!this.#sawAny) {
+      this.#sawAny = true;
+      if (chunk[0] === TLS_HANDSHAKE && this.#beginsTls(chunk.subarray(0, end))) return;
+    }
     this.#gathered.add(chunk, 0, end);
     if (this.#gathered.length < this.#needed) return;
     const bytes = this.#gathered.take();
@@ -62,18 +73,24 @@ export class StartupPhase implements ClientPhase {
     const connection = this.#connection;
     switch (packet.kind) {
       case 'ssl':
-        this.#refuseEncryption(this.#sawSsl, 'received unencrypted data after SSL request', rest);
-        this.#sawSsl = true;
+        if (connection.tls !== null) connection.close('SSL req inside SSL');
+        else if (rest.length > 0) connection.fail(fatal('received unencrypted data after SSL request'));
+        else if (this.#sawSsl) connection.close('bad packet');
+        else this.#ssl();
         return;
       case 'gssenc':
-        this.#refuseEncryption(
-          this.#sawGss,
-          'received unencrypted data after GSSAPI encryption request',
-          rest,
-        );
+        // Bytes stuffed behind the request would later pass for encrypted ones: such a client is lying.
+        if (rest.length > 0) {
+          connection.fail(fatal('received unencrypted data after GSSAPI encryption request'));
+        } else if (this.#sawGss) connection.close('bad packet');
+        else connection.conn.write(REFUSED);
         this.#sawGss = true;
         return;
       case 'cancel':
+        if (connection.visit?.cancels() === false) {
+          connection.close('too many cancel requests');
+          return;
+        }
         connection.phase = new CancelPhase(connection, packet.key);
         return;
       case 'bad-cancel':
@@ -86,6 +103,10 @@ export class StartupPhase implements ClientPhase {
         connection.fail(fatal(`bad packet header: '${packet.headerHex}'`));
         return;
       case 'startup': {
+        if (connection.tls === null && this.#tls()?.isRequired === true) {
+          connection.fail(fatal('SSL required'));
+          return;
+        }
         const login = new LoginPhase(connection);
         connection.phase = login;
         login.start(packet);
@@ -95,10 +116,26 @@ export class StartupPhase implements ClientPhase {
     }
   }
 
-  /** Bytes stuffed behind the request would later pass for encrypted ones: such a client is lying. */
-  #refuseEncryption(isRepeated: boolean, stuffed: string, rest: Buffer): void {
-    if (rest.length > 0) this.#connection.fail(fatal(stuffed));
-    else if (isRepeated) this.#connection.close('bad packet');
-    else this.#connection.conn.write(REFUSED);
+  /** TLS as it is for this connection, null for none. */
+  #tls(): ClientTls | null {
+    return this.#connection.address.kind === 'tcp' ? this.#connection.services.tls() : null;
+  }
+
+  #ssl(): void {
+    this.#sawSsl = true;
+    const tls = this.#tls();
+    this.#connection.conn.write(tls === null ? REFUSED : GRANTED);
+    if (tls !== null) this.#secure(tls, null);
+  }
+
+  /** Direct TLS: the handshake without a request for it. False where there is none, and these are a bad packet. */
+  #beginsTls(seen: Buffer): boolean {
+    const tls = this.#connection.tls === null ? this.#tls() : null;
+    if (tls !== null) this.#secure(tls, seen);
+    return tls !== null;
+  }
+
+  #secure(tls: ClientTls, seen: Buffer | null): void {
+    new TlsPhase(this.#connection, tls, (connection) => new StartupPhase(connection)).begin(seen);
   }
 }

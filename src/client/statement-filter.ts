@@ -2,15 +2,15 @@ import { type Change, UNSETTLED } from '../prepared/ledger.ts';
 import { nameEnd, nameOf, renamed } from '../prepared/message-names.ts';
 import { isSameRows, LOST, type NamedPortal } from '../prepared/statement-shape.ts';
 import { setsIdentity } from '../prepared/sql-identity.ts';
-import { readingChange } from '../prepared/sql-reading.ts';
+import { ANYTHING, readingChange } from '../prepared/sql-reading.ts';
 import { NO_STATEMENT, PORTAL, STATEMENT, type Statement, StatementUse } from '../prepared/statement.ts';
-import { ReplyAction } from '../relay/outstanding.ts';
+import { ReplyAction, UnreadText } from '../relay/outstanding.ts';
 import { NEEDS_ANSWERS, type RequestFilter } from '../relay/request-filter.ts';
 import type { RunWriter } from '../relay/run-writer.ts';
 import { FrontendType as F } from '../wire/codes.ts';
 import { closeComplete, parseComplete } from '../wire/complete.ts';
 import { ProtocolViolation } from '../wire/pg-error.ts';
-import { ChangingUse, note, RefusedUse, TellingUse } from './request-notes.ts';
+import { note, RefusedUse, TellingUse } from './request-notes.ts';
 import { RowChecks } from './row-checks.ts';
 import { SqlFilter } from './sql-filter.ts';
 import { asItIs, passUnread } from './sql-text.ts';
@@ -88,6 +88,14 @@ export class StatementFilter implements RequestFilter {
   }
 
   pass(type: number, chunk: Buffer, body: number, end: number, bodyBytes: number, out: RunWriter): number {
+    const rest = this.#pass(type, chunk, body, end, bodyBytes, out);
+    // PostgreSQL takes nothing but data there. It would wait for answers, and they for it.
+    if (rest === NEEDS_ANSWERS && this.#server.tracker.awaitsCopyEnd)
+      throw new ProtocolViolation(`unexpected message type 0x${type.toString(16)} during COPY from stdin`);
+    return rest;
+  }
+
+  #pass(type: number, chunk: Buffer, body: number, end: number, bodyBytes: number, out: RunWriter): number {
     switch (type) {
       case F.Parse:
         return chunk[body] === 0
@@ -95,7 +103,7 @@ export class StatementFilter implements RequestFilter {
           : this.#parse(chunk, body, end, out);
       case F.Query:
         return end - body < bodyBytes
-          ? passUnread(body, bodyBytes, out, this.#server.tracker)
+          ? this.#passUnread(body, bodyBytes, out)
           : this.#sql.passQuery(chunk, body, end, out);
       case F.Execute:
         return this.#sql.passExecute(chunk, body, end, out);
@@ -111,6 +119,15 @@ export class StatementFilter implements RequestFilter {
       default:
         return this.#close(chunk, body, end);
     }
+  }
+
+  #passUnread(body: number, bodyBytes: number, out: RunWriter): number {
+    const { doubts } = this.#host;
+    const { tracker } = this.#server;
+    if (doubts.refuseMore(tracker)) return -1;
+    const changes = doubts.sent(ANYTHING);
+    const over = () => changes.forEach((change) => change.settle());
+    return passUnread(body, bodyBytes, out, tracker, new UnreadText(over));
   }
 
   /** The link is over. */
@@ -180,7 +197,7 @@ export class StatementFilter implements RequestFilter {
     const stop = nameEnd(chunk, zero + 1, end);
     const textEnd = stop < 0 ? end : stop;
     statement.setsIdentity ||= setsIdentity(chunk, zero + 1, textEnd, false, reading);
-    statement.setsReading ??= readingChange(chunk, zero + 1, textEnd, false, reading);
+    statement.setsReading ??= readingChange(chunk, zero + 1, textEnd, false, reading, true);
     doubts.prepared(statement);
     try {
       if (statement.users === 1) cache.budget.check(0);
@@ -211,7 +228,7 @@ export class StatementFilter implements RequestFilter {
   }
 
   #bind(chunk: Buffer, body: number, end: number, bodyBytes: number, out: RunWriter): number {
-    const { stats, kept, statements } = this.#host;
+    const { stats, kept, statements, doubts } = this.#host;
     const { tracker } = this.#server;
     const start = nameEnd(chunk, body, end) + 1;
     const zero = nameEnd(chunk, start, end);
@@ -248,6 +265,8 @@ export class StatementFilter implements RequestFilter {
     }
     statements.told.bound(portal, bound);
     stats.bindCount++;
+    const change = statement?.setsReading ?? null;
+    if (change !== null && (change.indexes.length > 0 || doubts.mayGoBack)) this.#sql.boundTo(portal, change);
     tracker.sent(F.Bind, ReplyAction.Forward, null, use);
     if (kept.isKeeping) kept.binds++;
     out.put(renamed(F.Bind, chunk, body, bodyBytes, start, zero, nameBytes));
@@ -330,16 +349,11 @@ export class StatementFilter implements RequestFilter {
     bodyBytes: number,
     told: Change | null = null,
   ): StatementUse {
-    const { kept, doubts } = this.#host;
+    const { kept } = this.#host;
     const { tracker } = this.#server;
-    const { setsReading } = statement;
     const keeps = tracker.isAtRest ? kept : null;
     const use =
-      type === F.Bind && setsReading !== null
-        ? new ChangingUse(statement, name, keeps, doubts.sent(setsReading))
-        : told === null
-          ? new StatementUse(statement, name, keeps)
-          : new TellingUse(statement, name, keeps, told);
+      told === null ? new StatementUse(statement, name, keeps) : new TellingUse(statement, name, keeps, told);
     if (keeps === null) return use;
     kept.begin(use, tracker.segment, type, body, bodyBytes);
     return use;

@@ -1,5 +1,5 @@
 import type { ClientStatements } from '../prepared/client-statements.ts';
-import type { Change } from '../prepared/ledger.ts';
+import { type Change, UNSETTLED } from '../prepared/ledger.ts';
 import { type Reading, readingSwitch } from '../prepared/reading.ts';
 import type { ReadingOptions } from '../prepared/sql-statements.ts';
 import type { StatementShape } from '../prepared/statement-shape.ts';
@@ -47,6 +47,9 @@ export interface StatementHost {
 }
 
 const NONE: ReadonlySet<Statement> = new Set();
+
+/** A Parse message behind its name. */
+const ANYTHING = 'SELECT 1\0\0\0';
 
 /** Has servers learn and forget statements, by messages of ours whose answers nobody sees. */
 export class StatementSender {
@@ -139,6 +142,29 @@ export class StatementSender {
     out.put(statement.describeMessage());
     const hanging = new ShapeNote(statement, shape, () => known.unshaped(statement, shape));
     tracker.sent(F.Describe, ReplyAction.Swallow, null, hanging);
+  }
+
+  /**
+   * What the server has for a name that is taken, so that it refuses to give it: `statement`, or where that is not there
+   * any other will do, which needs no teaching.
+   */
+  taken(statement: Statement, out: RunWriter, kept: ReadonlySet<Statement> = NONE): Statement {
+    const { cache } = this.#host;
+    const { tracker, statements: known } = this.server;
+    if (known.has(statement, tracker.segment) === true) return statement;
+    const other = cache.hold('parse', ANYTHING);
+    if (known.has(other, tracker.segment) !== true)
+      this.parse(other, ReplyAction.Swallow, note(null), out, kept);
+    cache.release(other);
+    return other;
+  }
+
+  /** Whether it is known what {@link taken} finds. */
+  isTakenSettled(statement: Statement): boolean {
+    const { tracker, statements: known } = this.server;
+    const other = this.#host.cache.find('parse', ANYTHING);
+    if (other === null || known.has(statement, tracker.segment) === true) return true;
+    return known.has(other, tracker.segment) !== UNSETTLED;
   }
 
   #learn(statement: Statement, isForeign: boolean, out: RunWriter, kept: ReadonlySet<Statement>): void {

@@ -1,25 +1,38 @@
+import type { ReadingChange } from '../prepared/sql-reading.ts';
 import type { Statement, StatementCache } from '../prepared/statement.ts';
 import type { TextChange } from '../prepared/text-change.ts';
 
-/** What the unnamed statement is, or a portal made of it, while that names another: what executing it will change. */
+/**
+ * What the unnamed statement is, or a portal made of it, while that names another or changes how texts are read: what
+ * executing it will change.
+ */
 export interface UnnamedForm {
-  readonly kind: 'prepare' | 'execute' | 'deallocate' | 'drop';
+  readonly kind: 'prepare' | 'execute' | 'deallocate' | 'drop' | 'change';
   readonly name: string;
   /** Held for as long as this stands for the unnamed statement or a portal; null: none. */
   readonly statement: Statement | null;
   readonly names: ReadonlyMap<string, string>;
   readonly text: TextChange | null;
+  /** Of how texts are read. */
+  readonly change: ReadingChange | null;
 }
 
 /** DISCARD ALL, DEALLOCATE ALL. One for each: forms are told apart by identity. */
-export function dropping(): UnnamedForm {
-  return { kind: 'drop', name: '', statement: null, names: new Map(), text: null };
+export function dropping(change: ReadingChange | null): UnnamedForm {
+  return { kind: 'drop', name: '', statement: null, names: NO_NAMES, text: null, change };
 }
+
+/** SET and the like. One for each, too. */
+export function changing(change: ReadingChange): UnnamedForm {
+  return { kind: 'change', name: '', statement: null, names: NO_NAMES, text: null, change };
+}
+
+const NO_NAMES: ReadonlyMap<string, string> = new Map();
 
 /** So many portals are known by name. */
 const PORTALS = 64;
 
-/** The unnamed statement and the portals made of it, as far as they name other statements. */
+/** The unnamed statement and the portals, as far as they name other statements or change how texts are read. */
 export class UnnamedForms {
   readonly #cache: StatementCache;
   #statement: UnnamedForm | null = null;
@@ -49,7 +62,11 @@ export class UnnamedForms {
 
   /** A portal is made, of the unnamed statement or of another. */
   bound(portal: string, isUnnamedStatement: boolean): void {
-    const form = isUnnamedStatement ? this.#statement : null;
+    this.boundTo(portal, isUnnamedStatement ? this.#statement : null);
+  }
+
+  /** A portal is made that is this. */
+  boundTo(portal: string, form: UnnamedForm | null): void {
     this.#hold(form);
     this.closed(portal);
     if (form === null) return;

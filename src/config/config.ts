@@ -4,6 +4,7 @@
  */
 import type { SourcePosition } from './config-error.ts';
 import type { DatabaseEntry } from './databases.ts';
+import type { LoginRules } from './hba-source.ts';
 import type { PeerEntry } from './peers.ts';
 import type { OwnSettings, Settings, SettingTexts } from './settings.ts';
 import type { UserEntry } from './users.ts';
@@ -15,6 +16,8 @@ import type { UserEntry } from './users.ts';
 export interface Config {
   /** The file that was read. The next RELOAD reads `settings.conffile`. */
   readonly path: string;
+  /** That one and those that it includes, as far as anything stands in them. */
+  readonly files: readonly string[];
   readonly settings: Settings & { readonly conffile: string };
   readonly own: OwnSettings;
   readonly texts: SettingTexts;
@@ -27,5 +30,7 @@ export interface Config {
   readonly userlist: ReadonlyMap<string, string>;
   /** Which `auth_file` `userlist` came from and its `fileIdentity` then; null when none was read. */
   readonly userlistSource: { readonly path: string; readonly identity: string } | null;
+  /** What logins go by beside `auth_type`. */
+  readonly login: LoginRules;
   readonly warnings: readonly string[];
 }

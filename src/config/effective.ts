@@ -117,3 +117,14 @@ function checkQuery(text: string): string | null {
 function ms(seconds: number): number {
   return seconds * 1000;
 }
+
+/**
+ * How many TCP connections there may be that have not logged in yet; 0 = any number. Who fits into `max_client_conn` has
+ * room for all its clients to log in at once, from one address, unless other limits are set.
+ */
+export function doorLimits({ own, settings }: Config): { total: number; perAddress: number } {
+  const { max_login_conn, max_login_conn_per_address } = own;
+  const usual = settings.max_client_conn === 0 ? 0 : Math.max(settings.max_client_conn, 100);
+  const total = max_login_conn < 0 ? usual : max_login_conn;
+  return { total, perAddress: max_login_conn_per_address < 0 ? total : max_login_conn_per_address };
+}

@@ -1,6 +1,7 @@
 import type { Config } from './config.ts';
 import { ConfigError, type SourcePosition } from './config-error.ts';
 import { type DatabaseEntry, parseDatabase } from './databases.ts';
+import { loadLoginRules } from './hba-source.ts';
 import { type IniStatement, type ReadFile, readIni } from './ini-lines.ts';
 import { type PeerEntry, parsePeer } from './peers.ts';
 import { checkSetting, defaultTexts, isWithoutEffect, typedSettings } from './settings.ts';
@@ -29,6 +30,7 @@ export function loadConfig(path: string, previous: Config | null, readFile?: Rea
 class Loader {
   readonly #previous: Config | null;
   readonly #warnings: string[] = [];
+  readonly #files = new Set<string>();
   readonly #given = new Map<string, Assignment>();
   readonly #databases = new Map<string, DatabaseEntry>();
   readonly #users = new Map<string, UserEntry>();
@@ -43,6 +45,7 @@ class Loader {
   }
 
   take(statement: IniStatement): void {
+    this.#files.add(statement.at.file);
     if (statement.kind === 'section') this.#enter(statement.section, statement.at);
     else if (statement.kind === 'own' || statement.section === 'pgweir') this.#takeOwn(statement);
     else this.#takeEntry(statement);
@@ -116,22 +119,32 @@ class Loader {
     const texts = this.#texts(path);
     const { settings, own } = typedSettings(texts);
     this.#warnAboutMissingEffects();
+    if (this.#peers.size > 0 && settings.peer_id === 0) {
+      this.#warn('[peers] without peer_id: no cancel request is handed on');
+    }
     const { userlist, userlistSource, warnings } = loadUserlist(settings, this.#previous, {
       at: this.#given.get('auth_file')?.at ?? { file: path, line: 0 },
     });
-    return {
-      path,
+    const base = {
       settings: { ...settings, conffile: settings.conffile ?? path },
-      own,
-      texts,
       databases: this.#databases,
       autoDatabase: this.#auto?.value ?? null,
+    };
+    const at = (setting: string) => this.#given.get(setting)?.at ?? { file: path, line: 0 };
+    const { warnings: ruleWarnings, ...login } = loadLoginRules(base, at);
+    return {
+      ...base,
+      path,
+      files: [...this.#files],
+      own,
+      texts,
       autoDatabaseAt: this.#auto?.at ?? null,
       users: this.#users,
       peers: this.#peers,
       userlist,
       userlistSource,
-      warnings: [...this.#warnings, ...warnings],
+      login,
+      warnings: [...this.#warnings, ...warnings, ...ruleWarnings],
     };
   }
 
@@ -166,15 +179,7 @@ class Loader {
     const names = [...this.#given]
       .filter(([name, { value }]) => isWithoutEffect(name, value))
       .map(([name]) => name);
-    const entries = [...this.#databases.values()];
-    const auth: (keyof DatabaseEntry)[] = ['authUser', 'authQuery', 'authDbname'];
-    if (entries.some((entry) => auth.some((field) => entry[field] !== null))) {
-      names.push('auth_user, auth_query and auth_dbname of [databases]');
-    }
-    if (this.#peers.size > 0) names.push('[peers]');
     if (names.length === 0) return;
-    const looksUp = names.some((name) => /^auth_(user|query)/.test(name));
-    const refused = looksUp ? '; users who are not in auth_file are refused' : '';
-    this.#warn(`set but without effect so far: ${names.join(', ')}${refused}`);
+    this.#warn(`set but without effect so far: ${names.join(', ')}`);
   }
 }

@@ -1,5 +1,6 @@
 import type { Config } from './config.ts';
 import { ConfigError } from './config-error.ts';
+import { loadLoginRules } from './hba-source.ts';
 import { checkSetting, isWithoutEffect, typedSettings } from './settings.ts';
 import { settingRow } from './settings-table.ts';
 import { loadUserlist } from './userlist-source.ts';
@@ -32,19 +33,29 @@ export function setSetting(config: Config, key: string, value: string): SetResul
     texts,
   };
   const notice = isWithoutEffect(key, value) ? `${key} is set but without effect so far` : null;
-  if (key !== 'auth_file' && key !== 'auth_type') return { ok: true, config: next, notice };
-  return withUserlist(config, next);
+  return decidesOnFiles.has(key) ? withAuthFiles(config, next) : { ok: true, config: next, notice };
 }
 
-// Both settings decide which users there are.
-function withUserlist(config: Config, next: Config): SetResult {
+// Which files are read, and how, depends on these.
+const decidesOnFiles: ReadonlySet<string> = new Set([
+  'auth_file',
+  'auth_type',
+  'auth_hba_file',
+  'auth_ident_file',
+  'auth_ldap_options',
+  'auth_user',
+]);
+
+function withAuthFiles(config: Config, next: Config): SetResult {
   try {
     const at = { file: config.path, line: 0 };
     const { userlist, userlistSource, warnings } = loadUserlist(next.settings, config, { at });
+    const { warnings: ruleWarnings, ...login } = loadLoginRules(next, () => at);
+    const notes = [...warnings, ...ruleWarnings];
     return {
       ok: true,
-      config: { ...next, userlist, userlistSource },
-      notice: warnings.length > 0 ? warnings.join('; ') : null,
+      config: { ...next, userlist, userlistSource, login },
+      notice: notes.length > 0 ? notes.join('; ') : null,
     };
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;

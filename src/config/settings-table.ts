@@ -22,11 +22,8 @@ const listening = {
   }),
   unix_socket_mode: int('0777', 'File mode of the unix socket.', { restart: true, max: 0o7777 }),
   unix_socket_group: text('', 'Group name or id that owns the unix socket.', { restart: true }),
-  user: text(null, 'System user to switch to after start.', { restart: true, later: '' }),
-  peer_id: int('0', 'Identity of this process among its peers; 0 turns peering off.', {
-    max: 65535,
-    later: '0',
-  }),
+  user: text(null, 'System user to switch to at start; -u wins.', { restart: true }),
+  peer_id: int('0', 'Identity of this process among its peers; 0 turns peering off.', { max: 65535 }),
   listen_backlog: int('128', 'Length of the queue of TCP connections not accepted yet.', { restart: true }),
   so_reuseport: bool('0', 'Let several processes listen on the same TCP port.', { restart: true }),
   conffile: text(
@@ -62,26 +59,21 @@ const pooling = {
 
 const authentication = {
   auth_type: oneOf(
-    ['any', 'trust', 'plain', 'md5', 'scram-sha-256'],
+    ['any', 'trust', 'plain', 'md5', 'scram-sha-256', 'cert', 'hba', 'ldap'],
     'md5',
-    'How clients prove who they are: any, trust, plain, md5, scram-sha-256.',
-    {
-      // To ignore one of these would let clients in that the operator wants refused.
-      refused: ['cert', 'hba', 'ldap', 'pam'],
-    },
+    'How clients prove who they are: any, trust, plain, md5, scram-sha-256, cert, hba, ldap.',
   ),
   auth_file: text(null, 'File of users and their secrets.'),
-  auth_hba_file: text('', 'Host-based rules, for auth_type hba.', { later: '' }),
-  auth_ident_file: text(null, 'User name maps for auth_hba_file.', { later: '' }),
-  auth_user: text(null, 'User that looks up users who are not in auth_file.', { later: '' }),
+  auth_hba_file: text('', 'Host-based rules, for auth_type hba.'),
+  auth_ident_file: text(null, 'User name maps for auth_hba_file.'),
+  auth_user: text(null, 'User that looks up users who are not in auth_file.'),
   auth_query: text(
     'SELECT rolname, CASE WHEN rolvaliduntil < now() THEN NULL ELSE rolpassword END' +
       ' FROM pg_authid WHERE rolname=$1 AND rolcanlogin',
     'Query that auth_user runs for the secret of a user.',
-    { later: '' },
   ),
-  auth_dbname: text(null, 'Database that auth_query runs on.', { later: '' }),
-  auth_ldap_options: text(null, 'Options for auth_type ldap.', { later: '' }),
+  auth_dbname: text(null, "Database that auth_query runs on; by default the client's."),
+  auth_ldap_options: text(null, 'Options for auth_type ldap.'),
   // Above this the derivation is refused: every login with a plaintext secret would fail.
   scram_iterations: int('4096', 'Iterations of SCRAM secrets made from plaintext.', {
     min: 1,
@@ -92,9 +84,12 @@ const authentication = {
 } as const;
 
 const logging = {
-  syslog: bool('0', 'Log to syslog too.', { later: '0' }),
-  syslog_ident: text('pgbouncer', 'Name in syslog.', { later: 'pgbouncer' }),
-  syslog_facility: text('daemon', 'Facility in syslog.', { later: 'daemon' }),
+  syslog: bool('0', 'Log to syslog, too; DEBUG lines stay away from it.'),
+  syslog_ident: text('pgbouncer', "Name in syslog and in systemd's journal."),
+  syslog_facility: text(
+    'daemon',
+    'Facility in syslog: auth, authpriv, daemon, user, local0 to local7. Any other means daemon.',
+  ),
   log_connections: bool('1', 'Log each login attempt.'),
   log_disconnections: bool('1', 'Log each closed connection and why.'),
   log_pooler_errors: bool('1', 'Log each error that the pooler sends to a client.'),
@@ -133,67 +128,64 @@ const timeouts = {
   query_timeout: time('0', 'Time that a query may run; 0: no limit.'),
   idle_transaction_timeout: time('0', 'Time that a client may be idle in a transaction; 0: no limit.'),
   transaction_timeout: time('0', 'Time that a transaction may take; 0: no limit.'),
-  suspend_timeout: time('10', 'Time that SUSPEND waits for buffers to be flushed.', { later: '10' }),
+  suspend_timeout: time('10', 'Time that SUSPEND waits for a connection to be flushed; 0: no limit.'),
 } as const;
 
-const tlsModes = ['disable', 'allow', 'prefer'] as const;
-// An operator who wants encryption enforced must not get a plaintext pooler with a warning.
-const tlsEnforced = ['require', 'verify-ca', 'verify-full'];
+const tlsModes = ['disable', 'allow', 'prefer', 'require', 'verify-ca', 'verify-full'] as const;
 
 const tls = {
   client_tls_sslmode: oneOf(
     tlsModes,
     'disable',
-    'TLS towards clients: disable, allow or prefer; today always plaintext.',
-    {
-      later: 'disable',
-      refused: tlsEnforced,
-    },
+    'TLS for clients: disable, allow or prefer (optional), require, or verify-full: with a certificate.',
   ),
-  client_tls_key_file: text('', 'Private key shown to clients.', { later: '' }),
-  client_tls_cert_file: text('', 'Certificate shown to clients.', { later: '' }),
-  client_tls_ca_file: text('', 'Certificates that sign those of clients.', { later: '' }),
-  client_tls_protocols: text('secure', 'TLS versions allowed towards clients.', { later: 'secure' }),
-  client_tls_ciphers: text('default', 'Ciphers up to TLS 1.2 towards clients.', { later: 'default' }),
-  client_tls13_ciphers: text(null, 'Cipher suites of TLS 1.3 towards clients.', { later: '' }),
-  client_tls_dheparams: text('auto', 'Parameters of the DHE key exchange.', { later: 'auto' }),
-  client_tls_ecdhcurve: text('auto', 'Curve of the ECDH key exchange.', { later: 'auto' }),
+  client_tls_key_file: text('', 'Private key shown to clients.'),
+  client_tls_cert_file: text('', 'Certificate shown to clients.'),
+  client_tls_ca_file: text('', 'Certificates that sign those of clients, who are then asked for one.'),
+  client_tls_protocols: text('secure', 'TLS versions allowed towards clients.'),
+  client_tls_ciphers: text('default', 'Ciphers up to TLS 1.2 towards clients.'),
+  client_tls13_ciphers: text(null, 'Cipher suites of TLS 1.3 towards clients.'),
+  client_tls_dheparams: text('auto', 'Parameters of the DHE key exchange: auto or none.'),
+  client_tls_ecdhcurve: text('auto', 'Curve of the ECDH key exchange: auto, or names as OpenSSL has them.'),
   server_tls_sslmode: oneOf(
     tlsModes,
     'prefer',
-    'TLS towards servers: disable, allow or prefer; today always plaintext.',
-    {
-      later: 'disable',
-      refused: tlsEnforced,
-    },
+    'TLS for servers: disable, allow or prefer (where they have it), require, verify-ca, verify-full.',
   ),
-  server_tls_ca_file: text('', 'Certificates that sign those of servers.', { later: '' }),
-  server_tls_key_file: text('', 'Private key shown to servers.', { later: '' }),
-  server_tls_cert_file: text('', 'Certificate shown to servers.', { later: '' }),
-  server_tls_protocols: text('secure', 'TLS versions allowed towards servers.', { later: 'secure' }),
-  server_tls_ciphers: text('default', 'Ciphers up to TLS 1.2 towards servers.', { later: 'default' }),
-  server_tls13_ciphers: text(null, 'Cipher suites of TLS 1.3 towards servers.', { later: '' }),
+  server_tls_ca_file: text('', 'Certificates that sign those of servers. Empty: those of the system.'),
+  server_tls_key_file: text('', 'Private key shown to servers.'),
+  server_tls_cert_file: text('', 'Certificate shown to servers.'),
+  server_tls_protocols: text('secure', 'TLS versions allowed towards servers.'),
+  server_tls_ciphers: text('default', 'Ciphers up to TLS 1.2 towards servers.'),
+  server_tls13_ciphers: text(null, 'Cipher suites of TLS 1.3 towards servers.'),
 } as const;
 
+// Linux refuses greater ones.
+const MAX_KEEP_SEC = 32_767;
+const MAX_KEEP_COUNT = 127;
+
 const network = {
-  dns_max_ttl: time('15', 'Time that a looked-up address is kept.', { later: '0' }),
-  dns_nxdomain_ttl: time('15', 'Time that a failed look-up is kept.', { later: '0' }),
+  dns_max_ttl: time('15', 'Time that a looked-up address is kept.'),
+  dns_nxdomain_ttl: time('15', 'Time that a failed look-up is kept.'),
   dns_zone_check_period: time('0', 'Time between checks of zone serials; 0: none.', { later: '0' }),
   resolv_conf: text('', 'Another resolv.conf.', { restart: true, later: '' }),
   pkt_buf: int('4096', 'Buffer size in bytes.', { restart: true, later: '4096' }),
   max_packet_size: int('2147483647', 'Largest message allowed, in bytes.', { max: 2 ** 32 - 1 }),
   sbuf_loopcnt: int('5', 'Buffer fills per connection before the next one has its turn.', { later: '5' }),
   tcp_defer_accept: int('1', 'Wake up for a new connection only when it has sent something.', { later: '0' }),
-  tcp_socket_buffer: int('0', 'Size of the kernel buffers of a connection; 0: as the system has it.', {
-    later: '0',
+  tcp_socket_buffer: int(
+    '0',
+    "Bytes of the kernel's buffers of a new connection, each way; 0: as the system has it.",
+  ),
+  tcp_keepalive: bool('1', 'Have the kernel probe new connections when they are idle.'),
+  tcp_keepidle: int('0', 'Seconds of silence before the first probe; 0: as the system has it.', {
+    max: MAX_KEEP_SEC,
   }),
-  tcp_keepalive: bool('1', 'Have the kernel probe idle connections.'),
-  tcp_keepidle: int('0', 'Seconds of silence before the first probe; 0: as the system has it.'),
-  tcp_keepintvl: int('0', 'Seconds between probes; 0: as the system has it.', { later: '0' }),
-  tcp_keepcnt: int('0', 'Unanswered probes that end a connection; 0: as the system has it.', { later: '0' }),
-  tcp_user_timeout: int('0', 'Milliseconds that sent data may stay unconfirmed; 0: as the system has it.', {
-    later: '0',
+  tcp_keepintvl: int('0', 'Seconds between probes; 0: as the system has it.', { max: MAX_KEEP_SEC }),
+  tcp_keepcnt: int('0', 'Unanswered probes that end a connection; 0: as the system has it.', {
+    max: MAX_KEEP_COUNT,
   }),
+  tcp_user_timeout: int('0', 'Milliseconds that sent data may stay unconfirmed; 0: as the system has it.'),
   track_extra_parameters: items('IntervalStyle', 'More server parameters to keep per client.', {
     restart: true,
   }),
@@ -217,7 +209,15 @@ export const settingsTable = {
 
 /** Our own settings: section `[pgweir]`, or lines `;pgweir key = value`, which PgBouncer takes for comments. */
 export const ownSettingsTable = {
-  log_format: oneOf(['pgbouncer', 'json'], 'pgbouncer', "Log lines as PgBouncer's, or as JSON."),
+  log_format: oneOf(
+    ['pgbouncer', 'json'],
+    'pgbouncer',
+    "Log lines as PgBouncer's, or as JSON. Syslog and the journal get the message alone.",
+  ),
+  syslog_socket: text(
+    '/dev/log',
+    'Unix socket that syslog listens on; a leading @ means the abstract namespace.',
+  ),
   server_close_timeout: time(
     '1',
     'Time for PostgreSQL to close a connection, or end a query left behind, before more is done.',
@@ -227,6 +227,24 @@ export const ownSettingsTable = {
     ['3.0', '3.2'],
     '3.2',
     'Protocol that servers are asked for; those that cannot get 3.0.',
+  ),
+  max_login_conn: int(
+    '-1',
+    'TCP connections not logged in; 0: no limit; -1: max_client_conn, at least 100.',
+    {
+      min: -1,
+    },
+  ),
+  max_login_conn_per_address: int(
+    '-1',
+    'The same per address (/64 of IPv6); 0: no limit; -1: as max_login_conn.',
+    {
+      min: -1,
+    },
+  ),
+  auth_query_cache_time: time(
+    '2',
+    'Time that an answer to auth_query may serve further logins; a failed one asks anew. 0: none.',
   ),
 } as const;
 

@@ -36,6 +36,10 @@ export function checkSetting(name: string, row: SettingRow, text: string): Parse
   if (name === 'auth_dbname' && text === 'pgbouncer') {
     return { ok: false, expected: 'a database other than pgbouncer, which is reserved for the console' };
   }
+  if (name === 'auth_type' && text.toLowerCase() === 'pam') {
+    // See docs/decisions/0010-auth.md.
+    return { ok: false, expected: 'another method than pam, for which Node has no maintained library' };
+  }
   const parsed = parseSetting(row, text);
   // A name that cannot stand in SET would break every link.
   if (

@@ -1,4 +1,5 @@
 import type { Config } from './config.ts';
+import { hideLdapPassword } from './ldap-options.ts';
 import type { SettingRow } from './setting-rows.ts';
 import { formatSetting } from './setting-values.ts';
 import { ownSettingsTable, settingsTable } from './settings-table.ts';
@@ -21,11 +22,16 @@ function tableRows(table: Readonly<Record<string, SettingRow>>, config: Config):
     .sort(([a], [b]) => (orderKey(a) < orderKey(b) ? -1 : 1))
     .map(([key, row]) => ({
       key,
-      value: formatSetting(row, config.texts.get(key) ?? null) ?? (row.type === 'int' ? '0' : null),
+      value: shownValue(key, row, config),
       // As it would stand in the file: PgBouncer formats values only.
       default: row.default,
       changeable: row.reloadable ? 'yes' : 'no',
     }));
+}
+
+function shownValue(key: string, row: SettingRow, config: Config): string | null {
+  const text = formatSetting(row, config.texts.get(key) ?? null) ?? (row.type === 'int' ? '0' : null);
+  return key === 'auth_ldap_options' && text !== null ? hideLdapPassword(text) : text;
 }
 
 // PgBouncer's order is alphabetical but for one pair: pool_mode precedes pool_idle_timeout.

@@ -1,10 +1,10 @@
-import type { ClientAuthArgs, ClientAuthMethod } from '../auth/client-auth.ts';
 import { ADMIN_DATABASE, consoleRole, entersWithoutPassword, isListed } from '../admin/access.ts';
 import { AdminConsole, MAX_CONSOLE_BODY_BYTES } from '../admin/console.ts';
 import type { Control } from '../admin/control.ts';
 import { consoleWelcome } from '../admin/welcome.ts';
 import type { ClientConnection } from '../client/connection.ts';
-import type { ClientServices, ClientSettings, ConsoleSession } from '../client/services.ts';
+import type { CancelOutcome, ClientServices, ClientSettings, ConsoleSession } from '../client/services.ts';
+import type { ClientSession } from '../client/session.ts';
 import type { Config } from '../config/config.ts';
 import type { Native } from '../net/native.ts';
 import type { StatementCache } from '../prepared/statement.ts';
@@ -12,6 +12,8 @@ import type { TrackedParameters } from '../relay/tracked-parameters.ts';
 import { FrontendType } from '../wire/codes.ts';
 import { fatal, type PgErrorFields } from '../wire/pg-error.ts';
 import type { PoolerState } from './context.ts';
+import { UNKNOWN_KEY } from './peers.ts';
+import type { Logins } from './logins.ts';
 import { VERSION_LINE } from './version.ts';
 
 /** What client connections get to see of the process. */
@@ -20,9 +22,13 @@ export function clientServices(
   parts: {
     tracked: TrackedParameters;
     statements: StatementCache;
-    auth: ClientServices['auth'];
+    logins: Logins;
     native: Native;
     control: Control;
+    /** Another process has taken over our unix socket. */
+    isUnixReplaced: () => boolean;
+    /** Hands a cancel request that is none of ours to whom it may belong; resolves with whether it got there. */
+    cancelElsewhere: (key: Buffer) => Promise<boolean>;
   },
 ): ClientServices {
   let settings = clientSettings(state.config);
@@ -32,10 +38,10 @@ export function clientServices(
     log: state.log,
     native: parts.native,
     budget: state.budget,
+    door: state.door,
     owner: state.owner,
     tracked: parts.tracked,
     statements: parts.statements,
-    auth: parts.auth,
     adminDatabase: ADMIN_DATABASE,
     settings: () => {
       if (settingsOf !== state.config) {
@@ -44,22 +50,21 @@ export function clientServices(
       }
       return settings;
     },
+    tls: () => state.tls.client,
     findDatabase: (name) => {
       const entry = state.databases.entryFor(name);
       if (entry === null) return null;
       return { name, isDisabled: state.databases.get(name)?.disabled === true, forcedUser: entry.user };
     },
-    secretOf: (user) => {
-      const { userlist, users } = state.config;
-      // A name in [users] alone is known, but nothing proves it.
-      return userlist.get(user) ?? (users.has(user) ? '' : null);
-    },
+    authenticate: (applicant, note) => parts.logins.begin(applicant, note),
     limits: (database, user) => state.clientLimits(database, user),
     isUncounted: (database, user, isUnixSameUid) =>
       database === ADMIN_DATABASE &&
       (entersWithoutPassword(user, isUnixSameUid) || isListed(state.config.settings.admin_users, user)),
     poolFor: (database, user, credentials) => state.openPool(database, user, credentials),
-    refusesLogins: () => (state.shutdown === 'no' ? null : fatal('pooler is shutting down')),
+    refusesLogins: (kind) => refusesLogins(state, kind === 'unix' && !parts.isUnixReplaced()),
+    // The console stays open: somebody may have to end it.
+    resumed: (database) => (database === ADMIN_DATABASE ? null : (state.suspension?.promise ?? null)),
     refusesQueries: () => serverShutdown(state),
     openConsole: (applicant, applied) => {
       const { auth_type, admin_users, stats_users } = state.config.settings;
@@ -73,6 +78,7 @@ export function clientServices(
       if (role === null) return null;
       const console = new AdminConsole({
         role,
+        user: applicant.user as string,
         control: parts.control,
         log: state.log,
         version: VERSION_LINE,
@@ -80,10 +86,10 @@ export function clientServices(
       return consoleSession(state, console, applicant, applied);
     },
     entersConsoleFreely: entersWithoutPassword,
-    cancel: (key) => cancel(state, parts.control, key),
+    cancel: (key) => cancel(state, parts, key),
     addSession: (session) => {
       state.sessions.set(session.id, session);
-      return state.cancelKeys.issue(session, session.connection.protocolMinor);
+      return newCancelKey(state, session, session.connection);
     },
     removeSession: (session) => {
       state.sessions.delete(session.id);
@@ -91,6 +97,15 @@ export function clientServices(
     },
     connectionGone: (connection) => state.connections.delete(connection),
   };
+}
+
+/**
+ * Why a client may not log in. While clients are waited for, those who came before the listeners were closed are let in:
+ * over TCP nobody else can come, nor over a unix socket that has lost its name.
+ */
+function refusesLogins(state: PoolerState, isNewcomer: boolean): PgErrorFields | null {
+  const lets = state.shutdown === 'no' || (state.shutdown === 'wait_for_clients' && !isNewcomer);
+  return lets ? null : fatal('pooler is shutting down');
 }
 
 /** Why a client that needs a server isn't given one, while SHUTDOWN WAIT_FOR_SERVERS is under way. */
@@ -104,7 +119,7 @@ function consoleSession(
   client: ClientConnection,
   applied: readonly (readonly [string, string])[],
 ): ConsoleSession {
-  const cancelKey = state.cancelKeys.issue('console', client.protocolMinor);
+  const cancelKey = newCancelKey(state, 'console', client);
   state.consoleClients.add(client);
   state.consoleStats.clientLoginCount++;
   return {
@@ -112,7 +127,8 @@ function consoleSession(
     cancelKey,
     maxBodyBytes: MAX_CONSOLE_BODY_BYTES,
     message: (type, body, signal) => {
-      if (type === FrontendType.Query) {
+      // With the extended protocol it is Sync that ends what is asked at once.
+      if (type === FrontendType.Query || type === FrontendType.Sync) {
         state.consoleStats.queryCount++;
         state.consoleStats.xactCount++;
       }
@@ -125,17 +141,46 @@ function consoleSession(
   };
 }
 
-/** Carries out a CancelRequest; resolves with the log text once the requester's connection may be closed. */
-async function cancel(state: PoolerState, control: Control, key: Buffer): Promise<string> {
+function newCancelKey(
+  { cancelKeys, config }: PoolerState,
+  owner: ClientSession | 'console',
+  { protocolMinor }: ClientConnection,
+): Buffer {
+  return cancelKeys.issue(owner, protocolMinor, config.settings.peer_id);
+}
+
+/** Carries out a CancelRequest; resolves once the requester's connection may be closed. */
+async function cancel(
+  state: PoolerState,
+  { control, cancelElsewhere }: { control: Control; cancelElsewhere: (key: Buffer) => Promise<boolean> },
+  key: Buffer,
+): Promise<CancelOutcome> {
   const owner = state.cancelKeys.find(key);
+  if (owner === null) {
+    const reason = await state.peers.forward(key);
+    if (reason !== UNKNOWN_KEY) {
+      // Whose it is only the peer can tell that has taken it.
+      return { reason, isKnown: reason === 'successfully sent cancel request' };
+    }
+    const isElsewhere = await cancelElsewhere(key);
+    return { reason: isElsewhere ? 'cancel request handed to the old process' : reason, isKnown: false };
+  }
+  return { reason: await cancelFor(owner, state, control), isKnown: true };
+}
+
+/** Gives the log text. */
+async function cancelFor(
+  owner: ClientSession | 'console',
+  state: PoolerState,
+  control: Control,
+): Promise<string> {
   if (owner === 'console') {
-    // A cancel on the console ends a global PAUSE, but never a shutdown.
-    if (state.isPaused && state.shutdown === 'no') {
+    // A cancel on the console ends a global PAUSE or SUSPEND, but never a shutdown.
+    if ((state.isPaused || state.isSuspended) && state.shutdown === 'no') {
       await control.request({ kind: 'resume', database: null }, new AbortController().signal);
     }
     return 'cancel request for console client';
   }
-  if (owner === null) return 'failed cancel request';
   const { server } = owner;
   if (server === null)
     return owner.cancelWait() ? 'cancel request for waiting client' : 'cancel request for idle client';
@@ -143,26 +188,14 @@ async function cancel(state: PoolerState, control: Control, key: Buffer): Promis
   return new Promise((resolve) => owner.pool.cancels.request(owner, server, resolve));
 }
 
-/** auth_type values that the configuration lets through; the others are refused when it is loaded. */
-const AUTH_METHODS: readonly string[] = [
-  'any',
-  'trust',
-  'plain',
-  'md5',
-  'scram-sha-256',
-] satisfies ClientAuthMethod[];
-
 function clientSettings({ settings }: Config): ClientSettings {
   return {
-    authType: (AUTH_METHODS.includes(settings.auth_type)
-      ? settings.auth_type
-      : 'scram-sha-256') as ClientAuthArgs['method'],
+    authType: settings.auth_type,
     ignoreStartupParameters: settings.ignore_startup_parameters,
     applicationNameAddHost: settings.application_name_add_host,
     loginNotifyMessage: settings.login_notify_message,
     disablePqexec: settings.disable_pqexec,
     maxPacketSize: settings.max_packet_size,
-    scramIterations: settings.scram_iterations,
     logConnections: settings.log_connections,
     logDisconnections: settings.log_disconnections,
     logPoolerErrors: settings.log_pooler_errors,

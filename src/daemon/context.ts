@@ -3,17 +3,23 @@ import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
 import { CancelKeys } from '../client/cancel-keys.ts';
 import type { ClientConnection } from '../client/connection.ts';
+import { Doorkeeper } from '../client/doorkeeper.ts';
+import { PeerLines } from '../client/peer-lines.ts';
 import type { ClientLimits } from '../client/services.ts';
 import type { ClientSession } from '../client/session.ts';
 import type { LoginCredentials } from '../auth/credentials.ts';
+import { SecretTally } from '../auth/mock-profile.ts';
 import type { Config } from '../config/config.ts';
-import { clientLimits, poolLimits } from '../config/effective.ts';
+import { clientLimits, doorLimits, poolLimits } from '../config/effective.ts';
+import type { DnsCache } from '../net/dns-cache.ts';
 import type { ListenerFd } from '../net/listening-socket.ts';
 import type { Budget } from '../pool/budget.ts';
 import type { Pool } from '../pool/pool.ts';
 import type { Pools } from '../pool/pools.ts';
 import { emptyStats, type PoolStats } from '../pool/stats.ts';
+import { TlsContexts } from '../tls/contexts.ts';
 import type { Databases } from './databases.ts';
+import type { Peers } from './peers.ts';
 
 /** How far a shutdown has come. */
 export type ShutdownState = 'no' | 'wait_for_servers' | 'wait_for_clients';
@@ -26,9 +32,13 @@ export class PoolerState {
   readonly clock: Clock;
   readonly log: Logger;
   readonly budget: Budget;
+  /** Those who have not logged in yet. */
+  readonly door: Doorkeeper;
   readonly owner = 'main';
   readonly databases: Databases;
   readonly pools: Pools;
+  readonly peers: Peers;
+  readonly dns: DnsCache;
   /** Every accepted connection whose socket is still there. */
   readonly connections = new Set<ClientConnection>();
   /** Authenticated sessions by id. */
@@ -40,12 +50,20 @@ export class PoolerState {
   /** The console counts as a pool of its own in the statistics. */
   readonly consoleStats: PoolStats = emptyStats();
   readonly startWallMs: number;
+  /** TLS towards clients and servers, for connections that begin now. */
+  readonly tls = new TlsContexts();
   /** Pools to forget once their last server connection is gone. */
   readonly doomedPools = new Set<Pool>();
   /** The listeners that are bound now. */
   listening: () => readonly ListenerFd[] = () => [];
+  /** What kinds of secret users have. */
+  readonly tally = new SecretTally();
   isPaused = false;
+  /** SUSPEND is under way or in force; settles when it ends. */
+  suspension: PromiseWithResolvers<void> | null = null;
   shutdown: ShutdownState = 'no';
+  /** A shutdown is under way, and connections from before it may still come out of a listener's queue. */
+  isRetiring = false;
   #config: Config;
   #credentials = new Map<string, LoginCredentials>();
   #limits = new Map<string, ClientLimits>();
@@ -58,14 +76,28 @@ export class PoolerState {
     budget: Budget;
     databases: Databases;
     pools: (state: PoolerState) => Pools;
+    peers: (state: PoolerState) => Peers;
+    dns: (state: PoolerState) => DnsCache;
   }) {
     this.#config = parts.config;
     this.clock = parts.clock;
     this.log = parts.log;
     this.budget = parts.budget;
+    this.door = new Doorkeeper({
+      clock: parts.clock,
+      lines: new PeerLines(parts.clock, parts.log),
+      limits: () => doorLimits(this.#config),
+    });
     this.databases = parts.databases;
     this.startWallMs = parts.clock.wallMs();
+    this.tally.setStored(parts.config.userlist.values());
+    this.dns = parts.dns(this);
     this.pools = parts.pools(this);
+    this.peers = parts.peers(this);
+  }
+
+  get isSuspended(): boolean {
+    return this.suspension !== null;
   }
 
   get config(): Config {
@@ -74,6 +106,7 @@ export class PoolerState {
 
   /** Puts another configuration in force; whoever calls it sees to pools and databases. */
   replaceConfig(config: Config): void {
+    if (config.userlist !== this.#config.userlist) this.tally.setStored(config.userlist.values());
     this.#config = config;
     this.#limits.clear();
   }
@@ -115,6 +148,19 @@ export class PoolerState {
       const scramKeys = credentials.scramKeys ?? known?.scramKeys ?? null;
       this.#credentials.set(pool.key, { secretText: credentials.secretText, scramKeys });
     }
+    return this.#opened(pool);
+  }
+
+  /** The pool in which names are looked up: the user is `auth_user`, whomever the database forces its clients to be. */
+  openAuthPool(database: string, user: string): Pool | null {
+    const state = this.databases.resolve(database);
+    if (state === null) return null;
+    const { entry } = state;
+    const identity = { database, user, isForcedUser: entry.user === user };
+    return this.#opened(this.pools.open(identity, poolLimits(this.#config, entry, user)));
+  }
+
+  #opened(pool: Pool): Pool {
     this.doomedPools.delete(pool);
     pool.paused = this.isPoolPaused(pool);
     return pool;
@@ -123,11 +169,18 @@ export class PoolerState {
   credentialsOf(pool: Pool): LoginCredentials {
     const entry = this.databases.get(pool.database)?.entry;
     const fromFile = this.#config.userlist.get(pool.user) ?? null;
-    if (entry?.user !== null && entry?.user !== undefined) {
-      return { secretText: entry.password || fromFile, scramKeys: null };
-    }
+    if (entry?.user === pool.user) return { secretText: entry.password || fromFile, scramKeys: null };
     const known = this.#credentials.get(pool.key);
     return { secretText: fromFile ?? known?.secretText ?? null, scramKeys: known?.scramKeys ?? null };
+  }
+
+  /** For calls above which nobody catches what is thrown. */
+  guard(call: () => void): void {
+    try {
+      call();
+    } catch (error) {
+      this.log.log('ERROR', `internal error: ${error instanceof Error ? error.stack : String(error)}`);
+    }
   }
 
   /** Forgets a pool and what belongs to it. */

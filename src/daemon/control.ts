@@ -15,14 +15,15 @@ import { fatal } from '../wire/pg-error.ts';
 import type { PoolerState } from './context.ts';
 import type { DatabaseState } from './databases.ts';
 import { snapshotOf, type StatsWindows } from './snapshots.ts';
+import { Suspension } from './suspension.ts';
 
 /** What commands do beyond the state they all share. */
 export interface ControlHooks {
   /** Reads the configuration file again and puts it in force; throws ConfigError and changes nothing. */
   reload(): void;
-  /** Puts a configuration in force that SET has made. */
-  apply(config: Config): void;
-  /** A graceful shutdown begins: stop accepting over TCP. */
+  /** Puts a configuration in force that SET of `key` has made; what there is to say about it, or null. */
+  set(config: Config, key: string): string | null;
+  /** A graceful shutdown begins: stop accepting over TCP. `isRetiring` is kept until nobody comes any more. */
   shutdownBegins(): void;
   /** The process is to end now. */
   exit(): void;
@@ -37,6 +38,7 @@ interface Waiter {
 
 /** Carries out the console's commands (and the signals') on this process's one event loop. */
 export class LocalControl implements Control {
+  readonly suspension: Suspension;
   readonly #state: PoolerState;
   readonly #windows: StatsWindows;
   readonly #hooks: ControlHooks;
@@ -46,6 +48,7 @@ export class LocalControl implements Control {
     this.#state = state;
     this.#windows = windows;
     this.#hooks = hooks;
+    this.suspension = new Suspension(state);
   }
 
   async request(request: ControlRequest, signal: AbortSignal): Promise<ControlReply> {
@@ -55,7 +58,7 @@ export class LocalControl implements Control {
       case 'pause':
         return request.database === null ? this.#pauseAll(signal) : this.#pause(request.database, signal);
       case 'suspend':
-        return controlFailure.notSupported('SUSPEND');
+        return this.#suspend(signal);
       case 'resume':
         return request.database === null ? this.#resumeAll() : this.#resume(request.database);
       case 'disable':
@@ -82,6 +85,10 @@ export class LocalControl implements Control {
     return snapshotOf(kind, this.#state, this.#windows);
   }
 
+  get #isHalted(): boolean {
+    return this.#state.isPaused || this.#state.isSuspended;
+  }
+
   /** Looks whether delayed commands are complete, and whether a graceful shutdown is. Called at every change. */
   checkProgress(): void {
     for (const waiter of this.#waiters) {
@@ -90,7 +97,8 @@ export class LocalControl implements Control {
       this.#waiters.delete(waiter);
       waiter.resolve(reply);
     }
-    const { shutdown, connections, budget, pools } = this.#state;
+    const { shutdown, connections, budget, pools, isRetiring } = this.#state;
+    if (isRetiring) return;
     if (shutdown === 'wait_for_servers' && budget.count('server') === 0) this.#exit('server');
     if (shutdown !== 'wait_for_clients' || connections.size > 0) return;
     // What the last client has left running would run on, with nobody there to cancel it.
@@ -116,7 +124,7 @@ export class LocalControl implements Control {
   }
 
   #pauseAll(signal: AbortSignal): ControlReply | Promise<ControlReply> {
-    if (this.#state.isPaused) return controlFailure.alreadyPaused();
+    if (this.#isHalted) return controlFailure.alreadyPaused();
     this.#state.isPaused = true;
     this.#state.applyPause();
     return this.#wait(() => {
@@ -128,7 +136,7 @@ export class LocalControl implements Control {
   #pause(name: string, signal: AbortSignal): ControlReply | Promise<ControlReply> {
     const database = this.#state.databases.resolve(name);
     if (database === null) return controlFailure.noSuchDatabase(name);
-    if (this.#state.isPaused) return controlFailure.alreadyPaused();
+    if (this.#isHalted) return controlFailure.alreadyPaused();
     database.paused = true;
     this.#state.applyPause();
     return this.#wait(() => {
@@ -137,9 +145,22 @@ export class LocalControl implements Control {
     }, signal);
   }
 
+  #suspend(signal: AbortSignal): ControlReply | Promise<ControlReply> {
+    const state = this.#state;
+    if (state.shutdown !== 'no') return controlFailure.shuttingDown();
+    if (this.#isHalted) return controlFailure.alreadyPaused();
+    if (state.databases.all().some(({ paused }) => paused)) return controlFailure.pausedDatabases();
+    const suspension = this.suspension.begin(signal);
+    return this.#wait(() => {
+      if (state.suspension !== suspension) return controlFailure.canceled();
+      return this.suspension.isComplete() ? controlOk : null;
+    }, signal);
+  }
+
   #resumeAll(): ControlReply {
     if (this.#state.shutdown !== 'no') return controlFailure.shuttingDown();
-    if (!this.#state.isPaused) return controlFailure.notPaused();
+    if (!this.#isHalted) return controlFailure.notPaused();
+    this.suspension.end();
     this.#state.isPaused = false;
     this.#state.applyPause();
     // A PAUSE that still waits has come to nothing.
@@ -175,8 +196,8 @@ export class LocalControl implements Control {
 
   /** The database is paused, then its clients and servers are closed and its pools forgotten. */
   #kill(name: string | null): ControlReply {
-    const { databases, isPaused } = this.#state;
-    if (isPaused) return controlFailure.alreadyPaused();
+    const { databases } = this.#state;
+    if (this.#isHalted) return controlFailure.alreadyPaused();
     if (name !== null && databases.resolve(name) === null) return controlFailure.noSuchDatabase(name);
     for (const database of databases.all()) {
       if (name === null || database.entry.name === name) database.paused = true;
@@ -214,6 +235,8 @@ export class LocalControl implements Control {
     }
     // One under way may be made to wait for servers alone. There is no way back: clients have been refused since.
     if (state.shutdown === mode || state.shutdown === 'wait_for_servers') return controlOk;
+    // Nothing that is to be waited for would move.
+    this.suspension.end();
     state.shutdown = mode;
     this.#hooks.shutdownBegins();
     if (mode === 'wait_for_servers') {
@@ -231,8 +254,8 @@ export class LocalControl implements Control {
   #set(key: string, value: string): ControlReply {
     const result = setSetting(this.#state.config, key, value);
     if (!result.ok) return controlFailure.setFailed(result.reason);
-    this.#hooks.apply(result.config);
-    return { ok: true, notice: result.notice };
+    const notice = this.#hooks.set(result.config, key);
+    return { ok: true, notice: notice ?? result.notice };
   }
 
   #wait(outcome: Waiter['outcome'], signal: AbortSignal): ControlReply | Promise<ControlReply> {

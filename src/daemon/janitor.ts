@@ -1,5 +1,6 @@
 import { statsLine, sumPools } from '../admin/averages.ts';
 import { sweepPool } from '../pool/sweep.ts';
+import type { AuthQueries } from './auth-queries.ts';
 import type { PoolerState } from './context.ts';
 import { snapshotOf, type StatsWindows } from './snapshots.ts';
 
@@ -13,30 +14,35 @@ export const SWEEP_INTERVAL_MS = 333;
 export class Janitor {
   readonly #state: PoolerState;
   readonly #windows: StatsWindows;
+  readonly #queries: AuthQueries;
+  readonly #onStats: (line: string) => void;
   #periodStartMs: number;
 
-  constructor(state: PoolerState, windows: StatsWindows) {
+  /** `onStats` gets the line of statistics of each period. */
+  constructor(
+    state: PoolerState,
+    windows: StatsWindows,
+    queries: AuthQueries,
+    onStats: (line: string) => void = () => {},
+  ) {
     this.#state = state;
+    this.#queries = queries;
     this.#windows = windows;
+    this.#onStats = onStats;
     this.#periodStartMs = state.clock.nowMs();
   }
 
   sweep(): void {
     const nowMs = this.#state.clock.nowMs();
-    for (const connection of this.#state.connections) this.#guard(() => connection.sweep(nowMs));
-    for (const pool of this.#state.pools.all()) this.#guard(() => sweepPool(pool, nowMs));
-    this.#guard(() => this.#freePools(nowMs));
-    this.#guard(() => this.#freeDatabases(nowMs));
-    this.#guard(() => this.#turnStats(nowMs));
-  }
-
-  /** A bug that shows in one place must not keep the sweep from the others. */
-  #guard(step: () => void): void {
-    try {
-      step();
-    } catch (error) {
-      this.#state.log.log('ERROR', `internal error: ${error instanceof Error ? error.stack : String(error)}`);
-    }
+    // Each by itself: a bug that shows in one place must not keep the sweep from the others.
+    for (const connection of this.#state.connections) this.#state.guard(() => connection.sweep(nowMs));
+    for (const pool of this.#state.pools.all()) this.#state.guard(() => sweepPool(pool, nowMs));
+    this.#state.guard(() => this.#state.peers.sweep(nowMs));
+    this.#state.guard(() => this.#state.door.lines.sweep(nowMs));
+    this.#state.guard(() => this.#queries.sweep());
+    this.#state.guard(() => this.#freePools(nowMs));
+    this.#state.guard(() => this.#freeDatabases(nowMs));
+    this.#state.guard(() => this.#turnStats(nowMs));
   }
 
   /** Pools that KILL has emptied, and those unused for `pool_idle_timeout`. */
@@ -90,9 +96,8 @@ export class Janitor {
     if (nowMs - this.#periodStartMs < stats_period * 1000) return;
     this.#periodStartMs = nowMs;
     this.#windows.turn(nowMs, [state.consoleStats, ...state.pools.all().map((pool) => pool.stats)]);
-    if (log_stats) {
-      const { average } = sumPools(snapshotOf('stats', state, this.#windows));
-      state.log.log('LOG', statsLine(average));
-    }
+    const line = statsLine(sumPools(snapshotOf('stats', state, this.#windows)).average);
+    if (log_stats) state.log.log('LOG', line);
+    this.#onStats(line);
   }
 }

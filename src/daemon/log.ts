@@ -1,14 +1,18 @@
 import { closeSync, openSync } from 'node:fs';
+import { isDeepStrictEqual } from 'node:util';
 import { pino, symbols } from 'pino';
 import { type Clock, SystemClock } from '../base/clock.ts';
 import type { Logger, LogLevel } from '../base/log.ts';
+import type { OpenDatagram } from '../net/native-datagram.ts';
 import { LineSink } from './line-sink.ts';
 import { LineFormatter } from './log-line.ts';
+import type { StartupReport } from './startup-report.ts';
+import { Journal, severityPrefix, Syslog, type SyslogSettings } from './system-log.ts';
 
 /** `pgbouncer` is PgBouncer's line form, `json` one object per line with `level`, `time`, `pid` and `msg`. */
 export type LogFormat = 'pgbouncer' | 'json';
 
-/** Where lines go and which. Source: PgBouncer's logfile, verbose and option -q; our own log_format. */
+/** Where lines go and which. Source: PgBouncer's logfile, syslog, verbose and option -q; our own log_format. */
 export interface LogSettings {
   /** Appended to; empty for none. */
   readonly logfile: string;
@@ -17,6 +21,10 @@ export interface LogSettings {
   /** 0 shows everything up to LOG, 1 adds DEBUG, 2 and above NOISE. */
   readonly verbose: number;
   readonly format: LogFormat;
+  /** Lines go to syslog, too. */
+  readonly syslog?: SyslogSettings | null;
+  /** Our name in the journal. */
+  readonly journalIdent?: string;
 }
 
 /** The logfile could not be opened. At start the daemon reports the text and exits with 1. */
@@ -29,6 +37,12 @@ export interface LogEnvironment {
   readonly clock?: Clock;
   readonly pid?: number;
   readonly stderrFd?: number;
+  /** Where errors of the start go, too. */
+  readonly startup?: StartupReport | null;
+  /** The way to syslog and the journal; none when left out. */
+  readonly datagram?: OpenDatagram;
+  /** Address of the journal, when stderr leads there: it is written to directly, with levels. Null when it doesn't. */
+  readonly journal?: string | null;
 }
 
 const LEVELS: Readonly<Record<LogLevel, number>> = {
@@ -55,6 +69,13 @@ export class DaemonLog implements Logger {
   readonly #formatter: LineFormatter;
   readonly #stderr: LineSink;
   readonly #pino;
+  readonly #startup: StartupReport | null;
+  readonly #datagram: OpenDatagram;
+  readonly #journal: Journal | null;
+  readonly #pid: number;
+  #syslog: Syslog | null = null;
+  /** Ways that have failed, and the warning is out. */
+  readonly #isDown = new Set<'syslog' | 'journal'>();
   #settings: LogSettings;
   #file: { readonly fd: number; readonly path: string; readonly sink: LineSink } | null = null;
   #droppedBefore = 0;
@@ -67,6 +88,11 @@ export class DaemonLog implements Logger {
     this.#clock = environment.clock ?? new SystemClock();
     this.#formatter = new LineFormatter(pid);
     this.#stderr = new LineSink(environment.stderrFd ?? 2);
+    this.#startup = environment.startup ?? null;
+    this.#datagram = environment.datagram ?? (() => null);
+    const { journal = null } = environment;
+    this.#journal = journal === null ? null : new Journal(journal, this.#datagram);
+    this.#pid = pid;
     this.#settings = settings;
     // pino hands a destination with this symbol the message beside the JSON text: no parsing it back.
     const destination = {
@@ -91,6 +117,7 @@ export class DaemonLog implements Logger {
     // Not as an option above: pino would take DEBUG for its own `debug` there, which does not exist.
     this.#pino.level = levelFor(settings.verbose);
     if (settings.logfile !== '') this.#openFile(settings.logfile);
+    this.#openSyslog();
   }
 
   /** Lines lost so far, in whole or in part, counted per place they should have gone to. */
@@ -113,6 +140,7 @@ export class DaemonLog implements Logger {
     const samePath = settings.logfile === this.#settings.logfile;
     this.#settings = settings;
     this.#pino.level = levelFor(settings.verbose);
+    this.#openSyslog();
     if (!samePath) this.reopen();
   }
 
@@ -131,16 +159,59 @@ export class DaemonLog implements Logger {
     }
   }
 
-  /** Closes the logfile; lines after that go to stderr alone. */
+  /** Closes logfile and syslog; lines after that go to stderr alone. */
   close(): void {
     this.#closeFile();
+    this.#syslog?.close();
+    this.#syslog = null;
+    this.#journal?.close();
   }
 
   #write(json: string, message: string): void {
-    const line =
-      this.#settings.format === 'json' ? json : this.#formatter.format(this.#wallMs, this.#level, message);
+    const level = this.#level;
+    const { format, quiet } = this.#settings;
+    const line = format === 'json' ? json : this.#formatter.format(this.#wallMs, level, message);
     this.#file?.sink.write(line);
-    if (!this.#settings.quiet) this.#stderr.write(line);
+    if (!quiet) this.#toStderr(level, line, message);
+    this.#startup?.line(level, line);
+    this.#toSyslog(level, line, message);
+  }
+
+  #toStderr(level: LogLevel, line: string, message: string): void {
+    if (this.#journal === null) {
+      this.#stderr.write(line);
+      return;
+    }
+    const trouble = this.#journal.write(level, message, this.#settings.journalIdent ?? 'pgbouncer');
+    if (trouble !== null) this.#stderr.write(severityPrefix(level) + line);
+    this.#note('journal', trouble);
+  }
+
+  #toSyslog(level: LogLevel, line: string, message: string): void {
+    if (this.#syslog?.takes(level) !== true) return;
+    const trouble = this.#syslog.write(this.#wallMs, level, message);
+    // Of those that are not quiet it has got there already.
+    if (trouble !== null && this.#settings.quiet) this.#stderr.write(line);
+    this.#note('syslog', trouble);
+  }
+
+  /** Says once that lines cannot go their way, until they can again. */
+  #note(way: 'syslog' | 'journal', trouble: string | null): void {
+    if (trouble === null) {
+      this.#isDown.delete(way);
+      return;
+    }
+    if (this.#isDown.has(way)) return;
+    this.#isDown.add(way);
+    this.log('WARNING', `cannot write to the ${way} (${trouble}), its lines go to stderr`);
+  }
+
+  #openSyslog(): void {
+    const wanted = this.#settings.syslog ?? null;
+    if (isDeepStrictEqual(wanted, this.#syslog?.settings ?? null)) return;
+    this.#syslog?.close();
+    this.#syslog = wanted === null ? null : new Syslog(wanted, this.#pid, this.#datagram);
+    this.#isDown.delete('syslog');
   }
 
   #openFile(path: string): void {

@@ -1,4 +1,13 @@
-import { closeSync, fstatSync, lstatSync, openSync, readFileSync, unlinkSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  fstatSync,
+  lstatSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  unlinkSync,
+  writeSync,
+} from 'node:fs';
 
 /** The pidfile forbids a start; the text is the whole log line. The daemon exits with 1. */
 export class PidfileError extends Error {
@@ -40,6 +49,41 @@ export function checkPidfile(path: string): void {
  * @throws PidfileError when the file exists by now or cannot be written; no half-written file stays.
  */
 export function writePidfile(path: string): Pidfile {
+  const inode = write(path);
+  return { remove: () => removeOwn(path, inode) };
+}
+
+/** A pidfile that is to take the place of another process's. */
+export interface PidfileSuccessor {
+  /** Puts it in its place, in one step. */
+  put(): Pidfile;
+  /** Takes it away if it has not been put in its place. Never throws. */
+  discard(): void;
+}
+
+/**
+ * Writes a pidfile beside the one at `path`, so that what could go wrong has done so before anything is changed.
+ *
+ * @throws PidfileError when it cannot be written.
+ */
+export function preparePidfile(path: string): PidfileSuccessor {
+  const beside = `${path}.${process.pid}`;
+  const inode = write(beside);
+  return {
+    put() {
+      try {
+        renameSync(beside, path);
+      } catch (error) {
+        throw new PidfileError(`could not write pidfile: ${(error as Error).message}`, { cause: error });
+      }
+      return { remove: () => removeOwn(path, inode) };
+    },
+    discard: () => removeOwn(beside, inode),
+  };
+}
+
+/** Gives the file's inode number. */
+function write(path: string): number {
   let fd: number;
   try {
     fd = openSync(path, 'wx', 0o644);
@@ -47,17 +91,15 @@ export function writePidfile(path: string): Pidfile {
     if ((error as NodeJS.ErrnoException).code === 'EEXIST') throw inUse(path);
     throw new PidfileError(`could not open pidfile: ${(error as Error).message}`, { cause: error });
   }
-  let inode: number;
   try {
     writeSync(fd, `${process.pid}\n`);
-    inode = fstatSync(fd).ino;
+    return fstatSync(fd).ino;
   } catch (error) {
     unlinkSync(path);
     throw new PidfileError(`could not write pidfile: ${(error as Error).message}`, { cause: error });
   } finally {
     closeSync(fd);
   }
-  return { remove: () => removeOwn(path, inode) };
 }
 
 function inUse(path: string): PidfileError {

@@ -5,29 +5,45 @@ import { Pbkdf2Queue } from '../auth/pbkdf2-queue.ts';
 import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
 import { ClientConnection } from '../client/connection.ts';
+import { Visit } from '../client/doorkeeper.ts';
 import { StartupPhase } from '../client/startup.ts';
 import type { ShutdownMode } from '../admin/control.ts';
 import type { Config } from '../config/config.ts';
+import { ConfigError } from '../config/config-error.ts';
 import { loadConfig } from '../config/load.ts';
-import { type PeerAddress, tcpPeerAddress } from '../net/address.ts';
-import { type Listeners, openListeners } from '../net/listener.ts';
+import { secretFileWarnings } from '../config/secret-files.ts';
+import { formatPeer, type PeerAddress, peerName, tcpPeerAddress } from '../net/address.ts';
+import { type LookupAll, lookupBy } from '../net/dns-cache.ts';
+import { type Listeners, openListeners, type PassedSocket } from '../net/listener.ts';
 import type { ListenerInfo } from '../net/listening-socket.ts';
 import type { Native } from '../net/native.ts';
+import { systemLookup } from '../net/system-lookup.ts';
+import { beyondNode, tuneTcp } from '../net/tcp-options.ts';
 import { LocalBudget } from '../pool/budget.ts';
 import { Pools } from '../pool/pools.ts';
 import { StatementCache } from '../prepared/statement.ts';
 import { TrackedParameters } from '../relay/tracked-parameters.ts';
+import { openCancel } from '../server/cancel.ts';
 import { Connector } from '../server/connector.ts';
+import type { PreparedTls } from '../tls/contexts.ts';
 import { NEWEST_MINOR } from '../wire/codes.ts';
+import { errorResponse } from '../wire/error-response.ts';
+import { fatal, SqlState } from '../wire/pg-error.ts';
+import { AuthQueries } from './auth-queries.ts';
 import { clientServices } from './client-services.ts';
 import { PoolerState } from './context.ts';
 import { LocalControl } from './control.ts';
 import { Databases } from './databases.ts';
+import { createDns } from './dns.ts';
+import { Logins } from './logins.ts';
 import { Janitor, SWEEP_INTERVAL_MS } from './janitor.ts';
-import { applyConfig, openForcedPools } from './reload.ts';
+import { Predecessors } from './predecessors.ts';
+import { Peers } from './peers.ts';
+import { applyConfig, applyTls, openForcedPools, prepareTls } from './reload.ts';
 import { serverTarget } from './server-target.ts';
 import { serversOf } from './snapshot-sockets.ts';
 import { StatsWindows } from './snapshots.ts';
+import { tcpOptions } from './tcp-settings.ts';
 
 /** What a pooler is made from. */
 export interface PoolerOptions {
@@ -36,8 +52,20 @@ export interface PoolerOptions {
   readonly log: Logger;
   readonly native: Native;
   readonly fdLimit?: number;
+  /** Sockets that are open already, in place of those that the configuration names. */
+  readonly passed?: readonly PassedSocket[];
+  /** Takes the place of the process that runs with the same unix socket, and shares TCP with it. */
+  readonly takesOver?: boolean;
+  /** Asks for the addresses of a host name; default: the system. */
+  readonly lookup?: LookupAll;
   /** A new configuration is in force (RELOAD, SET): what lies outside the pooler follows it. */
   readonly onConfig?: (config: Config) => void;
+  /** A reload begins, and is over, however it went. */
+  readonly onReload?: (phase: 'begins' | 'is over') => void;
+  /** A line of statistics, every stats_period. */
+  readonly onStats?: (line: string) => void;
+  /** A shutdown begins. */
+  readonly onShutdown?: () => void;
   /** The pooler has ended: by SHUTDOWN, or a graceful one is complete. */
   readonly onExit: () => void;
 }
@@ -57,7 +85,7 @@ export interface Pooler {
 }
 
 /**
- * Puts the parts together and starts to listen. Throws ListenError when it cannot.
+ * Puts the parts together and starts to listen. Throws ListenError when it cannot, ConfigError where TLS cannot be had.
  * The one place where client/, server/, pool/, admin/ and config/ meet.
  */
 export async function createPooler(options: PoolerOptions): Promise<Pooler> {
@@ -69,6 +97,7 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
   const pbkdf2 = new Pbkdf2Queue();
   const windows = new StatsWindows(clock.nowMs());
   let isStopped = false;
+  const tune = (socket: Socket): void => tuneTcp(native, socket, tcpOptions(state.config));
 
   const state: PoolerState = new PoolerState({
     config,
@@ -82,10 +111,12 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
         log,
         budget,
         owner: self.owner,
+        isSuspended: () => self.isSuspended,
         connector: new Connector({
           clock,
           log,
           native,
+          tuneTcp: tune,
           tracked,
           statements,
           auth: { randomBytes, saltedPasswords: new SaltedPasswordCache(pbkdf2) },
@@ -93,8 +124,10 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
           logsDisconnections: () => self.config.settings.log_disconnections,
           maxPacketSize: () => self.config.settings.max_packet_size,
           newestMinor: () => (self.config.own.server_max_protocol_version === '3.0' ? 0 : NEWEST_MINOR),
+          tls: () => self.tls.server,
           isStopped: () => isStopped,
           nextId: () => self.nextId(),
+          resolve: (host, done) => self.dns.resolve(host, done),
           target: (pool) => {
             const entry = self.databases.resolve(pool.database)?.entry;
             if (entry === undefined) throw new Error('a pool without a database');
@@ -102,41 +135,91 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
           },
         }),
       }),
+    peers: (self) => {
+      const lookup = lookupBy((host, done) => self.dns.resolve(host, done));
+      return new Peers(self, ({ host, port }, ...rest) => openCancel({ host, port, lookup }, ...rest, tune));
+    },
+    dns: (self) => createDns(self, options.lookup ?? systemLookup),
   });
 
   const stop = (): void => {
     if (isStopped) return;
     isStopped = true;
     clearInterval(sweeper);
+    predecessors.leave(listeners.isUnixReplaced());
     listeners.close();
     for (const connection of state.connections) connection.cut();
     for (const server of serversOf(state)) server.conn.destroy();
+    state.peers.stop();
   };
+  const queries = new AuthQueries(state);
   const exit = (): void => {
+    options.onShutdown?.();
     stop();
     options.onExit();
   };
-  const apply = (next: Config): void => {
+  const apply = (next: Config, nextTls: PreparedTls | null): void => {
+    if (nextTls !== null) applyTls(state, nextTls);
     applyConfig(state, next);
+    queries.lookups.clear();
+    warnOfUntuned(next, native, log);
     options.onConfig?.(next);
   };
   const reload = (): void => {
-    const next = loadConfig(state.config.settings.conffile, state.config);
-    for (const warning of next.warnings) log.log('WARNING', warning);
-    apply(next);
+    options.onReload?.('begins');
+    try {
+      const next = loadConfig(state.config.settings.conffile, state.config);
+      const nextTls = prepareTls(state, next);
+      for (const warning of [...next.warnings, ...secretFileWarnings(next)]) log.log('WARNING', warning);
+      apply(next, nextTls);
+    } finally {
+      options.onReload?.('is over');
+    }
   };
+  const set = (next: Config, key: string): string | null => {
+    let nextTls: PreparedTls | null = null;
+    let notice: string | null = null;
+    if (/^(client|server)_tls/.test(key)) {
+      try {
+        nextTls = prepareTls(state, next);
+      } catch (error) {
+        if (!(error instanceof ConfigError)) throw error;
+        log.log('ERROR', error.message);
+        notice = 'TLS settings could not be applied, still using old configuration';
+      }
+    }
+    apply(next, nextTls);
+    return notice;
+  };
+  const predecessors = new Predecessors(settings.unix_socket_dir, settings.listen_port, () =>
+    log.log('LOG', 'the old process has ended'),
+  );
   const control = new LocalControl(state, windows, {
     reload,
-    apply,
-    shutdownBegins: () => listeners.closeTcp(),
+    set,
+    shutdownBegins: () => {
+      options.onShutdown?.();
+      state.isRetiring = true;
+      listeners.retireTcp(() => {
+        state.isRetiring = false;
+      });
+    },
     exit,
   });
   const services = clientServices(state, {
     tracked,
     statements,
-    auth: { randomBytes, mockSecret: randomBytes(32), verifiers: new ScramVerifierCache(pbkdf2), pbkdf2 },
+    logins: new Logins(state, queries, {
+      randomBytes,
+      mockSecret: randomBytes(32),
+      verifiers: new ScramVerifierCache(pbkdf2),
+      pbkdf2,
+      native,
+    }),
     native,
     control,
+    isUnixReplaced: () => listeners.isUnixReplaced(),
+    cancelElsewhere: async (key) => !listeners.isUnixReplaced() && (await predecessors.cancel(key)),
   });
 
   const accept = (socket: Socket, listener: ListenerInfo): void => {
@@ -145,17 +228,22 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
       socket.destroy();
       return;
     }
-    const { tcp_keepalive, tcp_keepidle } = state.config.settings;
-    if (listener.kind === 'tcp' && tcp_keepalive) socket.setKeepAlive(true, tcp_keepidle * 1000);
+    const visit = peer.address.kind === 'tcp' ? enter(state, socket, peer.address) : null;
+    if (visit === 'refused') return;
+    if (listener.kind === 'tcp') tune(socket);
     const firstPhase = (self: ClientConnection) => new StartupPhase(self);
     try {
-      state.connections.add(new ClientConnection(services, state.nextId(), socket, peer, firstPhase));
+      state.connections.add(
+        new ClientConnection(services, state.nextId(), socket, { ...peer, visit }, firstPhase),
+      );
     } catch (error) {
+      visit?.gone();
       // Out of descriptors between accept and taking it over, say: this one connection is lost, no more.
       log.log('ERROR', `cannot take a connection over: ${String(error)}`);
       socket.destroy();
     }
   };
+  applyTls(state, prepareTls(state, config));
   const listeners: Listeners = await openListeners(
     {
       listenAddr: settings.listen_addr,
@@ -167,16 +255,21 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
       reusePort: settings.so_reuseport,
       native,
       ...(options.fdLimit === undefined ? {} : { fdLimit: options.fdLimit }),
+      passed: options.passed ?? [],
+      replaces: options.takesOver === true,
     },
     accept,
     log,
   );
 
   state.listening = () => listeners.bound();
+  if (options.takesOver === true) predecessors.adopt();
+  warnOfUntuned(config, native, log);
   openForcedPools(state);
-  const janitor = new Janitor(state, windows);
+  const janitor = new Janitor(state, windows, queries, options.onStats);
   const sweeper = setInterval(() => {
-    janitor.sweep();
+    if (state.isSuspended) control.suspension.sweep();
+    else janitor.sweep();
     control.checkProgress();
   }, SWEEP_INTERVAL_MS);
 
@@ -190,19 +283,45 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
   };
 }
 
+/** Asks the doorkeeper about a new TCP connection; one that is refused is told so, and gone. */
+function enter(
+  { door, log }: PoolerState,
+  socket: Socket,
+  address: Extract<PeerAddress, { kind: 'tcp' }>,
+): Visit | 'refused' {
+  const peer = peerName(address.ip);
+  const visit = door.enter(peer);
+  if (visit instanceof Visit) return visit;
+  if (door.lines.mayWrite(peer))
+    log.log('WARNING', `connection from ${formatPeer(address)} refused (${visit})`);
+  door.lines.failed(peer);
+  socket.on('error', () => {});
+  socket.end(errorResponse(fatal(`no more connections allowed (${visit})`, SqlState.tooManyConnections)));
+  socket.destroySoon();
+  return 'refused';
+}
+
+/** What cannot be asked of the kernel must not be believed to be in force. */
+function warnOfUntuned(config: Config, native: Native, log: Logger): void {
+  const names = native.available ? [] : beyondNode(tcpOptions(config));
+  if (names.length > 0)
+    log.log('WARNING', `set but without effect, for want of native calls: ${names.join(', ')}`);
+}
+
 /** Who is at the other end; null when the peer has gone already. */
 function peerOf(
   socket: Socket,
   listener: ListenerInfo,
   native: Native,
-): { address: PeerAddress; isUnixSameUid: boolean } | null {
+): { address: PeerAddress; isUnixSameUid: boolean; uid: number | null } | null {
   if (listener.kind === 'tcp') {
     const address = tcpPeerAddress(socket);
-    return address === null ? null : { address, isUnixSameUid: false };
+    return address === null ? null : { address, isUnixSameUid: false, uid: null };
   }
   const credentials = native.peerCredentials(socket);
   return {
     address: { kind: 'unix', pid: credentials === null ? null : credentials.pid, port: listener.port },
     isUnixSameUid: credentials !== null && credentials.uid === process.geteuid?.(),
+    uid: credentials?.uid ?? null,
   };
 }

@@ -2,9 +2,13 @@ import type { Config } from '../config/config.ts';
 import { needsRecycling } from '../config/diff.ts';
 import type { DatabaseEntry } from '../config/databases.ts';
 import { poolLimits } from '../config/effective.ts';
+import { ConfigError } from '../config/config-error.ts';
 import type { Pool } from '../pool/pool.ts';
+import type { PreparedTls } from '../tls/contexts.ts';
+import { TlsSettingError } from '../tls/setting-error.ts';
 import type { PoolerState } from './context.ts';
 import { killPool } from './control.ts';
+import { forgetNames } from './dns.ts';
 
 /**
  * Puts another configuration in force, after RELOAD or SET: limits at once, server connections that now lead to
@@ -34,6 +38,8 @@ export function applyConfig(state: PoolerState, next: Config): void {
       pool.service();
     }
   }
+  state.peers.update(next);
+  forgetNames(state);
   openForcedPools(state);
 }
 
@@ -49,4 +55,22 @@ export function openForcedPools(state: PoolerState): void {
     if (poolLimits(state.config, entry, entry.user).minPoolSize === 0) continue;
     state.openPool(entry.name, entry.user, { secretText: null, scramKeys: null });
   }
+}
+
+/** TLS by another configuration, ready to be put in force. Throws ConfigError, which names the setting. */
+export function prepareTls({ tls }: PoolerState, config: Config): PreparedTls {
+  try {
+    return tls.prepare(config.settings);
+  } catch (cause) {
+    if (!(cause instanceof TlsSettingError)) throw cause;
+    throw new ConfigError({ file: config.path, line: 0 }, cause.setting, cause.expected, { cause });
+  }
+}
+
+/** Puts TLS in force; server connections that other rules were in force for are recycled. Source: contract, §1.7. */
+export function applyTls(state: PoolerState, prepared: PreparedTls): void {
+  for (const warning of prepared.warnings) state.log.log('WARNING', warning);
+  state.tls.use(prepared);
+  if (!prepared.isServerChanged) return;
+  for (const pool of state.pools.all()) pool.markAllCloseNeeded(true);
 }

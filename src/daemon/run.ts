@@ -3,22 +3,41 @@ import { SystemClock } from '../base/clock.ts';
 import type { Config } from '../config/config.ts';
 import { ConfigError } from '../config/config-error.ts';
 import { loadConfig } from '../config/load.ts';
-import { openNative } from '../net/native.ts';
+import { secretFileWarnings } from '../config/secret-files.ts';
+import type { Settings } from '../config/settings.ts';
+import type { PassedSocket } from '../net/listener.ts';
+import { type Native, openNative } from '../net/native.ts';
 import { checkUnixSocketFree, ListenError, unixSocketPath } from '../net/unix-socket.ts';
 import { readFdLimit } from './fd-limit.ts';
-import { DaemonLog, LogfileError, type LogSettings } from './log.ts';
-import { checkPidfile, type Pidfile, PidfileError, writePidfile } from './pidfile.ts';
+import { DaemonLog, LogfileError } from './log.ts';
+import {
+  checkPidfile,
+  type Pidfile,
+  PidfileError,
+  type PidfileSuccessor,
+  preparePidfile,
+  writePidfile,
+} from './pidfile.ts';
 import { createPooler, type Pooler } from './pooler.ts';
+import { type LogOptions, logSettings, logWays } from './run-log.ts';
 import { installSignals } from './signals.ts';
+import { StartupReport } from './startup-report.ts';
+import { refuseRoot, switchUser, UserError } from './switch-user.ts';
+import { ServiceManager, takePassedSockets } from './systemd.ts';
+import { Takeover, TakeoverError } from './takeover.ts';
 import { VERSION_LINE } from './version.ts';
 
 /** What the command line says. */
-export interface RunOptions {
+export interface RunOptions extends LogOptions {
   readonly configPath: string;
-  /** `-q`: no log on stderr. */
-  readonly quiet: boolean;
-  /** How often `-v` was given. */
-  readonly verbose: number;
+  /** `-u`, which wins over the setting `user`; null when it was not given. */
+  readonly user: string | null;
+  /** With `-d`: the descriptor that tells how the start went. Null in the foreground. */
+  readonly startupFd: number | null;
+  /** `-R`: takes the place of the process that runs. */
+  readonly reboot: boolean;
+  /** Whether it may run as root. */
+  readonly allowRoot: boolean;
 }
 
 /**
@@ -29,28 +48,35 @@ const INLINING = ['--max-inlined-bytecode-size=1500', '--max-inlined-bytecode-si
 
 /** Runs the pooler until it ends; resolves with the process's exit code. Order of the checks: contract, §3. */
 export async function runDaemon(options: RunOptions): Promise<number> {
-  let config: Config;
-  try {
-    config = loadConfig(options.configPath, null);
-  } catch (error) {
-    if (!(error instanceof ConfigError)) throw error;
-    const log = new DaemonLog({ logfile: '', quiet: false, verbose: 0, format: 'pgbouncer' });
-    log.log('ERROR', error.message);
-    log.log('FATAL', 'cannot load config file');
+  const startup = options.startupFd === null ? null : new StartupReport(options.startupFd);
+  const refuse = (...lines: string[]): number => {
+    const log = new DaemonLog({ logfile: '', quiet: false, verbose: 0, format: 'pgbouncer' }, { startup });
+    lines.forEach((line, index) => void log.log(index + 1 < lines.length ? 'ERROR' : 'FATAL', line));
     return 1;
-  }
+  };
+  const native = openNative();
+  // Before any secret is read.
+  native.process.forbidDumps();
+  let config: Config;
   let log: DaemonLog;
   try {
-    log = new DaemonLog(logSettings(config, options));
+    config = loadConfig(options.configPath, null);
+    if (startup !== null && config.settings.pidfile === '') return refuse('-d needs the setting pidfile');
+    const user = options.user ?? config.settings.user;
+    if (user !== null && user !== '') switchUser(user, native);
+    refuseRoot(options.allowRoot);
+    // A change of user has allowed them again, where the system is set up so.
+    native.process.forbidDumps();
+    log = new DaemonLog(logSettings(config, options), { ...logWays(native), startup });
   } catch (error) {
-    if (!(error instanceof LogfileError)) throw error;
-    new DaemonLog({ ...logSettings(config, options), logfile: '', quiet: false }).log('FATAL', error.message);
-    return 1;
+    if (error instanceof ConfigError) return refuse(error.message, 'cannot load config file');
+    if (error instanceof UserError || error instanceof LogfileError) return refuse(error.message);
+    throw error;
   }
   try {
-    return await serve(config, options, log);
+    return await serve({ config, options, log, native, startup });
   } catch (error) {
-    if (!(error instanceof ListenError) && !(error instanceof PidfileError)) throw error;
+    if (!isRefusal(error)) throw error;
     log.log('FATAL', error.message);
     return 1;
   } finally {
@@ -58,72 +84,115 @@ export async function runDaemon(options: RunOptions): Promise<number> {
   }
 }
 
-async function serve(config: Config, options: RunOptions, log: DaemonLog): Promise<number> {
+/** What is an operator's to deal with; anything else is a bug. */
+function isRefusal(error: unknown): error is Error {
+  const kinds = [ListenError, PidfileError, ConfigError, TakeoverError];
+  return kinds.some((kind) => error instanceof kind);
+}
+
+/** What a start has prepared. */
+interface Prepared {
+  readonly config: Config;
+  readonly options: RunOptions;
+  readonly log: DaemonLog;
+  readonly native: Native;
+  readonly startup: StartupReport | null;
+}
+
+async function serve({ config, options, log, native, startup }: Prepared): Promise<number> {
   for (const flag of INLINING) setFlagsFromString(flag);
-  for (const warning of config.warnings) log.log('WARNING', warning);
+  for (const warning of [...config.warnings, ...secretFileWarnings(config)]) log.log('WARNING', warning);
   const { settings } = config;
-  const { pidfile: pidfilePath, unix_socket_dir, listen_port, max_client_conn } = settings;
-  if (unix_socket_dir !== '') await checkUnixSocketFree(unixSocketPath(unix_socket_dir, listen_port));
-  if (pidfilePath !== '') checkPidfile(pidfilePath);
-  const fdLimit = readFdLimit();
-  if (fdLimit !== null) {
+  const passed = takePassedSockets(process.env, process.pid);
+  const takeover = options.reboot ? await beginTakeover(settings, passed, log) : null;
+  if (takeover === null) await checkFree(settings, passed);
+  const fdLimit = checkFdLimit(config, log);
+  if (!native.available) {
     log.log(
-      'LOG',
-      `kernel file descriptor limit: ${fdLimit.soft} (hard: ${fdLimit.hard}); max_client_conn: ${max_client_conn}, ` +
-        `max expected fd use: ${expectedFds(config)}`,
+      'WARNING',
+      `native calls are not available (${native.unavailableReason}): no peer credentials, and core dumps are allowed`,
     );
   }
-  const native = openNative();
-  if (!native.available) {
-    log.log('WARNING', `native calls are not available (${native.unavailableReason}): no peer credentials`);
-  }
-  let pidfile: Pidfile | null = null;
+  const manager = ServiceManager.take(process.env, process.pid, native.datagram, log);
+  const ended = Promise.withResolvers<number>();
   let pooler: Pooler | null = null;
+  let successor: PidfileSuccessor | null = null;
+  let pidfile: Pidfile | null = null;
   let removeSignals = (): void => {};
   try {
-    return await new Promise<number>((resolve, reject) => {
-      const exit = (code: number): void => {
-        pooler?.stop();
-        resolve(code);
-      };
-      const start = async (): Promise<void> => {
-        const created = await createPooler({
-          config,
-          clock: new SystemClock(),
-          log,
-          native,
-          ...(fdLimit === null ? {} : { fdLimit: fdLimit.soft }),
-          onConfig: (next) => {
-            log.configure(logSettings(next, options));
-            log.reopen();
-          },
-          onExit: () => exit(0),
-        });
-        pooler = created;
-        if (pidfilePath !== '') pidfile = writePidfile(pidfilePath);
-        removeSignals = installSignals(signalHandlers(created, log, exit), log);
-        log.log(
-          'LOG',
-          `process up: ${VERSION_LINE}, node ${process.versions.node}, tls: OpenSSL ${process.versions.openssl}`,
-        );
-      };
-      start().catch(reject);
+    if (takeover !== null && settings.pidfile !== '') successor = preparePidfile(settings.pidfile);
+    pooler = await createPooler({
+      config,
+      clock: new SystemClock(),
+      log,
+      native,
+      passed,
+      takesOver: takeover !== null,
+      ...(fdLimit === null ? {} : { fdLimit }),
+      onConfig: (next) => {
+        log.configure(logSettings(next, options));
+        log.reopen();
+      },
+      onReload: (phase) => {
+        if (phase === 'begins') manager.reloading();
+        else manager.reloaded();
+      },
+      onStats: (line) => manager.status(line),
+      onShutdown: () => manager.stopping(),
+      onExit: () => ended.resolve(0),
     });
+    if (successor !== null) pidfile = successor.put();
+    else if (settings.pidfile !== '') pidfile = writePidfile(settings.pidfile);
+    removeSignals = installSignals(signalHandlers(pooler, log, manager, ended.resolve), log);
+    const { node, openssl } = process.versions;
+    log.log('LOG', `process up: ${VERSION_LINE}, node ${node}, tls: OpenSSL ${openssl}`);
+    manager.ready(takeover === null ? null : process.pid);
+    await takeover?.shutDownOld().catch((error: unknown) => {
+      // It is beside us for good now, which does no harm but to those who wait for its end.
+      log.log('ERROR', error instanceof Error ? error.message : String(error));
+    });
+    startup?.started();
+    return await ended.promise;
   } finally {
     removeSignals();
-    // Read through a call: assigned inside the promise's callback, which the compiler cannot follow.
-    release(pooler, pidfile);
+    pooler?.stop();
+    pidfile?.remove();
+    successor?.discard();
+    takeover?.end();
+    manager.close();
   }
 }
 
-function release(pooler: Pooler | null, pidfile: Pidfile | null): void {
-  pooler?.stop();
-  pidfile?.remove();
+/** Nothing may stand in the way of an ordinary start. */
+async function checkFree(settings: Settings, passed: readonly PassedSocket[]): Promise<void> {
+  const { pidfile, unix_socket_dir, listen_port } = settings;
+  if (passed.length === 0 && unix_socket_dir !== '') {
+    await checkUnixSocketFree(unixSocketPath(unix_socket_dir, listen_port));
+  }
+  if (pidfile !== '') checkPidfile(pidfile);
+}
+
+async function beginTakeover(
+  settings: Settings,
+  passed: readonly PassedSocket[],
+  log: DaemonLog,
+): Promise<Takeover | null> {
+  if (passed.length > 0)
+    throw new TakeoverError('-R does not go together with sockets from the service manager');
+  const takeover = await Takeover.begin(settings);
+  log.log(
+    'LOG',
+    takeover === null
+      ? 'old process not found, try to continue normally'
+      : 'taking over from the running process',
+  );
+  return takeover;
 }
 
 function signalHandlers(
   pooler: Pooler,
   log: DaemonLog,
+  manager: ServiceManager,
   exit: (code: number) => void,
 ): Parameters<typeof installSignals>[0] {
   const ask = (request: Parameters<Pooler['control']['request']>[0]) =>
@@ -131,26 +200,42 @@ function signalHandlers(
   return {
     isShuttingDown: () => pooler.state.shutdown !== 'no',
     isPaused: () => pooler.state.isPaused,
-    isSuspended: () => false,
+    isSuspended: () => pooler.state.isSuspended,
     reload: () => {
       log.reopen();
       ask({ kind: 'reload' });
     },
     shutdownWaitForClients: () => pooler.shutdown('wait_for_clients'),
     shutdownWaitForServers: () => pooler.shutdown('wait_for_servers'),
-    exitNow: exit,
+    exitNow: (code) => {
+      manager.stopping();
+      // At once: what comes in after the signal is for nobody.
+      pooler.stop();
+      exit(code);
+    },
     pause: () => ask({ kind: 'pause', database: null }),
     resume: () => ask({ kind: 'resume', database: null }),
   };
 }
 
-function logSettings(config: Config, options: RunOptions): LogSettings {
-  return {
-    logfile: config.settings.logfile,
-    quiet: options.quiet,
-    verbose: options.verbose + (config.settings.verbose ?? 0),
-    format: config.own.log_format,
-  };
+/** Logs the limit of open files, and whether it is too low; returns it, or null when it is unknown. */
+function checkFdLimit(config: Config, log: DaemonLog): number | null {
+  const limit = readFdLimit();
+  if (limit === null) return null;
+  const { max_client_conn } = config.settings;
+  const expected = expectedFds(config);
+  log.log(
+    'LOG',
+    `kernel file descriptor limit: ${limit.soft} (hard: ${limit.hard}); max_client_conn: ${max_client_conn}, ` +
+      `max expected fd use: ${expected}`,
+  );
+  if (expected > limit.soft) {
+    log.log(
+      'WARNING',
+      'the file descriptor limit is below the expected use: raise it, or lower max_client_conn',
+    );
+  }
+  return limit.soft;
 }
 
 /** Clients plus the server connections that the configured databases can add up to. */

@@ -31,7 +31,5 @@ export function serverTarget(
     credentials,
     parameters,
     connectQuery: entry.connectQuery,
-    keepAlive: settings.tcp_keepalive,
-    keepAliveIdleMs: settings.tcp_keepidle * 1000,
   };
 }

@@ -9,12 +9,14 @@ import type {
 } from '../admin/snapshot.ts';
 import type { ClientConnection } from '../client/connection.ts';
 import { CancelPhase } from '../client/cancel.ts';
+import { ConsolePhase } from '../client/console.ts';
 import { ClientSession } from '../client/session.ts';
 import { formatAddrColumn, type PeerAddress } from '../net/address.ts';
 import type { Conn } from '../net/conn.ts';
 import { socketFd } from '../net/native.ts';
 import { ServerConnection } from '../server/connection.ts';
 import { isUnixHost } from '../server/target.ts';
+import { formatTls, type TlsInfo } from '../tls/info.ts';
 import type { PoolerState } from './context.ts';
 
 /** SHOW CLIENTS, SHOW SOCKETS: every client connection there is, but those that only have their last words to read. */
@@ -29,16 +31,20 @@ export function clientSnapshots(state: PoolerState): ClientSnapshot[] {
 function clientSnapshot(state: PoolerState, connection: ClientConnection): ClientSnapshot {
   const { phase, conn, address } = connection;
   const session = phase instanceof ClientSession ? phase : null;
+  const console = phase instanceof ConsolePhase ? phase : null;
   const applicationName =
-    session === null ? '' : (session.parameters[session.tracked.indexOf('application_name')] ?? '');
+    session === null
+      ? (console?.applicationName ?? '')
+      : (session.parameters[session.tracked.indexOf('application_name')] ?? '');
+  const requestMs = session === null ? (console?.requestMs ?? connection.connectMs) : session.times.requestMs;
   return {
-    ...socketFacts(conn, address),
+    ...socketFacts(conn, address, connection.tls),
     id: connection.id,
     user: connection.user,
     database: connection.database,
     replication: connection.replication,
     connectWallMs: connection.connectWallMs,
-    requestWallMs: session === null ? connection.connectWallMs : wallOf(state, session.times.requestMs),
+    requestWallMs: wallOf(state, requestMs),
     waitUs:
       session === null || session.queryStartMs === 0
         ? 0
@@ -87,7 +93,7 @@ function serverSnapshot(state: PoolerState, server: ServerConnection): ServerSna
     ? { kind: 'unix', pid: null, port: address.port }
     : { kind: 'tcp', ip: conn.socket.remoteAddress ?? address.host, port: address.port };
   return {
-    ...socketFacts(conn, peer),
+    ...socketFacts(conn, peer, server.opening.tls),
     id: server.id,
     user: pool.user,
     database: pool.database,
@@ -134,14 +140,14 @@ type SocketFacts = Omit<
   | 'preparedStatements'
 >;
 
-function socketFacts(conn: Conn, peer: PeerAddress): SocketFacts {
+function socketFacts(conn: Conn, peer: PeerAddress, tls: TlsInfo | null): SocketFacts {
   const { localAddress, localPort } = conn.socket;
   return {
     addr: formatAddrColumn(peer),
     port: peer.port,
     localAddr: peer.kind === 'unix' ? 'unix' : (localAddress ?? ''),
     localPort: peer.kind === 'unix' ? peer.port : (localPort ?? 0),
-    tls: '',
+    tls: tls === null ? '' : formatTls(tls),
     // Chunks are forwarded as they come: there is no receive buffer with positions in it.
     recvPos: 0,
     pktPos: 0,

@@ -33,9 +33,33 @@ export function formatForApplicationName(address: PeerAddress, hostname: string)
   return address.pid === null ? `unix:${address.port}` : `unix(${address.pid}@${hostname}):${address.port}`;
 }
 
-/** The address of an accepted TCP socket; null when the peer is already gone and the system forgot it. */
+/** An IPv4 peer on a socket that takes both families, as systemd opens them. */
+const MAPPED_IPV4 = /^::ffff:(?=\d+\.)/i;
+
+/**
+ * The address of an accepted TCP socket, IPv4 as such on whichever socket it came in; null when the peer is already gone
+ * and the system forgot it.
+ */
 export function tcpPeerAddress(socket: Socket): PeerAddress | null {
   const { remoteAddress, remotePort } = socket;
   if (remoteAddress === undefined || remotePort === undefined) return null;
-  return { kind: 'tcp', ip: remoteAddress, port: remotePort };
+  return { kind: 'tcp', ip: remoteAddress.replace(MAPPED_IPV4, ''), port: remotePort };
+}
+
+/**
+ * Who is at an address, as far as limits go: an IPv4 address stands for itself, an IPv6 one for its first 64 bits, of
+ * which whoever has one mostly has all the rest (`2001:db8:0:1::/64`). `ip` is as Node writes addresses.
+ */
+export function peerName(ip: string): string {
+  if (!ip.includes(':')) return ip;
+  const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(ip)?.[1];
+  if (mapped !== undefined) return mapped;
+  const [address = ''] = ip.split('%');
+  const [head = '', tail] = address.split('::');
+  const groups = (text: string | undefined) => (text === undefined || text === '' ? [] : text.split(':'));
+  const before = groups(head);
+  const after = groups(tail);
+  const zeros = tail === undefined ? 0 : 8 - before.length - after.length;
+  const all = [...before, ...Array<string>(Math.max(0, zeros)).fill('0'), ...after];
+  return `${all.slice(0, 4).join(':')}::/64`;
 }

@@ -1,4 +1,5 @@
 import { connect, type IpcNetConnectOpts, type Socket, type TcpNetConnectOpts } from 'node:net';
+import type { TLSSocket } from 'node:tls';
 import { allocPinned, type Native, socketFd } from './native.ts';
 import { type Readiness, type Reader, readinessOf } from './readiness.ts';
 
@@ -24,6 +25,21 @@ export interface ConnHandler {
 /** What `Conn.connect` takes. */
 export type ConnectOptions = TcpNetConnectOpts | IpcNetConnectOpts;
 
+/** As the system says it of a reset: in the middle of a handshake an end is nothing else. */
+function peerLeft(): Error {
+  return Object.assign(new Error('the peer has left'), { code: 'ECONNRESET' });
+}
+
+/** How a connection goes over to TLS. */
+export interface TlsUpgrade {
+  /** Begins the handshake on a connected socket, which is the TLS socket's alone from then on. */
+  wrap(plain: Socket): TLSSocket;
+  /** What the TLS socket says when the handshake is over: `secure` a server's, `secureConnect` a client's. */
+  readonly readyEvent: 'secure' | 'secureConnect';
+  /** The handshake is over: from here on bytes come in the clear, and may be written so. */
+  secured(socket: TLSSocket): void;
+}
+
 /**
  * Every connection that is read directly reads into this one buffer: a chunk is dealt with before the next read,
  * so none needs memory of its own. See docs/decisions/0006-direct-io.md.
@@ -31,17 +47,18 @@ export type ConnectOptions = TcpNetConnectOpts | IpcNetConnectOpts;
 const READ_BUFFER = allocPinned(64 * 1024);
 
 /**
- * One byte stream, client or server side: bytes in and out, back-pressure, no SQL. TLS will sit below this
+ * One byte stream, client or server side: bytes in and out, back-pressure, no SQL. TLS sits below this
  * interface. Whoever owns the connection sets `handler`, and sets another one when its own state changes.
  *
  * Plain sockets are used past Node's streams where that makes no difference: reads land in one shared buffer, writes
  * go straight to the kernel, which takes a copy. What the kernel doesn't take at once is copied and queued by the
  * stream as usual, and so is everything after it until the queue is empty again. How a connection ends, the stream
- * finds out: it reads from the moment that the peer has finished or the connection has failed.
+ * finds out: it reads from the moment that the peer has finished or the connection has failed. From
+ * {@link startTls} on a connection is its TLS stream, and nothing goes past that.
  */
 export class Conn implements Reader {
   handler: ConnHandler;
-  readonly #socket: Socket;
+  #socket: Socket;
   /** Descriptor for direct reads and writes; -1 while there is none (not connected yet, no native calls). */
   #fd = -1;
   readonly #native: Native | null;
@@ -52,8 +69,12 @@ export class Conn implements Reader {
   #error: Error | null = null;
   #closed = false;
   #paused = false;
+  /** Asked before {@link suspend} takes effect, until {@link wake}; null = not to be suspended. */
+  #maySuspend: (() => boolean) | null = null;
+  #isSuspended = false;
   /** `end` was called: nothing more may be written. */
   #ended = false;
+  #isSecuring = false;
   /** The stream may hold bytes that must go first. */
   #mayQueue = true;
   /** Bytes that came out of the kernel. */
@@ -63,17 +84,7 @@ export class Conn implements Reader {
     this.#socket = socket;
     this.#native = native;
     this.handler = handler;
-    socket.on('data', (chunk: Buffer) => this.#received(chunk, chunk.length));
-    socket.on('end', () => this.#guard(() => this.handler.onEnd()));
-    socket.on('drain', () => this.#guard(() => this.handler.onDrain()));
-    socket.on('error', (error: Error) => {
-      this.#error = error;
-    });
-    socket.on('close', () => {
-      this.#closed = true;
-      this.#unwatch();
-      this.#guard(() => this.handler.onClosed(this.#error));
-    });
+    this.#listenTo(socket);
   }
 
   /** Connects; `onConnect` is called once that has succeeded. Without `native` every write is queued. */
@@ -113,8 +124,18 @@ export class Conn implements Reader {
     return this.#closed || this.#socket.destroyed;
   }
 
+  /** A TLS handshake is under way: nothing can be said to the peer. Stays true when it came to nothing. */
+  get isSecuring(): boolean {
+    return this.#isSecuring;
+  }
+
   get isPaused(): boolean {
     return this.#paused;
+  }
+
+  /** {@link suspend} has taken effect: nothing is read. */
+  get isSuspended(): boolean {
+    return this.#isSuspended;
   }
 
   /** Bytes accepted by `write` that the kernel has not taken yet. */
@@ -148,25 +169,73 @@ export class Conn implements Reader {
     return this.#socket.write(Buffer.from(chunk.subarray(start + taken, end)));
   }
 
+  /**
+   * Goes over to TLS, at a moment when what was read is dealt with, but for `seen`: the beginning of the handshake
+   * (a view). What was written before goes out in the clear. A handshake that fails closes the connection with an
+   * error; its owner bounds the time that it may take.
+   */
+  startTls(upgrade: TlsUpgrade, seen: Buffer | null): void {
+    const plain = this.#socket;
+    if (plain.destroyed) return;
+    this.#unwatch();
+    this.#readiness = null;
+    this.#fd = -1;
+    this.#mayQueue = true;
+    plain.pause();
+    if (seen !== null) plain.unshift(Buffer.from(seen));
+    const socket = upgrade.wrap(plain);
+    this.#socket = socket;
+    this.#isSecuring = true;
+    this.#listenTo(socket);
+    // A server's TLS socket tells what breaks after the handshake in no other way.
+    socket.on('_tlsError', (error: Error) => socket.destroy(error));
+    socket.once(upgrade.readyEvent, () => {
+      if (socket.destroyed) return;
+      this.#isSecuring = false;
+      this.#guard(() => upgrade.secured(socket));
+    });
+    if (this.#paused || this.#isSuspended) socket.pause();
+  }
+
   /** Stops reading. The peer's end is then not noticed until `resume`. */
   pause(): void {
     if (this.#paused) return;
     this.#paused = true;
-    if (this.#readiness === null) this.#socket.pause();
-    else this.#unwatch();
+    this.#stopReading();
   }
 
   resume(): void {
     if (!this.#paused) return;
     this.#paused = false;
-    this.#startReading();
+    if (!this.#isSuspended) this.#startReading();
   }
 
-  /** Sends `last` and FIN, keeps reading; `onClosed` follows when the peer has finished too. */
+  /**
+   * Stops reading until {@link wake}, whatever {@link pause} and {@link resume} say meanwhile: as soon as nothing waits
+   * to be sent and `may` agrees. That is asked now, behind each chunk, and whenever it is called again.
+   */
+  suspend(may: () => boolean): void {
+    this.#maySuspend = may;
+    this.#trySuspend();
+  }
+
+  wake(): void {
+    this.#maySuspend = null;
+    if (!this.#isSuspended) return;
+    this.#isSuspended = false;
+    if (!this.#paused) this.#startReading();
+  }
+
+  /**
+   * Sends `last` and FIN, keeps reading; `onClosed` follows when the peer has finished too. In a handshake, in which
+   * nothing can be sent, it cuts the connection.
+   */
   end(last?: Buffer): void {
     if (this.isClosed || this.#ended) return;
+    this.wake();
     this.#ended = true;
-    if (last === undefined) this.#socket.end();
+    if (this.#isSecuring) this.#socket.destroy();
+    else if (last === undefined) this.#socket.end();
     else this.#socket.end(last);
   }
 
@@ -196,13 +265,51 @@ export class Conn implements Reader {
     if (!this.#socket.destroyed) this.#socket.resume();
   }
 
+  /** The plain socket below a TLS one is not listened to any more: its bytes are none of ours. */
+  #listenTo(socket: Socket): void {
+    socket.on('data', (chunk: Buffer) => {
+      if (socket === this.#socket) this.#received(chunk, chunk.length);
+    });
+    socket.on('end', () => {
+      if (socket !== this.#socket) return;
+      if (this.#isSecuring) socket.destroy(peerLeft());
+      else this.#guard(() => this.handler.onEnd());
+    });
+    socket.on('drain', () => {
+      if (socket === this.#socket) this.#guard(() => this.handler.onDrain());
+    });
+    socket.on('error', (error: Error) => {
+      this.#error ??= error;
+      // TLS sockets tell of errors without being closed by them.
+      socket.destroy();
+    });
+    socket.on('close', () => {
+      if (socket !== this.#socket) return;
+      this.#closed = true;
+      this.#unwatch();
+      this.#guard(() => this.handler.onClosed(this.#error));
+    });
+  }
+
   /** The socket is connected. */
   #open(): void {
     const native = this.#native;
     if (native !== null) this.#fd = socketFd(this.#socket);
     // A stream that has begun to read goes on: it may hold bytes already.
     if (native !== null && this.#fd >= 0 && this.#socket.isPaused()) this.#readiness = readinessOf(native);
-    if (!this.#paused) this.#startReading();
+    if (!this.#paused && !this.#isSuspended) this.#startReading();
+  }
+
+  #stopReading(): void {
+    if (this.#readiness === null) this.#socket.pause();
+    else this.#unwatch();
+  }
+
+  #trySuspend(): void {
+    if (this.#maySuspend === null || this.#isSuspended || this.pendingBytes > 0 || !this.#maySuspend())
+      return;
+    this.#isSuspended = true;
+    if (!this.#paused) this.#stopReading();
   }
 
   #startReading(): void {
@@ -226,6 +333,7 @@ export class Conn implements Reader {
     } catch (error) {
       this.#fault(error);
     }
+    if (this.#maySuspend !== null) this.#trySuspend();
   }
 
   #guard(call: () => void): void {

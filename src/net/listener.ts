@@ -7,6 +7,7 @@ import {
   type ListenerFd,
   ListeningSocket,
   type ListenerInfo,
+  RETIRE_MS,
   type Schedule,
   systemErrorText,
 } from './listening-socket.ts';
@@ -35,6 +36,13 @@ export interface ListenOptions {
   readonly unixSocketGroup: string;
   readonly backlog: number;
   readonly reusePort: boolean;
+  /** The unix socket takes the place of a process's that still runs, in one step, and TCP is shared with it. */
+  readonly replaces?: boolean;
+  /**
+   * Sockets that are open already, which take the place of all the addresses above. They are ours, to be closed even
+   * when opening fails.
+   */
+  readonly passed?: readonly PassedSocket[];
   /** Soft limit of open files, for a warning when it comes near; left out when unknown. */
   readonly fdLimit?: number;
   /** For the group's name; opened when left out. */
@@ -45,14 +53,27 @@ export interface ListenOptions {
   readonly createServer?: (options: ServerOpts) => Server;
 }
 
+/** A listening socket that somebody has opened for us. */
+export interface PassedSocket {
+  readonly fd: number;
+  /** What it is called there; empty when it has no name. */
+  readonly name: string;
+}
+
 /** The open listeners of the process. */
 export interface Listeners {
   /** What was really bound: TCP addresses in the order of `listenAddr`, then the unix socket. */
   readonly addresses: readonly ListenerInfo[];
   /** Those that are bound at this moment. */
   bound(): ListenerFd[];
-  /** Stops accepting on TCP; the unix socket and the accepted connections stay. The ports are free on return. */
-  closeTcp(): void;
+  /**
+   * Stops accepting on TCP; the unix socket and the accepted connections stay, and so do those that the kernel has
+   * accepted already, which still arrive. `done` is called when the ports are free: on return, or with so_reuseport
+   * a moment later, when nobody can be lost to us who would have found another process there.
+   */
+  retireTcp(done: () => void): void;
+  /** Another process's unix socket stands where ours did; who comes by ours has connected before. */
+  isUnixReplaced(): boolean;
   /** Stops accepting everywhere and removes the unix socket's file before it returns. May be called twice. */
   close(): void;
 }
@@ -77,7 +98,8 @@ export async function openListeners(
   onConnection: (socket: Socket, listener: ListenerInfo) => void,
   log: Logger,
 ): Promise<Listeners> {
-  if (options.listenAddr.length === 0 && options.unixSocketDir === '') {
+  const passed = options.passed ?? [];
+  if (passed.length === 0 && options.listenAddr.length === 0 && options.unixSocketDir === '') {
     throw new ListenError('nothing to listen on: listen_addr and unix_socket_dir are both empty');
   }
   const context: ListenContext = {
@@ -87,16 +109,22 @@ export async function openListeners(
     schedule: options.schedule ?? realSchedule,
     fdLimit: options.fdLimit ?? Number.POSITIVE_INFINITY,
     createServer: options.createServer ?? createServer,
+    native: options.native ?? openNative(),
   };
   // Checked before TCP is bound: with so_reuseport a second start by mistake would else take connections from
   // the running process before it notices.
-  if (options.unixSocketDir !== '' && options.listenPort !== 0) {
+  const replaces = options.replaces === true;
+  if (passed.length === 0 && !replaces && options.unixSocketDir !== '' && options.listenPort !== 0) {
     await checkUnixSocketFree(unixSocketPath(options.unixSocketDir, options.listenPort));
   }
   const open: ListeningSocket[] = [];
   try {
-    const port = await openTcp(options, context, open);
-    if (options.unixSocketDir !== '') open.push(await openUnix(options, port, context));
+    if (passed.length > 0) {
+      await openPassed(passed, options.listenPort, context, open);
+    } else {
+      const port = await openTcp(options, context, open);
+      if (options.unixSocketDir !== '') open.push(await openUnix(options, port, context));
+    }
   } catch (error) {
     for (const listener of open) listener.close();
     throw error;
@@ -104,9 +132,19 @@ export async function openListeners(
   return {
     addresses: open.map((listener) => listener.info),
     bound: () => open.map(({ info, fd }) => ({ info, fd })).filter(({ fd }) => fd >= 0),
-    closeTcp: () => {
-      for (const listener of open) if (listener.info.kind === 'tcp') listener.close();
+    retireTcp: (done) => {
+      const tcp = open.filter((listener) => listener.info.kind === 'tcp');
+      let left = tcp.length + 1;
+      const oneLess = (): void => {
+        left--;
+        if (left === 0) done();
+      };
+      for (const listener of tcp) listener.retire(oneLess);
+      // Those who have come by a unix socket that nobody finds any more may still wait to be accepted.
+      if (open.some((listener) => listener.isReplaced)) context.schedule(RETIRE_MS, oneLess);
+      else oneLess();
     },
+    isUnixReplaced: () => open.some((listener) => listener.isReplaced),
     close: () => {
       for (const listener of open) listener.close();
     },
@@ -146,9 +184,16 @@ async function openUnix(
 ): Promise<ListeningSocket> {
   const path = unixSocketPath(options.unixSocketDir, port);
   if (options.listenPort === 0) await checkUnixSocketFree(path);
-  const gid = resolveGroup(options.unixSocketGroup, options.native ?? openNative());
+  const gid = resolveGroup(options.unixSocketGroup, context.native);
   const listener = new ListeningSocket(
-    { kind: 'unix', path, port, mode: options.unixSocketMode, gid },
+    {
+      kind: 'unix',
+      path,
+      port,
+      mode: options.unixSocketMode,
+      gid,
+      replaces: options.replaces === true,
+    },
     context,
   );
   try {
@@ -163,6 +208,26 @@ async function openUnix(
   }
   context.log.log('LOG', `listening on ${listener.display}`);
   return listener;
+}
+
+/** Adds all of them to `open`. */
+async function openPassed(
+  passed: readonly PassedSocket[],
+  port: number,
+  context: ListenContext,
+  open: ListeningSocket[],
+): Promise<void> {
+  for (const { fd } of passed) open.push(new ListeningSocket({ kind: 'passed', fd, port }, context));
+  for (const [index, { fd, name }] of passed.entries()) {
+    const listener = open[index] as ListeningSocket;
+    try {
+      await listener.open();
+    } catch (error) {
+      const text = systemErrorText(error as NodeJS.ErrnoException);
+      throw new ListenError(`cannot listen on the passed socket ${fd}: ${text}`, { cause: error });
+    }
+    context.log.log('LOG', `listening on ${listener.display} (passed${name === '' ? '' : ` as ${name}`})`);
+  }
 }
 
 /** The IP addresses behind the entries, in order and each once. */

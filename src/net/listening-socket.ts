@@ -1,12 +1,16 @@
-import type { ListenOptions as NodeListenOptions, Server, ServerOpts, Socket } from 'node:net';
+import { randomBytes } from 'node:crypto';
+import { closeSync, renameSync, unlinkSync } from 'node:fs';
+import { type ListenOptions as NodeListenOptions, type Server, type ServerOpts, Socket } from 'node:net';
+import { dirname, join } from 'node:path';
 import { getSystemErrorMap } from 'node:util';
 import type { Logger } from '../base/log.ts';
 import { formatHostPort } from './address.ts';
-import { socketFd } from './native.ts';
+import { type Native, socketFd } from './native.ts';
 import {
   applySocketPermissions,
   displaySocketPath,
   isAbstractPath,
+  isSameFile,
   removeStaleSocket,
   type SocketFileIdentity,
   socketFileIdentity,
@@ -29,7 +33,11 @@ export interface ListenerFd {
 /** Calls `run` once after `delayMs`; the returned function takes that back. Injected so that tests can step it. */
 export type Schedule = (delayMs: number, run: () => void) => () => void;
 
-/** How to bind one listener: a TCP address, or a unix socket with the permissions of its file. */
+/**
+ * How to bind one listener: a TCP address, or a unix socket with the permissions of its file, which with `replaces`
+ * takes the place of another process's in one step, so that there is always one to connect to. One that was `passed` is
+ * open already; it stays whoever's it is, and its descriptor is ours. `port` is told of a unix socket without a number.
+ */
 export type ListenTarget =
   | { readonly kind: 'tcp'; readonly ip: string; readonly port: number; readonly reusePort: boolean }
   | {
@@ -38,7 +46,9 @@ export type ListenTarget =
       readonly port: number;
       readonly mode: number;
       readonly gid: number | null;
-    };
+      readonly replaces: boolean;
+    }
+  | { readonly kind: 'passed'; readonly fd: number; readonly port: number };
 
 /** What all listeners of a process share. */
 export interface ListenContext {
@@ -50,10 +60,17 @@ export interface ListenContext {
   readonly fdLimit: number;
   /** `net.createServer`, or a test's stand-in. */
   readonly createServer: (options: ServerOpts) => Server;
+  readonly native: Native;
 }
 
 /** Delay of the retry after accept() failed for lack of resources. */
 export const ACCEPT_RETRY_MS = 5000;
+
+/**
+ * How long a listener that others stand beside is still there after it takes no more: handshakes that had begun are
+ * over by then. Less than the second after which the kernel asks again for a connection that was not answered.
+ */
+export const RETIRE_MS = 250;
 
 /** With fewer descriptors left than this, the log says so: server connections need some too. */
 const FD_WARNING_MARGIN = 16;
@@ -73,19 +90,21 @@ export class ListeningSocket {
   readonly #context: ListenContext;
   #server: Server | null = null;
   #file: SocketFileIdentity | null = null;
+  /** Where the unix socket was bound, if that is not where it is to be found. */
+  #bindPath: string | null = null;
   #cancelRetry: (() => void) | null = null;
+  #cancelRetirement: (() => void) | null = null;
   #closed = false;
   #mayWarnAboutFds = true;
+  /** The descriptor that was passed to us is not ours any more. */
+  #isPassedOn = false;
   /** What is bound; the port of a target with port 0 becomes known by `open`. */
   info: ListenerInfo;
 
   constructor(target: ListenTarget, context: ListenContext) {
     this.#target = target;
     this.#context = context;
-    this.info =
-      target.kind === 'tcp'
-        ? { kind: 'tcp', address: target.ip, port: target.port }
-        : { kind: 'unix', address: displaySocketPath(target.path), port: target.port };
+    this.info = firstInfo(target);
   }
 
   /** The address as log lines show it. */
@@ -130,7 +149,55 @@ export class ListeningSocket {
     this.#closed = true;
     this.#cancelRetry?.();
     this.#cancelRetry = null;
+    this.#cancelRetirement?.();
+    this.#cancelRetirement = null;
     this.#release();
+    if (this.#target.kind !== 'passed' || this.#isPassedOn) return;
+    this.#isPassedOn = true;
+    closeSync(this.#target.fd);
+  }
+
+  /**
+   * Stops accepting without losing anybody whose connection the kernel has accepted already. Where other processes
+   * listen on the same port, new ones go to them first and `done` is called later; else it is closed on return.
+   */
+  retire(done: () => void): void {
+    const target = this.#target;
+    const { native, schedule } = this.#context;
+    const isShared = target.kind === 'tcp' && target.reusePort;
+    if (isShared && this.#server !== null && native.listen.takeNoMore(this.fd)) {
+      this.#cancelRetirement = schedule(RETIRE_MS, () => {
+        this.#emptyQueue();
+        this.close();
+        done();
+      });
+      return;
+    }
+    // A passed one goes on without us: its queue is for the next process.
+    if (target.kind === 'tcp') this.#emptyQueue();
+    this.close();
+    done();
+  }
+
+  /** The unix socket's file is another process's by now: whoever comes has connected before that. */
+  get isReplaced(): boolean {
+    if (this.#target.kind !== 'unix' || this.#file === null) return false;
+    const now = socketFileIdentity(this.#target.path);
+    return now !== null && !isSameFile(now, this.#file);
+  }
+
+  /** Nothing may run between this and the close, or there would be somebody in the queue again. */
+  #emptyQueue(): void {
+    const { accept } = this.#context.native.listen;
+    for (;;) {
+      const fd = this.#server === null ? -1 : accept(this.fd);
+      if (fd < 0) return;
+      // As the server makes them; the option to begin paused is missing in the type declarations.
+      const options = { fd, allowHalfOpen: true, pauseOnCreate: true, readable: true, writable: true };
+      const socket = new Socket(options);
+      socket.setNoDelay(true);
+      this.#onConnection(socket);
+    }
   }
 
   #listen(server: Server): void {
@@ -148,12 +215,21 @@ export class ListeningSocket {
       server.listen(options);
       return;
     }
-    removeStaleSocket(target.path);
+    if (target.kind === 'passed') {
+      // Node closes what it listens on; the original stays for when it is to listen again.
+      const copy = this.#context.native.listen.duplicate(target.fd);
+      this.#isPassedOn = copy === null;
+      server.listen({ fd: copy ?? target.fd, backlog });
+      return;
+    }
+    if (target.replaces)
+      this.#bindPath = join(dirname(target.path), `.pgw.${randomBytes(4).toString('hex')}`);
+    else removeStaleSocket(target.path);
     // The file comes to life by bind(), which runs inside listen(): nobody but us may connect until the
     // permissions are set.
     const umask = process.umask(0o777);
     try {
-      server.listen({ path: target.path, backlog });
+      server.listen({ path: this.#bindPath ?? target.path, backlog });
     } finally {
       process.umask(umask);
     }
@@ -164,8 +240,10 @@ export class ListeningSocket {
     if (target.kind === 'unix') {
       if (isAbstractPath(target.path)) return;
       try {
-        applySocketPermissions(target.path, target.mode, target.gid);
-        this.#file = socketFileIdentity(target.path);
+        const path = this.#bindPath ?? target.path;
+        applySocketPermissions(path, target.mode, target.gid);
+        this.#file = socketFileIdentity(path);
+        if (path !== target.path) renameSync(path, target.path);
       } catch (error) {
         this.#release();
         throw error;
@@ -173,7 +251,18 @@ export class ListeningSocket {
       return;
     }
     const bound = server.address();
-    if (bound !== null && typeof bound === 'object') this.info = { ...this.info, port: bound.port };
+    if (bound === null || typeof bound !== 'object') {
+      if (target.kind === 'passed') this.info = this.#passedUnix(server, target.port);
+      return;
+    }
+    // One that was passed may listen on any address.
+    this.info = { kind: 'tcp', address: bound.address, port: bound.port };
+  }
+
+  #passedUnix(server: Server, port: number): ListenerInfo {
+    const path = this.#context.native.listen.unixPath(socketFd(server)) ?? '';
+    const ownPort = /\.s\.PGSQL\.(\d{1,5})$/.exec(path)?.[1];
+    return { kind: 'unix', address: path, port: ownPort === undefined ? port : Number(ownPort) };
   }
 
   #onConnection(socket: Socket): void {
@@ -207,6 +296,10 @@ export class ListeningSocket {
       return;
     }
     if (this.#server === null) return;
+    if (this.#isPassedOn) {
+      log.log('ERROR', text);
+      return;
+    }
     log.log('ERROR', `${text}, suspending the listener for ${ACCEPT_RETRY_MS / 1000} s`);
     // Node cannot stop accepting without closing the socket; left open it would fail over and over.
     this.#release();
@@ -236,14 +329,29 @@ export class ListeningSocket {
     const file = this.#file;
     this.#file = null;
     if (this.#target.kind === 'unix' && file !== null) {
-      const now = socketFileIdentity(this.#target.path);
-      if (now !== null && (now.dev !== file.dev || now.ino !== file.ino)) {
+      const { path } = this.#target;
+      const now = socketFileIdentity(path);
+      const isOurs = now !== null && isSameFile(now, file);
+      if (now !== null && !isOurs && this.#bindPath === null) {
         // Closing unlinks whatever stands at the path, and that is another process's socket by now. Ours has
         // no name any more, so nobody reaches it; it goes with the process.
         server.unref();
         return;
       }
+      // Closing unlinks the name that it was bound under, which it has lost.
+      if (isOurs && this.#bindPath !== null) unlinkSync(path);
     }
     server.close();
+  }
+}
+
+function firstInfo(target: ListenTarget): ListenerInfo {
+  switch (target.kind) {
+    case 'tcp':
+      return { kind: 'tcp', address: target.ip, port: target.port };
+    case 'unix':
+      return { kind: 'unix', address: displaySocketPath(target.path), port: target.port };
+    case 'passed':
+      return { kind: 'unix', address: `descriptor ${target.fd}`, port: target.port };
   }
 }

@@ -1,6 +1,9 @@
 import { createRequire } from 'node:module';
 import type { Server, Socket } from 'node:net';
 import { isMainThread } from 'node:worker_threads';
+import { datagramCalls, type OpenDatagram } from './native-datagram.ts';
+import { type ListenCalls, listenCalls, noListenCalls } from './native-listen.ts';
+import { noProcessCalls, type ProcessCalls, processCalls } from './native-process.ts';
 
 /** Who holds the other end of a unix socket, as the kernel recorded it when that end connected. */
 export interface PeerCredentials {
@@ -39,8 +42,21 @@ export interface Native {
    * throws when the peer is slow.
    */
   write(fd: number, bytes: Buffer, start: number, end: number): number;
+  /**
+   * setsockopt(2) with an int. False when the kernel refuses, the socket has no descriptor (any more), or without the
+   * library.
+   */
+  setOption(socket: Socket, level: number, name: number, value: number): boolean;
   /** The group database's id of `name`; null when there is no such group or without the library. */
   groupId(name: string): number | null;
+  /** About the process itself. */
+  readonly process: ProcessCalls;
+  /** To the system's log and to systemd; null without the library. */
+  readonly datagram: OpenDatagram;
+  /** About listening sockets. */
+  readonly listen: ListenCalls;
+  /** The user database's name of `uid`; null when there is no such user or without the library. */
+  userName(uid: number): string | null;
 }
 
 /** An epoll set, level-triggered, for reading. Its `…At` methods speak of what the last `wait` has fetched. */
@@ -118,7 +134,12 @@ function unavailable(reason: string): Native {
     receive: () => -1,
     hasPeerLeft: () => false,
     write: () => -1,
+    setOption: () => false,
     groupId: () => null,
+    process: noProcessCalls,
+    datagram: () => null,
+    listen: noListenCalls,
+    userName: () => null,
   };
 }
 
@@ -142,12 +163,15 @@ export function openNative(
 function linuxNative(koffi: Koffi): Native {
   const libc = koffi.load(null);
   const getsockopt = libc.func('int getsockopt(int, int, int, void *, void *)');
+  const setsockopt = libc.func('int setsockopt(int, int, int, const void *, unsigned int)');
   const send = libc.func('int send(int, const void *, size_t, int)');
   const sendAt = libc.func('int send(int, uintptr_t, size_t, int)');
   const recv = libc.func('int recv(int, void *, size_t, int)');
   const recvAt = libc.func('int recv(int, uintptr_t, size_t, int)');
   const poll = libc.func('int poll(void *, unsigned long, int)');
   const getgrnam = libc.func('void *getgrnam(const char *)');
+  const getpwuid = libc.func('void *getpwuid(uint32_t)');
+  const user = koffi.struct({ name: 'const char *' });
   const group = koffi.struct({ name: 'void *', password: 'void *', gid: 'uint32_t' });
   // The option's number is the same everywhere but on PowerPC.
   const soPeercred = process.arch === 'ppc64' ? 21 : 17;
@@ -195,12 +219,26 @@ function linuxNative(koffi: Koffi): Native {
       if (address !== 0) return sendAt(fd, address + start, end - start, NO_WAIT_NO_SIGNAL) as number;
       return send(fd, start === 0 ? bytes : bytes.subarray(start), end - start, NO_WAIT_NO_SIGNAL) as number;
     },
+    setOption(socket, level, name, value) {
+      const fd = socketFd(socket);
+      return fd >= 0 && setsockopt(fd, level, name, Int32Array.of(value), 4) === 0;
+    },
     groupId(name) {
       const found: unknown = getgrnam(name);
       if (found === null) return null;
       const entry: unknown = koffi.decode(found, group);
       const gid: unknown = typeof entry === 'object' && entry !== null ? Reflect.get(entry, 'gid') : null;
       return typeof gid === 'number' ? gid : null;
+    },
+    process: processCalls(koffi, libc),
+    datagram: datagramCalls(koffi, libc),
+    listen: listenCalls(koffi, libc),
+    userName(uid) {
+      const found: unknown = getpwuid(uid);
+      if (found === null) return null;
+      const entry: unknown = koffi.decode(found, user);
+      const name: unknown = typeof entry === 'object' && entry !== null ? Reflect.get(entry, 'name') : null;
+      return typeof name === 'string' && name !== '' ? name : null;
     },
   };
 }

@@ -121,3 +121,7 @@ export function socketFileIdentity(path: string): SocketFileIdentity | null {
   const stat = lstatSync(path, { throwIfNoEntry: false });
   return stat === undefined ? null : { dev: stat.dev, ino: stat.ino };
 }
+
+export function isSameFile(one: SocketFileIdentity, other: SocketFileIdentity): boolean {
+  return one.dev === other.dev && one.ino === other.ino;
+}

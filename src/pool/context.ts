@@ -15,6 +15,8 @@ export interface PoolContext {
   /** Name of this event loop in the budget. */
   readonly owner: string;
   readonly connector: ServerConnector<Pool>;
+  /** SUSPEND is under way or in force: nobody is given a server, and none is opened. */
+  isSuspended(): boolean;
 }
 
 /** What a pool is for. */

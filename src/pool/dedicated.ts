@@ -31,14 +31,13 @@ interface Moves {
 
 /**
  * The part of a pool that isn't pooled: each replication client has a server connection of its own, in every pool
- * mode. It is opened when the client has proved who it is, takes a place in all limits, and is closed when the client
+ * mode, and so have the queries that logins need. It is opened when the client has proved who it is, takes a place in all limits, and is closed when the client
  * goes. Whatever becomes of it, the pool's other clients hear nothing of it. Source: contract, §5.2 to §5.4, §5.7.
  */
 export class DedicatedServers {
   readonly #host: DedicatedHost;
   readonly #launcher: { launch(client: DedicatedClient): void };
   readonly #move: Moves;
-  #couldNotConnect = false;
 
   constructor(host: DedicatedHost, launcher: { launch(client: DedicatedClient): void }, move: Moves) {
     this.#host = host;
@@ -89,18 +88,10 @@ export class DedicatedServers {
   }
 
   /** Connecting or logging in has failed: that concerns the one client. */
-  failed(server: PoolServer, client: DedicatedClient, { message, serverError }: LoginFailure): void {
+  failed(server: PoolServer, client: DedicatedClient, failure: LoginFailure): void {
     this.#move.server(server, 'closing');
-    this.#couldNotConnect = serverError === null;
-    client.refused(loginFailed(message, serverError?.sqlstate));
+    client.notOpened(failure);
     this.#host.service();
-  }
-
-  /** Whether nobody answered the last attempt. That is told once: where there are more hosts, it is the next one's turn. */
-  takeConnectFailure(): boolean {
-    const couldNotConnect = this.#couldNotConnect;
-    this.#couldNotConnect = false;
-    return couldNotConnect;
   }
 
   /** The client is gone: so is the need for the connection that is being opened for it. */
@@ -121,6 +112,6 @@ export class DedicatedServers {
 }
 
 /** What a client is told whose server connection has not come about: the contract's text, and why in the DETAIL. */
-export function loginFailed(reason: string, sqlstate?: string): PgErrorFields {
-  return { ...fatal('login failed', sqlstate), detail: reason };
+export function loginFailed({ message, serverError }: LoginFailure): PgErrorFields {
+  return { ...fatal('login failed', serverError?.sqlstate), detail: message };
 }

@@ -2,7 +2,7 @@ import type { Logger } from '../base/log.ts';
 import type { Budget, Grant, Refusal } from './budget.ts';
 import type { ClientLists } from './client-lists.ts';
 import { decideLaunch, isBelowMinimum } from './decide.ts';
-import { type DedicatedServers, loginFailed } from './dedicated.ts';
+import type { DedicatedServers } from './dedicated.ts';
 import type { PoolLimits } from './limits.ts';
 import type { DedicatedClient } from './peers.ts';
 import type { ServerLists } from './server-lists.ts';
@@ -13,7 +13,7 @@ export interface LaunchHost {
   readonly user: string;
   readonly limits: PoolLimits;
   readonly isForcedUser: boolean;
-  readonly paused: boolean;
+  readonly isHeld: boolean;
   readonly clients: ClientLists;
   readonly servers: ServerLists;
   readonly dedicated: Pick<DedicatedServers, 'makeRoom'>;
@@ -40,11 +40,6 @@ export class Launcher {
     this.#log = parts.log;
   }
 
-  /** The last attempt to connect or log in failed. */
-  get hasFailure(): boolean {
-    return this.#failure !== null;
-  }
-
   /** Why the last attempt failed; null when it did not. */
   get failure(): string | null {
     return this.#failure === null ? null : this.#failure.message;
@@ -68,7 +63,7 @@ export class Launcher {
     const failure = dedicatedTo === null ? this.#failure : null;
     const decision = decideLaunch(
       {
-        paused: host.paused,
+        paused: host.isHeld,
         loginsInProgress: host.servers.new.length,
         sinceFailureMs: failure === null ? null : host.nowMs - failure.atMs,
         slotsTaken: host.servers.slotsTaken,
@@ -102,7 +97,7 @@ export class Launcher {
       this.#log.log('ERROR', `${database}/${user}: cannot open a server connection: ${String(error)}`);
       if (dedicatedTo === null) this.failed('connect failed');
       this.#budget.giveBack(grant);
-      dedicatedTo?.refused(loginFailed('connect failed'));
+      dedicatedTo?.notOpened({ message: 'connect failed', serverError: null, failWaiting: false });
     }
   }
 

@@ -57,13 +57,16 @@ export interface PoolClient extends ListNode {
   refused(error: PgErrorFields): void;
 }
 
-/** A client with a server connection of its own, which nobody else ever gets: replication. */
+/** A client with a server connection of its own, which nobody else ever gets: replication, and what asks for logins. */
 export interface DedicatedClient extends PoolClient {
-  readonly replication: Exclude<Replication, 'none'>;
+  /** `none`: it is no client from the network but part of ours, and reads what its server sends by itself. */
+  readonly replication: Replication;
   /** Start-up parameters of its server connection beside user and database; these win over the database entry's. */
   readonly startup: readonly (readonly [name: string, value: string])[];
   /** Its server, to which it is linked already, has reported `welcome`: finish the login. */
   welcomed(welcome: WelcomeData): void;
+  /** No server connection has come about; it leaves the pool before this returns. */
+  notOpened(failure: LoginFailure): void;
 }
 
 /** What a client has left behind that is gone in the middle of what it asked for. */
@@ -87,7 +90,7 @@ export interface PoolServer extends ListNode {
   readonly dedicatedTo: DedicatedClient | null;
   /** Between the beginning of a COPY BOTH and its ReadyForQuery. */
   readonly isStreaming: boolean;
-  /** Start of the TCP connection, monotonic ms. */
+  /** Start of the TCP connection, the one that is tried now, monotonic ms. */
   readonly connectMs: number;
   /** Last bytes from the server, monotonic ms. */
   readonly lastBytesMs: number;
@@ -110,6 +113,8 @@ export interface PoolServer extends ListNode {
   needsResync(): boolean;
   /** Called a few times a second while it is linked outside session mode. */
   sweep(nowMs: number): void;
+  /** How it is opened, while it is new. */
+  readonly opening: ServerAttempt;
   /** It gave a key to cancel with. */
   readonly isCancellable: boolean;
   /** While it is active: no cancel is under way to it, or not any more. */
@@ -131,6 +136,14 @@ export interface PoolServer extends ListNode {
   cancelOwnQuery(): void;
   /** The last deadline has passed: cut the socket. `Pool.serverGone` follows. */
   cut(): void;
+}
+
+/** A server connection that is being opened, at one of the addresses that it may have. */
+export interface ServerAttempt {
+  /** Nobody has answered there before, nor now, and there are other addresses: it gets less time. */
+  readonly isSuspect: boolean;
+  /** Nobody answers there, for `reason`. True when it goes on with another address. */
+  triesNext(reason: string): boolean;
 }
 
 /**

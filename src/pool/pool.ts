@@ -67,6 +67,11 @@ export class Pool {
     return this.#welcome;
   }
 
+  /** Nobody is given a server now, and none is opened. */
+  get isHeld(): boolean {
+    return this.paused || this.#context.isSuspended();
+  }
+
   get nowMs(): number {
     return this.#context.clock.nowMs();
   }
@@ -75,8 +80,6 @@ export class Pool {
   get sinceLifetimeCloseMs(): number {
     return this.nowMs - this.#lastLifetimeCloseMs;
   }
-
-  // --- clients -------------------------------------------------------------------------------------------
 
   /**
    * An authenticated client joins. True when welcome data is there and its login can be finished at once;
@@ -93,12 +96,11 @@ export class Pool {
   }
 
   /**
-   * A logged-in client needs a server. Either `client.linked` or `client.refused` is called before this
-   * returns, or the client waits (first come, first served) and hears one of them later.
+   * A logged-in client needs a server: it hears `linked` or `refused` before this returns, or waits for one of them.
    */
   acquire(client: PoolClient): void {
     if (client.state !== 'active') assert.fail('acquire by a client that is not active');
-    if (!this.paused) {
+    if (!this.isHeld) {
       const server = this.clients.waiting.length === 0 ? this.#pickIdle() : null;
       if (server !== null) {
         this.#assign(client, server);
@@ -156,8 +158,6 @@ export class Pool {
     this.#moveClient(client, 'gone');
     this.dedicated.left(client);
   }
-
-  // --- servers -------------------------------------------------------------------------------------------
 
   /** Login finished: the server can be used. `welcome` is what it reported. */
   serverReady(server: PoolServer, welcome: WelcomeData): void {
@@ -265,7 +265,7 @@ export class Pool {
 
   /** Serves waiting clients as far as idle servers go, then starts checks and new connections for the rest. */
   service(): void {
-    if (this.paused) return;
+    if (this.isHeld) return;
     // Each step may come back here by way of the client or server it calls: nothing is remembered across one.
     for (let client = this.clients.waiting.first; client !== null; client = this.clients.waiting.first) {
       const server = this.#pickIdle();
@@ -377,7 +377,7 @@ export class Pool {
 
   /** Gives a server that nobody uses to the client that waits longest. False when none waits or others are idle. */
   #handOver(server: PoolServer): boolean {
-    const client = this.servers.idle.length === 0 ? this.clients.waiting.first : null;
+    const client = this.servers.idle.length === 0 && !this.isHeld ? this.clients.waiting.first : null;
     if (client !== null) this.#assign(client, server);
     return client !== null;
   }

@@ -30,13 +30,19 @@ export interface ReadingSwitch {
   readonly changesEncoding: boolean;
 }
 
-const NON_ASCII = /[\u0080-\u00ff]/;
+/** Also `\'`, which PostgreSQL refuses in encodings that have the backslash's byte in other characters. */
+const BYTES = /[\u0080-\u00ff]|\\'/;
 /** Also `U&'…'`, which PostgreSQL refuses while backslashes have a meaning in all strings. */
 const ESCAPES = /\\|&'/;
 /** In quotes of either kind. A `$` with a digit behind it is a parameter's. */
 const CONSTANTS = /'|\$(?!\d)/;
 /** What a text has in it that a parameter matters to, in the order of {@link READING_PARAMETERS}. */
-const SIGNS = [NON_ASCII, ESCAPES, CONSTANTS, CONSTANTS, CONSTANTS];
+const SIGNS = [BYTES, ESCAPES, CONSTANTS, CONSTANTS, CONSTANTS];
+
+/** Whether the value at `index` matters to `text` (latin1). */
+export function dependsOn(text: string, index: number): boolean {
+  return SIGNS[index]?.test(text) === true;
+}
 
 /**
  * What makes a server that reads as `now` read `text` (latin1) as `then`, and undoes that; null: it does already.
@@ -55,8 +61,7 @@ export function readingSwitch(
   const back: string[] = [];
   READING_PARAMETERS.forEach((name, i) => {
     const value = then.values[i];
-    if (value === undefined || (value === now.values[i] && isKnown(value)) || SIGNS[i]?.test(text) !== true)
-      return;
+    if (value === undefined || (value === now.values[i] && isKnown(value)) || !dependsOn(text, i)) return;
     const kept = `pgweir.${name.toLowerCase()}`;
     const saved = `pg_catalog.set_config('${kept}',pg_catalog.current_setting('${name}'),true)`;
     const meant = value === '' ? own(name) : value;
@@ -70,7 +75,7 @@ export function readingSwitch(
   return {
     there: `SELECT ${there.join()}`,
     back: `SELECT ${back.join()}`,
-    changesEncoding: then.values[0] !== now.values[0] && NON_ASCII.test(text),
+    changesEncoding: then.values[0] !== now.values[0] && BYTES.test(text),
   };
 }
 

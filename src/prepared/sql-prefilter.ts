@@ -1,7 +1,11 @@
 /** The keywords of the statements in question; one of them stands in each, and a keyword has no other spelling. */
 const WORDS = ['prepare', 'execute', 'deallocate', 'discard'].map((word) => Buffer.from(word));
-const SET = Buffer.from('set');
-const RESET = Buffer.from('reset');
+const SETS = ['set', 'reset'].map((word) => Buffer.from(word));
+/** With what ends a transaction, or goes back in it. */
+const SETS_AND_ENDS = [
+  ...SETS,
+  ...['commit', 'end', 'rollback', 'abort', 'prepare'].map((word) => Buffer.from(word)),
+];
 /** What their statements begin with. */
 const FIRST_WORDS = [...WORDS, ...['explain', 'create'].map((word) => Buffer.from(word))];
 /** Pairs of neighbouring bytes in the first seven of a word, which all of them have. */
@@ -44,15 +48,23 @@ export function mayConcernStatements(bytes: Buffer, start: number, end: number):
 }
 
 /**
- * Whether a statement of the SQL text `bytes[start..end)` may begin with SET or RESET, which may be its first only unless
- * `several`. False is certain, as with {@link mayConcernStatements}, and it allocates nothing either.
+ * Whether a statement of the SQL text `bytes[start..end)` may begin with SET or RESET, or with `orEnds` end a transaction,
+ * which may be its first only unless `several`. False is certain, as with {@link mayConcernStatements}, and it
+ * allocates nothing either.
  */
-export function mayBeginWithSet(bytes: Buffer, start: number, end: number, several: boolean): boolean {
+export function mayBeginWithSet(
+  bytes: Buffer,
+  start: number,
+  end: number,
+  several: boolean,
+  orEnds = false,
+): boolean {
+  const words = orEnds ? SETS_AND_ENDS : SETS;
   // A `;` in a string may have anything behind it, long comments included that others are in: so often, and no more.
   let left = 4 * (end - start) + 64;
   for (let stop = start - 1; stop >= start - 1; stop = indexOfStop(bytes, stop + 1, end)) {
     const first = firstToken(bytes, stop + 1, end);
-    if (first >= 0 && (isWordAt(SET, bytes, first, end) || isWordAt(RESET, bytes, first, end))) return true;
+    if (first >= 0 && isAnyOf(words, bytes, first, end)) return true;
     if (!several) return false;
     left -= (first < 0 ? end : first) - stop;
     if (left < 0) return true;

@@ -8,7 +8,7 @@ export interface ReadingOptions {
   readonly clientEncoding: string;
 }
 
-/** What a statement does to prepared statements and parameters. */
+/** What a statement does to prepared statements, parameters and transactions. */
 export type StatementForm =
   /** `PREPARE name …`; from `restStart` on, its parameters' types and what it does. */
   | (FoundName & { readonly kind: 'prepare'; readonly restStart: number })
@@ -18,12 +18,18 @@ export type StatementForm =
   | { readonly kind: 'deallocate-all' }
   | { readonly kind: 'discard-all' }
   | ParameterForm
+  /** COMMIT, END, PREPARE TRANSACTION. */
+  | { readonly kind: 'commit' }
+  /** ROLLBACK, ABORT, also to a savepoint. */
+  | { readonly kind: 'rollback' }
   | { readonly kind: 'other' };
 
 /** A statement and its bytes in the buffer, from its first token to its last, without its `;`. */
 export type SqlStatement = StatementForm & { readonly start: number; readonly end: number };
 
 const OTHER: StatementForm = { kind: 'other' };
+const COMMIT: StatementForm = { kind: 'commit' };
+const ROLLBACK: StatementForm = { kind: 'rollback' };
 
 /**
  * The statements in the SQL text `bytes[start..end)`, as the message brought it and without its terminating zero,
@@ -32,7 +38,7 @@ const OTHER: StatementForm = { kind: 'other' };
  * The result holds no view of the bytes.
  *
  * Source: manual, `sql-syntax-lexical`, `sql-prepare`, `sql-execute`, `sql-deallocate`, `sql-discard`, `sql-explain`,
- * `sql-createtableas`, `sql-set`, `sql-reset`, `sql-createfunction`.
+ * `sql-createtableas`, `sql-set`, `sql-reset`, `sql-createfunction`, `sql-commit`, `sql-rollback`.
  */
 export function readStatements(
   bytes: Buffer,
@@ -63,6 +69,8 @@ function readForm(cursor: StatementCursor): StatementForm {
   if (cursor.take('reset')) return readReset(cursor) ?? OTHER;
   if (cursor.take('prepare')) return readPrepare(cursor);
   if (cursor.take('deallocate')) return readDeallocate(cursor);
+  if (cursor.take('commit') || cursor.take('end')) return COMMIT;
+  if (cursor.take('rollback') || cursor.take('abort')) return ROLLBACK;
   if (cursor.take('discard')) return cursor.isWord('all') ? { kind: 'discard-all' } : OTHER;
   if (cursor.take('explain')) skipExplainOptions(cursor);
   if (cursor.take('execute')) return readExecute(cursor);
@@ -71,8 +79,9 @@ function readForm(cursor: StatementCursor): StatementForm {
 
 /** `name [(types)] AS …`. With a string in place of the name's follower it is PREPARE TRANSACTION. */
 function readPrepare(cursor: StatementCursor): StatementForm {
+  const isTransaction = cursor.isWord('transaction');
   const found = cursor.takeName();
-  if (found === null || !(cursor.isSymbol('(') || cursor.isWord('as'))) return OTHER;
+  if (found === null || !(cursor.isSymbol('(') || cursor.isWord('as'))) return isTransaction ? COMMIT : OTHER;
   return { kind: 'prepare', ...found, restStart: cursor.start };
 }
 

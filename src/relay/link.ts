@@ -58,6 +58,8 @@ export interface ClientEnd {
   /** The ErrorResponse with `body` (borrowed) as the client may see it; the request that failed has `note`. */
   error(body: Buffer, note: RequestNote | null): Buffer;
   readonly kept: KeptRequests;
+  /** The server has said that this parameter (lower case) has another value now. */
+  reported(name: string): void;
   /** It has rolled something back. */
   rolledBack(): void;
   /** Its prepared statements are gone. */

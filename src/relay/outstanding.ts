@@ -39,13 +39,29 @@ export interface RequestNote {
 }
 
 /** Hangs on a Query whose text was not read to its end: what its statements are is not known before their answers. */
-export const UNREAD_TEXT: RequestNote = {
-  step: () => {},
-  end: () => {},
-  nameOf: () => null,
-  uses: null,
-  position: (sent) => sent,
-};
+export class UnreadText implements RequestNote {
+  readonly uses = null;
+  readonly #over: () => void;
+
+  /** `over` is called once the Query is answered. */
+  constructor(over: () => void = () => {}) {
+    this.#over = over;
+  }
+
+  step(): void {}
+
+  end(): void {
+    this.#over();
+  }
+
+  nameOf(): null {
+    return null;
+  }
+
+  position(sent: number): number {
+    return sent;
+  }
+}
 
 /**
  * FIFO of the requests whose answer is not complete, one per server connection: a ring, no allocation in the

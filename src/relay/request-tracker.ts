@@ -169,6 +169,11 @@ export class RequestTracker {
     return this.queue.copyEnds > 0;
   }
 
+  /** A COPY IN is under way that the client has not ended yet: nothing more is answered before it does. */
+  get awaitsCopyEnd(): boolean {
+    return this.isCopyIn && this.queue.copyEnds === 0;
+  }
+
   /**
    * So much is owed that no more should be asked for, were it that answers of ours pile up behind it. Never while
    * requests are skipped: then nothing is answered before the Sync.
@@ -245,6 +250,8 @@ export class RequestTracker {
         break;
       case B.CopyInResponse:
         this.isCopyIn = true;
+        // Who waits for more of an answer waits for what only the COPY's end can bring.
+        this.#hasAnswered = true;
         break;
       case B.CopyBothResponse:
         this.isCopyIn = true;

@@ -12,7 +12,7 @@ import type {
 } from '../pool/peers.ts';
 import type { Pool, WelcomeData } from '../pool/pool.ts';
 import type { ClientEnd, KeptRequests, ServerEnd } from '../relay/link.ts';
-import { UNREAD_TEXT } from '../relay/outstanding.ts';
+import { UnreadText } from '../relay/outstanding.ts';
 import { type ResponseHost, ResponseStream, STREAM_BROKEN } from '../relay/response-stream.ts';
 import { TxStatus } from '../wire/codes.ts';
 import { terminate } from '../wire/frontend.ts';
@@ -30,9 +30,10 @@ import { OwnQueries } from './own-queries.ts';
 import type { PartsHost } from './parts-host.ts';
 import { PlanRepair } from './plan-repair.ts';
 import { RestReader } from './rest.ts';
+import type { ServerRoute } from './route.ts';
 import type { ServerServices } from './services.ts';
 import { SessionState } from './session-state.ts';
-import { connectFailure, type ServerAddress, type ServerTarget } from './target.ts';
+import type { ServerTarget } from './target.ts';
 
 /**
  * One connection to PostgreSQL: connect → login → at rest ⇄ linked → test → closing. Its place in the pool's
@@ -60,7 +61,7 @@ export class ServerConnection
   readonly dedicatedTo: DedicatedClient | null;
   cancelsInFlight = 0;
   ownCancelMs = 0;
-  readonly connectMs: number;
+  connectMs: number;
   readonly connectWallMs: number;
   lastBytesMs: number;
   /** When the link was made (or the connection begun), monotonic ms. */
@@ -69,7 +70,7 @@ export class ServerConnection
   readonly id: number;
   readonly pool: Pool;
   readonly grant: Grant;
-  readonly address: ServerAddress;
+  readonly address: ServerRoute;
   /** Another one after a server did not take our protocol's version. */
   conn: Conn;
   backendKey: Buffer | null = null;
@@ -79,7 +80,7 @@ export class ServerConnection
   readonly #responses: ResponseStream;
   readonly #rest = new RestReader(this);
   #reader: ByteReader;
-  readonly #opening: ServerOpening;
+  readonly opening: ServerOpening;
   #client: (PoolClient & ClientEnd) | null = null;
   readonly #own = new OwnQueries(this);
   readonly #repair: PlanRepair;
@@ -96,7 +97,7 @@ export class ServerConnection
     pool: Pool,
     grant: Grant,
     target: ServerTarget,
-    address: ServerAddress,
+    address: ServerRoute,
     dedicatedTo: DedicatedClient | null,
   ) {
     super(services.tracked, services.statements);
@@ -116,9 +117,9 @@ export class ServerConnection
     this.#repair = new PlanRepair(this, this.#own, this.#responses);
     this.#ownCancel = new OwnCancel(services, address);
     this.#interlude = new Interlude(this, this.#own, this.#responses);
-    this.#opening = new ServerOpening(this, services, target, address, this.#own);
-    this.#reader = this.#opening.login;
-    this.conn = this.#opening.connect(this, () => this.#connected());
+    this.opening = new ServerOpening(this, services, target, address, this.#own);
+    this.#reader = this.opening.login;
+    this.conn = this.opening.connect(this, () => this.#connected());
   }
 
   get sink(): Conn | null {
@@ -168,10 +169,11 @@ export class ServerConnection
     if (this.abandoned !== null) this.#drain?.took(end);
     const client = this.#client;
     if (this.#releaseDue) this.releaseIfDone();
-    if (client?.isStalled === true && !this.#isHeldBack(client) && this.tracker.takeAnswered()) client.goOn();
     const due = this.#atChunkEnd;
     this.#atChunkEnd = null;
-    due?.();
+    // What is due may be the link's end: a client that waits for answers goes on behind that, perhaps on another.
+    if (due !== null) due();
+    else if (client?.isStalled === true && this.#isFree(client) && this.tracker.takeAnswered()) client.goOn();
   }
 
   onFault(error: unknown): void {
@@ -189,14 +191,13 @@ export class ServerConnection
   }
 
   onClosed(error: Error | null): void {
-    if (this.#opening.isConnected) this.#broke('server conn crashed?', 'server conn crashed?');
+    if (this.opening.isConnected) this.#broke('server conn crashed?', 'server conn crashed?');
     else if (this.state === 'new') {
-      const reason = connectFailure(error, (text) => this.log('WARNING', text));
-      this.#broke(reason, '');
+      this.#broke(this.opening.failure(error), '');
     }
     if (this.state === 'new') {
-      this.#reader = this.#opening.login;
-      this.conn = this.#opening.connect(this, () => this.#connected());
+      this.#reader = this.opening.login;
+      this.conn = this.opening.connect(this, () => this.#connected());
       return;
     }
     this.#ownCancel.cut();
@@ -227,8 +228,8 @@ export class ServerConnection
   }
 
   linked(client: PoolClient): void {
-    // The daemon builds both sides: every client of a pool is also the other end of a link.
-    this.#client = client as PoolClient & ClientEnd;
+    // The daemon builds both sides: every client of a pool is also the other end of a link, but for one of ours.
+    this.#client = this.dedicatedTo?.replication === 'none' ? null : (client as PoolClient & ClientEnd);
     this.requestMs = this.#services.clock.nowMs();
     this.tracker.reset();
     this.lent();
@@ -265,15 +266,15 @@ export class ServerConnection
 
   beginClose(reason: string): void {
     this.#lines.closing(reason);
-    this.#opening.login.abandon();
+    this.opening.login.abandon();
     this.#reader = DISCARD;
-    if (!this.#opening.isConnected) return this.conn.destroy();
+    if (!this.opening.isConnected) return this.conn.destroy();
     this.conn.resume();
     this.conn.end(terminate);
   }
 
   cancelOwnQuery(): void {
-    this.#ownCancel.send(this.backendKey);
+    this.#ownCancel.send(this.backendKey, this.opening.encryptedBy);
   }
 
   cut(): void {
@@ -340,7 +341,7 @@ export class ServerConnection
 
   sessionTag(tag: SessionTag): void {
     // It may have made the session another user's.
-    if (tag === 'set' && this.tracker.queue.headNote === UNREAD_TEXT) this.closeNeeded = true;
+    if (tag === 'set' && this.tracker.queue.headNote instanceof UnreadText) this.closeNeeded = true;
     // What connect_query sets is the server's own; what we set for a client we know.
     if (this.state === 'active' ? !this.#own.isRunning : this.state !== 'new') this.done(tag, this.#client);
   }
@@ -379,21 +380,21 @@ export class ServerConnection
     if (isDirty) this.#broke(`${list} server got dirty`, 'server conn crashed?');
   }
 
-  /** Nothing of the client may be sent now: we do something on the server, or are about to. */
-  #isHeldBack(client: PoolClient & ClientEnd): boolean {
-    return this.#own.isBusy || this.#interlude.holds(client);
+  /** The client's requests may be sent now: we do nothing on the server, nor are we about to. */
+  #isFree(client: PoolClient & ClientEnd): boolean {
+    return !this.#own.isBusy && !this.#interlude.holds(client);
   }
 
   #connected(): void {
     if (this.state === 'new') {
       this.#lines.connected();
-      this.#opening.start();
+      this.opening.start();
     } else this.conn.end();
   }
 
   #broke(reason: string, clientText: string): void {
     if (this.state !== 'new') this.pool.serverBroke(this, reason, clientText);
-    else if (!this.#opening.asksAgain(reason))
+    else if (!this.opening.goesOn(reason))
       this.failed({ message: reason, serverError: null, failWaiting: false }, reason);
   }
 }

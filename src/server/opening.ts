@@ -2,17 +2,26 @@ import type { LogLevel } from '../base/log.ts';
 import { Conn, type ConnHandler } from '../net/conn.ts';
 import type { LoginFailure } from '../pool/peers.ts';
 import type { WelcomeData } from '../pool/pool.ts';
+import { formatTls, type TlsInfo } from '../tls/info.ts';
+import type { ServerTls } from '../tls/server-side.ts';
+import type { ByteReader } from '../wire/framed-reader.ts';
 import { SqlState } from '../wire/pg-error.ts';
 import { startupMessage } from '../wire/startup-message.ts';
 import type { AskedValue } from './asked-values.ts';
+import { Encryption } from './encryption.ts';
 import { loginError, ServerLogin, type ServerLoginFailure, type ServerLoginResult } from './login.ts';
 import type { OwnQueries } from './own-queries.ts';
 import type { ServerServices } from './services.ts';
-import { connectOptions, type ServerAddress, type ServerTarget } from './target.ts';
+import type { ServerRoute } from './route.ts';
+import { connectFailure, connectOptions, isUnixHost, type ServerTarget } from './target.ts';
 
 /** The connection that is being opened. */
 export interface OpeningHost {
-  readonly conn: { write(bytes: Buffer): boolean; pause(): void; resume(): void; end(): void };
+  readonly conn: Pick<Conn, 'write' | 'pause' | 'resume' | 'end' | 'destroy' | 'startTls' | 'isSecuring'>;
+  /** When the connection was begun that is tried now, monotonic ms. */
+  connectMs: number;
+  /** What comes from now on is `reader`'s. */
+  read(reader: ByteReader): void;
   /** PostgreSQL has let us in; connect_query may be still to come. */
   loggedIn(result: ServerLoginResult): void;
   /** As SessionState.begun; then {@link silent} names what has to be asked for. */
@@ -32,7 +41,8 @@ export interface OpeningHost {
  * From connecting to a server that can be used: our StartupMessage, the login, then `connect_query`, and what it
  * doesn't report of itself. A server that
  * doesn't take the protocol version that we ask for is asked once more, for 3.0, on a connection of its own: nothing
- * that PgBouncer can talk to, which asks for no other, is out of reach.
+ * that PgBouncer can talk to, which asks for no other, is out of reach. Where nobody can be reached, or PostgreSQL is not
+ * up yet, the next of several addresses is tried, one after the other.
  */
 export class ServerOpening {
   /** Reads what comes; another one after each {@link connect}. */
@@ -40,54 +50,104 @@ export class ServerOpening {
   readonly #host: OpeningHost;
   readonly #services: ServerServices;
   readonly #target: ServerTarget;
-  readonly #address: ServerAddress;
+  readonly #route: ServerRoute;
   readonly #own: OwnQueries;
   /** The minor version that is asked for. */
   #minor: number;
   /** The version that was asked for first has not been taken. */
   #isRefused = false;
-  /** That has just turned out, and the connection is coming to its end. */
+  /** Another attempt follows, and the connection is coming to its end. */
   #awaitsEnd = false;
   #isConnected = false;
+  #isLoggedIn = false;
+  #encryption: Encryption | null = null;
+  /** TLS as it was when the connection was begun. */
+  #offered: ServerTls | null = null;
+  #tls: TlsInfo | null = null;
 
   constructor(
     host: OpeningHost,
     services: ServerServices,
     target: ServerTarget,
-    address: ServerAddress,
+    route: ServerRoute,
     own: OwnQueries,
   ) {
     this.#host = host;
     this.#services = services;
     this.#target = target;
-    this.#address = address;
+    this.#route = route;
     this.#own = own;
-    this.#minor = services.protocols.minorFor(address);
+    this.#minor = services.protocols.minorFor(route);
     this.login = this.#newLogin();
   }
 
-  /** The connection has come about. */
+  get tls(): TlsInfo | null {
+    return this.#tls;
+  }
+
+  get encryptedBy(): ServerTls | null {
+    return this.#tls === null ? null : this.#offered;
+  }
+
+  /** The connection has come about, and is encrypted if it is to be: PostgreSQL's protocol has begun. */
   get isConnected(): boolean {
     return this.#isConnected;
+  }
+
+  /** No answer has come from where nobody answered before, and there are other addresses. */
+  get isSuspect(): boolean {
+    return !this.login.isVersionTaken && this.#route.isSuspect;
   }
 
   /** Connects; when that has succeeded, `onConnect` may {@link start}. */
   connect(handler: ConnHandler, onConnect: () => void): Conn {
     this.#isConnected = false;
     this.#awaitsEnd = false;
+    this.#encryption = null;
+    this.#tls = null;
     const connected = (): void => {
-      this.#isConnected = true;
+      if (!isUnixHost(this.#route.host)) this.#services.tuneTcp(conn.socket);
       onConnect();
     };
-    return Conn.connect(
-      connectOptions(this.#address, this.#target),
-      handler,
-      connected,
-      this.#services.native,
-    );
+    const conn = Conn.connect(connectOptions(this.#route), handler, connected, this.#services.native);
+    return conn;
   }
 
+  /** Asks for TLS where there may be some, then introduces us. */
   start(): void {
+    const { host } = this.#route;
+    this.#offered = isUnixHost(host) ? null : this.#services.tls();
+    if (this.#offered === null) {
+      this.#introduce(null);
+      return;
+    }
+    const owner = this.#host;
+    this.#encryption = new Encryption(
+      {
+        conn: owner.conn,
+        ready: (info) => this.#introduce(info),
+        refused: (reason) => owner.failed({ message: reason, serverError: null, failWaiting: false }, reason),
+      },
+      this.#offered,
+      host,
+    );
+    owner.read(this.#encryption);
+    this.#encryption.begin();
+  }
+
+  /** Why nothing has come of the connection, in PgBouncer's words. */
+  failure(error: Error | null): string {
+    const note = (text: string): void => this.#host.log('WARNING', text);
+    return this.#encryption?.failure(error, note) ?? connectFailure(error, note);
+  }
+
+  #introduce(info: TlsInfo | null): void {
+    this.#isConnected = true;
+    this.#tls = info;
+    if (info !== null && this.#services.logsConnections()) {
+      this.#host.log('LOG', `SSL established: ${formatTls(info)}`);
+    }
+    this.#host.read(this.login);
     const { database, user, parameters } = this.#target;
     this.#host.conn.write(
       startupMessage(this.#minor, [['database', database], ...parameters, ['user', user]]),
@@ -106,12 +166,39 @@ export class ServerOpening {
     if (!this.#isConnected || this.#minor === 0 || this.login.isVersionTaken) return false;
     this.#host.log('LOG', `the server does not take protocol 3.${this.#minor} (${reason}), asking for 3.0`);
     this.#isRefused = true;
-    this.#awaitsEnd = true;
     this.#minor = 0;
-    this.login.abandon();
-    this.login = this.#newLogin();
+    this.#beginAnew();
     this.#host.conn.end();
     return true;
+  }
+
+  /**
+   * Nothing can be had where we are, for `reason`. True when there is another address: then the owner is to
+   * {@link connect} again when this connection is gone, and nothing has failed yet.
+   */
+  triesNext(reason: string): boolean {
+    if (this.#services.isStopped() || this.#isLoggedIn) return false;
+    const { hasNext } = this.#route;
+    if (hasNext) this.#host.log('LOG', `${reason}: going on to the next address`);
+    this.#route.failed();
+    if (!hasNext) return false;
+    this.#isRefused = false;
+    this.#minor = this.#services.protocols.minorFor(this.#route);
+    this.#beginAnew();
+    this.#host.connectMs = this.#services.clock.nowMs();
+    this.#host.conn.destroy();
+    return true;
+  }
+
+  /** The connection has ended, or is no use any more: whether another one is to be begun in its place. */
+  goesOn(reason: string): boolean {
+    return this.asksAgain(reason) || this.triesNext(reason);
+  }
+
+  #beginAnew(): void {
+    this.#awaitsEnd = true;
+    this.login.abandon();
+    this.login = this.#newLogin();
   }
 
   #newLogin(): ServerLogin {
@@ -125,7 +212,7 @@ export class ServerOpening {
         failed: (failure) => this.#failed(failure),
         note: (text) => this.#host.log('WARNING', text),
       },
-      { user, credentials, ...this.#services.auth },
+      { user, credentials, channel: () => this.#tls, ...this.#services.auth },
       this.#minor,
     );
   }
@@ -133,6 +220,8 @@ export class ServerOpening {
   #loggedIn(result: ServerLoginResult): void {
     const host = this.#host;
     this.#learn();
+    this.#isLoggedIn = true;
+    this.#route.reached();
     host.loggedIn(result);
     const { connectQuery } = this.#target;
     if (connectQuery === null) {
@@ -171,7 +260,9 @@ export class ServerOpening {
   #failed(failure: ServerLoginFailure): void {
     const { fields, message } = failure;
     if (fields !== null && mayMeanVersion(fields.sqlstate) && this.asksAgain(message)) return;
+    if (fields?.sqlstate === SqlState.cannotConnectNow && this.triesNext(message)) return;
     this.#learn();
+    this.#route.refused();
     const severity = fields?.severity ?? '';
     // Without the connection's name, as PgBouncer has it; the line that it is closed follows, with name and text.
     if (fields !== null) this.#services.log.log('WARNING', `server login failed: ${severity} ${message}`);
@@ -184,7 +275,7 @@ export class ServerOpening {
 
   /** A refusal was about the version only if 3.0 gets further. */
   #learn(): void {
-    if (this.#isRefused && this.login.isVersionTaken) this.#services.protocols.takesOnlyOldest(this.#address);
+    if (this.#isRefused && this.login.isVersionTaken) this.#services.protocols.takesOnlyOldest(this.#route);
   }
 }
 

@@ -1,4 +1,5 @@
 import type { CancelCarrier } from '../pool/peers.ts';
+import type { ServerTls } from '../tls/server-side.ts';
 import type { ServerServices } from './services.ts';
 import type { ServerAddress } from './target.ts';
 
@@ -13,10 +14,10 @@ export class OwnCancel {
     this.#address = address;
   }
 
-  /** `backendKey`: what the server gave; null: it cannot be asked. */
-  send(backendKey: Buffer | null): void {
+  /** `backendKey`: what the server gave; null: it cannot be asked. `tls`: what the connection is encrypted by. */
+  send(backendKey: Buffer | null, tls: ServerTls | null): void {
     if (backendKey === null || this.#carrier !== null) return;
-    this.#carrier = this.#services.cancelAt(this.#address, backendKey, () => {
+    this.#carrier = this.#services.cancelAt(this.#address, backendKey, tls, () => {
       this.#carrier = null;
     });
   }

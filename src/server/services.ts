@@ -1,3 +1,4 @@
+import type { Socket } from 'node:net';
 import type { ServerAuthArgs } from '../auth/server-auth.ts';
 import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
@@ -5,6 +6,7 @@ import type { CancelCarrier } from '../pool/peers.ts';
 import type { Native } from '../net/native.ts';
 import type { StatementCache } from '../prepared/statement.ts';
 import type { TrackedParameters } from '../relay/tracked-parameters.ts';
+import type { ServerTls } from '../tls/server-side.ts';
 import type { ServerProtocols } from './protocols.ts';
 import type { ServerAddress } from './target.ts';
 
@@ -13,10 +15,14 @@ export interface ServerServices {
   readonly clock: Clock;
   readonly log: Logger;
   readonly native: Native;
+  /** Asks the kernel for what the `tcp_…` settings say now, for a connection that has just come about. */
+  readonly tuneTcp: (socket: Socket) => void;
   readonly tracked: TrackedParameters;
   readonly statements: StatementCache;
   readonly auth: Pick<ServerAuthArgs, 'randomBytes' | 'saltedPasswords'>;
   readonly protocols: ServerProtocols;
+  /** TLS for connections over TCP that begin now; null = servers are not asked for it. */
+  tls(): ServerTls | null;
   /** The process ends: nothing is connected to any more. */
   isStopped(): boolean;
   /** `log_connections` and `log_disconnections`, as they are now. */
@@ -25,5 +31,10 @@ export interface ServerServices {
   /** `max_packet_size`. */
   maxPacketSize(): number;
   /** Sends a CancelRequest of our own for the query that still runs on a connection being closed; `done` as of a carrier. */
-  cancelAt(address: ServerAddress, backendKey: Buffer, done: () => void): CancelCarrier;
+  cancelAt(
+    address: ServerAddress,
+    backendKey: Buffer,
+    tls: ServerTls | null,
+    done: () => void,
+  ): CancelCarrier;
 }

@@ -127,6 +127,7 @@ export abstract class SessionState {
   protected reported(name: string, value: string, client: ClientEnd | null): void {
     const key = name.toLowerCase();
     this.#reported.set(key, value);
+    client?.reported(key);
     // It comes in the client's encoding, which may have changed right before or behind.
     const isUnread = NON_ASCII.test(value);
     const known = isUnread ? UNKNOWN : value;

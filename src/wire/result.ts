@@ -1,9 +1,9 @@
+import { binaryCell } from './binary-cell.ts';
 import { BackendType } from './codes.ts';
+import { typeLength, type TypeOid } from './type-oid.ts';
 import { Writer } from './writer.ts';
 
-/** OIDs of the types that the console's columns have (catalog `pg_type`). */
-export const TypeOid = { bytea: 17, int8: 20, int4: 23, text: 25, numeric: 1700 } as const;
-export type TypeOid = (typeof TypeOid)[keyof typeof TypeOid];
+export { TypeOid } from './type-oid.ts';
 
 /** One column of a result that pgweir makes itself. */
 export interface Column {
@@ -14,12 +14,12 @@ export interface Column {
 /** A value in text format: a number is written in decimal, null is SQL's NULL. */
 export type Cell = string | number | null;
 
-/** `typlen` as the catalog has it; -1 stands for variable length. */
-const typeLength: Readonly<Record<TypeOid, number>> = { 17: -1, 20: 8, 23: 4, 25: -1, 1700: -1 };
+/** Format codes of values. Source: manual, `protocol-overview`. */
+export const Format = { text: 0, binary: 1 } as const;
+export type Format = (typeof Format)[keyof typeof Format];
 
 const NO_TABLE = 0;
 const NO_TYPE_MODIFIER = -1;
-const TEXT_FORMAT = 0;
 
 /** EmptyQueryResponse; shared, so don't write to it. */
 export const emptyQueryResponse: Buffer = Buffer.from([BackendType.EmptyQueryResponse, 0, 0, 0, 4]);
@@ -30,34 +30,57 @@ export function commandComplete(tag: string): Buffer {
 }
 
 /**
- * A whole answer with rows: RowDescription, a DataRow each, CommandComplete. All of it is text format, without
- * table or type modifier. Rows have as many cells as there are columns. The bytes belong to the caller.
- * Source: manual, `protocol-message-formats`, RowDescription and DataRow.
+ * RowDescription without table or type modifier; `formats` has one entry per column. The bytes belong to the caller.
+ * Source: manual, `protocol-message-formats`.
  */
+export function rowDescription(columns: readonly Column[], formats: readonly Format[]): Buffer {
+  const w = new Writer(256);
+  w.begin(BackendType.RowDescription).int16(columns.length);
+  columns.forEach(({ name, type }, i) => {
+    w.cstring(name).int32(NO_TABLE).int16(0).int32(type).int16(typeLength[type]);
+    w.int32(NO_TYPE_MODIFIER).int16(formats[i] ?? Format.text);
+  });
+  return w.end().take();
+}
+
+/**
+ * A DataRow for each of the rows, which have as many cells as there are columns; `formats` has one entry per column.
+ * Throws RangeError for an integer that its type cannot hold in binary. The bytes belong to the caller.
+ * Source: manual, `protocol-message-formats`.
+ */
+export function dataRows(
+  columns: readonly Column[],
+  rows: readonly (readonly Cell[])[],
+  formats: readonly Format[],
+): Buffer {
+  const w = new Writer(1024);
+  for (const row of rows) {
+    w.begin(BackendType.DataRow).int16(row.length);
+    row.forEach((cell, i) => {
+      if (cell === null) {
+        w.int32(-1);
+        return;
+      }
+      const text = String(cell);
+      const type = (columns[i] as Column).type;
+      const bytes = formats[i] === Format.binary ? binaryCell(type, text) : Buffer.from(text, 'utf8');
+      w.int32(bytes.length).bytes(bytes);
+    });
+    w.end();
+  }
+  return w.take();
+}
+
+/** A whole answer with rows in text format: RowDescription, a DataRow each, CommandComplete. */
 export function resultSet(
   columns: readonly Column[],
   rows: readonly (readonly Cell[])[],
   tag: string,
 ): Buffer {
-  const w = new Writer(1024);
-  w.begin(BackendType.RowDescription).int16(columns.length);
-  for (const { name, type } of columns) {
-    w.cstring(name).int32(NO_TABLE).int16(0).int32(type).int16(typeLength[type]);
-    w.int32(NO_TYPE_MODIFIER).int16(TEXT_FORMAT);
-  }
-  w.end();
-  for (const row of rows) {
-    w.begin(BackendType.DataRow).int16(row.length);
-    for (const cell of row) {
-      if (cell === null) {
-        w.int32(-1);
-      } else {
-        const bytes = Buffer.from(String(cell), 'utf8');
-        w.int32(bytes.length).bytes(bytes);
-      }
-    }
-    w.end();
-  }
-  w.begin(BackendType.CommandComplete).cstring(tag).end();
-  return w.take();
+  const formats = columns.map(() => Format.text);
+  return Buffer.concat([
+    rowDescription(columns, formats),
+    dataRows(columns, rows, formats),
+    commandComplete(tag),
+  ]);
 }

@@ -26,3 +26,6 @@ export function startupMessage(
 export function cancelRequest(key: Buffer): Buffer {
   return new Writer(8 + key.length).beginUntyped().int32(StartupCode.CancelRequest).bytes(key).end().take();
 }
+
+/** SSLRequest: 8 bytes, answered by `S` or `N`. Source: manual, `protocol-message-formats`. */
+export const sslRequest: Buffer = new Writer(8).beginUntyped().int32(StartupCode.SSLRequest).end().take();

@@ -1,6 +1,14 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { consoleRole, entersWithoutPassword, isAllowed, isListed } from '../../src/admin/access.ts';
+import {
+  authorization,
+  consoleRole,
+  entersWithoutPassword,
+  isListed,
+  mayRun,
+} from '../../src/admin/access.ts';
+import { commands } from '../../src/admin/commands.ts';
+import { showTables } from '../../src/admin/show.ts';
 
 const base = { authType: 'md5', adminUsers: 'ann, bob', statsUsers: 'mon bob', unixSameUid: false };
 
@@ -60,9 +68,28 @@ test('a name is held exactly when it is one of the names joined', () => {
   );
 });
 
-test('a read-only user may do only what needs no more', () => {
-  expect(isAllowed('stats', 'stats')).toBe(true);
-  expect(isAllowed('stats', 'admin')).toBe(false);
-  expect(isAllowed('admin', 'admin')).toBe(true);
-  expect(isAllowed('admin', 'stats')).toBe(true);
+test('every command and every SHOW has its row in the table of authorization, and no row is without one', () => {
+  const shows = [...showTables.keys(), 'help'].map((name) => `show ${name}`);
+  expect([...authorization.keys()].toSorted()).toEqual(
+    [...shows, ...commands.keys(), 'set', 'driver'].toSorted(),
+  );
+});
+
+test('a read-only user may run each SHOW but FDS and what drivers ask, and nothing else', () => {
+  const open = [...authorization.keys()].filter((command) => mayRun('stats', command));
+  const shows = [...showTables.keys(), 'help'].filter((name) => name !== 'fds').map((name) => `show ${name}`);
+  expect(open.toSorted()).toEqual([...shows, 'driver'].toSorted());
+  for (const command of authorization.keys()) expect(mayRun('admin', command)).toBe(true);
+});
+
+test.each([
+  '',
+  'show',
+  'show nothing',
+  'SHOW POOLS',
+  'kill_all',
+  'constructor',
+  '__proto__',
+])('what has no row, such as %j, nobody may run', (command) => {
+  expect([mayRun('admin', command), mayRun('stats', command)]).toEqual([false, false]);
 });

@@ -100,12 +100,9 @@ describe('a read-only user', () => {
   });
 
   test('no command is without a case here', () => {
-    const words = changing.map(([text]) => text.split(' ')[0]?.toLowerCase());
-    const tested = new Set([...words, 'show', 'select']);
+    const tested = new Set(changing.map(([text]) => text.split(' ')[0]?.toLowerCase()));
     tested.delete('set');
     expect(new Set(commands.keys())).toEqual(tested);
-    const open = [...commands].filter(([, command]) => command.needs === 'stats').map(([word]) => word);
-    expect(open).toEqual(['show', 'select']);
   });
 });
 
@@ -127,9 +124,11 @@ describe('errors', () => {
     ['SHUTDOWN now', "invalid command 'SHUTDOWN now', use SHOW HELP;"],
     ['SHOW', "invalid command 'SHOW', use SHOW HELP;"],
     ['SHOW ALL;', "invalid command 'SHOW ALL;', use SHOW HELP;"],
-    ['SELECT 1', "invalid command 'SELECT 1', use SHOW HELP;"],
+    ['SELECT 1 +', "invalid command 'SELECT 1 +', use SHOW HELP;"],
     ['SET verbose', "invalid command 'SET verbose', use SHOW HELP;"],
-    ['begin', "invalid command 'begin', use SHOW HELP;"],
+    ['begin now', "invalid command 'begin now', use SHOW HELP;"],
+    ['RELOAD; RELOAD', "invalid command 'RELOAD; RELOAD', use SHOW HELP;"],
+    ['SHOW STATE; RELOAD', "invalid command 'SHOW STATE; RELOAD', use SHOW HELP;"],
     ['constructor', "invalid command 'constructor', use SHOW HELP;"],
     [`SHOW ${'x'.repeat(64)}`, 'bad arguments'],
   ])('%s: %s', async (text, message) => {
@@ -150,7 +149,7 @@ describe('errors', () => {
     ['KILL_CLIENT 5', controlFailure.clientNotFound(), 'client not found', '08P01'],
     ['SET a = b', controlFailure.setFailed(), 'SET failed', '08P01'],
     ['RELOAD', controlFailure.reloadFailed(), 'RELOAD failed, see logs for additional details', 'F0000'],
-    ['SUSPEND', controlFailure.notSupported('SUSPEND'), 'SUSPEND is not supported yet', '0A000'],
+    ['SUSPEND', controlFailure.canceled(), 'canceling statement due to user request', '57014'],
   ])('%s that fails in the process is answered with its text and SQLSTATE', async (text, reply, message, code) => {
     const target = rig('admin');
     target.control.answer = async () => reply;

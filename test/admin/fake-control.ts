@@ -64,7 +64,7 @@ export function rig(role: Role = 'admin', snapshots: Partial<Snapshots> = {}): R
   return {
     control,
     lines,
-    console: new AdminConsole({ role, control, log, version }),
+    console: new AdminConsole({ role, user: 'ann', control, log, version }),
     abort: new AbortController(),
   };
 }
@@ -73,6 +73,8 @@ export function rig(role: Role = 'admin', snapshots: Partial<Snapshots> = {}): R
 export interface Answer {
   /** Type letters in order. */
   readonly types: string;
+  /** Of the last ReadyForQuery; empty without one. */
+  readonly status: string;
   /** `name:oid` of each column. */
   readonly columns: readonly string[];
   readonly rows: readonly (readonly (string | null)[])[];
@@ -96,6 +98,7 @@ export async function send(target: Rig, type: number, body: Buffer): Promise<Ans
 export function decode(bytes: Buffer): Omit<Answer, 'closeReason'> {
   const answer = {
     types: '',
+    status: '',
     columns: [] as string[],
     rows: [] as (string | null)[][],
     tag: null as string | null,
@@ -113,7 +116,7 @@ export function decode(bytes: Buffer): Omit<Answer, 'closeReason'> {
     else if (type === 'C') answer.tag = body.toString('utf8', 0, body.length - 1);
     else if (type === 'E') answer.error = fieldsOf(body);
     else if (type === 'N') answer.notice = fieldsOf(body);
-    else if (type === 'Z' && !body.equals(Buffer.from('I'))) throw new Error('ReadyForQuery is not idle');
+    else if (type === 'Z') answer.status = body.toString('latin1');
   }
   if (at !== bytes.length) throw new Error('a message is longer than the bytes');
   return answer;

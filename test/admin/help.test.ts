@@ -15,8 +15,19 @@ test('SHOW HELP is a notice that names every command, and no rows', async () => 
       .every((line) => line.startsWith('\t')),
   ).toBe(true);
   const words = new Set(detail.split(/[^A-Z_]+/));
-  const expected = [...showTables.keys(), ...commands.keys(), 'help', 'set'].filter(
-    (name) => name !== 'select',
-  );
+  const expected = [...showTables.keys(), ...commands.keys(), 'help', 'set'];
   for (const name of expected) expect(words).toContain(name.toUpperCase());
+});
+
+test('each line of SHOW HELP is a command’s own, with what it takes', async () => {
+  const { notice } = await query(rig('stats'), 'SHOW HELP');
+  const lines = (notice?.['D'] ?? '').split('\n\t').slice(1);
+  expect(lines.filter((line) => !line.startsWith('SHOW '))).toEqual([
+    'SET key = value',
+    ...[...commands.values()].flatMap(({ usage }) => usage),
+  ]);
+  for (const [word, { usage }] of commands) {
+    expect(usage).not.toEqual([]);
+    for (const line of usage) expect(line.split(' ')[0]).toBe(word.toUpperCase());
+  }
 });

@@ -7,6 +7,7 @@ import { SaltedPasswordCache, ScramVerifierCache } from '../../src/auth/derived-
 import { Pbkdf2Queue } from '../../src/auth/pbkdf2-queue.ts';
 import type { ServerAuthExchange, ServerAuthRequest, ServerAuthStep } from '../../src/auth/server-auth.ts';
 import { createServerAuth } from '../../src/auth/server-auth.ts';
+import type { TlsChannel } from '../../src/auth/scram.ts';
 import { AuthCode } from '../../src/wire/codes.ts';
 import { Reader } from '../../src/wire/reader.ts';
 
@@ -23,18 +24,24 @@ export function clientArgs(over: Partial<ClientAuthArgs>): ClientAuthArgs {
     method: 'scram-sha-256',
     user: 't',
     secretText: 'pencil',
+    channel: null,
     randomBytes,
     mockSecret,
     scramIterations: 64,
+    mock: () => ({ kind: 'plain', iterations: 64, saltBytes: 16 }),
     verifiers: new ScramVerifierCache(pbkdf2),
     pbkdf2,
     ...over,
   };
 }
 
-export function serverLogin(credentials: ServerCredentials, user = 't'): ServerAuthExchange {
+export function serverLogin(
+  credentials: ServerCredentials,
+  user = 't',
+  channel: TlsChannel | null = null,
+): ServerAuthExchange {
   const saltedPasswords = new SaltedPasswordCache(new Pbkdf2Queue());
-  return createServerAuth({ user, credentials, randomBytes, saltedPasswords });
+  return createServerAuth({ user, credentials, channel: () => channel, randomBytes, saltedPasswords });
 }
 
 export function typed(password: string | null): ServerCredentials {

@@ -44,11 +44,13 @@ describe('the exchange of RFC 7677', () => {
   test('its messages are taken apart', () => {
     expect(parseClientFirst(rfc.clientFirst)).toEqual({
       gs2Header: 'n,,',
+      flag: 'n',
+      bindingType: null,
       bare: 'n=user,r=rOprNGfwEbeRWgbNEkqO',
       nonce: 'rOprNGfwEbeRWgbNEkqO',
     });
     expect(parseClientFinal(rfc.clientFinal)).toMatchObject({
-      channelBinding: 'n,,',
+      channelBinding: Buffer.from('n,,'),
       nonce: 'rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0',
     });
   });
@@ -67,13 +69,18 @@ describe('client-first-message', () => {
     ['n,,n=a=2Cb,r=abc', 'n,,'],
     ['n,,n=\u00e9,r=abc', 'n,,'],
     ['n,,n=u,r=abc,x=extension', 'n,,'],
+    ['p=tls-server-end-point,,n=,r=abc', 'p=tls-server-end-point,,'],
+    ['p=tls-unique,,n=,r=abc', 'p=tls-unique,,'],
   ])('%j is taken', (text, gs2Header) => {
     expect(parseClientFirst(text)).toMatchObject({ gs2Header, nonce: 'abc' });
   });
 
   test.each([
     ['', 'nothing'],
-    ['p=tls-server-end-point,,n=,r=abc', 'channel binding'],
+    ['p=,,n=,r=abc', 'channel binding without a name'],
+    ['p,,n=,r=abc', 'channel binding without a value'],
+    [`p=${'a'.repeat(65)},,n=,r=abc`, 'channel binding by too long a name'],
+    ['p=a/b,,n=,r=abc', 'channel binding by what is no name'],
     ['n,a=admin,n=,r=abc', 'an authorization identity'],
     ['x,,n=,r=abc', 'an unknown flag'],
     ['n,n=,r=abc', 'a missing comma'],

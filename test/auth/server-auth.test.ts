@@ -12,6 +12,7 @@ const NONCE = Buffer.alloc(18, 1).toString('base64');
 /** A login with a known nonce. */
 function login(secretText: string | null = 'pencil', pbkdf2 = new Pbkdf2Queue()) {
   return createServerAuth({
+    channel: () => null,
     user: 't',
     credentials: typed(secretText),
     randomBytes: (size) => Buffer.alloc(size, 1),
@@ -197,6 +198,7 @@ test('a reconnect with the same password, salt and count answers at once', async
   const saltedPasswords = new SaltedPasswordCache(new Pbkdf2Queue());
   const make = () =>
     createServerAuth({
+      channel: () => null,
       user: 't',
       credentials: typed('pencil'),
       randomBytes: (size) => Buffer.alloc(size, 1),

@@ -20,25 +20,57 @@ async function run(argv: readonly string[], environment: Partial<MainEnvironment
     stderr: (text) => {
       stderr += text;
     },
-    euid: 1000,
     env: {},
+    setTitle: (title) => {
+      runs.push(title);
+    },
     runDaemon: async (options) => {
       runs.push(options);
       return 7;
+    },
+    daemonize: async (...args) => {
+      runs.push(args[0]);
+      return 5;
     },
     ...environment,
   });
   return { exitCode, stdout, stderr, runs };
 }
 
+const foreground = {
+  configPath: 'a.ini',
+  quiet: false,
+  verbose: 0,
+  user: null,
+  reboot: false,
+  startupFd: null,
+  allowRoot: false,
+};
+
 describe('the command pgweir', () => {
   it("runs the daemon with its options and ends with the daemon's exit code", async () => {
-    expect(await run(['-qvv', 'a.ini'])).toEqual({
+    expect(await run(['-qvv', '-u', 'www', 'a.ini'])).toEqual({
       exitCode: 7,
       stdout: '',
       stderr: '',
-      runs: [{ configPath: 'a.ini', quiet: true, verbose: 2 }],
+      runs: ['pgweir -qvv -u www a.ini', { ...foreground, quiet: true, verbose: 2, user: 'www' }],
     });
+  });
+
+  it('with -d runs itself once more, and says there where the report of the start goes', async () => {
+    expect(await run(['-d', 'a.ini'])).toMatchObject({ exitCode: 5, runs: [['-d', 'a.ini']] });
+    const env: Record<string, string | undefined> = { PGWEIR_STARTUP_FD: '3' };
+    const { exitCode, runs } = await run(['-d', 'a.ini'], { env });
+    expect({ exitCode, options: runs[1] }).toEqual({
+      exitCode: 7,
+      options: { ...foreground, quiet: true, startupFd: 3 },
+    });
+    expect(env).toEqual({});
+  });
+
+  it('takes a left-over PGWEIR_STARTUP_FD for nothing without -d', async () => {
+    const { runs } = await run(['a.ini'], { env: { PGWEIR_STARTUP_FD: '1' } });
+    expect(runs[1]).toEqual(foreground);
   });
 
   it('prints the version line first and runs nothing', async () => {
@@ -59,7 +91,7 @@ describe('the command pgweir', () => {
     [[]],
     [['a', 'b']],
     [['--nope', 'a']],
-    [['-d', 'a.ini']],
+    [['-u']],
   ])('refuses %j in one line on stderr with exit code 1', async (argv) => {
     const { exitCode, stdout, stderr, runs } = await run(argv);
     expect(exitCode).toBe(1);
@@ -68,17 +100,14 @@ describe('the command pgweir', () => {
     expect(runs).toEqual([]);
   });
 
-  it('refuses to run as root', async () => {
-    const { exitCode, stderr, runs } = await run(['a.ini'], { euid: 0 });
-    expect(exitCode).toBe(1);
-    expect(stderr).toBe('pgweir: should not run as root (PGWEIR_ALLOW_ROOT=1 allows it)\n');
-    expect(runs).toEqual([]);
-  });
-
-  it('runs as root when the environment allows it with exactly 1', async () => {
-    const allowed = await run(['a.ini'], { euid: 0, env: { PGWEIR_ALLOW_ROOT: '1' } });
-    expect(allowed.exitCode).toBe(7);
-    const refused = await run(['a.ini'], { euid: 0, env: { PGWEIR_ALLOW_ROOT: '0' } });
-    expect(refused.exitCode).toBe(1);
+  it('may run as root when the environment allows it with exactly 1', async () => {
+    for (const [value, allowRoot] of [
+      ['1', true],
+      ['0', false],
+      ['yes', false],
+    ] as const) {
+      const { runs } = await run(['a.ini'], { env: { PGWEIR_ALLOW_ROOT: value } });
+      expect(runs[1]).toEqual({ ...foreground, allowRoot });
+    }
   });
 });

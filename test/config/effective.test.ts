@@ -1,6 +1,12 @@
 import { expect, test } from 'vitest';
 import type { Config } from '../../src/config/config.ts';
-import { type ClientLimits, clientLimits, type PoolLimits, poolLimits } from '../../src/config/effective.ts';
+import {
+  type ClientLimits,
+  clientLimits,
+  doorLimits,
+  type PoolLimits,
+  poolLimits,
+} from '../../src/config/effective.ts';
 import { load } from './files.ts';
 
 function files(main: string, db: string, user: string): Config {
@@ -177,4 +183,18 @@ test('client limits: user and database beat the global values', () => {
 
 test('the query timeout of a waiting client is the global one', () => {
   expect(client('query_timeout = 4', '', 'query_timeout=1').queryTimeoutMs).toBe(4000);
+});
+
+test.each([
+  ['', '', [100, 100]],
+  ['max_client_conn = 20', '', [100, 100]],
+  ['max_client_conn = 2000', '', [2000, 2000]],
+  ['max_client_conn = 0', '', [0, 0]],
+  ['max_client_conn = 2000', 'max_login_conn = 50', [50, 50]],
+  ['', 'max_login_conn_per_address = 7', [100, 7]],
+  ['', 'max_login_conn = 0\nmax_login_conn_per_address = 7', [0, 7]],
+  ['', 'max_login_conn_per_address = 0', [100, 0]],
+])('before login there may be, with %j and %j: %j, in all and of one address', (main, own, expected) => {
+  const limits = doorLimits(load(`[pgbouncer]\n${main}\n[pgweir]\n${own}\n`));
+  expect([limits.total, limits.perAddress]).toEqual(expected);
 });

@@ -34,9 +34,13 @@ test('an empty [pgbouncer] section gives every default and no warning', () => {
   });
   expect(own).toEqual({
     log_format: 'pgbouncer',
+    max_login_conn: -1,
+    max_login_conn_per_address: -1,
     server_close_timeout: 1,
     server_cancel_timeout: 5,
     server_max_protocol_version: '3.2',
+    syslog_socket: '/dev/log',
+    auth_query_cache_time: 2,
   });
   expect(Object.keys(settings).sort()).toEqual(Object.keys(settingsTable).sort());
   expect([path, warnings]).toEqual(['my.ini', []]);
@@ -90,46 +94,59 @@ test.each([
 });
 
 test.each([
-  ['auth_type', 'hba'],
-  ['auth_type', 'CERT'],
-  ['auth_type', 'ldap'],
-  ['auth_type', 'pam'],
-  ['client_tls_sslmode', 'require'],
-  ['client_tls_sslmode', 'verify-ca'],
-  ['client_tls_sslmode', 'verify-full'],
-  ['server_tls_sslmode', 'require'],
-  ['server_tls_sslmode', 'verify-ca'],
-  ['server_tls_sslmode', 'verify-full'],
-])('%s = %s is refused, because ignoring it would be unsafe', (key, value) => {
-  const error = configErrorOf(() => load(`[pgbouncer]\n${key} = ${value}\n`));
-  expect(error.key).toBe(key);
-  expect(error.expected).toContain(`(${value.toLowerCase()} is not supported yet)`);
+  ['auth_type = pam', 'auth_type', 'pam, for which Node has no maintained library'],
+  ['auth_type = cert', 'auth_type', 'client_tls_sslmode = verify-full'],
+  ['auth_type = hba', 'auth_hba_file', 'a file'],
+  [
+    'auth_type = hba\nauth_hba_file = /no/such/file',
+    'auth_hba_file',
+    'a readable file /no/such/file (ENOENT)',
+  ],
+  ['auth_type = ldap', 'auth_ldap_options', 'options'],
+  ['auth_type = ldap\nauth_ldap_options = ldapserver=a', 'ldapbasedn', ''],
+  ['auth_type = ldap\nauth_ldap_options = map=x', 'auth_ldap_options', 'options of LDAP'],
+  [
+    `auth_type = ldap\nauth_ldap_options = ldapbasedn=${'x'.repeat(1023)}`,
+    'auth_ldap_options',
+    'at most 1023 bytes',
+  ],
+])('%s is refused', (text, key, expected) => {
+  const error = configErrorOf(() => load(`[pgbouncer]\n${text}\n`));
+  expect([error.key, error.expected]).toEqual([key, expect.stringContaining(expected)]);
+});
+
+test('files of rules are read with auth_type hba alone, and refused as a whole', () => {
+  const hba = join(folder, 'hba');
+  const ident = join(folder, 'ident');
+  writeFileSync(hba, 'local all all peer map=m\nhost all all all scram-sha-256\n');
+  writeFileSync(ident, 'm root postgres\n');
+  const files = `auth_hba_file = ${hba}\nauth_ident_file = ${ident}\n`;
+  expect(load(`[pgbouncer]\n${files}`).login).toEqual({ hba: null, ldap: null });
+  const text = `[pgbouncer]\nauth_type = hba\n${files}`;
+  const config = load(text);
+  expect(config.login.hba?.map(({ method, at }) => [method, at.line])).toEqual([
+    ['peer', 1],
+    ['scram-sha-256', 2],
+  ]);
+  expect(structuredClone(config.login)).toEqual(config.login);
+  // All or nothing, with the file and line that are wrong.
+  writeFileSync(hba, 'local all all peer map=m\n\nhost all all all scram-sha-265\n');
+  const error = configErrorOf(() => load(text, config));
+  expect([error.file, error.line]).toEqual([hba, 3]);
+  writeFileSync(hba, '# nothing\n');
+  expect(load(text).warnings).toEqual([`${hba} has no rules: nobody can log in`]);
 });
 
 test('one warning names everything that is set but without effect', () => {
-  const { warnings } = load(
-    '[pgbouncer]\nserver_tls_sslmode = prefer\nclient_tls_sslmode = allow\npkt_buf = 8192\nsyslog = 1\n[peers]\n1 = host=x\n',
-  );
-  expect(warnings).toEqual([
-    'set but without effect so far: server_tls_sslmode, client_tls_sslmode, pkt_buf, syslog, [peers]',
-  ]);
+  const { warnings } = load('[pgbouncer]\nserver_tls_sslmode = prefer\npkt_buf = 8192\nsbuf_loopcnt = 9\n');
+  expect(warnings).toEqual(['set but without effect so far: pkt_buf, sbuf_loopcnt']);
 });
 
 test('a setting that asks for what happens anyway is not warned about', () => {
   const text =
-    '[pgbouncer]\nserver_tls_sslmode = disable\nclient_tls_sslmode = disable\nmax_prepared_statements = 0\n' +
+    '[pgbouncer]\nmax_prepared_statements = 0\n' +
     'syslog = 0x0\ntcp_user_timeout = 0\nresolv_conf =\ntcp_keepalive = 1\ntcp_keepidle = 5\n';
   expect(load(text).warnings).toEqual([]);
-});
-
-test('the warning says what becomes of users that auth_query would look up', () => {
-  const refused = '; users who are not in auth_file are refused';
-  expect(load('[pgbouncer]\nauth_user = a\n').warnings[0]).toBe(
-    `set but without effect so far: auth_user${refused}`,
-  );
-  const perDatabase = load("[pgbouncer]\n[databases]\ndb = auth_query='select $1'\n").warnings;
-  expect(perDatabase).toHaveLength(1);
-  expect(perDatabase[0]).toContain(refused);
 });
 
 test('a second [pgbouncer] header keeps what was set before it', () => {
@@ -152,9 +169,13 @@ test('our own settings stand in [pgweir] or in comment lines anywhere', () => {
   const text = ';pgweir log_format = JSON\n[pgbouncer]\n[users]\n;pgweir server_close_timeout = 0.5\n';
   expect(load(`${text}[pgweir]\nserver_cancel_timeout = 2\n`).own).toEqual({
     log_format: 'json',
+    max_login_conn: -1,
+    max_login_conn_per_address: -1,
     server_close_timeout: 0.5,
     server_cancel_timeout: 2,
     server_max_protocol_version: '3.2',
+    syslog_socket: '/dev/log',
+    auth_query_cache_time: 2,
   });
 });
 

@@ -41,7 +41,6 @@ test.each([
 });
 
 test('SET cannot ask for security that is not there', () => {
-  expect(setSetting(config, 'client_tls_sslmode', 'require').ok).toBe(false);
   expect(setSetting(config, 'auth_type', 'hba').ok).toBe(false);
 });
 

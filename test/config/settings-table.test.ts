@@ -110,10 +110,14 @@ test('SHOW CONFIG lists all settings by name, pool_mode before pool_idle_timeout
   const sorted = theirs.filter((name) => name !== 'pool_mode');
   expect(sorted).toEqual([...sorted].sort());
   expect(keys.slice(expectedNames.length)).toEqual([
+    'auth_query_cache_time',
     'log_format',
+    'max_login_conn',
+    'max_login_conn_per_address',
     'server_cancel_timeout',
     'server_close_timeout',
     'server_max_protocol_version',
+    'syslog_socket',
   ]);
 });
 

@@ -1,9 +1,18 @@
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { checkPidfile, writePidfile } from '../../src/daemon/pidfile.ts';
+import { checkPidfile, preparePidfile, writePidfile } from '../../src/daemon/pidfile.ts';
 
 let dir: string;
 let path: string;
@@ -93,5 +102,29 @@ describe('the pidfile', () => {
     writeFileSync(path, '1\n');
     pidfile.remove();
     expect(readFileSync(path, 'utf8')).toBe('1\n');
+  });
+
+  it('takes the place of another one in one step, whose owner then leaves it alone', () => {
+    const other = writePidfile(path);
+    const inode = statSync(path).ino;
+    const successor = preparePidfile(path);
+    expect(statSync(path).ino).toBe(inode);
+    const pidfile = successor.put();
+    expect(statSync(path).ino).not.toBe(inode);
+    expect(readdirSync(dir)).toEqual(['pid']);
+    other.remove();
+    successor.discard();
+    expect(readFileSync(path, 'utf8')).toBe(`${process.pid}\n`);
+    pidfile.remove();
+    expect(readdirSync(dir)).toEqual([]);
+  });
+
+  it('that was to take another’s place and does not leaves no trace', () => {
+    writePidfile(path);
+    const inode = statSync(path).ino;
+    preparePidfile(path).discard();
+    expect(readdirSync(dir)).toEqual(['pid']);
+    expect(statSync(path).ino).toBe(inode);
+    expect(() => preparePidfile(join(dir, 'gone', 'pid'))).toThrow('could not open pidfile: ');
   });
 });

@@ -1,12 +1,19 @@
+import { authFaults } from './auth.ts';
 import { configAndProcessFaults } from './config-and-process.ts';
+import { cveFaults } from './cves.ts';
+import { consoleFaults } from './console.ts';
 import type { Fault } from './fault.ts';
+import { hostFaults } from './hosts.ts';
 import { loginFaults } from './login.ts';
 import { oracleFaults } from './oracle.ts';
+import { peerFaults } from './peers.ts';
 import { poolFaults } from './pool.ts';
 import { preparedFaults } from './prepared.ts';
 import { protocolFaults } from './protocol.ts';
+import { readingFaults } from './reading.ts';
 import { relayFaults } from './relay.ts';
 import { replicationFaults } from './replication.ts';
+import { tlsFaults } from './tls.ts';
 import { toldRowsFaults } from './told-rows.ts';
 import { vanishFaults } from './vanish.ts';
 import { wireFaults } from './wire.ts';
@@ -16,12 +23,19 @@ export const faults: readonly Fault[] = [
   ...poolFaults,
   ...relayFaults,
   ...preparedFaults,
+  ...readingFaults,
   ...toldRowsFaults,
   ...replicationFaults,
   ...vanishFaults,
   ...wireFaults,
   ...loginFaults,
+  ...authFaults,
   ...protocolFaults,
+  ...tlsFaults,
   ...configAndProcessFaults,
+  ...cveFaults,
+  ...consoleFaults,
   ...oracleFaults,
+  ...peerFaults,
+  ...hostFaults,
 ];

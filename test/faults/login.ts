@@ -98,9 +98,9 @@ export const loginFaults: readonly Fault[] = [
   fault(
     'users of stats_users may KILL_CLIENT',
     {
-      file: 'src/admin/commands.ts',
-      find: "const killClientCommand: Command = {\n  needs: 'admin',",
-      replace: "const killClientCommand: Command = {\n  needs: 'stats',",
+      file: 'src/admin/access.ts',
+      find: "['kill_client', 'admin'],",
+      replace: "['kill_client', 'stats'],",
     },
     ['test/admin/commands.test.ts'],
   ),
@@ -108,10 +108,60 @@ export const loginFaults: readonly Fault[] = [
     'strangers learn which databases exist',
     {
       file: 'src/client/login.ts',
-      find: 'const secretText = services.secretOf(user);',
+      find: 'const { replication } = request;',
       replace:
-        "if (!isConsole && services.findDatabase(database) === null) return connection.fail(fatal('no such database'));\n    const secretText = services.secretOf(user);",
+        "if (!isConsole && services.findDatabase(database) === null) return connection.fail(fatal('no such database'));\n    const { replication } = request;",
     },
     ['test/integration/auth.test.ts'],
+  ),
+  fault(
+    'one address may have any number of connections that do not log in',
+    {
+      file: 'src/client/doorkeeper.ts',
+      find: "if (perAddress > 0 && this.#countOf(peer) >= perAddress) return 'max_login_conn_per_address';",
+      replace: '',
+    },
+    ['test/client/doorkeeper.test.ts', 'test/integration/before-login.test.ts'],
+  ),
+  fault(
+    'logins that are not completed keep everybody else out of max_client_conn',
+    {
+      file: 'src/client/login.ts',
+      find: "(grant === 'total' || grant === 'database') &&",
+      replace: "grant === 'user' &&",
+    },
+    ['test/integration/before-login.test.ts'],
+  ),
+  fault(
+    'cancel requests take places of logins',
+    { file: 'src/client/doorkeeper.ts', find: "    this.move(visit, 'cancel');\n", replace: '' },
+    ['test/client/doorkeeper.test.ts', 'test/integration/before-login.test.ts'],
+  ),
+  fault(
+    'a flood of failed logins fills the log',
+    {
+      file: 'src/client/connection.ts',
+      find: 'log.enabled(level) && this.visit?.mayWrite() !== false',
+      replace: 'log.enabled(level)',
+    },
+    ['test/integration/before-login.test.ts'],
+  ),
+  fault(
+    'a login that comes byte by byte may take for ever',
+    {
+      file: 'src/client/startup.ts',
+      find: 'timeoutMs > 0 && nowMs - connectMs > timeoutMs',
+      replace: 'timeoutMs > 0 && nowMs - connectMs > timeoutMs && this.#gathered.length === 0',
+    },
+    ['test/integration/before-login.test.ts'],
+  ),
+  fault(
+    'the last password to be derived is the first to be served',
+    {
+      file: 'src/auth/pbkdf2-queue.ts',
+      find: 'this.#waiting.pushBack(job);',
+      replace: 'this.#waiting.pushFront(job);',
+    },
+    ['test/auth/pbkdf2-queue.test.ts', 'test/integration/before-login.test.ts'],
   ),
 ];

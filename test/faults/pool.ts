@@ -53,7 +53,7 @@ export const poolFaults: readonly Fault[] = [
   ),
   fault(
     'PAUSE does not keep idle servers from new assignments',
-    { file: POOL, find: 'if (!this.paused) {', replace: 'if (this.database !== null) {' },
+    { file: POOL, find: 'if (!this.isHeld) {', replace: 'if (this.database !== null) {' },
     ['test/pool/pool.test.ts'],
   ),
   fault(

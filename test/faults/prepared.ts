@@ -4,10 +4,8 @@ const REPAIR = 'src/server/plan-repair.ts';
 const FORMS = 'src/client/unnamed-forms.ts';
 const STRETCH = 'src/prepared/stretch.ts';
 const TRACKER = 'src/relay/request-tracker.ts';
-const SENDER = 'src/client/statement-sender.ts';
 const TESTS: Fault['tests'] = ['test/integration/plan-repair.test.ts'];
 const RANDOM: Fault['tests'] = ['test/integration/plan-repair-random.test.ts'];
-const READING: Fault['tests'] = ['test/integration/reading.test.ts'];
 
 /** Which statements servers know, and what happens when they cannot use them any more. */
 export const preparedFaults: readonly Fault[] = [
@@ -97,8 +95,8 @@ export const preparedFaults: readonly Fault[] = [
     'a client that waits for an answer is looked at again for each part of another',
     {
       file: 'src/server/connection.ts',
-      find: '!this.#isHeldBack(client) && this.tracker.takeAnswered()',
-      replace: '!this.#isHeldBack(client)',
+      find: 'this.#isFree(client) && this.tracker.takeAnswered()',
+      replace: 'this.#isFree(client)',
     },
     ['test/integration/prepared.test.ts'],
   ),
@@ -197,60 +195,5 @@ export const preparedFaults: readonly Fault[] = [
     'a changed text is kept beyond its message',
     { file: 'src/prepared/text-change.ts', find: 'this.#bytes = null;', replace: '' },
     ['test/integration/prepared.test.ts'],
-  ),
-  fault(
-    'another server learns a text as the session reads by now, not as it did when it was prepared',
-    {
-      file: SENDER,
-      find: 'readingSwitch(statement.text, statement.reading, this.#host.reading, own);',
-      replace: 'readingSwitch(statement.text, this.#host.reading, this.#host.reading, own);',
-    },
-    READING,
-  ),
-  fault(
-    'a session reads on as it did when a statement was prepared',
-    {
-      file: SENDER,
-      find: 'if (turn !== null) this.#carryOut(turn.back,',
-      replace: 'if (turn === undefined) this.#carryOut(turn,',
-    },
-    READING,
-  ),
-  fault(
-    'what a session reads by is set back to what it was before a SET that is on its way',
-    {
-      file: 'src/prepared/reading.ts',
-      find: "back.push(`pg_catalog.set_config('${name}',pg_catalog.current_setting('${kept}'),true)`);",
-      replace: "back.push(`pg_catalog.set_config('${name}',${valueSql(now.values[i])},true)`);",
-    },
-    READING,
-  ),
-  fault(
-    'what a session reads by is set for longer than its transaction',
-    {
-      file: 'src/prepared/reading.ts',
-      find: "pg_catalog.set_config('${name}',${valueSql(meant)},true) END`,",
-      replace: "pg_catalog.set_config('${name}',${valueSql(meant)},false) END`,",
-    },
-    READING,
-  ),
-  fault(
-    'a statement with a stale plan is prepared anew as the session reads by now',
-    { file: 'src/client/kept-stretch.ts', find: ' && this.#host.readsAlike(first.uses);', replace: ';' },
-    READING,
-  ),
-  fault(
-    'a text that is prepared behind a SET on its way is taken for one that was read before',
-    {
-      file: 'src/client/reading-doubts.ts',
-      find: 'if (!this.areAny) return readingOf(values);',
-      replace: 'if (values.length > 0) return readingOf(values);',
-    },
-    READING,
-  ),
-  fault(
-    'a text counts as read by a SET that was rolled back',
-    { file: 'src/client/reading-doubts.ts', find: 'if (this.areAny) this.#isSpoiled = true;', replace: '' },
-    READING,
   ),
 ];

@@ -188,4 +188,18 @@ export const vanishFaults: readonly Fault[] = [
     },
     ['test/integration/vanish.test.ts'],
   ),
+  fault(
+    'a peer that falls silent is not probed',
+    { file: 'src/net/tcp-options.ts', find: '  set(SOL_SOCKET, SO_KEEPALIVE, 1);\n', replace: '' },
+    ['test/net/tcp-options.test.ts', 'test/integration/silent-peers.test.ts'],
+  ),
+  fault(
+    'what a silent peer does not confirm is sent again for a quarter of an hour',
+    {
+      file: 'src/net/tcp-options.ts',
+      find: '  set(IPPROTO_TCP, TCP_USER_TIMEOUT, options.userTimeoutMs);\n',
+      replace: '',
+    },
+    ['test/net/tcp-options.test.ts', 'test/integration/silent-peers.test.ts'],
+  ),
 ];

@@ -47,9 +47,8 @@ export const wireFaults: readonly Fault[] = [
     'bytes stuffed behind SSLRequest are taken for the client’s first packet',
     {
       file: 'src/client/startup.ts',
-      find: "if (rest.length > 0) this.#connection.fail(fatal(stuffed));\n    else if (isRepeated) this.#connection.close('bad packet');\n    else this.#connection.conn.write(REFUSED);",
-      replace:
-        'if (isRepeated) this.#connection.close(stuffed);\n    else this.#connection.conn.write(REFUSED);\n    if (rest.length > 0) this.bytes(rest, rest.length);',
+      find: "else if (rest.length > 0) connection.fail(fatal('received unencrypted data after SSL request'));",
+      replace: 'else if (rest.length > 0) this.bytes(rest, rest.length);',
     },
     ['test/client/startup.test.ts'],
   ),

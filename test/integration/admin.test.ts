@@ -84,10 +84,6 @@ test.each([
   expect(await run(command)).toBe(`ERROR 08P01 ${text}`);
 });
 
-test('SUSPEND says that it is not there yet, with a SQLSTATE of its own', async () => {
-  expect(await run('SUSPEND')).toBe('ERROR 0A000 SUSPEND is not supported yet');
-});
-
 describe('RELOAD', () => {
   test('applies the file and says so', async () => {
     pooler.configure({ settings: { default_pool_size: 3 } });
@@ -337,4 +333,17 @@ test('an error on the console is logged as one that a client was told, if log_po
   pooler.reload({ settings: { log_pooler_errors: 0 } });
   await run('RESUME one');
   expect(pooler.lines.slice(before).join()).not.toContain('pooler error');
+});
+
+test('SHOW CLIENTS shows a console with its name, and when it has asked last', async () => {
+  const console = await pooler.admin({ application_name: 'watcher' });
+  const seen = async () => (await show('CLIENTS')).find((row) => row['application_name'] === 'watcher');
+  expect(await seen()).toMatchObject({ database: 'pgbouncer', state: 'active' });
+  const isLater = async () => {
+    await console.query('SHOW VERSION');
+    const row = await seen();
+    return String(row?.['request_time']) > String(row?.['connect_time']);
+  };
+  await waitFor(isLater);
+  await console.end();
 });

@@ -5,7 +5,7 @@ import type pg from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { VERSION_LINE } from '../../src/daemon/version.ts';
 import { connectPeer } from '../support/scripted-peer.ts';
-import { errorFields, frontend } from '../support/peer-messages.ts';
+import { frontend } from '../support/peer-messages.ts';
 import { type LocalPooler, startPooler } from '../support/pooler.ts';
 import { sharedPostgres } from '../support/postgres.ts';
 import { within } from '../support/wait-for.ts';
@@ -263,23 +263,6 @@ test('limits per user and database hold for watchers on the console, not for adm
     'client connections exceeded (max_user_client_connections)',
   );
   for (const client of inside) await client.end();
-});
-
-test('the extended protocol is refused with an error that names the reason', async () => {
-  await using pooler = await startPooler();
-  const peer = await connectPeer(pooler.port);
-  await peer.send(frontend.startup({ user: sharedPostgres().user, database: 'pgbouncer' }));
-  await peer.messagesTo('Z');
-  await peer.send(frontend.parse('', 'SHOW VERSION'), frontend.sync());
-  const answer = [await peer.message('E'), await peer.message('Z'), await peer.message('E')];
-  const [first, , last] = answer.map(({ body }) => errorFields(body));
-  expect(first).toMatchObject({
-    S: 'ERROR',
-    M: 'extended query protocol not supported by admin console',
-  });
-  expect(last).toMatchObject({ S: 'FATAL', M: 'bad packet' });
-  await peer.end();
-  await peer.close();
 });
 
 /** Debian's package postgresql-client; without it the reason is told and the test has nothing to say. */

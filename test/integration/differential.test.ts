@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { frontend, int32, type ReadMessage } from '../support/peer-messages.ts';
+import { answersTo, reconciled } from '../support/compared-answers.ts';
+import { frontend } from '../support/peer-messages.ts';
 import { startPooler } from '../support/pooler.ts';
 import { startPostgres, withClient } from '../support/postgres.ts';
 import { type Random, withSeed } from '../support/random.ts';
@@ -33,84 +34,6 @@ beforeAll(async () => {
 });
 
 afterAll(() => postgres[Symbol.asyncDispose]());
-
-/** What PostgreSQL says before it gives up a connection whose client sent requests in the middle of a COPY. */
-const SYNC_LOST = 'terminating connection because protocol synchronization was lost';
-
-/** That there is no transaction to end, up to the line in PostgreSQL's sources that says so. */
-const NO_TRANSACTION = /^SWARNING\0VWARNING\0C25P01\0M[^\0]*\0/;
-
-/**
- * A message as text that can be compared and read. A notification's sender is another process each time. Where a
- * server learns what SQL has prepared, an Execute of ours is ahead of the client's: then another line of PostgreSQL's
- * sources says that there is no transaction.
- */
-function shown({ type, body }: ReadMessage): string {
-  const compared = type === 'A' ? Buffer.concat([int32(0), body.subarray(4)]) : body;
-  const text = compared.toString('latin1');
-  return `${type} ${JSON.stringify(type === 'N' ? (NO_TRANSACTION.exec(text)?.[0] ?? text) : text)}`;
-}
-
-/** An error from the Parse by which a server was to learn a statement anew, in a transaction that has failed. */
-const TAUGHT_IN_VAIN = /^E .*C25P02.*Rexec_parse_message/;
-
-/** In the middle of a COPY it may be a request of ours that ends it, ahead of the client's that needs it. */
-const AMID_COPY = /unexpected message type 0x[0-9a-f]+ during COPY/i;
-
-/** `got`, with such errors taken for those of the requests that they stand for. */
-function reconciled(got: Answers, expected: Answers): Answers {
-  const all = got.all.map((each, i) => {
-    const other = expected.all[i];
-    if (other === undefined) return each;
-    const ending = AMID_COPY.exec(other)?.[0];
-    if (ending !== undefined) return each.replace(AMID_COPY, ending);
-    return TAUGHT_IN_VAIN.test(each) && other.startsWith('E ') ? other : each;
-  });
-  return { ...got, all };
-}
-
-/** What came up to the answer to the marker, or to the end. */
-interface Answers {
-  readonly all: readonly string[];
-  readonly isOver: boolean;
-}
-
-async function answersTo(client: WireClient, marker: string): Promise<Answers> {
-  const { all, isOver } = await readTo(client, marker);
-  return { all: withSortedStatuses(all), isOver };
-}
-
-/**
- * Adjacent ParameterStatus in one order: PostgreSQL reports what a DISCARD ALL resets in the order in which it was
- * set, be it by the client or on its behalf when it was linked.
- */
-function withSortedStatuses(all: readonly string[]): string[] {
-  const sorted: string[] = [];
-  let statuses: string[] = [];
-  for (const each of all) {
-    if (each.startsWith('S ')) {
-      statuses.push(each);
-      continue;
-    }
-    sorted.push(...statuses.sort(), each);
-    statuses = [];
-  }
-  return [...sorted, ...statuses.sort()];
-}
-
-async function readTo(client: WireClient, marker: string): Promise<Answers> {
-  const all: string[] = [];
-  for (;;) {
-    const next = await client.peer.message().catch((error: Error) => {
-      throw new Error(`${error.message}, behind ${all.at(-1) ?? 'nothing'}`, { cause: error });
-    });
-    all.push(shown(next));
-    if (next.type === 'E' && next.body.includes(SYNC_LOST)) return { all, isOver: true };
-    if (next.type !== 'D' || !next.body.includes(marker)) continue;
-    for (const rest of await client.peer.messagesTo('Z')) all.push(shown(rest));
-    return { all, isOver: false };
-  }
-}
 
 /** Requests of one batch. `mode`: what pool_mode is. */
 function batch(random: Random, mode: string): Piece[] {

@@ -274,16 +274,20 @@ describe('the start', () => {
     ['[databases]\ndb = host=a port=0\n[pgbouncer]\n', /:2: db: expected a port from 1 to 65535 for port/],
     ['[pgbouncer]\n%include gone.ini\n', /:2: %include: expected a readable file \(ENOENT\)/],
     ['[databases]\ndb =\n', /: expected a section \[pgbouncer\]/],
-    ['[pgbouncer]\nauth_type = cert\n', /:2: auth_type: expected .*\(cert is not supported yet\)/],
-    [
-      '[pgbouncer]\nclient_tls_sslmode = require\n',
-      /:2: client_tls_sslmode: expected .*\(require is not supported yet\)/,
-    ],
+    ['[pgbouncer]\nauth_type = cert\n', /:2: auth_type: expected client_tls_sslmode = verify-full/],
   ])('with a wrong file ends with 1 and says where: %j', async (text, error) => {
     const { code, stderr } = await refusedStart({ text });
     expect(code).toBe(1);
     expect(stderr).toMatch(new RegExp(` ERROR \\S*pgbouncer\\.ini${error.source}`));
     expect(stderr).toContain(' FATAL cannot load config file\n');
+  });
+
+  test('with TLS that cannot be had ends with 1 and names the setting', async () => {
+    const { code, stderr } = await refusedStart({ text: '[pgbouncer]\nclient_tls_sslmode = require\n' });
+    expect(code).toBe(1);
+    expect(stderr).toMatch(
+      / FATAL \S*pgbouncer\.ini: client_tls_cert_file: expected a file with a certificate\n/,
+    );
   });
 
   test('without a file ends with 1 and names it', async () => {
@@ -298,13 +302,11 @@ describe('the start', () => {
 
   test('names in one warning what is set and has no effect', async () => {
     await using pooler = await spawnPooler({
-      settings: { syslog: 1, dns_max_ttl: 5, server_tls_sslmode: 'prefer', max_packet_size: 100_000 },
-      databases: { db: 'auth_user=x' },
+      settings: { pkt_buf: 8192, dns_zone_check_period: 5, max_packet_size: 100_000 },
     });
     const warnings = pooler.stderr.split('\n').filter((line) => line.includes('without effect'));
     expect(warnings.map((line) => line.replace(/^.* WARNING /, ''))).toEqual([
-      'set but without effect so far: syslog, dns_max_ttl, server_tls_sslmode, ' +
-        'auth_user, auth_query and auth_dbname of [databases]; users who are not in auth_file are refused',
+      'set but without effect so far: pkt_buf, dns_zone_check_period',
     ]);
   });
 

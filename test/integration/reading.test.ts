@@ -1,38 +1,19 @@
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { frontend, int16, message } from '../support/peer-messages.ts';
-import { type LocalPooler, startPooler } from '../support/pooler.ts';
-import { sharedPostgres } from '../support/postgres.ts';
-import { createDatabase, createRole } from '../support/roles.ts';
-import { type Answer, unnamed, WireClient } from '../support/wire-client.ts';
+import { bound, latin1, prepareLatin1, ReadingStage, shown, told } from '../support/reading-stage.ts';
+import { type Answer, unnamed, type WireClient } from '../support/wire-client.ts';
 
 const ROLE = 'reading_app';
 const { bindTexts, describe: describing, execute, query, sync } = frontend;
 
-let pooler: LocalPooler;
-const clients: WireClient[] = [];
+let stage: ReadingStage;
+const connect: ReadingStage['connect'] = (...given) => stage.connect(...given);
 
-beforeAll(async () => {
-  await createRole(sharedPostgres(), { name: ROLE, auth: 'trust' });
-  await createDatabase(sharedPostgres(), ROLE, ROLE);
-});
+beforeAll(() => ReadingStage.prepare(ROLE));
 beforeEach(async () => {
-  pooler = await startPooler({
-    settings: { pool_mode: 'transaction', default_pool_size: 2 },
-    userlist: { [ROLE]: '' },
-    databases: { [ROLE]: '', set: `dbname=${ROLE} connect_query='SET IntervalStyle = sql_standard'` },
-  });
+  stage = await ReadingStage.open(ROLE);
 });
-afterEach(async () => {
-  for (const client of clients.splice(0)) await client.peer.close();
-  await pooler[Symbol.asyncDispose]();
-});
-
-async function connect(to: 'pooler' | 'server' = 'pooler', database = ROLE): Promise<WireClient> {
-  const address = to === 'pooler' ? pooler.port : sharedPostgres();
-  const client = await WireClient.connect(address, { user: ROLE, database });
-  clients.push(client);
-  return client;
-}
+afterEach(() => stage[Symbol.asyncDispose]());
 
 /** What a client prepares as `a` while its parameter is `before`, and uses when it is `after`. */
 interface Case {
@@ -43,8 +24,6 @@ interface Case {
   readonly sql: Buffer;
 }
 
-const shown = (sql: string) => `SELECT encode(convert_to('${sql}', 'UTF8'), 'hex')`;
-const latin1 = (sql: string) => Buffer.from(sql, 'latin1');
 const utf8 = (sql: string) => Buffer.from(sql, 'utf8');
 /** With € as WIN1252 has it. */
 const win1252 = (sql: string) => Buffer.from(sql.replaceAll('€', '\x80'), 'latin1');
@@ -56,6 +35,7 @@ const ENCODINGS: Case[] = [
   { parameter: 'client_encoding', before: 'WIN1252', after: 'UTF8', sql: win1252(shown('ä€')) },
   { parameter: 'client_encoding', before: 'UTF8', after: 'WIN1252', sql: utf8(shown('ä€')) },
   { parameter: 'client_encoding', before: 'WIN1252', after: 'LATIN1', sql: win1252(shown('ä€')) },
+  { parameter: 'client_encoding', before: 'UTF8', after: 'SJIS', sql: latin1(String.raw`SELECT E'it\'s'`) },
 ];
 const OTHERS: Case[] = [
   {
@@ -109,8 +89,6 @@ const PREPARE: Record<string, (sql: Buffer) => Buffer[]> = {
   'by Parse': (sql) => [message('P', 'a', sql, Buffer.of(0), int16(0)), sync()],
   'by PREPARE': (sql) => [message('Q', latin1('PREPARE a AS '), sql, Buffer.of(0))],
 };
-
-const bound = [bindTexts('', 'a', []), describing('P', ''), execute('')];
 
 /** How often ReadyForQuery answers, and what is sent. */
 type Step = readonly [number, readonly Buffer[]];
@@ -211,15 +189,6 @@ async function story(
   return answers;
 }
 
-const told = ({ types, rows, tags, errors, parameters, status }: Answer) => ({
-  types,
-  rows,
-  tags,
-  errors: errors.map(({ C, M }) => [C, M]),
-  parameters,
-  status,
-});
-
 describe.each(Object.entries(PREPARE))('a statement prepared %s', (_by, prepare) => {
   describe.each(Object.entries(USE))('and used %s', (_use, { cases = SOME, steps }) => {
     test.each(
@@ -236,8 +205,6 @@ describe.each(Object.entries(PREPARE))('a statement prepared %s', (_by, prepare)
     });
   });
 });
-
-const prepareLatin1 = (sql: string) => [message('P', 'a', latin1(sql), Buffer.of(0), int16(0)), sync()];
 
 test('an error in another encoding than the client’s is told in what is ASCII of it', async () => {
   const [client, other] = [await connect(), await connect()];
@@ -289,104 +256,4 @@ test('what nothing in a text depends on costs nothing', async () => {
   expect((await begun('a')).rows).toEqual([['2']]);
   expect((await begun('b')).rows).toEqual([['x1']]);
   expect(await client.value("SELECT current_setting('pgweir.client_encoding', true)")).toBe(null);
-});
-
-describe('a statement prepared behind a SET that is not answered yet', () => {
-  const dates = "SELECT '01/02/2003'::date";
-  const letters = shown('ä');
-  const parseDates = frontend.parse('a', dates);
-  const set = (value: string) => `SET DateStyle = 'ISO, ${value}'`;
-
-  test.each<[string, readonly Buffer[], number]>([
-    ['in a Query of its own', [query(set('DMY')), parseDates, sync()], 2],
-    ['in a Query of its own, as SQL', [query(set('DMY')), query(`PREPARE a AS ${dates}`)], 2],
-    [
-      'in a Query of its own, as SQL in the other protocol',
-      [query(set('DMY')), unnamed(`PREPARE a AS ${dates}`), sync()],
-      2,
-    ],
-    ['in the same Query', [query(`${set('DMY')}; PREPARE a AS ${dates}`)], 1],
-    [
-      'in the same stretch, by a name that is taken',
-      [frontend.parse('a', 'SELECT 1'), sync(), unnamed(set('DMY')), parseDates, sync()],
-      2,
-    ],
-    ['in a Query that changes it once more', [query(`PREPARE a AS ${dates}; ${set('DMY')}`)], 1],
-    ['in an earlier stretch', [unnamed(set('DMY')), sync(), parseDates, sync()], 2],
-    ['in the same stretch', [unnamed(set('DMY')), parseDates, sync()], 1],
-    ['in the same stretch, as SQL', [unnamed(set('DMY')), unnamed(`PREPARE a AS ${dates}`), sync()], 1],
-    [
-      'in the same stretch, by name',
-      [frontend.parse('s', set('DMY')), bindTexts('', 's', []), execute(''), parseDates, sync()],
-      1,
-    ],
-    ['in the same stretch, as the value was before', [unnamed(set('MDY')), parseDates, sync()], 1],
-    [
-      'in the same transaction',
-      [unnamed('BEGIN'), unnamed(`SET LOCAL${set('DMY').slice(3)}`), parseDates, sync(), query('COMMIT')],
-      2,
-    ],
-    ['as RESET', [query(set('DMY')), query('RESET DateStyle'), parseDates, sync()], 3],
-    ['of the encoding', [query("SET client_encoding = 'LATIN1'"), ...prepareLatin1(letters)], 2],
-    [
-      'of the encoding, in the same stretch',
-      [unnamed("SET client_encoding = 'LATIN1'"), ...prepareLatin1(letters)],
-      1,
-    ],
-    [
-      'of the encoding, in the same Query',
-      [query(`SET client_encoding = 'LATIN1'; PREPARE a AS ${letters}`)],
-      1,
-    ],
-  ])('is read by what it has set: %s', async (_where, bytes, count) => {
-    const [direct, client, other] = [await connect('server'), await connect(), await connect()];
-    const seen: Answer[][] = [];
-    for (const each of [direct, client]) {
-      await each.rows("SET DateStyle = 'ISO, MDY'");
-      await each.send(...bytes);
-      const answers = [];
-      for (let i = 0; i < count; i++) answers.push(await each.answer());
-      if (each === client) await other.query('BEGIN');
-      answers.push(
-        await each.query("SET DateStyle = 'ISO, YMD'"),
-        await each.query("SET client_encoding = 'UTF8'"),
-      );
-      answers.push(await each.ask(...bound, sync()), await each.query('SHOW DateStyle'));
-      seen.push(answers);
-    }
-    expect(seen[1]?.map(told)).toEqual(seen[0]?.map(told));
-  });
-
-  test.each<[string, readonly Buffer[], number]>([
-    ['it fails', [unnamed(set('DMY')), parseDates, unnamed('SELECT 1/0'), sync()], 1],
-    [
-      'it is rolled back',
-      [unnamed('BEGIN'), unnamed(set('DMY')), parseDates, unnamed('ROLLBACK'), sync()],
-      1,
-    ],
-    ['it ends with its transaction', [unnamed(`SET LOCAL${set('DMY').slice(3)}`), parseDates, sync()], 1],
-    ['another follows', [unnamed(set('DMY')), parseDates, unnamed(set('MDY')), sync()], 1],
-  ])('is refused by other servers where nothing tells how it was read: %s', async (_why, bytes, count) => {
-    const [client, other] = [await connect(), await connect()];
-    await client.rows("SET DateStyle = 'ISO, MDY'");
-    await client.send(...bytes);
-    for (let i = 0; i < count; i++) await client.answer();
-    expect((await client.ask(...bound, sync())).rows).toEqual([['2003-02-01']]);
-    await other.query('BEGIN');
-    const { errors } = await client.ask(...bound, sync());
-    expect([errors[0]?.['C'], errors[0]?.['M']]).toEqual([
-      '22023',
-      'invalid value for parameter "DateStyle": "not known when the statement was prepared"',
-    ]);
-    expect(await client.value('SHOW DateStyle')).toBe('ISO, MDY');
-    await other.query('COMMIT');
-    // One that reads otherwise has not got it.
-    await other.rows("SET DateStyle = 'ISO, MDY'");
-    for (let i = 0; i < 2; i++) {
-      expect(
-        (await other.ask(frontend.parse(`a${i}`, dates), bindTexts('', `a${i}`, []), execute(''), sync()))
-          .rows,
-      ).toEqual([['2003-01-02']]);
-    }
-  });
 });

@@ -112,11 +112,15 @@ test('trap: FunctionCall, as libpq works with large objects, keeps its transacti
   await Promise.all([client.end(), other.end()]);
 });
 
-test('trap: health probes that open and close a TCP connection are not logged as errors', async () => {
+test('trap: health probes that open and close a TCP connection are not logged as errors (pgbouncer #323)', async () => {
   const first = await connect();
   const before = pooler.lines.length;
-  for (let i = 0; i < 5; i++) {
+  // Some look whether it speaks the protocol.
+  const asked = [Buffer.alloc(0), frontend.sslRequest(), frontend.startup({ user: 'probe' }).subarray(0, 9)];
+  for (let i = 0; i < 60; i++) {
     const peer = await connectPeer(pooler.port);
+    await peer.send(asked[i % 3] as Buffer);
+    if (i % 3 === 1) await peer.bytes(1);
     if (i % 2 === 0) peer.reset();
     else await peer.close();
   }

@@ -1,6 +1,4 @@
-import { readFileSync } from 'node:fs';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { ServerConnection } from '../../src/server/connection.ts';
 import { openNative } from '../../src/net/native.ts';
 import { poolShows } from '../support/backends.ts';
 import { frontend } from '../support/peer-messages.ts';
@@ -8,7 +6,6 @@ import { type LocalPooler, startPooler, type TestPoolerOptions } from '../suppor
 import { sharedPostgres } from '../support/postgres.ts';
 import { createDatabase, createRole } from '../support/roles.ts';
 import { connectPeer, type ScriptedPeer, ScriptedServer } from '../support/scripted-peer.ts';
-import { keepAliveOf } from '../support/socket-options.ts';
 import { sweepsPass } from '../support/sweeps.ts';
 import { waitFor } from '../support/wait-for.ts';
 import { unnamed, WireClient } from '../support/wire-client.ts';
@@ -154,32 +151,6 @@ describe('a client that has sent more ahead than is kept', () => {
     await holder.end();
   });
 });
-
-describe.runIf(process.platform === 'linux')(
-  'a client or server whose machine is gone is found by the kernel',
-  () => {
-    const systemIdleSec = () => Number(readFileSync('/proc/sys/net/ipv4/tcp_keepalive_time', 'latin1'));
-
-    test.each([
-      ['by default', {}, () => ({ isOn: true, idleSec: systemIdleSec() })],
-      ['with tcp_keepidle', { tcp_keepidle: 33 }, () => ({ isOn: true, idleSec: 33 })],
-      ['not with tcp_keepalive = 0', { tcp_keepalive: 0 }, () => ({ isOn: false, idleSec: systemIdleSec() })],
-    ] as const)('%s', async (_name, settings, expected) => {
-      await using pooler = await start({ settings: { pool_mode: 'transaction', ...settings } });
-      const client = await connect(pooler.port);
-      await client.rows('SELECT 1');
-      const { sessions, pools } = pooler.pooler.state;
-      const ends = [...sessions.values()].map(({ conn }) => keepAliveOf(conn.socket));
-      for (const pool of pools.all()) {
-        for (const server of pool.servers.idle) {
-          if (server instanceof ServerConnection) ends.push(keepAliveOf(server.conn.socket));
-        }
-      }
-      expect(ends).toEqual([expected(), expected()]);
-      await client.end();
-    });
-  },
-);
 
 describe('a cancel request for a client that waits for a server ends the wait with PostgreSQL’s own answer (#1314)', () => {
   const types = { types: 'EZ', errors: [{ S: 'ERROR', C: '57014', M: CANCELED }], status: 'I' };

@@ -1,4 +1,4 @@
-import { Socket } from 'node:net';
+import { type AddressInfo, connect, createServer, Socket } from 'node:net';
 import { describe, expect, it } from 'vitest';
 import {
   formatAddrColumn,
@@ -6,6 +6,7 @@ import {
   formatHostPort,
   formatPeer,
   type PeerAddress,
+  peerName,
   tcpPeerAddress,
 } from '../../src/net/address.ts';
 
@@ -42,7 +43,31 @@ describe('addresses', () => {
     expect(formatHostPort('db.example', 5432)).toBe('db.example:5432');
   });
 
+  it('are IPv4 for an IPv4 peer on a socket that takes both families', async () => {
+    const server = createServer();
+    await new Promise<void>((settle) => server.listen(0, '::', settle));
+    const client = connect((server.address() as AddressInfo).port, '127.0.0.1');
+    const accepted = await new Promise<Socket>((settle) => server.once('connection', settle));
+    expect(accepted.remoteAddress).toBe('::ffff:127.0.0.1');
+    expect(tcpPeerAddress(accepted)).toEqual({ kind: 'tcp', ip: '127.0.0.1', port: client.localPort });
+    for (const socket of [client, accepted]) socket.destroy();
+    server.close();
+  });
+
   it('are unknown for a socket that is not connected', () => {
     expect(tcpPeerAddress(new Socket())).toBe(null);
   });
+});
+
+it.each([
+  ['10.0.0.1', '10.0.0.1'],
+  ['::ffff:10.0.0.1', '10.0.0.1'],
+  ['2001:db8:1:2:3:4:5:6', '2001:db8:1:2::/64'],
+  ['2001:db8:1:2::6', '2001:db8:1:2::/64'],
+  ['2001:db8::6', '2001:db8:0:0::/64'],
+  ['2001::1:2:3:4:5', '2001:0:0:1::/64'],
+  ['fe80::1%eth0', 'fe80:0:0:0::/64'],
+  ['::1', '0:0:0:0::/64'],
+])('the address %s is that of the peer %s', (ip, name) => {
+  expect(peerName(ip)).toBe(name);
 });

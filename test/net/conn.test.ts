@@ -2,9 +2,11 @@ import { createHash, randomBytes } from 'node:crypto';
 import { readSync } from 'node:fs';
 import { createServer, connect, type Server, type Socket } from 'node:net';
 import type { AddressInfo } from 'node:net';
+import { connect as connectTls, createSecureContext, TLSSocket } from 'node:tls';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Conn, type ConnHandler } from '../../src/net/conn.ts';
 import { type Native, openNative, socketFd } from '../../src/net/native.ts';
+import { makeCertificate } from '../support/certificates.ts';
 import { waitFor } from '../support/wait-for.ts';
 
 const withNative = openNative();
@@ -58,8 +60,45 @@ afterEach(() => {
   server.close();
 });
 
-/** A connection taken over by `Conn.accept` and the plain socket at its other end. */
-async function pair(native: Native, handler: ConnHandler): Promise<{ conn: Conn; peer: Socket }> {
+const certificate = makeCertificate({ commonName: 'localhost' });
+const context = createSecureContext({ cert: certificate.certPem, key: certificate.keyPem });
+
+/** A connection that has gone over to TLS after its first byte, and the TLS socket at its other end. */
+async function tlsPair(native: Native, handler: ConnHandler): Promise<{ conn: Conn; peer: Socket }> {
+  const plain = new Recorder();
+  const { conn, peer: raw } = await plainPair(native, plain);
+  let isSecured = false;
+  plain.onBytes = (chunk, end) => {
+    expect([chunk[0], end]).toEqual([0x3f, 1]);
+    conn.handler = handler;
+    conn.write(Buffer.from('S'));
+    conn.startTls(
+      {
+        wrap: (socket) => new TLSSocket(socket, { isServer: true, secureContext: context }),
+        readyEvent: 'secure',
+        secured: () => {
+          isSecured = true;
+        },
+      },
+      null,
+    );
+  };
+  raw.write('?');
+  await new Promise<void>((resolve) => {
+    raw.once('data', (chunk: Buffer) => {
+      expect(chunk.toString()).toBe('S');
+      resolve();
+    });
+  });
+  const peer = connectTls({ socket: raw, ca: certificate.certPem, servername: 'localhost' });
+  peer.on('error', () => {});
+  opened.push(peer, conn.socket);
+  await waitFor(() => isSecured && peer.authorized);
+  return { conn, peer };
+}
+
+/** A connection taken over by `Conn.accept` and the socket at its other end, both plain. */
+async function plainPair(native: Native, handler: ConnHandler): Promise<{ conn: Conn; peer: Socket }> {
   const taken = new Promise<Conn>((resolve) => {
     accepted.push((socket) => resolve(Conn.accept(socket, native, handler)));
   });
@@ -87,9 +126,14 @@ function sha256(bytes: Buffer | readonly Buffer[]): string {
 }
 
 describe.each([
-  ['with direct reads and writes', withNative],
-  ['as plain streams, without native calls', withoutNative],
-])('an accepted connection %s', (_name, native) => {
+  ['with direct reads and writes', withNative, plainPair],
+  ['as plain streams, without native calls', withoutNative, plainPair],
+  ['over TLS', withNative, tlsPair],
+  ['over TLS, without native calls', withoutNative, tlsPair],
+])('an accepted connection %s', (_name, native, pair) => {
+  // The handshake's bytes are none of the connection's.
+  const before = pair === tlsPair ? 1 : 0;
+
   it('hands up what the peer sends and sends what it is given, then hears the end', async () => {
     const heard = new Recorder();
     const { conn, peer } = await pair(native, heard);
@@ -97,7 +141,7 @@ describe.each([
     peer.on('data', (chunk: Buffer) => answers.push(chunk));
     peer.write('hello');
     await waitFor(() => heard.bytes.toString() === 'hello');
-    expect(conn.bytesRead).toBe(5);
+    expect(conn.bytesRead).toBe(before + 5);
     conn.write(Buffer.from('one '));
     conn.forward(Buffer.from('[two ]'), 1, 5);
     conn.end(Buffer.from('three'));
@@ -118,7 +162,7 @@ describe.each([
     conn.resume();
     await waitFor(() => heard.ended);
     expect(heard.bytes.equals(data)).toBe(true);
-    expect(conn.bytesRead).toBe(data.length);
+    expect(conn.bytesRead).toBe(before + data.length);
     conn.endAndDestroy();
     await waitFor(() => heard.closed !== null);
     expect(heard.closed).toEqual({ error: null });
@@ -215,7 +259,7 @@ describe.each([
 });
 
 it('what is queued is not overtaken, although the kernel has room again', async () => {
-  const { conn, peer } = await pair(withNative, new Recorder());
+  const { conn, peer } = await plainPair(withNative, new Recorder());
   peer.pause();
   const block = Buffer.alloc(64 * 1024, 'a');
   let total = 0;
@@ -240,12 +284,12 @@ it('what is queued is not overtaken, although the kernel has room again', async 
 
 it('a handler that throws loses its connection and nothing else', async () => {
   const broken = new Recorder();
-  const { conn, peer } = await pair(withNative, broken);
+  const { conn, peer } = await plainPair(withNative, broken);
   const bug = new Error('a bug');
   broken.onBytes = () => {
     throw bug;
   };
-  const healthy = await pair(withNative, new Recorder());
+  const healthy = await plainPair(withNative, new Recorder());
   peer.write('x');
   await waitFor(() => broken.closed !== null);
   expect(broken.faults).toEqual([bug]);
@@ -255,7 +299,10 @@ it('a handler that throws loses its connection and nothing else', async () => {
 });
 
 it('a connection that another one ends hears nothing more, although its bytes have come too', async () => {
-  const pairs = await Promise.all([pair(withNative, new Recorder()), pair(withNative, new Recorder())]);
+  const pairs = await Promise.all([
+    plainPair(withNative, new Recorder()),
+    plainPair(withNative, new Recorder()),
+  ]);
   const heard = pairs.map(({ conn }) => conn.handler as Recorder);
   heard.forEach((recorder, i) => {
     recorder.onBytes = (chunk, end) => {
@@ -266,14 +313,14 @@ it('a connection that another one ends hears nothing more, although its bytes ha
   for (const { peer } of pairs) peer.write('first come, first served');
   await waitFor(() => heard.some((recorder) => recorder.closed !== null));
   expect(heard.filter((recorder) => recorder.chunks.length > 0).length).toBe(1);
-  const after = await pair(withNative, new Recorder());
+  const after = await plainPair(withNative, new Recorder());
   after.peer.write('y');
   await waitFor(() => (after.conn.handler as Recorder).bytes.toString() === 'y');
 });
 
 it('a connection whose peer has finished can be written to, and closes once it is ended', async () => {
   const heard = new Recorder();
-  const { conn, peer } = await pair(withNative, heard);
+  const { conn, peer } = await plainPair(withNative, heard);
   const got: Buffer[] = [];
   peer.on('data', (chunk: Buffer) => got.push(chunk));
   const closes = new Promise((resolve) => peer.on('end', resolve));
@@ -292,7 +339,7 @@ it('a connection whose peer has finished can be written to, and closes once it i
 
 it('what handlers leave for the next tick runs although nothing else happens', async () => {
   const heard = new Recorder();
-  const { peer } = await pair(withNative, heard);
+  const { peer } = await plainPair(withNative, heard);
   const ran: string[] = [];
   heard.onBytes = () => {
     process.nextTick(() => ran.push('tick'));
@@ -320,7 +367,7 @@ it('a socket that was not paused when it was accepted loses nothing', async () =
 
 it('a write to a peer that has reset the connection ends it with an error, and nothing throws', async () => {
   const heard = new Recorder();
-  const { conn, peer } = await pair(withNative, heard);
+  const { conn, peer } = await plainPair(withNative, heard);
   conn.pause();
   peer.resetAndDestroy();
   await waitFor(() => {
@@ -336,7 +383,7 @@ it('many connections over one read buffer: every stream arrives as it was sent, 
   // Each relay forwards its client's bytes to its server's connection, as the pooler does.
   const lines = await Promise.all(
     Array.from({ length: pairs }, async (_unused, i) => {
-      const out = await pair(withNative, new Recorder());
+      const out = await plainPair(withNative, new Recorder());
       const handler: ConnHandler = {
         onBytes: (chunk, end) => {
           // In two runs, so that borrowed parts of the buffer are queued apart.
@@ -349,7 +396,7 @@ it('many connections over one read buffer: every stream arrives as it was sent, 
         onClosed: () => {},
         onFault: () => {},
       };
-      const inward = await pair(withNative, handler);
+      const inward = await plainPair(withNative, handler);
       (out.conn.handler as Recorder).onDrain = () => inward.conn.resume();
       return { out, inward, isSlow: i % 3 === 0 };
     }),
@@ -378,18 +425,22 @@ it('many connections over one read buffer: every stream arrives as it was sent, 
 });
 
 describe('a peer that leaves a paused connection', () => {
-  it('is noticed by the native call, with bytes unread', async () => {
+  it.each([
+    ['in the clear', plainPair],
+    ['over TLS', tlsPair],
+  ])('is noticed by the native call, with bytes unread, %s', async (_name, pair) => {
     const { conn, peer } = await pair(withNative, new Recorder());
     conn.pause();
+    const sentBefore = peer.bytesWritten;
     peer.write('unread');
-    await waitFor(() => peer.bytesWritten === 6 && !withNative.hasPeerLeft(conn.socket));
+    await waitFor(() => peer.bytesWritten === sentBefore + 6 && !withNative.hasPeerLeft(conn.socket));
     peer.destroy();
     await waitFor(() => withNative.hasPeerLeft(conn.socket));
   });
 
   it('is not noticed without native calls before reading goes on', async () => {
     const heard = new Recorder();
-    const { conn, peer } = await pair(withoutNative, heard);
+    const { conn, peer } = await plainPair(withoutNative, heard);
     conn.pause();
     peer.end('unread');
     await waitFor(() => withNative.hasPeerLeft(conn.socket));
@@ -439,5 +490,75 @@ describe.each([
     });
     await waitFor(() => heard.closed !== null);
     expect((heard.closed?.error as NodeJS.ErrnoException).code).toBe('ECONNREFUSED');
+  });
+});
+
+describe.each([
+  ['with native calls', withNative, plainPair],
+  ['without', withoutNative, plainPair],
+  ['over TLS', withNative, tlsPair],
+])('suspend, %s', (_, native, pair) => {
+  it('stops reading until wake, whatever resume says, and loses nothing', async () => {
+    const handler = new Recorder();
+    const { conn, peer } = await pair(native, handler);
+    conn.suspend(() => true);
+    expect(conn.isSuspended).toBe(true);
+    peer.write('abc');
+    conn.pause();
+    conn.resume();
+    const bystander = new Recorder();
+    const other = await pair(native, bystander);
+    other.peer.write('x');
+    await waitFor(() => bystander.bytes.length === 1);
+    expect(handler.bytes.length).toBe(0);
+    conn.wake();
+    await waitFor(() => handler.bytes.toString() === 'abc');
+    // Paused meanwhile, it stays so.
+    conn.suspend(() => true);
+    conn.pause();
+    conn.wake();
+    peer.write('d');
+    other.peer.write('y');
+    await waitFor(() => bystander.bytes.length === 2);
+    expect(handler.bytes.toString()).toBe('abc');
+    conn.resume();
+    await waitFor(() => handler.bytes.toString() === 'abcd');
+  });
+
+  it('takes effect behind the chunk after which it may', async () => {
+    const handler = new Recorder();
+    const { conn, peer } = await pair(native, handler);
+    conn.suspend(() => handler.bytes.toString().endsWith('.'));
+    expect(conn.isSuspended).toBe(false);
+    peer.write('half');
+    await waitFor(() => handler.bytes.length === 4);
+    expect(conn.isSuspended).toBe(false);
+    peer.write(' whole.');
+    await waitFor(() => conn.isSuspended);
+    expect(handler.bytes.toString()).toBe('half whole.');
+  });
+
+  it('waits until the peer has taken what was written', async () => {
+    const { conn, peer } = await pair(native, new Recorder());
+    peer.pause();
+    while (conn.pendingBytes === 0) conn.write(Buffer.alloc(1024 * 1024));
+    conn.suspend(() => true);
+    expect(conn.isSuspended).toBe(false);
+    peer.resume();
+    await waitFor(() => {
+      conn.suspend(() => true);
+      return conn.isSuspended;
+    });
+    expect(conn.pendingBytes).toBe(0);
+  });
+
+  it('a connection that is ended is read to its end', async () => {
+    const handler = new Recorder();
+    const { conn, peer } = await pair(native, handler);
+    conn.suspend(() => true);
+    conn.end();
+    peer.end('last');
+    await waitFor(() => handler.closed !== null);
+    expect(handler.bytes.toString()).toBe('last');
   });
 });

@@ -120,7 +120,7 @@ describe('TCP listeners', () => {
   it('free their port when closed, and closing twice does no harm', async () => {
     const listeners = await kit.open({ listenAddr: ['127.0.0.1'] });
     const info = first(listeners.addresses);
-    listeners.closeTcp();
+    listeners.retireTcp(() => {});
     listeners.close();
     expect(await kit.dial(info)).toBe('ECONNREFUSED');
     const again = await kit.open({ listenAddr: ['127.0.0.1'], listenPort: info.port });

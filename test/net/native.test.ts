@@ -1,3 +1,4 @@
+import { userInfo } from 'node:os';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { connect, createServer, type Server, Socket } from 'node:net';
@@ -65,6 +66,12 @@ describe('the native calls', () => {
     const native = openNative();
     expect(native.groupId('root')).toBe(isLinux ? 0 : null);
     expect(native.groupId('no-such-group-here')).toBe(null);
+  });
+
+  it('look a user up by its id', () => {
+    const native = openNative();
+    expect(native.userName(process.getuid?.() ?? 0)).toBe(isLinux ? userInfo().username : null);
+    expect(native.userName(2_000_000_001)).toBe(null);
   });
 });
 
@@ -149,6 +156,7 @@ describe('without the native library', () => {
     expect(native.unavailableReason).toBe('Cannot find the native Koffi module');
     expect(native.peerCredentials(accepted)).toBe(null);
     expect(native.groupId('root')).toBe(null);
+    expect(native.userName(0)).toBe(null);
     expect(native.epoll()).toBe(null);
     expect(native.receive(0, Buffer.alloc(1))).toBe(-1);
   });

@@ -76,7 +76,7 @@ describe('the unix socket', () => {
     const listeners = await kit.open({ listenAddr: ['127.0.0.1'], unixSocketDir: dir });
     const [tcp, unix] = listeners.addresses;
     if (tcp === undefined || unix === undefined) throw new Error('two listeners expected');
-    listeners.closeTcp();
+    listeners.retireTcp(() => {});
     expect(await kit.dial(tcp)).toBe('ECONNREFUSED');
     expect(await kit.dial(unix)).not.toBeTypeOf('string');
     listeners.close();

@@ -1,12 +1,14 @@
 import type { ListNode } from '../../src/base/list.ts';
 import type { LogLevel } from '../../src/base/log.ts';
 import { type Grant, LocalBudget } from '../../src/pool/budget.ts';
+import { loginFailed } from '../../src/pool/dedicated.ts';
 import type { PoolLimits } from '../../src/pool/limits.ts';
 import type {
   Abandonment,
   CancelCarrier,
   ClientState,
   DedicatedClient,
+  LoginFailure,
   PoolClient,
   PoolServer,
   ServerConnector,
@@ -130,6 +132,10 @@ export class FakeDedicatedClient extends FakeClient implements DedicatedClient {
   readonly replication = 'physical';
   readonly startup = [['replication', 'true']] as const;
 
+  notOpened(failure: LoginFailure): void {
+    this.refused(loginFailed(failure));
+  }
+
   welcomed(welcome: WelcomeData): void {
     this.heard.push(`welcomed ${JSON.stringify(welcome)}`);
     this.onWelcome();
@@ -149,7 +155,7 @@ export class FakeServer implements PoolServer {
   link: PoolClient | null = null;
   readonly dedicatedTo: DedicatedClient | null;
   isStreaming = false;
-  readonly connectMs: number;
+  connectMs: number;
   lastBytesMs: number;
   closeNeeded = false;
   cancelsInFlight = 0;
@@ -166,6 +172,19 @@ export class FakeServer implements PoolServer {
   closeReason: string | null = null;
   ownCancels = 0;
   cuts = 0;
+  /** Further addresses that it can try, and whether the one that it tries is a suspect. */
+  readonly opening = {
+    left: 0,
+    isSuspect: false,
+    triesNext: (reason: string): boolean => {
+      if (this.opening.left === 0) return false;
+      this.opening.left--;
+      this.tried.push(reason);
+      this.connectMs = this.pool.nowMs;
+      return true;
+    },
+  };
+  readonly tried: string[] = [];
   /** Both ends are gone as soon as it says goodbye. */
   closesAtOnce = false;
 
@@ -328,6 +347,7 @@ export class PoolKit {
   readonly budget = new LocalBudget();
   readonly connector = new FakeConnector();
   readonly logged: string[] = [];
+  isSuspended = false;
   readonly pools: Pools;
   #nextId = 1;
 
@@ -341,6 +361,7 @@ export class PoolKit {
       budget: this.budget,
       owner: 'loop-0',
       connector: this.connector,
+      isSuspended: () => this.isSuspended,
     });
   }
 

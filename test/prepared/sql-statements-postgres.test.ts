@@ -47,6 +47,8 @@ const TAGS: Readonly<Record<SqlStatement['kind'], RegExp>> = {
   'discard-all': /^DISCARD ALL$/,
   set: /^SET$/,
   reset: /^RESET$/,
+  commit: /^(COMMIT|ROLLBACK|PREPARE TRANSACTION)/,
+  rollback: /^ROLLBACK/,
   other: /^(?!PREPARE|DEALLOCATE|DISCARD ALL|RESET)/,
 };
 

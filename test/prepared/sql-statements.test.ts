@@ -15,9 +15,9 @@ describe('readStatements', () => {
     ['SELECT (1;2); b', ['other [SELECT (1;2)]', 'other [b]']],
     ['SELECT a[1;2]; b', ['other [SELECT a[1;2]]', 'other [b]']],
     ['(SELECT 1); b', ['other [(SELECT 1)]', 'other [b]']],
-    ['BEGIN; END; b', ['other [BEGIN]', 'other [END]', 'other [b]']],
+    ['BEGIN; END; b', ['other [BEGIN]', 'commit [END]', 'other [b]']],
     ['EXECUTE a', ['execute a <a> [EXECUTE a]']],
-    ['BEGIN;EXECUTE a;COMMIT', ['other [BEGIN]', 'execute a <a> [EXECUTE a]', 'other [COMMIT]']],
+    ['BEGIN;EXECUTE a;COMMIT', ['other [BEGIN]', 'execute a <a> [EXECUTE a]', 'commit [COMMIT]']],
   ])('takes %j apart', (sql, statements) => {
     expect(outline(sql)).toEqual(statements);
   });
@@ -31,10 +31,10 @@ describe('readStatements', () => {
     ['PREPARE transaction AS SELECT 1', 'prepare transaction <transaction> <AS SELECT 1>'],
     ['PREPARE transaction (int) AS SELECT 1', 'prepare transaction <transaction> <(int) AS SELECT 1>'],
     ['PREPARE prepare AS SELECT 1', 'prepare prepare <prepare> <AS SELECT 1>'],
-    ["PREPARE TRANSACTION 'a'", 'other'],
-    ['PREPARE TRANSACTION $$a$$', 'other'],
-    ["PREPARE TRANSACTION/**/E'a'", 'other'],
-    ["PREPARE TRANSACTION U&'a'", 'other'],
+    ["PREPARE TRANSACTION 'a'", 'commit'],
+    ['PREPARE TRANSACTION $$a$$', 'commit'],
+    ["PREPARE TRANSACTION/**/E'a'", 'commit'],
+    ["PREPARE TRANSACTION U&'a'", 'commit'],
     ['PREPARE', 'other'],
     ["PREPARE 'a' AS SELECT 1", 'other'],
     ['PREPARED a AS SELECT 1', 'other'],

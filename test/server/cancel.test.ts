@@ -7,6 +7,7 @@ import { waitFor } from '../support/wait-for.ts';
 const KEY = Buffer.from([0, 0, 0x10, 0x92, 1, 2, 3, 4]);
 const SENT = 'successfully sent cancel request';
 const FAILED = 'failed to send cancel request';
+const untuned = (): void => {};
 
 it('a cancel is done when PostgreSQL has closed the connection that brought it, not before', async () => {
   await using server = await ScriptedServer.listen();
@@ -16,6 +17,7 @@ it('a cancel is done when PostgreSQL has closed the connection that brought it, 
     KEY,
     () => true,
     (reason) => done.push(reason),
+    untuned,
   );
   const peer = await server.accept();
   expect((await peer.bytes(16)).equals(f.cancelRequest(4242, KEY.subarray(4)))).toBe(true);
@@ -33,6 +35,7 @@ it('a cancel that may not be sent any more sends nothing', async () => {
     KEY,
     () => false,
     (reason) => done.push(reason),
+    untuned,
   );
   expect(await (await server.accept()).end()).toHaveLength(0);
   await waitFor(() => done.length > 0);
@@ -48,6 +51,7 @@ it('a cancel that is cut, or finds nobody, is done once', async () => {
     KEY,
     () => true,
     (reason) => done.push(reason),
+    untuned,
   );
   const peer = await server.accept();
   await peer.bytes(16);
@@ -60,6 +64,7 @@ it('a cancel that is cut, or finds nobody, is done once', async () => {
     KEY,
     () => true,
     (reason) => done.push(reason),
+    untuned,
   );
   await waitFor(() => done.length > 1);
   expect(done).toEqual([SENT, FAILED]);

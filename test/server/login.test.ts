@@ -47,7 +47,7 @@ class Login implements ServerLoginHost {
 
   constructor(secret: string | null = 'pencil', askedMinor = 2) {
     const saltedPasswords = new SaltedPasswordCache(this.pbkdf2);
-    const auth = { user: 't', credentials: typed(secret), randomBytes, saltedPasswords };
+    const auth = { channel: () => null, user: 't', credentials: typed(secret), randomBytes, saltedPasswords };
     this.login = new ServerLogin(this, auth, askedMinor);
   }
 

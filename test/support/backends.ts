@@ -69,7 +69,7 @@ export async function backendPids(pooler: LocalPooler, user: string): Promise<nu
 
 /** The row of SHOW POOLS for a database and user; undefined when there is no such pool. */
 export async function poolRow(
-  pooler: LocalPooler,
+  pooler: Pick<LocalPooler, 'show'>,
   database: string,
   user: string,
 ): Promise<Record<string, string | number | null> | undefined> {
@@ -79,7 +79,7 @@ export async function poolRow(
 
 /** Waits until the pool has exactly these figures. */
 export async function poolShows(
-  pooler: LocalPooler,
+  pooler: Pick<LocalPooler, 'show'>,
   database: string,
   user: string,
   figures: Readonly<Record<string, number>>,

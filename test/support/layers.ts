@@ -13,19 +13,21 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
   wire: { imports: ['base'] },
   config: { imports: ['wire'], types: ['base'] },
   net: { imports: ['base'] },
+  tls: { imports: [], types: ['config'] },
   auth: { imports: ['wire', 'base'], types: ['config'] },
   pool: { imports: ['base', 'wire'] },
   prepared: { imports: ['base', 'wire'] },
   relay: { imports: ['wire', 'net', 'base'], types: ['prepared'] },
-  client: { imports: ['pool', 'auth', 'prepared', 'relay', 'net', 'wire', 'base'] },
-  server: { imports: ['pool', 'auth', 'prepared', 'relay', 'net', 'wire', 'base'] },
-  admin: { imports: ['pool', 'config', 'wire', 'base'] },
+  client: { imports: ['pool', 'auth', 'prepared', 'relay', 'net', 'tls', 'wire', 'base'] },
+  server: { imports: ['pool', 'auth', 'prepared', 'relay', 'net', 'tls', 'wire', 'base'] },
+  admin: { imports: ['pool', 'prepared', 'config', 'wire', 'base'] },
   daemon: {
     imports: [
       'base',
       'wire',
       'config',
       'net',
+      'tls',
       'auth',
       'pool',
       'prepared',
@@ -35,7 +37,8 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
       'admin',
     ],
   },
-  cli: { imports: ['daemon', 'config'] },
+  check: { imports: ['config', 'server', 'auth', 'net', 'tls', 'wire', 'base'] },
+  cli: { imports: ['daemon', 'check', 'config'] },
 };
 
 /** Files that grow past this are two things. */

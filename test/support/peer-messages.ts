@@ -65,7 +65,10 @@ export const frontend = {
       ...values.flatMap((value) => [Buffer.byteLength(value), Buffer.from(value)]),
       int16(0),
     ),
-  execute: (portal: string): Buffer => message('E', portal, 0),
+  /** Without parameters; `formats` are its result format codes. */
+  bindFormats: (portal: string, statement: string, formats: readonly number[]): Buffer =>
+    message('B', portal, statement, int16(0), int16(0), int16(formats.length), ...formats.map(int16)),
+  execute: (portal: string, maxRows = 0): Buffer => message('E', portal, maxRows),
   describe: (kind: 'S' | 'P', name: string): Buffer => message('D', Buffer.from(kind), name),
   close: (kind: 'S' | 'P', name: string): Buffer => message('C', Buffer.from(kind), name),
   flush: (): Buffer => message('H'),

@@ -13,6 +13,8 @@ export interface PoolerConfig {
   readonly databases?: Readonly<Record<string, string>>;
   /** `[users]`. */
   readonly users?: Readonly<Record<string, string>>;
+  /** `[peers]`, by their ids. */
+  readonly peers?: Readonly<Record<number, string>>;
   /** `[pgweir]`. */
   readonly own?: Section;
   /** Secrets of users by name, beside the superuser's, who is always there. */
@@ -33,6 +35,7 @@ export function writePoolerConfig(folder: string, postgres: PostgresAddress, con
   writeFileSync(
     userlistPath,
     secrets.map(([name, secret]) => `${quoted(name)} ${quoted(secret)}\n`).join(''),
+    { mode: 0o600 },
   );
   const server = `host=${postgres.host} port=${postgres.port}`;
   const databases = Object.entries(config.databases ?? { '*': '' }).map(([name, value]): [string, string] => [
@@ -46,18 +49,21 @@ export function writePoolerConfig(folder: string, postgres: PostgresAddress, con
     auth_type: 'trust',
     auth_file: userlistPath,
     admin_users: postgres.user,
+    // Servers that tests play know no SSLRequest.
+    server_tls_sslmode: 'disable',
     ...config.settings,
   };
   const sections: [string, [string, string | number][]][] = [
     ['databases', databases],
     ['users', Object.entries(config.users ?? {})],
+    ['peers', Object.entries(config.peers ?? {})],
     ['pgbouncer', Object.entries(settings)],
     ['pgweir', Object.entries(config.own ?? {})],
   ];
   const text = sections
     .map(([name, lines]) => `[${name}]\n${lines.map(([key, value]) => `${key} = ${value}\n`).join('')}`)
     .join('\n');
-  writeFileSync(iniPath, config.text ?? text);
+  writeFileSync(iniPath, config.text ?? text, { mode: 0o600 });
   return iniPath;
 }
 

@@ -8,6 +8,7 @@ import type { Logger } from '../../src/base/log.ts';
 import type { PostgresAddress } from '../../src/cli/start/postgres.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import { createPooler, type Pooler } from '../../src/daemon/pooler.ts';
+import type { LookupAll } from '../../src/net/dns-cache.ts';
 import { type Native, openNative } from '../../src/net/native.ts';
 import { type PoolerConfig, writePoolerConfig } from './pooler-config.ts';
 import { connectTo, sharedPostgres } from './postgres.ts';
@@ -19,6 +20,8 @@ export interface TestPoolerOptions extends PoolerConfig {
   readonly postgres?: PostgresAddress;
   /** In-process only; default: the real clock. */
   readonly clock?: Clock;
+  /** In-process only; default: the system is asked. */
+  readonly lookup?: LookupAll;
   /** In-process only; default: the system's, where there are any. */
   readonly native?: Native;
 }
@@ -113,6 +116,7 @@ export class LocalPooler extends TestPooler {
         clock: options.clock ?? new SystemClock(),
         log,
         native: options.native ?? openNative(),
+        ...(options.lookup === undefined ? {} : { lookup: options.lookup }),
         onExit: () => {
           local.hasExited = true;
         },
@@ -157,6 +161,8 @@ export interface SpawnOptions extends TestPoolerOptions {
   /** Options of Node itself, such as `--expose-gc`. */
   readonly nodeArgs?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
+  /** What the command begins with, such as one that enters a namespace. Its console is reached by its unix socket then. */
+  readonly within?: readonly string[];
 }
 
 /** A pooler in a process of its own, from the sources: for signals, exit codes, memory. */
@@ -166,12 +172,15 @@ export class SpawnedPooler extends TestPooler {
   stdout = '';
   stderr = '';
   readonly #child;
+  readonly #isElsewhere: boolean;
 
   private constructor(options: SpawnOptions) {
     super(options);
     const bin = resolve(import.meta.dirname, '../../src/cli/bin.ts');
-    const { nodeArgs = [], args = [] } = options;
-    this.#child = spawn(process.execPath, [...nodeArgs, bin, ...args, this.iniPath], {
+    const { nodeArgs = [], args = [], within: entered = [] } = options;
+    this.#isElsewhere = entered.length > 0;
+    const [file = '', ...rest] = [...entered, process.execPath, ...nodeArgs, bin, ...args, this.iniPath];
+    this.#child = spawn(file, rest, {
       env: { ...process.env, PGWEIR_ALLOW_ROOT: '1', ...options.env },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
@@ -217,9 +226,13 @@ export class SpawnedPooler extends TestPooler {
   }
 
   get port(): number {
-    const port = /listening on 127\.0\.0\.1:(\d+)/.exec(this.stderr)?.[1];
+    const port = /listening on [\d.]+:(\d+)/.exec(this.stderr)?.[1];
     if (port === undefined) throw new Error(`no TCP port in its log:\n${this.stderr}`);
     return Number(port);
+  }
+
+  override get address(): PostgresAddress {
+    return this.#isElsewhere ? { ...super.address, host: this.folder } : super.address;
   }
 
   signal(name: NodeJS.Signals): void {

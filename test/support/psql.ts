@@ -18,12 +18,13 @@ export interface PsqlRun {
   readonly end: Promise<PsqlEnd>;
 }
 
-/** psql with the libpq of PostgreSQL 18, the first that speaks protocol 3.2. */
+/** psql with the libpq of PostgreSQL 18, the first that speaks protocol 3.2, or with its own. */
 export class Psql {
   readonly #program: string;
-  readonly #libraries: string;
+  /** Where its libpq is; null: where the system finds one. */
+  readonly #libraries: string | null;
 
-  private constructor(program: string, libraries: string) {
+  private constructor(program: string, libraries: string | null) {
     this.#program = program;
     this.#libraries = libraries;
   }
@@ -47,8 +48,18 @@ export class Psql {
     }
   }
 
+  /** The installed psql as it is; null when there is none, and the reason is told. */
+  static findInstalled(): Psql | null {
+    const program = findProgram('psql');
+    return program === null
+      ? missing('psql is not installed (Debian: postgresql-client)')
+      : new Psql(program, null);
+  }
+
   get #environment(): NodeJS.ProcessEnv {
-    return { LC_ALL: 'C', LD_LIBRARY_PATH: this.#libraries };
+    // No files of a user's own are looked for.
+    const base = { LC_ALL: 'C', HOME: '/nonexistent' };
+    return this.#libraries === null ? base : { ...base, LD_LIBRARY_PATH: this.#libraries };
   }
 
   /** Starts it with a command; `connection` holds the keywords of a connection string. */
@@ -84,6 +95,6 @@ export class Psql {
 }
 
 function missing(reason: string): null {
-  console.warn(`${reason}: protocol 3.2 is not tried with libpq`);
+  console.warn(`${reason}: what needs it is not tried with libpq`);
   return null;
 }

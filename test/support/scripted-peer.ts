@@ -145,9 +145,12 @@ export class ScriptedPeer {
   }
 }
 
-/** A client for the test to script: connects to a TCP port on 127.0.0.1 or to a unix socket's path. */
-export async function connectPeer(to: number | string): Promise<ScriptedPeer> {
-  const options = { allowHalfOpen: true };
+/**
+ * A client for the test to script: connects to a TCP port on 127.0.0.1 or to a unix socket's path; `from` another loopback
+ * address, if one is given.
+ */
+export async function connectPeer(to: number | string, from?: string): Promise<ScriptedPeer> {
+  const options = { allowHalfOpen: true, ...(from === undefined ? {} : { localAddress: from }) };
   const socket =
     typeof to === 'number'
       ? connect({ port: to, host: '127.0.0.1', ...options })
@@ -160,6 +163,26 @@ export async function connectPeer(to: number | string): Promise<ScriptedPeer> {
     `a connection to ${to}`,
   );
   return new ScriptedPeer(socket);
+}
+
+/** What a server that a test plays gives at login. */
+export interface ScriptedLogin {
+  readonly pid?: number;
+  readonly secret?: Uint8Array;
+}
+
+/** A server's part of a login with trust, from the StartupMessage on; throws at another packet. */
+export async function playLogin(peer: ScriptedPeer, options: ScriptedLogin = {}): Promise<void> {
+  const startup = await peer.packet();
+  if (startup.body.readInt32BE(0) >>> 16 !== 3) throw new Error('expected a StartupMessage');
+  await peer.send(
+    backend.authenticationOk(),
+    backend.parameterStatus('server_version', '18.0'),
+    backend.parameterStatus('client_encoding', 'UTF8'),
+    backend.parameterStatus('standard_conforming_strings', 'on'),
+    backend.backendKeyData(options.pid ?? 4242, options.secret ?? Buffer.from('KEY!')),
+    backend.readyForQuery(),
+  );
 }
 
 /** A PostgreSQL that a test plays itself. */
@@ -203,18 +226,9 @@ export class ScriptedServer implements AsyncDisposable {
   }
 
   /** The next connection, after a login with trust; answers a CancelRequest or SSLRequest by a throw. */
-  async acceptLogin(options: { pid?: number; secret?: Uint8Array } = {}): Promise<ScriptedPeer> {
+  async acceptLogin(options: ScriptedLogin = {}): Promise<ScriptedPeer> {
     const peer = await this.accept();
-    const startup = await peer.packet();
-    if (startup.body.readInt32BE(0) >>> 16 !== 3) throw new Error('expected a StartupMessage');
-    await peer.send(
-      backend.authenticationOk(),
-      backend.parameterStatus('server_version', '18.0'),
-      backend.parameterStatus('client_encoding', 'UTF8'),
-      backend.parameterStatus('standard_conforming_strings', 'on'),
-      backend.backendKeyData(options.pid ?? 4242, options.secret ?? Buffer.from('KEY!')),
-      backend.readyForQuery(),
-    );
+    await playLogin(peer, options);
     return peer;
   }
 

@@ -1,13 +1,24 @@
+import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import type { Socket } from 'node:net';
 import { socketFd } from '../../src/net/native.ts';
+import type { TcpOptions } from '../../src/net/tcp-options.ts';
 
 /** Levels and names of Linux. */
+const SENT_BUFFER = [1, 7] as const;
+const RECEIVED_BUFFER = [1, 8] as const;
 const KEEPALIVE = [1, 9] as const;
 const TCP_KEEPIDLE = [6, 4] as const;
+const TCP_KEEPINTVL = [6, 5] as const;
+const TCP_KEEPCNT = [6, 6] as const;
+const TCP_USER_TIMEOUT = [6, 18] as const;
 
-/** Whether the kernel probes this connection when it is idle, and after how many seconds. */
-export function keepAliveOf(socket: Socket): { isOn: boolean; idleSec: number } {
+/** What the kernel has for a TCP connection; of its buffers in each direction. */
+export interface KernelOptions extends Omit<TcpOptions, 'bufferBytes'> {
+  readonly buffers: readonly [sent: number, received: number];
+}
+
+export function kernelOptionsOf(socket: Socket): KernelOptions {
   const koffi = createRequire(import.meta.url)('koffi') as typeof import('koffi');
   const getsockopt = koffi.load(null).func('int getsockopt(int, int, int, void *, void *)');
   const read = (level: number, name: number): number => {
@@ -16,5 +27,18 @@ export function keepAliveOf(socket: Socket): { isOn: boolean; idleSec: number } 
     if (failed !== 0) throw new Error(`getsockopt(${level}, ${name}) failed`);
     return value[0] as number;
   };
-  return { isOn: read(...KEEPALIVE) !== 0, idleSec: read(...TCP_KEEPIDLE) };
+  return {
+    keepAlive: read(...KEEPALIVE) !== 0,
+    keepIdleSec: read(...TCP_KEEPIDLE),
+    keepIntervalSec: read(...TCP_KEEPINTVL),
+    keepCount: read(...TCP_KEEPCNT),
+    userTimeoutMs: read(...TCP_USER_TIMEOUT),
+    buffers: [read(...SENT_BUFFER), read(...RECEIVED_BUFFER)],
+  };
+}
+
+/** What the system has for connections that nothing is asked for. */
+export function systemKeepAlive(): Pick<TcpOptions, 'keepIdleSec' | 'keepIntervalSec' | 'keepCount'> {
+  const read = (name: string) => Number(readFileSync(`/proc/sys/net/ipv4/tcp_keepalive_${name}`, 'latin1'));
+  return { keepIdleSec: read('time'), keepIntervalSec: read('intvl'), keepCount: read('probes') };
 }

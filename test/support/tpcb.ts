@@ -15,6 +15,8 @@ export interface Load {
   readonly clients: number;
   /** For each client. */
   readonly transactions: number;
+  /** Over TLS, whatever the certificate; default: as the program likes it. */
+  readonly ssl?: boolean;
 }
 
 /** How a load went. Anything else than no failure and no complaint is a fault. */
@@ -54,7 +56,11 @@ function runPgbench(program: string, load: Load): Promise<LoadResult> {
       ...['-n', '-b', SCRIPTS[load.script], '-M', load.protocol],
       ...['-c', String(load.clients), '-t', String(load.transactions), load.database],
     ],
-    { stdio: ['ignore', 'pipe', 'pipe'], timeout: DEADLINE_MS },
+    {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      timeout: DEADLINE_MS,
+      env: load.ssl === true ? { ...process.env, PGSSLMODE: 'require' } : process.env,
+    },
   );
   let stdout = '';
   let stderr = '';
@@ -83,6 +89,7 @@ export const runOwnLoad: RunLoad = async (load) => {
       database: load.database,
       user: load.user,
       application_name: `load ${number}`,
+      ...(load.ssl === true ? { ssl: { rejectUnauthorized: false } } : {}),
     });
     const ask = async (sql: string, ...values: readonly number[]): Promise<void> => {
       if (load.protocol === 'simple') {

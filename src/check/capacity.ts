@@ -1,0 +1,110 @@
+import type { Config } from '../config/config.ts';
+import type { DatabaseEntry } from '../config/databases.ts';
+import { poolLimits } from '../config/effective.ts';
+
+/** Users of whom the files say nothing: an auth_query, a directory or certificates decide who they are. */
+export const ANY_USER = '(any user)';
+
+/** There has to be one, for anybody to get in. */
+const SOME_USER = '(some user)';
+
+/** Server connections that one database entry can come to. Infinity: not bounded. */
+export interface EntryCapacity {
+  readonly name: string;
+  /** As the server calls the database. */
+  readonly dbname: string;
+  /** Pool users. */
+  readonly users: readonly string[];
+  readonly connections: number;
+}
+
+/** What one process can ask of one PostgreSQL. */
+export interface ServerCapacity {
+  /** `host:port`, or the unix socket's folder. */
+  readonly server: string;
+  readonly host: string;
+  readonly port: number;
+  readonly entries: readonly EntryCapacity[];
+  /** By pool user, over all entries. */
+  readonly byUser: ReadonlyMap<string, number>;
+  /** At most so many connections of all entries together. */
+  readonly connections: number;
+}
+
+/** How many server connections a configuration can come to, for each server; pools fill up when clients come. */
+export function capacityOf(config: Config): ServerCapacity[] {
+  const groups = new Map<string, { host: string; port: number; entries: DatabaseEntry[] }>();
+  for (const entry of config.databases.values()) {
+    // A list of hosts may all of a sudden be one host.
+    const hosts = entry.hosts.length === 0 ? [config.settings.unix_socket_dir] : entry.hosts;
+    for (const host of hosts) {
+      const server = host.startsWith('/') ? `${host} port ${entry.port}` : `${host}:${entry.port}`;
+      const group = groups.get(server) ?? { host, port: entry.port, entries: [] };
+      group.entries.push(entry);
+      groups.set(server, group);
+    }
+  }
+  return [...groups].map(([server, { host, port, entries }]) => ({
+    server,
+    host,
+    port,
+    entries: entries.map((entry) => entryCapacity(config, entry)),
+    ...connectionsOf(config, entries),
+  }));
+}
+
+function entryCapacity(config: Config, entry: DatabaseEntry): EntryCapacity {
+  const users = poolUsers(config, entry);
+  const sum = users.reduce((all, user) => all + poolCapacity(config, entry, user), 0);
+  return {
+    name: entry.name,
+    dbname: entry.dbname,
+    users,
+    connections: Math.min(sum, databaseLimit(config, entry)),
+  };
+}
+
+/** Whichever of the limits by database and by user is the narrower one. */
+function connectionsOf(
+  config: Config,
+  entries: readonly DatabaseEntry[],
+): Pick<ServerCapacity, 'byUser' | 'connections'> {
+  const byDatabase = entries.reduce((all, entry) => all + entryCapacity(config, entry).connections, 0);
+  const byUser = new Map<string, number>();
+  for (const entry of entries) {
+    const most = databaseLimit(config, entry);
+    for (const user of poolUsers(config, entry)) {
+      byUser.set(user, (byUser.get(user) ?? 0) + Math.min(most, poolCapacity(config, entry, user)));
+    }
+  }
+  for (const [user, connections] of byUser) {
+    const limit = config.users.get(user)?.maxUserConnections ?? config.settings.max_user_connections;
+    if (limit > 0 && user !== ANY_USER) byUser.set(user, Math.min(connections, limit));
+  }
+  const sum = [...byUser.values()].reduce((all, each) => all + each, 0);
+  return { byUser, connections: Math.min(byDatabase, sum) };
+}
+
+function poolCapacity(config: Config, entry: DatabaseEntry, user: string): number {
+  // Each of them has a pool of its own.
+  if (user === ANY_USER) return Number.POSITIVE_INFINITY;
+  const { poolSize, reservePoolSize, reservePoolTimeoutMs } = poolLimits(config, entry, user);
+  if (poolSize === 0) return Number.POSITIVE_INFINITY;
+  return poolSize + (reservePoolTimeoutMs > 0 ? reservePoolSize : 0);
+}
+
+function databaseLimit(config: Config, entry: DatabaseEntry): number {
+  const limit = entry.maxDbConnections ?? config.settings.max_db_connections;
+  return limit === 0 ? Number.POSITIVE_INFINITY : limit;
+}
+
+/** As whom clients of an entry can act on the server. */
+export function poolUsers(config: Config, entry: DatabaseEntry): readonly string[] {
+  if (entry.user !== null) return [entry.user];
+  const { settings } = config;
+  const known = [...new Set([...config.userlist.keys(), ...config.users.keys()])];
+  const isOpen =
+    (entry.authUser ?? settings.auth_user) !== null || ['ldap', 'pam'].includes(settings.auth_type);
+  if (isOpen) return [...known, ANY_USER];
+  return known.length === 0 ? [SOME_USER] : known;
+}

@@ -1,0 +1,163 @@
+import { type Change, UNSETTLED } from '../prepared/ledger.ts';
+import { changeOf, isOfMessages, isOfStatements, type ReadingChange } from '../prepared/sql-reading.ts';
+import type { SqlStatement } from '../prepared/sql-statements.ts';
+import type { Statement } from '../prepared/statement.ts';
+import { type Replacement, TextChange } from '../prepared/text-change.ts';
+import type { RunWriter } from '../relay/run-writer.ts';
+import type { StatementHost, StatementSender } from './statement-sender.ts';
+
+/** PREPARE, EXECUTE or DEALLOCATE of a name. */
+export type NamedForm = Extract<SqlStatement, { readonly name: string; readonly nameStart: number }>;
+
+/** What a text has become that names statements. */
+export interface Rewritten {
+  /** What each of its statements changes. */
+  readonly steps: Change[][];
+  readonly names: ReadonlyMap<string, string>;
+  readonly text: TextChange;
+}
+
+/** How far the statements of one text have been seen to. */
+class TextState {
+  /** Prepared in it. */
+  readonly prepared = new Set<Statement>();
+  /** Known to the server ahead of it, and needed there. */
+  readonly used = new Set<Statement>();
+  /** The names given since all were dropped in it; null: they were not. */
+  given: Set<string> | null = null;
+}
+
+/** Puts names for servers into simple queries that name statements, and has servers learn ahead of them what they need. */
+export class SqlRewriter {
+  readonly #host: StatementHost;
+  readonly #sender: StatementSender;
+
+  constructor(host: StatementHost, sender: StatementSender) {
+    this.#host = host;
+    this.#sender = sender;
+  }
+
+  /** Whether it is known what the names in a text stand for and what the server has of that. */
+  isSettled(chunk: Buffer, statements: readonly SqlStatement[]): boolean {
+    const { cache, statements: mine, reading } = this.#host;
+    const { tracker, statements: known } = this.#sender.server;
+    const { segment } = tracker;
+    return statements.every((form) => {
+      if (!isNamed(form)) return true;
+      const current = mine.get(form.name, segment);
+      if (current === UNSETTLED) return false;
+      const isSettled = (statement: Statement | null) =>
+        statement === null || known.has(statement, segment) !== UNSETTLED;
+      if (!isSettled(current)) return false;
+      if (form.kind === 'prepare' && current !== null && !this.#sender.isTakenSettled(current)) return false;
+      return form.kind !== 'prepare' || isSettled(cache.find('sql', bodyOf(chunk, form), reading));
+    });
+  }
+
+  /** Has the server learn what the text builds on, and gives the text for it. */
+  rewrite(
+    chunk: Buffer,
+    start: number,
+    end: number,
+    statements: readonly SqlStatement[],
+    out: RunWriter,
+  ): Rewritten {
+    const names = new Map<string, string>();
+    const replacements: Replacement[] = [];
+    const text = new TextState();
+    const later: ReadingChange[] = [];
+    const steps = statements.map((form) => {
+      const changes: Change[] = [];
+      if (isDropping(form)) {
+        changes.push(this.#sender.drops());
+        text.given = new Set();
+      }
+      const change = changeOf(form);
+      if (change !== null) {
+        changes.push(...this.#host.doubts.sent(change, isOfStatements));
+        later.push(change);
+      }
+      if (!isNamed(form)) return changes;
+      const statement = this.#carryOut(chunk, form, text, changes, out);
+      if (statement === null) return changes;
+      // The first one fails of those whose names are taken.
+      if (!names.has(statement.name)) names.set(statement.name, form.name);
+      replacements.push({ start: form.nameStart, end: form.nameEnd, text: statement.name });
+      return changes;
+    });
+    const rewritten = new TextChange(
+      chunk,
+      start,
+      end,
+      replacements,
+      this.#host.reading.clientEncoding === 'UTF8',
+    );
+    for (const change of later) steps.at(-1)?.push(...this.#host.doubts.sent(change, isOfMessages));
+    return { steps, names, text: rewritten };
+  }
+
+  /**
+   * Sees to what a statement needs on the server, and puts what it changes into `changes`. Gives the statement that
+   * it means; null: none, it passes as it is.
+   */
+  #carryOut(
+    chunk: Buffer,
+    form: NamedForm,
+    text: TextState,
+    changes: Change[],
+    out: RunWriter,
+  ): Statement | null {
+    const { cache, statements: mine } = this.#host;
+    const { tracker, statements: known } = this.#sender.server;
+    const { segment } = tracker;
+    const current = mine.get(form.name, segment) as Statement | null;
+    if (form.kind !== 'prepare') {
+      if (current === null) return null;
+      if (known.has(current, segment) !== true) this.#sender.teach(current, out, text.used);
+      text.used.add(current);
+      if (form.kind === 'deallocate') {
+        changes.push(mine.set(form.name, null, segment), known.remove(current, segment));
+      }
+      return current;
+    }
+    if (current !== null && text.given?.has(form.name) !== false) {
+      // The name is taken: the server finds that out by itself, behind everything else that may be wrong.
+      const taken = this.#sender.taken(current, out, text.used);
+      text.used.add(taken);
+      changes.push(known.overwritten());
+      return taken;
+    }
+    const { reading } = this.#host;
+    let body = bodyOf(chunk, form);
+    // Another of this text may prepare or use the same: the server has to know them by two names.
+    for (
+      let same = cache.find('sql', body, reading);
+      same !== null && (text.prepared.has(same) || text.used.has(same));
+      same = cache.find('sql', body, reading)
+    ) {
+      body += ' ';
+    }
+    const statement = cache.hold('sql', body, reading);
+    this.#host.doubts.prepared(statement);
+    text.prepared.add(statement);
+    text.given?.add(form.name);
+    this.#sender.forget(statement, out);
+    changes.push(mine.set(form.name, statement, segment), known.add(statement, segment));
+    cache.release(statement);
+    return statement;
+  }
+}
+
+export function isNamed(statement: SqlStatement): statement is NamedForm {
+  const { kind } = statement;
+  return kind === 'prepare' || kind === 'execute' || kind === 'deallocate';
+}
+
+export function isDropping({ kind }: SqlStatement): boolean {
+  return kind === 'deallocate-all' || kind === 'discard-all';
+}
+
+/** What a PREPARE says behind the name, latin1. */
+export function bodyOf(chunk: Buffer, form: NamedForm & { readonly end: number }): string {
+  return ` ${chunk.toString('latin1', form.nameEnd, form.end)}`;
+}

@@ -1,0 +1,140 @@
+import { networkInterfaces } from 'node:os';
+import type { LoginApplicant } from '../auth/login-exchange.ts';
+import type { LoginRule } from '../auth/login-rule.ts';
+import {
+  findHbaRule,
+  type HbaApplicant,
+  isQuestion,
+  type LoginQuestion,
+  type Verdict,
+} from '../config/hba-match.ts';
+import type { HbaRule } from '../config/hba.ts';
+import { identFits } from '../config/ident-match.ts';
+import { type IpBytes, parseIp, sameNetwork } from '../config/ip-address.ts';
+import { HostNames } from '../net/host-names.ts';
+import type { Native } from '../net/native.ts';
+import type { AuthQueries } from './auth-queries.ts';
+import type { PoolerState } from './context.ts';
+
+/**
+ * Whether a user is a member of a role, by whatever way; a superuser is one only of those that it was made one of, as in
+ * PostgreSQL's own HBA file.
+ */
+const MEMBER_SQL =
+  'WITH RECURSIVE roles(oid) AS (' +
+  'SELECT oid FROM pg_catalog.pg_roles WHERE rolname OPERATOR(pg_catalog.=) $1' +
+  ' UNION SELECT m.roleid FROM pg_catalog.pg_auth_members m, roles r WHERE m.member OPERATOR(pg_catalog.=) r.oid)' +
+  ' SELECT 1 FROM roles JOIN pg_catalog.pg_roles g USING (oid) WHERE g.rolname OPERATOR(pg_catalog.=) $2';
+
+/** By which rule logins are decided, with what has to be asked for that. */
+export class DaemonLoginRules {
+  readonly #state: PoolerState;
+  readonly #queries: AuthQueries;
+  readonly #native: Native;
+  readonly #hosts: HostNames;
+
+  constructor(state: PoolerState, queries: AuthQueries, native: Native) {
+    this.#state = state;
+    this.#queries = queries;
+    this.#native = native;
+    this.#hosts = new HostNames(state.clock);
+  }
+
+  /** The rule for `applicant`; null: there is none. Never rejects. */
+  find(applicant: LoginApplicant): LoginRule | null | Promise<LoginRule | null> {
+    const { settings, login } = this.#state.config;
+    const { auth_type: method } = settings;
+    if (method !== 'hba') return { method, map: null, ldap: login.ldap, key: 'auth_type' };
+    const ip = applicant.ip === null ? null : parseIp(applicant.ip);
+    if (ip === null && applicant.ip !== null) return null;
+    const who: HbaApplicant = {
+      database: applicant.database,
+      user: applicant.user,
+      replication: applicant.replication,
+      ip,
+      isTls: applicant.tls !== null,
+      isOwn: (what) => ip !== null && isOwnAddress(ip, what),
+    };
+    const answers = new Map<string, boolean | null>();
+    const found = this.#settle(applicant, answers, () => findHbaRule(login.hba ?? [], who, answers));
+    return found instanceof Promise ? found.then(loginRule) : loginRule(found);
+  }
+
+  /** Whether a certificate or the system proves a name that may log in as `applicant.user` by `rule`. */
+  isProven(applicant: LoginApplicant, rule: LoginRule): boolean | Promise<boolean> {
+    const names = rule.method === 'peer' ? this.#systemNames(applicant) : certificateNames(applicant);
+    if (names.length === 0) return false;
+    const answers = new Map<string, boolean | null>();
+    const fits = (): Verdict => identFits(rule.map, names, applicant.user, answers);
+    const found = this.#settle(applicant, answers, fits);
+    return found instanceof Promise ? found.then((verdict) => verdict === true) : found === true;
+  }
+
+  #systemNames({ peerUid }: LoginApplicant): string[] {
+    const name = peerUid === null ? null : this.#native.userName(peerUid);
+    return name === null ? [] : [name];
+  }
+
+  /** What `decide` comes to once all that it asks for is answered. */
+  #settle<T extends object | boolean | null>(
+    applicant: LoginApplicant,
+    answers: Map<string, boolean | null>,
+    decide: () => T | LoginQuestion,
+  ): T | Promise<T> {
+    const first = decide();
+    return isQuestion(first) ? this.#askOn(first, applicant, answers, decide) : first;
+  }
+
+  async #askOn<T extends object | boolean | null>(
+    first: LoginQuestion,
+    applicant: LoginApplicant,
+    answers: Map<string, boolean | null>,
+    decide: () => T | LoginQuestion,
+  ): Promise<T> {
+    let found: T | LoginQuestion = first;
+    while (isQuestion(found)) {
+      answers.set(found.key, await this.#answer(found, applicant));
+      found = decide();
+    }
+    return found;
+  }
+
+  async #answer({ kind, name }: LoginQuestion, applicant: LoginApplicant): Promise<boolean | null> {
+    if (kind === 'host') {
+      const ip = applicant.ip?.replace(/^::ffff:(?=\d+\.)/i, '') ?? '';
+      const answer = await this.#hosts.isHost(ip, name);
+      if (answer === null) this.#state.log.log('WARNING', `cannot tell whether ${ip} is a host of ${name}`);
+      return answer;
+    }
+    const target = this.#queries.targetFor(applicant.database);
+    if (target === null || 'message' in target) return null;
+    const outcome = await this.#queries.ask(target, MEMBER_SQL, [applicant.user, name], () => true);
+    if ('error' in outcome || outcome.answer.error !== null) return null;
+    return outcome.answer.row !== null;
+  }
+}
+
+function loginRule(rule: HbaRule | null): LoginRule | null {
+  if (rule === null) return null;
+  const { method, map, ldap, at } = rule;
+  return { method, map, ldap, key: `${at.file}:${at.line}` };
+}
+
+/** The names that a client's certificate is for. Wildcards are for hosts: here they are names like any other. */
+function certificateNames({ tls }: LoginApplicant): string[] {
+  const certificate = tls?.peerCertificate ?? null;
+  if (certificate === null) return [];
+  const { commonName, altNames } = certificate;
+  return commonName === null || commonName === '' ? [...altNames] : [...altNames, commonName];
+}
+
+function isOwnAddress(ip: IpBytes, what: 'host' | 'net'): boolean {
+  return Object.values(networkInterfaces()).some((addresses) =>
+    addresses?.some(({ address, netmask }) => {
+      const own = parseIp(address.replace(/%.*$/, ''));
+      const mask = parseIp(what === 'host' ? address.replace(/%.*$/, '') : netmask);
+      if (own === null || mask === null) return false;
+      return sameNetwork(ip, own, what === 'host' ? own.map(() => 0xff) : mask);
+    }),
+  );
+}

@@ -1,0 +1,122 @@
+import { lstatSync, readdirSync, unlinkSync } from 'node:fs';
+import { connect } from 'node:net';
+import { join } from 'node:path';
+import { cancelRequest } from '../wire/startup-message.ts';
+
+/** How long one may take to deal with a cancel request. */
+const CANCEL_MS = 10_000;
+
+/** How often is looked whether they still run. */
+const WATCH_MS = 1000;
+
+/** More cancel requests than this are not on their way to them at once. */
+const MAX_CANCELS = 100;
+
+/** Whether a process answers at `path`. */
+export function answers(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect({ path });
+    socket.once('connect', () => {
+      socket.destroy();
+      resolve(true);
+    });
+    // A full queue means that it is there.
+    socket.once('error', (error: NodeJS.ErrnoException) => resolve(error.code === 'EAGAIN'));
+  });
+}
+
+/** What the second names of unix sockets begin with, in the folder of the first. */
+export function secondNamePrefix(port: number): string {
+  return `.pgweir.${port}.`;
+}
+
+/**
+ * The processes whose place was taken by `-R` one after the other and that still have clients. Their unix sockets live on
+ * under second names in the same folder, by which cancel requests reach them; whoever takes over next finds them there.
+ * See docs/decisions/0011-hand-over.md.
+ */
+export class Predecessors {
+  readonly #dir: string;
+  readonly #port: number;
+  readonly #onEnd: () => void;
+  #paths: string[] = [];
+  #watch: NodeJS.Timeout | null = null;
+  #cancels = 0;
+
+  /** `onEnd` is called for each that has ended. */
+  constructor(dir: string, port: number, onEnd: () => void) {
+    this.#dir = dir;
+    this.#port = port;
+    this.#onEnd = onEnd;
+  }
+
+  /** Takes those in that have left a name, and looks after them until they end. */
+  adopt(): void {
+    const prefix = secondNamePrefix(this.#port);
+    this.#paths = readdirSync(this.#dir)
+      .filter((name) => name.startsWith(prefix))
+      .map((name) => join(this.#dir, name))
+      .filter(isOurs);
+    this.#watch = setInterval(() => void this.#look(), WATCH_MS);
+    this.#watch.unref();
+  }
+
+  /** Hands each a cancel request; resolves with whether any could be reached, when they have dealt with it. */
+  async cancel(key: Buffer): Promise<boolean> {
+    if (this.#paths.length === 0 || this.#cancels >= MAX_CANCELS) return false;
+    this.#cancels++;
+    const sent = await Promise.all(this.#paths.map((path) => sendCancel(path, key)));
+    this.#cancels--;
+    return sent.includes(true);
+  }
+
+  /** Ends the watch; takes the names away unless somebody else is to find them. */
+  leave(isFollowed: boolean): void {
+    if (this.#watch !== null) clearInterval(this.#watch);
+    this.#watch = null;
+    const paths = this.#paths;
+    this.#paths = [];
+    if (!isFollowed) for (const path of paths) removeName(path);
+  }
+
+  async #look(): Promise<void> {
+    for (const path of this.#paths) {
+      if (await answers(path)) continue;
+      if (!this.#paths.includes(path)) continue;
+      this.#paths = this.#paths.filter((other) => other !== path);
+      removeName(path);
+      this.#onEnd();
+    }
+  }
+}
+
+/** Takes a second name away; never throws. */
+export function removeName(path: string): void {
+  try {
+    unlinkSync(path);
+  } catch {
+    // Somebody has cleaned up.
+  }
+}
+
+/** Nobody else may put a socket there to learn the keys of clients. */
+function isOurs(path: string): boolean {
+  const stat = lstatSync(path, { throwIfNoEntry: false });
+  return stat?.isSocket() === true && stat.uid === process.geteuid?.();
+}
+
+function sendCancel(path: string, key: Buffer): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect({ path });
+    let isSent = false;
+    socket.once('connect', () => {
+      isSent = true;
+      socket.write(cancelRequest(key));
+    });
+    socket.setTimeout(CANCEL_MS, () => socket.destroy());
+    // Its answer is that it closes the connection.
+    socket.resume();
+    socket.on('error', () => {});
+    socket.once('close', () => resolve(isSent));
+  });
+}

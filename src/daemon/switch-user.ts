@@ -1,0 +1,64 @@
+import { readFileSync } from 'node:fs';
+import type { UserIds } from '../net/native-process.ts';
+import type { Native } from '../net/native.ts';
+
+/** The process could not become, or must not be, the user that it would run as; the text is the log line. */
+export class UserError extends Error {
+  override readonly name = 'UserError';
+}
+
+/**
+ * Makes the whole process run as `name`, with that user's groups, for good. To be called when the configuration is
+ * read and before any file or socket is made, which then belong to the user. Nothing happens if it is that user
+ * already. Source: PgBouncer's `user` and `-u`.
+ *
+ * @throws UserError when there is no such user, or we are not root.
+ */
+export function switchUser(name: string, native: Native): void {
+  const { geteuid, getuid, setgid, setuid } = process;
+  const initgroups = initGroups();
+  if (!geteuid || !getuid || !initgroups || !setgid || !setuid) {
+    throw new UserError('there are no users to switch to on this system');
+  }
+  const ids = native.process.userIds(name) ?? userIdsFromFile(name);
+  if (ids === null) throw new UserError(`there is no system user "${name}" to run as`);
+  if (getuid() === ids.uid && geteuid() === ids.uid) return;
+  if (geteuid() !== 0) throw new UserError(`only root can run it as another user ("${name}")`);
+  try {
+    initgroups(name, ids.gid);
+    setgid(ids.gid);
+    setuid(ids.uid);
+  } catch (error) {
+    throw new UserError(`cannot run as "${name}": ${(error as Error).message}`, { cause: error });
+  }
+  if (getuid() !== ids.uid || geteuid() !== ids.uid) throw new UserError(`cannot run as "${name}"`);
+}
+
+/** Missing in Node's type declarations. */
+function initGroups(): ((user: string, extraGroup: number) => void) | null {
+  const call: unknown = Reflect.get(process, 'initgroups');
+  return typeof call === 'function' ? (call as (user: string, extraGroup: number) => void) : null;
+}
+
+/** Source: contract, §3: uid 0 is fatal. `isAllowed` is the way out for containers and tests. */
+export function refuseRoot(isAllowed: boolean): void {
+  if (process.geteuid?.() !== 0 || isAllowed) return;
+  throw new UserError('should not run as root (-u or the setting user names another user)');
+}
+
+/** As the library answers where only files know users. */
+function userIdsFromFile(name: string): UserIds | null {
+  let text: string;
+  try {
+    text = readFileSync('/etc/passwd', 'utf8');
+  } catch {
+    return null;
+  }
+  for (const line of text.split('\n')) {
+    const [user, , uid, gid] = line.split(':');
+    if (user === name && /^\d+$/.test(uid ?? '') && /^\d+$/.test(gid ?? '')) {
+      return { uid: Number(uid), gid: Number(gid) };
+    }
+  }
+  return null;
+}

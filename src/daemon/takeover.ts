@@ -1,0 +1,110 @@
+import { randomBytes } from 'node:crypto';
+import { linkSync } from 'node:fs';
+import { join } from 'node:path';
+import { ADMIN_DATABASE } from '../admin/access.ts';
+import type { Settings } from '../config/settings.ts';
+import { unixSocketPath } from '../net/unix-socket.ts';
+import { askServer, type Rows } from '../server/question.ts';
+import { answers, removeName, secondNamePrefix } from './predecessors.ts';
+
+/** `-R` cannot be done; the text is the log line. The process that runs goes on as if nothing had been. */
+export class TakeoverError extends Error {
+  override readonly name = 'TakeoverError';
+}
+
+/** How long the old process may take for an answer. */
+const ANSWER_MS = 10_000;
+
+/**
+ * A start with `-R`, seen from the new process: it finds the old one at its own unix socket, gives that a second name,
+ * and has it drain once it has taken the first. See docs/decisions/0011-hand-over.md.
+ */
+export class Takeover {
+  /** The second name of the old process's socket. */
+  readonly #path: string;
+  #isDone = false;
+
+  private constructor(path: string) {
+    this.#path = path;
+  }
+
+  /**
+   * Looks for the old process, and whether it can be taken over from; null when there is none. Whoever gets one calls
+   * {@link end} at last.
+   *
+   * @throws TakeoverError when it cannot: nothing has been changed then.
+   */
+  static async begin(settings: Settings): Promise<Takeover | null> {
+    const { unix_socket_dir, listen_port, listen_addr, so_reuseport } = settings;
+    if (unix_socket_dir === '' || unix_socket_dir.startsWith('@')) {
+      throw new TakeoverError('-R needs a unix socket in a folder (unix_socket_dir)');
+    }
+    if (listen_addr.length > 0 && !so_reuseport) {
+      throw new TakeoverError('-R needs so_reuseport = 1, here and in the running process');
+    }
+    const path = unixSocketPath(unix_socket_dir, listen_port);
+    if (!(await answers(path))) return null;
+    const second = join(unix_socket_dir, `${secondNamePrefix(listen_port)}${randomBytes(4).toString('hex')}`);
+    try {
+      linkSync(path, second);
+    } catch (error) {
+      throw new TakeoverError(`cannot take over ${path}: ${(error as Error).message}`, { cause: error });
+    }
+    const takeover = new Takeover(second);
+    try {
+      await takeover.#check(listen_addr.length > 0);
+    } catch (error) {
+      takeover.end();
+      throw error;
+    }
+    return takeover;
+  }
+
+  /**
+   * Has the old process close its listeners and wait for its clients to leave. Rejects with a TakeoverError when it does
+   * not answer; it may go on then beside us.
+   */
+  async shutDownOld(): Promise<void> {
+    this.#isDone = true;
+    await this.#ask('SHUTDOWN WAIT_FOR_CLIENTS');
+  }
+
+  /** A takeover that has not been done leaves no trace. */
+  end(): void {
+    if (!this.#isDone) removeName(this.#path);
+  }
+
+  async #check(needsTcp: boolean): Promise<void> {
+    const [[version = ''] = []] = await this.#ask('SHOW VERSION');
+    // PgBouncer would remove our unix socket and pidfile when it ends.
+    if (!version.includes('pgweir')) throw new TakeoverError(`-R cannot take over from ${version}`);
+    const config = new Map(await this.#ask('SHOW CONFIG'));
+    if (needsTcp && config.get('so_reuseport') !== '1') {
+      throw new TakeoverError('-R needs so_reuseport = 1 in the running process, too');
+    }
+    const state = new Map(await this.#ask('SHOW STATE'));
+    // RESUME is refused during a shutdown: its clients would wait in vain.
+    if (state.get('active') !== 'yes') {
+      throw new TakeoverError('-R cannot take over from a paused process: RESUME it');
+    }
+  }
+
+  /** Runs a command on its console; gives the first two columns. */
+  async #ask(command: string): Promise<[string, string | null][]> {
+    const asker = {
+      // Whoever runs as the same user enters so without a password.
+      user: ADMIN_DATABASE,
+      database: ADMIN_DATABASE,
+      credentials: { secretText: null, scramKeys: null },
+      applicationName: 'pgweir -R',
+    };
+    let rows: Rows;
+    try {
+      rows = await askServer({ path: this.#path }, asker, command, { tls: null, timeoutMs: ANSWER_MS });
+    } catch (error) {
+      const why = error instanceof Error ? error.message : String(error);
+      throw new TakeoverError(`the running process does not answer to ${command}: ${why}`, { cause: error });
+    }
+    return rows.map(([name, value]) => [name ?? '', value ?? null]);
+  }
+}

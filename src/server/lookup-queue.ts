@@ -1,0 +1,120 @@
+import type { Pool } from '../pool/pool.ts';
+import type { LoginFailure } from '../pool/peers.ts';
+import { fatal, type PgErrorFields } from '../wire/pg-error.ts';
+import { type Lookup, type LookupEnd, LookupSession, type LookupSource } from './lookup-session.ts';
+
+/** What a queue needs of the process. */
+export interface LookupQueueHost {
+  /** The pool of the queue's database and user, made if need be; null: the database is gone. */
+  openPool(): Pool | null;
+  nextId(): number;
+  /** Calls, and logs what is thrown: nobody else would catch it. */
+  guard(call: () => void): void;
+}
+
+/** A lookup that was on its way when its connection ended is sent once more; some other end may be its fault. */
+const MAX_TRIES = 2;
+
+/** A pause between attempts to connect, however short `server_login_retry` is. */
+const SHORTEST_RETRY_MS = 100;
+
+/**
+ * The lookups on one database as one user, first come, first served, over one connection that is kept while it is
+ * used. Where PostgreSQL cannot be reached they wait, and it is tried anew each `server_login_retry`; where it refuses
+ * the login they fail, and so do those that come before the next attempt is due.
+ */
+export class LookupQueue implements LookupSource {
+  readonly #host: LookupQueueHost;
+  readonly #waiting: Lookup[] = [];
+  #session: LookupSession | null = null;
+  #retryMs = 0;
+  #refusal: PgErrorFields | null = null;
+  #opens = false;
+
+  constructor(host: LookupQueueHost) {
+    this.#host = host;
+  }
+
+  /** Nothing is waiting, and there is no connection. */
+  get isEmpty(): boolean {
+    return this.#waiting.length === 0 && this.#session === null;
+  }
+
+  add(lookup: Lookup, nowMs: number): void {
+    if (this.#refusal !== null && nowMs < this.#retryMs) {
+      lookup.failed(this.#refusal);
+      return;
+    }
+    this.#waiting.push(lookup);
+    if (this.#session !== null) this.#session.send();
+    else if (nowMs >= this.#retryMs) this.#openSoon();
+  }
+
+  next(): Lookup | null {
+    for (let lookup = this.#waiting.shift(); lookup !== undefined; lookup = this.#waiting.shift()) {
+      if (lookup.isWanted()) return lookup;
+      lookup.failed(null);
+    }
+    return null;
+  }
+
+  /** Called a few times a second; `isWanted` as with {@link LookupSession.sweep}. */
+  sweep(nowMs: number, isWanted: (pool: Pool) => boolean): void {
+    const session = this.#session;
+    if (session !== null) session.sweep(nowMs, isWanted(session.pool));
+    this.#dropUnwanted();
+    if (this.#session === null && this.#waiting.length > 0 && nowMs >= this.#retryMs) this.#openSoon();
+  }
+
+  over(session: LookupSession, end: LookupEnd, sent: readonly Lookup[]): void {
+    if (this.#session === session) this.#session = null;
+    const again = sent.filter(({ tries }) => tries < MAX_TRIES);
+    for (const lookup of sent) if (lookup.tries >= MAX_TRIES) lookup.failed(null);
+    this.#waiting.unshift(...again);
+    if (end.kind === 'notOpened') this.#failed(session.pool, end.failure);
+    else if (end.kind === 'refused') this.#failAll(end.error);
+    else if (this.#waiting.length > 0) this.#openSoon();
+  }
+
+  #failed(pool: Pool, { serverError, failWaiting }: LoginFailure): void {
+    this.#retryMs = pool.nowMs + Math.max(pool.limits.serverLoginRetryMs, SHORTEST_RETRY_MS);
+    this.#refusal = null;
+    if (!failWaiting || serverError === null) return;
+    // Who we log in as, and that it doesn't work, is nothing for those who have not logged in themselves.
+    const isOurFault = serverError.sqlstate.startsWith('28') || serverError.sqlstate === '08P01';
+    this.#refusal = isOurFault ? fatal('bouncer config error') : serverError;
+    this.#failAll(this.#refusal);
+  }
+
+  #failAll(error: PgErrorFields): void {
+    for (const lookup of this.#waiting.splice(0)) lookup.failed(error);
+  }
+
+  #dropUnwanted(): void {
+    for (const lookup of this.#waiting.splice(0)) {
+      if (lookup.isWanted()) this.#waiting.push(lookup);
+      else lookup.failed(null);
+    }
+  }
+
+  /** Not at once: this may be called while the pool is being emptied. */
+  #openSoon(): void {
+    if (this.#opens) return;
+    this.#opens = true;
+    queueMicrotask(() => {
+      this.#opens = false;
+      if (this.#session === null && this.#waiting.length > 0) this.#host.guard(() => this.#open());
+    });
+  }
+
+  #open(): void {
+    const pool = this.#host.openPool();
+    if (pool === null) {
+      this.#failAll(fatal('bouncer config error'));
+      return;
+    }
+    this.#refusal = null;
+    this.#session = new LookupSession(this.#host.nextId(), pool, this);
+    this.#session.start();
+  }
+}

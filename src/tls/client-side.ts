@@ -1,0 +1,86 @@
+import type { Socket } from 'node:net';
+import { type SecureContext, TLSSocket } from 'node:tls';
+import { type TlsInfo, tlsInfo } from './info.ts';
+import { peerCertificate } from './peer-certificate.ts';
+import { tlsErrorText } from './setting-error.ts';
+
+/** The name that PostgreSQL's protocol has in ALPN, with its length in front. Source: manual, `protocol-flow`. */
+export const ALPN_POSTGRESQL = Buffer.from('\x0apostgresql', 'latin1');
+
+/** The name alone. */
+const ALPN_NAME = 'postgresql';
+
+/** What TLS towards clients is made of. */
+export interface ClientTlsParts {
+  readonly context: SecureContext;
+  readonly isRequired: boolean;
+  /** Clients are asked for a certificate; `required`: one without is no client. */
+  readonly certificates: 'none' | 'optional' | 'required';
+  readonly endPointHash: Buffer | null;
+}
+
+/** A handshake that is over: what it came to, or why the client is not welcome. */
+export type ClientTlsResult = { readonly info: TlsInfo } | { readonly refusal: string };
+
+/** TLS towards clients by one reading of settings and files: what begins with it stays with it. */
+export class ClientTls {
+  readonly #parts: ClientTlsParts;
+
+  constructor(parts: ClientTlsParts) {
+    this.#parts = parts;
+  }
+
+  /** Clients over TCP have to use it. */
+  get isRequired(): boolean {
+    return this.#parts.isRequired;
+  }
+
+  /** Begins the handshake as its server's side; for `Conn.startTls`. */
+  accept(plain: Socket): TLSSocket {
+    const { context, certificates } = this.#parts;
+    return new TLSSocket(plain, {
+      isServer: true,
+      secureContext: context,
+      requestCert: certificates !== 'none',
+      rejectUnauthorized: certificates === 'required',
+      // A client that names other protocols alone is refused in the handshake.
+      ALPNProtocols: ALPN_POSTGRESQL,
+    });
+  }
+
+  /** Looks at a handshake that is over. */
+  result(socket: TLSSocket): ClientTlsResult {
+    const { certificates, endPointHash } = this.#parts;
+    let certificate = null;
+    if (certificates !== 'none') {
+      const shown = socket.getPeerX509Certificate();
+      if (shown === undefined) {
+        if (certificates === 'required') return { refusal: 'no certificate' };
+      } else {
+        const refusal = verificationError(socket);
+        if (refusal !== null) return { refusal };
+        certificate = peerCertificate(shown);
+      }
+    }
+    return { info: tlsInfo(socket, { endPointHash, peerCertificate: certificate }) };
+  }
+
+  /** Whether the client has named PostgreSQL's protocol as the one that it speaks. */
+  hasNamedProtocol(socket: TLSSocket): boolean {
+    return socket.alpnProtocol === ALPN_NAME;
+  }
+}
+
+/**
+ * Why the client's certificate is not to be trusted, or null. Node's server would ask its handle the same; a TLS
+ * socket of its own has no public way to it.
+ */
+function verificationError(socket: TLSSocket): string | null {
+  const handle: unknown = Reflect.get(socket, '_handle');
+  const verify: unknown =
+    typeof handle === 'object' && handle !== null ? Reflect.get(handle, 'verifyError') : null;
+  if (typeof verify !== 'function') return 'it cannot be verified';
+  const error: unknown = verify.call(handle);
+  if (error === null || error === undefined) return null;
+  return error instanceof Error ? tlsErrorText(error) : 'it cannot be verified';
+}

@@ -1,0 +1,219 @@
+/**
+ * TLS as the settings have it: read at start, at RELOAD and at SET, all or nothing. One context serves all
+ * connections of a side, so that what a RELOAD costs doesn't grow with databases, users or connections; and where
+ * neither settings nor files have changed, none is made. This folder knows certificates and handshakes; no SQL.
+ */
+import { constants, createHash } from 'node:crypto';
+import { createSecureContext, type SecureContext, type SecureContextOptions } from 'node:tls';
+import type { Settings } from '../config/settings.ts';
+import { cipherList, curveChoice, dheChoice, versionRange } from './choices.ts';
+import { ClientTls } from './client-side.ts';
+import { endPointHash } from './end-point.ts';
+import { type Identity, openKeyWarning, readAuthorities, readIdentity } from './material.ts';
+import { ServerTls } from './server-side.ts';
+import { TlsSettingError, tlsErrorText } from './setting-error.ts';
+
+/** The settings that TLS follows from. */
+export type TlsSettings = Pick<
+  Settings,
+  | 'client_tls_sslmode'
+  | 'client_tls_key_file'
+  | 'client_tls_cert_file'
+  | 'client_tls_ca_file'
+  | 'client_tls_protocols'
+  | 'client_tls_ciphers'
+  | 'client_tls13_ciphers'
+  | 'client_tls_dheparams'
+  | 'client_tls_ecdhcurve'
+  | 'server_tls_sslmode'
+  | 'server_tls_ca_file'
+  | 'server_tls_key_file'
+  | 'server_tls_cert_file'
+  | 'server_tls_protocols'
+  | 'server_tls_ciphers'
+  | 'server_tls13_ciphers'
+>;
+
+/** One side, and what it was made from: a digest, since there are keys in it. */
+interface Side<T> {
+  readonly tls: T | null;
+  readonly source: string;
+}
+
+/** TLS that may be put in force. */
+export interface PreparedTls {
+  readonly client: Side<ClientTls>;
+  readonly server: Side<ServerTls>;
+  /** Server connections that were made before are by other rules. */
+  readonly isServerChanged: boolean;
+  readonly warnings: readonly string[];
+}
+
+const OFF: Side<never> = { tls: null, source: 'disable' };
+
+/** TLS in force on both sides, for connections that begin now. */
+export class TlsContexts {
+  #client: Side<ClientTls> = OFF;
+  #server: Side<ServerTls> = OFF;
+  /** How many contexts have been made so far. */
+  builds = 0;
+
+  /** null: clients get no TLS. */
+  get client(): ClientTls | null {
+    return this.#client.tls;
+  }
+
+  /** null: servers are not asked for TLS. */
+  get server(): ServerTls | null {
+    return this.#server.tls;
+  }
+
+  /** Reads what the settings name and makes what has changed; nothing is in force yet. Errors: TlsSettingError. */
+  prepare(settings: TlsSettings): PreparedTls {
+    const client = this.#prepareClient(settings);
+    const server = this.#prepareServer(settings);
+    const warnings: (string | null)[] = [];
+    if (client.tls !== null) {
+      warnings.push(openKeyWarning('client_tls_key_file', settings.client_tls_key_file));
+    }
+    if (server.tls !== null) {
+      warnings.push(openKeyWarning('server_tls_key_file', settings.server_tls_key_file));
+    }
+    return {
+      client,
+      server,
+      isServerChanged: server.source !== this.#server.source,
+      warnings: warnings.filter((warning) => warning !== null),
+    };
+  }
+
+  /** Puts it in force, for connections that begin from now on. */
+  use({ client, server }: PreparedTls): void {
+    this.#client = client;
+    this.#server = server;
+  }
+
+  #prepareClient(settings: TlsSettings): Side<ClientTls> {
+    const mode = settings.client_tls_sslmode;
+    if (mode === 'disable') return OFF;
+    const isVerifying = mode === 'verify-ca' || mode === 'verify-full';
+    const identity = readIdentity({
+      keySetting: 'client_tls_key_file',
+      keyFile: settings.client_tls_key_file,
+      certSetting: 'client_tls_cert_file',
+      certFile: settings.client_tls_cert_file,
+    });
+    const caFile = settings.client_tls_ca_file;
+    if (caFile === '' && mode === 'verify-full') {
+      throw new TlsSettingError(
+        'client_tls_ca_file',
+        'a file with the certificates that sign those of clients',
+      );
+    }
+    const certificates = isVerifying ? 'required' : caFile === '' ? 'none' : 'optional';
+    const ca = certificates === 'none' ? [] : readAuthorities('client_tls_ca_file', caFile);
+    const options: SecureContextOptions = {
+      ...versionRange('client_tls_protocols', settings.client_tls_protocols),
+      ciphers: cipherList('client', settings.client_tls_ciphers, settings.client_tls13_ciphers),
+      ...curveChoice(settings.client_tls_ecdhcurve),
+      ...dheChoice(settings.client_tls_dheparams),
+      honorCipherOrder: true,
+      // A session that is taken up again would bring its certificate along, unseen and unverified.
+      secureOptions:
+        constants.SSL_OP_NO_RENEGOTIATION | (certificates === 'none' ? 0 : constants.SSL_OP_NO_TICKET),
+    };
+    const isRequired = mode !== 'allow' && mode !== 'prefer';
+    const source = digest([isRequired, certificates, identity.certificates, identity.key, ca, options]);
+    if (source === this.#client.source) return this.#client;
+    const context = this.#build('client', options, identity, ca);
+    const hash = endPointHash(identity.own.raw);
+    return { tls: new ClientTls({ context, isRequired, certificates, endPointHash: hash }), source };
+  }
+
+  #prepareServer(settings: TlsSettings): Side<ServerTls> {
+    const mode = settings.server_tls_sslmode;
+    if (mode === 'disable') return OFF;
+    const { server_tls_key_file: keyFile, server_tls_cert_file: certFile } = settings;
+    const identity =
+      keyFile === '' && certFile === ''
+        ? null
+        : readIdentity({
+            keySetting: 'server_tls_key_file',
+            keyFile,
+            certSetting: 'server_tls_cert_file',
+            certFile,
+          });
+    const verifies = mode === 'verify-full' ? 'host' : mode === 'verify-ca' ? 'signature' : 'nothing';
+    const caFile = settings.server_tls_ca_file;
+    const ca = verifies === 'nothing' && caFile === '' ? [] : readAuthorities('server_tls_ca_file', caFile);
+    const options: SecureContextOptions = {
+      ...versionRange('server_tls_protocols', settings.server_tls_protocols),
+      ciphers: cipherList('server', settings.server_tls_ciphers, settings.server_tls13_ciphers),
+      secureOptions: constants.SSL_OP_NO_RENEGOTIATION,
+    };
+    const isRequired = mode !== 'allow' && mode !== 'prefer';
+    const source = digest([isRequired, verifies, identity?.certificates, identity?.key, ca, options]);
+    if (source === this.#server.source) return this.#server;
+    const context = this.#build('server', options, identity, ca);
+    return { tls: new ServerTls({ context, isRequired, verifies }), source };
+  }
+
+  #build(
+    side: 'client' | 'server',
+    options: SecureContextOptions,
+    identity: Identity | null,
+    ca: string[],
+  ): SecureContext {
+    this.builds++;
+    try {
+      // Without `ca` Node would trust the authorities that it brings along.
+      const own = identity === null ? {} : { key: identity.key, cert: identity.certificates };
+      return createSecureContext({ ...options, ...own, ca });
+    } catch (error) {
+      throw namedError(side, options, error as Error);
+    }
+  }
+}
+
+/** The setting that is to blame, found by trying each by itself. */
+function namedError(side: 'client' | 'server', options: SecureContextOptions, error: Error): TlsSettingError {
+  const why = tlsErrorText(error);
+  const fails = (part: SecureContextOptions): boolean => {
+    try {
+      createSecureContext(part);
+      return false;
+    } catch {
+      return true;
+    }
+  };
+  const { ciphers, ecdhCurve } = options;
+  const words = ciphers?.split(':') ?? [];
+  const suites = words.filter((word) => word.startsWith('TLS_'));
+  const older = words.filter((word) => !word.startsWith('TLS_'));
+  if (ecdhCurve !== undefined && fails({ ecdhCurve })) {
+    return new TlsSettingError(`${side}_tls_ecdhcurve`, `auto, none or names of curves (${why})`, {
+      cause: error,
+    });
+  }
+  if (suites.length > 0 && fails({ ciphers: suites.join(':') })) {
+    return new TlsSettingError(`${side}_tls13_ciphers`, `cipher suites of TLS 1.3 (${why})`, {
+      cause: error,
+    });
+  }
+  if (fails({ ciphers: older.join(':') })) {
+    return new TlsSettingError(`${side}_tls_ciphers`, `OpenSSL's names of ciphers (${why})`, {
+      cause: error,
+    });
+  }
+  return new TlsSettingError(
+    `${side}_tls_cert_file`,
+    `a certificate, chain and key that OpenSSL takes (${why})`,
+    {
+      cause: error,
+    },
+  );
+}
+
+function digest(parts: readonly unknown[]): string {
+  return createHash('sha256').update(JSON.stringify(parts)).digest('base64');
+}

@@ -1,0 +1,104 @@
+/** The files behind the TLS settings: read whole, and checked so that an error can name the setting. */
+import { createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto';
+import { readFileSync, statSync } from 'node:fs';
+import { getCACertificates } from 'node:tls';
+import { TlsSettingError, tlsErrorText } from './setting-error.ts';
+
+/** A certificate and the key that belongs to it, as PEM. */
+export interface Identity {
+  readonly certificates: string;
+  readonly key: string;
+  /** The first certificate: the one that stands for us. */
+  readonly own: X509Certificate;
+}
+
+/** Settings that name a key and its certificate. */
+export interface IdentityFiles {
+  readonly keySetting: string;
+  readonly keyFile: string;
+  readonly certSetting: string;
+  readonly certFile: string;
+}
+
+const PEM_CERTIFICATE =
+  /-----BEGIN (?:TRUSTED |X509 )?CERTIFICATE-----[^-]*-----END (?:TRUSTED |X509 )?CERTIFICATE-----/g;
+
+/** Reads a key and its certificate (or chain). Errors: TlsSettingError. */
+export function readIdentity(files: IdentityFiles): Identity {
+  const { keySetting, keyFile, certSetting, certFile } = files;
+  if (certFile === '') throw new TlsSettingError(certSetting, 'a file with a certificate');
+  if (keyFile === '') throw new TlsSettingError(keySetting, 'a file with a private key');
+  const certificates = readText(certSetting, certFile);
+  const [own] = readCertificates(certSetting, certFile, certificates);
+  const key = readText(keySetting, keyFile);
+  const parsedKey = parseKey(keySetting, keyFile, key);
+  if (own === undefined || !own.checkPrivateKey(parsedKey)) {
+    throw new TlsSettingError(
+      keySetting,
+      `the key of the certificate in ${certSetting}: ${keyFile} is another one`,
+    );
+  }
+  return { certificates, key, own };
+}
+
+/** Certificates that others are signed by, as PEM: of a file, or those of the system. Errors: TlsSettingError. */
+export function readAuthorities(setting: string, file: string): string[] {
+  if (file !== '') {
+    const text = readText(setting, file);
+    readCertificates(setting, file, text);
+    return [text];
+  }
+  const system = getCACertificates('system');
+  if (system.length === 0)
+    throw new TlsSettingError(setting, 'a file with certificates: the system has none');
+  return system;
+}
+
+/** A line for the log where others on this machine can read the key; null where they cannot, or who knows. */
+export function openKeyWarning(setting: string, file: string): string | null {
+  if (file === '') return null;
+  try {
+    const { mode } = statSync(file);
+    if ((mode & 0o007) === 0) return null;
+    return `${setting} ${file} can be read or written by others (mode ${(mode & 0o777).toString(8).padStart(4, '0')})`;
+  } catch {
+    return null;
+  }
+}
+
+function readText(setting: string, file: string): string {
+  try {
+    return readFileSync(file, 'latin1');
+  } catch (cause) {
+    const why = cause instanceof Error && 'code' in cause ? String(cause.code) : 'unreadable';
+    throw new TlsSettingError(setting, `a readable file: ${file} (${why})`, { cause });
+  }
+}
+
+function readCertificates(setting: string, file: string, text: string): X509Certificate[] {
+  const found = text.match(PEM_CERTIFICATE) ?? [];
+  if (found.length === 0) throw new TlsSettingError(setting, `certificates in PEM form: ${file} has none`);
+  return found.map((pem) => {
+    try {
+      return new X509Certificate(pem.replaceAll(/(BEGIN|END) (TRUSTED|X509) /g, '$1 '));
+    } catch (cause) {
+      const why = tlsErrorText(cause as Error);
+      throw new TlsSettingError(setting, `certificates in PEM form: ${file} (${why})`, { cause });
+    }
+  });
+}
+
+function parseKey(setting: string, file: string, text: string): KeyObject {
+  if (/-----BEGIN ENCRYPTED PRIVATE KEY-----|^Proc-Type: 4,ENCRYPTED/m.test(text)) {
+    throw new TlsSettingError(
+      setting,
+      `a private key without a passphrase: nobody is there to type that of ${file}`,
+    );
+  }
+  try {
+    return createPrivateKey({ key: text, format: 'pem' });
+  } catch (cause) {
+    const why = tlsErrorText(cause as Error);
+    throw new TlsSettingError(setting, `a private key in PEM form: ${file} (${why})`, { cause });
+  }
+}

@@ -1,0 +1,220 @@
+import { describe, expect, test } from 'vitest';
+import { type DoorLimits, Doorkeeper, TOO_MUCH, Visit } from '../../src/client/doorkeeper.ts';
+import { FAILURES_LOGGED, PeerLines } from '../../src/client/peer-lines.ts';
+import { silentLogger } from '../../src/base/log.ts';
+import { ManualClock } from '../support/manual-clock.ts';
+
+const GRACE_MS = 2000;
+const KIB = 1024;
+
+/** A door, and who was thrown out or cut, by name. */
+function stage(limits: DoorLimits) {
+  const clock = new ManualClock();
+  const lines = new PeerLines(clock, silentLogger);
+  const door = new Doorkeeper({ clock, lines, limits: () => limits });
+  const evicted: [name: string, message: string][] = [];
+  const cut: string[] = [];
+  /** Visitors take the place that they are given at once. */
+  const enter = (name: string, peer = name, placeIn: string | null = null): Visit => {
+    const visit = door.enter(peer);
+    if (!(visit instanceof Visit)) throw new Error(visit);
+    visit.visitor = {
+      placeIn,
+      evict: (message) => {
+        evicted.push([name, message]);
+        visit.leaves();
+      },
+      cut: () => void cut.push(name),
+    };
+    return visit;
+  };
+  return { clock, lines, door, enter, evicted, cut };
+}
+
+const none = { total: 0, perAddress: 0 };
+const NO_ROOM = 'no more connections allowed (max_login_conn)';
+
+describe('connections that have not logged in', () => {
+  test('are as many as come without limits', () => {
+    const { door, enter, evicted } = stage(none);
+    for (let i = 0; i < 1000; i++) enter(`a${i}`, 'a');
+    expect([door.loginCount, evicted]).toEqual([1000, []]);
+  });
+
+  test.each([
+    ['logs in', (visit: Visit) => visit.loggedIn()],
+    ['is closed', (visit: Visit) => visit.leaves()],
+    ['is gone', (visit: Visit) => visit.gone()],
+    ['turns out to bring a cancel request', (visit: Visit) => visit.cancels()],
+  ])('are as many of one address as it may have, until one of them %s', (_what, end) => {
+    const { door, enter, evicted } = stage({ total: 0, perAddress: 2 });
+    const first = enter('a');
+    enter('a');
+    expect(door.enter('a')).toBe('max_login_conn_per_address');
+    enter('b');
+    end(first);
+    enter('a');
+    expect(door.enter('a')).toBe('max_login_conn_per_address');
+    expect([door.loginCount, evicted]).toEqual([3, []]);
+  });
+
+  test('give way in all to others: the oldest of the address that has most', () => {
+    const { door, enter, evicted } = stage({ total: 5, perAddress: 0 });
+    enter('b1', 'b');
+    for (const name of ['a1', 'a2', 'a3']) enter(name, 'a');
+    enter('b2', 'b');
+    enter('c');
+    expect(evicted).toEqual([['a1', NO_ROOM]]);
+    expect(door.loginCount).toBe(5);
+  });
+
+  test('do not throw each other out when they come together, nor those who have come in as many', () => {
+    const { door, enter, evicted } = stage({ total: 3, perAddress: 0 });
+    for (const name of ['a1', 'a2', 'b1']) enter(name, name.charAt(0));
+    expect(door.enter('a')).toBe('max_login_conn');
+    expect(door.enter('b')).toBe('max_login_conn');
+    enter('c');
+    expect(evicted).toEqual([['a1', NO_ROOM]]);
+  });
+
+  test('give way to others of their own address once they have had their time', () => {
+    const { clock, door, enter, evicted } = stage({ total: 2, perAddress: 0 });
+    enter('a1', 'a');
+    clock.advance(1000);
+    enter('a2', 'a');
+    clock.advance(GRACE_MS - 1001);
+    expect(door.enter('a')).toBe('max_login_conn');
+    clock.advance(1);
+    enter('a3', 'a');
+    expect(door.enter('a')).toBe('max_login_conn');
+    expect(evicted).toEqual([['a1', NO_ROOM]]);
+  });
+
+  test('of many addresses with one each, the oldest gives way', () => {
+    const { clock, enter, evicted } = stage({ total: 3, perAddress: 0 });
+    for (const name of ['a', 'b', 'c']) {
+      enter(name);
+      clock.advance(1000);
+    }
+    enter('d');
+    expect(evicted).toEqual([['a', NO_ROOM]]);
+  });
+});
+
+describe('a place of max_client_conn', () => {
+  const message = 'no more connections allowed (max_client_conn)';
+
+  test('is given up for others only by those who have one', () => {
+    const { door, enter, evicted } = stage(none);
+    for (let i = 0; i < 3; i++) enter(`waits${i}`, 'a');
+    expect(door.makePlace('b', null)).toBe(false);
+    for (let i = 0; i < 2; i++) enter(`placed${i}`, 'a', 'db');
+    expect(door.makePlace('b', null)).toBe(true);
+    expect(evicted).toEqual([['placed0', message]]);
+  });
+
+  test('in a database is given up by those who are for that one', () => {
+    const { door, enter, evicted } = stage(none);
+    for (const [name, database] of [
+      ['one', 'x'],
+      ['two', 'y'],
+      ['three', 'y'],
+    ] as const) {
+      enter(name, 'a', database);
+    }
+    expect(door.makePlace('b', 'z')).toBe(false);
+    expect(door.makePlace('b', 'y')).toBe(true);
+    expect(evicted).toEqual([['two', message]]);
+  });
+
+  test('is given up for one of the same address only after some time, and sooner for a unix socket', () => {
+    const { clock, door, enter } = stage(none);
+    for (let i = 0; i < 3; i++) enter(`a${i}`, 'a', 'db');
+    expect(door.makePlace('a', null)).toBe(false);
+    expect(door.makePlace(null, null)).toBe(true);
+    clock.advance(GRACE_MS);
+    expect(door.makePlace('a', null)).toBe(true);
+  });
+});
+
+describe('cancel requests', () => {
+  test('are counted by themselves: as many per address, and in all', () => {
+    const { door, enter } = stage({ total: 3, perAddress: 2 });
+    const first = enter('a');
+    expect([first.cancels(), enter('a').cancels()]).toEqual([true, true]);
+    expect(enter('a').cancels()).toBe(false);
+    expect(enter('b').cancels()).toBe(true);
+    const late = enter('c');
+    expect(late.cancels()).toBe(false);
+    expect([door.loginCount, door.cancelCount]).toEqual([2, 3]);
+    first.leaves();
+    expect(late.cancels()).toBe(true);
+    late.gone();
+    expect([door.loginCount, door.cancelCount]).toEqual([1, 2]);
+  });
+});
+
+test('who has been told goodbye and does not go is cut, the oldest first, once there are too many', () => {
+  const { enter, cut } = stage({ total: 2, perAddress: 0 });
+  for (const name of ['a', 'b', 'c', 'd']) enter(name, 'x').leaves();
+  expect(cut).toEqual(['a', 'b']);
+});
+
+describe('bytes before login', () => {
+  test('of one connection are limited', () => {
+    const visit = stage(none).enter('a');
+    expect(visit.received(192 * KIB)).toBe(true);
+    expect(visit.received(1)).toBe(false);
+  });
+
+  test('in all are limited: whoever has sent most has to go', () => {
+    const { enter, evicted } = stage(none);
+    enter('small').received(1000);
+    const size = 150 * KIB;
+    let sent = 1000;
+    let i = 0;
+    enter('largest').received(192 * KIB);
+    sent += 192 * KIB;
+    while (evicted.length === 0 && i < 1000) {
+      enter(`a${i++}`).received(size);
+      sent += size;
+    }
+    expect(evicted).toEqual([['largest', TOO_MUCH]]);
+    expect(sent).toBeGreaterThan(64 * KIB * KIB);
+    expect(sent - size).toBeLessThanOrEqual(64 * KIB * KIB);
+    // What it had sent counts no more: there is room for as much again.
+    enter('next').received(100);
+    expect(evicted).toHaveLength(1);
+  });
+
+  test('no longer count when one has logged in or gone', () => {
+    const { enter, evicted } = stage(none);
+    for (let i = 0; i < 1000; i++) {
+      const visit = enter(`a${i}`);
+      visit.received(192 * KIB);
+      if (i % 2 === 0) visit.loggedIn();
+      else visit.leaves();
+      visit.received(10);
+    }
+    expect(evicted).toEqual([]);
+  });
+});
+
+test('a connection counts as a failed login when there was something to write about it, and it did not log in', () => {
+  const { enter, lines } = stage(none);
+  for (let i = 0; i < FAILURES_LOGGED; i++) {
+    enter('a').leaves();
+    const visit = enter('a');
+    visit.mayWrite();
+    visit.loggedIn();
+  }
+  expect(lines.mayWrite('a')).toBe(true);
+  for (let i = 0; i < FAILURES_LOGGED; i++) {
+    const visit = enter('a');
+    visit.mayWrite();
+    visit.leaves();
+  }
+  expect(lines.mayWrite('a')).toBe(false);
+  for (let i = 0; i < FAILURES_LOGGED; i++) enter('b').cancelsInVain();
+  expect(lines.mayWrite('b')).toBe(false);
+});

@@ -1,0 +1,96 @@
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { parseArguments } from '../../src/cli/arguments.ts';
+
+const config = resolve(import.meta.dirname, '../../config');
+const units = readdirSync(config).filter((name) => /\.(service|socket)$/.test(name));
+const services = units.filter((name) => name.endsWith('.service'));
+
+/** `[section, key, value]` of each line that is no comment. */
+function assignments(name: string): [string, string, string][] {
+  let section = '';
+  const found: [string, string, string][] = [];
+  for (const line of readFileSync(join(config, name), 'utf8').split('\n')) {
+    if (line === '' || line.startsWith('#')) continue;
+    const header = /^\[(\w+)\]$/.exec(line)?.[1];
+    if (header !== undefined) {
+      section = header;
+      continue;
+    }
+    const [, key, value] = /^([A-Za-z]+)=(.*)$/.exec(line) ?? [];
+    if (key === undefined || value === undefined) throw new Error(`${name}: ${line}`);
+    found.push([section, key, value]);
+  }
+  return found;
+}
+
+function values(name: string, key: string): string[] {
+  return assignments(name)
+    .filter((entry) => entry[1] === key)
+    .map((entry) => entry[2]);
+}
+
+describe('the systemd units', () => {
+  let folder: string;
+
+  beforeAll(() => {
+    folder = mkdtempSync(join(tmpdir(), 'pgweir-units-'));
+    for (const name of units) {
+      // An instance, and a Node that is there.
+      const text = readFileSync(join(config, name), 'utf8').replaceAll('/usr/bin/node', process.execPath);
+      writeFileSync(join(folder, name.replace('@.', '@1.')), text);
+    }
+  });
+
+  afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+  it('are a service, its sockets, and a service of several instances', () => {
+    expect(units.sort()).toEqual(['pgweir.service', 'pgweir.socket', 'pgweir@.service']);
+  });
+
+  it.for(units)('%s is understood by systemd without a word', (name, context) => {
+    const { error, status, stderr } = spawnSync(
+      'systemd-analyze',
+      ['verify', '--man=no', join(folder, name.replace('@.', '@1.'))],
+      { encoding: 'utf8' },
+    );
+    if (error !== undefined) {
+      context.skip(
+        `systemd-analyze does not run here (${error.message}); only the form of the file is checked`,
+      );
+    }
+    expect(stderr).toBe('');
+    expect(status).toBe(0);
+  });
+
+  it.each(services)('%s is told when it is up, and dumps no memory', (name) => {
+    const one = (key: string) => values(name, key);
+    expect(one('Type')).toEqual(['notify']);
+    expect(one('LimitCORE')).toEqual(['0']);
+    expect(one('NoNewPrivileges')).toEqual(['yes']);
+    expect(one('User')).toEqual(['pgweir']);
+    expect(one('Environment')).toEqual(['NODE_OPTIONS=--disable-sigusr1']);
+    expect(one('ExecReload')).toEqual(['/bin/kill -HUP $MAINPID']);
+  });
+
+  it.each(services)('%s runs the program with arguments that it understands', (name) => {
+    const [node, program, ...args] = (values(name, 'ExecStart')[0] ?? '').split(' ');
+    expect([node, program]).toEqual(['/usr/bin/node', '/opt/pgweir/dist/cli/bin.js']);
+    // Not quiet: the log would not reach the journal.
+    expect(parseArguments(args)).toMatchObject({ kind: 'run', quiet: false, daemon: false });
+  });
+
+  it('a single one ends when its queries do, one of several when its clients do', () => {
+    expect(services.map((name) => [name, ...values(name, 'KillSignal')]).sort()).toEqual([
+      ['pgweir.service', 'SIGINT'],
+      ['pgweir@.service', 'SIGTERM'],
+    ]);
+  });
+
+  it('the sockets are TCP and unix, on the same number', () => {
+    expect(values('pgweir.socket', 'ListenStream')).toEqual(['6432', '/run/pgweir/.s.PGSQL.6432']);
+  });
+});

@@ -1,0 +1,229 @@
+import { type Fault, fault } from './fault.ts';
+
+const AUTH_QUERY = ['test/integration/auth-query.test.ts'] as const;
+const HBA = ['test/config/hba.test.ts'] as const;
+const EXCHANGE = ['test/auth/login-exchange.test.ts'] as const;
+const ORACLE = ['test/integration/login-oracle.test.ts'] as const;
+
+/** What PostgreSQL is asked about those who log in, and what strangers learn of that. */
+export const authFaults: readonly Fault[] = [
+  fault(
+    'auth_query runs on a session that has a client’s search_path',
+    {
+      file: 'src/server/lookup-session.ts',
+      find: "readonly startup = [['client_encoding', 'UTF8']] as const;",
+      replace:
+        "readonly startup = [['client_encoding', 'UTF8'], ['search_path', 'evil,pg_catalog']] as const;",
+    },
+    AUTH_QUERY,
+  ),
+  fault(
+    'auth_query runs on the connections that clients use',
+    {
+      file: 'src/server/lookup-session.ts',
+      find: 'this.pool.dedicated.join(this);',
+      replace: 'if (this.pool.servers.idle.first !== null) this.linked(this.pool.servers.idle.first);',
+    },
+    AUTH_QUERY,
+  ),
+  fault(
+    'the default auth_query ignores VALID UNTIL',
+    {
+      file: 'src/config/settings-table.ts',
+      find: "'SELECT rolname, CASE WHEN rolvaliduntil < now() THEN NULL ELSE rolpassword END' +",
+      replace: "'SELECT rolname, rolpassword' +",
+    },
+    AUTH_QUERY,
+  ),
+  fault(
+    'an unknown user becomes the one who looked it up',
+    {
+      file: 'src/daemon/auth-queries.ts',
+      find: 'const found = read(outcome.answer, () => {});',
+      replace:
+        "const seen = read(outcome.answer, () => {});\n    const found: FoundSecret = seen.kind === 'none' ? { kind: 'row', name: target.user, secret: 'x' } : seen;",
+    },
+    AUTH_QUERY,
+  ),
+  fault(
+    'with trust a client becomes whoever the query makes of its name',
+    {
+      file: 'src/auth/login-exchange.ts',
+      find: 'if (found.name !== user) {',
+      replace: 'if (found.name === null) {',
+    },
+    AUTH_QUERY,
+  ),
+  fault(
+    'a secret that was changed is not looked up again',
+    {
+      file: 'src/auth/login-exchange.ts',
+      find: 'this.#sources.distrust(this.#applicant);',
+      replace: '',
+    },
+    AUTH_QUERY,
+  ),
+  fault(
+    'an answer of auth_query serves for ever',
+    { file: 'src/auth/secret-lookups.ts', find: 'ageMs < this.#parts.ttlMs()', replace: 'ageMs < Infinity' },
+    ['test/auth/secret-lookups.test.ts'],
+  ),
+  fault(
+    'names that strangers make up push out those of users',
+    {
+      file: 'src/auth/secret-lookups.ts',
+      find: "found.kind === 'row' ? this.#known : this.#unknown",
+      replace: 'this.#known',
+    },
+    ['test/auth/secret-lookups.test.ts'],
+  ),
+  fault(
+    'the connection for auth_query keeps a place that others wait for',
+    {
+      file: 'src/server/lookup-session.ts',
+      find: "else if (isWanted) this.#close(server, 'evicted');",
+      replace: '',
+    },
+    AUTH_QUERY,
+  ),
+  fault(
+    'a lookup whose connection ended is not sent again',
+    { file: 'src/server/lookup-queue.ts', find: 'const MAX_TRIES = 2;', replace: 'const MAX_TRIES = 1;' },
+    AUTH_QUERY,
+  ),
+  fault(
+    'whoever may not log in learns as whom the pooler looks names up',
+    {
+      file: 'src/server/lookup-queue.ts',
+      find: "this.#refusal = isOurFault ? fatal('bouncer config error') : serverError;",
+      replace: 'this.#refusal = serverError;',
+    },
+    AUTH_QUERY,
+  ),
+  fault(
+    'an unknown user is asked by MD5 where the others are asked by SCRAM',
+    {
+      file: 'src/auth/client-auth.ts',
+      find: 'const kind = secret?.kind ?? args.mock(false).kind;',
+      replace: 'const kind = secret?.kind;',
+    },
+    ORACLE,
+  ),
+  fault(
+    'an unknown user is shown another iteration count than the others',
+    {
+      file: 'src/auth/mock-verifier.ts',
+      find: 'return { iterations, salt: mockSalt',
+      replace: 'return { iterations: 4096, salt: mockSalt',
+    },
+    ORACLE,
+    {
+      file: 'src/auth/mock-verifier.ts',
+      find: 'const { iterations, saltBytes }',
+      replace: 'const { saltBytes }',
+    },
+  ),
+  fault(
+    'whoever has not proved to be somebody takes that one’s places',
+    {
+      file: 'src/client/login.ts',
+      find: 'userLimit: user === null ? 0 : limits.maxUserClientConnections,',
+      replace: "userLimit: services.limits(database, connection.user ?? '').maxUserClientConnections,",
+    },
+    AUTH_QUERY,
+    {
+      file: 'src/client/login.ts',
+      find: "      user: user ?? '',",
+      replace: "      user: connection.user ?? '',",
+    },
+  ),
+  fault(
+    'a line of the HBA file that makes no sense is left out',
+    {
+      file: 'src/config/hba.ts',
+      find: 'return lines.map((line) => new RuleReader(line, around).read());',
+      replace:
+        'return lines.flatMap((line) => {\n    try {\n      return [new RuleReader(line, around).read()];\n    } catch {\n      return [];\n    }\n  });',
+    },
+    HBA,
+  ),
+  fault(
+    'a reject that depends on what nobody can tell lets in',
+    {
+      file: 'src/config/hba-match.ts',
+      find: "if (verdict === true || (verdict === null && rule.method === 'reject')) return rule;",
+      replace: 'if (verdict === true) return rule;',
+    },
+    HBA,
+  ),
+  fault(
+    'a rule that depends on what nobody can tell lets in',
+    {
+      file: 'src/config/hba-match.ts',
+      find: "(verdict === null && rule.method === 'reject')",
+      replace: 'verdict === null',
+    },
+    HBA,
+  ),
+  fault(
+    'physical replication comes under rules for all databases',
+    {
+      file: 'src/config/hba-match.ts',
+      find: "if (who.replication === 'physical') return name.kind === 'replication';",
+      replace: "if (who.replication === 'physical' && name.kind === 'replication') return true;",
+    },
+    HBA,
+  ),
+  fault(
+    'a quoted keyword is one',
+    { file: 'src/config/hba.ts', find: "if (text === 'all' && !isQuoted)", replace: "if (text === 'all')" },
+    HBA,
+  ),
+  fault(
+    'an expression that takes for ever is taken',
+    { file: 'src/config/name-regex.ts', find: 'return ways > MAX_WAYS', replace: 'return ways > Infinity' },
+    ['test/config/name-regex.test.ts'],
+  ),
+  fault(
+    'a host is who it says it is',
+    {
+      file: 'src/net/host-names.ts',
+      find: 'return (await this.#inTurn(() => this.#resolver.forward(name))).includes(ip);',
+      replace: 'return (await this.#inTurn(() => this.#resolver.forward(name))).length > 0;',
+    },
+    ['test/net/host-names.test.ts'],
+  ),
+  fault(
+    'a name that becomes another leads around the HBA rule for that',
+    {
+      file: 'src/auth/login-exchange.ts',
+      find: 'rule !== null && rule.key === before',
+      replace: 'rule !== before',
+    },
+    EXCHANGE,
+  ),
+  fault(
+    'an empty password goes to the LDAP server, which takes it for a bind as nobody',
+    {
+      file: 'src/auth/ldap-exchange.ts',
+      find: "if (typed.length === 0) return { kind: 'fail', error: fatal('empty password returned by client') };",
+      replace: '',
+    },
+    EXCHANGE,
+  ),
+  fault(
+    'names are part of the DN',
+    { file: 'src/auth/ldap-names.ts', find: "prefix.includes('=') ? escapeDn(user) : user", replace: 'user' },
+    ['test/auth/ldap-names.test.ts'],
+  ),
+  fault(
+    'a wildcard in a certificate is a user',
+    {
+      file: 'src/config/ident-match.ts',
+      find: 'if (rules === null) return systemNames.includes(user);',
+      replace:
+        "if (rules === null) return systemNames.some((name) => name === user || (name.startsWith('*.') && user.endsWith(name.slice(1))));",
+    },
+    ['test/config/ident.test.ts'],
+  ),
+];

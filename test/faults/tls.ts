@@ -1,0 +1,181 @@
+import { type Fault, fault } from './fault.ts';
+
+const CLIENT = ['test/integration/tls-client.test.ts'] as const;
+const SERVER = ['test/integration/tls-server.test.ts'] as const;
+const BINDING = ['test/auth/channel-binding.test.ts'] as const;
+
+/** Who can read along, or pass for somebody else. */
+export const tlsFaults: readonly Fault[] = [
+  fault(
+    'bytes stuffed behind a server’s answer to SSLRequest are let pass',
+    {
+      file: 'src/server/encryption.ts',
+      find: "else if (end - start > 1) host.refused('received unencrypted data after SSL response');",
+      replace: '',
+    },
+    SERVER,
+  ),
+  fault(
+    'the host’s name is not looked for in its certificate',
+    {
+      file: 'src/tls/server-side.ts',
+      find: "verifies === 'host' && !isForHost",
+      replace: "verifies === 'nothing' && !isForHost",
+    },
+    SERVER,
+  ),
+  fault(
+    'a server’s certificate may be anybody’s',
+    {
+      file: 'src/tls/server-side.ts',
+      find: "rejectUnauthorized: verifies !== 'nothing',",
+      replace: 'rejectUnauthorized: false,',
+    },
+    SERVER,
+  ),
+  fault(
+    'require takes a server that has no TLS',
+    {
+      file: 'src/server/encryption.ts',
+      find: 'else if (this.#isRequired)',
+      replace: 'else if (end < start)',
+    },
+    SERVER,
+  ),
+  fault(
+    'a cancel request goes out in the clear',
+    {
+      file: 'src/server/cancel.ts',
+      find: 'if (tls === null) send();',
+      replace: 'if (tls !== undefined) send();',
+    },
+    SERVER,
+  ),
+  fault(
+    'a failed handshake is followed by an attempt for protocol 3.0',
+    {
+      file: 'src/server/opening.ts',
+      find: '    if (!this.#isConnected || this.#minor === 0',
+      replace: '    if (this.#minor === 0',
+    },
+    SERVER,
+  ),
+  fault(
+    'server connections stay what they were when TLS has changed',
+    { file: 'src/daemon/reload.ts', find: 'if (!prepared.isServerChanged) return;', replace: 'return;' },
+    SERVER,
+  ),
+  fault(
+    'require lets clients in that are not encrypted',
+    {
+      file: 'src/client/startup.ts',
+      find: 'if (connection.tls === null && this.#tls()?.isRequired === true) {',
+      replace: 'if (connection.tls !== null && this.#tls() === null) {',
+    },
+    CLIENT,
+  ),
+  fault(
+    'a client’s certificate may be signed by anybody',
+    { file: 'src/tls/client-side.ts', find: 'if (refusal !== null) return { refusal };', replace: '' },
+    CLIENT,
+  ),
+  fault(
+    'a browser that was lured here is served by direct TLS',
+    {
+      file: 'src/client/tls.ts',
+      find: 'this.#isDirect && !this.#tls.hasNamedProtocol(socket)',
+      replace: '!this.#isDirect && !this.#tls.hasNamedProtocol(socket) && this.#isDirect',
+    },
+    CLIENT,
+  ),
+  fault(
+    'sessions are taken up without their certificates',
+    {
+      file: 'src/tls/contexts.ts',
+      find: "(certificates === 'none' ? 0 : constants.SSL_OP_NO_TICKET)",
+      replace: '0',
+    },
+    CLIENT,
+  ),
+  fault(
+    'a handshake may take forever',
+    {
+      file: 'src/client/tls.ts',
+      find: 'if (timeoutMs > 0 && nowMs - connectMs > timeoutMs)',
+      replace: 'if (timeoutMs > 0 && nowMs < connectMs)',
+    },
+    CLIENT,
+  ),
+  fault(
+    'RELOAD makes contexts although nothing has changed',
+    {
+      file: 'src/tls/contexts.ts',
+      find: 'if (source === this.#client.source) return this.#client;',
+      replace: '',
+    },
+    ['test/integration/tls-reload.test.ts'],
+  ),
+  fault(
+    'a TLS error after the handshake is not heard',
+    {
+      file: 'src/net/conn.ts',
+      find: "socket.on('_tlsError', (error: Error) => socket.destroy(error));",
+      replace: '',
+    },
+    ['test/net/conn-tls.test.ts'],
+  ),
+  fault(
+    'a connection that is ended in its handshake lingers',
+    {
+      file: 'src/net/conn.ts',
+      find: 'if (this.#isSecuring) this.#socket.destroy();\n    else if',
+      replace: 'if',
+    },
+    ['test/net/conn-tls.test.ts'],
+  ),
+  fault(
+    'what a client has bound to is not compared',
+    {
+      file: 'src/auth/client-scram.ts',
+      find: "if (!message.channelBinding.equals(channelBinding)) return this.#refuse('channel binding differs');",
+      replace: '',
+    },
+    BINDING,
+  ),
+  fault(
+    'somebody in between can take our offer of channel binding out',
+    {
+      file: 'src/auth/client-scram.ts',
+      find: "if (flag === 'y' && this.#hash !== null)",
+      replace: "if (flag === 'p' && this.#hash !== null)",
+    },
+    BINDING,
+  ),
+  fault(
+    'a client may choose channel binding and then not bind',
+    {
+      file: 'src/auth/client-scram.ts',
+      find: "if (flag !== 'p') return 'a mechanism with channel binding, and none in the message';",
+      replace: "if (flag !== 'p') return null;",
+    },
+    BINDING,
+  ),
+  fault(
+    'we bind to nothing although the server offers it',
+    {
+      file: 'src/auth/server-auth.ts',
+      find: 'if (!mechanisms.includes(SCRAM_PLUS_MECHANISM)) {',
+      replace: 'if (mechanisms.length > 0) {',
+    },
+    BINDING,
+  ),
+  fault(
+    'the hash is always SHA-256',
+    {
+      file: 'src/tls/end-point.ts',
+      find: "name === 'md5' || name === 'sha1' ? 'sha256' : name",
+      replace: "name === '' ? name : 'sha256'",
+    },
+    ['test/tls/end-point.test.ts'],
+  ),
+];

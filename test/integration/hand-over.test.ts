@@ -1,0 +1,334 @@
+import { readdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
+import { connect, type Socket } from 'node:net';
+import { join } from 'node:path';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { DatagramPeer } from '../support/datagram-peer.ts';
+import { runAlone } from '../support/console.ts';
+import type { Section } from '../support/pooler-config.ts';
+import { connectTo, sharedPostgres } from '../support/postgres.ts';
+import { allowRoot, DaemonHome, isAlive, type ProgramRun, runProgram } from '../support/program.ts';
+import { RawListener } from '../support/raw-listener.ts';
+import { progress, startOwnLoad, startPgbench } from '../support/steady-load.ts';
+import { waitFor } from '../support/wait-for.ts';
+
+const settings = { so_reuseport: 1, pool_mode: 'transaction' };
+
+function run(home: DaemonHome, ...args: string[]): Promise<ProgramRun> {
+  return runProgram([...args, home.iniPath], { env: allowRoot });
+}
+
+/** A pooler that runs. */
+async function started(more: Section = {}): Promise<DaemonHome> {
+  const home = await DaemonHome.make({ settings: { ...settings, ...more } });
+  expect(await run(home, '-d')).toMatchObject({ code: 0, stderr: '' });
+  return home;
+}
+
+/** Takes over; gives the process ids of before and after. */
+async function takeOver(home: DaemonHome): Promise<[before: number, after: number]> {
+  const before = home.pid as number;
+  expect(await run(home, '-R', '-d')).toMatchObject({ code: 0, stderr: '' });
+  const after = home.pid as number;
+  expect(after).not.toBe(before);
+  return [before, after];
+}
+
+/** What belongs to poolers in a home: no name must be left behind that nobody looks after. */
+function files(home: DaemonHome): string[] {
+  return readdirSync(home.folder)
+    .filter((name) => name.startsWith('.') || name.startsWith('pooler.pid'))
+    .sort();
+}
+
+async function one(home: DaemonHome, host = '127.0.0.1'): Promise<void> {
+  const client = await connectTo({ ...home.address, host });
+  expect((await client.query('SELECT 1 AS one')).rows).toEqual([{ one: 1 }]);
+  await client.end();
+}
+
+describe('-R', () => {
+  test('ten times under load loses nobody, over TCP nor over the unix socket', {
+    timeout: 240_000,
+  }, async () => {
+    await using home = await started({ log_connections: 0, log_disconnections: 0, logfile: '' });
+    const unix = { ...sharedPostgres(), host: home.folder, port: home.port };
+    const tcp = { ...unix, host: '127.0.0.1' };
+    const loads = [startOwnLoad(unix, 3), startOwnLoad(tcp, 3), startPgbench(tcp, 3)].filter(
+      (load) => load !== null,
+    );
+    const held: { client: Awaited<ReturnType<typeof connectTo>>; pid: number }[] = [];
+    const rounds = 10;
+    for (let round = 0; round < rounds; round++) {
+      for (const load of loads) await progress(load);
+      // A transaction that stays open while its pooler's place is taken.
+      if (round % 3 === 0) {
+        const client = await connectTo(
+          round % 2 === 0 ? { ...home.address } : { ...home.address, host: home.folder },
+        );
+        await client.query('BEGIN');
+        await client.query(`SET LOCAL application_name = 'held ${round}'`);
+        held.push({ client, pid: home.pid as number });
+      }
+      const [before] = await takeOver(home);
+      if (round % 3 !== 0)
+        await waitFor(() => !isAlive(before), { what: 'the end of the old process', deadlineMs: 20_000 });
+    }
+    for (const [index, { client, pid }] of held.entries()) {
+      expect(isAlive(pid)).toBe(true);
+      const { rows } = await client.query<{ application_name: string }>('SHOW application_name');
+      expect(rows[0]?.application_name).toBe(`held ${index * 3}`);
+      await client.query('COMMIT');
+      await client.end();
+      await waitFor(() => !isAlive(pid), { what: 'the end of a process whose last client has left' });
+    }
+    const ends = await Promise.all(loads.map((load) => load.stop()));
+    const transactions = ends.map((end) => end.transactions);
+    console.log(
+      `${rounds} hand-overs under load: ${transactions.join(' + ')} transactions, each on a new connection`,
+    );
+    expect(ends.map(({ errors }) => errors)).toEqual(ends.map(() => []));
+    await one(home, home.folder);
+  });
+
+  test('leaves the old one the clients that it has, and those only', async () => {
+    await using home = await started();
+    const client = await connectTo(home.address);
+    await client.query('BEGIN');
+    const inode = statSync(home.socketPath).ino;
+    const [before, after] = await takeOver(home);
+    expect(statSync(home.socketPath).ino).not.toBe(inode);
+    await waitFor(() => home.log.includes(`[${before}] LOG SHUTDOWN WAIT_FOR_CLIENTS command issued`));
+    expect(home.log).toContain(`[${after}] LOG taking over from the running process\n`);
+    await one(home);
+    await one(home, home.folder);
+    expect((await client.query('SELECT 1 AS one')).rows).toEqual([{ one: 1 }]);
+    await client.query('COMMIT');
+    await client.end();
+    await waitFor(() => !isAlive(before));
+    // Its end takes nothing away that is not its own.
+    expect(home.pid).toBe(after);
+    await one(home, home.folder);
+    await waitFor(() => home.log.includes(`[${after}] LOG the old process has ended\n`), {
+      deadlineMs: 20_000,
+    });
+    expect(files(home)).toEqual([`.s.PGSQL.${home.port}`, 'pooler.pid']);
+    home.signal('SIGTERM');
+    await waitFor(() => !isAlive(after));
+    expect(files(home)).toEqual([]);
+  });
+
+  test('leaves the old one those whose login is under way', async () => {
+    await using home = await started();
+    const early = [await dial({ port: home.port }), await dial({ path: home.socketPath })];
+    // Accepted, and seen.
+    for (const socket of early) expect(await answer(socket, SSL_REQUEST)).toBe('N');
+    const [before] = await takeOver(home);
+    for (const socket of early) {
+      expect(
+        await answer(socket, startupPacket({ user: sharedPostgres().user, database: 'postgres' })),
+      ).toMatch(/^R.*Z\0\0\0\x05I$/s);
+    }
+    expect(isAlive(before)).toBe(true);
+    for (const socket of early) socket.destroy();
+    await waitFor(() => !isAlive(before));
+  });
+
+  test('passes cancel requests on to the one whose client it was', async () => {
+    await using home = await started();
+    const client = await connectTo(home.address);
+    const key = client as unknown as { processID: number; secretKey: number };
+    const running = client.query('SELECT pg_sleep(60)').then(
+      () => 'it ran to its end',
+      (error: { code: string }) => error.code,
+    );
+    await waitFor(async () => (await active()) === 1);
+    // Through two that came after it.
+    await takeOver(home);
+    const [, last] = await takeOver(home);
+    const packet = Buffer.alloc(16);
+    packet.writeInt32BE(16, 0);
+    packet.writeInt32BE(80877102, 4);
+    packet.writeInt32BE(key.processID, 8);
+    packet.writeInt32BE(key.secretKey, 12);
+    const socket = await dial({ port: home.port });
+    const closed = new Promise((resolve) => socket.once('close', resolve));
+    socket.resume().write(packet);
+    await closed;
+    expect(await running).toBe('57014');
+    const line = new RegExp(`\\[${last}\\] LOG .*cancel request handed to the old process`);
+    await waitFor(() => line.test(home.log));
+    await client.end();
+  });
+
+  /** How many queries of that kind PostgreSQL runs. */
+  async function active(): Promise<number> {
+    const client = await connectTo(sharedPostgres());
+    const { rows } = await client.query(
+      "SELECT 1 FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(60)' AND state = 'active'",
+    );
+    await client.end();
+    return rows.length;
+  }
+
+  test('starts as usual where nobody runs, even beside what a killed one has left', async () => {
+    await using home = await DaemonHome.make({ settings });
+    expect(await run(home, '-R', '-d')).toMatchObject({ code: 0, stderr: '' });
+    expect(home.log).toContain(' LOG old process not found, try to continue normally\n');
+    await one(home);
+    const pid = home.signal('SIGKILL');
+    await waitFor(() => !isAlive(pid));
+    expect(await run(home, '-R', '-d')).toMatchObject({ code: 0, stderr: '' });
+    await one(home, home.folder);
+    expect(files(home)).toEqual([`.s.PGSQL.${home.port}`, 'pooler.pid']);
+  });
+
+  test('tells systemd which process is the one now', async () => {
+    await using home = await started();
+    using peer = new DatagramPeer(join(home.folder, 'notify'));
+    const { code } = await runProgram(['-R', '-d', home.iniPath], {
+      env: { ...allowRoot, NOTIFY_SOCKET: peer.address },
+    });
+    expect(code).toBe(0);
+    expect(peer.all()).toEqual([`MAINPID=${home.pid}\nREADY=1`]);
+  });
+});
+
+describe('-R is refused, and the running one goes on,', () => {
+  /** Tries it with other settings than those that the running one has. */
+  async function refused(home: DaemonHome, changes: Section): Promise<string> {
+    const own = readFileSync(home.iniPath, 'utf8');
+    const before = [home.pid, files(home), statSync(home.socketPath).ino];
+    const changed = Object.entries(changes).reduce(
+      (text, [key, value]) => text.replace(new RegExp(`^${key} = .*$`, 'm'), `${key} = ${value}`),
+      own,
+    );
+    writeFileSync(home.iniPath, changed);
+    const { code, stderr } = await run(home, '-R', '-d');
+    writeFileSync(home.iniPath, own);
+    expect(code).toBe(1);
+    expect([home.pid, files(home), statSync(home.socketPath).ino]).toEqual(before);
+    await one(home);
+    await one(home, home.folder);
+    return (
+      stderr
+        .trim()
+        .split('\n')
+        .at(-1)
+        ?.replace(/^.* FATAL /, '') ?? ''
+    );
+  }
+
+  test('when the new one does not share its port, or cannot start for another reason', async () => {
+    await using home = await started();
+    expect(await refused(home, { so_reuseport: 0 })).toBe(
+      '-R needs so_reuseport = 1, here and in the running process',
+    );
+    expect(await refused(home, { listen_addr: '192.0.2.1' })).toBe(
+      'cannot listen on any address of listen_addr',
+    );
+    expect(await refused(home, { unix_socket_dir: `@${home.folder}` })).toBe(
+      '-R needs a unix socket in a folder (unix_socket_dir)',
+    );
+    expect(await refused(home, { pidfile: '/nowhere/at/all/pid' })).toMatch(/^could not open pidfile: /);
+    expect(await refused(home, { listen_port: 'many' })).toBe('cannot load config file');
+  });
+
+  test('when the running one does not share its port', async () => {
+    await using home = await started({ so_reuseport: 0 });
+    expect(await refused(home, { so_reuseport: 1 })).toBe(
+      '-R needs so_reuseport = 1 in the running process, too',
+    );
+  });
+
+  test('when the running one is paused', async () => {
+    await using home = await started();
+    await runAlone(home.socketPath, sharedPostgres().user, 'PAUSE');
+    const { code, stderr } = await run(home, '-R', '-d');
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/ FATAL -R cannot take over from a paused process: RESUME it\n$/);
+    await runAlone(home.socketPath, sharedPostgres().user, 'RESUME');
+    await takeOver(home);
+  });
+
+  test('when whoever has the socket is no pooler', async () => {
+    await using home = await DaemonHome.make({ settings });
+    using other = new RawListener(home.socketPath);
+    expect(other.fd).toBeGreaterThan(0);
+    const pretend = connectAndTalk(home.socketPath);
+    const { code, stderr } = await run(home, '-R', '-d');
+    pretend();
+    expect(code).toBe(1);
+    expect(stderr).toMatch(
+      / FATAL the running process does not answer to SHOW VERSION: no answer within 10 s\n$/,
+    );
+    expect(files(home)).toEqual([`.s.PGSQL.${home.port}`]);
+  });
+
+  test('when the sockets are the service manager’s', async () => {
+    await using home = await started();
+    using tcp = new RawListener();
+    const { code, stderr } = await runProgram(['-R', home.iniPath], {
+      env: { ...allowRoot, LISTEN_FDS: '1' },
+      wrapper: ['sh', '-c', 'LISTEN_PID=$$ exec "$@"', 'sh'],
+      fds: [tcp.fd],
+    });
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/ FATAL -R does not go together with sockets from the service manager\n$/);
+    await one(home);
+  });
+});
+
+test('a unix socket that somebody else has put in its place is never removed', async () => {
+  await using home = await started();
+  const aside = join(home.folder, 'aside');
+  renameSync(home.socketPath, aside);
+  using other = new RawListener(home.socketPath);
+  expect(other.fd).toBeGreaterThan(0);
+  const pid = home.signal('SIGTERM');
+  await waitFor(() => !isAlive(pid));
+  expect(files(home)).toEqual([`.s.PGSQL.${home.port}`]);
+});
+
+/** Keeps a connection to the socket open, so that it has a queue; gives the way to end it. */
+function connectAndTalk(path: string): () => void {
+  const socket = connect({ path });
+  socket.on('error', () => {});
+  return () => void socket.destroy();
+}
+
+function dial(where: { port: number } | { path: string }): Promise<Socket> {
+  return new Promise((resolve, reject) => {
+    const socket = 'port' in where ? connect(where.port, '127.0.0.1') : connect(where);
+    onTestFinished(() => void socket.destroy());
+    socket.once('connect', () => resolve(socket));
+    socket.once('error', reject);
+  });
+}
+
+const SSL_REQUEST = Buffer.from([0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f]);
+
+/** Sends, and gives what comes back up to a ReadyForQuery, or the single byte of an SSLRequest's answer. */
+function answer(socket: Socket, bytes: Buffer): Promise<string> {
+  return new Promise((resolve) => {
+    let got = '';
+    const take = (chunk: Buffer): void => {
+      got += chunk.toString('latin1');
+      if (got !== 'N' && !got.endsWith('Z\0\0\0\x05I') && !got.startsWith('E')) return;
+      socket.off('data', take);
+      resolve(got);
+    };
+    socket.on('data', take);
+    socket.write(bytes);
+  });
+}
+
+function startupPacket(parameters: Readonly<Record<string, string>>): Buffer {
+  const text = `${Object.entries(parameters)
+    .map(([name, value]) => `${name}\0${value}\0`)
+    .join('')}\0`;
+  const packet = Buffer.alloc(8 + text.length);
+  packet.writeInt32BE(packet.length, 0);
+  packet.writeInt32BE(3 << 16, 4);
+  packet.write(text, 8);
+  return packet;
+}

@@ -1,0 +1,104 @@
+import { describe, expect, test } from 'vitest';
+import { HostNames, type NameResolver } from '../../src/net/host-names.ts';
+import { ManualClock } from '../support/manual-clock.ts';
+import { waitFor } from '../support/wait-for.ts';
+
+function failing(code: string): Error {
+  return Object.assign(new Error(code), { code });
+}
+
+/** Names and addresses as the test has them. */
+class Zone implements NameResolver {
+  readonly asked: string[] = [];
+  readonly names = new Map<string, string | Error>([
+    ['10.0.0.1', 'DB.Example.org.'],
+    ['10.0.0.2', 'liar.example.org'],
+    ['10.0.0.3', failing('ESERVFAIL')],
+    ['10.0.0.4', 'gone.example.org'],
+    ['10.0.0.5', 'example.org'],
+  ]);
+
+  readonly addresses = new Map<string, string[] | Error>([
+    ['db.example.org', ['10.0.0.9', '10.0.0.1']],
+    ['liar.example.org', ['10.9.9.9']],
+    ['gone.example.org', failing('EAI_AGAIN')],
+    ['example.org', ['10.0.0.5']],
+  ]);
+
+  async reverse(ip: string): Promise<string> {
+    this.asked.push(ip);
+    return known(this.names.get(ip));
+  }
+
+  async forward(name: string): Promise<readonly string[]> {
+    this.asked.push(name);
+    return known(this.addresses.get(name));
+  }
+}
+
+function known<T>(value: T | Error | undefined): T {
+  if (value === undefined) throw failing('ENOTFOUND');
+  if (value instanceof Error) throw value;
+  return value;
+}
+
+describe('an address is that of a host', () => {
+  test.each<readonly [string, string, boolean | null]>([
+    ['10.0.0.1', 'db.example.org', true],
+    ['10.0.0.1', '.example.org', true],
+    ['10.0.0.1', '.org', true],
+    ['10.0.0.1', 'example.org', false],
+    ['10.0.0.1', '.ample.org', false],
+    ['10.0.0.5', '.example.org', false],
+    ['10.0.0.5', 'example.org', true],
+    // Whoever owns the address has given it a name that isn't theirs.
+    ['10.0.0.2', 'liar.example.org', false],
+    ['10.0.0.3', 'db.example.org', null],
+    ['10.0.0.4', 'gone.example.org', null],
+    ['10.0.0.4', 'other.example.org', false],
+    ['10.0.0.6', 'db.example.org', false],
+  ])('%s, %s: %s', async (ip, pattern, expected) => {
+    expect(await new HostNames(new ManualClock(), new Zone()).isHost(ip, pattern)).toBe(expected);
+  });
+});
+
+test('names are remembered for a moment', async () => {
+  const [clock, zone] = [new ManualClock(), new Zone()];
+  const hosts = new HostNames(clock, zone);
+  await hosts.isHost('10.0.0.1', 'other');
+  await hosts.isHost('10.0.0.1', '.com');
+  expect(zone.asked).toEqual(['10.0.0.1']);
+  clock.advance(15_001);
+  await hosts.isHost('10.0.0.1', 'other');
+  expect(zone.asked).toEqual(['10.0.0.1', '10.0.0.1']);
+});
+
+test('no more than two are looked up at a time, and all get their turn', async () => {
+  let running = 0;
+  const release: (() => void)[] = [];
+  const hosts = new HostNames(new ManualClock(), {
+    reverse: async (ip) => {
+      running++;
+      await new Promise<void>((resolve) => release.push(resolve));
+      running--;
+      return `host-${ip}`;
+    },
+    forward: async (name) => [name.slice(5)],
+  });
+  const ips = ['1', '2', '3', '4', '5'];
+  const answers = Promise.all(ips.map((ip) => hosts.isHost(ip, `host-${ip}`)));
+  for (let done = 0; done < ips.length; done++) {
+    await waitFor(() => release.length > done, { what: 'the next look-up' });
+    expect(running).toBeLessThanOrEqual(2);
+    release[done]?.();
+  }
+  expect(await answers).toEqual(ips.map(() => true));
+});
+
+test('the system’s own resolver knows this machine', async () => {
+  const hosts = new HostNames(new ManualClock());
+  const answer = await hosts.isHost('127.0.0.1', 'localhost');
+  // Whatever its files call it.
+  expect([true, false, null]).toContain(answer);
+  expect(await hosts.isHost('127.0.0.1', 'surely-not.invalid')).not.toBe(true);
+});

@@ -1,0 +1,163 @@
+import { spawn } from 'node:child_process';
+import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import type { Readable } from 'node:stream';
+import type { PostgresAddress } from '../../src/cli/start/postgres.ts';
+import { freePort } from '../../src/cli/start/postgres.ts';
+import { type PoolerConfig, writePoolerConfig } from './pooler-config.ts';
+import { sharedPostgres } from './postgres.ts';
+import { waitFor, within } from './wait-for.ts';
+
+/** How a run of the program ended. */
+export interface ProgramRun {
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+export interface ProgramOptions {
+  readonly env?: Readonly<Record<string, string>>;
+  /** What to run before it, which then runs it: `unshare`, say. */
+  readonly wrapper?: readonly string[];
+  /** What it finds open behind its standard error, from 3 on. */
+  readonly fds?: readonly number[];
+}
+
+const bin = resolve(import.meta.dirname, '../../src/cli/bin.ts');
+
+/** The program while it runs; disposing of it kills it. */
+export class Program implements AsyncDisposable {
+  readonly ended: Promise<ProgramRun>;
+  stdout = '';
+  stderr = '';
+  readonly #child;
+
+  /** Starts it with these arguments. Root is not allowed unless the environment says so. */
+  constructor(args: readonly string[], options: ProgramOptions = {}) {
+    const [command, ...rest] = [...(options.wrapper ?? []), process.execPath, bin, ...args];
+    const child = spawn(command as string, rest, {
+      env: { ...process.env, ...options.env },
+      stdio: ['ignore', 'pipe', 'pipe', ...(options.fds ?? [])],
+    });
+    this.#child = child;
+    const [, stdout, stderr] = child.stdio as unknown as [null, Readable, Readable];
+    stdout.setEncoding('utf8').on('data', (text: string) => {
+      this.stdout += text;
+    });
+    stderr.setEncoding('utf8').on('data', (text: string) => {
+      this.stderr += text;
+    });
+    this.ended = new Promise((settle) => {
+      child.once('close', (code, signal) =>
+        settle({ code, signal, stdout: this.stdout, stderr: this.stderr }),
+      );
+    });
+  }
+
+  get pid(): number {
+    if (this.#child.pid === undefined) throw new Error('the program did not start');
+    return this.#child.pid;
+  }
+
+  signal(name: NodeJS.Signals): void {
+    this.#child.kill(name);
+  }
+
+  /** Waits until its log says this; rejects with the log when it ends instead. */
+  async says(text: string): Promise<void> {
+    let run: ProgramRun | null = null;
+    void this.ended.then((end) => {
+      run = end;
+    });
+    await waitFor(() => this.stderr.includes(text) || run !== null, { what: text, deadlineMs: 20_000 });
+    if (!this.stderr.includes(text)) throw new Error(`it ended without "${text}":\n${this.stderr}`);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#child.kill('SIGKILL');
+    await within(this.ended, 'the end of the program');
+  }
+}
+
+/** Runs the program to its end. Root is not allowed unless the environment says so. */
+export async function runProgram(args: readonly string[], options: ProgramOptions = {}): Promise<ProgramRun> {
+  await using program = new Program(args, options);
+  return await within(program.ended, `the end of pgweir ${args.join(' ')}`, 20_000);
+}
+
+/** Root is needed to run as somebody else, and allowed in tests that are about something else. */
+export const allowRoot = { PGWEIR_ALLOW_ROOT: '1' };
+
+/** True while there is such a process. */
+export function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** A folder with a configuration, a pidfile and a log of a pooler that runs in the background. */
+export class DaemonHome implements AsyncDisposable {
+  readonly folder = mkdtempSync(join(tmpdir(), 'pgweir-d-'));
+  readonly pidfile = join(this.folder, 'pooler.pid');
+  readonly logfile = join(this.folder, 'pooler.log');
+  readonly port: number;
+  readonly iniPath: string;
+  readonly #seen = new Set<number>();
+
+  private constructor(port: number, config: PoolerConfig) {
+    this.port = port;
+    const { pidfile, logfile } = this;
+    const settings = { listen_port: port, pidfile, logfile, ...config.settings };
+    this.iniPath = writePoolerConfig(this.folder, sharedPostgres(), { ...config, settings });
+  }
+
+  /** Everybody may enter the folder: the pooler may run as somebody else. */
+  static async make(config: PoolerConfig = {}): Promise<DaemonHome> {
+    const home = new DaemonHome(Number(config.settings?.['listen_port'] ?? (await freePort())), config);
+    chmodSync(home.folder, 0o777);
+    return home;
+  }
+
+  get address(): PostgresAddress {
+    return { ...sharedPostgres(), host: '127.0.0.1', port: this.port, socketDir: this.folder };
+  }
+
+  get socketPath(): string {
+    return join(this.folder, `.s.PGSQL.${this.port}`);
+  }
+
+  get log(): string {
+    return existsSync(this.logfile) ? readFileSync(this.logfile, 'utf8') : '';
+  }
+
+  /** What the pidfile holds; null when there is none. */
+  get pid(): number | null {
+    if (!existsSync(this.pidfile)) return null;
+    const pid = Number(readFileSync(this.pidfile, 'utf8'));
+    this.#seen.add(pid);
+    return pid;
+  }
+
+  /** Sends a signal to whoever the pidfile names. */
+  signal(name: NodeJS.Signals): number {
+    const { pid } = this;
+    if (pid === null) throw new Error(`no pidfile; the log:\n${this.log}`);
+    process.kill(pid, name);
+    return pid;
+  }
+
+  /** Ends every process that the pidfile has named while somebody looked. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.pid !== null) this.#seen.add(this.pid);
+    for (const pid of this.#seen) {
+      if (isAlive(pid)) process.kill(pid, 'SIGKILL');
+      await waitFor(() => !isAlive(pid), { what: `the end of ${pid}` });
+    }
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+}
