@@ -167,8 +167,8 @@ test('requests that name statements, behind the end of a COPY that is probed, wa
   const answer = answerToProbe(await stage.probe());
   expect(peer.unread).toBe(0);
   await peer.send(ready(), answer);
-  expect((await peer.messagesTo('S')).map(({ type }) => type).join('')).toBe('PS');
-  await peer.send(message('1'), ready());
+  expect((await peer.messagesTo('S')).map(({ type }) => type).join('')).toBe('PDS');
+  await peer.send(message('1'), message('t', int16(0)), message('n'), ready());
   expect((await client.answer()).types).toBe('EZ');
   expect((await client.answer()).types).toBe('Z');
   expect((await client.answer()).types).toBe('1Z');
@@ -191,8 +191,8 @@ test('a request that names a statement waits until it is known what a failed COP
   await peer.send(backend.commandComplete('SELECT 0'), ready());
   expect((await client.answer()).types).toBe('CZ');
   await peer.send(answerToProbe(await stage.probe()));
-  expect((await peer.messagesTo('S')).map(({ type }) => type).join('')).toBe('PS');
-  await peer.send(message('1'), ready());
+  expect((await peer.messagesTo('S')).map(({ type }) => type).join('')).toBe('PDS');
+  await peer.send(message('1'), message('t', int16(0)), message('n'), ready());
   expect((await client.answer()).types).toBe('1Z');
   await stage.goesOn();
 });
