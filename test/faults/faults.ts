@@ -7,6 +7,7 @@ import { loginFaults } from './login.ts';
 import { oracleFaults } from './oracle.ts';
 import { poolFaults } from './pool.ts';
 import { preparedFaults } from './prepared.ts';
+import { processFaults } from './process.ts';
 import { protocolFaults } from './protocol.ts';
 import { readingFaults } from './reading.ts';
 import { relayFaults } from './relay.ts';
@@ -31,6 +32,7 @@ export const faults: readonly Fault[] = [
   ...protocolFaults,
   ...tlsFaults,
   ...configAndProcessFaults,
+  ...processFaults,
   ...cveFaults,
   ...consoleFaults,
   ...oracleFaults,
