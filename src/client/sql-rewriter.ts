@@ -49,6 +49,7 @@ export class SqlRewriter {
       const isSettled = (statement: Statement | null) =>
         statement === null || known.has(statement, segment) !== UNSETTLED;
       if (!isSettled(current)) return false;
+      if (form.kind === 'prepare' && current !== null && !this.#sender.isTakenSettled(current)) return false;
       return form.kind !== 'prepare' || isSettled(cache.find('sql', bodyOf(chunk, form), reading));
     });
   }

@@ -1,5 +1,5 @@
 import type { ClientStatements } from '../prepared/client-statements.ts';
-import type { Change } from '../prepared/ledger.ts';
+import { type Change, UNSETTLED } from '../prepared/ledger.ts';
 import { type Reading, readingSwitch } from '../prepared/reading.ts';
 import type { ReadingOptions } from '../prepared/sql-statements.ts';
 import type { ServerStatements } from '../prepared/server-statements.ts';
@@ -133,6 +133,14 @@ export class StatementSender {
       this.parse(other, ReplyAction.Swallow, note(null), out, kept);
     cache.release(other);
     return other;
+  }
+
+  /** Whether it is known what {@link taken} finds. */
+  isTakenSettled(statement: Statement): boolean {
+    const { tracker, statements: known } = this.server;
+    const other = this.#host.cache.find('parse', ANYTHING);
+    if (other === null || known.has(statement, tracker.segment) === true) return true;
+    return known.has(other, tracker.segment) !== UNSETTLED;
   }
 
   #learn(statement: Statement, isForeign: boolean, out: RunWriter, kept: ReadonlySet<Statement>): void {

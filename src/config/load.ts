@@ -119,6 +119,9 @@ class Loader {
     const texts = this.#texts(path);
     const { settings, own } = typedSettings(texts);
     this.#warnAboutMissingEffects();
+    if (this.#peers.size > 0 && settings.peer_id === 0) {
+      this.#warn('[peers] without peer_id: no cancel request is handed on');
+    }
     const { userlist, userlistSource, warnings } = loadUserlist(settings, this.#previous, {
       at: this.#given.get('auth_file')?.at ?? { file: path, line: 0 },
     });
@@ -176,7 +179,6 @@ class Loader {
     const names = [...this.#given]
       .filter(([name, { value }]) => isWithoutEffect(name, value))
       .map(([name]) => name);
-    if (this.#peers.size > 0) names.push('[peers]');
     if (names.length === 0) return;
     this.#warn(`set but without effect so far: ${names.join(', ')}`);
   }

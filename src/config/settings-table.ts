@@ -23,10 +23,7 @@ const listening = {
   unix_socket_mode: int('0777', 'File mode of the unix socket.', { restart: true, max: 0o7777 }),
   unix_socket_group: text('', 'Group name or id that owns the unix socket.', { restart: true }),
   user: text(null, 'System user to switch to at start; -u wins.', { restart: true }),
-  peer_id: int('0', 'Identity of this process among its peers; 0 turns peering off.', {
-    max: 65535,
-    later: '0',
-  }),
+  peer_id: int('0', 'Identity of this process among its peers; 0 turns peering off.', { max: 65535 }),
   listen_backlog: int('128', 'Length of the queue of TCP connections not accepted yet.', { restart: true }),
   so_reuseport: bool('0', 'Let several processes listen on the same TCP port.', { restart: true }),
   conffile: text(
@@ -168,8 +165,8 @@ const MAX_KEEP_SEC = 32_767;
 const MAX_KEEP_COUNT = 127;
 
 const network = {
-  dns_max_ttl: time('15', 'Time that a looked-up address is kept.', { later: '0' }),
-  dns_nxdomain_ttl: time('15', 'Time that a failed look-up is kept.', { later: '0' }),
+  dns_max_ttl: time('15', 'Time that a looked-up address is kept.'),
+  dns_nxdomain_ttl: time('15', 'Time that a failed look-up is kept.'),
   dns_zone_check_period: time('0', 'Time between checks of zone serials; 0: none.', { later: '0' }),
   resolv_conf: text('', 'Another resolv.conf.', { restart: true, later: '' }),
   pkt_buf: int('4096', 'Buffer size in bytes.', { restart: true, later: '4096' }),

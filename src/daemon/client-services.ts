@@ -12,6 +12,7 @@ import type { TrackedParameters } from '../relay/tracked-parameters.ts';
 import { FrontendType } from '../wire/codes.ts';
 import { fatal, type PgErrorFields } from '../wire/pg-error.ts';
 import type { PoolerState } from './context.ts';
+import { UNKNOWN_KEY } from './peers.ts';
 import type { Logins } from './logins.ts';
 import { VERSION_LINE } from './version.ts';
 
@@ -88,7 +89,7 @@ export function clientServices(
     cancel: (key) => cancel(state, parts, key),
     addSession: (session) => {
       state.sessions.set(session.id, session);
-      return state.cancelKeys.issue(session, session.connection.protocolMinor);
+      return newCancelKey(state, session, session.connection);
     },
     removeSession: (session) => {
       state.sessions.delete(session.id);
@@ -118,7 +119,7 @@ function consoleSession(
   client: ClientConnection,
   applied: readonly (readonly [string, string])[],
 ): ConsoleSession {
-  const cancelKey = state.cancelKeys.issue('console', client.protocolMinor);
+  const cancelKey = newCancelKey(state, 'console', client);
   state.consoleClients.add(client);
   state.consoleStats.clientLoginCount++;
   return {
@@ -140,6 +141,14 @@ function consoleSession(
   };
 }
 
+function newCancelKey(
+  { cancelKeys, config }: PoolerState,
+  owner: ClientSession | 'console',
+  { protocolMinor }: ClientConnection,
+): Buffer {
+  return cancelKeys.issue(owner, protocolMinor, config.settings.peer_id);
+}
+
 /** Carries out a CancelRequest; resolves once the requester's connection may be closed. */
 async function cancel(
   state: PoolerState,
@@ -148,11 +157,13 @@ async function cancel(
 ): Promise<CancelOutcome> {
   const owner = state.cancelKeys.find(key);
   if (owner === null) {
+    const reason = await state.peers.forward(key);
+    if (reason !== UNKNOWN_KEY) {
+      // Whose it is only the peer can tell that has taken it.
+      return { reason, isKnown: reason === 'successfully sent cancel request' };
+    }
     const isElsewhere = await cancelElsewhere(key);
-    return {
-      reason: isElsewhere ? 'cancel request handed to the old process' : 'failed cancel request',
-      isKnown: false,
-    };
+    return { reason: isElsewhere ? 'cancel request handed to the old process' : reason, isKnown: false };
   }
   return { reason: await cancelFor(owner, state, control), isKnown: true };
 }

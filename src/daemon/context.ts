@@ -11,6 +11,7 @@ import type { LoginCredentials } from '../auth/credentials.ts';
 import { SecretTally } from '../auth/mock-profile.ts';
 import type { Config } from '../config/config.ts';
 import { clientLimits, doorLimits, poolLimits } from '../config/effective.ts';
+import type { DnsCache } from '../net/dns-cache.ts';
 import type { ListenerFd } from '../net/listening-socket.ts';
 import type { Budget } from '../pool/budget.ts';
 import type { Pool } from '../pool/pool.ts';
@@ -18,6 +19,7 @@ import type { Pools } from '../pool/pools.ts';
 import { emptyStats, type PoolStats } from '../pool/stats.ts';
 import { TlsContexts } from '../tls/contexts.ts';
 import type { Databases } from './databases.ts';
+import type { Peers } from './peers.ts';
 
 /** How far a shutdown has come. */
 export type ShutdownState = 'no' | 'wait_for_servers' | 'wait_for_clients';
@@ -35,6 +37,8 @@ export class PoolerState {
   readonly owner = 'main';
   readonly databases: Databases;
   readonly pools: Pools;
+  readonly peers: Peers;
+  readonly dns: DnsCache;
   /** Every accepted connection whose socket is still there. */
   readonly connections = new Set<ClientConnection>();
   /** Authenticated sessions by id. */
@@ -72,6 +76,8 @@ export class PoolerState {
     budget: Budget;
     databases: Databases;
     pools: (state: PoolerState) => Pools;
+    peers: (state: PoolerState) => Peers;
+    dns: (state: PoolerState) => DnsCache;
   }) {
     this.#config = parts.config;
     this.clock = parts.clock;
@@ -85,7 +91,9 @@ export class PoolerState {
     this.databases = parts.databases;
     this.startWallMs = parts.clock.wallMs();
     this.tally.setStored(parts.config.userlist.values());
+    this.dns = parts.dns(this);
     this.pools = parts.pools(this);
+    this.peers = parts.peers(this);
   }
 
   get isSuspended(): boolean {

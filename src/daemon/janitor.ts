@@ -37,6 +37,7 @@ export class Janitor {
     // Each by itself: a bug that shows in one place must not keep the sweep from the others.
     for (const connection of this.#state.connections) this.#state.guard(() => connection.sweep(nowMs));
     for (const pool of this.#state.pools.all()) this.#state.guard(() => sweepPool(pool, nowMs));
+    this.#state.guard(() => this.#state.peers.sweep(nowMs));
     this.#state.guard(() => this.#state.door.lines.sweep(nowMs));
     this.#state.guard(() => this.#queries.sweep());
     this.#state.guard(() => this.#freePools(nowMs));

@@ -13,14 +13,17 @@ import { ConfigError } from '../config/config-error.ts';
 import { loadConfig } from '../config/load.ts';
 import { secretFileWarnings } from '../config/secret-files.ts';
 import { formatPeer, type PeerAddress, peerName, tcpPeerAddress } from '../net/address.ts';
+import { type LookupAll, lookupBy } from '../net/dns-cache.ts';
 import { type Listeners, openListeners, type PassedSocket } from '../net/listener.ts';
 import type { ListenerInfo } from '../net/listening-socket.ts';
 import type { Native } from '../net/native.ts';
+import { systemLookup } from '../net/system-lookup.ts';
 import { beyondNode, tuneTcp } from '../net/tcp-options.ts';
 import { LocalBudget } from '../pool/budget.ts';
 import { Pools } from '../pool/pools.ts';
 import { StatementCache } from '../prepared/statement.ts';
 import { TrackedParameters } from '../relay/tracked-parameters.ts';
+import { openCancel } from '../server/cancel.ts';
 import { Connector } from '../server/connector.ts';
 import type { PreparedTls } from '../tls/contexts.ts';
 import { NEWEST_MINOR } from '../wire/codes.ts';
@@ -31,9 +34,11 @@ import { clientServices } from './client-services.ts';
 import { PoolerState } from './context.ts';
 import { LocalControl } from './control.ts';
 import { Databases } from './databases.ts';
+import { createDns } from './dns.ts';
 import { Logins } from './logins.ts';
 import { Janitor, SWEEP_INTERVAL_MS } from './janitor.ts';
 import { Predecessors } from './predecessors.ts';
+import { Peers } from './peers.ts';
 import { applyConfig, applyTls, openForcedPools, prepareTls } from './reload.ts';
 import { serverTarget } from './server-target.ts';
 import { serversOf } from './snapshot-sockets.ts';
@@ -51,6 +56,8 @@ export interface PoolerOptions {
   readonly passed?: readonly PassedSocket[];
   /** Takes the place of the process that runs with the same unix socket, and shares TCP with it. */
   readonly takesOver?: boolean;
+  /** Asks for the addresses of a host name; default: the system. */
+  readonly lookup?: LookupAll;
   /** A new configuration is in force (RELOAD, SET): what lies outside the pooler follows it. */
   readonly onConfig?: (config: Config) => void;
   /** A reload begins, and is over, however it went. */
@@ -120,6 +127,7 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
           tls: () => self.tls.server,
           isStopped: () => isStopped,
           nextId: () => self.nextId(),
+          resolve: (host, done) => self.dns.resolve(host, done),
           target: (pool) => {
             const entry = self.databases.resolve(pool.database)?.entry;
             if (entry === undefined) throw new Error('a pool without a database');
@@ -127,6 +135,11 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
           },
         }),
       }),
+    peers: (self) => {
+      const lookup = lookupBy((host, done) => self.dns.resolve(host, done));
+      return new Peers(self, ({ host, port }, ...rest) => openCancel({ host, port, lookup }, ...rest, tune));
+    },
+    dns: (self) => createDns(self, options.lookup ?? systemLookup),
   });
 
   const stop = (): void => {
@@ -137,6 +150,7 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
     listeners.close();
     for (const connection of state.connections) connection.cut();
     for (const server of serversOf(state)) server.conn.destroy();
+    state.peers.stop();
   };
   const queries = new AuthQueries(state);
   const exit = (): void => {

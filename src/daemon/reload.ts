@@ -8,6 +8,7 @@ import type { PreparedTls } from '../tls/contexts.ts';
 import { TlsSettingError } from '../tls/setting-error.ts';
 import type { PoolerState } from './context.ts';
 import { killPool } from './control.ts';
+import { forgetNames } from './dns.ts';
 
 /**
  * Puts another configuration in force, after RELOAD or SET: limits at once, server connections that now lead to
@@ -37,6 +38,8 @@ export function applyConfig(state: PoolerState, next: Config): void {
       pool.service();
     }
   }
+  state.peers.update(next);
+  forgetNames(state);
   openForcedPools(state);
 }
 

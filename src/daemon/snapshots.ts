@@ -3,6 +3,7 @@ import { StatsWindow, zeroCounters } from '../admin/averages.ts';
 import type {
   DatabaseSnapshot,
   ListsSnapshot,
+  PeerPoolSnapshot,
   PoolSnapshot,
   SnapshotKind,
   Snapshots,
@@ -12,9 +13,11 @@ import type {
 import { poolLimits } from '../config/effective.ts';
 import { configRows } from '../config/show.ts';
 import type { Pool } from '../pool/pool.ts';
+import type { PeerPool } from '../pool/peer-pool.ts';
 import type { PoolStats } from '../pool/stats.ts';
 import type { PoolerState } from './context.ts';
 import type { DatabaseState } from './databases.ts';
+import { peerPoolSize } from './peers.ts';
 import { memSnapshots } from './snapshot-mem.ts';
 import { clientSnapshots, fdSnapshots, serverSnapshots } from './snapshot-sockets.ts';
 
@@ -55,14 +58,13 @@ const MAKERS: {
   clients: clientSnapshots,
   servers: serverSnapshots,
   pools: (state) => [consolePool(state), ...state.pools.all().map((pool) => poolSnapshot(state, pool))],
-  // Cancel requests aren't forwarded to peers yet, so there are no pools towards them.
-  peerPools: () => [],
+  peerPools: (state) => [...state.peers.pools].map(([peerId, pool]) => peerPoolSnapshot(peerId, pool)),
   peers: ({ config }) =>
     [...config.peers].map(([peerId, peer]) => ({
       peerId,
       host: peer.host,
       port: peer.port,
-      poolSize: peer.poolSize,
+      poolSize: peerPoolSize(peer, config.settings),
     })),
   databases: (state) => [
     consoleDatabase(state),
@@ -72,8 +74,13 @@ const MAKERS: {
   lists: (state) => [listsSnapshot(state)],
   config: (state) => configRows(state.config),
   mem: (state) => memSnapshots(state),
-  // Names are resolved by the system, for each connection anew: there is no cache of ours to show.
-  dnsHosts: () => [],
+  dnsHosts: ({ dns }) =>
+    dns.entries().map(({ name, ttlMs, addresses }) => ({
+      hostname: name,
+      ttlSec: Math.ceil(ttlMs / 1000),
+      addresses,
+    })),
+  // Zones are not looked at: there is no `dns_zone_check_period` here.
   dnsZones: () => [],
   fds: fdSnapshots,
   state: (state) => [{ paused: state.isPaused, suspended: state.isSuspended }],
@@ -122,6 +129,16 @@ function poolSnapshot(state: PoolerState, pool: Pool): PoolSnapshot {
     maxWaitUs: Math.round(maxWaitMs * 1000),
     poolMode: pool.limits.poolMode,
     loadBalanceHosts: entry !== undefined && entry.hosts.length > 1 ? entry.loadBalanceHosts : null,
+  };
+}
+
+function peerPoolSnapshot(peerId: number, pool: PeerPool): PeerPoolSnapshot {
+  return {
+    peerId,
+    clActiveCancelReq: pool.sent.length,
+    clWaitingCancelReq: pool.waiting.length,
+    svActiveCancel: pool.sent.length,
+    svLogin: pool.connecting,
   };
 }
 
@@ -236,14 +253,14 @@ function listsSnapshot(state: PoolerState): ListsSnapshot {
     users: userSnapshots(state).length,
     peers: state.config.peers.size,
     pools: pools.length + 1,
-    peerPools: 0,
+    peerPools: state.peers.pools.size,
     freeClients: 0,
     usedClients,
     loginClients,
     freeServers: 0,
     usedServers: sum((pool) => pool.servers.slotsTaken),
-    dnsNames: 0,
+    dnsNames: state.dns.entries().length,
     dnsZones: 0,
-    dnsQueries: 0,
+    dnsQueries: state.dns.pending,
   };
 }

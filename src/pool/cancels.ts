@@ -1,20 +1,11 @@
-import { IntrusiveList, type ListNode } from '../base/list.ts';
+import { type CarriedCancel, CarrierQueue, newCarriedCancel } from './carrier-queue.ts';
 import type { PoolLimits } from './limits.ts';
 import type { CancelCarrier, OpenCancel, PoolClient, PoolServer } from './peers.ts';
 import type { ServerLists } from './server-lists.ts';
 
 /** One CancelRequest for what `server` runs now: from the network, or ours for a client that is gone. */
-export interface CancelJob extends ListNode {
+export interface CancelJob extends CarriedCancel {
   readonly server: PoolServer;
-  readonly sinceMs: number;
-  /** waiting = not sent yet; sent = PostgreSQL has it, its end of that connection is still open. */
-  state: 'waiting' | 'sent' | 'done';
-  /** It has been given a connection to PostgreSQL. */
-  isCarried: boolean;
-  /** That connection, once the connector has handed it over. */
-  carrier: CancelCarrier | null;
-  /** The job is over; `reason` is the contract's log text. The requester's socket is closed then. Null: it is ours. */
-  readonly finish: ((reason: string) => void) | null;
 }
 
 /** What the queue sees of its pool. */
@@ -31,23 +22,14 @@ export interface CancelHost {
  * not been sent is dropped the moment its server's link ends (ours: when all is answered), and a server whose cancel was sent is not used
  * again before PostgreSQL has closed the connection that carried it (state `being_canceled`).
  */
-export class CancelQueue {
-  readonly waiting = new IntrusiveList<CancelJob>();
-  readonly sent = new IntrusiveList<CancelJob>();
+export class CancelQueue extends CarrierQueue<CancelJob> {
   readonly #host: CancelHost;
   readonly #connector: OpenCancel;
-  #carrierCount = 0;
-  #isPumping = false;
-  #pumpsAgain = false;
 
   constructor(host: CancelHost, parts: { connector: OpenCancel }) {
+    super();
     this.#host = host;
     this.#connector = parts.connector;
-  }
-
-  /** Connections that carry cancels now. */
-  get carrierCount(): number {
-    return this.#carrierCount;
   }
 
   /** Requests from the network in `list`, {@link waiting} or {@link sent}. */
@@ -72,90 +54,31 @@ export class CancelQueue {
     this.#add(server, null);
   }
 
-  /**
-   * Opens connections for waiting cancels: up to 2 × pool_size connections may exist, cancels among them, beyond
-   * that a cancel waits.
-   */
-  pump(): void {
-    // A job that ends while its connection is opened asks for the next one: that is this loop's to do.
-    this.#pumpsAgain = true;
-    if (this.#isPumping) return;
-    this.#isPumping = true;
-    try {
-      while (this.#pumpsAgain && this.#hasRoom()) {
-        this.#pumpsAgain = false;
-        for (const job of [...this.waiting]) {
-          if (!this.#hasRoom()) break;
-          if (job.state === 'waiting' && !job.isCarried) this.#open(job);
-        }
-      }
-    } finally {
-      this.#isPumping = false;
-    }
-  }
-
   #add(server: PoolServer, finish: CancelJob['finish']): void {
-    const job: CancelJob = {
-      server,
-      sinceMs: this.#host.nowMs,
-      state: 'waiting',
-      isCarried: false,
-      carrier: null,
-      finish,
-      listPrev: null,
-      listNext: null,
-      listOwner: null,
-    };
-    this.waiting.pushBack(job);
-    this.pump();
+    this.add({ ...newCarriedCancel(this.#host.nowMs, finish), server });
   }
 
-  #hasRoom(): boolean {
+  /** Up to 2 × pool_size connections may exist, cancels among them; beyond that a cancel waits. */
+  protected override hasRoom(): boolean {
     const { limits, servers } = this.#host;
     return limits.poolSize === 0 || servers.slotsTaken + this.carrierCount < 2 * limits.poolSize;
   }
 
-  #open(job: CancelJob): void {
-    job.isCarried = true;
-    this.#carrierCount++;
-    try {
-      job.carrier = this.#connector.openCancel(
-        job.server,
-        () => this.#markSent(job),
-        (reason) => {
-          this.finish(job, reason);
-          this.pump();
-        },
-      );
-    } catch {
-      this.finish(job, 'failed to send cancel request');
-    }
+  protected override open(
+    job: CancelJob,
+    maySend: () => boolean,
+    done: (reason: string) => void,
+  ): CancelCarrier {
+    return this.#connector.openCancel(job.server, maySend, done);
   }
 
-  /** Called right before the bytes go out: false when the job is not to be sent any more. */
-  #markSent(job: CancelJob): boolean {
-    if (job.state !== 'waiting') return false;
-    this.waiting.remove(job);
-    job.state = 'sent';
-    this.sent.pushBack(job);
+  protected override sending(job: CancelJob): void {
     job.server.cancelsInFlight++;
-    return true;
   }
 
-  /** PostgreSQL closed the connection that carried the cancel, or it could not be opened. */
-  finish(job: CancelJob, reason: string): void {
-    if (job.state === 'done') return;
-    if (job.state === 'sent') {
-      this.sent.remove(job);
-      job.server.cancelsInFlight--;
-    } else {
-      this.waiting.remove(job);
-    }
-    job.state = 'done';
-    if (job.isCarried) this.#carrierCount--;
-    job.carrier?.cut();
-    job.finish?.(reason);
-    this.#host.cancelFinished(job.server);
+  protected override over({ server }: CancelJob, wasSent: boolean): void {
+    if (wasSent) server.cancelsInFlight--;
+    this.#host.cancelFinished(server);
   }
 
   /** What ran on `server` is over for its client: what has not been sent must not be sent. */

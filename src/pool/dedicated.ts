@@ -38,7 +38,6 @@ export class DedicatedServers {
   readonly #host: DedicatedHost;
   readonly #launcher: { launch(client: DedicatedClient): void };
   readonly #move: Moves;
-  #couldNotConnect = false;
 
   constructor(host: DedicatedHost, launcher: { launch(client: DedicatedClient): void }, move: Moves) {
     this.#host = host;
@@ -91,16 +90,8 @@ export class DedicatedServers {
   /** Connecting or logging in has failed: that concerns the one client. */
   failed(server: PoolServer, client: DedicatedClient, failure: LoginFailure): void {
     this.#move.server(server, 'closing');
-    this.#couldNotConnect = failure.serverError === null;
     client.notOpened(failure);
     this.#host.service();
-  }
-
-  /** Whether nobody answered the last attempt. That is told once: where there are more hosts, it is the next one's turn. */
-  takeConnectFailure(): boolean {
-    const couldNotConnect = this.#couldNotConnect;
-    this.#couldNotConnect = false;
-    return couldNotConnect;
   }
 
   /** The client is gone: so is the need for the connection that is being opened for it. */

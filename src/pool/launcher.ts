@@ -40,11 +40,6 @@ export class Launcher {
     this.#log = parts.log;
   }
 
-  /** The last attempt to connect or log in failed. */
-  get hasFailure(): boolean {
-    return this.#failure !== null;
-  }
-
   /** Why the last attempt failed; null when it did not. */
   get failure(): string | null {
     return this.#failure === null ? null : this.#failure.message;

@@ -90,7 +90,7 @@ export interface PoolServer extends ListNode {
   readonly dedicatedTo: DedicatedClient | null;
   /** Between the beginning of a COPY BOTH and its ReadyForQuery. */
   readonly isStreaming: boolean;
-  /** Start of the TCP connection, monotonic ms. */
+  /** Start of the TCP connection, the one that is tried now, monotonic ms. */
   readonly connectMs: number;
   /** Last bytes from the server, monotonic ms. */
   readonly lastBytesMs: number;
@@ -113,6 +113,8 @@ export interface PoolServer extends ListNode {
   needsResync(): boolean;
   /** Called a few times a second while it is linked outside session mode. */
   sweep(nowMs: number): void;
+  /** How it is opened, while it is new. */
+  readonly opening: ServerAttempt;
   /** It gave a key to cancel with. */
   readonly isCancellable: boolean;
   /** While it is active: no cancel is under way to it, or not any more. */
@@ -134,6 +136,14 @@ export interface PoolServer extends ListNode {
   cancelOwnQuery(): void;
   /** The last deadline has passed: cut the socket. `Pool.serverGone` follows. */
   cut(): void;
+}
+
+/** A server connection that is being opened, at one of the addresses that it may have. */
+export interface ServerAttempt {
+  /** Nobody has answered there before, nor now, and there are other addresses: it gets less time. */
+  readonly isSuspect: boolean;
+  /** Nobody answers there, for `reason`. True when it goes on with another address. */
+  triesNext(reason: string): boolean;
 }
 
 /**

@@ -23,12 +23,20 @@ export function sweepPool(pool: Pool, nowMs: number): void {
   else if (pool.emptySinceMs === 0) pool.emptySinceMs = nowMs;
 }
 
+/**
+ * With other addresses at hand, one that could not be reached before gets no more than this for its first answer: it
+ * holds up the pool's other logins. Enough for five round trips (TCP, SSLRequest, TLS, start-up) round the world.
+ */
+const SUSPECT_TIMEOUT_MS = 2000;
+
 function sweepLogins(pool: Pool, nowMs: number): void {
-  const timeoutMs = pool.limits.serverConnectTimeoutMs;
-  if (timeoutMs === 0) return;
+  const timeoutMs = pool.limits.serverConnectTimeoutMs || Number.POSITIVE_INFINITY;
   for (const server of [...pool.servers.new]) {
-    if (server.state !== 'new' || nowMs - server.connectMs <= timeoutMs) continue;
+    if (server.state !== 'new') continue;
+    const patienceMs = server.opening.isSuspect ? Math.min(timeoutMs, SUSPECT_TIMEOUT_MS) : timeoutMs;
+    if (nowMs - server.connectMs <= patienceMs) continue;
     const reason = 'connect timeout';
+    if (server.opening.triesNext(reason)) continue;
     pool.serverFailed(server, { message: reason, serverError: null, failWaiting: false });
     server.beginClose(reason);
   }

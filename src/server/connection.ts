@@ -30,9 +30,10 @@ import { OwnQueries } from './own-queries.ts';
 import type { PartsHost } from './parts-host.ts';
 import { PlanRepair } from './plan-repair.ts';
 import { RestReader } from './rest.ts';
+import type { ServerRoute } from './route.ts';
 import type { ServerServices } from './services.ts';
 import { SessionState } from './session-state.ts';
-import type { ServerAddress, ServerTarget } from './target.ts';
+import type { ServerTarget } from './target.ts';
 
 /**
  * One connection to PostgreSQL: connect → login → at rest ⇄ linked → test → closing. Its place in the pool's
@@ -60,7 +61,7 @@ export class ServerConnection
   readonly dedicatedTo: DedicatedClient | null;
   cancelsInFlight = 0;
   ownCancelMs = 0;
-  readonly connectMs: number;
+  connectMs: number;
   readonly connectWallMs: number;
   lastBytesMs: number;
   /** When the link was made (or the connection begun), monotonic ms. */
@@ -69,7 +70,7 @@ export class ServerConnection
   readonly id: number;
   readonly pool: Pool;
   readonly grant: Grant;
-  readonly address: ServerAddress;
+  readonly address: ServerRoute;
   /** Another one after a server did not take our protocol's version. */
   conn: Conn;
   backendKey: Buffer | null = null;
@@ -96,7 +97,7 @@ export class ServerConnection
     pool: Pool,
     grant: Grant,
     target: ServerTarget,
-    address: ServerAddress,
+    address: ServerRoute,
     dedicatedTo: DedicatedClient | null,
   ) {
     super(services.tracked, services.statements);
@@ -393,7 +394,7 @@ export class ServerConnection
 
   #broke(reason: string, clientText: string): void {
     if (this.state !== 'new') this.pool.serverBroke(this, reason, clientText);
-    else if (!this.opening.asksAgain(reason))
+    else if (!this.opening.goesOn(reason))
       this.failed({ message: reason, serverError: null, failWaiting: false }, reason);
   }
 }

@@ -1,11 +1,14 @@
 import type { Grant } from '../pool/budget.ts';
 import type { CancelCarrier, DedicatedClient, PoolServer, ServerConnector } from '../pool/peers.ts';
 import type { Pool } from '../pool/pool.ts';
+import type { Resolved } from '../net/dns-cache.ts';
 import { openCancel } from './cancel.ts';
 import { ServerConnection } from './connection.ts';
+import { HostList } from './host-list.ts';
 import { ServerProtocols } from './protocols.ts';
+import { ServerRoute } from './route.ts';
 import type { ServerServices } from './services.ts';
-import { dedicatedTarget, type ServerAddress, type ServerTarget } from './target.ts';
+import { dedicatedTarget, type ServerTarget } from './target.ts';
 
 /** What the connector needs besides what connections share. */
 export interface ConnectorServices extends Omit<ServerServices, 'cancelAt' | 'protocols'> {
@@ -13,6 +16,8 @@ export interface ConnectorServices extends Omit<ServerServices, 'cancelAt' | 'pr
   nextId(): number;
   /** The newest minor version of protocol 3 that servers may be asked for, as it is now. */
   newestMinor(): number;
+  /** The addresses of a host, which may be one itself. */
+  resolve(host: string, done: Resolved): void;
   /** Where `pool` connects to, by the configuration as it is now. */
   target(pool: Pool): ServerTarget;
 }
@@ -21,8 +26,7 @@ export interface ConnectorServices extends Omit<ServerServices, 'cancelAt' | 'pr
 export class Connector implements ServerConnector<Pool> {
   readonly #services: ConnectorServices;
   readonly #shared: ServerServices;
-  /** Per pool: index of the host that the next connection goes to. */
-  readonly #nextHost = new WeakMap<Pool, number>();
+  readonly #hosts = new WeakMap<Pool, HostList>();
 
   constructor(services: ConnectorServices) {
     this.#services = services;
@@ -48,7 +52,7 @@ export class Connector implements ServerConnector<Pool> {
       pool,
       grant,
       target,
-      this.#pickHost(pool, target),
+      this.#route(pool, target),
       dedicatedTo,
     );
   }
@@ -64,14 +68,13 @@ export class Connector implements ServerConnector<Pool> {
     return openCancel(address, backendKey, maySend, done, this.#services.tuneTcp, opening.encryptedBy);
   }
 
-  /** `load_balance_hosts`: the next host each time, or the same one until connecting to it fails. */
-  #pickHost(pool: Pool, target: ServerTarget): ServerAddress {
-    const { hosts, port, loadBalanceHosts } = target;
-    const last = this.#nextHost.get(pool) ?? 0;
-    const hasFailed = pool.dedicated.takeConnectFailure() || pool.launcher.hasFailure;
-    const advances = loadBalanceHosts === 'round-robin' || hasFailed;
-    const index = loadBalanceHosts === 'disable' && advances ? last + 1 : last;
-    this.#nextHost.set(pool, loadBalanceHosts === 'round-robin' ? last + 1 : index);
-    return { host: hosts[index % hosts.length] as string, port };
+  #route(pool: Pool, target: ServerTarget): ServerRoute {
+    const list = this.#hosts.get(pool) ?? new HostList(this.#services.clock);
+    this.#hosts.set(pool, list);
+    return new ServerRoute(target, {
+      list,
+      retryMs: pool.limits.serverLoginRetryMs,
+      resolve: (host, done) => this.#services.resolve(host, done),
+    });
   }
 }

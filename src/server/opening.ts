@@ -12,17 +12,14 @@ import { Encryption } from './encryption.ts';
 import { loginError, ServerLogin, type ServerLoginFailure, type ServerLoginResult } from './login.ts';
 import type { OwnQueries } from './own-queries.ts';
 import type { ServerServices } from './services.ts';
-import {
-  connectFailure,
-  connectOptions,
-  isUnixHost,
-  type ServerAddress,
-  type ServerTarget,
-} from './target.ts';
+import type { ServerRoute } from './route.ts';
+import { connectFailure, connectOptions, isUnixHost, type ServerTarget } from './target.ts';
 
 /** The connection that is being opened. */
 export interface OpeningHost {
-  readonly conn: Pick<Conn, 'write' | 'pause' | 'resume' | 'end' | 'startTls' | 'isSecuring'>;
+  readonly conn: Pick<Conn, 'write' | 'pause' | 'resume' | 'end' | 'destroy' | 'startTls' | 'isSecuring'>;
+  /** When the connection was begun that is tried now, monotonic ms. */
+  connectMs: number;
   /** What comes from now on is `reader`'s. */
   read(reader: ByteReader): void;
   /** PostgreSQL has let us in; connect_query may be still to come. */
@@ -44,7 +41,8 @@ export interface OpeningHost {
  * From connecting to a server that can be used: our StartupMessage, the login, then `connect_query`, and what it
  * doesn't report of itself. A server that
  * doesn't take the protocol version that we ask for is asked once more, for 3.0, on a connection of its own: nothing
- * that PgBouncer can talk to, which asks for no other, is out of reach.
+ * that PgBouncer can talk to, which asks for no other, is out of reach. Where nobody can be reached, or PostgreSQL is not
+ * up yet, the next of several addresses is tried, one after the other.
  */
 export class ServerOpening {
   /** Reads what comes; another one after each {@link connect}. */
@@ -52,15 +50,16 @@ export class ServerOpening {
   readonly #host: OpeningHost;
   readonly #services: ServerServices;
   readonly #target: ServerTarget;
-  readonly #address: ServerAddress;
+  readonly #route: ServerRoute;
   readonly #own: OwnQueries;
   /** The minor version that is asked for. */
   #minor: number;
   /** The version that was asked for first has not been taken. */
   #isRefused = false;
-  /** That has just turned out, and the connection is coming to its end. */
+  /** Another attempt follows, and the connection is coming to its end. */
   #awaitsEnd = false;
   #isConnected = false;
+  #isLoggedIn = false;
   #encryption: Encryption | null = null;
   /** TLS as it was when the connection was begun. */
   #offered: ServerTls | null = null;
@@ -70,15 +69,15 @@ export class ServerOpening {
     host: OpeningHost,
     services: ServerServices,
     target: ServerTarget,
-    address: ServerAddress,
+    route: ServerRoute,
     own: OwnQueries,
   ) {
     this.#host = host;
     this.#services = services;
     this.#target = target;
-    this.#address = address;
+    this.#route = route;
     this.#own = own;
-    this.#minor = services.protocols.minorFor(address);
+    this.#minor = services.protocols.minorFor(route);
     this.login = this.#newLogin();
   }
 
@@ -95,22 +94,28 @@ export class ServerOpening {
     return this.#isConnected;
   }
 
+  /** No answer has come from where nobody answered before, and there are other addresses. */
+  get isSuspect(): boolean {
+    return !this.login.isVersionTaken && this.#route.isSuspect;
+  }
+
   /** Connects; when that has succeeded, `onConnect` may {@link start}. */
   connect(handler: ConnHandler, onConnect: () => void): Conn {
     this.#isConnected = false;
     this.#awaitsEnd = false;
+    this.#encryption = null;
     this.#tls = null;
     const connected = (): void => {
-      if (!isUnixHost(this.#address.host)) this.#services.tuneTcp(conn.socket);
+      if (!isUnixHost(this.#route.host)) this.#services.tuneTcp(conn.socket);
       onConnect();
     };
-    const conn = Conn.connect(connectOptions(this.#address), handler, connected, this.#services.native);
+    const conn = Conn.connect(connectOptions(this.#route), handler, connected, this.#services.native);
     return conn;
   }
 
   /** Asks for TLS where there may be some, then introduces us. */
   start(): void {
-    const { host } = this.#address;
+    const { host } = this.#route;
     this.#offered = isUnixHost(host) ? null : this.#services.tls();
     if (this.#offered === null) {
       this.#introduce(null);
@@ -161,12 +166,39 @@ export class ServerOpening {
     if (!this.#isConnected || this.#minor === 0 || this.login.isVersionTaken) return false;
     this.#host.log('LOG', `the server does not take protocol 3.${this.#minor} (${reason}), asking for 3.0`);
     this.#isRefused = true;
-    this.#awaitsEnd = true;
     this.#minor = 0;
-    this.login.abandon();
-    this.login = this.#newLogin();
+    this.#beginAnew();
     this.#host.conn.end();
     return true;
+  }
+
+  /**
+   * Nothing can be had where we are, for `reason`. True when there is another address: then the owner is to
+   * {@link connect} again when this connection is gone, and nothing has failed yet.
+   */
+  triesNext(reason: string): boolean {
+    if (this.#services.isStopped() || this.#isLoggedIn) return false;
+    const { hasNext } = this.#route;
+    if (hasNext) this.#host.log('LOG', `${reason}: going on to the next address`);
+    this.#route.failed();
+    if (!hasNext) return false;
+    this.#isRefused = false;
+    this.#minor = this.#services.protocols.minorFor(this.#route);
+    this.#beginAnew();
+    this.#host.connectMs = this.#services.clock.nowMs();
+    this.#host.conn.destroy();
+    return true;
+  }
+
+  /** The connection has ended, or is no use any more: whether another one is to be begun in its place. */
+  goesOn(reason: string): boolean {
+    return this.asksAgain(reason) || this.triesNext(reason);
+  }
+
+  #beginAnew(): void {
+    this.#awaitsEnd = true;
+    this.login.abandon();
+    this.login = this.#newLogin();
   }
 
   #newLogin(): ServerLogin {
@@ -188,6 +220,8 @@ export class ServerOpening {
   #loggedIn(result: ServerLoginResult): void {
     const host = this.#host;
     this.#learn();
+    this.#isLoggedIn = true;
+    this.#route.reached();
     host.loggedIn(result);
     const { connectQuery } = this.#target;
     if (connectQuery === null) {
@@ -226,7 +260,9 @@ export class ServerOpening {
   #failed(failure: ServerLoginFailure): void {
     const { fields, message } = failure;
     if (fields !== null && mayMeanVersion(fields.sqlstate) && this.asksAgain(message)) return;
+    if (fields?.sqlstate === SqlState.cannotConnectNow && this.triesNext(message)) return;
     this.#learn();
+    this.#route.refused();
     const severity = fields?.severity ?? '';
     // Without the connection's name, as PgBouncer has it; the line that it is closed follows, with name and text.
     if (fields !== null) this.#services.log.log('WARNING', `server login failed: ${severity} ${message}`);
@@ -239,7 +275,7 @@ export class ServerOpening {
 
   /** A refusal was about the version only if 3.0 gets further. */
   #learn(): void {
-    if (this.#isRefused && this.login.isVersionTaken) this.#services.protocols.takesOnlyOldest(this.#address);
+    if (this.#isRefused && this.login.isVersionTaken) this.#services.protocols.takesOnlyOldest(this.#route);
   }
 }
 

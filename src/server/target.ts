@@ -1,4 +1,4 @@
-import type { Socket } from 'node:net';
+import type { LookupFunction, Socket } from 'node:net';
 import type { ServerCredentials } from '../auth/credentials.ts';
 import { formatHostPort, type PeerAddress, tcpPeerAddress } from '../net/address.ts';
 import type { ConnectOptions } from '../net/conn.ts';
@@ -40,6 +40,10 @@ export function dedicatedTarget(
 export interface ServerAddress {
   readonly host: string;
   readonly port: number;
+  /** The address that `host` stands for here; absent or null while it isn't known, and for unix sockets. */
+  readonly ip?: string | null;
+  /** Gives it, as `net.connect` wants it; absent: the system is asked. */
+  readonly lookup?: LookupFunction;
 }
 
 /** Whether `host` names a directory with a unix socket in it. */
@@ -48,18 +52,19 @@ export function isUnixHost(host: string): boolean {
 }
 
 /** Options for `Conn.connect`: `<dir>/.s.PGSQL.<port>`, the abstract namespace for a leading `@`, or TCP. */
-export function connectOptions({ host, port }: ServerAddress): ConnectOptions {
+export function connectOptions({ host, port, ip, lookup }: ServerAddress): ConnectOptions {
   if (isUnixHost(host)) {
     const path = `${host}/.s.PGSQL.${port}`;
     return { path: host.startsWith('@') ? `\0${path.slice(1)}` : path, allowHalfOpen: true };
   }
-  return { host, port, allowHalfOpen: true, noDelay: true };
+  const byName = lookup === undefined ? {} : { lookup };
+  return { host: ip ?? host, port, ...byName, allowHalfOpen: true, noDelay: true };
 }
 
 /** The other end as log lines and `SHOW` name it; the host as configured until the socket is connected. */
-export function peerOf({ host, port }: ServerAddress, socket: Socket): PeerAddress {
+export function peerOf({ host, port, ip }: ServerAddress, socket: Socket): PeerAddress {
   if (isUnixHost(host)) return { kind: 'unix', pid: null, port };
-  return tcpPeerAddress(socket) ?? { kind: 'tcp', ip: host, port };
+  return tcpPeerAddress(socket) ?? { kind: 'tcp', ip: ip ?? host, port };
 }
 
 /**

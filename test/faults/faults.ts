@@ -3,8 +3,10 @@ import { configAndProcessFaults } from './config-and-process.ts';
 import { cveFaults } from './cves.ts';
 import { consoleFaults } from './console.ts';
 import type { Fault } from './fault.ts';
+import { hostFaults } from './hosts.ts';
 import { loginFaults } from './login.ts';
 import { oracleFaults } from './oracle.ts';
+import { peerFaults } from './peers.ts';
 import { poolFaults } from './pool.ts';
 import { preparedFaults } from './prepared.ts';
 import { processFaults } from './process.ts';
@@ -36,4 +38,6 @@ export const faults: readonly Fault[] = [
   ...cveFaults,
   ...consoleFaults,
   ...oracleFaults,
+  ...peerFaults,
+  ...hostFaults,
 ];

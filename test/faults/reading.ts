@@ -161,6 +161,15 @@ export const readingFaults: readonly Fault[] = [
     UNSURE,
   ),
   fault(
+    'what stands for a taken name is prepared again where its Close may be skipped',
+    {
+      file: SENDER,
+      find: 'return known.has(other, tracker.segment) !== UNSETTLED;',
+      replace: 'return other !== null;',
+    },
+    ['test/integration/prepared-sql.test.ts'],
+  ),
+  fault(
     'a client waits for the end of a COPY that stands behind what it waits with',
     { file: FILTER, find: 'if (rest === NEEDS_ANSWERS && this', replace: 'if (rest > 0 && this' },
     UNSURE,

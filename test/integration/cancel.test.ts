@@ -1,11 +1,12 @@
 import { beforeAll, describe, expect, test } from 'vitest';
 import { backendsOf, poolShows, sleeps } from '../support/backends.ts';
-import { backend, errorFields, frontend, int32, packet } from '../support/peer-messages.ts';
+import { CancellableClient, cancelAt } from '../support/cancellable-client.ts';
+import { backend, frontend, int32, packet } from '../support/peer-messages.ts';
 import { type LocalPooler, startPooler } from '../support/pooler.ts';
 import { sharedPostgres } from '../support/postgres.ts';
 import { type Random, withSeed } from '../support/random.ts';
 import { createDatabase, createRole } from '../support/roles.ts';
-import { connectPeer, type ScriptedPeer, ScriptedServer } from '../support/scripted-peer.ts';
+import { connectPeer, ScriptedServer } from '../support/scripted-peer.ts';
 import { sweepsPass } from '../support/sweeps.ts';
 import { waitFor } from '../support/wait-for.ts';
 
@@ -25,56 +26,21 @@ function start(settings: Record<string, string | number> = {}): Promise<LocalPoo
   });
 }
 
-/** A logged-in client that knows its cancel key. */
-class Client {
-  readonly peer: ScriptedPeer;
-  readonly key: Buffer;
-
-  private constructor(peer: ScriptedPeer, key: Buffer) {
-    this.peer = peer;
-    this.key = key;
-  }
-
-  static async login(
-    pooler: LocalPooler,
-    database = 'cancel_db',
-    user = ROLE,
-    parameters: Readonly<Record<string, string>> = {},
-  ): Promise<Client> {
-    const peer = await connectPeer(pooler.port);
-    await peer.send(frontend.startup({ user, database, ...parameters }));
-    const key = (await peer.messagesTo('Z')).find(({ type }) => type === 'K');
-    if (key === undefined) throw new Error('no BackendKeyData');
-    return new Client(peer, key.body);
-  }
-
-  /** The first column of the only row, or the error's text. */
-  async ask(sql: string): Promise<string> {
-    await this.peer.send(frontend.query(sql));
-    return this.answer();
-  }
-
-  async answer(): Promise<string> {
-    let text = '';
-    for (const { type, body } of await this.peer.messagesTo('Z')) {
-      if (type === 'E') text = errorFields(body)['M'] ?? '';
-      if (type === 'D') text = body.subarray(6).toString();
-    }
-    return text;
-  }
+function login(
+  pooler: LocalPooler,
+  database = 'cancel_db',
+  user = ROLE,
+  parameters: Readonly<Record<string, string>> = {},
+): Promise<CancellableClient> {
+  return CancellableClient.login(pooler.port, { user, database, ...parameters });
 }
 
-/** Sends a CancelRequest; resolves when the pooler has closed that connection, with what it said: nothing. */
-async function cancel(pooler: LocalPooler, key: Buffer): Promise<Buffer> {
-  const peer = await connectPeer(pooler.port);
-  await peer.send(frontend.cancelRequest(key.readInt32BE(0), key.subarray(4)));
-  const said = await peer.end();
-  await peer.close();
-  return said;
+function cancel(pooler: LocalPooler, key: Buffer): Promise<Buffer> {
+  return cancelAt(pooler.port, key);
 }
 
 /** `SELECT pg_sleep(60)`, and it runs. */
-async function sleep(client: Client, tag: string): Promise<void> {
+async function sleep(client: CancellableClient, tag: string): Promise<void> {
   await client.peer.send(frontend.query(`SELECT pg_sleep(60) /* ${tag} */`));
   await sleeps(tag);
 }
@@ -89,7 +55,7 @@ async function isPaused(pooler: LocalPooler, expected: 'yes' | 'no'): Promise<vo
 describe('a cancel request', () => {
   test('ends the query that runs for its client, also when the pool is full', async () => {
     await using pooler = await start();
-    const client = await Client.login(pooler);
+    const client = await login(pooler);
     await sleep(client, 'plain');
     expect(await cancel(pooler, client.key)).toHaveLength(0);
     expect(await client.answer()).toBe(CANCELED);
@@ -101,7 +67,7 @@ describe('a cancel request', () => {
 
   test('one per running client, and several for each, get through a pool of two', async () => {
     await using pooler = await start({ default_pool_size: 2 });
-    const clients = [await Client.login(pooler), await Client.login(pooler)];
+    const clients = [await login(pooler), await login(pooler)];
     for (const [i, client] of clients.entries()) await sleep(client, `beyond ${i}`);
     const cancels = [0, 1, 0, 1, 0, 1, 0, 1].map((i) => cancel(pooler, clients[i]?.key ?? Buffer.alloc(8)));
     for (const client of clients) expect(await client.answer()).toBe(CANCELED);
@@ -111,7 +77,7 @@ describe('a cancel request', () => {
 
   test('for a client that waits ends its wait, and does nothing to the one that has the server', async () => {
     await using pooler = await start();
-    const [running, waiting] = [await Client.login(pooler), await Client.login(pooler)];
+    const [running, waiting] = [await login(pooler), await login(pooler)];
     await running.peer.send(frontend.query("SELECT 'done' FROM pg_sleep(0.5)"));
     await poolShows(pooler, 'cancel_db', ROLE, { sv_active: 1 });
     await waiting.peer.send(frontend.query("SELECT 'served'"));
@@ -124,7 +90,7 @@ describe('a cancel request', () => {
 
   test('for an idle client does nothing to whoever has its last server now', async () => {
     await using pooler = await start();
-    const [idle, running] = [await Client.login(pooler), await Client.login(pooler)];
+    const [idle, running] = [await login(pooler), await login(pooler)];
     await idle.ask('SELECT 1');
     await running.peer.send(frontend.query("SELECT 'done' FROM pg_sleep(0.3)"));
     await poolShows(pooler, 'cancel_db', ROLE, { sv_active: 1 });
@@ -134,7 +100,7 @@ describe('a cancel request', () => {
 
   test('with a key that nobody has, or of a client that has gone, is closed without a word', async () => {
     await using pooler = await start();
-    const [gone, running] = [await Client.login(pooler), await Client.login(pooler)];
+    const [gone, running] = [await login(pooler), await login(pooler)];
     await gone.peer.close();
     await poolShows(pooler, 'cancel_db', ROLE, { cl_active: 1 });
     await running.peer.send(frontend.query("SELECT 'done' FROM pg_sleep(0.3)"));
@@ -158,7 +124,7 @@ describe('a cancel request', () => {
     ['a secret of 65,523 bytes', 65_527, 'bad cancel request'],
   ] as const)('with %s is closed without a word, to whomever its bytes belong', async ([, bytes, reason]) => {
     await using pooler = await start();
-    const client = await Client.login(pooler);
+    const client = await login(pooler);
     await client.peer.send(frontend.query("SELECT 'done' FROM pg_sleep(0.2)"));
     await poolShows(pooler, 'cancel_db', ROLE, { sv_active: 1 });
     const peer = await connectPeer(pooler.port);
@@ -171,7 +137,7 @@ describe('a cancel request', () => {
 
   test('with more bytes behind it, as some drivers send, is carried out', async () => {
     await using pooler = await start();
-    const client = await Client.login(pooler);
+    const client = await login(pooler);
     await sleep(client, 'behind');
     const peer = await connectPeer(pooler.port);
     await peer.send(
@@ -185,7 +151,7 @@ describe('a cancel request', () => {
 
   test('is never refused by max_client_conn', async () => {
     await using pooler = await start({ max_client_conn: 1 });
-    const client = await Client.login(pooler);
+    const client = await login(pooler);
     await sleep(client, 'conn');
     await cancel(pooler, client.key);
     expect(await client.answer()).toBe(CANCELED);
@@ -193,20 +159,20 @@ describe('a cancel request', () => {
 
   test('in session mode ends the query, and its server goes on to the next client clean', async () => {
     await using pooler = await start({ pool_mode: 'session' });
-    const client = await Client.login(pooler);
+    const client = await login(pooler);
     await sleep(client, 'session');
     await cancel(pooler, client.key);
     expect(await client.answer()).toBe(CANCELED);
     await client.peer.send(frontend.terminate());
-    const next = await Client.login(pooler);
+    const next = await login(pooler);
     expect(await next.ask('SELECT 2')).toBe('2');
     expect(await backendsOf(pooler, ROLE)).toBe(1);
   });
 
   test('of the console ends a PAUSE that is not complete yet, and the command with it', async () => {
     await using pooler = await start();
-    const [client, waiting] = [await Client.login(pooler), await Client.login(pooler)];
-    const admin = await Client.login(pooler, 'pgbouncer', sharedPostgres().user);
+    const [client, waiting] = [await login(pooler), await login(pooler)];
+    const admin = await login(pooler, 'pgbouncer', sharedPostgres().user);
     await client.ask('BEGIN');
     // PAUSE waits for the transaction to end.
     await admin.peer.send(frontend.query('PAUSE'));
@@ -221,8 +187,8 @@ describe('a cancel request', () => {
 
   test('of the console ends a PAUSE that is complete', async () => {
     await using pooler = await start();
-    const client = await Client.login(pooler);
-    const admin = await Client.login(pooler, 'pgbouncer', sharedPostgres().user);
+    const client = await login(pooler);
+    const admin = await login(pooler, 'pgbouncer', sharedPostgres().user);
     expect(await admin.ask('PAUSE')).toBe('');
     await client.peer.send(frontend.query('SELECT 3'));
     await poolShows(pooler, 'cancel_db', ROLE, { cl_waiting: 1 });
@@ -242,10 +208,10 @@ describe('the server of a cancel request that is under way', () => {
       databases: { scripted: `host=127.0.0.1 port=${server.port}` },
       userlist: { [ROLE]: '' },
     });
-    const loggingIn = Client.login(pooler, 'scripted');
+    const loggingIn = login(pooler, 'scripted');
     const backendSide = await server.acceptLogin({ pid: 99, secret: Buffer.from('SECR') });
     const first = await loggingIn;
-    const next = who === 'the same client' ? first : await Client.login(pooler, 'scripted');
+    const next = who === 'the same client' ? first : await login(pooler, 'scripted');
     expect(first.key).not.toEqual(Buffer.concat([int32(99), Buffer.from('SECR')]));
     await first.peer.send(frontend.query('SELECT 1'));
     await backendSide.message('Q');
@@ -277,7 +243,7 @@ test('a cancel while the server takes over the client’s parameters is not forw
     databases: { scripted: `host=127.0.0.1 port=${server.port}` },
     userlist: { [ROLE]: '' },
   });
-  const loggingIn = Client.login(pooler, 'scripted', ROLE, { standard_conforming_strings: 'off' });
+  const loggingIn = login(pooler, 'scripted', ROLE, { standard_conforming_strings: 'off' });
   const backendSide = await server.acceptLogin();
   const client = await loggingIn;
   await client.peer.send(frontend.query('SELECT 1'));
@@ -293,7 +259,7 @@ test('a cancel while the server takes over the client’s parameters is not forw
 describe('a flood of cancel requests', () => {
   /** What this client asked, in random chunks of time, until the flood is over. */
   async function work(
-    client: Client,
+    client: CancellableClient,
     name: string,
     random: Random,
     isOver: () => boolean,
@@ -311,7 +277,7 @@ describe('a flood of cancel requests', () => {
   test('for two clients never hits a third on the servers they share', { timeout: 60_000 }, async () => {
     await withSeed(async (random) => {
       await using pooler = await start({ default_pool_size: 2, log_connections: 0, log_disconnections: 1 });
-      const clients = await Promise.all(Array.from({ length: 5 }, () => Client.login(pooler)));
+      const clients = await Promise.all(Array.from({ length: 5 }, () => login(pooler)));
       const targets = clients.slice(0, 2);
       let left = 6000;
       const flood = Array.from({ length: 8 }, async () => {

@@ -243,27 +243,34 @@ test.each([
   expect(await lastWord(stage.client)).toBe('0 bytes');
 });
 
-test('a host that cannot be reached is not the one that the next replication client is led to', async () => {
+test('a host that cannot be reached costs a replication client nothing where there is another', async () => {
   await using server = await ScriptedServer.listen();
   await using pooler = await startPooler({
     // Nobody listens on the first one.
     databases: { two: `host=127.0.0.2,127.0.0.1 port=${server.port} load_balance_hosts=disable` },
     userlist: { [ROLE]: '' },
   });
-  const login = frontend.startup({ user: ROLE, database: 'two', replication: 'true' });
-  const refused = await connectPeer(pooler.port);
-  await refused.send(login);
-  expect(errorFields((await refused.message('E')).body)).toMatchObject({
-    M: 'login failed',
-    D: 'connect failed',
-  });
-  for (const _each of [1, 2]) {
+  for (const _each of [1, 2, 3]) {
     const client = await connectPeer(pooler.port);
-    await client.send(login);
+    await client.send(frontend.startup({ user: ROLE, database: 'two', replication: 'true' }));
     await server.acceptLogin();
     await client.messagesTo('Z');
     await client.close();
   }
+  // And it is stayed with.
+  expect(pooler.lines.filter((line) => line.includes('connect ECONNREFUSED 127.0.0.2'))).toHaveLength(1);
+});
+
+test('a replication client whom no host of a list answers is told so', async () => {
+  await using pooler = await startPooler({
+    databases: { two: 'host=127.0.0.2,127.0.0.3 port=1' },
+    userlist: { [ROLE]: '' },
+  });
+  const client = await connectPeer(pooler.port);
+  await client.send(frontend.startup({ user: ROLE, database: 'two', replication: 'true' }));
+  const { body } = await client.message('E');
+  expect(errorFields(body)).toMatchObject({ M: 'login failed', D: 'connect failed' });
+  await client.close();
 });
 
 test('a server connection that replicates and speaks while its login ends is not used', async () => {

@@ -57,6 +57,24 @@ describe('PREPARE as SQL', () => {
     ]);
   });
 
+  test('is refused a name that is taken, where what stands for that on a server may be about to be closed', async () => {
+    pooler.reload({ settings: { max_prepared_statements: 1 } });
+    const client = await connect();
+    const taken = 'PREPARE a AS SELECT 1';
+    for (const again of [query(taken), Buffer.concat([unnamed(taken), sync()])]) {
+      const name = again[0] === 0x51 ? 'by Query' : 'by Parse';
+      await client.ask(close('S', 'a'), parse('a', 'SELECT 2'), sync());
+      await client.ask(parse(name, 'SELECT 3'), sync());
+      expect((await client.query(taken)).errors[0]?.['C']).toBe('42P05');
+      // Skipped, and with it the Close of what was there.
+      await client.send(unnamed('SELECT 1/0'), parse(`${name} too`, 'SELECT 4'), sync(), again);
+      expect((await client.answer()).errors[0]?.['C']).toBe('22012');
+      expect((await client.answer()).errors.map(({ M }) => M)).toEqual([
+        'prepared statement "a" already exists',
+      ]);
+    }
+  });
+
   test('shares its names with Parse, Bind and Close of the protocol', async () => {
     const client = await connect();
     await client.ask(parse('by_protocol', 'SELECT $1::int * 2'), sync());

@@ -302,11 +302,11 @@ describe('the start', () => {
 
   test('names in one warning what is set and has no effect', async () => {
     await using pooler = await spawnPooler({
-      settings: { dns_max_ttl: 5, max_packet_size: 100_000 },
+      settings: { pkt_buf: 8192, dns_zone_check_period: 5, max_packet_size: 100_000 },
     });
     const warnings = pooler.stderr.split('\n').filter((line) => line.includes('without effect'));
     expect(warnings.map((line) => line.replace(/^.* WARNING /, ''))).toEqual([
-      'set but without effect so far: dns_max_ttl',
+      'set but without effect so far: pkt_buf, dns_zone_check_period',
     ]);
   });
 

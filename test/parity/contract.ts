@@ -101,7 +101,9 @@ const databases: Part = {
     databaseKey('server_lifetime=1'),
     databaseKey('query_wait_timeout=1'),
     databaseKey('pool_mode=session'),
-    databaseKey('load_balance_hosts=disable'),
+    databaseKey('load_balance_hosts=disable', (what) =>
+      better(what, 'a host that cannot be reached is passed over in the same attempt (#872)'),
+    ),
     databaseKey('connect_query=a', (what) =>
       better(what, 'what it sets of tracked parameters is what clients begin with'),
     ),

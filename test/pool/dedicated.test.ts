@@ -83,7 +83,7 @@ describe('a client with a server connection of its own', () => {
       message: 'login failed',
       detail: 'no walsender for you',
     });
-    expect([other.error, waiting.error, pool.launcher.hasFailure]).toEqual([null, null, false]);
+    expect([other.error, waiting.error, pool.launcher.failure !== null]).toEqual([null, null, false]);
     await wakeUps();
     kit.connector.last.ready();
     expect(waiting.state).toBe('active');
@@ -109,7 +109,7 @@ describe('a client with a server connection of its own', () => {
     };
     const client = kit.dedicated(pool);
     expect(client.error).toMatchObject({ message: 'login failed', detail: 'connect failed' });
-    expect([kit.budget.count('server'), pool.launcher.hasFailure]).toEqual([0, false]);
+    expect([kit.budget.count('server'), pool.launcher.failure !== null]).toEqual([0, false]);
   });
 
   it('tries although the last login of the pool has failed', () => {
@@ -117,10 +117,10 @@ describe('a client with a server connection of its own', () => {
     const pool = kit.pool();
     kit.joined(pool);
     kit.connector.last.failConnect();
-    expect(pool.launcher.hasFailure).toBe(true);
+    expect(pool.launcher.failure !== null).toBe(true);
     const client = kit.dedicated(pool);
     kit.connector.last.ready();
-    expect([client.state, pool.launcher.hasFailure]).toEqual(['active', true]);
+    expect([client.state, pool.launcher.failure !== null]).toEqual(['active', true]);
   });
 
   it('is refused when its login takes too long', () => {

@@ -155,7 +155,7 @@ export class FakeServer implements PoolServer {
   link: PoolClient | null = null;
   readonly dedicatedTo: DedicatedClient | null;
   isStreaming = false;
-  readonly connectMs: number;
+  connectMs: number;
   lastBytesMs: number;
   closeNeeded = false;
   cancelsInFlight = 0;
@@ -172,6 +172,19 @@ export class FakeServer implements PoolServer {
   closeReason: string | null = null;
   ownCancels = 0;
   cuts = 0;
+  /** Further addresses that it can try, and whether the one that it tries is a suspect. */
+  readonly opening = {
+    left: 0,
+    isSuspect: false,
+    triesNext: (reason: string): boolean => {
+      if (this.opening.left === 0) return false;
+      this.opening.left--;
+      this.tried.push(reason);
+      this.connectMs = this.pool.nowMs;
+      return true;
+    },
+  };
+  readonly tried: string[] = [];
   /** Both ends are gone as soon as it says goodbye. */
   closesAtOnce = false;
 

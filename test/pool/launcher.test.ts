@@ -151,7 +151,7 @@ describe('after a failed connect', () => {
     expect([client.state, kit.connector.opened.length]).toEqual(['waiting_login', 1]);
     kit.sweepAfter(1);
     kit.connector.last.ready();
-    expect([client.heard, pool.launcher.hasFailure]).toEqual([['welcome'], false]);
+    expect([client.heard, pool.launcher.failure !== null]).toEqual([['welcome'], false]);
   });
 
   it('a client that needs a server is told at once, also behind one that waits', () => {
@@ -192,7 +192,7 @@ describe('after a failed connect', () => {
     const waiting = kit.acquiring(pool);
     expect(waiting.state).toBe('waiting');
     busy.finish();
-    expect(pool.launcher.hasFailure).toBe(true);
+    expect(pool.launcher.failure !== null).toBe(true);
   });
 
   it('a closing server is none to wait for', () => {
@@ -237,7 +237,7 @@ describe('after a failed connect', () => {
     };
     kit.joined(pool);
     await wakeUps();
-    expect([attempts, kit.budget.count('server'), pool.launcher.hasFailure]).toEqual([1, 0, true]);
+    expect([attempts, kit.budget.count('server'), pool.launcher.failure !== null]).toEqual([1, 0, true]);
     expect(kit.logged).toEqual(['ERROR db/app: cannot open a server connection: Error: no such host entry']);
   });
 });

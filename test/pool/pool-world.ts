@@ -369,7 +369,7 @@ export class PoolWorld {
     const isFull = servers.slotsTaken >= limits.poolSize;
     const isBlocked = pool.paused || isFull || isDatabaseFull;
     const needsOwn = pool.clients.waiting_dedicated.length > 0;
-    if ((needs && !pool.launcher.hasFailure && !isBlocked) || (needsOwn && !isBlocked))
+    if ((needs && pool.launcher.failure === null && !isBlocked) || (needsOwn && !isBlocked))
       assert.equal(servers.new.length, 1, 'a wake-up was lost');
     // Another pool's connection that is on its way out makes room in the database, too.
     const isRoomComing =

@@ -394,7 +394,7 @@ describe('PAUSE', () => {
     expect([login.state, login.closeReason]).toEqual(['closing', 'pause mode']);
     pool.serverFailed(login, { message: 'closed', serverError: null, failWaiting: true });
     login.gone();
-    expect(pool.launcher.hasFailure).toBe(false);
+    expect(pool.launcher.failure !== null).toBe(false);
     pool.setPaused(false);
     expect(pool.servers.new.length).toBe(1);
   });
@@ -413,7 +413,7 @@ describe('RECONNECT', () => {
     const server = client.linkedServer;
     client.finish();
     expect(server.closeReason).toBe('close_needed');
-    expect(pool.launcher.hasFailure).toBe(false);
+    expect(pool.launcher.failure !== null).toBe(false);
   });
 
   it('closes a server under test when the answer comes', () => {

@@ -12,7 +12,7 @@ describe('a login', () => {
     kit.sweepAfter(15_000);
     expect(server.state).toBe('new');
     kit.sweepAfter(1);
-    expect([server.state, server.closeReason, pool.launcher.hasFailure]).toEqual([
+    expect([server.state, server.closeReason, pool.launcher.failure !== null]).toEqual([
       'closing',
       'connect timeout',
       true,
@@ -25,6 +25,40 @@ describe('a login', () => {
     kit.joined(kit.pool({ serverConnectTimeoutMs: 0 }));
     kit.sweepAfter(3_600_000);
     expect(kit.connector.last.state).toBe('new');
+  });
+
+  it('goes on to the next address in the same slot, each with a server_connect_timeout of its own', () => {
+    const kit = new PoolKit();
+    const pool = kit.pool({ serverConnectTimeoutMs: 15_000 });
+    kit.joined(pool);
+    const server = kit.connector.last;
+    server.opening.left = 2;
+    for (const tried of [1, 2]) {
+      kit.sweepAfter(15_000);
+      kit.sweepAfter(1);
+      expect([server.tried.length, server.state, pool.launcher.failure]).toEqual([tried, 'new', null]);
+    }
+    kit.sweepAfter(15_001);
+    expect([server.state, server.closeReason, pool.launcher.failure]).toEqual([
+      'closing',
+      'connect timeout',
+      'connect timeout',
+    ]);
+    expect(kit.connector.opened).toHaveLength(1);
+  });
+
+  it.each([
+    0, 15_000,
+  ])('loses 2 s on an address that failed before, with a server_connect_timeout of %i', (timeoutMs) => {
+    const kit = new PoolKit();
+    kit.joined(kit.pool({ serverConnectTimeoutMs: timeoutMs }));
+    const server = kit.connector.last;
+    server.opening.left = 1;
+    server.opening.isSuspect = true;
+    kit.sweepAfter(2000);
+    expect(server.tried).toEqual([]);
+    kit.sweepAfter(1);
+    expect([server.tried, server.state]).toEqual([['connect timeout'], 'new']);
   });
 });
 

@@ -13,6 +13,8 @@ export interface PoolerConfig {
   readonly databases?: Readonly<Record<string, string>>;
   /** `[users]`. */
   readonly users?: Readonly<Record<string, string>>;
+  /** `[peers]`, by their ids. */
+  readonly peers?: Readonly<Record<number, string>>;
   /** `[pgweir]`. */
   readonly own?: Section;
   /** Secrets of users by name, beside the superuser's, who is always there. */
@@ -54,6 +56,7 @@ export function writePoolerConfig(folder: string, postgres: PostgresAddress, con
   const sections: [string, [string, string | number][]][] = [
     ['databases', databases],
     ['users', Object.entries(config.users ?? {})],
+    ['peers', Object.entries(config.peers ?? {})],
     ['pgbouncer', Object.entries(settings)],
     ['pgweir', Object.entries(config.own ?? {})],
   ];

@@ -8,6 +8,7 @@ import type { Logger } from '../../src/base/log.ts';
 import type { PostgresAddress } from '../../src/cli/start/postgres.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import { createPooler, type Pooler } from '../../src/daemon/pooler.ts';
+import type { LookupAll } from '../../src/net/dns-cache.ts';
 import { type Native, openNative } from '../../src/net/native.ts';
 import { type PoolerConfig, writePoolerConfig } from './pooler-config.ts';
 import { connectTo, sharedPostgres } from './postgres.ts';
@@ -19,6 +20,8 @@ export interface TestPoolerOptions extends PoolerConfig {
   readonly postgres?: PostgresAddress;
   /** In-process only; default: the real clock. */
   readonly clock?: Clock;
+  /** In-process only; default: the system is asked. */
+  readonly lookup?: LookupAll;
   /** In-process only; default: the system's, where there are any. */
   readonly native?: Native;
 }
@@ -113,6 +116,7 @@ export class LocalPooler extends TestPooler {
         clock: options.clock ?? new SystemClock(),
         log,
         native: options.native ?? openNative(),
+        ...(options.lookup === undefined ? {} : { lookup: options.lookup }),
         onExit: () => {
           local.hasExited = true;
         },
