@@ -36,7 +36,8 @@ export abstract class Intake implements StretchHost {
 
   abstract readsAlike(statement: Statement): boolean;
 
-  abstract messageSent(): void;
+  /** The client has stopped in the middle of something that has to be seen whole. */
+  abstract waitsForMore(): void;
 
   /** What was held back goes on. */
   abstract goOn(): void;
@@ -141,8 +142,7 @@ export abstract class Intake implements StretchHost {
     if (pos >= end || this.connection.isClosing) return;
     if (early !== null) this.held.add(early, 0, early.length);
     this.#hold(chunk, pos, end);
-    // Until more of it comes, a server that is not in use may be another client's.
-    if (requests.needBytes > 0) this.messageSent();
+    if (requests.needBytes > 0) this.waitsForMore();
   }
 
   /** Copies `chunk[start, end)`: it is borrowed. */

@@ -23,6 +23,16 @@ export class QueryTimes {
     stats.xactCount++;
   }
 
+  /** Nothing of the query was sent, and no server is linked: it has not begun. */
+  withdraw(stats: PoolStats): void {
+    if (this.queryStartMs === 0) return;
+    this.queryStartMs = 0;
+    stats.queryCount--;
+    if (this.xactStartMs === 0) return;
+    this.xactStartMs = 0;
+    stats.xactCount--;
+  }
+
   /** Everything is answered; the last ReadyForQuery said `status`. */
   answered(status: number, nowMs: number, stats: PoolStats): void {
     if (this.queryStartMs === 0) return;

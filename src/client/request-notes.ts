@@ -1,5 +1,5 @@
 import type { Change } from '../prepared/ledger.ts';
-import { parametersDigest, rowsDigest, type StatementShape } from '../prepared/statement-shape.ts';
+import { parametersDigest, type StatementShape } from '../prepared/statement-shape.ts';
 import { type Statement, StatementUse } from '../prepared/statement.ts';
 import type { TextChange } from '../prepared/text-change.ts';
 import type { RequestNote } from '../relay/outstanding.ts';
@@ -50,20 +50,21 @@ export class ChangeNote implements RequestNote {
 
 /** The note on a Describe by which the client is told of a statement's rows. */
 export class TellingUse extends StatementUse {
-  #untold: (() => void) | null;
+  #told: Change | null;
 
-  constructor(statement: Statement, name: string, kept: { end(): void } | null, untold: (() => void) | null) {
+  constructor(statement: Statement, name: string, kept: { end(): void } | null, told: Change) {
     super(statement, name, kept);
-    this.#untold = untold;
+    this.#told = told;
   }
 
   override step(): void {
     super.step();
-    this.#untold = null;
+    this.#told?.settle();
+    this.#told = null;
   }
 
   override end(): void {
-    this.#untold?.();
+    this.#told?.undo();
   }
 }
 
@@ -71,22 +72,31 @@ export class TellingUse extends StatementUse {
 export class RefusedUse extends StatementUse {}
 
 /** The note on a Describe of ours, which fills `shape`; `failed`: it was not answered with what it asks for. */
-export class ShapeNote extends StatementUse {
+export class ShapeNote implements RequestNote {
+  readonly uses: Statement;
   readonly #shape: StatementShape;
   #failed: (() => void) | null;
 
-  constructor(statement: Statement, name: string, shape: StatementShape, failed: () => void) {
-    super(statement, name);
+  constructor(statement: Statement, shape: StatementShape, failed: () => void) {
+    this.uses = statement;
     this.#shape = shape;
     this.#failed = failed;
   }
 
-  override step(): void {
+  step(): void {
     this.#failed = null;
   }
 
-  override end(): void {
+  end(): void {
     this.#failed?.();
+  }
+
+  nameOf(): null {
+    return null;
+  }
+
+  position(sent: number): number {
+    return sent;
   }
 
   parameters(body: Buffer): void {
@@ -94,7 +104,7 @@ export class ShapeNote extends StatementUse {
   }
 
   rows(body: Buffer | null): void {
-    this.#shape.rows = rowsDigest(body);
+    this.#shape.describe(body);
   }
 }
 

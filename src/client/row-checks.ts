@@ -1,12 +1,20 @@
-import { isSameParameters, isSameRows, type StatementShape } from '../prepared/statement-shape.ts';
+import type { Change } from '../prepared/ledger.ts';
+import {
+  isSameParameters,
+  isSameRows,
+  type NamedPortal,
+  type StatementShape,
+  UNKNOWN,
+} from '../prepared/statement-shape.ts';
 import type { Statement } from '../prepared/statement.ts';
 import { describesRows } from '../prepared/stretch.ts';
 import { NEEDS_ANSWERS, NEEDS_MORE } from '../relay/request-filter.ts';
-import { ReplyAction } from '../relay/outstanding.ts';
 import type { RunWriter } from '../relay/run-writer.ts';
-import { FrontendType as F, TxStatus } from '../wire/codes.ts';
-import { ShapeNote } from './request-notes.ts';
+import { TxStatus } from '../wire/codes.ts';
 import type { StatementHost, StatementSender, StatementServer } from './statement-sender.ts';
+
+/** A Bind and what follows it are held up to here for a description. Bytes. */
+const WAIT_LIMIT = 16 * 1024;
 
 /** It may go, or must fail; or it has to wait (see `RequestFilter.pass`). */
 export type RowVerdict = boolean | typeof NEEDS_ANSWERS | typeof NEEDS_MORE;
@@ -16,8 +24,8 @@ export type RowVerdict = boolean | typeof NEEDS_ANSWERS | typeof NEEDS_MORE;
  * session's prepared statement gives ("cached plan must not change result type"); ours may have been prepared on other
  * servers at other times, or for clients with another search_path.
  *
- * Servers are asked for a statement's rows when a client asks the first time there, and when one that was told
- * of them elsewhere runs it without asking. In the latter case it waits for the answer.
+ * Servers are asked for a statement's rows when they prepare it. Where a client that was told of them elsewhere runs it
+ * without asking, it waits for the answer.
  */
 export class RowChecks {
   readonly #host: StatementHost;
@@ -37,63 +45,77 @@ export class RowChecks {
   }
 
   /**
-   * Whether a Bind of `statement` by `name` is right, or must fail. What the client sends behind it, `bytes[behind, end)`
-   * and on, may tell it of the rows before they come.
+   * Whether a Bind of `statement` by `name`, whose body begins at `body` of `bytes`, is right, or must fail. What the
+   * client sends behind it, `bytes[behind, end)` and on, may tell it of the rows before they come.
    */
   check(
     name: string,
     statement: Statement,
     portal: string,
     bytes: Buffer,
+    body: number,
     behind: number,
     end: number,
     out: RunWriter,
   ): RowVerdict {
     const told = this.#host.statements.told.of(name, statement);
-    if (told === null) return true;
+    if (told === null) return this.#decided(true);
     const { tracker, statements: known } = this.#server;
     const shape = known.shapeOf(statement);
     const isKnown = known.has(statement, tracker.segment) === true;
     const hasParameters = isKnown && isSameParameters(told.parameters, shape);
     if (hasParameters && isSameRows(told.rows, shape)) return this.#decided(true);
     // It is skipped, or fails for another reason.
-    if (tracker.isSkipped || tracker.txStatus === TxStatus.Failed) return this.#decided(true);
+    if (tracker.isSkipped || (tracker.txStatus === TxStatus.Failed && tracker.isQuiet))
+      return this.#decided(true);
     const isDescribed = describesRows(bytes, behind, end, name, portal);
-    if (isDescribed === 'incomplete') return NEEDS_MORE;
-    if (isDescribed && (hasParameters || isSameParameters(told.parameters, null))) return this.#decided(true);
+    if (isDescribed === 'incomplete' && Math.max(behind, end) - body <= WAIT_LIMIT) return NEEDS_MORE;
+    if (isDescribed === true && (hasParameters || isSameParameters(told.parameters, null)))
+      return this.#decided(true);
     if (shape !== null && shape.rows === null) return NEEDS_ANSWERS;
     if (isKnown && shape !== null && shape === this.#asked) return this.#decided(false);
     // As it is now, and for this client.
     this.#sender.teach(statement, out);
-    this.#asked = known.shaped(statement);
-    this.#ask(name, statement, this.#asked, out);
+    this.#asked = known.shapeOf(statement);
     return NEEDS_ANSWERS;
   }
 
   /**
-   * The client asks the server for `statement`, its `name`, which is there, or a portal of it: `send` sends that; its
-   * argument takes back that the client knows the answer, null where it knew already.
+   * A Bind of `statement` by `name` is about to be sent, which is there: what its portal is. {@link NEEDS_ANSWERS}: what
+   * transaction it is in has to be known first.
    */
-  telling(
-    name: string,
-    statement: Statement,
-    out: RunWriter,
-    isPortal: boolean,
-    send: (untold: (() => void) | null) => void,
-  ): void {
-    const { statements: known } = this.#server;
-    const before = known.shapeOf(statement);
-    const shape = before ?? known.shaped(statement);
-    send(this.#host.statements.told.tell(name, statement, shape, isPortal));
-    // Behind it, for the failure is the client's.
-    if (before === null) this.#ask(name, statement, shape, out);
+  bound(name: string, statement: Statement, out: RunWriter): NamedPortal | typeof NEEDS_ANSWERS {
+    const { tracker, statements: known } = this.#server;
+    const { queue } = tracker;
+    // Prepared by SQL. A portal that is described in a later stretch is one of a transaction; else there is time for that.
+    if (known.shapeOf(statement) === null && !tracker.isAtRest && !tracker.isSkipped) {
+      if (queue.syncs > 0 || queue.queries > 0) return NEEDS_ANSWERS;
+      if (tracker.isSurelyUsable) this.#sender.ask(statement, out);
+    }
+    return { name, statement, shape: known.shapeOf(statement), segment: tracker.segment };
   }
 
-  #ask(name: string, statement: Statement, shape: StatementShape, out: RunWriter): void {
+  /** The client asks for `statement`, its `name`, which is there; `send` sends that. */
+  telling(name: string, statement: Statement, out: RunWriter, send: (told: Change | null) => void): void {
+    const { statements: known } = this.#server;
+    const before = known.shapeOf(statement);
+    const shape = before ?? this.#sender.shaped(statement);
+    send(this.#host.statements.told.tell(name, statement, shape, false));
+    // Behind it, for the failure is the client's.
+    if (before === null) this.#sender.ask(statement, out, shape);
+  }
+
+  /** It asks for `portal`, likewise. */
+  tellingPortal(portal: NamedPortal, out: RunWriter, send: (told: Change | null) => void): void {
+    const { name, statement, segment } = portal;
+    const { told } = this.#host.statements;
     const { tracker, statements: known } = this.#server;
-    out.put(statement.describeMessage());
-    const hanging = new ShapeNote(statement, name, shape, () => known.unshaped(statement, shape));
-    tracker.sent(F.Describe, ReplyAction.Swallow, null, hanging);
+    const isThere =
+      segment === tracker.segment && !this.#sender.isStuck && known.has(statement, segment) === true;
+    const before = portal.shape ?? (isThere ? known.shapeOf(statement) : null);
+    const shape = before ?? (isThere ? this.#sender.shaped(statement) : UNKNOWN);
+    send(told.tell(name, statement, shape, true));
+    if (before === null && isThere) this.#sender.ask(statement, out, shape);
   }
 
   #decided(verdict: boolean): boolean {

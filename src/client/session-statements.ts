@@ -1,13 +1,15 @@
 import { ClientStatements } from '../prepared/client-statements.ts';
 import { errorForClient } from '../prepared/error-names.ts';
-import { isStalePlan, STALE_PLAN } from '../prepared/stale-plan.ts';
+import { STALE_PLAN } from '../prepared/stale-plan.ts';
 import { READING_PARAMETERS, readingSwitch } from '../prepared/reading.ts';
-import { type Statement, type StatementCache, StatementUse } from '../prepared/statement.ts';
+import type { Statement, StatementCache } from '../prepared/statement.ts';
 import type { Pool } from '../pool/pool.ts';
 import type { PoolStats } from '../pool/stats.ts';
 import type { RequestNote } from '../relay/outstanding.ts';
 import type { RequestFilter } from '../relay/request-filter.ts';
+import { parseErrorFields } from '../wire/error-fields.ts';
 import { errorResponse } from '../wire/error-response.ts';
+import { SqlState } from '../wire/pg-error.ts';
 import { IdentityFilter } from './identity-filter.ts';
 import type { KeptStretch } from './kept-stretch.ts';
 import { ReadingDoubts } from './reading-doubts.ts';
@@ -124,11 +126,8 @@ export class SessionStatements implements StatementHost {
   /** The ErrorResponse with `body` (borrowed), whose request `note` hangs on, as the client may see it. */
   error(body: Buffer, note: RequestNote | null): Buffer {
     this.doubts.failed();
-    const isRefused = note instanceof RefusedUse;
-    // It knows now that what it was told is so no more.
-    if (note instanceof StatementUse && (isRefused || isStalePlan(body)))
-      this.statements.told.forget(note.name);
-    if (isRefused) return STALE;
+    if (note instanceof RefusedUse && parseErrorFields(body).sqlstate === SqlState.invalidSqlStatementName)
+      return STALE;
     return errorForClient(body, {
       prefix: this.cache.prefix,
       nameOf: (serverName) => note?.nameOf(serverName) ?? this.statements.nameOf(serverName) ?? serverName,

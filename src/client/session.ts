@@ -263,6 +263,12 @@ export class ClientSession
     if (this.pool.limits.poolMode !== 'session') this.#server?.releaseIfDone();
   }
 
+  waitsForMore(): void {
+    // Until more of it comes, a server that is not in use may be another client's.
+    this.messageSent();
+    if (this.#server === null) this.times.withdraw(this.pool.stats);
+  }
+
   terminate(): void {
     this.saidGoodbye = true;
     this.connection.close('client close request');

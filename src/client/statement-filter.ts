@@ -1,5 +1,6 @@
 import { type Change, UNSETTLED } from '../prepared/ledger.ts';
 import { nameEnd, nameOf, renamed } from '../prepared/message-names.ts';
+import { isSameRows, LOST, type NamedPortal } from '../prepared/statement-shape.ts';
 import { setsIdentity } from '../prepared/sql-identity.ts';
 import { ANYTHING, readingChange } from '../prepared/sql-reading.ts';
 import { NO_STATEMENT, PORTAL, STATEMENT, type Statement, StatementUse } from '../prepared/statement.ts';
@@ -12,7 +13,7 @@ import { ProtocolViolation } from '../wire/pg-error.ts';
 import { note, RefusedUse, TellingUse } from './request-notes.ts';
 import { RowChecks } from './row-checks.ts';
 import { SqlFilter } from './sql-filter.ts';
-import { passUnread } from './sql-text.ts';
+import { asItIs, passUnread } from './sql-text.ts';
 import { type StatementHost, StatementSender, type StatementServer } from './statement-sender.ts';
 
 /** Names that begin a Bind, a whole Describe or Close: no more of them is held to be looked at. Bytes. */
@@ -107,7 +108,9 @@ export class StatementFilter implements RequestFilter {
       case F.Execute:
         return this.#sql.passExecute(chunk, body, end, out);
     }
-    if (!this.#sender.isCertain()) return -1;
+    // A portal's Describe names no statement: nothing ends the client for its sake.
+    const isPortal = type === F.Describe && chunk[body] === PORTAL;
+    if (!(isPortal && this.#sender.isStuck) && !this.#sender.isCertain()) return -1;
     switch (type) {
       case F.Bind:
         return this.#bind(chunk, body, end, bodyBytes, out);
@@ -168,12 +171,15 @@ export class StatementFilter implements RequestFilter {
     if (server === null) return 0;
     const zero = nameEnd(chunk, body + 1, end);
     if (zero < 0) return bodyBytes <= NAMES_LIMIT ? bodyBytes : 0;
-    const portal = statements.told.portal(nameOf(chunk, body + 1, zero));
+    const { told } = statements;
+    const portal = told.portal(nameOf(chunk, body + 1, zero));
     if (portal === null) return 0;
-    const shape = server.statements.shapeOf(portal.statement);
-    return shape !== null && statements.told.of(portal.name, portal.statement)?.rows === shape
-      ? 0
-      : bodyBytes;
+    if (portal === LOST) {
+      statements.blur();
+      return 0;
+    }
+    const rows = told.of(portal.name, portal.statement)?.rows;
+    return rows !== undefined && isSameRows(rows, portal.shape) ? 0 : bodyBytes;
   }
 
   #parse(chunk: Buffer, body: number, end: number, out: RunWriter): number {
@@ -213,6 +219,7 @@ export class StatementFilter implements RequestFilter {
       } else {
         // Where it is there, too: whether it would be taken depends on the transaction, and only PostgreSQL knows.
         this.#sender.parse(statement, ReplyAction.Forward, note(name, change), out);
+        this.#sender.ask(statement, out);
       }
       return end;
     } finally {
@@ -231,11 +238,24 @@ export class StatementFilter implements RequestFilter {
     const portal = nameOf(chunk, body, start - 1);
     let nameBytes = statement?.nameBytes ?? own(chunk, start, zero);
     let use: StatementUse | null = null;
+    let bound: NamedPortal | null = null;
     if (statement !== null) {
-      const isRight = this.#rows.check(name, statement, portal, chunk, body + bodyBytes, this.#chunkEnd, out);
+      const isRight = this.#rows.check(
+        name,
+        statement,
+        portal,
+        chunk,
+        body,
+        body + bodyBytes,
+        this.#chunkEnd,
+        out,
+      );
       if (typeof isRight === 'number') return isRight;
       if (isRight) {
         this.#teach(statement, out);
+        const its = this.#rows.bound(name, statement, out);
+        if (its === NEEDS_ANSWERS) return its;
+        bound = its;
         if (statement.setsIdentity) this.#server.closeNeeded = true;
         use = this.#use(F.Bind, statement, name, body, bodyBytes);
       } else {
@@ -243,7 +263,7 @@ export class StatementFilter implements RequestFilter {
         nameBytes = NO_STATEMENT;
       }
     }
-    statements.told.bound(portal, statement === null ? null : { name, statement });
+    statements.told.bound(portal, bound);
     stats.bindCount++;
     const change = statement?.setsReading ?? null;
     if (change !== null && (change.indexes.length > 0 || doubts.mayGoBack)) this.#sql.boundTo(portal, change);
@@ -257,26 +277,40 @@ export class StatementFilter implements RequestFilter {
     const { tracker } = this.#server;
     const zero = nameEnd(chunk, body + 1, end);
     if (zero !== end - 1) throw new ProtocolViolation('broken Describe packet');
-    const given = nameOf(chunk, body + 1, zero);
-    const isPortal = chunk[body] === PORTAL;
-    const portal = isPortal ? this.#host.statements.told.portal(given) : null;
-    const statement = isPortal ? (portal?.statement ?? null) : this.#named(given);
+    if (chunk[body] === PORTAL) return this.#describePortal(chunk, body, end, out);
+    const name = nameOf(chunk, body + 1, zero);
+    const statement = this.#named(name);
     if (statement === UNSETTLED) return NEEDS_ANSWERS;
-    const name = portal?.name ?? given;
-    const nameBytes = (isPortal ? null : statement?.nameBytes) ?? own(chunk, body + 1, zero);
-    const send = (untold: (() => void) | null): void => {
-      let use: StatementUse | null = null;
-      if (statement !== null && !isPortal)
-        use = this.#use(F.Describe, statement, name, body, end - body, untold);
-      else if (statement !== null && untold !== null) use = new TellingUse(statement, name, null, untold);
+    const nameBytes = statement?.nameBytes ?? own(chunk, body + 1, zero);
+    const send = (told: Change | null): void => {
+      const use = statement === null ? null : this.#use(F.Describe, statement, name, body, end - body, told);
       tracker.sent(F.Describe, ReplyAction.Forward, null, use);
       out.put(renamed(F.Describe, chunk, body, end - body, body + 1, zero, nameBytes));
     };
     if (statement === null) send(null);
     else {
-      if (!isPortal) this.#teach(statement, out);
-      this.#rows.telling(name, statement, out, isPortal, send);
+      this.#teach(statement, out);
+      this.#rows.telling(name, statement, out, send);
     }
+    return end;
+  }
+
+  /** Of a portal that is of interest, see {@link #lookAtPortal}. */
+  #describePortal(chunk: Buffer, body: number, end: number, out: RunWriter): number {
+    const { statements } = this.#host;
+    const { tracker } = this.#server;
+    const portal = statements.told.portal(nameOf(chunk, body + 1, end - 1));
+    const of = portal === LOST ? null : portal;
+    const current = of === null ? null : statements.get(of.name, tracker.segment);
+    if (current === UNSETTLED && !this.#sender.isStuck) return NEEDS_ANSWERS;
+    const send = (told: Change | null): void => {
+      const use = told === null || of === null ? null : new TellingUse(of.statement, of.name, null, told);
+      asItIs(F.Describe, body, end, out, () => tracker.sent(F.Describe, ReplyAction.Forward, null, use));
+      out.put(chunk, body, end);
+    };
+    // The name may stand for another one by now.
+    if (of !== null && of.statement === current) this.#rows.tellingPortal(of, out, send);
+    else send(null);
     return end;
   }
 
@@ -295,7 +329,9 @@ export class StatementFilter implements RequestFilter {
     const { segment } = this.#server.tracker;
     const statement = this.#host.statements.get(name, segment);
     if (statement === UNSETTLED || statement === null) return statement;
-    return this.#server.statements.has(statement, segment) === UNSETTLED ? UNSETTLED : statement;
+    const { statements: known } = this.#server;
+    const isUnsettled = known.has(statement, segment) === UNSETTLED || known.isAsked(statement, segment);
+    return isUnsettled ? UNSETTLED : statement;
   }
 
   /** Makes sure of the statement on the server. */
@@ -311,15 +347,13 @@ export class StatementFilter implements RequestFilter {
     name: string,
     body: number,
     bodyBytes: number,
-    untold: (() => void) | null = null,
+    told: Change | null = null,
   ): StatementUse {
     const { kept } = this.#host;
     const { tracker } = this.#server;
     const keeps = tracker.isAtRest ? kept : null;
     const use =
-      untold === null
-        ? new StatementUse(statement, name, keeps)
-        : new TellingUse(statement, name, keeps, untold);
+      told === null ? new StatementUse(statement, name, keeps) : new TellingUse(statement, name, keeps, told);
     if (keeps === null) return use;
     kept.begin(use, tracker.segment, type, body, bodyBytes);
     return use;

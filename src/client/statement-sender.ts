@@ -2,6 +2,7 @@ import type { ClientStatements } from '../prepared/client-statements.ts';
 import { type Change, UNSETTLED } from '../prepared/ledger.ts';
 import { type Reading, readingSwitch } from '../prepared/reading.ts';
 import type { ReadingOptions } from '../prepared/sql-statements.ts';
+import type { StatementShape } from '../prepared/statement-shape.ts';
 import type { ServerStatements } from '../prepared/server-statements.ts';
 import { PORTAL, STATEMENT, type Statement, type StatementCache } from '../prepared/statement.ts';
 import { TextChange } from '../prepared/text-change.ts';
@@ -14,7 +15,7 @@ import { ProtocolViolation } from '../wire/pg-error.ts';
 import { Writer } from '../wire/writer.ts';
 import type { KeptStretch } from './kept-stretch.ts';
 import type { ReadingDoubts } from './reading-doubts.ts';
-import { ChangeNote, note } from './request-notes.ts';
+import { ChangeNote, note, ShapeNote } from './request-notes.ts';
 
 /** The server connection that requests go to. */
 export interface StatementServer {
@@ -66,14 +67,19 @@ export class StatementSender {
     return server;
   }
 
+  /** Nothing but the next Sync can tell what PostgreSQL did with an earlier one. */
+  get isStuck(): boolean {
+    const { tracker } = this.server;
+    return tracker.isAmbiguous && !tracker.mayBeStuck;
+  }
+
   /**
    * Whether it is known which requests sent now will be done, and more may be sent. False: that depends on answers,
-   * or on a probe. Throws where nothing but the next Sync can tell what PostgreSQL did with an earlier one.
+   * or on a probe. Throws where it {@link isStuck}.
    */
   isCertain(): boolean {
     const { tracker } = this.server;
-    if (tracker.isAmbiguous && !tracker.mayBeStuck)
-      throw new ProtocolViolation('prepared statement behind a Sync inside a failed COPY');
+    if (this.isStuck) throw new ProtocolViolation('prepared statement behind a Sync inside a failed COPY');
     return !tracker.isAmbiguous && !tracker.isUncertain && !tracker.isFull && this.#drops === 0;
   }
 
@@ -118,6 +124,24 @@ export class StatementSender {
     if (turn !== null) this.#carryOut(turn.there, new ChangeNote([[]], null, null, isForeign), out);
     this.#learn(statement, isForeign, out, kept);
     if (turn !== null) this.#carryOut(turn.back, new ChangeNote([[]], null, null, isForeign), out);
+    this.ask(statement, out);
+  }
+
+  /** What the answer will be put into, when the server is asked next what the rows of `statement` are. */
+  shaped(statement: Statement): StatementShape {
+    const { tracker, statements: known } = this.server;
+    return known.shaped(statement, this.#host.reading.values[0] ?? '', tracker.segment);
+  }
+
+  /**
+   * Asks the server what the rows of `statement` are, which is there: at best when it has just been prepared, for later it
+   * may be out of date, and the client's portals with it are not.
+   */
+  ask(statement: Statement, out: RunWriter, shape = this.shaped(statement)): void {
+    const { tracker, statements: known } = this.server;
+    out.put(statement.describeMessage());
+    const hanging = new ShapeNote(statement, shape, () => known.unshaped(statement, shape));
+    tracker.sent(F.Describe, ReplyAction.Swallow, null, hanging);
   }
 
   /**

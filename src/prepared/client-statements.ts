@@ -13,8 +13,21 @@ export class ClientStatements extends Ledger<string> {
   readonly told = new ToldShapes();
 
   override set(name: string, value: Statement | null, segment: number): Change {
-    this.told.forget(name);
-    return super.set(name, value, segment);
+    const told = this.told.forget(name);
+    const change = super.set(name, value, segment);
+    if (told === null) return change;
+    return {
+      settle: change.settle,
+      undo: () => {
+        change.undo();
+        told.undo();
+      },
+    };
+  }
+
+  /** The client is told of the rows of one of them that cannot be told from the others. */
+  blur(): void {
+    for (const [name, statement] of this.entries()) this.told.blur(name, statement);
   }
 
   override clear(): void {

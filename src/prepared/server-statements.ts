@@ -43,9 +43,15 @@ export class ServerStatements extends Ledger<Statement> {
     return this.#shapes.get(statement) ?? null;
   }
 
-  /** It is asked for them now. */
-  shaped(statement: Statement): StatementShape {
-    const shape = new StatementShape();
+  /** Whether it is asked for them in another stretch than `segment`, and has not answered. */
+  isAsked(statement: Statement, segment: number): boolean {
+    const shape = this.#shapes.get(statement);
+    return shape !== undefined && shape.rows === null && shape.segment !== segment;
+  }
+
+  /** It is asked for them now, in stretch `segment` of a session of this client_encoding. */
+  shaped(statement: Statement, encoding: string, segment: number): StatementShape {
+    const shape = new StatementShape(encoding, segment);
     this.#shapes.set(statement, shape);
     return shape;
   }

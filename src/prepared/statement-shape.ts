@@ -1,4 +1,6 @@
+import { isAscii } from 'node:buffer';
 import { hash } from 'node:crypto';
+import type { Change } from './ledger.ts';
 import type { Statement } from './statement.ts';
 
 /**
@@ -7,9 +9,29 @@ import type { Statement } from './statement.ts';
  */
 export class StatementShape {
   rows: string | null = null;
+  /** As {@link rows}, but for columns' names beyond ASCII: those are in the encoding of who asked. */
+  rowsAnyhow: string | null = null;
   /** Empty: it has none. */
   parameters: string | null = null;
+  /** client_encoding of who asked. */
+  readonly encoding: string;
+  /** The stretch in which it is asked for: when that fails, there is no answer. */
+  readonly segment: number;
+
+  constructor(encoding: string, segment: number) {
+    this.encoding = encoding;
+    this.segment = segment;
+  }
+
+  /** The server has answered with the RowDescription of `body`; null: NoData. */
+  describe(body: Buffer | null): void {
+    this.rows = rowsDigest(body, true);
+    this.rowsAnyhow = rowsDigest(body, false);
+  }
 }
+
+/** Of rows that nobody knows: no others are the same. */
+export const UNKNOWN = new StatementShape('', -1);
 
 /** What a client goes by that uses a statement. */
 export interface ToldShape {
@@ -21,7 +43,9 @@ export interface ToldShape {
 
 /** Whether who was told of the one decodes the rows of the other rightly. */
 export function isSameRows(one: StatementShape, other: StatementShape | null): boolean {
-  return one === other || (one.rows !== null && one.rows === other?.rows);
+  if (one === other) return true;
+  if (one.rows === null || other === null) return false;
+  return one.encoding === other.encoding ? one.rows === other.rows : one.rowsAnyhow === other.rowsAnyhow;
 }
 
 /** Whether parameters for the one are right for the other, too. */
@@ -35,6 +59,8 @@ const TYPE_BYTES = 4 + 2 + 4;
 /** OID of the table and number of the column: another table may give the same rows. Bytes. */
 const ORIGIN_BYTES = 4 + 2;
 const FORMAT_BYTES = 2;
+/** Stands for a name beyond ASCII. */
+const UNREADABLE = Buffer.of(1, 0);
 
 /** Of the body of a ParameterDescription. */
 export function parametersDigest(body: Buffer): string {
@@ -43,9 +69,10 @@ export function parametersDigest(body: Buffer): string {
 
 /**
  * Of the body of a RowDescription: two of the same digest have columns of the same names, types and modifiers, which
- * is what PostgreSQL compares a plan's result by. Null (NoData): no rows. Source: manual, `protocol-message-formats`.
+ * is what PostgreSQL compares a plan's result by; without `isWhole` names beyond ASCII are left out. Null (NoData): no
+ * rows. Source: manual, `protocol-message-formats`.
  */
-export function rowsDigest(body: Buffer | null): string {
+function rowsDigest(body: Buffer | null, isWhole: boolean): string {
   if (body === null) return '';
   const parts: Buffer[] = [];
   for (let pos = 2; pos < body.length; ) {
@@ -53,7 +80,8 @@ export function rowsDigest(body: Buffer | null): string {
     const type = zero + 1 + ORIGIN_BYTES;
     const next = type + TYPE_BYTES + FORMAT_BYTES;
     if (zero < 0 || next > body.length) break;
-    parts.push(body.subarray(pos, zero + 1), body.subarray(type, type + TYPE_BYTES));
+    const name = body.subarray(pos, zero + 1);
+    parts.push(isWhole || isAscii(name) ? name : UNREADABLE, body.subarray(type, type + TYPE_BYTES));
     pos = next;
   }
   return hash('sha256', Buffer.concat(parts), 'base64');
@@ -61,23 +89,43 @@ export function rowsDigest(body: Buffer | null): string {
 
 interface Told extends ToldShape {
   readonly statement: Statement;
+  /** What was told before that, until it is answered. */
+  before: Told | null;
+  /** The request that asked for it has failed. */
+  isTakenBack: boolean;
+}
+
+/** The last of what the client was told that it was told indeed. */
+function lastOf(told: Told | null): Told | null {
+  let last = told;
+  while (last?.isTakenBack === true) last = last.before;
+  return last;
 }
 
 /** A portal of a named statement. */
 export interface NamedPortal {
   readonly name: string;
   readonly statement: Statement;
+  /** What its rows are: those of the statement when it was bound; null: nobody knew. */
+  readonly shape: StatementShape | null;
+  /** The stretch in which it was bound. */
+  readonly segment: number;
 }
 
-/** So many portals are known by name. */
-const PORTALS = 64;
+/** So many portals are known by name, the last ones that were bound. */
+const PORTALS = 1024;
+
+/** Portals are not known by name any more: what this one is of cannot be told. */
+export const LOST = Symbol('lost');
 
 /** What one client has been told of its statements, by its names for them. */
 export class ToldShapes {
   readonly #told = new Map<string, Told>();
   /** The unnamed portal, most clients' only one. */
   #unnamed: NamedPortal | null = null;
-  readonly #portals = new Map<string, NamedPortal>();
+  readonly #portals = new Map<string, NamedPortal | null>();
+  /** There were more portals than {@link PORTALS}. */
+  #hasLost = false;
 
   /** What the client has been told (or is about to be) of `statement`, its `name`; null: nothing. */
   of(name: string, statement: Statement): ToldShape | null {
@@ -86,25 +134,44 @@ export class ToldShapes {
   }
 
   /**
-   * It is told `shape`, of its rows alone where it asks for a portal. Gives what takes that back, or null where it knew.
+   * It is told `shape`, of its rows alone where it asks for a portal. Null where it knew.
    */
-  tell(name: string, statement: Statement, shape: StatementShape, isPortal: boolean): (() => void) | null {
-    const before = this.#told.get(name);
+  tell(name: string, statement: Statement, shape: StatementShape, isPortal: boolean): Change | null {
+    const before = this.#told.get(name) ?? null;
     const isSame = before?.statement === statement;
     const parameters = isPortal ? (isSame ? before.parameters : null) : shape;
     if (isSame && before.rows === shape && before.parameters === parameters) return null;
-    const now = { statement, rows: shape, parameters };
+    const now: Told = { statement, rows: shape, parameters, before, isTakenBack: false };
     this.#told.set(name, now);
-    return () => {
-      if (this.#told.get(name) !== now) return;
-      if (before === undefined) this.#told.delete(name);
-      else this.#told.set(name, before);
+    return {
+      settle: () => {
+        now.before = null;
+      },
+      undo: () => {
+        now.isTakenBack = true;
+        if (this.#told.get(name) === now) this.#put(name, now);
+      },
     };
   }
 
-  /** The name stands for something else from now on, or the client knows that what it was told is so no more. */
-  forget(name: string): void {
-    if (this.#told.size > 0) this.#told.delete(name);
+  /** It is told of rows that nobody knows. */
+  blur(name: string, statement: Statement): void {
+    this.tell(name, statement, UNKNOWN, true);
+  }
+
+  /** `name` stands for something else from now on; null where it was told nothing. Settled, it is so for good. */
+  forget(name: string): Change | null {
+    if (this.#told.size === 0) return null;
+    const told = this.#told.get(name);
+    if (told === undefined) return null;
+    this.#told.delete(name);
+    return { settle: () => {}, undo: () => this.#put(name, told) };
+  }
+
+  #put(name: string, told: Told): void {
+    const last = lastOf(told);
+    if (last === null) this.#told.delete(name);
+    else this.#told.set(name, last);
   }
 
   clear(): void {
@@ -115,16 +182,31 @@ export class ToldShapes {
   /** A portal is made; null: of an unnamed statement. */
   bound(portal: string, of: NamedPortal | null): void {
     if (portal === '') this.#unnamed = of;
-    else if (of === null) this.#portals.delete(portal);
-    else if (this.#portals.size < PORTALS || this.#portals.has(portal)) this.#portals.set(portal, of);
+    else {
+      this.#portals.delete(portal);
+      if (of === null && !this.#hasLost) return;
+      this.#portals.set(portal, of);
+      if (this.#portals.size > PORTALS) this.#loseOldest();
+    }
   }
 
-  portal(name: string): NamedPortal | null {
-    return name === '' ? this.#unnamed : (this.#portals.get(name) ?? null);
+  portal(name: string): NamedPortal | null | typeof LOST {
+    if (name === '') return this.#unnamed;
+    const portal = this.#portals.get(name);
+    return portal === undefined && this.#hasLost ? LOST : (portal ?? null);
   }
 
   endPortals(): void {
     this.#unnamed = null;
     if (this.#portals.size > 0) this.#portals.clear();
+    this.#hasLost = false;
+  }
+
+  #loseOldest(): void {
+    for (const portal of this.#portals.keys()) {
+      this.#portals.delete(portal);
+      this.#hasLost = true;
+      return;
+    }
   }
 }

@@ -96,11 +96,14 @@ export function describesRows(
     if (length < 4) return false;
     pos = body + length - 4;
     // What only opens or closes other things goes by; all else ends what is known of the portal.
-    if (type === F.Parse || type === F.Close) continue;
-    if (type !== F.Describe) return false;
-    if (pos > end) break;
-    const its = nameIn(bytes, body + 1, pos);
-    if (bytes[body] === PORTAL ? its === portal : its === name) return true;
+    const hasKind = type === F.Describe || type === F.Close;
+    if (!hasKind && type !== F.Parse && type !== F.Bind) return false;
+    const start = hasKind ? body + 1 : body;
+    const zero = nameEnd(bytes, start, Math.min(pos, end));
+    if (zero < 0 && pos <= end) return false;
+    if (zero < 0) break;
+    const isPortal = hasKind ? bytes[body] === PORTAL : type === F.Bind;
+    if (nameOf(bytes, start, zero) === (isPortal ? portal : name)) return type === F.Describe;
   }
   return 'incomplete';
 }

@@ -3,26 +3,27 @@ import { type Fault, fault } from './fault.ts';
 const CHECKS = 'src/client/row-checks.ts';
 const SHAPE = 'src/prepared/statement-shape.ts';
 const TESTS: Fault['tests'] = ['test/integration/told-rows.test.ts'];
+const EDGES: Fault['tests'] = ['test/integration/told-rows-edges.test.ts'];
 const PEERS: Fault['tests'] = ['test/integration/told-rows-peers.test.ts'];
 
 /** What clients are told of their statements, and what they get then. */
 export const toldRowsFaults: readonly Fault[] = [
   fault(
     'a client gets rows that it was not told of, from a server that has not known the statement',
-    { file: CHECKS, find: 'if (told === null) return true;', replace: 'if (told !== null) return true;' },
+    { file: CHECKS, find: 'if (told === null) return', replace: 'if (told !== null) return' },
     TESTS,
   ),
   fault(
     'a client that asks for nothing is refused rows that it was told of',
-    { file: SHAPE, find: 'one.rows === other?.rows)', replace: 'one.rows !== other?.rows)' },
+    { file: SHAPE, find: '? one.rows === other.rows', replace: '? one.rows !== other.rows' },
     TESTS,
   ),
   fault(
     'a client that is told of new rows ahead of them is refused them',
     {
       file: CHECKS,
-      find: 'if (isDescribed && (hasParameters',
-      replace: 'if (!isDescribed && (hasParameters',
+      find: 'if (isDescribed === true && (hasParameters',
+      replace: 'if (isDescribed === false && (hasParameters',
     },
     TESTS,
   ),
@@ -40,8 +41,8 @@ export const toldRowsFaults: readonly Fault[] = [
     'a Describe that has failed counts as told',
     {
       file: SHAPE,
-      find: 'if (this.#told.get(name) !== now) return;',
-      replace: 'if (this.#told.get(name) === now) return;',
+      find: 'now.isTakenBack = true;',
+      replace: 'now.isTakenBack = false;',
     },
     TESTS,
   ),
@@ -67,8 +68,8 @@ export const toldRowsFaults: readonly Fault[] = [
     'a client that sends half of its requests keeps a server that it does not use',
     {
       file: 'src/client/intake.ts',
-      find: 'if (requests.needBytes > 0) this.messageSent();',
-      replace: 'if (requests.needBytes < 0) this.messageSent();',
+      find: 'if (requests.needBytes > 0) this.waitsForMore();',
+      replace: 'if (requests.needBytes < 0) this.waitsForMore();',
     },
     TESTS,
   ),
@@ -80,5 +81,29 @@ export const toldRowsFaults: readonly Fault[] = [
       replace: 'return this.#shapes.get(statement)?.rows === null ? null : null;',
     },
     PEERS,
+  ),
+  fault(
+    'a name that was to be given anew and was not has lost what was told of it',
+    { file: 'src/prepared/client-statements.ts', find: '        told.undo();\n', replace: '' },
+    EDGES,
+  ),
+  fault(
+    'a portal tells of what its statement has become',
+    {
+      file: CHECKS,
+      find: 'const before = portal.shape ?? (',
+      replace: 'const before = known.shapeOf(statement) ?? (',
+    },
+    EDGES,
+  ),
+  fault(
+    'a transaction that has failed lets through whatever follows its end',
+    { file: CHECKS, find: ' && tracker.isQuiet)', replace: ')' },
+    EDGES,
+  ),
+  fault(
+    'a Bind of any size is held for what may follow it',
+    { file: CHECKS, find: 'const WAIT_LIMIT = 16 * 1024;', replace: 'const WAIT_LIMIT = 16 * 1024 ** 3;' },
+    EDGES,
   ),
 ];

@@ -63,6 +63,11 @@ describe.each([
     'transaction mode with room for one statement',
     { pool_mode: 'transaction', default_pool_size: 1, max_prepared_statements: 1 },
   ],
+  ['transaction mode on two servers', { pool_mode: 'transaction', default_pool_size: 2 }],
+  [
+    'transaction mode on two servers with room for two statements each',
+    { pool_mode: 'transaction', default_pool_size: 2, max_prepared_statements: 2 },
+  ],
   ['statement mode', { pool_mode: 'statement', default_pool_size: 1 }],
   ['session mode', { pool_mode: 'session', default_pool_size: 2 }],
 ] as const)('%s', (_, settings) => {
@@ -83,6 +88,9 @@ describe.each([
           ] as const);
         // Two clients, who have a server connection in turns, each beside one that has PostgreSQL for itself.
         const pairs = [await pair(), await pair()];
+        // Who takes the server that was used last, for a while: the other one has not heard of the clients' statements.
+        const isSeveral = settings.pool_mode === 'transaction' && settings.default_pool_size === 2;
+        const taking = isSeveral ? await WireClient.connect(pooler.port, login) : null;
         for (let i = 0; i < BATCHES; i++) {
           const at = random.below(pairs.length);
           const [direct, pooled] = pairs[at] as (typeof pairs)[number];
@@ -91,6 +99,7 @@ describe.each([
           const ending = [sync(), query('ROLLBACK'), query(`SELECT '${marker}'`)];
           const bytes = Buffer.concat([...pieces.map((piece) => piece.bytes), ...ending]);
           const cut = random.below(bytes.length);
+          if (random.below(3) === 0) await taking?.query(random.pick(['BEGIN', 'COMMIT']));
           try {
             await direct.send(bytes);
             const expected = await answersTo(direct, marker);
@@ -108,6 +117,7 @@ describe.each([
             throw new Error(`batch ${i}, ${said}: ${(error as Error).message}`, { cause: error });
           }
         }
+        await taking?.end();
         await Promise.all(pairs.flat().map((client) => client.end()));
       });
     },

@@ -28,7 +28,7 @@ const PARSED = message('1');
 const BOUND = message('2');
 const TYPES = message('t', int16(1), 25);
 const RESULT = Buffer.concat([backend.rowDescription('a'), backend.dataRow('x')]);
-/** The portal's description, the statement's, of which the pooler takes note, and a row. */
+/** The portal's description, the statement's where the pooler has to ask for that, and a row. */
 const ROWS = [backend.rowDescription('a'), TYPES, backend.rowDescription('a'), backend.dataRow('x')];
 const DONE = Buffer.concat([backend.commandComplete('SELECT 1'), backend.readyForQuery()]);
 
@@ -68,8 +68,8 @@ async function types(from: ScriptedPeer, last: string): Promise<string> {
 /** The server knows the statement `a` of the client. */
 async function prepared(): Promise<void> {
   await client.send(parse('a', 'SELECT $1'), sync());
-  expect(await types(peer, 'S')).toBe('PS');
-  await peer.send(PARSED, backend.readyForQuery());
+  expect(await types(peer, 'S')).toBe('PDS');
+  await peer.send(PARSED, TYPES, backend.rowDescription('a'), backend.readyForQuery());
   expect(await types(client, 'Z')).toBe('1Z');
 }
 
@@ -77,7 +77,7 @@ async function prepared(): Promise<void> {
 async function renewing(): Promise<void> {
   await prepared();
   await client.send(RUN, sync());
-  expect(await types(peer, 'S')).toBe('BDDES');
+  expect(await types(peer, 'S')).toBe('BDES');
   await peer.send(STALE, backend.readyForQuery());
   expect(await types(peer, 'S')).toBe('DS');
   expect(await types(peer, 'S')).toBe('CPDS');
@@ -102,7 +102,7 @@ test('a parameter that changes while a statement is prepared anew is told to the
 test('a server that breaks the protocol behind a stale plan is closed once, and its client with it', async () => {
   await prepared();
   await client.send(RUN, sync());
-  expect(await types(peer, 'S')).toBe('BDDES');
+  expect(await types(peer, 'S')).toBe('BDES');
   await peer.send(STALE, backend.readyForQuery(), message('K', 1, 2));
   expect(await types(client, 'E')).toBe('E');
   await peer.send(backend.readyForQuery());
@@ -119,7 +119,7 @@ test('a client whose held bytes have no room any more when its requests go on is
   await waitFor(() => session?.held.length === 90_000);
   // Others have taken it meanwhile.
   (session as ClientSession).prepared.cache.budget.limitBytes = 0;
-  expect(await types(peer, 'S')).toBe('BDDES');
+  expect(await types(peer, 'S')).toBe('BDES');
   await peer.send(STALE, backend.readyForQuery());
   const [error] = await client.messagesTo('E');
   expect(errorFields(error?.body as Buffer)).toMatchObject({ S: 'FATAL', M: 'out of memory' });
@@ -165,7 +165,7 @@ describe.each([0, 1, 2, 3, 4])('amid a repair, after %i answers of the server', 
     await prepared();
     await client.send(RUN);
     if (answers > 1) await client.send(sync());
-    expect(await types(peer, 'E')).toBe('BDDE');
+    expect(await types(peer, 'E')).toBe('BDE');
     if (answers === 0) return;
     await peer.send(STALE);
     const [session] = pooler.pooler.state.sessions.values();

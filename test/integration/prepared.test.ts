@@ -2,7 +2,7 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { ClientSession } from '../../src/client/session.ts';
-import { backend, frontend, message } from '../support/peer-messages.ts';
+import { backend, frontend, int16, message } from '../support/peer-messages.ts';
 import { type LocalPooler, startPooler } from '../support/pooler.ts';
 import { sharedPostgres } from '../support/postgres.ts';
 import { createDatabase, createRole } from '../support/roles.ts';
@@ -372,7 +372,8 @@ test('a client that waits for an answer is not looked at again for each part of 
     await peer.send(backend.dataRow(`${i}`));
     await client.messagesTo('D');
   }
-  await peer.send(backend.commandComplete('SELECT 20'), message('1'), backend.readyForQuery());
+  const described = [message('t', int16(0)), message('n')];
+  await peer.send(backend.commandComplete('SELECT 20'), message('1'), ...described, backend.readyForQuery());
   const types = (await peer.messagesTo('B')).map(({ type }) => type);
   // One for what is waited for, and perhaps one behind each answer that was not it.
   expect(types.filter((type) => type === 'H').length).toBeLessThan(6);

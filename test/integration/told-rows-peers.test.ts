@@ -108,11 +108,21 @@ test('one whose rows are others gets a Bind that fails, and the client PostgreSQ
   expect(ready?.type).toBe('Z');
 });
 
+test('one that fails for a reason of its own there is quoted', async () => {
+  await asked();
+  await peer.send(PARSED, TYPES, backend.rowDescription('b'));
+  await peer.messagesTo('S');
+  const canceled = { S: 'ERROR', V: 'ERROR', C: '57014', M: 'canceling statement due to statement timeout' };
+  await peer.send(backend.errorResponse(canceled), backend.readyForQuery());
+  const [error] = await client.messagesTo('Z');
+  expect(errorFields(error?.body as Buffer)).toEqual(canceled);
+});
+
 test('one that refuses to prepare it is quoted', async () => {
   await asked();
   await peer.send(backend.errorResponse({ S: 'ERROR', V: 'ERROR', C: '42P01', M: 'gone' }));
   // All of it is skipped.
-  expect(await types(peer, 'S')).toBe('PBES');
+  expect(await types(peer, 'S')).toBe('PDBES');
   await peer.send(backend.readyForQuery());
   const [error, ready] = await client.messagesTo('Z');
   expect([errorFields(error?.body as Buffer)['M'], ready?.type]).toEqual(['gone', 'Z']);

@@ -100,6 +100,19 @@ export const backend = {
     message('E', ...Object.entries(fields).map(([letter, text]) => letter + text), Buffer.of(0)),
 } as const;
 
+/** Names, types and modifiers of the columns of a RowDescription's body. */
+export function columnsOf(body: Buffer): string {
+  const all: string[] = [];
+  for (let pos = 2; pos < body.length; ) {
+    const zero = body.indexOf(0, pos);
+    all.push(
+      `${body.toString('utf8', pos, zero)} ${body.readUInt32BE(zero + 7)} ${body.readInt32BE(zero + 13)}`,
+    );
+    pos = zero + 19;
+  }
+  return all.join(', ');
+}
+
 /** The fields of an ErrorResponse or NoticeResponse by their letters. */
 export function errorFields(body: Buffer): Record<string, string> {
   const fields: Record<string, string> = {};

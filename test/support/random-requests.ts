@@ -85,6 +85,8 @@ export function randomPiece(random: Random, vocabulary: Vocabulary): Piece {
     () => extended(`parse ${name} of a bigint`, message('P', name, 'SELECT $1 + 1', int16(1), INT8)),
     () => extended(`run ${name} with a number`, bindTexts('', name, ['41']), describe('P', ''), execute('')),
     () => extended(`run ${name} with no number`, bindTexts('', name, ['x']), execute('')),
+    () => extended(`run ${name} undescribed`, close('P', portal), bind(portal, name), execute(portal)),
+    () => extended(`run ${name} in ${portal}, described late`, ...late(random, name, portal)),
     () => extended(`bind ${name}`, bind(name, random.pick(names))),
     () => extended(`describe S ${name}`, describe('S', name)),
     () => extended(`describe P ${name}`, describe('P', name)),
@@ -172,6 +174,20 @@ function inParts(random: Random, portal: string, name: string): Buffer {
   );
   const sql = 'SELECT noisy(n) FROM generate_series(1, 3) n';
   return Buffer.concat([close('S', name), parse(name, sql), bind(portal, name), ...executes]);
+}
+
+/** A portal that is described once it has run, or in between, with its statement described or given anew meanwhile. */
+function late(random: Random, name: string, portal: string): Buffer[] {
+  const between = [
+    describe('S', name),
+    close('S', name),
+    parse(name, 'SELECT * FROM rows_here WHERE n < 0'),
+    flush(),
+    sync(),
+    execute(portal),
+  ];
+  const parts = Array.from({ length: 1 + random.below(4) }, () => random.pick(between));
+  return [close('P', portal), bind(portal, name), ...parts, describe('P', portal), execute(portal)];
 }
 
 /** A FunctionCall with two int4 in binary format. */

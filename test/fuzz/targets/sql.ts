@@ -2,7 +2,7 @@ import { setsIdentity } from '../../../src/prepared/sql-identity.ts';
 import { mayConcernStatements } from '../../../src/prepared/sql-prefilter.ts';
 import { readStatements } from '../../../src/prepared/sql-statements.ts';
 import { describesRows, stretchNeeds } from '../../../src/prepared/stretch.ts';
-import { rowsDigest } from '../../../src/prepared/statement-shape.ts';
+import { StatementShape } from '../../../src/prepared/statement-shape.ts';
 import { frontend } from '../../support/peer-messages.ts';
 import { must, type Target } from '../target.ts';
 
@@ -80,7 +80,9 @@ const stretches: Target = {
       const half = describesRows(bytes, 0, bytes.length >> 1, 'a', portal);
       must(half === 'incomplete' || half === whole, 'what is behind changes nothing of what is known');
     }
-    must(typeof rowsDigest(bytes) === 'string', 'a digest');
+    const shape = new StatementShape('', 0);
+    shape.describe(bytes);
+    must(typeof shape.rows === 'string' && typeof shape.rowsAnyhow === 'string', 'a digest');
   },
 };
 
