@@ -33,6 +33,11 @@ const MAX_LOOKUPS = 2;
 /** No resolver is asked what these mean. In this order: it is one server, not two. */
 const FIXED: ReadonlyMap<string, readonly string[]> = new Map([['localhost', ['127.0.0.1', '::1']]]);
 
+/** Whether the addresses of `host` are those of one server, whatever is behind them. */
+export function isOneServer(host: string): boolean {
+  return FIXED.has(host.toLowerCase());
+}
+
 class Name {
   readonly name: string;
   /** Of the last answer that was none of failure. */

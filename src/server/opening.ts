@@ -106,6 +106,7 @@ export class ServerOpening {
     this.#encryption = null;
     this.#tls = null;
     const connected = (): void => {
+      this.#route.connected();
       if (!isUnixHost(this.#route.host)) this.#services.tuneTcp(conn.socket);
       onConnect();
     };

@@ -1,5 +1,5 @@
 import { isIP, type LookupFunction } from 'node:net';
-import { lookupBy, type Resolved } from '../net/dns-cache.ts';
+import { isOneServer, lookupBy, type Resolved } from '../net/dns-cache.ts';
 import type { HostList, ListedHost } from './host-list.ts';
 import { isUnixHost, type ServerAddress, type ServerTarget } from './target.ts';
 
@@ -59,6 +59,14 @@ export class ServerRoute implements ServerAddress {
   /** There is another address to try. */
   get hasNext(): boolean {
     return this.#hostAt + 1 < this.#hosts.length || this.#ipAt + 1 < (this.#ips?.length ?? 0);
+  }
+
+  /** Somebody has taken the connection. */
+  connected(): void {
+    const { ip } = this;
+    if (ip === null || !isOneServer(this.host)) return;
+    this.#ips = [ip];
+    this.#ipAt = 0;
   }
 
   /** Nothing can be had there now: what is tried next, if anything is left, is the next address. */

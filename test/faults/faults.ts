@@ -9,6 +9,7 @@ import { oracleFaults } from './oracle.ts';
 import { peerFaults } from './peers.ts';
 import { poolFaults } from './pool.ts';
 import { preparedFaults } from './prepared.ts';
+import { processFaults } from './process.ts';
 import { protocolFaults } from './protocol.ts';
 import { readingFaults } from './reading.ts';
 import { relayFaults } from './relay.ts';
@@ -33,6 +34,7 @@ export const faults: readonly Fault[] = [
   ...protocolFaults,
   ...tlsFaults,
   ...configAndProcessFaults,
+  ...processFaults,
   ...cveFaults,
   ...consoleFaults,
   ...oracleFaults,

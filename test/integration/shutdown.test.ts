@@ -4,6 +4,7 @@ import { connectConsole, runOn, watch } from '../support/console.ts';
 import { frontend } from '../support/peer-messages.ts';
 import { type LocalPooler, startPooler } from '../support/pooler.ts';
 import { sharedPostgres } from '../support/postgres.ts';
+import { connectPeer } from '../support/scripted-peer.ts';
 import { endOf, fatal, refusalOf } from '../support/refusals.ts';
 import { waitFor } from '../support/wait-for.ts';
 
@@ -27,6 +28,21 @@ test('SHUTDOWN ends at once, without a word to anybody', async () => {
   expect([pooler.hasExited, existsSync(socketPath)]).toEqual([true, false]);
   expect(pooler.lines).toContain('LOG SHUTDOWN command issued');
   await console.close();
+});
+
+test('WAIT_FOR_CLIENTS lets those log in who had connected over TCP, and nobody over the unix socket', async () => {
+  await using pooler = await startPooler(transaction);
+  const { user } = sharedPostgres();
+  const [early, local] = [await connectPeer(pooler.port), await connectPeer(pooler.socketPath)];
+  const console = await consoleOf(pooler);
+  expect(await runOn(console, 'SHUTDOWN WAIT_FOR_CLIENTS')).toBe('SHUTDOWN');
+  await console.close();
+  for (const peer of [early, local]) await peer.send(frontend.startup({ user, database: 'postgres' }));
+  expect((await local.message()).type).toBe('E');
+  expect((await early.message()).type).toBe('R');
+  expect(pooler.hasExited).toBe(false);
+  await early.close();
+  await waitFor(() => pooler.hasExited);
 });
 
 test('WAIT_FOR_CLIENTS serves those inside until the last one leaves, and lets nobody else in', async () => {

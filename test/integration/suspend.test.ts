@@ -246,14 +246,17 @@ test('SHUTDOWN ends at once; a graceful one ends SUSPEND first, or it would wait
   await peer.close();
 });
 
-test('a login that SUSPEND holds is refused when the pooler shuts down instead', async () => {
+test('of logins that SUSPEND holds when the pooler shuts down, those over the unix socket are refused', async () => {
   await using pooler = await startPooler(transaction);
   const console = await consoleOf(pooler);
   await runOn(console, 'SUSPEND');
-  const held = refusalOf(pooler.client());
-  await waitFor(() => pooler.pooler.state.connections.size === 2);
+  const held = refusalOf(pooler.client({ host: pooler.socketDir, port: pooler.port }));
+  // Over TCP nobody else can come any more.
+  const early = pooler.client();
+  await waitFor(() => pooler.pooler.state.connections.size === 3);
   expect(await runOn(console, 'SHUTDOWN WAIT_FOR_CLIENTS')).toBe('SHUTDOWN');
   expect(await held).toEqual(fatal('pooler is shutting down'));
+  await (await early).end();
   await console.close();
 });
 

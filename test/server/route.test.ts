@@ -159,6 +159,21 @@ describe('a name with several addresses', () => {
     expect([kit.connect(all), kit.connect(all)]).toEqual(['10.0.0.1', '10.0.0.1']);
   });
 
+  it('is one server when it is localhost: its other address is for when nobody is at the first', () => {
+    const kit = new Kit();
+    kit.hosts = ['localhost', '10.0.0.1'];
+    kit.names.set('localhost', ['127.0.0.1', '::1']);
+    expect(kit.connect((place) => place === '::1')).toBe('127.0.0.1 ::1');
+    kit.clock.advance(RETRY_MS);
+    kit.connect(all);
+    const route = kit.route();
+    route.lookup('localhost', { all: false }, () => {});
+    expect([route.host, route.ip]).toEqual(['localhost', '127.0.0.1']);
+    route.connected();
+    route.failed();
+    expect([route.host, route.hasNext]).toEqual(['10.0.0.1', false]);
+  });
+
   it('a unix socket has no address', () => {
     const kit = new Kit();
     kit.hosts = ['/tmp'];

@@ -1,0 +1,92 @@
+import { type Fault, fault } from './fault.ts';
+
+/** Start and end of the process, and what it tells the system. */
+export const processFaults: readonly Fault[] = [
+  fault(
+    'a listener is closed with connections in its queue',
+    {
+      file: 'src/net/listening-socket.ts',
+      find: "if (target.kind === 'tcp') this.#emptyQueue();",
+      replace: '',
+    },
+    ['test/net/retire.test.ts'],
+  ),
+  fault(
+    'a listener that others stand beside takes new connections until it is closed',
+    {
+      file: 'src/net/native-listen.ts',
+      find: 'return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, fprog, fprog.length) === 0;',
+      replace: 'return true;',
+    },
+    ['test/net/retire.test.ts'],
+  ),
+  fault(
+    "the old process removes the new one's unix socket",
+    {
+      file: 'src/net/listening-socket.ts',
+      find: 'if (now !== null && !isOurs && this.#bindPath === null) {',
+      replace: 'if (now === null) {',
+    },
+    ['test/net/retire.test.ts'],
+  ),
+  fault(
+    'a client that the kernel has accepted before the end is refused its login',
+    {
+      file: 'src/daemon/client-services.ts',
+      find: "const lets = state.shutdown === 'no' || (state.shutdown === 'wait_for_clients' && !isNewcomer);",
+      replace: "const lets = state.shutdown === 'no' || (isNewcomer && false);",
+    },
+    ['test/integration/shutdown.test.ts'],
+  ),
+  fault(
+    'sockets for another process are taken',
+    {
+      file: 'src/daemon/systemd.ts',
+      find: 'if (LISTEN_PID !== String(pid) || ',
+      replace: 'if (LISTEN_PID === undefined || ',
+    },
+    ['test/daemon/systemd.test.ts'],
+  ),
+  fault(
+    'a reload that fails is never over',
+    {
+      file: 'src/daemon/pooler.ts',
+      find: "    } finally {\n      options.onReload?.('is over');\n    }",
+      replace:
+        "      options.onReload?.('is over');\n    } finally {\n      state.isRetiring &&= true;\n    }",
+    },
+    ['test/integration/systemd.test.ts'],
+  ),
+  fault(
+    'a message may write a second line into syslog',
+    {
+      file: 'src/daemon/system-log.ts',
+      find: "const text = sanitizeMessage(message).replaceAll('\\n\\t', ' ');",
+      replace: 'const text = sanitizeMessage(message);',
+    },
+    ['test/daemon/system-log.test.ts'],
+  ),
+  fault(
+    'a log that syslog does not take is lost',
+    {
+      file: 'src/daemon/log.ts',
+      find: 'if (trouble !== null && this.#settings.quiet) this.#stderr.write(line);',
+      replace: '',
+    },
+    ['test/daemon/system-log.test.ts'],
+  ),
+  fault(
+    'memory can be dumped',
+    { file: 'src/net/native-process.ts', find: 'prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);', replace: '' },
+    ['test/net/native-process.test.ts'],
+  ),
+  fault(
+    'a password alone in the entry * is taken for no secret',
+    {
+      file: 'src/config/secret-files.ts',
+      find: "/(^|\\s)password\\s*=/i.test(config.autoDatabase ?? '');",
+      replace: 'false;',
+    },
+    ['test/integration/secrets.test.ts'],
+  ),
+];
