@@ -1,13 +1,5 @@
 import { execFileSync, spawn } from 'node:child_process';
-import {
-  chmodSync,
-  existsSync,
-  readdirSync,
-  readFileSync,
-  readlinkSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs';
+import { existsSync, readFileSync, readlinkSync, statSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { resolve } from 'node:path';
 import { describe, expect, test } from 'vitest';
@@ -213,7 +205,7 @@ describe('root', () => {
   test('is what -u needs, unless it names who we are already', async (context) => {
     if (!isRoot) return context.skip(needsRoot);
     await using home = await DaemonHome.make();
-    for (const name of readdirSync(home.folder)) chmodSync(`${home.folder}/${name}`, 0o644);
+    execFileSync('chown', ['-R', 'nobody', home.folder]);
     const env = { PGWEIR_ALLOW_ROOT: '' };
     // The sources are readable for everybody, or Node would not even start.
     const wrapper = ['setpriv', '--reuid=nobody', '--regid=nogroup', '--clear-groups'];
