@@ -159,7 +159,10 @@ const credentials: Part = {
     onceTaken('auth_type', 'cert', same('cert')),
     onceTaken('auth_type', 'hba', same('peer, reject, password (HBA)')),
     onceTaken('auth_type', 'ldap', better('ldap', 'beside the event loop')),
-    onceTaken('auth_type', 'pam', same('pam')),
+    absent(
+      'pam',
+      'refused at start: Node has no maintained library for it ([decision 10](decisions/0010-auth.md))',
+    ),
     better('mock authentication', 'constant time; the salt of a plain secret is that of an unknown user'),
     same('server side: trust, cleartext, MD5, SCRAM-SHA-256'),
     onceTaken('server_tls_sslmode', 'require', same('server side: client certificates')),

@@ -33,6 +33,8 @@ export const MAY_BE_ABSENT: ReadonlySet<string> = new Set([
   '`dns_zone_check_period`',
   '`tcp_defer_accept`',
   '`client_tls_dheparams`',
+  // By a decision of its own: no binding of it is maintained.
+  'pam',
   'passing of sockets in `-R`',
   'passing of sockets in `SHOW FDS`',
 ]);
