@@ -111,10 +111,20 @@ function isRunning(pid: number): boolean {
   if (pid === process.pid) return false;
   try {
     process.kill(pid, 0);
-    return true;
+    return !hasEnded(pid);
   } catch (error) {
     // Only "no such process" is proof; EPERM means that it runs as somebody else.
     return (error as NodeJS.ErrnoException).code !== 'ESRCH';
+  }
+}
+
+/** It is there for its parent to ask about, and runs no more. False where the system doesn't tell. */
+function hasEnded(pid: number): boolean {
+  try {
+    // The state stands behind the name, which is in parentheses.
+    return /\) Z /.test(readFileSync(`/proc/${pid}/stat`, 'latin1'));
+  } catch {
+    return false;
   }
 }
 

@@ -4,7 +4,8 @@ import { createServer } from 'node:net';
 import { resolve } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { connectTo } from '../support/postgres.ts';
-import { allowRoot, DaemonHome, isAlive, runProgram } from '../support/program.ts';
+import { isAlive } from '../support/processes.ts';
+import { allowRoot, DaemonHome, runProgram } from '../support/program.ts';
 import { waitFor } from '../support/wait-for.ts';
 
 const isRoot = process.geteuid?.() === 0;

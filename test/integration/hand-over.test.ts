@@ -6,7 +6,8 @@ import { DatagramPeer } from '../support/datagram-peer.ts';
 import { runAlone } from '../support/console.ts';
 import type { Section } from '../support/pooler-config.ts';
 import { connectTo, sharedPostgres } from '../support/postgres.ts';
-import { allowRoot, DaemonHome, isAlive, type ProgramRun, runProgram } from '../support/program.ts';
+import { isAlive } from '../support/processes.ts';
+import { allowRoot, DaemonHome, type ProgramRun, runProgram } from '../support/program.ts';
 import { RawListener } from '../support/raw-listener.ts';
 import { progress, startOwnLoad, startPgbench } from '../support/steady-load.ts';
 import { waitFor } from '../support/wait-for.ts';
@@ -46,8 +47,11 @@ async function one(home: DaemonHome, host = '127.0.0.1'): Promise<void> {
   await client.end();
 }
 
+/** Hand-overs in a row; `npm run test:full` takes its time. */
+const ROUNDS = process.env['PGWEIR_TEST_FULL'] === undefined ? 3 : 10;
+
 describe('-R', () => {
-  test('ten times under load loses nobody, over TCP nor over the unix socket', {
+  test(`${ROUNDS} times under load loses nobody, over TCP nor over the unix socket`, {
     timeout: 240_000,
   }, async () => {
     await using home = await started({ log_connections: 0, log_disconnections: 0, logfile: '' });
@@ -57,8 +61,7 @@ describe('-R', () => {
       (load) => load !== null,
     );
     const held: { client: Awaited<ReturnType<typeof connectTo>>; pid: number }[] = [];
-    const rounds = 10;
-    for (let round = 0; round < rounds; round++) {
+    for (let round = 0; round < ROUNDS; round++) {
       for (const load of loads) await progress(load);
       // A transaction that stays open while its pooler's place is taken.
       if (round % 3 === 0) {
@@ -84,7 +87,7 @@ describe('-R', () => {
     const ends = await Promise.all(loads.map((load) => load.stop()));
     const transactions = ends.map((end) => end.transactions);
     console.log(
-      `${rounds} hand-overs under load: ${transactions.join(' + ')} transactions, each on a new connection`,
+      `${ROUNDS} hand-overs under load: ${transactions.join(' + ')} transactions, each on a new connection`,
     );
     expect(ends.map(({ errors }) => errors)).toEqual(ends.map(() => []));
     await one(home, home.folder);

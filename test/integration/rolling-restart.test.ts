@@ -4,7 +4,8 @@ import { expect, onTestFinished, test } from 'vitest';
 import { freePort } from '../../src/cli/start/postgres.ts';
 import { runAlone } from '../support/console.ts';
 import { connectTo, sharedPostgres } from '../support/postgres.ts';
-import { allowRoot, DaemonHome, isAlive, runProgram } from '../support/program.ts';
+import { isAlive } from '../support/processes.ts';
+import { allowRoot, DaemonHome, runProgram } from '../support/program.ts';
 import { progress, startOwnLoad, startPgbench } from '../support/steady-load.ts';
 import { waitFor } from '../support/wait-for.ts';
 

@@ -1,3 +1,4 @@
+import { isAlive } from './processes.ts';
 import { spawn } from 'node:child_process';
 import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -89,16 +90,6 @@ export async function runProgram(args: readonly string[], options: ProgramOption
 
 /** Root is needed to run as somebody else, and allowed in tests that are about something else. */
 export const allowRoot = { PGWEIR_ALLOW_ROOT: '1' };
-
-/** True while there is such a process. */
-export function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch {
-    return false;
-  }
-}
 
 /** A folder with a configuration, a pidfile and a log of a pooler that runs in the background. */
 export class DaemonHome implements AsyncDisposable {
