@@ -172,7 +172,8 @@ export class StatementFilter implements RequestFilter {
     const zero = nameEnd(chunk, body + 1, end);
     if (zero < 0) return bodyBytes <= NAMES_LIMIT ? bodyBytes : 0;
     const { told } = statements;
-    const portal = told.portal(nameOf(chunk, body + 1, zero));
+    // Most have no name: nothing is made of it.
+    const portal = told.portal(zero === body + 1 ? '' : nameOf(chunk, body + 1, zero));
     if (portal === null) return 0;
     if (portal === LOST) {
       statements.blur();
