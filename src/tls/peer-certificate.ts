@@ -39,6 +39,15 @@ function splitAltNames(text: string): string[] {
  * Source: RFC 6125; manual, `libpq-ssl`, Client Verification of Server Certificates.
  */
 export function isForHost(certificate: X509Certificate, host: string): boolean {
+  try {
+    return isNamed(certificate, host);
+  } catch {
+    // OpenSSL cannot read a name in it.
+    return false;
+  }
+}
+
+function isNamed(certificate: X509Certificate, host: string): boolean {
   // OpenSSL takes a dot in front for any name below.
   if (host.startsWith('.')) return false;
   const strict = { wildcards: true, partialWildcards: false, multiLabelWildcards: false };
