@@ -1,6 +1,7 @@
 import type { Config } from '../config/config.ts';
 import type { DatabaseEntry } from '../config/databases.ts';
 import { poolLimits } from '../config/effective.ts';
+import { asksDirectory } from './known-users.ts';
 
 /** Users of whom the files say nothing: an auth_query, a directory or certificates decide who they are. */
 export const ANY_USER = '(any user)';
@@ -103,8 +104,7 @@ export function poolUsers(config: Config, entry: DatabaseEntry): readonly string
   if (entry.user !== null) return [entry.user];
   const { settings } = config;
   const known = [...new Set([...config.userlist.keys(), ...config.users.keys()])];
-  const isOpen =
-    (entry.authUser ?? settings.auth_user) !== null || ['ldap', 'pam'].includes(settings.auth_type);
+  const isOpen = (entry.authUser ?? settings.auth_user ?? '') !== '' || asksDirectory(config);
   if (isOpen) return [...known, ANY_USER];
   return known.length === 0 ? [SOME_USER] : known;
 }

@@ -1,3 +1,4 @@
+import type { AuthFiles } from './auth-lines.ts';
 import type { Config } from './config.ts';
 import { ConfigError, type SourcePosition } from './config-error.ts';
 import { type DatabaseEntry, parseDatabase } from './databases.ts';
@@ -18,17 +19,24 @@ const sections = ['pgbouncer', 'databases', 'users', 'peers', 'pgweir'];
  * Reads a configuration, all or nothing: it throws {@link ConfigError} and leaves `previous` whole, or returns
  * a complete new one. Synchronous: it runs at start and at RELOAD only. With `previous` (RELOAD), settings read
  * at start only keep its value, and so do settings without a default that the file no longer has; everything
- * else that the file leaves out gets its default again, which undoes `SET`.
+ * else that the file leaves out gets its default again, which undoes `SET`. `readFile` and `authFiles` stand in for the
+ * files of the configuration and for those of HBA rules and ident maps.
  * Source: PgBouncer, configuration file and RELOAD.
  */
-export function loadConfig(path: string, previous: Config | null, readFile?: ReadFile): Config {
-  const loader = new Loader(previous);
+export function loadConfig(
+  path: string,
+  previous: Config | null,
+  readFile?: ReadFile,
+  authFiles?: AuthFiles,
+): Config {
+  const loader = new Loader(previous, authFiles);
   for (const statement of readIni(path, readFile)) loader.take(statement);
   return loader.finish(path);
 }
 
 class Loader {
   readonly #previous: Config | null;
+  readonly #authFiles: AuthFiles | undefined;
   readonly #warnings: string[] = [];
   readonly #files = new Set<string>();
   readonly #given = new Map<string, Assignment>();
@@ -40,8 +48,9 @@ class Loader {
   #auto: Assignment | null = null;
   #hasMainSection = false;
 
-  constructor(previous: Config | null) {
+  constructor(previous: Config | null, authFiles: AuthFiles | undefined) {
     this.#previous = previous;
+    this.#authFiles = authFiles;
   }
 
   take(statement: IniStatement): void {
@@ -131,7 +140,7 @@ class Loader {
       autoDatabase: this.#auto?.value ?? null,
     };
     const at = (setting: string) => this.#given.get(setting)?.at ?? { file: path, line: 0 };
-    const { warnings: ruleWarnings, ...login } = loadLoginRules(base, at);
+    const { warnings: ruleWarnings, ...login } = loadLoginRules(base, at, this.#authFiles);
     return {
       ...base,
       path,

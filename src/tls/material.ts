@@ -41,6 +41,11 @@ export function readIdentity(files: IdentityFiles): Identity {
   return { certificates, key, own };
 }
 
+/** All certificates of a PEM file, in order; at least one. Errors: TlsSettingError. */
+export function readCertificateFile(setting: string, file: string): X509Certificate[] {
+  return readCertificates(setting, file, readText(setting, file));
+}
+
 /** Certificates that others are signed by, as PEM: of a file, or those of the system. Errors: TlsSettingError. */
 export function readAuthorities(setting: string, file: string): string[] {
   if (file !== '') {

@@ -1,6 +1,6 @@
 import { chmodSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
-import { isPublic } from '../../src/check/access-rules.ts';
+import { isPublic } from '../../src/check/networks.ts';
 import type { ServerLimits } from '../../src/check/capacity-rules.ts';
 import { exitStatus } from '../../src/check/finding.ts';
 import { reportJson, reportText } from '../../src/check/report.ts';
