@@ -38,7 +38,7 @@ class Loader {
   readonly #previous: Config | null;
   readonly #authFiles: AuthFiles | undefined;
   readonly #warnings: string[] = [];
-  readonly #files = new Set<string>();
+  readonly #passwordFiles = new Set<string>();
   readonly #given = new Map<string, Assignment>();
   readonly #databases = new Map<string, DatabaseEntry>();
   readonly #users = new Map<string, UserEntry>();
@@ -54,7 +54,6 @@ class Loader {
   }
 
   take(statement: IniStatement): void {
-    this.#files.add(statement.at.file);
     if (statement.kind === 'section') this.#enter(statement.section, statement.at);
     else if (statement.kind === 'own' || statement.section === 'pgweir') this.#takeOwn(statement);
     else this.#takeEntry(statement);
@@ -89,7 +88,11 @@ class Loader {
       const peer = parsePeer(key, value, at, this.#warn);
       this.#peers.set(peer.id, peer);
     } else if (key === '*') this.#takeAuto(statement);
-    else this.#databases.set(key, parseDatabase(key, value, at, this.#warn));
+    else {
+      const entry = parseDatabase(key, value, at, this.#warn);
+      if ((entry.password ?? '') !== '') this.#passwordFiles.add(at.file);
+      this.#databases.set(key, entry);
+    }
   }
 
   #takeSetting(statement: Assignment): void {
@@ -104,6 +107,7 @@ class Loader {
 
   #takeAuto(statement: Assignment): void {
     this.#auto = statement;
+    if (/(^|\s)password\s*=/i.test(statement.value)) this.#passwordFiles.add(statement.at.file);
     try {
       // The name stands for any database; what matters is whether the text can ever work.
       parseDatabase('*', statement.value, statement.at, this.#warn);
@@ -141,10 +145,11 @@ class Loader {
     };
     const at = (setting: string) => this.#given.get(setting)?.at ?? { file: path, line: 0 };
     const { warnings: ruleWarnings, ...login } = loadLoginRules(base, at, this.#authFiles);
+    if ((login.ldap?.bindPassword ?? '') !== '') this.#passwordFiles.add(at('auth_ldap_options').file);
     return {
       ...base,
       path,
-      files: [...this.#files],
+      passwordFiles: [...this.#passwordFiles],
       own,
       texts,
       autoDatabaseAt: this.#auto?.at ?? null,

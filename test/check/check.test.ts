@@ -207,6 +207,23 @@ describe('files', () => {
     expect(shown(await setUp.check())).toContain(`error writable ${setUp.dir}/users.txt`);
   });
 
+  test('are those that passwords stand in, and no others beside them', async () => {
+    const lines = withLines('auth_type = hba', 'auth_hba_file = {dir}/hba.conf', '%include {dir}/more.ini');
+    using setUp = new SetUp(lines, {
+      ...USERS,
+      'more.ini': '[databases]\n* = host=10.0.0.1 password=hidden\n',
+      'hba.conf': 'include ldap.conf\nlocal all all peer\n',
+      'ldap.conf': 'local all all ldap ldapserver=localhost ldapbasedn=x ldapbindpasswd=hidden\n',
+    });
+    for (const name of ['pgbouncer.ini', 'more.ini', 'hba.conf', 'ldap.conf'])
+      chmodSync(`${setUp.dir}/${name}`, 0o644);
+    const found = shown(await setUp.check()).filter((each) => each.includes('secrets'));
+    expect(found).toEqual([
+      `warning secrets ${setUp.dir}/more.ini`,
+      `warning secrets ${setUp.dir}/ldap.conf`,
+    ]);
+  });
+
   test('without secrets may be read by everybody', async () => {
     using setUp = new SetUp(SOUND, USERS);
     chmodSync(setUp.path, 0o644);
