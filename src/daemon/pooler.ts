@@ -303,7 +303,7 @@ function enter(
 
 /** What cannot be asked of the kernel must not be believed to be in force. */
 function warnOfUntuned(config: Config, native: Native, log: Logger): void {
-  const names = native.available ? [] : beyondNode(tcpOptions(config));
+  const names = native.missing.has('options') ? beyondNode(tcpOptions(config)) : [];
   if (names.length > 0)
     log.log('WARNING', `set but without effect, for want of native calls: ${names.join(', ')}`);
 }

@@ -19,6 +19,7 @@ import {
   writePidfile,
 } from './pidfile.ts';
 import { createPooler, type Pooler } from './pooler.ts';
+import { nativeWarnings } from './native-warnings.ts';
 import { type LogOptions, logSettings, logWays } from './run-log.ts';
 import { installSignals } from './signals.ts';
 import { StartupReport } from './startup-report.ts';
@@ -107,12 +108,7 @@ async function serve({ config, options, log, native, startup }: Prepared): Promi
   const takeover = options.reboot ? await beginTakeover(settings, passed, log) : null;
   if (takeover === null) await checkFree(settings, passed);
   const fdLimit = checkFdLimit(config, log);
-  if (!native.available) {
-    log.log(
-      'WARNING',
-      `native calls are not available (${native.unavailableReason}): no peer credentials, and core dumps are allowed`,
-    );
-  }
+  for (const warning of nativeWarnings(native)) log.log('WARNING', warning);
   const manager = ServiceManager.take(process.env, process.pid, native.datagram, log);
   const ended = Promise.withResolvers<number>();
   let pooler: Pooler | null = null;

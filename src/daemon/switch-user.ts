@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import type { UserIds } from '../net/native-process.ts';
+import type { UserIds } from '../net/native-names.ts';
 import type { Native } from '../net/native.ts';
 
 /** The process could not become, or must not be, the user that it would run as; the text is the log line. */
@@ -20,7 +20,7 @@ export function switchUser(name: string, native: Native): void {
   if (!geteuid || !getuid || !initgroups || !setgid || !setuid) {
     throw new UserError('there are no users to switch to on this system');
   }
-  const ids = native.process.userIds(name) ?? userIdsFromFile(name);
+  const ids = native.userIds(name) ?? userIdsFromFile(name);
   if (ids === null) throw new UserError(`there is no system user "${name}" to run as`);
   if (getuid() === ids.uid && geteuid() === ids.uid) return;
   if (geteuid() !== 0) throw new UserError(`only root can run it as another user ("${name}")`);

@@ -180,7 +180,7 @@ describe('what has to be asked for', () => {
   });
 });
 
-describe.skipIf(!openNative().available)('peer', () => {
+describe.skipIf(openNative().missing.has('credentials'))('peer', () => {
   const overSocket = (pooler: LocalPooler, user: string) =>
     login(pooler, { host: pooler.socketDir, port: pooler.port, user });
 

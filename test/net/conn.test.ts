@@ -5,7 +5,8 @@ import type { AddressInfo } from 'node:net';
 import { connect as connectTls, createSecureContext, TLSSocket } from 'node:tls';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Conn, type ConnHandler } from '../../src/net/conn.ts';
-import { type Native, openNative, socketFd } from '../../src/net/native.ts';
+import { type Native, openNative } from '../../src/net/native.ts';
+import { socketFd } from '../../src/net/native-sockets.ts';
 import { makeCertificate } from '../support/certificates.ts';
 import { waitFor } from '../support/wait-for.ts';
 
