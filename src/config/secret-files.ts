@@ -4,7 +4,13 @@ import type { Config } from './config.ts';
 /** A file's mode bits; null: there is none, or it cannot be looked at. */
 export type ModeOf = (path: string) => number | null;
 
-export const modeOf: ModeOf = (path) => statSync(path, { throwIfNoEntry: false })?.mode ?? null;
+export const modeOf: ModeOf = (path) => {
+  try {
+    return statSync(path).mode;
+  } catch {
+    return null;
+  }
+};
 
 type SecretHolders = Pick<Config, 'settings' | 'passwordFiles' | 'login'>;
 
