@@ -1,16 +1,14 @@
 import { expect, test } from 'vitest';
 import { nativeWarnings } from '../../src/daemon/native-warnings.ts';
-import { NATIVE_THEMES, openNative } from '../../src/net/native.ts';
+import { NATIVE_THEMES } from '../../src/net/native.ts';
+import { withoutNative } from '../support/without-native.ts';
 
 test('native calls that are all there are not spoken of', () => {
   expect(nativeWarnings({ missing: new Map() })).toEqual([]);
 });
 
-test('without the library there is one line, for one theme one that says what it costs', () => {
-  const without = openNative(() => {
-    throw new Error('no library here');
-  });
-  expect(nativeWarnings(without)).toEqual([
+test('withoutNative the library there is one line, for one theme one that says what it costs', () => {
+  expect(nativeWarnings(withoutNative)).toEqual([
     'native calls are not available (no library here): nobody logs in by peer, nor as pgbouncer over the unix socket; ' +
       "core dumps are allowed; bytes go through Node's own streams, which is slower",
   ]);

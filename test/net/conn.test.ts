@@ -9,11 +9,9 @@ import { type Native, openNative } from '../../src/net/native.ts';
 import { socketFd } from '../../src/net/native-sockets.ts';
 import { makeCertificate } from '../support/certificates.ts';
 import { waitFor } from '../support/wait-for.ts';
+import { withoutNative } from '../support/without-native.ts';
 
 const withNative = openNative();
-const withoutNative = openNative(() => {
-  throw new Error('no library');
-});
 
 /** Collects what a connection hears. */
 class Recorder implements ConnHandler {

@@ -1,10 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { describe, expect, it } from 'vitest';
-import { openNative } from '../../src/net/native.ts';
-
-const without = openNative(() => {
-  throw new Error('no library here');
-});
+import { withoutNative } from '../support/without-native.ts';
 
 describe('the calls about the process', () => {
   it('forbid dumps, and say whether they could', () => {
@@ -18,7 +14,7 @@ describe('the calls about the process', () => {
     expect(output).toBe('true\n');
   });
 
-  it('answer no without the library', () => {
-    expect(without.process.forbidDumps()).toBe(false);
+  it('answer no withoutNative the library', () => {
+    expect(withoutNative.process.forbidDumps()).toBe(false);
   });
 });
