@@ -1,6 +1,6 @@
-import { accessSync, constants, readFileSync } from 'node:fs';
+import { accessSync, constants } from 'node:fs';
 import type { Config } from '../config/config.ts';
-import type { UserIds } from '../net/native-names.ts';
+import { userIdsFromFile } from '../net/name-files.ts';
 import type { Native } from '../net/native.ts';
 
 /** The process could not become, or must not be, the user that it would run as; the text is the log line. */
@@ -73,21 +73,4 @@ function initGroups(): ((user: string, extraGroup: number) => void) | null {
 export function refuseRoot(isAllowed: boolean): void {
   if (process.geteuid?.() !== 0 || isAllowed) return;
   throw new UserError('should not run as root (-u or the setting user names another user)');
-}
-
-/** As the library answers where only files know users. */
-function userIdsFromFile(name: string): UserIds | null {
-  let text: string;
-  try {
-    text = readFileSync('/etc/passwd', 'utf8');
-  } catch {
-    return null;
-  }
-  for (const line of text.split('\n')) {
-    const [user, , uid, gid] = line.split(':');
-    if (user === name && /^\d+$/.test(uid ?? '') && /^\d+$/.test(gid ?? '')) {
-      return { uid: Number(uid), gid: Number(gid) };
-    }
-  }
-  return null;
 }
