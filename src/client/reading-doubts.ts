@@ -119,8 +119,10 @@ export class ReadingDoubts {
 
   /** ReadyForQuery with `status` has come; the session's values are `values` now. */
   ready(status: number, values: () => readonly string[]): void {
-    if (status === TxStatus.Idle) this.#inTransaction.clear();
-    else if (this.#done > 0) for (const index of this.#indexes) this.#inTransaction.add(index);
+    // Clearing a set that is empty makes a new table for it all the same.
+    if (status === TxStatus.Idle) {
+      if (this.#inTransaction.size > 0) this.#inTransaction.clear();
+    } else if (this.#done > 0) for (const index of this.#indexes) this.#inTransaction.add(index);
     if (this.#done === 0) return;
     this.#done = 0;
     if (this.#sent.size > 0) return;
@@ -134,10 +136,10 @@ export class ReadingDoubts {
 
   /** There are none any more: the session is at rest. */
   end(): void {
-    this.#sent.clear();
     this.#done = 0;
-    this.#open.clear();
-    this.#indexes.clear();
+    if (this.#sent.size > 0) this.#sent.clear();
+    if (this.#open.size > 0) this.#open.clear();
+    if (this.#indexes.size > 0) this.#indexes.clear();
     this.#isLocal = false;
     this.#isSpoiled = false;
     this.#goesBack = false;
