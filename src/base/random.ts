@@ -14,7 +14,9 @@ export function fewRandomBytes(bytes: number): Buffer {
     left = DRAWN_BYTES;
   }
   left -= bytes;
-  const taken = Buffer.from(drawn.subarray(left, left + bytes));
+  // Kept for long, mostly: bytes of Node's pool would keep all that lies beside them.
+  const taken = Buffer.alloc(bytes);
+  drawn.copy(taken, 0, left, left + bytes);
   drawn.fill(0, left, left + bytes);
   return taken;
 }
