@@ -83,9 +83,9 @@ export const processFaults: readonly Fault[] = [
   fault(
     'a password alone in the entry * is taken for no secret',
     {
-      file: 'src/config/secret-files.ts',
-      find: "/(^|\\s)password\\s*=/i.test(config.autoDatabase ?? '');",
-      replace: 'false;',
+      file: 'src/config/load.ts',
+      find: 'if (/(^|\\s)password\\s*=/i.test(statement.value)) this.#passwordFiles.add(statement.at.file);',
+      replace: '',
     },
     ['test/integration/secrets.test.ts'],
   ),
