@@ -81,6 +81,15 @@ export const processFaults: readonly Fault[] = [
     ['test/net/native-process.test.ts'],
   ),
   fault(
+    'one missing function of the C library takes all native calls with it',
+    {
+      file: 'src/net/native.ts',
+      find: 'missing.set(name, reasonOf(error));',
+      replace: 'for (const each of NATIVE_THEMES) missing.set(each, reasonOf(error));',
+    },
+    ['test/net/native.test.ts'],
+  ),
+  fault(
     'a password alone in the entry * is taken for no secret',
     {
       file: 'src/config/load.ts',
