@@ -149,6 +149,21 @@ describe('how many server connections there can be', () => {
     ]);
   });
 
+  test('the server of this machine is one, by TCP and by its unix socket', async () => {
+    using setUp = new SetUp(
+      SOUND.replace('10.0.0.1', '127.0.0.1').replace(
+        '[pgb',
+        'b = host=localhost,::1\nc = host=/run/pg\nd =\ne = host=127.0.0.1 port=5433\n[pgb',
+      ),
+      USERS,
+    );
+    const { capacities } = await setUp.check();
+    expect(capacities.map(({ server, connections }) => `${server} ${connections}`)).toEqual([
+      '127.0.0.1:5432 80',
+      '127.0.0.1:5433 20',
+    ]);
+  });
+
   test('a database’s own limit counts, where the server was asked', async () => {
     using setUp = new SetUp(SOUND, USERS);
     const ask = async () => limits(100, [['app', 10]]);
