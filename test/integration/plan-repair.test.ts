@@ -10,7 +10,7 @@ const ROLE = 'repaired_app';
 const { parse, bindTexts, describe: describing, execute, close, sync, query } = frontend;
 const flush = message('H');
 
-const stage = new WireStage(ROLE, { default_pool_size: 1 }, ITEMS);
+const stage = new WireStage(ROLE, { default_pool_size: 1 }, { tables: ITEMS });
 const connect = (parameters: Readonly<Record<string, string>> = {}) => stage.connect(parameters);
 
 const ALL = 'SELECT * FROM items';

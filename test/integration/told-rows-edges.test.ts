@@ -7,7 +7,7 @@ import { describedRun, ITEMS, runNamed, WireStage } from '../support/wire-stage.
 const ROLE = 'told_edges';
 const { parse, bindTexts, describe: describing, execute, sync, close, query } = frontend;
 
-const stage = new WireStage(ROLE, { default_pool_size: 2 }, ITEMS);
+const stage = new WireStage(ROLE, { default_pool_size: 2 }, { tables: ITEMS });
 const connect = (parameters: Readonly<Record<string, string>> = {}) => stage.connect(parameters);
 
 const ALL = 'SELECT * FROM items';

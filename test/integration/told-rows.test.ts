@@ -9,7 +9,7 @@ const ROLE = 'told_app';
 const { parse, bindTexts, describe: describing, execute, sync, query } = frontend;
 const ROUNDS = process.env['PGWEIR_TEST_FULL'] === undefined ? 400 : 6000;
 
-const stage = new WireStage(ROLE, { default_pool_size: 2 }, ITEMS);
+const stage = new WireStage(ROLE, { default_pool_size: 2 }, { tables: ITEMS });
 const connect = (parameters: Readonly<Record<string, string>> = {}) => stage.connect(parameters);
 
 const ALL = 'SELECT * FROM items';

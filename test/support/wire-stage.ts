@@ -16,25 +16,38 @@ export const ITEMS = [
 /** What the tests of a file have: a pooler for each test, and connections past it for all of them. */
 export class WireStage {
   readonly #role: string;
+  readonly #config: PoolerConfig;
   readonly #clients: WireClient[] = [];
   #pooler: LocalPooler | null = null;
   #direct: WireClient | null = null;
 
-  /** Registers itself with the file's tests; `role` is the name of its role and database, `tables` are made anew for each. */
-  constructor(role: string, settings: PoolerConfig['settings'], tables: readonly string[] = []) {
+  /**
+   * Registers itself with the file's tests. `role` is the name of its role, with `options`, and of its database; `tables` are
+   * made anew for each test.
+   */
+  constructor(
+    role: string,
+    settings: PoolerConfig['settings'],
+    {
+      tables = [],
+      databases = {},
+      options = '',
+    }: { tables?: readonly string[]; databases?: PoolerConfig['databases']; options?: string } = {},
+  ) {
     this.#role = role;
+    this.#config = {
+      settings: { pool_mode: 'transaction', ...settings },
+      userlist: { [role]: '' },
+      databases: { [role]: '', ...databases },
+    };
     beforeAll(async () => {
-      await createRole(sharedPostgres(), { name: role, auth: 'trust' });
+      await createRole(sharedPostgres(), { name: role, auth: 'trust', options });
       await createDatabase(sharedPostgres(), role, role);
       this.#direct = await WireClient.connect(sharedPostgres(), { user: role, database: role });
     });
     afterAll(() => this.direct.end());
     beforeEach(async () => {
-      this.#pooler = await startPooler({
-        settings: { pool_mode: 'transaction', ...settings },
-        userlist: { [role]: '' },
-        databases: { [role]: '' },
-      });
+      this.#pooler = await startPooler(this.#config);
       for (const sql of tables) await this.direct.rows(sql);
     });
     afterEach(async () => {
@@ -46,6 +59,15 @@ export class WireStage {
   get pooler(): LocalPooler {
     if (this.#pooler === null) throw new Error('no test runs');
     return this.#pooler;
+  }
+
+  /** Another pooler takes the test's place, with these settings beside its own. */
+  async restart(settings: PoolerConfig['settings']): Promise<void> {
+    await this.pooler[Symbol.asyncDispose]();
+    this.#pooler = await startPooler({
+      ...this.#config,
+      settings: { ...this.#config.settings, ...settings },
+    });
   }
 
   /** A client of PostgreSQL itself. */
