@@ -1,3 +1,4 @@
+import { chmodSync } from 'node:fs';
 import { afterAll, describe, expect, test } from 'vitest';
 import { type CertificateOptions, makeCertificate } from '../support/certificates.ts';
 import { TlsFolder } from '../support/tls.ts';
@@ -141,6 +142,23 @@ describe('a certificate of ours', () => {
     const [mode = '', cert = ''] = own('client', 'require');
     const [, , key = ''] = own('client', 'require');
     expect((await found([mode, cert, key])).all).toEqual(['error tls client_tls_key_file']);
+  });
+
+  test('whose key everybody can read is a warning', async () => {
+    const lines = own('client', 'require');
+    const keyFile = lines[2]?.replace('client_tls_key_file = ', '') ?? '';
+    chmodSync(keyFile, 0o644);
+    expect((await found(lines)).all).toEqual(['warning secrets client_tls_key_file']);
+  });
+
+  test('with a verified one of the client’s asked for, trust is no more than a warning', async () => {
+    const lines = [
+      ...own('client', 'verify-full'),
+      `client_tls_ca_file = ${files.caFile}`,
+      'auth_type = trust',
+    ];
+    const told = (await found(lines, '0.0.0.0')).all.filter((each) => each.includes(' trust '));
+    expect(told).toEqual(['warning trust auth_type']);
   });
 
   test('is not looked at without TLS', async () => {
