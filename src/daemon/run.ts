@@ -127,7 +127,7 @@ async function serve({ config, options, log, native, startup }: Prepared): Promi
       log,
       native,
       passed,
-      takesOver: takeover !== null,
+      ...(takeover === null ? {} : { takesOver: takeover.socket }),
       ...(fdLimit === null ? {} : { fdLimit }),
       onConfig: (next) => {
         log.configure(logSettings(next, options));

@@ -3,7 +3,7 @@ import { linkSync } from 'node:fs';
 import { join } from 'node:path';
 import { ADMIN_DATABASE } from '../admin/access.ts';
 import type { Settings } from '../config/settings.ts';
-import { unixSocketPath } from '../net/unix-socket.ts';
+import { type SocketFileIdentity, socketFileIdentity, unixSocketPath } from '../net/unix-socket.ts';
 import { askServer, type Rows } from '../server/question.ts';
 import { answers, removeName, secondNamePrefix } from './predecessors.ts';
 
@@ -23,9 +23,12 @@ export class Takeover {
   /** The second name of the old process's socket. */
   readonly #path: string;
   #isDone = false;
+  /** The old process's socket, and nobody else's, is to be replaced. */
+  readonly socket: SocketFileIdentity;
 
-  private constructor(path: string) {
+  private constructor(path: string, socket: SocketFileIdentity) {
     this.#path = path;
+    this.socket = socket;
   }
 
   /**
@@ -45,12 +48,15 @@ export class Takeover {
     const path = unixSocketPath(unix_socket_dir, listen_port);
     if (!(await answers(path))) return null;
     const second = join(unix_socket_dir, `${secondNamePrefix(listen_port)}${randomBytes(4).toString('hex')}`);
+    let socket: SocketFileIdentity | null;
     try {
       linkSync(path, second);
+      socket = socketFileIdentity(second);
     } catch (error) {
       throw new TakeoverError(`cannot take over ${path}: ${(error as Error).message}`, { cause: error });
     }
-    const takeover = new Takeover(second);
+    if (socket === null) throw new TakeoverError(`cannot take over ${path}: ${second} is gone`);
+    const takeover = new Takeover(second, socket);
     try {
       await takeover.#check(listen_addr.length > 0);
     } catch (error) {

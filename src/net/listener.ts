@@ -17,6 +17,7 @@ import {
   displaySocketPath,
   ListenError,
   resolveGroup,
+  type SocketFileIdentity,
   unixSocketPath,
 } from './unix-socket.ts';
 
@@ -36,8 +37,8 @@ export interface ListenOptions {
   readonly unixSocketGroup: string;
   readonly backlog: number;
   readonly reusePort: boolean;
-  /** The unix socket takes the place of a process's that still runs, in one step, and TCP is shared with it. */
-  readonly replaces?: boolean;
+  /** The unix socket takes the place of this one, whose process still runs, in one step, and TCP is shared with it. */
+  readonly replaces?: SocketFileIdentity;
   /**
    * Sockets that are open already, which take the place of all the addresses above. They are ours, to be closed even
    * when opening fails.
@@ -113,9 +114,9 @@ export async function openListeners(
   };
   // Checked before TCP is bound: with so_reuseport a second start by mistake would else take connections from
   // the running process before it notices.
-  const replaces = options.replaces === true;
-  if (passed.length === 0 && !replaces && options.unixSocketDir !== '' && options.listenPort !== 0) {
-    await checkUnixSocketFree(unixSocketPath(options.unixSocketDir, options.listenPort));
+  let before = options.replaces ?? null;
+  if (passed.length === 0 && before === null && options.unixSocketDir !== '' && options.listenPort !== 0) {
+    before = await checkUnixSocketFree(unixSocketPath(options.unixSocketDir, options.listenPort));
   }
   const open: ListeningSocket[] = [];
   try {
@@ -123,7 +124,7 @@ export async function openListeners(
       await openPassed(passed, options.listenPort, context, open);
     } else {
       const port = await openTcp(options, context, open);
-      if (options.unixSocketDir !== '') open.push(await openUnix(options, port, context));
+      if (options.unixSocketDir !== '') open.push(await openUnix(options, port, before, context));
     }
   } catch (error) {
     for (const listener of open) listener.close();
@@ -180,10 +181,11 @@ async function openTcp(
 async function openUnix(
   options: ListenOptions,
   port: number,
+  found: SocketFileIdentity | null,
   context: ListenContext,
 ): Promise<ListeningSocket> {
   const path = unixSocketPath(options.unixSocketDir, port);
-  if (options.listenPort === 0) await checkUnixSocketFree(path);
+  const before = options.listenPort === 0 ? await checkUnixSocketFree(path) : found;
   const gid = resolveGroup(options.unixSocketGroup, context.native);
   const listener = new ListeningSocket(
     {
@@ -192,7 +194,8 @@ async function openUnix(
       port,
       mode: options.unixSocketMode,
       gid,
-      replaces: options.replaces === true,
+      replaces: options.replaces !== undefined,
+      before,
     },
     context,
   );

@@ -253,6 +253,29 @@ describe('-R is refused, and the running one goes on,', () => {
     await takeOver(home);
   });
 
+  test('when another one has been quicker', async () => {
+    await using home = await started();
+    const before = home.pid as number;
+    // Both find it, and neither gets an answer before the other waits for one, too.
+    process.kill(before, 'SIGSTOP');
+    const runs = [run(home, '-R', '-d'), run(home, '-R', '-d')];
+    const waiting = () => files(home).filter((name) => name.startsWith('.pgweir.')).length;
+    await waitFor(() => waiting() === 2, { what: 'both to have found it' });
+    process.kill(before, 'SIGCONT');
+    const ends = (await Promise.all(runs)).sort((a, b) => Number(a.code) - Number(b.code));
+    expect(ends.map(({ code }) => code)).toEqual([0, 1]);
+    expect(ends[1]?.stderr).toMatch(
+      / FATAL (unix socket is in use, cannot continue|the running process does not answer .*)\n$/,
+    );
+    await waitFor(() => !isAlive(before));
+    const after = home.pid as number;
+    expect(isAlive(after)).toBe(true);
+    await one(home);
+    await one(home, home.folder);
+    await waitFor(() => files(home).length === 2, { what: 'the old one to be forgotten' });
+    expect(files(home)).toEqual([`.s.PGSQL.${home.port}`, 'pooler.pid']);
+  });
+
   test('when whoever has the socket is no pooler', async () => {
     await using home = await DaemonHome.make({ settings });
     using other = new RawListener(home.socketPath);

@@ -100,6 +100,21 @@ describe('the unix socket', () => {
     for (const info of addresses) expect(await kit.dial(info)).not.toBeTypeOf('string');
   });
 
+  it('that a dead process left goes to one of two that start at once, and stays its own', async () => {
+    const path = `${dir}/.s.PGSQL.6432`;
+    await leaveStaleSocket(path);
+    const both = [1, 2].map(() => kit.open({ unixSocketDir: dir, listenPort: 6432 }));
+    const ends = await Promise.allSettled(both);
+    expect(ends.map(({ status }) => status).sort()).toEqual(['fulfilled', 'rejected']);
+    const reason: unknown = ends.find((end) => end.status === 'rejected')?.reason;
+    expect(reason).toMatchObject({
+      name: 'ListenError',
+      message: 'unix socket is in use, cannot continue',
+    });
+    expect(await kit.dial({ kind: 'unix', address: path, port: 6432 })).not.toBeTypeOf('string');
+    await waitFor(() => kit.accepted.length === 1);
+  });
+
   it('in use by a living process stops the start before any TCP port is bound', async () => {
     await kit.open({ unixSocketDir: dir, listenPort: 6432 });
     const before = kit.servers.length;
@@ -145,7 +160,7 @@ describe('the unix socket', () => {
     for (const info of addresses) expect(await kit.dial(info)).not.toBeTypeOf('string');
     expect(existsSync(`${dir}/.s.PGSQL.6432`)).toBe(false);
     await expect(kit.open({ unixSocketDir, listenPort: 6432 })).rejects.toThrow('unix socket is in use');
-    await expect(checkUnixSocketFree(unixSocketPath(unixSocketDir, 6433))).resolves.toBe(undefined);
+    await expect(checkUnixSocketFree(unixSocketPath(unixSocketDir, 6433))).resolves.toBe(null);
   });
 });
 
