@@ -1,4 +1,5 @@
 import { lookup } from 'node:dns/promises';
+import { fstatSync } from 'node:fs';
 import { createServer, isIP, type Server, type ServerOpts, type Socket } from 'node:net';
 import type { Logger } from '../base/log.ts';
 import { formatHostPort } from './address.ts';
@@ -220,7 +221,11 @@ async function openPassed(
   context: ListenContext,
   open: ListeningSocket[],
 ): Promise<void> {
-  for (const { fd } of passed) open.push(new ListeningSocket({ kind: 'passed', fd, port }, context));
+  // A number that leads elsewhere is Node's own, if anybody's, and not ours to close.
+  const sockets = passed.filter(({ fd }) => isSocket(fd));
+  for (const { fd } of sockets) open.push(new ListeningSocket({ kind: 'passed', fd, port }, context));
+  const other = passed.find((one) => !sockets.includes(one));
+  if (other !== undefined) throw new ListenError(`descriptor ${other.fd} was passed and is no socket`);
   for (const [index, { fd, name }] of passed.entries()) {
     const listener = open[index] as ListeningSocket;
     try {
@@ -230,6 +235,14 @@ async function openPassed(
       throw new ListenError(`cannot listen on the passed socket ${fd}: ${text}`, { cause: error });
     }
     context.log.log('LOG', `listening on ${listener.display} (passed${name === '' ? '' : ` as ${name}`})`);
+  }
+}
+
+function isSocket(fd: number): boolean {
+  try {
+    return fstatSync(fd).isSocket();
+  } catch {
+    return false;
   }
 }
 
