@@ -1,4 +1,4 @@
-import { closeSync, openSync } from 'node:fs';
+import { closeSync, constants, openSync } from 'node:fs';
 import { isDeepStrictEqual } from 'node:util';
 import { pino, symbols } from 'pino';
 import { type Clock, SystemClock } from '../base/clock.ts';
@@ -135,16 +135,18 @@ export class DaemonLog implements Logger {
     this.#pino[level](message);
   }
 
-  /** Takes over new settings. A logfile that cannot be opened is a warning; lines go on to the old one. */
+  /** Takes over new settings, and opens the logfile anew. */
   configure(settings: LogSettings): void {
-    const samePath = settings.logfile === this.#settings.logfile;
     this.#settings = settings;
     this.#pino.level = levelFor(settings.verbose);
     this.#openSyslog();
-    if (!samePath) this.reopen();
+    this.reopen();
   }
 
-  /** Opens the logfile anew, for RELOAD and SIGHUP after a log rotation has moved the old one away. */
+  /**
+   * Opens the logfile anew, for RELOAD and SIGHUP after a log rotation has moved the old one away. One that cannot be
+   * opened is a warning; lines go on to the old one.
+   */
   reopen(): void {
     const path = this.#settings.logfile;
     if (path === '') {
@@ -217,7 +219,12 @@ export class DaemonLog implements Logger {
   #openFile(path: string): void {
     let fd: number;
     try {
-      fd = openSync(path, 'a', 0o644);
+      // A FIFO that nobody reads, or not fast enough, is not waited for.
+      fd = openSync(
+        path,
+        constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT | constants.O_NONBLOCK,
+        0o644,
+      );
     } catch (error) {
       throw new LogfileError(`could not open logfile: ${(error as Error).message}`, { cause: error });
     }

@@ -118,7 +118,6 @@ async function serve({ config, options, log, native, startup }: Prepared): Promi
   let pooler: Pooler | null = null;
   let successor: PidfileSuccessor | null = null;
   let pidfile: Pidfile | null = null;
-  let removeSignals = (): void => {};
   try {
     if (takeover !== null && settings.pidfile !== '') successor = preparePidfile(settings.pidfile);
     pooler = await createPooler({
@@ -129,10 +128,7 @@ async function serve({ config, options, log, native, startup }: Prepared): Promi
       passed,
       ...(takeover === null ? {} : { takesOver: takeover.socket }),
       ...(fdLimit === null ? {} : { fdLimit }),
-      onConfig: (next) => {
-        log.configure(logSettings(next, options));
-        log.reopen();
-      },
+      onConfig: (next) => log.configure(logSettings(next, options)),
       onReload: (phase) => {
         if (phase === 'begins') manager.reloading();
         else manager.reloaded();
@@ -143,7 +139,7 @@ async function serve({ config, options, log, native, startup }: Prepared): Promi
     });
     if (successor !== null) pidfile = successor.put();
     else if (settings.pidfile !== '') pidfile = writePidfile(settings.pidfile);
-    removeSignals = installSignals(signalHandlers(pooler, log, manager, ended.resolve), log);
+    installSignals(signalHandlers(pooler, log, manager, ended.resolve), log);
     const { node, openssl } = process.versions;
     log.log('LOG', `process up: ${VERSION_LINE}, node ${node}, tls: OpenSSL ${openssl}`);
     manager.ready(takeover === null ? null : process.pid);
@@ -154,7 +150,6 @@ async function serve({ config, options, log, native, startup }: Prepared): Promi
     startup?.started();
     return await ended.promise;
   } finally {
-    removeSignals();
     pooler?.stop();
     pidfile?.remove();
     successor?.discard();

@@ -1,4 +1,4 @@
-import { spawnSync } from 'node:child_process';
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import {
   existsSync,
   mkdtempSync,
@@ -141,6 +141,19 @@ describe('signals', () => {
     expect(pooler.stderr).toContain('LOG got SIGTERM, shutting down, waiting for all clients disconnect\n');
   });
 
+  test('SIGTERM over and over, until the last moment, ends with 0 and leaves nothing behind', async () => {
+    for (let round = 0; round < 5; round++) {
+      const pidfile = join(temporaryFolder(), 'pid');
+      await using pooler = await spawnPooler({ settings: { pidfile } });
+      const storm = spawn('sh', ['-c', `while kill -TERM ${pooler.pid}; do :; done`], { stdio: 'ignore' });
+      const stormOver = new Promise((settle) => storm.once('close', settle));
+      expect(await endOfProcess(pooler)).toEqual({ code: 0, signal: null });
+      await stormOver;
+      expect(existsSync(pidfile)).toBe(false);
+      expect(existsSync(pooler.socketPath)).toBe(false);
+    }
+  });
+
   test('SIGINT waits for transactions to end, then ends with 0', async () => {
     await using pooler = await spawnPooler({ settings: { pool_mode: 'transaction' } });
     const [busy, idle] = [await pooler.client(), await pooler.client()];
@@ -216,6 +229,11 @@ describe('the pidfile', () => {
     writeFileSync(pidfile, 'garbage');
     expect((await refusedStart({ settings: { pidfile } })).code).toBe(1);
     expect(readFileSync(pidfile, 'utf8')).toBe('garbage');
+    rmSync(pidfile);
+    execFileSync('mkfifo', [pidfile]);
+    const fifo = await refusedStart({ settings: { pidfile } });
+    expect(fifo.code).toBe(1);
+    expect(fifo.stderr).toContain(` FATAL pidfile '${pidfile}' exists, another instance running?\n`);
   });
 });
 
