@@ -12,7 +12,6 @@ import type { TrackedParameters } from '../relay/tracked-parameters.ts';
 import { FrontendType } from '../wire/codes.ts';
 import { fatal, type PgErrorFields } from '../wire/pg-error.ts';
 import type { PoolerState } from './context.ts';
-import { UNKNOWN_KEY } from './peers.ts';
 import type { Logins } from './logins.ts';
 import { VERSION_LINE } from './version.ts';
 
@@ -158,12 +157,11 @@ async function cancel(
   const owner = state.cancelKeys.find(key);
   if (owner === null) {
     const reason = await state.peers.forward(key);
-    if (reason !== UNKNOWN_KEY) {
-      // Whose it is only the peer can tell that has taken it.
-      return { reason, isKnown: reason === 'successfully sent cancel request' };
-    }
-    const isElsewhere = await cancelElsewhere(key);
-    return { reason: isElsewhere ? 'cancel request handed to the old process' : reason, isKnown: false };
+    // Whose it is only the peer can tell that has taken it.
+    const isKnown = reason === 'successfully sent cancel request';
+    // A process before us may have had no peers, or another id: what its keys seem to say of peers is chance.
+    const isElsewhere = !isKnown && (await cancelElsewhere(key));
+    return { reason: isElsewhere ? 'cancel request handed to the old process' : reason, isKnown };
   }
   return { reason: await cancelFor(owner, state, control), isKnown: true };
 }

@@ -264,7 +264,8 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
   );
 
   state.listening = () => listeners.bound();
-  if (options.takesOver !== undefined) predecessors.adopt();
+  // Without a unix socket in a folder there is no `-R`.
+  if (/^[^@]/.test(settings.unix_socket_dir)) predecessors.adopt();
   warnOfUntuned(config, native, log);
   openForcedPools(state);
   const janitor = new Janitor(state, windows, queries, options.onStats);
