@@ -93,6 +93,18 @@ describe('signals', () => {
     expect(pooler.stderr).toContain('LOG got SIGHUP, re-reading config\n');
   });
 
+  test('SIGHUP and SIGUSR2 do not end a pooler that is only starting', async (context) => {
+    if (!existsSync('/proc/self/cmdline')) return context.skip('no /proc tells how far a start has come');
+    await using pooler = SpawnedPooler.launch({});
+    // It takes its title before it reads its configuration.
+    await waitFor(() => readFileSync(`/proc/${pooler.pid}/cmdline`, 'latin1').startsWith('pgweir '));
+    expect(pooler.stderr).toBe('');
+    for (const signal of ['SIGHUP', 'SIGUSR2'] as const) pooler.signal(signal);
+    await waitFor(() => pooler.stderr.includes('process up') || !pooler.isRunning);
+    expect(pooler.isRunning).toBe(true);
+    await (await pooler.client()).end();
+  });
+
   test('SIGUSR1 pauses, SIGUSR2 resumes, and the former never opens a debugger port', async () => {
     await using pooler = await spawnPooler({ settings: { pool_mode: 'transaction' } });
     const client = await pooler.client();
