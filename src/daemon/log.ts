@@ -61,8 +61,8 @@ function levelFor(verbose: number): LogLevel {
 
 /**
  * The daemon's log. Every line goes to the logfile and to stderr at once, unbuffered, so that nothing is lost
- * when the process ends. After the constructor nothing throws: a full disk or a stuck reader costs lines, which
- * {@link DaemonLog.droppedLines} counts, never the daemon.
+ * when the process ends. After the constructor nothing throws: a full disk or a stuck reader costs lines, and the
+ * logfile tells how many when it can be written to again.
  */
 export class DaemonLog implements Logger {
   readonly #clock: Clock;
@@ -78,7 +78,8 @@ export class DaemonLog implements Logger {
   readonly #isDown = new Set<'syslog' | 'journal'>();
   #settings: LogSettings;
   #file: { readonly fd: number; readonly path: string; readonly sink: LineSink } | null = null;
-  #droppedBefore = 0;
+  /** Lines that are missing in the logfile, and it doesn't say so yet. */
+  #lost = 0;
   #level: LogLevel = 'LOG';
   #wallMs = 0;
 
@@ -118,11 +119,6 @@ export class DaemonLog implements Logger {
     this.#pino.level = levelFor(settings.verbose);
     if (settings.logfile !== '') this.#openFile(settings.logfile);
     this.#openSyslog();
-  }
-
-  /** Lines lost so far, in whole or in part, counted per place they should have gone to. */
-  get droppedLines(): number {
-    return this.#droppedBefore + this.#stderr.dropped + (this.#file?.sink.dropped ?? 0);
   }
 
   enabled(level: LogLevel): boolean {
@@ -173,10 +169,23 @@ export class DaemonLog implements Logger {
     const level = this.#level;
     const { format, quiet } = this.#settings;
     const line = format === 'json' ? json : this.#formatter.format(this.#wallMs, level, message);
-    this.#file?.sink.write(line);
+    const lost = this.#toFile(line);
     if (!quiet) this.#toStderr(level, line, message);
     this.#startup?.line(level, line);
     this.#toSyslog(level, line, message);
+    if (lost > 0) this.log('WARNING', `${lost} lines are missing here, which could not be written`);
+  }
+
+  /** How many lines before this one, which is written, are missing: to be said once. */
+  #toFile(line: string): number {
+    if (this.#file === null) return 0;
+    if (!this.#file.sink.write(line)) {
+      this.#lost++;
+      return 0;
+    }
+    const lost = this.#lost;
+    this.#lost = 0;
+    return lost;
   }
 
   #toStderr(level: LogLevel, line: string, message: string): void {
@@ -234,7 +243,6 @@ export class DaemonLog implements Logger {
 
   #closeFile(): void {
     if (this.#file === null) return;
-    this.#droppedBefore += this.#file.sink.dropped;
     closeSync(this.#file.fd);
     this.#file = null;
   }
