@@ -1,4 +1,11 @@
-import { ADMIN_DATABASE, consoleRole, entersWithoutPassword, isListed } from '../admin/access.ts';
+import {
+  ADMIN_DATABASE,
+  consoleRole,
+  entersWithoutPassword,
+  isListed,
+  mayRun,
+  type Role,
+} from '../admin/access.ts';
 import { AdminConsole, MAX_CONSOLE_BODY_BYTES } from '../admin/console.ts';
 import type { Control } from '../admin/control.ts';
 import { consoleWelcome } from '../admin/welcome.ts';
@@ -82,7 +89,7 @@ export function clientServices(
         log: state.log,
         version: VERSION_LINE,
       });
-      return consoleSession(state, console, applicant, applied);
+      return consoleSession(state, console, role, applicant, applied);
     },
     entersConsoleFreely: entersWithoutPassword,
     cancel: (key) => cancel(state, parts, key),
@@ -115,10 +122,11 @@ export function serverShutdown(state: PoolerState): PgErrorFields | null {
 function consoleSession(
   state: PoolerState,
   console: AdminConsole,
+  role: Role,
   client: ClientConnection,
   applied: readonly (readonly [string, string])[],
 ): ConsoleSession {
-  const cancelKey = newCancelKey(state, 'console', client);
+  const cancelKey = newCancelKey(state, role, client);
   state.consoleClients.add(client);
   state.consoleStats.clientLoginCount++;
   return {
@@ -142,7 +150,7 @@ function consoleSession(
 
 function newCancelKey(
   { cancelKeys, config }: PoolerState,
-  owner: ClientSession | 'console',
+  owner: ClientSession | Role,
   { protocolMinor }: ClientConnection,
 ): Buffer {
   return cancelKeys.issue(owner, protocolMinor, config.settings.peer_id);
@@ -167,14 +175,10 @@ async function cancel(
 }
 
 /** Gives the log text. */
-async function cancelFor(
-  owner: ClientSession | 'console',
-  state: PoolerState,
-  control: Control,
-): Promise<string> {
-  if (owner === 'console') {
+async function cancelFor(owner: ClientSession | Role, state: PoolerState, control: Control): Promise<string> {
+  if (typeof owner === 'string') {
     // A cancel on the console ends a global PAUSE or SUSPEND, but never a shutdown.
-    if ((state.isPaused || state.isSuspended) && state.shutdown === 'no') {
+    if (mayRun(owner, 'resume') && (state.isPaused || state.isSuspended) && state.shutdown === 'no') {
       await control.request({ kind: 'resume', database: null }, new AbortController().signal);
     }
     return 'cancel request for console client';
