@@ -270,9 +270,9 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
   openForcedPools(state);
   const janitor = new Janitor(state, windows, queries, options.onStats);
   const sweeper = setInterval(() => {
-    if (state.isSuspended) control.suspension.sweep();
+    if (state.isSuspended) state.guard(() => control.suspension.sweep());
     else janitor.sweep();
-    control.checkProgress();
+    state.guard(() => control.checkProgress());
   }, SWEEP_INTERVAL_MS);
 
   return {

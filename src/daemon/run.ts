@@ -190,8 +190,12 @@ function signalHandlers(
   manager: ServiceManager,
   exit: (code: number) => void,
 ): Parameters<typeof installSignals>[0] {
-  const ask = (request: Parameters<Pooler['control']['request']>[0]) =>
-    void pooler.control.request(request, new AbortController().signal);
+  const ask = (request: Parameters<Pooler['control']['request']>[0]): void => {
+    pooler.control.request(request, new AbortController().signal).catch((error: unknown) => {
+      // A bug, which must not end the process.
+      log.log('ERROR', `internal error: ${error instanceof Error ? error.stack : String(error)}`);
+    });
+  };
   return {
     isShuttingDown: () => pooler.state.shutdown !== 'no',
     isPaused: () => pooler.state.isPaused,
