@@ -147,7 +147,7 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
     if (isStopped) return;
     isStopped = true;
     clearInterval(sweeper);
-    predecessors.leave(listeners.isUnixReplaced());
+    predecessors.leave();
     listeners.close();
     for (const connection of state.connections) connection.cut();
     for (const server of serversOf(state)) server.conn.destroy();

@@ -52,7 +52,7 @@ export class Predecessors {
 
   /**
    * Takes those in that have left a name, and looks after them until they end. Also where nobody's place is taken: one
-   * that has been killed may have had predecessors.
+   * that has ended may have had predecessors.
    */
   adopt(): void {
     const prefix = secondNamePrefix(this.#port);
@@ -74,13 +74,11 @@ export class Predecessors {
     return sent.includes(true);
   }
 
-  /** Ends the watch; takes the names away unless somebody else is to find them. */
-  leave(isFollowed: boolean): void {
+  /** Ends the watch. The names stay: whoever comes next is to find them. */
+  leave(): void {
     if (this.#watch !== null) clearInterval(this.#watch);
     this.#watch = null;
-    const paths = this.#paths;
     this.#paths = [];
-    if (!isFollowed) for (const path of paths) removeName(path);
   }
 
   async #look(): Promise<void> {

@@ -182,12 +182,15 @@ describe('-R', () => {
     expect(await query.cancel()).toBe('57014');
   });
 
-  test('passes them on after the new one has been killed and started again, and leaves no names', async () => {
+  test.each([
+    'SIGKILL',
+    'SIGQUIT',
+  ] as const)('passes them on after the new one has ended by %s and another was started, and leaves no names', async (signal) => {
     await using home = await started();
     await using query = await startQuery(home);
-    const [before, killed] = await takeOver(home);
-    process.kill(killed, 'SIGKILL');
-    await waitFor(() => !isAlive(killed));
+    const [before, ended] = await takeOver(home);
+    process.kill(ended, signal);
+    await waitFor(() => !isAlive(ended));
     expect(await run(home, '-d')).toMatchObject({ code: 0, stderr: '' });
     expect(await query.cancel()).toBe('57014');
     expect(isAlive(before)).toBe(true);
