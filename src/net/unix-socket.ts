@@ -43,7 +43,7 @@ export async function checkUnixSocketFree(path: string): Promise<SocketFileIdent
   let found: SocketFileIdentity | null = null;
   if (!isAbstractPath(path)) {
     if (existsSync(`${path}.lock`)) throw new ListenError(`unix port is in use: ${shown}.lock exists`);
-    const stat = lstatSync(path, { throwIfNoEntry: false });
+    const stat = lookAt(path);
     if (stat === undefined) return null;
     if (!stat.isSocket()) throw new ListenError(`not a unix socket, will not replace it: ${shown}`);
     found = identityOf(stat);
@@ -52,6 +52,15 @@ export async function checkUnixSocketFree(path: string): Promise<SocketFileIdent
   // Everything else (a full backlog, a foreign user's socket) means that somebody may well be there.
   if (code === 'ECONNREFUSED' || code === 'ENOENT') return found;
   throw new ListenError('unix socket is in use, cannot continue');
+}
+
+/** Undefined when there is nothing; throws ListenError when nobody can tell. */
+function lookAt(path: string): Stats | undefined {
+  try {
+    return lstatSync(path, { throwIfNoEntry: false });
+  } catch (error) {
+    throw new ListenError(`cannot listen on unix:${path}: ${(error as Error).message}`, { cause: error });
+  }
 }
 
 /** Connects and leaves at once; null when that worked, else the system's error code. */
@@ -123,10 +132,13 @@ export interface SocketFileIdentity {
   readonly changedMs: number;
 }
 
-/** The identity of the file at `path` now; null when there is none. */
+/** The identity of the file at `path` now; null when there is none, or the folder is out of reach. Never throws. */
 export function socketFileIdentity(path: string): SocketFileIdentity | null {
-  const stat = lstatSync(path, { throwIfNoEntry: false });
-  return stat === undefined ? null : identityOf(stat);
+  try {
+    return identityOf(lstatSync(path));
+  } catch {
+    return null;
+  }
 }
 
 function identityOf({ dev, ino, ctimeMs }: Stats): SocketFileIdentity {

@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -144,6 +144,22 @@ describe('the unix socket', () => {
     const listening = kit.open({ listenAddr: ['127.0.0.1'], unixSocketDir: `${dir}/none` });
     await expect(listening).rejects.toThrow(/^cannot listen on unix:.*none\/\.s\.PGSQL\.\d+: /);
     expect(kit.servers.every((server) => !server.listening)).toBe(true);
+  });
+
+  it('in what is no folder stops the start, and one that has become such at the end is no trouble', async () => {
+    const wanted = join(dir, 'sockets');
+    writeFileSync(wanted, '');
+    await expect(kit.open({ unixSocketDir: wanted, listenPort: 6432 })).rejects.toMatchObject({
+      name: 'ListenError',
+      message: expect.stringMatching(/^cannot listen on unix:.*sockets\/\.s\.PGSQL\.6432: ENOTDIR/),
+    });
+    rmSync(wanted);
+    mkdirSync(wanted);
+    const listeners = await kit.open({ unixSocketDir: wanted, listenPort: 6432 });
+    rmSync(wanted, { recursive: true });
+    writeFileSync(wanted, '');
+    expect(listeners.isUnixReplaced()).toBe(false);
+    listeners.close();
   });
 
   it('with a path too long for the kernel stops the start instead of being cut', async () => {
