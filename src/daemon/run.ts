@@ -70,24 +70,24 @@ export async function runDaemon(options: RunOptions): Promise<number> {
     log = new DaemonLog(logSettings(config, options), { ...logWays(native), startup });
   } catch (error) {
     if (error instanceof ConfigError) return refuse(error.message, 'cannot load config file');
-    if (error instanceof UserError || error instanceof LogfileError) return refuse(error.message);
-    throw error;
+    return refuse(refusalText(error));
   }
   try {
     return await serve({ config, options, log, native, startup });
   } catch (error) {
-    if (!isRefusal(error)) throw error;
-    log.log('FATAL', error.message);
+    log.log('FATAL', refusalText(error));
     return 1;
   } finally {
     log.close();
   }
 }
 
-/** What is an operator's to deal with; anything else is a bug. */
-function isRefusal(error: unknown): error is Error {
-  const kinds = [ListenError, PidfileError, ConfigError, TakeoverError];
-  return kinds.some((kind) => error instanceof kind);
+const REFUSALS = [ListenError, PidfileError, ConfigError, TakeoverError, UserError, LogfileError];
+
+/** Why it does not start; what is not an operator's to deal with is a bug. */
+function refusalText(error: unknown): string {
+  if (!(error instanceof Error)) return `internal error: ${String(error)}`;
+  return REFUSALS.some((kind) => error instanceof kind) ? error.message : `internal error: ${error.stack}`;
 }
 
 /** What a start has prepared. */

@@ -1,5 +1,6 @@
 import { lookup } from 'node:dns/promises';
-import { fstatSync } from 'node:fs';
+import { existsSync, fstatSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { createServer, isIP, type Server, type ServerOpts, type Socket } from 'node:net';
 import type { Logger } from '../base/log.ts';
 import { formatHostPort } from './address.ts';
@@ -207,7 +208,9 @@ async function openUnix(
     // Somebody was quicker between our check and the bind.
     if (code === 'EADDRINUSE')
       throw new ListenError('unix socket is in use, cannot continue', { cause: error });
-    const text = systemErrorText(error as NodeJS.ErrnoException);
+    // The event loop's library has "permission denied" for this one.
+    const isFolderMissing = code === 'EACCES' && !existsSync(dirname(path));
+    const text = isFolderMissing ? 'no such folder' : systemErrorText(error as NodeJS.ErrnoException);
     throw new ListenError(`cannot listen on unix:${displaySocketPath(path)}: ${text}`, { cause: error });
   }
   context.log.log('LOG', `listening on ${listener.display}`);
