@@ -227,6 +227,19 @@ describe('a flood of failed logins', () => {
     expect(linesOf(OTHER)).toBe(before + 1 + perFailure);
   });
 
+  test('writes little, however long the names in its packets are', async () => {
+    await using pooler = await start();
+    const long = 'x'.repeat(60_000);
+    for (const parameters of [{ database: long }, { [long]: '1' }, { options: `-c ${long}=1` }]) {
+      const peer = await connectPeer(pooler.port);
+      await peer.send(frontend.startup({ user, ...parameters }), frontend.password('wrong'));
+      await peer.messagesTo('E');
+      await peer.close();
+    }
+    await waitFor(() => pooler.lines.filter((line) => line.includes('pooler error')).length === 3);
+    expect(Math.max(...pooler.lines.map(({ length }) => length))).toBeLessThan(2500);
+  });
+
   test('of connections that are refused, too', async () => {
     await using pooler = await start({ own: { max_login_conn_per_address: 1 } });
     const first = await connectPeer(pooler.port);
