@@ -40,14 +40,17 @@ function remember<V>(
 export class ScramVerifierCache {
   readonly #pbkdf2: Pbkdf2Queue;
   readonly #cache: RecentlyUsed<ScramVerifier | Promise<ScramVerifier>>;
+  readonly #madeUp: RecentlyUsed<ScramVerifier | Promise<ScramVerifier>>;
 
   constructor(pbkdf2: Pbkdf2Queue, capacity = 4096) {
     this.#pbkdf2 = pbkdf2;
     this.#cache = new RecentlyUsed(capacity);
+    this.#madeUp = new RecentlyUsed(capacity);
   }
 
   /**
-   * The verifier of a user's password; at once when known. `salt` and `iterations` serve a new one.
+   * The verifier of a user's password; at once when known. `salt` and `iterations` serve a new one. `isMadeUp`: there is
+   * no such user, which is not to show in the time that it takes; those push out nothing of the others.
    * Errors: rejects with Pbkdf2Error.
    */
   verifier(
@@ -55,8 +58,9 @@ export class ScramVerifierCache {
     password: string,
     salt: Buffer,
     iterations: number,
+    isMadeUp = false,
   ): ScramVerifier | Promise<ScramVerifier> {
-    return remember(this.#cache, cacheKey(user, password), async () => {
+    return remember(isMadeUp ? this.#madeUp : this.#cache, cacheKey(user, password), async () => {
       const salted = await this.#pbkdf2.derive(saslprep(Buffer.from(password)), salt, iterations);
       const { storedKey, serverKey } = scramKeysOf(salted);
       return { iterations, salt, storedKey, serverKey };

@@ -319,10 +319,35 @@ describe('the mock exchange', () => {
     expect(await saltOf({ user: 'a', secretText: null, mockSecret: randomBytes(32) })).not.toBe(nobody);
   });
 
+  test('an unknown user’s first login takes a derivation, as a known one’s does, and later ones take none', async () => {
+    const pbkdf2 = new Pbkdf2Queue();
+    const verifiers = new ScramVerifierCache(pbkdf2, 2);
+    const derives = async (over: Partial<ClientAuthArgs>): Promise<boolean> => {
+      const exchange = createClientAuth(clientArgs({ pbkdf2, verifiers, ...over }));
+      exchange.start();
+      const step = exchange.password(first('n,,n=,r=abc'));
+      const isDerived = step instanceof Promise;
+      expect((await step).kind).toBe('send');
+      return isDerived;
+    };
+    for (const secretText of ['pencil', null, PENCIL_MD5, '']) {
+      const user = `user of ${secretText}`;
+      expect(await derives({ user, secretText }), `${secretText}`).toBe(true);
+      expect(await derives({ user, secretText }), `${secretText}`).toBe(false);
+    }
+    // Names that strangers make up push out none that is known.
+    for (let i = 0; i < 5; i++) await derives({ user: `stranger ${i}`, secretText: null });
+    expect(await derives({ user: 'user of pencil' })).toBe(false);
+    // Where most have a SCRAM secret, nobody's login derives anything.
+    const mock = () => ({ kind: 'scram', iterations: 64, saltBytes: 16 }) as const;
+    expect(await derives({ user: 'another', secretText: null, mock })).toBe(false);
+  });
+
   test('whoever guesses the mock secret is refused all the same', async () => {
     for (const method of methods) {
-      const guess = mockSecret.toString('latin1');
-      expect((await logIn({ method, secretText: null }, guess)).client.kind).toBe('fail');
+      for (const guess of [mockSecret.toString('latin1'), mockSecret.toString('hex')]) {
+        expect((await logIn({ method, secretText: null }, guess)).client.kind).toBe('fail');
+      }
     }
   });
 });
