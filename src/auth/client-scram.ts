@@ -197,7 +197,8 @@ export class ClientScramExchange implements ClientAuthExchange {
     // The first login of a user with a password takes the time of a derivation: so does that of somebody unknown. The
     // same salt whether the user exists or not, also after the user list changes.
     const password = isKnown ? secret.password : mockSecret.toString('hex');
-    return verifiers.verifier(user, password, mockSalt(this.#args), scramIterations, !isKnown);
+    const isWanted = isKnown ? null : () => this.#state.kind !== 'over';
+    return verifiers.verifier(user, password, mockSalt(this.#args), scramIterations, isWanted);
   }
 
   #refuse(logText: string): ClientAuthStep {

@@ -49,8 +49,9 @@ export class ScramVerifierCache {
   }
 
   /**
-   * The verifier of a user's password; at once when known. `salt` and `iterations` serve a new one. `isMadeUp`: there is
-   * no such user, which is not to show in the time that it takes; those push out nothing of the others.
+   * The verifier of a user's password; at once when known. `salt` and `iterations` serve a new one. `isMadeUpFor`: there
+   * is no such user, which is not to show in the time that it takes; those push out nothing of the others, and none is
+   * derived for whom the call says is gone.
    * Errors: rejects with Pbkdf2Error.
    */
   verifier(
@@ -58,10 +59,11 @@ export class ScramVerifierCache {
     password: string,
     salt: Buffer,
     iterations: number,
-    isMadeUp = false,
+    isMadeUpFor: (() => boolean) | null = null,
   ): ScramVerifier | Promise<ScramVerifier> {
-    return remember(isMadeUp ? this.#madeUp : this.#cache, cacheKey(user, password), async () => {
-      const salted = await this.#pbkdf2.derive(saslprep(Buffer.from(password)), salt, iterations);
+    return remember(isMadeUpFor === null ? this.#cache : this.#madeUp, cacheKey(user, password), async () => {
+      const prepared = saslprep(Buffer.from(password));
+      const salted = await this.#pbkdf2.derive(prepared, salt, iterations, isMadeUpFor ?? undefined);
       const { storedKey, serverKey } = scramKeysOf(salted);
       return { iterations, salt, storedKey, serverKey };
     });

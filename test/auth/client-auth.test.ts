@@ -343,6 +343,21 @@ describe('the mock exchange', () => {
     expect(await derives({ user: 'another', secretText: null, mock })).toBe(false);
   });
 
+  test('nothing is derived for somebody unknown who has left', async () => {
+    const pbkdf2 = new Pbkdf2Queue(1);
+    const verifiers = new ScramVerifierCache(pbkdf2);
+    const exchanges = [1, 2, 3].map((i) =>
+      createClientAuth(clientArgs({ pbkdf2, verifiers, user: `${i}`, secretText: null })),
+    );
+    const steps = exchanges.map((exchange) => {
+      exchange.start();
+      return exchange.password(first('n,,n=,r=abc'));
+    });
+    expect([pbkdf2.running, pbkdf2.waiting]).toEqual([1, 2]);
+    exchanges[1]?.abandon();
+    expect((await Promise.all(steps)).map(({ kind }) => kind)).toEqual(['send', 'fail', 'send']);
+  });
+
   test('whoever guesses the mock secret is refused all the same', async () => {
     for (const method of methods) {
       for (const guess of [mockSecret.toString('latin1'), mockSecret.toString('hex')]) {
