@@ -45,7 +45,8 @@ export class DaemonLoginRules {
     const { settings, login } = this.#state.config;
     const { auth_type: method } = settings;
     if (method !== 'hba') return { method, map: null, ldap: login.ldap, key: 'auth_type' };
-    const ip = applicant.ip === null ? null : parseIp(applicant.ip);
+    // A zone, as addresses of one link have it, says which of our own interfaces it came by: no rule names one.
+    const ip = applicant.ip === null ? null : parseIp(applicant.ip.replace(/%.*$/, ''));
     if (ip === null && applicant.ip !== null) return null;
     const who: HbaApplicant = {
       database: applicant.database,
