@@ -15,15 +15,10 @@ test('an address of one link is what it is without the name of our interface', (
   const state = { config, clock: new ManualClock() } as unknown as PoolerState;
   const rules = new DaemonLoginRules(state, {} as AuthQueries, openNative());
   const methodFor = (ip: string): unknown =>
-    rules.find({
-      database: 'd',
-      user: 'u',
-      isConsole: false,
-      replication: 'none',
-      ip,
-      peerUid: null,
-      tls: null,
-    });
+    rules.find(
+      { database: 'd', user: 'u', isConsole: false, replication: 'none', ip, peerUid: null, tls: null },
+      { isAbandoned: false },
+    );
   expect(methodFor('fe80::1%eth0')).toMatchObject({ method: 'reject' });
   expect(methodFor('fe80:0:0:1::1%eth0')).toMatchObject({ method: 'trust' });
 });
