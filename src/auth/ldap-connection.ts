@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { connect as connectTcp, isIPv6, type Socket } from 'node:net';
 import { type ConnectionOptions, connect as connectTls, getCACertificates } from 'node:tls';
-import { elementAt } from '../base/der.ts';
 import type { LdapOptions } from '../config/ldap-options.ts';
+import { ldapMessageLength, readLdapResponse, START_TLS, UNBIND } from './ldap-messages.ts';
 
 /** Where an LDAP server is. */
 export interface LdapServer {
@@ -18,32 +18,6 @@ export interface LdapAnswer {
 
 /** Most that a server may send to one login: what we ask for is answered in a few hundred bytes. */
 const MAX_BYTES = 256 * 1024;
-
-const SEQUENCE = 0x30;
-const INTEGER = 0x02;
-const OCTET_STRING = 0x04;
-const ENUMERATED = 0x0a;
-const BIND_RESPONSE = 0x61;
-const SEARCH_ENTRY = 0x64;
-const SEARCH_DONE = 0x65;
-const SEARCH_REFERENCE = 0x73;
-const EXTENDED_RESPONSE = 0x78;
-
-/** The responses that requests end with, by the tags of those. */
-const LAST_RESPONSES: ReadonlyMap<number, number> = new Map([
-  [0x60, BIND_RESPONSE],
-  [0x63, SEARCH_DONE],
-  [0x77, EXTENDED_RESPONSE],
-]);
-
-/** ExtendedRequest 1.3.6.1.4.1.1466.20037 as message 1. Source: RFC 4511, section 4.14. */
-const START_TLS = Buffer.concat([
-  Buffer.from([SEQUENCE, 29, INTEGER, 1, 1, 0x77, 24, 0x80, 22]),
-  Buffer.from('1.3.6.1.4.1.1466.20037', 'latin1'),
-]);
-
-/** UnbindRequest, the goodbye, as message 0x7f. */
-const UNBIND = Buffer.from([SEQUENCE, 5, INTEGER, 1, 0x7f, 0x42, 0]);
 
 /**
  * A connection to an LDAP server, for one login: a request at a time, with a limit on time and bytes. What the server
@@ -92,22 +66,12 @@ export class LdapConnection {
 
   /** Sends a request and waits for its last response. */
   ask(request: Buffer): Promise<LdapAnswer> {
-    const { id, tag } = operationOf(request);
-    const last = LAST_RESPONSES.get(tag);
     const names: string[] = [];
     return this.#step<LdapAnswer>((done) => {
       this.#taker = (message) => {
-        const response = operationOf(message);
-        if (response.id !== id) throw new Error('an answer to something else from the LDAP server');
-        if (response.tag === last) {
-          const code = elementAt(message, response.start, response.end);
-          if (code?.tag !== ENUMERATED) throw malformed();
-          done({ code: numberAt(message, code), names });
-        } else if (response.tag === SEARCH_ENTRY) {
-          const name = elementAt(message, response.start, response.end);
-          if (name?.tag !== OCTET_STRING) throw malformed();
-          names.push(message.toString('utf8', name.start, name.end));
-        } else if (response.tag !== SEARCH_REFERENCE) throw malformed();
+        const response = readLdapResponse(message, request);
+        if (response.kind === 'last') done({ code: response.code, names });
+        else if (response.kind === 'entry') names.push(response.name);
       };
       this.#socket.write(request);
     });
@@ -169,11 +133,11 @@ export class LdapConnection {
     try {
       if (this.#received > MAX_BYTES) throw new Error('the LDAP server sends too much');
       for (;;) {
-        const message = elementAt(this.#gathered, 0, this.#gathered.length);
+        const length = ldapMessageLength(this.#gathered);
         // What nobody has asked for stays where it is.
-        if (message === null || this.#taker === null) return;
-        this.#taker(this.#gathered.subarray(0, message.end));
-        this.#gathered = this.#gathered.subarray(message.end);
+        if (length === 0 || this.#taker === null) return;
+        this.#taker(this.#gathered.subarray(0, length));
+        this.#gathered = this.#gathered.subarray(length);
       }
     } catch (error) {
       this.#fail(error as Error);
@@ -182,26 +146,8 @@ export class LdapConnection {
   };
 }
 
-/** A whole message's number and operation. Shape: SEQUENCE { INTEGER, operation, controls OPTIONAL }. */
-function operationOf(message: Buffer): { id: number; tag: number; start: number; end: number } {
-  const all = elementAt(message, 0, message.length);
-  const id = all?.tag === SEQUENCE ? elementAt(message, all.start, all.end) : null;
-  const operation = all === null || id?.tag !== INTEGER ? null : elementAt(message, id.end, all.end);
-  if (id === null || operation === null) throw malformed();
-  return { ...operation, id: numberAt(message, id) };
-}
-
-function numberAt(message: Buffer, { start, end }: { start: number; end: number }): number {
-  if (end - start < 1 || end - start > 4) throw malformed();
-  return message.readIntBE(start, end - start);
-}
-
 function hungUp(): Error {
   return new Error('the LDAP server has closed the connection');
-}
-
-function malformed(): Error {
-  return new Error('a malformed message from the LDAP server');
 }
 
 /** Certificates are verified by the system's authorities, and by those of `LDAPTLS_CACERT`, as OpenLDAP's programs do. */
