@@ -201,9 +201,10 @@ export class LoginExchange implements ClientAuthExchange, LookupAsker {
     if (name === null || name === this.#applicant.user) return exchange;
     const rename = (step: ClientAuthStep): Later<ClientAuthStep> => {
       if (step.kind !== 'ok') return step;
-      const before = this.#rule?.key;
+      const before = this.#rule;
       return then(this.#sources.rule({ ...this.#applicant, user: name }, this), (rule) =>
-        rule !== null && rule.key === before
+        // A RELOAD may have put another rule in the place of that one.
+        rule !== null && rule.key === before?.key && rule.method === before.method
           ? { ...step, user: name }
           : failed(fatal('login rejected'), `another rule is for ${name}`),
       );
