@@ -370,7 +370,8 @@ export class PoolWorld {
     const isBlocked = pool.paused || isFull || isDatabaseFull;
     const needsOwn = pool.clients.waiting_dedicated.length > 0;
     if ((needs && pool.launcher.failure === null && !isBlocked) || (needsOwn && !isBlocked))
-      assert.equal(servers.new.length, 1, 'a wake-up was lost');
+      assert.ok(servers.new.length > 0, 'a wake-up was lost');
+    assert.ok(servers.new.length <= 8, 'a herd of logins');
     // Another pool's connection that is on its way out makes room in the database, too.
     const isRoomComing =
       servers.closing.length > 0 ||
