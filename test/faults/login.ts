@@ -23,6 +23,43 @@ export const loginFaults: readonly Fault[] = [
     ['test/auth/server-auth.test.ts'],
   ),
   fault(
+    'a stored hash is sent to a server that asks for a password',
+    {
+      file: 'src/auth/server-auth.ts',
+      find: "if (secret.kind !== 'plain') return this.#fail('server login failed: wrong password type');\n    this.#state = { kind: 'answered' };\n    return { kind: 'send', bytes: passwordMessage(secret.password) };",
+      replace:
+        "this.#state = { kind: 'answered' };\n    return { kind: 'send', bytes: passwordMessage(this.#args.credentials.secretText ?? '') };",
+    },
+    ['test/auth/server-auth.test.ts'],
+  ),
+  fault(
+    'what stands behind the answer to StartTLS passes for encrypted',
+    {
+      file: 'src/auth/ldap-connection.ts',
+      find: "if (this.#gathered.length > 0) throw new Error('the LDAP server has sent bytes ahead of TLS');",
+      replace: '',
+    },
+    ['test/integration/ldap-peers.test.ts'],
+  ),
+  fault(
+    'the first login of an unknown user is quicker than that of a known one',
+    {
+      file: 'src/auth/client-scram.ts',
+      find: "if (!isKnown && mock(true).kind === 'scram')",
+      replace: 'if (!isKnown)',
+    },
+    CLIENT_AUTH,
+  ),
+  fault(
+    'begun TLS handshakes are no part of what may be held before login',
+    {
+      file: 'src/client/tls.ts',
+      find: 'else this.#count(this.#connection.conn.handshakeBytes);',
+      replace: '',
+    },
+    ['test/integration/before-login.test.ts'],
+  ),
+  fault(
     'an unknown user is told so at once',
     {
       file: 'src/auth/client-auth.ts',
@@ -141,8 +178,8 @@ export const loginFaults: readonly Fault[] = [
     'a flood of failed logins fills the log',
     {
       file: 'src/client/connection.ts',
-      find: 'log.enabled(level) && this.visit?.mayWrite() !== false',
-      replace: 'log.enabled(level)',
+      find: 'if (!log.enabled(level) || this.visit?.mayWrite() === false) return;',
+      replace: 'if (!log.enabled(level)) return;',
     },
     ['test/integration/before-login.test.ts'],
   ),
