@@ -10,6 +10,7 @@ import {
   type TlsSetting,
 } from './client-table.ts';
 import { type Ask, type ClientName, isForPg } from './clients.ts';
+import type { Product } from './matrix.ts';
 
 /** One pooler of the matrix. */
 export interface ClientPlan {
@@ -28,13 +29,6 @@ export interface PlannedCase extends ClientCase {
   readonly askName: string;
   readonly user: string;
   readonly database: string;
-}
-
-/** All of it. */
-export interface ClientCases {
-  readonly cases: readonly PlannedCase[];
-  /** What has to be covered of a case. */
-  readonly keysOf: (one: PlannedCase) => readonly string[];
 }
 
 const OWN = userInfo().username;
@@ -71,19 +65,13 @@ const ASKS: readonly (readonly [string, Partial<Ask>])[] = [
   ['require, own certificate', { sslmode: 'require', certificate: 'own' }],
   ['require, another certificate', { sslmode: 'require', certificate: 'another' }],
   ["require, stranger's certificate", { sslmode: 'require', certificate: 'stranger' }],
-  [
-    'require, own certificate, bound',
-    { sslmode: 'require', certificate: 'own', channelBinding: 'require' },
-  ],
+  ['require, own certificate, bound', { sslmode: 'require', certificate: 'own', channelBinding: 'require' }],
   ['verify-ca', { sslmode: 'verify-ca', certificate: 'own' }],
   ['verify-ca of another authority', { sslmode: 'verify-ca', certificate: 'own', trusts: 'other' }],
   ['verify-ca of another host', { sslmode: 'verify-ca', certificate: 'own', host: 'other' }],
   ['verify-full', { sslmode: 'verify-full', certificate: 'own' }],
   ['verify-full of another host', { sslmode: 'verify-full', certificate: 'own', host: 'other' }],
-  [
-    'verify-full, bound',
-    { sslmode: 'verify-full', certificate: 'own', channelBinding: 'require' },
-  ],
+  ['verify-full, bound', { sslmode: 'verify-full', certificate: 'own', channelBinding: 'require' }],
   ['direct', { sslmode: 'require', isDirect: true }],
   ['direct, own certificate', { sslmode: 'verify-full', isDirect: true, certificate: 'own' }],
 ];
@@ -120,7 +108,7 @@ const FASHIONS = ['plain', 'scram', 'md5'] as const;
 export function allClientCases(having: {
   readonly hasLdap: boolean;
   readonly clients: readonly ClientName[];
-}): ClientCases {
+}): Product<PlannedCase> {
   const settings = TLS_MODES.flatMap((mode): TlsSetting[] => {
     if (mode === 'disable') return [{ mode, hasCa: false }];
     const withCa = { mode, hasCa: true };
@@ -143,8 +131,10 @@ export function allClientCases(having: {
         };
       }),
   );
-  const cases = plans.flatMap((plan) => plan.methods.flatMap((method) => casesOf(plan, method, having.clients)));
-  return { cases, keysOf };
+  const cases = plans.flatMap((plan) =>
+    plan.methods.flatMap((method) => casesOf(plan, method, having.clients)),
+  );
+  return { cases, keysOf, cellOf: ({ plan, client, title }) => `${plan.title} ${title.replace(client, '')}` };
 }
 
 function keysOf(one: PlannedCase): readonly string[] {
@@ -221,7 +211,12 @@ function whoOf(method: Method): Who[] {
   const all = (['auth_file', 'auth_query'] as const).flatMap((source) =>
     STORED.map((stored): Who => ({ source, stored, user: userOf(source, stored), where: 'there' })),
   );
-  const known: Who = { source: 'auth_file', stored: 'plain', user: userOf('auth_file', 'plain'), where: 'nowhere' };
+  const known: Who = {
+    source: 'auth_file',
+    stored: 'plain',
+    user: userOf('auth_file', 'plain'),
+    where: 'nowhere',
+  };
   const unknown: Who = { ...known, stored: 'none', user: userOf('auth_file', 'none') };
   if (method === 'any') all.push({ ...known, where: 'unforced' });
   if (method.startsWith('peer')) {

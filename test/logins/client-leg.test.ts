@@ -40,12 +40,12 @@ let ldap: LdapServer | null = null;
 const tried = { pg: 0, 'psql 18': 0, psql: 0 };
 const ended = { in: 0, refused: 0, gone: 0 };
 
-const plans = allClientCases({
+const product = allClientCases({
   hasLdap: ldapReason === null,
   clients: ['pg', ...(['psql 18', 'psql'] as const).filter((name) => psqls[name] !== null)],
 });
 const chosen = new Map<ClientPlan, PlannedCase[]>();
-for (const planned of covering(plans.cases, plans.keysOf, MORE, random)) {
+for (const planned of covering(product, MORE, random)) {
   const of = chosen.get(planned.plan) ?? [];
   of.push(planned);
   chosen.set(planned.plan, of);
@@ -68,7 +68,7 @@ afterAll(async () => {
   await ldap?.[Symbol.asyncDispose]();
   const total = tried.pg + tried['psql 18'] + tried.psql;
   console.log(
-    `logins of clients: ${total} of ${plans.cases.length} combinations (${tried.pg} with pg, ${tried['psql 18']} with psql` +
+    `logins of clients: ${total} of ${product.cases.length} combinations (${tried.pg} with pg, ${tried['psql 18']} with psql` +
       ` and libpq 18, ${tried.psql} with psql as installed): ${ended.in} let in, ${ended.refused} refused, ${ended.gone}` +
       ` given up by the client; PGWEIR_TEST_SEED=${seed}`,
   );

@@ -54,16 +54,18 @@ export interface Refused {
 }
 
 /**
- * How a login ended. `refused`: by ErrorResponses, one per connection that the client has tried, the same one only once.
+ * How a login ended. `who`: on the server, and whether over TLS there; `isEncrypted`: here. `refused`: by ErrorResponses, one per connection that the client has tried, the same one only once.
  * `gone`: without one; the text is what the client says.
  */
 export type Outcome =
-  | { readonly kind: 'in'; readonly user: string; readonly isEncrypted: boolean }
+  | { readonly kind: 'in'; readonly who: string; readonly isEncrypted: boolean }
   | { readonly kind: 'refused'; readonly errors: readonly Refused[] }
   | { readonly kind: 'gone'; readonly text: string };
 
 const DEADLINE_MS = 60_000;
-const QUERY = 'SELECT current_user';
+/** Who we are on the server, and whether over TLS. */
+const QUERY =
+  "SELECT current_user || CASE WHEN ssl THEN ' over TLS' ELSE '' END AS who FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
 
 /** What node-postgres cannot be asked: fallbacks, and to insist on channel binding. */
 export function isForPg({ sslmode, channelBinding, host }: Ask): boolean {
@@ -88,9 +90,9 @@ export async function byPg(attempt: Attempt): Promise<Outcome> {
   client.on('error', () => {});
   try {
     await within(client.connect(), 'the end of a login', DEADLINE_MS);
-    const { rows } = await client.query<{ current_user: string }>(QUERY);
+    const { rows } = await client.query<{ who: string }>(QUERY);
     const { stream } = (client as unknown as { connection: { stream: { encrypted?: boolean } } }).connection;
-    return { kind: 'in', user: rows[0]?.current_user ?? '', isEncrypted: stream.encrypted === true };
+    return { kind: 'in', who: rows[0]?.who ?? '', isEncrypted: stream.encrypted === true };
   } catch (error) {
     if (!(error instanceof pg.DatabaseError)) return { kind: 'gone', text: String(error) };
     if (error.severity !== 'FATAL') throw error;
@@ -141,8 +143,8 @@ export async function byPsql(psql: Psql, isNewest: boolean, attempt: Attempt): P
   if (ask.host === 'other') Object.assign(where, { host: 'other.example.org' });
   const { code, stdout, stderr } = await psql.run(where, QUERY, '\\conninfo');
   if (code === 0) {
-    const [name = ''] = stdout.split('\n');
-    return { kind: 'in', user: name, isEncrypted: /SSL connection \(|TLS \w+/i.test(stdout) };
+    const [who = ''] = stdout.split('\n');
+    return { kind: 'in', who, isEncrypted: /SSL connection \(|TLS \w+/i.test(stdout) };
   }
   const said = [...stderr.matchAll(/FATAL: {2}(.*)/g)].map(([, message = '']) => message);
   const errors = said

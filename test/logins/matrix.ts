@@ -6,26 +6,30 @@ import type { Outcome } from './clients.ts';
 /** Whether the whole product is tried, instead of a part that covers it. */
 export const isFull = process.env['PGWEIR_TEST_FULL'] !== undefined;
 
+/** What there is to try. */
+export interface Product<T> {
+  readonly cases: readonly T[];
+  /** What has to be covered of a case. */
+  keysOf(one: T): readonly string[];
+  /** What it shows, whichever client shows it. */
+  cellOf(one: T): string;
+}
+
 /**
- * Cases in which each of their keys occurs at least once, and `more` beside them, drawn by chance; all of them in a full
- * run. Order is by chance, too.
+ * Cases in which each key of the product's occurs at least once, and `more` beside them, drawn by chance. In a full run:
+ * each cell once, by a client drawn by chance, and what else the keys ask for. Order is by chance, too.
  */
-export function covering<T>(
-  all: readonly T[],
-  keysOf: (one: T) => readonly string[],
-  more: number,
-  random: Random,
-): T[] {
-  const shuffled = [...all];
+export function covering<T>({ cases, keysOf, cellOf }: Product<T>, more: number, random: Random): T[] {
+  const shuffled = [...cases];
   for (let i = shuffled.length - 1; i > 0; i--) {
     const j = random.below(i + 1);
     [shuffled[i], shuffled[j]] = [shuffled[j] as T, shuffled[i] as T];
   }
-  if (isFull) return shuffled;
   const seen = new Set<string>();
   let left = more;
   return shuffled.filter((one) => {
-    const keys = keysOf(one).filter((key) => !seen.has(key));
+    const all = isFull ? [...keysOf(one), `cell ${cellOf(one)}`] : keysOf(one);
+    const keys = all.filter((key) => !seen.has(key));
     for (const key of keys) seen.add(key);
     return keys.length > 0 || left-- > 0;
   });
@@ -44,12 +48,12 @@ export async function eachOf<T>(
   await Promise.all(Array.from({ length: limit }, worker));
 }
 
-/** What is wrong with an outcome, or null. */
-export function differenceOf(outcome: Outcome, expected: Expected, user: string): string | null {
+/** What is wrong with an outcome, or null; `who`: as whom one is let in. */
+export function differenceOf(outcome: Outcome, expected: Expected, who: string): string | null {
   const got = JSON.stringify(outcome);
   switch (expected.kind) {
     case 'in':
-      return got === JSON.stringify({ kind: 'in', user, isEncrypted: expected.isEncrypted }) ? null : got;
+      return got === JSON.stringify({ kind: 'in', who, isEncrypted: expected.isEncrypted }) ? null : got;
     case 'refused':
       return got === JSON.stringify(expected) ? null : got;
     case 'gone':

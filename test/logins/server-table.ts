@@ -57,7 +57,7 @@ export interface ServerCase {
   readonly provenBy: ProvenBy;
 }
 
-/** How it ends: as of clients, or there is no connection to the server, for this reason in the log. */
+/** How it ends: as of clients (`isEncrypted`: on the server's side), or there is no connection to the server, for this reason in the log. */
 export type ServerExpected = Expected | { readonly kind: 'unreachable'; readonly reason: string };
 
 /** What becomes of the connection, before anybody is asked for anything. */
@@ -74,7 +74,7 @@ const WAYS: Readonly<Record<TlsMode, readonly [Way, Way]>> = {
 };
 
 function wayOf({ tls, isTlsServer, host }: ServerCase): Way {
-  // "Unix sockets are never encrypted."
+  // These are never encrypted.
   if (host === 'unix') return 'clear';
   const way = WAYS[tls.mode][isTlsServer ? 0 : 1];
   if (way !== 'encrypted') return way;
@@ -110,7 +110,11 @@ function hasKeys({ origin, kept, provenBy }: ServerCase): boolean {
 }
 
 /** Whether the client gets as far as the server at all, which is the other matrix's business. */
-export function isLetIn({ origin, kept, provenBy }: ServerCase): boolean {
+export function isLetIn({
+  origin,
+  kept,
+  provenBy,
+}: Pick<ServerCase, 'origin' | 'kept' | 'provenBy'>): boolean {
   if (origin === 'entry' || origin === 'forced') return provenBy === 'trust';
   if (kept === 'none') return false;
   if (kept === 'empty') return provenBy === 'trust';
@@ -135,13 +139,13 @@ export function serverExpectedOf(login: ServerCase, user: string, isClientPg: bo
   let question: Question;
   switch (login.asked) {
     case 'trust':
-      return { kind: 'in', isEncrypted: false };
+      return { kind: 'in', isEncrypted };
     case 'reject':
       return rejected;
     case 'cert':
       if (!isEncrypted) return rejected;
       return login.tls.hasCertificate
-        ? { kind: 'in', isEncrypted: false }
+        ? { kind: 'in', isEncrypted }
         : refused('connection requires a valid client certificate', '28000');
     case 'hostssl':
     case 'hostnossl':
@@ -164,6 +168,6 @@ export function serverExpectedOf(login: ServerCase, user: string, isClientPg: bo
     ? 'futile'
     : ANSWERS[hasKeys(login) ? 'keys' : (login.kept as 'plain' | 'md5' | 'scram')][question];
   if (answer === 'impossible') return refused('server login failed: wrong password type', '08P01');
-  if (answer === 'answer' && login.isRight) return { kind: 'in', isEncrypted: false };
+  if (answer === 'answer' && login.isRight) return { kind: 'in', isEncrypted };
   return refused(`password authentication failed for user "${user}"`, '28P01');
 }

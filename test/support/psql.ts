@@ -67,10 +67,14 @@ export class Psql {
     const conninfo = Object.entries(connection)
       .map(([name, value]) => `${name}='${value}'`)
       .join(' ');
-    const child = spawn(this.#program, ['-X', '-A', '-t', '-d', conninfo, ...commands.flatMap((command) => ['-c', command])], {
-      env: this.#environment,
-      stdio: ['ignore', 'pipe', 'pipe'],
-    });
+    const child = spawn(
+      this.#program,
+      ['-X', '-A', '-t', '-d', conninfo, ...commands.flatMap((command) => ['-c', command])],
+      {
+        env: this.#environment,
+        stdio: ['ignore', 'pipe', 'pipe'],
+      },
+    );
     let stdout = '';
     let stderr = '';
     child.stdout.setEncoding('utf8').on('data', (text: string) => {
