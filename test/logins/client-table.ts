@@ -218,8 +218,7 @@ function encrypted(login: ClientCase, database: string): Verdict {
     return gone(/certificate verify failed|self-signed certificate|unable to (?:verify|get)/);
   if (ask.sslmode === 'verify-full' && ask.host === 'other') return gone(/does not match host name/);
   const isMandatory = tls.mode === 'verify-ca' || tls.mode === 'verify-full';
-  if (ask.certificate === 'none' && isMandatory)
-    return gone(/certificate required|handshake failure|EOF|closed|reset/);
+  if (ask.certificate === 'none' && isMandatory) return no('certificate verify failed: no certificate');
   // It is looked at where it is asked for, which is where there is an authority; then it has to be good.
   if (ask.certificate === 'stranger' && tls.hasCa)
     return no('certificate verify failed: self-signed certificate');
