@@ -140,10 +140,13 @@ export function allClientCases(having: {
 function keysOf(one: PlannedCase): readonly string[] {
   const { plan, tls, method, source, stored, credential, where, askName, client } = one;
   const program = client === 'pg' ? 'pg' : 'psql';
-  const { kind } = expectedOf(one, one.database);
+  const expected = expectedOf(one, one.database);
+  const { kind } = expected;
+  // On a connection where it comes to that, encrypted and not, and on one where it does not.
+  const how = expected.kind === 'in' ? expected.isEncrypted : 'out';
   return [
-    // What is proved: on a connection where it comes to that, and on one where it does not.
-    [method, source, stored, credential, where, one.isOsUser, program, kind === 'in'].join(),
+    // What is proved.
+    [method, source, stored, credential, where, one.isOsUser, program, how].join(),
     // Which connection it is.
     [tls.mode, tls.hasCa, askName, program, kind === 'in'].join(),
     [plan.authType, method, tls.mode, program].join(),
