@@ -13,7 +13,7 @@ import { createRole } from '../support/roles.ts';
 import { type IdentityFiles, TlsFolder } from '../support/tls.ts';
 import { allClientCases, type ClientPlan, type PlannedCase, slug, userOf } from './client-cases.ts';
 import { exchangeOf, expectedOf, type Method, type Stored } from './client-table.ts';
-import { byPg, byPsql, type Outcome } from './clients.ts';
+import { byPg, byPsql, NOT_TRIED, type Outcome } from './clients.ts';
 import { covering, differenceOf, eachOf, isFull, md5Secret, scramSecret } from './matrix.ts';
 
 /**
@@ -70,7 +70,7 @@ afterAll(async () => {
   console.log(
     `logins of clients: ${total} of ${product.cases.length} combinations (${tried.pg} with pg, ${tried['psql 18']} with psql` +
       ` and libpq 18, ${tried.psql} with psql as installed): ${ended.in} let in, ${ended.refused} refused, ${ended.gone}` +
-      ` given up by the client; PGWEIR_TEST_SEED=${seed}`,
+      ` given up by the client; PGWEIR_TEST_SEED=${seed}\n${NOT_TRIED.map((what) => `not with ${what}\n`).join('')}`,
   );
 });
 

@@ -62,6 +62,13 @@ export type Outcome =
   | { readonly kind: 'refused'; readonly errors: readonly Refused[] }
   | { readonly kind: 'gone'; readonly text: string };
 
+/** What is not tried with each, and why. */
+export const NOT_TRIED: readonly string[] = [
+  'node-postgres: sslmode allow and prefer, channel_binding=require, which it does not have',
+  'psql as it is installed: sslnegotiation=direct, of libpq 17, and by which method it is asked, of libpq 16',
+  'psql: an empty password, for which it asks its terminal',
+];
+
 const DEADLINE_MS = 60_000;
 /** Who we are on the server, and whether over TLS. */
 const QUERY =
