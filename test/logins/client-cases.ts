@@ -149,7 +149,7 @@ function keysOf(one: PlannedCase): readonly string[] {
     [method, source, stored, credential, where, one.isOsUser, program, how].join(),
     // Which connection it is.
     [tls.mode, tls.hasCa, askName, program, kind === 'in'].join(),
-    [plan.authType, method, tls.mode, program].join(),
+    [plan.authType, method, tls.mode].join(),
     [client, askName, kind].join(),
   ];
 }

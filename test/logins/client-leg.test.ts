@@ -23,7 +23,7 @@ import { covering, differenceOf, eachOf, isFull, md5Secret, scramSecret } from '
 const PASSWORD = 'lm right one';
 const OWN = userInfo().username;
 const FILLERS = 300;
-const MORE = 50;
+const MORE = 30;
 
 const seed = Number(process.env['PGWEIR_TEST_SEED'] ?? randomInt(2 ** 31));
 const random = new Random(seed);
@@ -193,9 +193,9 @@ async function tryIt(pooler: LocalPooler, planned: PlannedCase): Promise<Outcome
 }
 
 describe('a client', () => {
-  test.each([...chosen].map(([plan, cases]) => ({ plan, cases, title: plan.title, count: cases.length })))(
-    'with $title',
-    async ({ plan, cases }) => {
+  test.each([...chosen].map(([plan, cases]) => [plan.title, plan, cases] as const))(
+    'with %s',
+    async (_title, plan, cases) => {
       await using pooler = await start(plan);
       const wrong: string[] = [];
       await eachOf(cases, 5, async (planned) => {
@@ -213,6 +213,6 @@ describe('a client', () => {
   test('has been tried in every way', () => {
     expect(tried.pg).toBeGreaterThan(500);
     if (psqls['psql 18'] !== null) expect(tried['psql 18']).toBeGreaterThan(200);
-    for (const count of Object.values(ended)) expect(count).toBeGreaterThan(100);
+    for (const count of Object.values(ended)) expect(count).toBeGreaterThan(50);
   });
 });

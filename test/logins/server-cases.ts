@@ -115,7 +115,7 @@ function keysOf(one: PlannedServerCase): readonly string[] {
     // With which secret, whichever way.
     [asked, origin, kept, isRight, program, isDone, program === 'pg' ? provenBy : ''].join(),
     // Which way, with whatever secret.
-    [...way, program, isDone].join(),
+    [...way, isDone].join(),
     [asked, tls.mode, isTlsServer, host === 'unix', tls.hasCertificate, isDone].join(),
   ];
 }
