@@ -6,6 +6,7 @@ import { sharedPostgres } from '../support/postgres.ts';
 import { connectPeer } from '../support/scripted-peer.ts';
 import { waitFor, within } from '../support/wait-for.ts';
 import { ConsoleStage, hasBackend, pidOf } from '../support/console-stage.ts';
+import { WireClient } from '../support/wire-client.ts';
 
 const stage = new ConsoleStage();
 
@@ -78,6 +79,23 @@ test('a session holds its server, and with it PAUSE, until it ends', async () =>
   expect(paused.settled).toBe(false);
   await client.end();
   expect(await paused.promise).toBe('PAUSE');
+});
+
+test('a cancel on the console of somebody who may only look ends nothing', async () => {
+  stage.pooler.reload({ settings: { stats_users: 'pause_onlooker' }, userlist: { pause_onlooker: '' } });
+  await using onlooker = await WireClient.connect(stage.pooler.port, {
+    user: 'pause_onlooker',
+    database: 'pgbouncer',
+  });
+  expect(await stage.run('PAUSE')).toBe('PAUSE');
+  expect((await onlooker.query('RESUME')).errors[0]).toMatchObject({ M: 'admin access needed' });
+  await onlooker.cancel();
+  expect(
+    stage.pooler.lines.some((line) =>
+      line.endsWith('closing because: cancel request for console client (age=0s)'),
+    ),
+  ).toBe(true);
+  expect(stage.pooler.pooler.state.isPaused).toBe(true);
 });
 
 test('a cancel on the console takes PAUSE back', async () => {

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { unixAddress } from '../../src/net/native-datagram.ts';
 import { openNative } from '../../src/net/native.ts';
+import { type SocketFileIdentity, socketFileIdentity } from '../../src/net/unix-socket.ts';
 import { waitFor } from '../support/wait-for.ts';
 import { ListenerStage } from './listener-kit.ts';
 import { withoutNative } from '../support/without-native.ts';
@@ -120,7 +121,8 @@ describe('a unix socket that takes another’s place', () => {
     const first = await stage.kit.open(options({ unixSocketMode: 0o700 }));
     const inode = statSync(path).ino;
     const early = connectNow({ path });
-    const second = await stage.kit.open(options({ replaces: true, unixSocketMode: 0o750 }));
+    const replaces = socketFileIdentity(path) as SocketFileIdentity;
+    const second = await stage.kit.open(options({ replaces, unixSocketMode: 0o750 }));
     expect(statSync(path).ino).not.toBe(inode);
     expect(statSync(path).mode & 0o777).toBe(0o750);
     expect(readdirSync(stage.folder)).toEqual(['.s.PGSQL.6432']);
@@ -145,11 +147,27 @@ describe('a unix socket that takes another’s place', () => {
 
   it('that cannot be put there leaves the other one and no trace', async () => {
     await stage.kit.open(options());
-    const inode = statSync(join(stage.folder, '.s.PGSQL.6432')).ino;
+    const path = join(stage.folder, '.s.PGSQL.6432');
+    const inode = statSync(path).ino;
+    const replaces = socketFileIdentity(path) as SocketFileIdentity;
     await expect(
-      stage.kit.open(options({ replaces: true, unixSocketGroup: 'no-such-group-here' })),
+      stage.kit.open(options({ replaces, unixSocketGroup: 'no-such-group-here' })),
     ).rejects.toThrow('unknown group');
     expect(readdirSync(stage.folder)).toEqual(['.s.PGSQL.6432']);
-    expect(statSync(join(stage.folder, '.s.PGSQL.6432')).ino).toBe(inode);
+    expect(statSync(path).ino).toBe(inode);
+  });
+
+  it('is not put there twice: whoever comes second finds that it is another by now', async () => {
+    const path = join(stage.folder, '.s.PGSQL.6432');
+    await stage.kit.open(options());
+    const replaces = socketFileIdentity(path) as SocketFileIdentity;
+    const second = await stage.kit.open(options({ replaces }));
+    const inode = statSync(path).ino;
+    await expect(stage.kit.open(options({ replaces }))).rejects.toThrow(
+      'unix socket is in use, cannot continue',
+    );
+    expect(readdirSync(stage.folder)).toEqual(['.s.PGSQL.6432']);
+    expect(statSync(path).ino).toBe(inode);
+    expect(second.isUnixReplaced()).toBe(false);
   });
 });
