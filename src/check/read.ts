@@ -29,18 +29,20 @@ export interface ReadSetUp {
 export function readSetUp(path: string, readFile: ReadFile = (name) => readFileSync(name)): ReadSetUp {
   const wrong = new Map<string, Set<number>>();
   const files = new Set<string>();
-  const read: ReadFile = (name) => {
+  const reader = (goesOn: boolean) => (name: string) => {
     if (wrong.get(name)?.has(WHOLE) === true) return Buffer.alloc(0);
     const bytes = readFile(name);
     files.add(name);
     const lines = wrong.get(name);
-    return lines === undefined ? bytes : withoutLines(bytes, lines);
+    return lines === undefined ? bytes : withoutLines(bytes, lines, goesOn);
   };
+  const read: ReadFile = reader(false);
+  const authFiles = { read: reader(true), list: (folder: string) => readdirSync(folder) };
   const errors: ConfigError[] = [];
   for (;;) {
     try {
       const statements = readIni(path, read);
-      const config = loadConfig(path, null, read, { read, list: (folder) => readdirSync(folder) });
+      const config = loadConfig(path, null, read, authFiles);
       return { config, errors, statements, positions: positionsOf(statements), files: [...files] };
     } catch (error) {
       if (!(error instanceof ConfigError)) throw error;
@@ -55,10 +57,17 @@ export function readSetUp(path: string, readFile: ReadFile = (name) => readFileS
   }
 }
 
-function withoutLines(bytes: Buffer, lines: ReadonlySet<number>): Buffer {
+/** `goesOn`: a line that ends in a backslash goes on in the next one, which is left out with it. */
+function withoutLines(bytes: Buffer, lines: ReadonlySet<number>, goesOn: boolean): Buffer {
   const kept = bytes.toString('latin1').split('\n');
-  // Rules may go on in the next line, which then belongs to the comment.
-  for (const line of lines) kept[line - 1] = /\\\r?$/.test(kept[line - 1] ?? '') ? '#\\' : '#';
+  for (const line of lines) {
+    let at = line - 1;
+    let isContinued = true;
+    while (isContinued && at < kept.length) {
+      isContinued = goesOn && /\\\r?$/.test(kept[at] ?? '');
+      kept[at++] = '#';
+    }
+  }
   return Buffer.from(kept.join('\n'), 'latin1');
 }
 
