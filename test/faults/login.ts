@@ -2,8 +2,59 @@ import { type Fault, fault } from './fault.ts';
 
 const CLIENT_AUTH = ['test/auth/client-auth.test.ts', 'test/auth/login-matrix.test.ts'] as const;
 
+const CLIENT_LEG = ['test/logins/client-leg.test.ts'] as const;
+const SERVER_LEG = ['test/logins/server-leg.test.ts'] as const;
+const REFUSALS = ['test/logins/refusals.test.ts'] as const;
+
 /** Who is let in, and what those learn who are not. */
 export const loginFaults: readonly Fault[] = [
+  fault(
+    'a client without a certificate is let in where one is mandatory',
+    {
+      file: 'src/tls/client-side.ts',
+      find: "if (certificates === 'required') return { refusal: 'no certificate' };",
+      replace: '',
+    },
+    CLIENT_LEG,
+  ),
+  fault(
+    'a rule for encrypted connections is for others, too',
+    {
+      file: 'src/config/hba-match.ts',
+      find: "type === (isTls ? 'hostssl' : 'hostnossl')",
+      replace: "type === 'hostssl' || type === (isTls ? '' : 'hostnossl')",
+    },
+    CLIENT_LEG,
+  ),
+  fault(
+    'the keys of a SCRAM login are not kept for the server',
+    {
+      file: 'src/auth/server-auth.ts',
+      find: "if (scramKeys !== null && (secret.kind === 'scram' || !secretText)) {",
+      replace: "if (scramKeys !== null && secret.kind === 'md5') {",
+    },
+    SERVER_LEG,
+  ),
+  fault(
+    'server_tls_sslmode = verify-full takes any host’s certificate',
+    {
+      file: 'src/tls/server-side.ts',
+      find: "verifies === 'host' && !isForHost",
+      replace: "verifies === 'nothing' && !isForHost",
+    },
+    SERVER_LEG,
+  ),
+  fault(
+    'who has no row in auth_query is told so',
+    {
+      file: 'src/auth/login-exchange.ts',
+      find: "if (found.kind === 'failed') return failed(found.error, 'auth_query failed');\n    this.#isUnknown",
+      replace:
+        "if (found.kind === 'failed') return failed(found.error, 'auth_query failed');\n    if (stored.kind === 'queried' && found.kind === 'none') return failed(fatal('no such user'), 'no row');\n    this.#isUnknown",
+    },
+    REFUSALS,
+  ),
+
   fault(
     'a server that cannot prove that it knows the password is trusted',
     {
