@@ -324,7 +324,7 @@ describe('the mock exchange', () => {
     const verifiers = new ScramVerifierCache(pbkdf2, 2);
     const derives = async (over: Partial<ClientAuthArgs>): Promise<boolean> => {
       const exchange = createClientAuth(clientArgs({ pbkdf2, verifiers, ...over }));
-      await exchange.start();
+      void exchange.start();
       const step = exchange.password(first('n,,n=,r=abc'));
       const isDerived = step instanceof Promise;
       expect((await step).kind).toBe('send');
@@ -349,7 +349,7 @@ describe('the mock exchange', () => {
     const verifiers = new ScramVerifierCache(pbkdf2);
     for (const secretText of [null, 'pencil']) {
       const exchange = createClientAuth(clientArgs({ pbkdf2, verifiers, secretText }));
-      await exchange.start();
+      void exchange.start();
       const step = exchange.password(first('n,,n=,r=abc'));
       exchange.abandon();
       // As it is asked when the turn comes. The key of a known user is good for the next login.
