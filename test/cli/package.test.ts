@@ -66,13 +66,22 @@ describe('the installed package', () => {
   let installed: ProgramRun;
   /** The command as it is installed, for a user with a Node. */
   const as = (node?: string) => ({
-    command: [join(home, 'node_modules/.bin/pgweir')],
+    command: [join(home, 'bin/pgweir')],
     cwd: home,
     env: { ...userEnvironment(node), ...allowRoot },
   });
 
   beforeAll(async () => {
-    const args = ['install', '--prefer-offline', '--no-audit', '--no-fund', tarball];
+    const args = [
+      'install',
+      '--global',
+      '--prefix',
+      home,
+      '--prefer-offline',
+      '--no-audit',
+      '--no-fund',
+      tarball,
+    ];
     installed = await npm(args, home);
   });
 
@@ -86,7 +95,7 @@ describe('the installed package', () => {
     const { dependencies, devDependencies } = JSON.parse(
       readFileSync(join(projectRoot, 'package.json'), 'utf8'),
     ) as Record<'dependencies' | 'devDependencies', Record<string, string>>;
-    const names = readdirSync(join(home, 'node_modules'));
+    const names = readdirSync(join(home, 'lib/node_modules/pgweir/node_modules'));
     expect(names).toEqual(expect.arrayContaining(Object.keys(dependencies)));
     expect(names.filter((name) => Object.hasOwn(devDependencies, name))).toEqual([]);
   });
@@ -98,6 +107,11 @@ describe('the installed package', () => {
       first: VERSION_LINE,
       stderr: '',
     });
+  });
+
+  it('runs by a link, as the systemd units name it', async () => {
+    const command = [process.execPath, join(home, 'bin/pgweir')];
+    expect(await runProgram(['--version'], { ...as(), command })).toMatchObject({ code: 0, stderr: '' });
   });
 
   it('pools: two clients in turn are served by one connection to PostgreSQL', async () => {
@@ -126,7 +140,7 @@ describe('the installed package', () => {
   });
 
   it('examines the example that comes with it', async () => {
-    const example = join(home, 'node_modules/pgweir/pgbouncer.example.ini');
+    const example = join(home, 'lib/node_modules/pgweir/pgbouncer.example.ini');
     expect(existsSync(example)).toBe(true);
     const { code, stderr } = await runProgram(['check', example], as());
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
