@@ -10,6 +10,7 @@ import { writePoolerConfig } from '../support/pooler-config.ts';
 import { connectTo, sharedPostgres } from '../support/postgres.ts';
 import { allowRoot, Program, type ProgramRun, runProgram } from '../support/program.ts';
 import { ProjectCopy, projectRoot } from '../support/project-copy.ts';
+import { skip } from '../support/skip.ts';
 
 /** Where the tarball is made, and the empty folder where somebody installs it. */
 let copy: ProjectCopy;
@@ -87,7 +88,7 @@ describe('the installed package', () => {
 
   beforeEach((context) => {
     const trouble = registryTrouble(installed);
-    if (trouble !== null) context.skip(trouble);
+    if (trouble !== null) skip(context, trouble);
     expect({ code: installed.code }, installed.stderr).toEqual({ code: 0 });
   });
 
@@ -148,7 +149,7 @@ describe('the installed package', () => {
 
   it('on an older Node says in one line what it needs', async (context) => {
     const older = olderNode();
-    if (older === null) return context.skip('no Node from 18 to 25 in PATH');
+    if (older === null) return skip(context, 'no Node from 18 to 25 in PATH');
     expect(await runProgram(['--version'], as(older.program))).toMatchObject({
       code: 1,
       stdout: '',

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parseArguments } from '../../src/cli/arguments.ts';
+import { skip } from '../support/skip.ts';
 
 const config = resolve(import.meta.dirname, '../../config');
 const units = readdirSync(config).filter((name) => /\.(service|socket)$/.test(name));
@@ -61,7 +62,8 @@ describe('the systemd units', () => {
       { encoding: 'utf8' },
     );
     if (error !== undefined) {
-      context.skip(
+      skip(
+        context,
         `systemd-analyze does not run here (${error.message}); only the form of the file is checked`,
       );
     }
@@ -75,7 +77,7 @@ describe('the systemd units', () => {
       ['security', '--offline=true', `--threshold=${MOST_EXPOSED}`, join(folder, name.replace('@.', '@1.'))],
       { encoding: 'utf8' },
     );
-    if (error !== undefined) context.skip(`systemd-analyze does not run here (${error.message})`);
+    if (error !== undefined) skip(context, `systemd-analyze does not run here (${error.message})`);
     expect(status, stdout).toBe(0);
   });
 
