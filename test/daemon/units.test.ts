@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parseArguments } from '../../src/cli/arguments.ts';
 import { skip } from '../support/skip.ts';
@@ -121,6 +121,13 @@ describe('the systemd units', () => {
       ['pgweir.service', 'SIGINT'],
       ['pgweir@.service', 'SIGTERM'],
     ]);
+  });
+
+  it('the unix socket outlives the service, whose folder it is in', () => {
+    const folders = values('pgweir.service', 'RuntimeDirectory').map((name) => `/run/${name}`);
+    const paths = values('pgweir.socket', 'ListenStream').filter((address) => address.startsWith('/'));
+    expect(paths.map((path) => dirname(path))).toEqual(folders);
+    expect(values('pgweir.service', 'RuntimeDirectoryPreserve')).toEqual(['yes']);
   });
 
   it('the sockets are TCP and unix, on the same number', () => {
