@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it, type TestContext } from 'vitest';
 import { DockerComposeEnvironment, type StartedDockerComposeEnvironment, Wait } from 'testcontainers';
 import { freePort, type PostgresAddress } from '../../src/cli/start/postgres.ts';
-import { whyNoImages } from '../support/containers.ts';
+import { whyNoCompose, whyNoImages } from '../support/containers.ts';
 import { connectTo } from '../support/postgres.ts';
 import { ProjectCopy } from '../support/project-copy.ts';
 import { within } from '../support/wait-for.ts';
@@ -19,7 +19,7 @@ const PASSWORD = 'image test';
 const BUILD_DEADLINE_MS = 600_000;
 
 beforeAll(async () => {
-  trouble = await whyNoImages(['node:26-slim', 'postgres:18']);
+  trouble = (await whyNoImages(['node:26-slim', 'postgres:18'])) ?? whyNoCompose();
   if (trouble !== null) return;
   copy = new ProjectCopy();
   const folder = join(copy.root, 'docker');

@@ -1,4 +1,5 @@
-import { getContainerRuntimeClient, ImageName } from 'testcontainers';
+import { spawnSync } from 'node:child_process';
+import { getContainerRuntimeClient, getReaper, ImageName } from 'testcontainers';
 
 /** Why no container can be had here; null where an engine answers. */
 export async function whyNoContainers(): Promise<string | null> {
@@ -22,5 +23,17 @@ export async function whyNoImages(images: readonly string[]): Promise<string | n
       return `the image ${image} cannot be fetched: ${(error as Error).message}`;
     }
   }
-  return null;
+  try {
+    // It removes containers that we leave behind when we are killed, and is one itself.
+    await getReaper(client);
+    return null;
+  } catch (error) {
+    return `no container can be started: ${(error as Error).message}`;
+  }
+}
+
+/** Why there is no `docker compose` here; null where there is. */
+export function whyNoCompose(): string | null {
+  const { status, error, stderr } = spawnSync('docker', ['compose', 'version'], { encoding: 'utf8' });
+  return status === 0 ? null : `no docker compose: ${error?.message ?? stderr.trim().split('\n')[0]}`;
 }
