@@ -1,28 +1,27 @@
 import { ADMIN_DATABASE } from '../admin/access.ts';
 import type { Settings } from '../config/settings.ts';
 import { unixSocketPath } from '../net/unix-socket.ts';
-import { askServer } from '../server/question.ts';
+import { askServer, type Rows } from '../server/question.ts';
 
 /** How long `pgweir ping` waits for an answer. */
 const PING_MS = 5000;
 
 /**
- * Runs a command on the console of the pooler that listens on the unix socket at `path`; gives the first two columns.
- * Whoever runs as the same system user enters so without a password. Rejects with why there is no answer.
+ * Runs a command on the console of the pooler that listens on the unix socket at `path`. Whoever runs as the same system
+ * user enters so without a password. Rejects with why there is no answer.
  */
-export async function askConsole(
+export function askConsole(
   path: string,
   command: string,
   { applicationName, timeoutMs }: { readonly applicationName: string; readonly timeoutMs: number },
-): Promise<[string, string | null][]> {
+): Promise<Rows> {
   const asker = {
     user: ADMIN_DATABASE,
     database: ADMIN_DATABASE,
     credentials: { secretText: null, scramKeys: null },
     applicationName,
   };
-  const rows = await askServer({ path }, asker, command, { tls: null, timeoutMs });
-  return rows.map(([name, value]) => [name ?? '', value ?? null]);
+  return askServer({ path }, asker, command, { tls: null, timeoutMs });
 }
 
 /**
@@ -37,6 +36,6 @@ export async function askState({
   const options = { applicationName: 'pgweir ping', timeoutMs: PING_MS };
   const rows = await askConsole(unixSocketPath(dir, port), 'SHOW STATE', options);
   const [state] = rows.find(([, value]) => value === 'yes') ?? [];
-  if (state === undefined) throw new Error('the console does not say how it is');
+  if (state === undefined || state === null) throw new Error('the console does not say how it is');
   return state;
 }

@@ -28,16 +28,17 @@ const INSTALLED_DIR = '/usr/lib/postgresql';
 
 /** What behaves by the server's version: logins, pooling, prepared statements, parameters, cancelling, COPY. */
 export const versionSuite = [
-  'server-version',
-  'server-auth',
-  'login-clients',
-  'transaction',
-  'transaction-mode',
-  'prepared',
-  'parameters',
-  'cancel',
-  'copy',
-].map((name) => `test/integration/${name}.test.ts`);
+  'integration/server-version',
+  'integration/server-auth',
+  'logins/client-leg',
+  'logins/refusals',
+  'integration/transaction',
+  'integration/transaction-mode',
+  'integration/prepared',
+  'integration/parameters',
+  'integration/cancel',
+  'integration/copy',
+].map((name) => `test/${name}.test.ts`);
 
 /** All that the version suite can run on here, and what it can't. Asks for a Docker engine and fetches its images. */
 export async function findVersions(): Promise<{
