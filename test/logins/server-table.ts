@@ -87,20 +87,20 @@ function wayOf({ tls, isTlsServer, host }: ServerCase): Way {
 type Question = 'cleartext' | 'md5' | 'sasl' | null;
 
 /**
- * What can be answered. `answer`: what is right for that secret, so it depends on the secret. `futile`: something that no
- * server takes, so that its own refusal comes. `impossible`: we give up.
+ * What can be answered. `answer`: what is right for that secret, so it depends on the secret. `impossible`: we give up; a
+ * hash is sent to nobody who asks for a password.
  */
 const ANSWERS: Readonly<
   Record<
     'plain' | 'md5' | 'scram' | 'keys',
-    Readonly<Record<'cleartext' | 'md5' | 'sasl', 'answer' | 'futile' | 'impossible'>>
+    Readonly<Record<'cleartext' | 'md5' | 'sasl', 'answer' | 'impossible'>>
   >
 > = {
   plain: { cleartext: 'answer', md5: 'answer', sasl: 'answer' },
-  md5: { cleartext: 'futile', md5: 'answer', sasl: 'impossible' },
-  scram: { cleartext: 'futile', md5: 'impossible', sasl: 'impossible' },
+  md5: { cleartext: 'impossible', md5: 'answer', sasl: 'impossible' },
+  scram: { cleartext: 'impossible', md5: 'impossible', sasl: 'impossible' },
   // A SCRAM secret whose keys the client's own proof has shown.
-  keys: { cleartext: 'futile', md5: 'impossible', sasl: 'answer' },
+  keys: { cleartext: 'impossible', md5: 'impossible', sasl: 'answer' },
 };
 
 /** The client's proof gives the keys where it was by SCRAM, of a SCRAM secret, and we log in as the client. */
