@@ -10,6 +10,7 @@ export type Command =
       readonly instances: number;
       readonly isJson: boolean;
     }
+  | { readonly kind: 'ping'; readonly configPath: string }
   | { readonly kind: 'version' }
   | { readonly kind: 'help' }
   /** Bad usage, or an option that is not built; `message` is one line without the program's name. */
@@ -29,11 +30,13 @@ export interface RunCommand {
 }
 
 const CHECK = 'check';
+const PING = 'ping';
 const OF_DAEMON = ['daemon', 'user', 'reboot'] as const;
 const OF_CHECK = ['connect', 'instances', 'json'] as const;
 
 export const USAGE = `Usage: pgweir [OPTION]... CONFIG_FILE
        pgweir check [--connect] [--instances N] [--json] CONFIG_FILE
+       pgweir ping CONFIG_FILE
 
 Pools PostgreSQL connections as PgBouncer does, configured by the same pgbouncer.ini.
 
@@ -51,6 +54,10 @@ check examines a configuration and its files, and says what is wrong, dangerous,
   --instances N        so many processes are to run with it; 1 by default
   --json               one JSON object instead of text
                        exit status: 0 sound, 1 warnings, 2 errors
+
+ping asks the pooler that runs with a configuration how it is, as the same system user, over its unix socket:
+
+                       exit status: 0 it answers, 1 it does not
 
 Refuses to run as root, unless -u or the setting user names another user, or the environment variable
 PGWEIR_ALLOW_ROOT is 1.
@@ -89,16 +96,20 @@ export function parseArguments(argv: readonly string[]): Command {
   if (failure !== null) return { kind: 'error', message: oneLine(failure) };
   if (parsed.help === true) return { kind: 'help' };
   if (parsed.version === true) return { kind: 'version' };
-  const [command, checked] = parsed._;
-  if (command === CHECK && checked !== undefined) {
+  const [command, file] = parsed._;
+  const isCommand = (command === CHECK || command === PING) && file !== undefined;
+  if (isCommand) {
     const other = OF_DAEMON.find((option) => parsed[option] !== undefined && parsed[option] !== false);
-    if (other !== undefined) return { kind: 'error', message: `option --${other} does not belong to check` };
-    return parseCheck(parsed);
+    if (other !== undefined)
+      return { kind: 'error', message: `option --${other} does not belong to ${command}` };
+    if (parsed._.length > 2) return { kind: 'error', message: 'more than one config file given' };
+    if (command === CHECK) return parseCheck(String(file), parsed);
   }
   for (const option of OF_CHECK) {
     if (parsed[option] !== undefined)
       return { kind: 'error', message: `option --${option} belongs to check` };
   }
+  if (isCommand) return { kind: 'ping', configPath: String(file) };
   const [configPath] = parsed._;
   if (configPath === undefined) return { kind: 'error', message: 'no config file given' };
   if (parsed._.length > 1) return { kind: 'error', message: 'more than one config file given' };
@@ -113,21 +124,21 @@ export function parseArguments(argv: readonly string[]): Command {
   };
 }
 
-/** `pgweir check`; the same word alone is the name of a file. */
-function parseCheck(parsed: {
-  readonly _: readonly (string | number)[];
-  readonly connect: boolean | undefined;
-  readonly instances: string | undefined;
-  readonly json: boolean | undefined;
-}): Command {
-  const [, configPath, more] = parsed._;
-  if (more !== undefined) return { kind: 'error', message: 'more than one config file given' };
+/** `pgweir check`; the same word alone is the name of a file, as with `ping`. */
+function parseCheck(
+  configPath: string,
+  parsed: {
+    readonly connect: boolean | undefined;
+    readonly instances: string | undefined;
+    readonly json: boolean | undefined;
+  },
+): Command {
   const instances = parsed.instances ?? '1';
   if (!/^[1-9][0-9]{0,5}$/.test(instances))
     return { kind: 'error', message: '--instances takes a number from 1 to 999999' };
   return {
     kind: 'check',
-    configPath: String(configPath),
+    configPath,
     connects: parsed.connect === true,
     instances: Number(instances),
     isJson: parsed.json === true,

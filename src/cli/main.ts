@@ -60,6 +60,10 @@ export async function main(
       const { runCheck } = await import('../check/run.ts');
       return runCheck(command, stdout);
     }
+    case 'ping': {
+      const { ping } = await import('./ping.ts');
+      return ping(command.configPath, stdout, stderr);
+    }
     case 'run':
       return run(argv, command, environment);
   }

@@ -1,11 +1,11 @@
 import { randomBytes } from 'node:crypto';
 import { linkSync } from 'node:fs';
 import { join } from 'node:path';
-import { ADMIN_DATABASE } from '../admin/access.ts';
 import { showDatabases } from '../admin/show-pools.ts';
 import type { Settings } from '../config/settings.ts';
 import { type SocketFileIdentity, socketFileIdentity, unixSocketPath } from '../net/unix-socket.ts';
-import { askServer, type Rows } from '../server/question.ts';
+import type { Rows } from '../server/question.ts';
+import { askConsole } from './console.ts';
 import { answers, removeName, secondNamePrefix } from './predecessors.ts';
 
 /** `-R` cannot be done; the text is the log line. The process that runs goes on as if nothing had been. */
@@ -113,15 +113,8 @@ export class Takeover {
 
   /** Runs a command on its console. */
   async #ask(command: string): Promise<Rows> {
-    const asker = {
-      // Whoever runs as the same user enters so without a password.
-      user: ADMIN_DATABASE,
-      database: ADMIN_DATABASE,
-      credentials: { secretText: null, scramKeys: null },
-      applicationName: 'pgweir -R',
-    };
     try {
-      return await askServer({ path: this.#path }, asker, command, { tls: null, timeoutMs: ANSWER_MS });
+      return await askConsole(this.#path, command, { applicationName: 'pgweir -R', timeoutMs: ANSWER_MS });
     } catch (error) {
       const why = error instanceof Error ? error.message : String(error);
       throw new TakeoverError(`the running process does not answer to ${command}: ${why}`, { cause: error });

@@ -59,7 +59,15 @@ describe('the command line', () => {
     expect(parseArguments(['check'])).toMatchObject({ kind: 'run', configPath: 'check' });
   });
 
+  it('ping asks the one that runs', () => {
+    expect(parseArguments(['ping', 'a.ini'])).toEqual({ kind: 'ping', configPath: 'a.ini' });
+    expect(parseArguments(['ping'])).toMatchObject({ kind: 'run', configPath: 'ping' });
+  });
+
   it.each([
+    [['ping', 'a.ini', 'b.ini'], 'more than one config file given'],
+    [['ping', '-d', 'a.ini'], 'option --daemon does not belong to ping'],
+    [['ping', '--json', 'a.ini'], 'option --json belongs to check'],
     [['check', 'a.ini', 'b.ini'], 'more than one config file given'],
     [['check', 'a.ini', '--instances', '0'], '--instances takes a number from 1 to 999999'],
     [['check', 'a.ini', '--instances', 'x'], '--instances takes a number from 1 to 999999'],

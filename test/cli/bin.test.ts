@@ -9,9 +9,10 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { delimiter, join, resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { VERSION_LINE } from '../../src/daemon/version.ts';
+import { olderNode } from '../support/older-node.ts';
 import { waitFor } from '../support/wait-for.ts';
 
 const root = resolve(import.meta.dirname, '../..');
@@ -27,7 +28,7 @@ beforeAll(() => {
   const tsc = join(root, 'node_modules/typescript/bin/tsc');
   const built = spawnSync(
     process.execPath,
-    [tsc, '-p', join(root, 'tsconfig.build.json'), '--outDir', join(dir, 'dist'), '--declaration', 'false'],
+    [tsc, '-p', join(root, 'tsconfig.build.json'), '--outDir', join(dir, 'dist')],
     { encoding: 'utf8' },
   );
   if (built.error !== undefined) throw built.error;
@@ -39,19 +40,6 @@ afterAll(() => rmSync(dir, { recursive: true, force: true }));
 function pretend(version: string): string[] {
   const code = `Object.defineProperty(process,'versions',{value:{...process.versions,node:'${version}'}})`;
   return ['--import', `data:text/javascript,${encodeURIComponent(code)}`];
-}
-
-/** How to run a program on an older Node: a real one from PATH, else this one in disguise. */
-function oldNode(): { program: string; options: string[]; version: string } {
-  for (const folder of (process.env['PATH'] ?? '').split(delimiter)) {
-    const program = join(folder, 'node');
-    const { stdout } = spawnSync(program, ['--version'], { encoding: 'utf8' });
-    const version = /^v((\d+)\.\S+)/.exec(stdout ?? '');
-    if (version?.[1] !== undefined && Number(version[2]) < 26 && Number(version[2]) >= 18) {
-      return { program, options: [], version: version[1] };
-    }
-  }
-  return { program: process.execPath, options: pretend('20.11.0'), version: '20.11.0' };
 }
 
 describe('the executable', () => {
@@ -77,7 +65,8 @@ describe('the executable', () => {
   });
 
   it('when built on an older Node says in one line what it needs', () => {
-    const { program, options, version } = oldNode();
+    const { program, version } = olderNode() ?? { program: process.execPath, version: '20.11.0' };
+    const options = program === process.execPath ? pretend(version) : [];
     const { stdout, stderr, status } = spawnSync(program, [...options, join(dir, 'dist/cli/bin.js'), '-V'], {
       encoding: 'utf8',
     });

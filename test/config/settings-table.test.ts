@@ -171,3 +171,23 @@ test('the example shows every setting with its default', () => {
     expect(isShown || lines.some((line) => line.startsWith(`${name} = `)), name).toBe(true);
   }
 });
+
+test('the example says of every setting what README says', () => {
+  const lines = readFileSync(examplePath, 'utf8').split('\n');
+  const own = Object.entries(ownSettingsTable).map(([name, row]) => [`;pgweir ${name} =`, row] as const);
+  const pgbouncers = Object.entries<SettingRow>(settingsTable).flatMap(([name, row]) => [
+    [`;${name} =`, row] as const,
+    [`${name} =`, row] as const,
+  ]);
+  let count = 0;
+  for (const [start, row] of [...own, ...pgbouncers]) {
+    const at = lines.findIndex((line) => line === start || line.startsWith(`${start} `));
+    if (at < 0) continue;
+    count++;
+    const comment = `; ${row.doc}${row.effect === 'yes' ? '' : ' No effect yet.'}`;
+    // More may stand between it and the setting.
+    const top = lines.slice(0, at).findLastIndex((line) => !line.startsWith('; ')) + 1;
+    expect(lines.slice(top, at), start).toContain(comment);
+  }
+  expect(count).toBe(Object.keys(ownSettingsTable).length + Object.keys(settingsTable).length);
+});

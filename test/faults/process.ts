@@ -3,6 +3,20 @@ import { type Fault, fault } from './fault.ts';
 /** Start and end of the process, and what it tells the system. */
 export const processFaults: readonly Fault[] = [
   fault(
+    'ping waits for a pooler that hangs',
+    { file: 'src/daemon/console.ts', find: 'PING_MS = 5000', replace: 'PING_MS = 500_000' },
+    ['test/integration/ping.test.ts'],
+  ),
+  fault(
+    'ping fails when the file has been broken meanwhile',
+    {
+      file: 'src/cli/ping.ts',
+      find: 'if (config === null) throw',
+      replace: 'if (config === null || errors.length > 0) throw',
+    },
+    ['test/integration/ping.test.ts'],
+  ),
+  fault(
     'the second of two takers-over puts its socket over the first one’s',
     {
       file: 'src/net/listening-socket.ts',

@@ -19,7 +19,11 @@ export interface ProgramRun {
 }
 
 export interface ProgramOptions {
-  readonly env?: Readonly<Record<string, string>>;
+  /** Over our own environment; undefined: not there. */
+  readonly env?: Readonly<Record<string, string | undefined>>;
+  /** What is run; default: the program from its sources. */
+  readonly command?: readonly string[];
+  readonly cwd?: string;
   /** What to run before it, which then runs it: `unshare`, say. */
   readonly wrapper?: readonly string[];
   /** What it finds open behind its standard error, from 3 on. */
@@ -37,8 +41,13 @@ export class Program implements AsyncDisposable {
 
   /** Starts it with these arguments. Root is not allowed unless the environment says so. */
   constructor(args: readonly string[], options: ProgramOptions = {}) {
-    const [command, ...rest] = [...(options.wrapper ?? []), process.execPath, bin, ...args];
+    const [command, ...rest] = [
+      ...(options.wrapper ?? []),
+      ...(options.command ?? [process.execPath, bin]),
+      ...args,
+    ];
     const child = spawn(command as string, rest, {
+      ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
       env: { ...process.env, ...options.env },
       stdio: ['ignore', 'pipe', 'pipe', ...(options.fds ?? [])],
     });
@@ -51,6 +60,7 @@ export class Program implements AsyncDisposable {
       this.stderr += text;
     });
     this.ended = new Promise((settle) => {
+      child.once('error', ({ message }) => settle({ code: null, signal: null, stdout: '', stderr: message }));
       child.once('close', (code, signal) =>
         settle({ code, signal, stdout: this.stdout, stderr: this.stderr }),
       );
@@ -83,9 +93,13 @@ export class Program implements AsyncDisposable {
 }
 
 /** Runs the program to its end. Root is not allowed unless the environment says so. */
-export async function runProgram(args: readonly string[], options: ProgramOptions = {}): Promise<ProgramRun> {
+export async function runProgram(
+  args: readonly string[],
+  options: ProgramOptions & { readonly deadlineMs?: number } = {},
+): Promise<ProgramRun> {
   await using program = new Program(args, options);
-  return await within(program.ended, `the end of pgweir ${args.join(' ')}`, 20_000);
+  const [name = 'pgweir'] = options.command ?? [];
+  return await within(program.ended, `the end of ${name} ${args.join(' ')}`, options.deadlineMs ?? 20_000);
 }
 
 /** Root is needed to run as somebody else, and allowed in tests that are about something else. */
