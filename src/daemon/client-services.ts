@@ -6,6 +6,7 @@ import type { ClientConnection } from '../client/connection.ts';
 import type { CancelOutcome, ClientServices, ClientSettings, ConsoleSession } from '../client/services.ts';
 import type { ClientSession } from '../client/session.ts';
 import type { Config } from '../config/config.ts';
+import type { PeerAddress } from '../net/address.ts';
 import type { Native } from '../net/native.ts';
 import type { StatementCache } from '../prepared/statement.ts';
 import type { TrackedParameters } from '../relay/tracked-parameters.ts';
@@ -15,6 +16,12 @@ import type { PoolerState } from './context.ts';
 import { UNKNOWN_KEY } from './peers.ts';
 import type { Logins } from './logins.ts';
 import { VERSION_LINE } from './version.ts';
+
+/**
+ * Hands a cancel request that is none of ours, and came by such a socket, to a process that has been here before us or is
+ * since; resolves with which of the two it got to, null for neither.
+ */
+type CancelElsewhere = (key: Buffer, cameBy: PeerAddress['kind']) => Promise<'old' | 'new' | null>;
 
 /** What client connections get to see of the process. */
 export function clientServices(
@@ -27,8 +34,7 @@ export function clientServices(
     control: Control;
     /** Another process has taken over our unix socket. */
     isUnixReplaced: () => boolean;
-    /** Hands a cancel request that is none of ours to whom it may belong; resolves with whether it got there. */
-    cancelElsewhere: (key: Buffer) => Promise<boolean>;
+    cancelElsewhere: CancelElsewhere;
   },
 ): ClientServices {
   let settings = clientSettings(state.config);
@@ -86,7 +92,7 @@ export function clientServices(
       return consoleSession(state, console, applicant, applied);
     },
     entersConsoleFreely: entersWithoutPassword,
-    cancel: (key) => cancel(state, parts, key),
+    cancel: (key, cameBy) => cancel(state, parts, key, cameBy),
     addSession: (session) => {
       state.sessions.set(session.id, session);
       return newCancelKey(state, session, session.connection);
@@ -152,8 +158,9 @@ function newCancelKey(
 /** Carries out a CancelRequest; resolves once the requester's connection may be closed. */
 async function cancel(
   state: PoolerState,
-  { control, cancelElsewhere }: { control: Control; cancelElsewhere: (key: Buffer) => Promise<boolean> },
+  { control, cancelElsewhere }: { control: Control; cancelElsewhere: CancelElsewhere },
   key: Buffer,
+  cameBy: PeerAddress['kind'],
 ): Promise<CancelOutcome> {
   const owner = state.cancelKeys.find(key);
   if (owner === null) {
@@ -162,8 +169,11 @@ async function cancel(
       // Whose it is only the peer can tell that has taken it.
       return { reason, isKnown: reason === 'successfully sent cancel request' };
     }
-    const isElsewhere = await cancelElsewhere(key);
-    return { reason: isElsewhere ? 'cancel request handed to the old process' : reason, isKnown: false };
+    const elsewhere = await cancelElsewhere(key, cameBy);
+    return {
+      reason: elsewhere === null ? reason : `cancel request handed to the ${elsewhere} process`,
+      isKnown: false,
+    };
   }
   return { reason: await cancelFor(owner, state, control), isKnown: true };
 }

@@ -219,7 +219,11 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
     native,
     control,
     isUnixReplaced: () => listeners.isUnixReplaced(),
-    cancelElsewhere: async (key) => !listeners.isUnixReplaced() && (await predecessors.cancel(key)),
+    cancelElsewhere: async (key, cameBy) => {
+      if (!listeners.isUnixReplaced()) return (await predecessors.cancel(key)) ? 'old' : null;
+      // Whoever has our place knows all that there are. What comes by our unix socket, that one has sent.
+      return cameBy === 'tcp' && (await predecessors.cancelAtSuccessor(key)) ? 'new' : null;
+    },
   });
 
   const accept = (socket: Socket, listener: ListenerInfo): void => {

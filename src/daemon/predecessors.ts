@@ -1,6 +1,7 @@
 import { lstatSync, readdirSync, unlinkSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
+import { unixSocketPath } from '../net/unix-socket.ts';
 import { cancelRequest } from '../wire/startup-message.ts';
 
 /** How long one may take to deal with a cancel request. */
@@ -62,10 +63,19 @@ export class Predecessors {
   }
 
   /** Hands each a cancel request; resolves with whether any could be reached, when they have dealt with it. */
-  async cancel(key: Buffer): Promise<boolean> {
-    if (this.#paths.length === 0 || this.#cancels >= MAX_CANCELS) return false;
+  cancel(key: Buffer): Promise<boolean> {
+    return this.#send(this.#paths, key);
+  }
+
+  /** Hands it to whoever has taken our own place; as {@link cancel}. */
+  cancelAtSuccessor(key: Buffer): Promise<boolean> {
+    return this.#send([unixSocketPath(this.#dir, this.#port)].filter(isOurs), key);
+  }
+
+  async #send(paths: readonly string[], key: Buffer): Promise<boolean> {
+    if (paths.length === 0 || this.#cancels >= MAX_CANCELS) return false;
     this.#cancels++;
-    const sent = await Promise.all(this.#paths.map((path) => sendCancel(path, key)));
+    const sent = await Promise.all(paths.map((path) => sendCancel(path, key)));
     this.#cancels--;
     return sent.includes(true);
   }

@@ -18,20 +18,13 @@ function run(home: DaemonHome, ...args: string[]): Promise<ProgramRun> {
   return runProgram([...args, home.iniPath], { env: allowRoot });
 }
 
+type Client = Awaited<ReturnType<typeof connectTo>>;
+
 /** A pooler that runs. */
 async function started(more: Section = {}): Promise<DaemonHome> {
   const home = await DaemonHome.make({ settings: { ...settings, ...more } });
-  expect(await run(home, '-d')).toMatchObject({ code: 0, stderr: '' });
+  await home.start();
   return home;
-}
-
-/** Takes over; gives the process ids of before and after. */
-async function takeOver(home: DaemonHome): Promise<[before: number, after: number]> {
-  const before = home.pid as number;
-  expect(await run(home, '-R', '-d')).toMatchObject({ code: 0, stderr: '' });
-  const after = home.pid as number;
-  expect(after).not.toBe(before);
-  return [before, after];
 }
 
 /** What belongs to poolers in a home: no name must be left behind that nobody looks after. */
@@ -60,7 +53,7 @@ describe('-R', () => {
     const loads = [startOwnLoad(unix, 3), startOwnLoad(tcp, 3), startPgbench(tcp, 3)].filter(
       (load) => load !== null,
     );
-    const held: { client: Awaited<ReturnType<typeof connectTo>>; pid: number }[] = [];
+    const held: { client: Client; pid: number }[] = [];
     for (let round = 0; round < ROUNDS; round++) {
       for (const load of loads) await progress(load);
       // A transaction that stays open while its pooler's place is taken.
@@ -72,7 +65,7 @@ describe('-R', () => {
         await client.query(`SET LOCAL application_name = 'held ${round}'`);
         held.push({ client, pid: home.pid as number });
       }
-      const [before] = await takeOver(home);
+      const [before] = await home.takeOver();
       if (round % 3 !== 0)
         await waitFor(() => !isAlive(before), { what: 'the end of the old process', deadlineMs: 20_000 });
     }
@@ -98,7 +91,7 @@ describe('-R', () => {
     const client = await connectTo(home.address);
     await client.query('BEGIN');
     const inode = statSync(home.socketPath).ino;
-    const [before, after] = await takeOver(home);
+    const [before, after] = await home.takeOver();
     expect(statSync(home.socketPath).ino).not.toBe(inode);
     await waitFor(() => home.log.includes(`[${before}] LOG SHUTDOWN WAIT_FOR_CLIENTS command issued`));
     expect(home.log).toContain(`[${after}] LOG taking over from the running process\n`);
@@ -125,7 +118,7 @@ describe('-R', () => {
     const early = [await dial({ port: home.port }), await dial({ path: home.socketPath })];
     // Accepted, and seen.
     for (const socket of early) expect(await answer(socket, SSL_REQUEST)).toBe('N');
-    const [before] = await takeOver(home);
+    const [before] = await home.takeOver();
     for (const socket of early) {
       expect(
         await answer(socket, startupPacket({ user: sharedPostgres().user, database: 'postgres' })),
@@ -138,30 +131,58 @@ describe('-R', () => {
 
   test('passes cancel requests on to the one whose client it was', async () => {
     await using home = await started();
+    const { client, end } = await sleeping(home);
+    // Through two that came after it.
+    await home.takeOver();
+    const [, last] = await home.takeOver();
+    await sendCancel(await dial({ port: home.port }), client);
+    expect(await end).toBe('57014');
+    const line = new RegExp(`\\[${last}\\] LOG .*cancel request handed to the old process`);
+    await waitFor(() => line.test(home.log));
+    await client.end();
+  });
+
+  test('hands on those that come to it late, for clients of whoever came before and after', async () => {
+    await using home = await started();
+    const [first] = [await sleeping(home), await home.takeOver()];
+    // They are connected to the one whose place is about to be taken, and have said nothing.
+    const early = [await dial({ port: home.port }), await dial({ port: home.port })] as const;
+    for (const socket of early) expect(await answer(socket, SSL_REQUEST)).toBe('N');
+    const [, last] = await home.takeOver();
+    const second = await sleeping(home);
+    for (const [index, { client, end }] of [first, second].entries()) {
+      await sendCancel(early[index] as Socket, client);
+      expect(await end).toBe('57014');
+      await client.end();
+    }
+    expect(home.log.match(/ LOG .*cancel request handed to the new process/g)).toHaveLength(2);
+    expect(home.pid).toBe(last);
+  });
+
+  /** A client with a query that runs until it is cancelled, and its end: the error's code. */
+  async function sleeping(home: DaemonHome): Promise<{ client: Client; end: Promise<string> }> {
     const client = await connectTo(home.address);
-    const key = client as unknown as { processID: number; secretKey: number };
-    const running = client.query('SELECT pg_sleep(60)').then(
+    const before = await active();
+    const end = client.query('SELECT pg_sleep(60)').then(
       () => 'it ran to its end',
       (error: { code: string }) => error.code,
     );
-    await waitFor(async () => (await active()) === 1);
-    // Through two that came after it.
-    await takeOver(home);
-    const [, last] = await takeOver(home);
+    await waitFor(async () => (await active()) === before + 1);
+    return { client, end };
+  }
+
+  /** Resolves when the connection that carries it has been closed. */
+  async function sendCancel(socket: Socket, client: Client): Promise<void> {
+    const key = client as unknown as { processID: number; secretKey: number };
     const packet = Buffer.alloc(16);
     packet.writeInt32BE(16, 0);
     packet.writeInt32BE(80877102, 4);
     packet.writeInt32BE(key.processID, 8);
     packet.writeInt32BE(key.secretKey, 12);
-    const socket = await dial({ port: home.port });
     const closed = new Promise((resolve) => socket.once('close', resolve));
     socket.resume().write(packet);
     await closed;
-    expect(await running).toBe('57014');
-    const line = new RegExp(`\\[${last}\\] LOG .*cancel request handed to the old process`);
-    await waitFor(() => line.test(home.log));
-    await client.end();
-  });
+  }
 
   /** How many queries of that kind PostgreSQL runs. */
   async function active(): Promise<number> {
@@ -250,7 +271,7 @@ describe('-R is refused, and the running one goes on,', () => {
     expect(code).toBe(1);
     expect(stderr).toMatch(/ FATAL -R cannot take over from a paused process: RESUME it\n$/);
     await runAlone(home.socketPath, sharedPostgres().user, 'RESUME');
-    await takeOver(home);
+    await home.takeOver();
   });
 
   test('when whoever has the socket is no pooler', async () => {
