@@ -146,7 +146,7 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
     if (isStopped) return;
     isStopped = true;
     clearInterval(sweeper);
-    predecessors.leave(listeners.isUnixReplaced());
+    predecessors.leave();
     listeners.close();
     for (const connection of state.connections) connection.cut();
     for (const server of serversOf(state)) server.conn.destroy();
@@ -267,7 +267,7 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
   );
 
   state.listening = () => listeners.bound();
-  if (options.takesOver === true) predecessors.adopt();
+  if (options.passed === undefined || options.passed.length === 0) predecessors.adopt();
   warnOfUntuned(config, native, log);
   openForcedPools(state);
   const janitor = new Janitor(state, windows, queries, options.onStats);

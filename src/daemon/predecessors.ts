@@ -1,7 +1,12 @@
 import { lstatSync, readdirSync, unlinkSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
-import { unixSocketPath } from '../net/unix-socket.ts';
+import {
+  isSameFile,
+  type SocketFileIdentity,
+  socketFileIdentity,
+  unixSocketPath,
+} from '../net/unix-socket.ts';
 import { cancelRequest } from '../wire/startup-message.ts';
 
 /** How long one may take to deal with a cancel request. */
@@ -33,14 +38,16 @@ export function secondNamePrefix(port: number): string {
 
 /**
  * The processes whose place was taken by `-R` one after the other and that still have clients. Their unix sockets live on
- * under second names in the same folder, by which cancel requests reach them; whoever takes over next finds them there.
- * See docs/decisions/0011-hand-over.md.
+ * under second names in the same folder, by which cancel requests reach them; whoever comes next, by `-R` or not, finds
+ * them there. Each takes its own name away when it ends. See docs/decisions/0011-hand-over.md.
  */
 export class Predecessors {
   readonly #dir: string;
   readonly #port: number;
   readonly #onEnd: () => void;
   #paths: string[] = [];
+  /** Our own socket, whatever its names are. */
+  #own: SocketFileIdentity | null = null;
   #watch: NodeJS.Timeout | null = null;
   #cancels = 0;
 
@@ -51,13 +58,14 @@ export class Predecessors {
     this.#onEnd = onEnd;
   }
 
-  /** Takes those in that have left a name, and looks after them until they end. */
+  /**
+   * Takes those in that have left a name, and looks after them until they end. To be called as soon as our own socket is
+   * where it belongs; nothing happens without a folder for it.
+   */
   adopt(): void {
-    const prefix = secondNamePrefix(this.#port);
-    this.#paths = readdirSync(this.#dir)
-      .filter((name) => name.startsWith(prefix))
-      .map((name) => join(this.#dir, name))
-      .filter(isOurs);
+    if (this.#dir === '' || this.#dir.startsWith('@')) return;
+    this.#own = socketFileIdentity(unixSocketPath(this.#dir, this.#port));
+    this.#paths = this.#names();
     this.#watch = setInterval(() => void this.#look(), WATCH_MS);
     this.#watch.unref();
   }
@@ -80,13 +88,32 @@ export class Predecessors {
     return sent.includes(true);
   }
 
-  /** Ends the watch; takes the names away unless somebody else is to find them. */
-  leave(isFollowed: boolean): void {
+  /** Ends the watch, and takes our own second name away, if we have been given one. */
+  leave(): void {
     if (this.#watch !== null) clearInterval(this.#watch);
     this.#watch = null;
-    const paths = this.#paths;
     this.#paths = [];
-    if (!isFollowed) for (const path of paths) removeName(path);
+    const own = this.#own;
+    this.#own = null;
+    if (own === null) return;
+    for (const path of this.#names()) {
+      const now = socketFileIdentity(path);
+      if (now !== null && isSameFile(now, own)) removeName(path);
+    }
+  }
+
+  /** Second names of sockets of our user. */
+  #names(): string[] {
+    const prefix = secondNamePrefix(this.#port);
+    try {
+      return readdirSync(this.#dir)
+        .filter((name) => name.startsWith(prefix))
+        .map((name) => join(this.#dir, name))
+        .filter(isOurs);
+    } catch {
+      // A folder that we may not read, or that is gone.
+      return [];
+    }
   }
 
   async #look(): Promise<void> {

@@ -44,4 +44,13 @@ export const peerFaults: readonly Fault[] = [
     { file: 'src/daemon/pooler.ts', find: "return cameBy === 'tcp' &&", replace: 'return false &&' },
     ['test/integration/hand-over.test.ts'],
   ),
+  fault(
+    'a process that ends takes the names of those before it away',
+    {
+      file: 'src/daemon/predecessors.ts',
+      find: 'if (now !== null && isSameFile(now, own)) removeName(path);',
+      replace: 'removeName(path);',
+    },
+    ['test/integration/hand-over.test.ts'],
+  ),
 ];

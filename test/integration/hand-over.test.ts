@@ -159,6 +159,24 @@ describe('-R', () => {
     expect(home.pid).toBe(last);
   });
 
+  test('passes them on for one that still runs when its successor has ended and been started anew', async () => {
+    await using home = await started();
+    const { client, end } = await sleeping(home);
+    const [first, second] = await home.takeOver();
+    home.signal('SIGTERM');
+    await waitFor(() => !isAlive(second));
+    expect(files(home)).toEqual([expect.stringMatching(/^\.pgweir\./)]);
+    await home.start();
+    await sendCancel(await dial({ port: home.port }), client);
+    expect(await end).toBe('57014');
+    home.signal('SIGTERM');
+    await waitFor(() => home.pid === null);
+    // Its end takes its own name away, though nobody is there that would.
+    await client.end();
+    await waitFor(() => !isAlive(first));
+    expect(files(home)).toEqual([]);
+  });
+
   /** A client with a query that runs until it is cancelled, and its end: the error's code. */
   async function sleeping(home: DaemonHome): Promise<{ client: Client; end: Promise<string> }> {
     const client = await connectTo(home.address);
