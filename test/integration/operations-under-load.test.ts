@@ -5,7 +5,7 @@ import { RunningLoad } from '../support/load-running.ts';
 import { DATABASE, LoadStage } from '../support/load-stage.ts';
 import { type Contracted, Tally, tallyTable } from '../support/load-tally.ts';
 import { isAlive } from '../support/processes.ts';
-import { type Random, withSeed } from '../support/random.ts';
+import { Random, withSeed } from '../support/random.ts';
 import { waitFor } from '../support/wait-for.ts';
 
 /** `npm run test:full` takes its time. */
@@ -163,14 +163,20 @@ async function underLoad(stage: LoadStage, phase: Phase, random: Random, tallies
   const tally = new Tally(phase.name, phase.contract ?? []);
   tallies.push(tally);
   const before = await stage.ledger();
-  const load = new RunningLoad(stage, tally, random);
+  // What is drawn for the one must not depend on how quick the other is.
+  const load = new RunningLoad(stage, tally, new Random(random.below(2 ** 31)));
   const operations = new Operations(stage, load, random);
-  await load.turn(0);
-  const times = isFull ? phase.times : phase.shortTimes;
-  for (let time = 0; time < times; time++) await phase.run(operations, time);
-  await phase.end?.(operations);
-  await load.stop();
-  expect([...tally.faults], phase.name).toEqual([]);
+  const context = () => `${phase.name}: ${operations.journal.join('; ')}`;
+  try {
+    await load.turn(0);
+    const times = isFull ? phase.times : phase.shortTimes;
+    for (let time = 0; time < times; time++) await phase.run(operations, time);
+    await phase.end?.(operations);
+    await load.stop();
+  } catch (cause) {
+    throw new Error(`${context()}: ${String(cause)}`, { cause });
+  }
+  expect([...tally.faults], context()).toEqual([]);
   if (phase.contract !== undefined) expect(tally.errorCount, phase.name).toBeGreaterThan(0);
   const { count, history, accounts, tellers, branches } = await stage.ledger();
   expect({ accounts, tellers, branches }, phase.name).toEqual({

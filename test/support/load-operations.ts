@@ -44,6 +44,8 @@ export class Operations {
   #changes: Section = {};
   #users: Readonly<Record<string, string>> = {};
   #reloads = 0;
+  /** What has been done, with what it was drawn to be. */
+  readonly journal: string[] = [];
 
   constructor(stage: LoadStage, load: RunningLoad, random: Random) {
     this.#stage = stage;
@@ -87,6 +89,7 @@ export class Operations {
     const stage = this.#stage;
     // By this one is known which file is in force.
     const mark = 60 + (++this.#reloads % 1000);
+    this.journal.push(`RELOAD with ${JSON.stringify(this.#changes)}`);
     stage.configure({ ...this.#changes, client_login_timeout: mark }, this.#users);
     if (this.#random.below(2) === 0) await stage.command('RELOAD');
     else for (const home of stage.homes) home.signal('SIGHUP');
@@ -134,6 +137,7 @@ export class Operations {
     // Those whose place has been taken are paused by nobody.
     await stage.oldEnded();
     const way = this.#random.pick(['all', 'database', 'signal']);
+    this.journal.push(`PAUSE (${way})`);
     if (way === 'signal') for (const home of stage.homes) home.signal('SIGUSR1');
     else await stage.command(way === 'all' ? 'PAUSE' : `PAUSE ${DATABASE}`);
     const none = async () => (await stage.backends()).length === 0;
@@ -160,6 +164,7 @@ export class Operations {
   }
 
   async suspend(): Promise<void> {
+    this.journal.push('SUSPEND');
     const { homes } = this.#stage;
     const consoles = await Promise.all(
       homes.map(({ socketPath }) => connectConsole(socketPath, ADMIN_DATABASE)),
@@ -177,6 +182,7 @@ export class Operations {
   async reconnect(): Promise<void> {
     const stage = this.#stage;
     await stage.oldEnded();
+    this.journal.push('RECONNECT');
     const before = new Set(await stage.backends());
     await stage.command(this.#random.below(2) === 0 ? 'RECONNECT' : `RECONNECT ${DATABASE}`);
     await stage.command('WAIT_CLOSE');
@@ -190,6 +196,7 @@ export class Operations {
   async restart(): Promise<void> {
     const home = this.#random.pick(this.#stage.homes);
     const pid = home.pid as number;
+    this.journal.push(`restart of ${pid}`);
     if (this.#random.below(2) === 0) home.signal('SIGTERM');
     else await this.#stage.command('SHUTDOWN WAIT_FOR_CLIENTS', [home]);
     await waitFor(() => !isAlive(pid), {
@@ -203,7 +210,8 @@ export class Operations {
 
   /** Another one takes the place of one of the two, which goes on until its clients have left. */
   async handOver(): Promise<void> {
-    await this.#random.pick(this.#stage.homes).takeOver();
+    const [before, after] = await this.#random.pick(this.#stage.homes).takeOver();
+    this.journal.push(`${after} took over from ${before}`);
     await this.#load.turn();
   }
 

@@ -1,3 +1,4 @@
+import pg from 'pg';
 import { cancelQueries, keepSession, type SessionParts } from './load-sessions.ts';
 import { DATABASE, ROLES, type LoadStage } from './load-stage.ts';
 import { abortsOf, errorsOf, type Tally } from './load-tally.ts';
@@ -55,6 +56,7 @@ export class RunningLoad {
     };
     let sessions = 0;
     const session = (kind: (parts: SessionParts) => Promise<void>) => async () => {
+      let told: Error | null = null;
       try {
         await kind({
           stage,
@@ -62,10 +64,13 @@ export class RunningLoad {
           random: new Random(random.below(2 ** 31)),
           name: `session_${sessions++}`,
           isStopped: () => this.#isStopped,
+          told: (error) => {
+            told ??= error;
+          },
         });
         return true;
       } catch (error) {
-        tally.thrown(error);
+        tally.thrown(error instanceof pg.DatabaseError ? error : (told ?? error));
         return false;
       }
     };

@@ -17,6 +17,8 @@ export interface SessionParts {
   /** No other one looks the same. */
   readonly name: string;
   readonly isStopped: () => boolean;
+  /** An error that came while no query ran: the next one fails by words of node-postgres alone. */
+  readonly told: (error: Error) => void;
 }
 
 /** How many transactions a session has, before its client leaves. */
@@ -25,16 +27,18 @@ const LENGTH = 10;
 /** A cancelled query that would run so long if the cancel were lost. */
 const SLEEP_SECONDS = 15;
 
-function connectSession({ stage, tally, name }: SessionParts, config: pg.ClientConfig): Promise<pg.Client> {
+async function connectSession(parts: SessionParts, config: pg.ClientConfig): Promise<pg.Client> {
+  const { stage, tally, name } = parts;
   tally.connections++;
-  const { address, secure } = stage;
-  return connectTo(address, {
-    ...secureConfig(secure),
+  const client = await connectTo(stage.address, {
+    ...secureConfig(stage.secure),
     user: ROLES[1],
     database: DATABASE,
     application_name: name,
     ...config,
   });
+  client.on('error', parts.told);
+  return client;
 }
 
 /**

@@ -14,6 +14,7 @@ test("an error of the server is one error, whatever pgbench says of its client's
     ...closed,
     'pgbench: error: client 1 aborted in command 4 (SQL) of script 0; perhaps the backend died while processing',
     'pgbench: error: FATAL:  too late (server_login_retry)',
+    'CONTEXT:  while updating tuple (5,5) in relation "pgbench_branches"',
     'SSL connection has been closed unexpectedly',
     'pgbench: error: client 1 aborted in command 1 (SQL) of script 0; SQL command send failed',
     'pgbench: error: Run was aborted; the above results are incomplete.',

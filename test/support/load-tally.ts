@@ -16,6 +16,8 @@ const BESIDE: readonly RegExp[] = [
   /^pgbench: error: client \d+ aborted in command \d+ \(/,
 ];
 
+/** Fields of the error that stands above. */
+const FIELDS = /^(DETAIL|HINT|CONTEXT): {2}/;
 /** The error that the server has told, whatever libpq and pgbench have put in front of it. */
 const SERVER_ERROR = /(?:FATAL|ERROR): {2}(.*)$/;
 /** What they say in place of one, and what node-postgres says. */
@@ -32,6 +34,7 @@ export function errorsOf(complaints: string): string[] {
   const errors: string[] = [];
   let isTold = false;
   for (const line of complaints.replace(/^ended with \d+: ?/, '').split('\n')) {
+    if (FIELDS.test(line)) continue;
     const told = SERVER_ERROR.exec(line)?.[1];
     const text = told ?? OTHER_ERRORS.map((pattern) => pattern.exec(line)?.[1]).find(Boolean) ?? line;
     // The end of the connection is none of its own behind an error of the server.
