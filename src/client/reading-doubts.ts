@@ -1,3 +1,4 @@
+import { RareSet } from '../base/rare.ts';
 import type { Change } from '../prepared/ledger.ts';
 import { isKnown, type Reading, readingOf } from '../prepared/reading.ts';
 import type { ReadingChange } from '../prepared/sql-reading.ts';
@@ -16,18 +17,18 @@ let lastUnknown = 0;
  */
 export class ReadingDoubts {
   /** Not answered yet. */
-  readonly #sent = new Set<Change>();
+  readonly #sent = new RareSet<Change>();
   /** Answered, and not reported. */
   #done = 0;
-  readonly #indexes = new Set<number>();
+  readonly #indexes = new RareSet<number>();
   #isLocal = false;
   #isSpoiled = false;
   /** A ROLLBACK is among what was sent. */
   #goesBack = false;
   /** Prepared since. */
-  readonly #open = new Set<Statement>();
+  readonly #open = new RareSet<Statement>();
   /** What has changed in the transaction that is open: its end may take that back. */
-  readonly #inTransaction = new Set<number>();
+  readonly #inTransaction = new RareSet<number>();
 
   get areAny(): boolean {
     return this.#sent.size > 0 || this.#done > 0;

@@ -38,15 +38,15 @@ export function secondNamePrefix(port: number): string {
 
 /**
  * The processes whose place was taken by `-R` one after the other and that still have clients. Their unix sockets live on
- * under second names in the same folder, by which cancel requests reach them; whoever comes next, by `-R` or not, finds
- * them there. Each takes its own name away when it ends. See docs/decisions/0011-hand-over.md.
+ * under second names in the same folder, by which cancel requests reach them; whoever takes over next finds them there.
+ * See docs/decisions/0011-hand-over.md.
  */
 export class Predecessors {
   readonly #dir: string;
   readonly #port: number;
   readonly #onEnd: () => void;
   #paths: string[] = [];
-  /** Our own socket, whatever its names are. */
+  /** Our own socket, whatever its names are; null without one. */
   #own: SocketFileIdentity | null = null;
   #watch: NodeJS.Timeout | null = null;
   #cancels = 0;
@@ -59,13 +59,13 @@ export class Predecessors {
   }
 
   /**
-   * Takes those in that have left a name, and looks after them until they end. To be called as soon as our own socket is
-   * where it belongs; nothing happens without a folder for it.
+   * Takes those in that have left a name, and looks after them until they end. Also where nobody's place is taken: one
+   * that has ended may have had predecessors. `isBound`: our own unix socket stands where it belongs.
    */
-  adopt(): void {
-    if (this.#dir === '' || this.#dir.startsWith('@')) return;
-    this.#own = socketFileIdentity(unixSocketPath(this.#dir, this.#port));
+  adopt(isBound: boolean): void {
+    if (isBound) this.#own = socketFileIdentity(unixSocketPath(this.#dir, this.#port));
     this.#paths = this.#names();
+    if (this.#paths.length === 0) return;
     this.#watch = setInterval(() => void this.#look(), WATCH_MS);
     this.#watch.unref();
   }
@@ -88,7 +88,7 @@ export class Predecessors {
     return sent.includes(true);
   }
 
-  /** Ends the watch, and takes our own second name away, if we have been given one. */
+  /** Ends the watch, and takes our own second name away. Others' stay: whoever comes next is to find them. */
   leave(): void {
     if (this.#watch !== null) clearInterval(this.#watch);
     this.#watch = null;
@@ -105,15 +105,10 @@ export class Predecessors {
   /** Second names of sockets of our user. */
   #names(): string[] {
     const prefix = secondNamePrefix(this.#port);
-    try {
-      return readdirSync(this.#dir)
-        .filter((name) => name.startsWith(prefix))
-        .map((name) => join(this.#dir, name))
-        .filter(isOurs);
-    } catch {
-      // A folder that we may not read, or that is gone.
-      return [];
-    }
+    return namesIn(this.#dir)
+      .filter((name) => name.startsWith(prefix))
+      .map((name) => join(this.#dir, name))
+      .filter(isOurs);
   }
 
   async #look(): Promise<void> {
@@ -124,6 +119,15 @@ export class Predecessors {
       removeName(path);
       this.#onEnd();
     }
+  }
+}
+
+/** None in a folder that may be entered but not read. */
+function namesIn(dir: string): string[] {
+  try {
+    return readdirSync(dir);
+  } catch {
+    return [];
   }
 }
 

@@ -89,7 +89,7 @@ export const authFaults: readonly Fault[] = [
   fault(
     'a lookup whose connection ended is not sent again',
     { file: 'src/server/lookup-queue.ts', find: 'const MAX_TRIES = 2;', replace: 'const MAX_TRIES = 1;' },
-    AUTH_QUERY,
+    ['test/integration/auth-query-peers.test.ts'],
   ),
   fault(
     'whoever may not log in learns as whom the pooler looks names up',

@@ -3,6 +3,7 @@
  * Arguments: parts of faults' names, to run only those. Exit code 1 when a fault is noticed by no test, or when
  * the tests fail without any fault.
  */
+import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
 import { applyFault, type Fault } from './fault.ts';
 import { faults } from './faults.ts';
@@ -11,6 +12,12 @@ import { type Verdict, Workbench } from './workbench.ts';
 /** Names of failed tests that are shown. */
 const SHOWN = 3;
 
+/** Faults that are tried out at a time, each in a copy of its own. A test waits for most of its time. */
+const JOBS = availableParallelism();
+
+/** How long the tests of all faults may take without any. */
+const SOUND_DEADLINE_MS = 15 * 60_000;
+
 async function main(parts: readonly string[]): Promise<number> {
   const chosen =
     parts.length === 0 ? faults : faults.filter(({ name }) => parts.some((part) => name.includes(part)));
@@ -18,30 +25,39 @@ async function main(parts: readonly string[]): Promise<number> {
     console.error('no fault has such a name');
     return 1;
   }
-  using bench = new Workbench(resolve(import.meta.dirname, '../..'));
+  using benches = new DisposableStack();
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     process.once(signal, () => {
-      bench[Symbol.dispose]();
+      benches.dispose();
       process.exit(1);
     });
   }
+  const makeBench = () => benches.use(new Workbench(resolve(import.meta.dirname, '../..')));
+  const first = makeBench();
   const files = [...new Set(chosen.flatMap(({ tests }) => tests))].sort();
   console.log(`${files.length} test files without any fault`);
-  const sound = await bench.run(files);
+  const sound = await first.run(files, { workers: JOBS, deadlineMs: SOUND_DEADLINE_MS });
   if (sound.kind !== 'passed') {
     console.log(`NOT SOUND  ${describe(sound)}`);
     return 1;
   }
   console.log(`${chosen.length} faults`);
+  const waiting = chosen.values();
   let survivors = 0;
-  for (const fault of chosen) {
-    const startMs = performance.now();
-    const verdict = await tryOut(bench, fault);
-    const seconds = ((performance.now() - startMs) / 1000).toFixed(1);
-    const isCaught = verdict.kind === 'failed';
-    if (!isCaught) survivors++;
-    console.log(`${isCaught ? 'caught  ' : 'SURVIVED'}  ${fault.name} (${seconds} s)\n${describe(verdict)}`);
-  }
+  const work = async (bench: Workbench): Promise<void> => {
+    for (const fault of waiting) {
+      const startMs = performance.now();
+      const verdict = await tryOut(bench, fault);
+      const seconds = ((performance.now() - startMs) / 1000).toFixed(1);
+      const isCaught = verdict.kind === 'failed';
+      if (!isCaught) survivors++;
+      console.log(
+        `${isCaught ? 'caught  ' : 'SURVIVED'}  ${fault.name} (${seconds} s)\n${describe(verdict)}`,
+      );
+    }
+  };
+  const more = Array.from({ length: Math.min(JOBS, chosen.length) - 1 }, makeBench);
+  await Promise.all([first, ...more].map(work));
   console.log(`${chosen.length - survivors} faults caught, ${survivors} not`);
   return survivors === 0 ? 0 : 1;
 }
@@ -55,7 +71,7 @@ async function tryOut(bench: Workbench, fault: Fault): Promise<Verdict> {
   }
   bench.change(texts);
   try {
-    return await bench.run(fault.tests, fault.seed);
+    return await bench.run(fault.tests, { seed: fault.seed });
   } finally {
     bench.restore();
   }

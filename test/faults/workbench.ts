@@ -16,7 +16,7 @@ const COPIED = [
   'pgbouncer.example.ini',
 ];
 
-/** How long a single test may hang before it counts as failed, and how long a whole run may take. */
+/** How long a single test may hang before it counts as failed, and how long a run for one fault may take. */
 const TEST_TIMEOUT_MS = 10_000;
 const RUN_DEADLINE_MS = 180_000;
 
@@ -31,6 +31,16 @@ export type Verdict =
   | { readonly kind: 'failed'; readonly tests: readonly string[] }
   /** No test has said anything: the files could not be loaded, or the run hung. */
   | { readonly kind: 'mute'; readonly reason: string };
+
+/** How {@link Workbench.run} runs test files. */
+export interface RunOptions {
+  /** What random tests begin with. */
+  readonly seed?: number | undefined;
+  /** How many files at a time. Default: one after the other. */
+  readonly workers?: number;
+  /** Default: what a run for one fault may take. */
+  readonly deadlineMs?: number;
+}
 
 /** The part of vitest's JSON report that matters here. */
 interface Report {
@@ -73,8 +83,9 @@ export class Workbench implements Disposable {
     this.#sound.clear();
   }
 
-  /** Runs test files, one after the other; `seed`: what random tests begin with. */
-  async run(files: readonly string[], seed?: number): Promise<Verdict> {
+  /** Runs test files. */
+  async run(files: readonly string[], options: RunOptions = {}): Promise<Verdict> {
+    const { seed, workers = 1, deadlineMs = RUN_DEADLINE_MS } = options;
     const reportPath = join(this.root, 'report.json');
     rmSync(reportPath, { force: true });
     const child = spawn(
@@ -87,7 +98,7 @@ export class Workbench implements Disposable {
         `--outputFile=${reportPath}`,
         `--testTimeout=${TEST_TIMEOUT_MS}`,
         `--bail=${ENOUGH_FAILURES}`,
-        '--maxWorkers=1',
+        `--maxWorkers=${workers}`,
         '--no-cache',
         '--no-fsModuleCache',
       ],
@@ -104,16 +115,14 @@ export class Workbench implements Disposable {
     const deadline = setTimeout(() => {
       isOverdue = true;
       this.#killRun();
-    }, RUN_DEADLINE_MS);
+    }, deadlineMs);
     await new Promise<void>((resolve) => {
       child.once('error', () => resolve());
       child.once('close', () => resolve());
     });
     clearTimeout(deadline);
     this.#runningPid = null;
-    return isOverdue
-      ? { kind: 'mute', reason: `no end after ${RUN_DEADLINE_MS / 1000} s` }
-      : read(reportPath);
+    return isOverdue ? { kind: 'mute', reason: `no end after ${deadlineMs / 1000} s` } : read(reportPath);
   }
 
   [Symbol.dispose](): void {

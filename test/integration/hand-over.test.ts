@@ -10,15 +10,13 @@ import { isAlive } from '../support/processes.ts';
 import { allowRoot, DaemonHome, type ProgramRun, runProgram } from '../support/program.ts';
 import { RawListener } from '../support/raw-listener.ts';
 import { progress, startOwnLoad, startPgbench } from '../support/steady-load.ts';
-import { waitFor } from '../support/wait-for.ts';
+import { waitFor, within } from '../support/wait-for.ts';
 
 const settings = { so_reuseport: 1, pool_mode: 'transaction' };
 
 function run(home: DaemonHome, ...args: string[]): Promise<ProgramRun> {
   return runProgram([...args, home.iniPath], { env: allowRoot });
 }
-
-type Client = Awaited<ReturnType<typeof connectTo>>;
 
 /** A pooler that runs. */
 async function started(more: Section = {}): Promise<DaemonHome> {
@@ -53,7 +51,7 @@ describe('-R', () => {
     const loads = [startOwnLoad(unix, 3), startOwnLoad(tcp, 3), startPgbench(tcp, 3)].filter(
       (load) => load !== null,
     );
-    const held: { client: Client; pid: number }[] = [];
+    const held: { client: Awaited<ReturnType<typeof connectTo>>; pid: number }[] = [];
     for (let round = 0; round < ROUNDS; round++) {
       for (const load of loads) await progress(load);
       // A transaction that stays open while its pooler's place is taken.
@@ -129,78 +127,97 @@ describe('-R', () => {
     await waitFor(() => !isAlive(before));
   });
 
-  test('passes cancel requests on to the one whose client it was', async () => {
-    await using home = await started();
-    const { client, end } = await sleeping(home);
-    // Through two that came after it.
-    await home.takeOver();
-    const [, last] = await home.takeOver();
-    await sendCancel(await dial({ port: home.port }), client);
-    expect(await end).toBe('57014');
-    const line = new RegExp(`\\[${last}\\] LOG .*cancel request handed to the old process`);
-    await waitFor(() => line.test(home.log));
-    await client.end();
-  });
-
-  test('hands on those that come to it late, for clients of whoever came before and after', async () => {
-    await using home = await started();
-    const [first] = [await sleeping(home), await home.takeOver()];
-    // They are connected to the one whose place is about to be taken, and have said nothing.
-    const early = [await dial({ port: home.port }), await dial({ port: home.port })] as const;
-    for (const socket of early) expect(await answer(socket, SSL_REQUEST)).toBe('N');
-    const [, last] = await home.takeOver();
-    const second = await sleeping(home);
-    for (const [index, { client, end }] of [first, second].entries()) {
-      await sendCancel(early[index] as Socket, client);
-      expect(await end).toBe('57014');
-      await client.end();
-    }
-    expect(home.log.match(/ LOG .*cancel request handed to the new process/g)).toHaveLength(2);
-    expect(home.pid).toBe(last);
-  });
-
-  test('passes them on for one that still runs when its successor has ended and been started anew', async () => {
-    await using home = await started();
-    const { client, end } = await sleeping(home);
-    const [first, second] = await home.takeOver();
-    home.signal('SIGTERM');
-    await waitFor(() => !isAlive(second));
-    expect(files(home)).toEqual([expect.stringMatching(/^\.pgweir\./)]);
-    await home.start();
-    await sendCancel(await dial({ port: home.port }), client);
-    expect(await end).toBe('57014');
-    home.signal('SIGTERM');
-    await waitFor(() => home.pid === null);
-    // Its end takes its own name away, though nobody is there that would.
-    await client.end();
-    await waitFor(() => !isAlive(first));
-    expect(files(home)).toEqual([]);
-  });
-
-  /** A client with a query that runs until it is cancelled, and its end: the error's code. */
-  async function sleeping(home: DaemonHome): Promise<{ client: Client; end: Promise<string> }> {
+  /** A query that runs until it is cancelled, at what listens on the port by then or on a connection made before. */
+  async function startQuery(
+    home: DaemonHome,
+  ): Promise<{ cancel(by?: Socket): Promise<string> } & AsyncDisposable> {
     const client = await connectTo(home.address);
+    const key = client as unknown as { processID: number; secretKey: number };
     const before = await active();
-    const end = client.query('SELECT pg_sleep(60)').then(
+    const running = client.query('SELECT pg_sleep(60)').then(
       () => 'it ran to its end',
       (error: { code: string }) => error.code,
     );
     await waitFor(async () => (await active()) === before + 1);
-    return { client, end };
+    return {
+      async cancel(by) {
+        const packet = Buffer.alloc(16);
+        packet.writeInt32BE(16, 0);
+        packet.writeInt32BE(80877102, 4);
+        packet.writeInt32BE(key.processID, 8);
+        packet.writeInt32BE(key.secretKey, 12);
+        const socket = by ?? (await dial({ port: home.port }));
+        const closed = new Promise((resolve) => socket.once('close', resolve));
+        socket.resume().write(packet);
+        await closed;
+        return within(running, 'the cancel');
+      },
+      [Symbol.asyncDispose]: () => client.end(),
+    };
   }
 
-  /** Resolves when the connection that carries it has been closed. */
-  async function sendCancel(socket: Socket, client: Client): Promise<void> {
-    const key = client as unknown as { processID: number; secretKey: number };
-    const packet = Buffer.alloc(16);
-    packet.writeInt32BE(16, 0);
-    packet.writeInt32BE(80877102, 4);
-    packet.writeInt32BE(key.processID, 8);
-    packet.writeInt32BE(key.secretKey, 12);
-    const closed = new Promise((resolve) => socket.once('close', resolve));
-    socket.resume().write(packet);
-    await closed;
-  }
+  test('passes cancel requests on to the one whose client it was', async () => {
+    await using home = await started();
+    await using query = await startQuery(home);
+    // Through two that came after it.
+    await home.takeOver();
+    const [, last] = await home.takeOver();
+    expect(await query.cancel()).toBe('57014');
+    const line = new RegExp(`\\[${last}\\] LOG .*cancel request handed to the old process`);
+    await waitFor(() => line.test(home.log));
+  });
+
+  test('passes them on although there are peers now, which its keys know nothing of', async () => {
+    await using home = await started({ peer_id: 0 });
+    await using query = await startQuery(home);
+    const ini = readFileSync(home.iniPath, 'utf8').replace(/^peer_id = 0$/m, 'peer_id = 9');
+    writeFileSync(home.iniPath, `${ini}\n[peers]\n9 = host=${home.folder}\n`);
+    await home.takeOver();
+    expect(await query.cancel()).toBe('57014');
+  });
+
+  test.each([
+    'SIGKILL',
+    'SIGQUIT',
+  ] as const)('passes them on after the new one has ended by %s and another was started, and leaves no names', async (signal) => {
+    await using home = await started();
+    await using query = await startQuery(home);
+    const [before, ended] = await home.takeOver();
+    process.kill(ended, signal);
+    await waitFor(() => !isAlive(ended));
+    expect(await run(home, '-d')).toMatchObject({ code: 0, stderr: '' });
+    expect(await query.cancel()).toBe('57014');
+    expect(isAlive(before)).toBe(true);
+    await query[Symbol.asyncDispose]();
+    await waitFor(() => files(home).length === 2, { what: 'the old one to be forgotten' });
+    await waitFor(() => !isAlive(before), { what: 'its end' });
+  });
+
+  test('hands on those that come to it late, for clients of whoever came before and after', async () => {
+    await using home = await started();
+    await using first = await startQuery(home);
+    await home.takeOver();
+    // They are connected to the one whose place is about to be taken, and have said nothing.
+    const early = [await dial({ port: home.port }), await dial({ port: home.port })] as const;
+    for (const socket of early) expect(await answer(socket, SSL_REQUEST)).toBe('N');
+    await home.takeOver();
+    await using second = await startQuery(home);
+    expect(await first.cancel(early[0])).toBe('57014');
+    expect(await second.cancel(early[1])).toBe('57014');
+    expect(home.log.match(/ LOG .*cancel request handed to the new process/g)).toHaveLength(2);
+  });
+
+  test('leaves no name behind when the old one ends after the new one, and nobody comes any more', async () => {
+    await using home = await started();
+    const client = await connectTo(home.address);
+    const [first, second] = await home.takeOver();
+    home.signal('SIGTERM');
+    await waitFor(() => !isAlive(second));
+    expect(files(home)).toEqual([expect.stringMatching(/^\.pgweir\./)]);
+    await client.end();
+    await waitFor(() => !isAlive(first));
+    expect(files(home)).toEqual([]);
+  });
 
   /** How many queries of that kind PostgreSQL runs. */
   async function active(): Promise<number> {
@@ -290,6 +307,40 @@ describe('-R is refused, and the running one goes on,', () => {
     expect(stderr).toMatch(/ FATAL -R cannot take over from a paused process: RESUME it\n$/);
     await runAlone(home.socketPath, sharedPostgres().user, 'RESUME');
     await home.takeOver();
+  });
+
+  test('when one of its databases is paused', async () => {
+    await using home = await started();
+    const { user } = sharedPostgres();
+    await runAlone(home.socketPath, user, 'PAUSE kept');
+    const { code, stderr } = await run(home, '-R', '-d');
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/ FATAL -R cannot take over from a process with paused databases: RESUME kept\n$/);
+    await runAlone(home.socketPath, user, 'RESUME kept');
+    await home.takeOver();
+  });
+
+  test('when another one has been quicker', async () => {
+    await using home = await started();
+    const before = home.pid as number;
+    // Both find it, and neither gets an answer before the other waits for one, too.
+    process.kill(before, 'SIGSTOP');
+    const runs = [run(home, '-R', '-d'), run(home, '-R', '-d')];
+    const waiting = () => files(home).filter((name) => name.startsWith('.pgweir.')).length;
+    await waitFor(() => waiting() === 2, { what: 'both to have found it' });
+    process.kill(before, 'SIGCONT');
+    const ends = (await Promise.all(runs)).sort((a, b) => Number(a.code) - Number(b.code));
+    expect(ends.map(({ code }) => code)).toEqual([0, 1]);
+    expect(ends[1]?.stderr).toMatch(
+      / FATAL (unix socket is in use, cannot continue|the running process does not answer .*)\n$/,
+    );
+    await waitFor(() => !isAlive(before));
+    const after = home.pid as number;
+    expect(isAlive(after)).toBe(true);
+    await one(home);
+    await one(home, home.folder);
+    await waitFor(() => files(home).length === 2, { what: 'the old one to be forgotten' });
+    expect(files(home)).toEqual([`.s.PGSQL.${home.port}`, 'pooler.pid']);
   });
 
   test('when whoever has the socket is no pooler', async () => {

@@ -8,6 +8,7 @@ export type Holder = 'pooler' | 'server' | 'own';
 export class LoadCertificates implements Disposable {
   readonly #files = new TlsFolder();
   #authorities: Certificate[] = [this.#files.authority];
+  #count = 1;
   readonly #held = new Map<Holder, IdentityFiles>();
   /** Holds the trusted authorities, for clients and for poolers. */
   readonly caFile: string;
@@ -34,7 +35,8 @@ export class LoadCertificates implements Disposable {
 
   /** Everybody trusts another authority, too, which signs from now on. */
   addAuthority(): void {
-    const commonName = `Authority ${this.#authorities.length + 1}`;
+    // Of two with one name OpenSSL would try only one.
+    const commonName = `Authority ${++this.#count}`;
     this.#authorities.push(makeCertificate({ commonName, isCa: true }));
     this.#writeTrusted();
   }
