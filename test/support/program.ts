@@ -1,5 +1,5 @@
 import { isAlive } from './processes.ts';
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -122,6 +122,11 @@ export class DaemonHome implements AsyncDisposable {
     const { pidfile, logfile, port } = this;
     const settings = { listen_port: port, pidfile, logfile, ...config.settings };
     writePoolerConfig(this.folder, this.#postgres, { ...config, settings });
+  }
+
+  /** Makes the folder and all that is in it this user's; takes root. */
+  giveTo(user: string): void {
+    execFileSync('chown', ['-R', user, this.folder]);
   }
 
   get address(): PostgresAddress {
