@@ -6,7 +6,7 @@ import type { ClientConnection, ClientPhase } from './connection.ts';
  */
 export class CancelPhase implements ClientPhase {
   constructor(connection: ClientConnection, key: Buffer) {
-    connection.services.cancel(key).then(
+    connection.services.cancel(key, connection.address.kind).then(
       ({ reason, isKnown }) => {
         connection.close(reason);
         if (!isKnown) connection.visit?.cancelsInVain();

@@ -117,8 +117,11 @@ export interface ClientServices {
   ): ConsoleSession | null;
   /** Whether the console's user enters without a password. */
   entersConsoleFreely(user: string, isUnixSameUid: boolean): boolean;
-  /** A CancelRequest with `key` (of a length that a key may have); resolves when the requester's connection may be closed. */
-  cancel(key: Buffer): Promise<CancelOutcome>;
+  /**
+   * A CancelRequest with `key` (of a length that a key may have), by such a socket; resolves when the requester's connection
+   * may be closed.
+   */
+  cancel(key: Buffer, cameBy: PeerAddress['kind']): Promise<CancelOutcome>;
   /** An authenticated session can be cancelled, killed and shown from now on; gives the key for its BackendKeyData. */
   addSession(session: ClientSession): Buffer;
   removeSession(session: ClientSession): void;

@@ -13,6 +13,7 @@ import type { ClientConnection } from '../client/connection.ts';
 import type { CancelOutcome, ClientServices, ClientSettings, ConsoleSession } from '../client/services.ts';
 import type { ClientSession } from '../client/session.ts';
 import type { Config } from '../config/config.ts';
+import type { PeerAddress } from '../net/address.ts';
 import type { Native } from '../net/native.ts';
 import type { StatementCache } from '../prepared/statement.ts';
 import type { TrackedParameters } from '../relay/tracked-parameters.ts';
@@ -21,6 +22,12 @@ import { fatal, type PgErrorFields } from '../wire/pg-error.ts';
 import type { PoolerState } from './context.ts';
 import type { Logins } from './logins.ts';
 import { VERSION_LINE } from './version.ts';
+
+/**
+ * Hands a cancel request that is none of ours, and came by such a socket, to a process that has been here before us or is
+ * since; resolves with which of the two it got to, null for neither.
+ */
+type CancelElsewhere = (key: Buffer, cameBy: PeerAddress['kind']) => Promise<'old' | 'new' | null>;
 
 /** What client connections get to see of the process. */
 export function clientServices(
@@ -33,8 +40,7 @@ export function clientServices(
     control: Control;
     /** Another process has taken over our unix socket. */
     isUnixReplaced: () => boolean;
-    /** Hands a cancel request that is none of ours to whom it may belong; resolves with whether it got there. */
-    cancelElsewhere: (key: Buffer) => Promise<boolean>;
+    cancelElsewhere: CancelElsewhere;
   },
 ): ClientServices {
   let settings = clientSettings(state.config);
@@ -92,7 +98,7 @@ export function clientServices(
       return consoleSession(state, console, role, applicant, applied);
     },
     entersConsoleFreely: entersWithoutPassword,
-    cancel: (key) => cancel(state, parts, key),
+    cancel: (key, cameBy) => cancel(state, parts, key, cameBy),
     addSession: (session) => {
       state.sessions.set(session.id, session);
       return newCancelKey(state, session, session.connection);
@@ -159,17 +165,21 @@ function newCancelKey(
 /** Carries out a CancelRequest; resolves once the requester's connection may be closed. */
 async function cancel(
   state: PoolerState,
-  { control, cancelElsewhere }: { control: Control; cancelElsewhere: (key: Buffer) => Promise<boolean> },
+  { control, cancelElsewhere }: { control: Control; cancelElsewhere: CancelElsewhere },
   key: Buffer,
+  cameBy: PeerAddress['kind'],
 ): Promise<CancelOutcome> {
   const owner = state.cancelKeys.find(key);
   if (owner === null) {
     const reason = await state.peers.forward(key);
     // Whose it is only the peer can tell that has taken it.
-    const isKnown = reason === 'successfully sent cancel request';
+    if (reason === 'successfully sent cancel request') return { reason, isKnown: true };
     // A process before us may have had no peers, or another id: what its keys seem to say of peers is chance.
-    const isElsewhere = !isKnown && (await cancelElsewhere(key));
-    return { reason: isElsewhere ? 'cancel request handed to the old process' : reason, isKnown };
+    const elsewhere = await cancelElsewhere(key, cameBy);
+    return {
+      reason: elsewhere === null ? reason : `cancel request handed to the ${elsewhere} process`,
+      isKnown: false,
+    };
   }
   return { reason: await cancelFor(owner, state, control), isKnown: true };
 }

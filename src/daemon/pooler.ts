@@ -223,7 +223,11 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
     native,
     control,
     isUnixReplaced: () => listeners.isUnixReplaced(),
-    cancelElsewhere: async (key) => !listeners.isUnixReplaced() && (await predecessors.cancel(key)),
+    cancelElsewhere: async (key, cameBy) => {
+      if (!listeners.isUnixReplaced()) return (await predecessors.cancel(key)) ? 'old' : null;
+      // Whoever has our place knows all that there are. What comes by our unix socket, that one has sent.
+      return cameBy === 'tcp' && (await predecessors.cancelAtSuccessor(key)) ? 'new' : null;
+    },
   });
 
   const accept = (socket: Socket, listener: ListenerInfo): void => {
@@ -268,7 +272,7 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
 
   state.listening = () => listeners.bound();
   // Without a unix socket in a folder there is no `-R`.
-  if (/^[^@]/.test(settings.unix_socket_dir)) predecessors.adopt();
+  if (/^[^@]/.test(settings.unix_socket_dir)) predecessors.adopt((options.passed ?? []).length === 0);
   warnOfUntuned(config, native, log);
   openForcedPools(state);
   const janitor = new Janitor(state, windows, queries, options.onStats);

@@ -1,6 +1,12 @@
 import { lstatSync, readdirSync, unlinkSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
+import {
+  isSameFile,
+  type SocketFileIdentity,
+  socketFileIdentity,
+  unixSocketPath,
+} from '../net/unix-socket.ts';
 import { cancelRequest } from '../wire/startup-message.ts';
 
 /** How long one may take to deal with a cancel request. */
@@ -40,6 +46,8 @@ export class Predecessors {
   readonly #port: number;
   readonly #onEnd: () => void;
   #paths: string[] = [];
+  /** Our own socket, whatever its names are; null without one. */
+  #own: SocketFileIdentity | null = null;
   #watch: NodeJS.Timeout | null = null;
   #cancels = 0;
 
@@ -52,33 +60,55 @@ export class Predecessors {
 
   /**
    * Takes those in that have left a name, and looks after them until they end. Also where nobody's place is taken: one
-   * that has ended may have had predecessors.
+   * that has ended may have had predecessors. `isBound`: our own unix socket stands where it belongs.
    */
-  adopt(): void {
-    const prefix = secondNamePrefix(this.#port);
-    this.#paths = namesIn(this.#dir)
-      .filter((name) => name.startsWith(prefix))
-      .map((name) => join(this.#dir, name))
-      .filter(isOurs);
+  adopt(isBound: boolean): void {
+    if (isBound) this.#own = socketFileIdentity(unixSocketPath(this.#dir, this.#port));
+    this.#paths = this.#names();
     if (this.#paths.length === 0) return;
     this.#watch = setInterval(() => void this.#look(), WATCH_MS);
     this.#watch.unref();
   }
 
   /** Hands each a cancel request; resolves with whether any could be reached, when they have dealt with it. */
-  async cancel(key: Buffer): Promise<boolean> {
-    if (this.#paths.length === 0 || this.#cancels >= MAX_CANCELS) return false;
+  cancel(key: Buffer): Promise<boolean> {
+    return this.#send(this.#paths, key);
+  }
+
+  /** Hands it to whoever has taken our own place; as {@link cancel}. */
+  cancelAtSuccessor(key: Buffer): Promise<boolean> {
+    return this.#send([unixSocketPath(this.#dir, this.#port)].filter(isOurs), key);
+  }
+
+  async #send(paths: readonly string[], key: Buffer): Promise<boolean> {
+    if (paths.length === 0 || this.#cancels >= MAX_CANCELS) return false;
     this.#cancels++;
-    const sent = await Promise.all(this.#paths.map((path) => sendCancel(path, key)));
+    const sent = await Promise.all(paths.map((path) => sendCancel(path, key)));
     this.#cancels--;
     return sent.includes(true);
   }
 
-  /** Ends the watch. The names stay: whoever comes next is to find them. */
+  /** Ends the watch, and takes our own second name away. Others' stay: whoever comes next is to find them. */
   leave(): void {
     if (this.#watch !== null) clearInterval(this.#watch);
     this.#watch = null;
     this.#paths = [];
+    const own = this.#own;
+    this.#own = null;
+    if (own === null) return;
+    for (const path of this.#names()) {
+      const now = socketFileIdentity(path);
+      if (now !== null && isSameFile(now, own)) removeName(path);
+    }
+  }
+
+  /** Second names of sockets of our user. */
+  #names(): string[] {
+    const prefix = secondNamePrefix(this.#port);
+    return namesIn(this.#dir)
+      .filter((name) => name.startsWith(prefix))
+      .map((name) => join(this.#dir, name))
+      .filter(isOurs);
   }
 
   async #look(): Promise<void> {

@@ -72,5 +72,6 @@ export function applyTls(state: PoolerState, prepared: PreparedTls): void {
   for (const warning of prepared.warnings) state.log.log('WARNING', warning);
   state.tls.use(prepared);
   if (!prepared.isServerChanged) return;
-  for (const pool of state.pools.all()) pool.markAllCloseNeeded(true);
+  // They lead to the same servers: logins need not wait for a slot, which long transactions may hold.
+  for (const pool of state.pools.all()) pool.markAllCloseNeeded(false);
 }

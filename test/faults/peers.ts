@@ -39,4 +39,18 @@ export const peerFaults: readonly Fault[] = [
     },
     ['test/pool/peer-pool.test.ts'],
   ),
+  fault(
+    'a cancel request that comes to one whose place has been taken is lost',
+    { file: 'src/daemon/pooler.ts', find: "return cameBy === 'tcp' &&", replace: 'return false &&' },
+    ['test/integration/hand-over.test.ts'],
+  ),
+  fault(
+    'a process that ends takes the names of those before it away',
+    {
+      file: 'src/daemon/predecessors.ts',
+      find: 'if (now !== null && isSameFile(now, own)) removeName(path);',
+      replace: 'removeName(path);',
+    },
+    ['test/integration/hand-over.test.ts'],
+  ),
 ];

@@ -178,4 +178,13 @@ export const tlsFaults: readonly Fault[] = [
     },
     ['test/tls/end-point.test.ts'],
   ),
+  fault(
+    'after a change of server_tls logins wait for a new server',
+    {
+      file: 'src/daemon/reload.ts',
+      find: 'pool.markAllCloseNeeded(false);',
+      replace: 'pool.markAllCloseNeeded(true);',
+    },
+    ['test/integration/tls-server.test.ts'],
+  ),
 ];

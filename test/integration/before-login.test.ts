@@ -1,4 +1,4 @@
-import { createHash, createHmac, pbkdf2Sync, randomBytes } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { FAILURES_LOGGED } from '../../src/client/peer-lines.ts';
 import { ManualClock } from '../support/manual-clock.ts';
@@ -6,6 +6,7 @@ import { errorFields, frontend, int32 } from '../support/peer-messages.ts';
 import { type LocalPooler, startPooler, type TestPoolerOptions } from '../support/pooler.ts';
 import { sharedPostgres } from '../support/postgres.ts';
 import { createRole } from '../support/roles.ts';
+import { scramSecret } from '../support/scram-secret.ts';
 import { TlsFolder } from '../support/tls.ts';
 import { connectPeer, type ScriptedPeer, ScriptedServer } from '../support/scripted-peer.ts';
 import { waitFor } from '../support/wait-for.ts';
@@ -356,22 +357,13 @@ test('what begun handshakes hold is bounded, too', async () => {
 
 describe('a flood of logins that cost PBKDF2', () => {
   const FLOOD = 20;
-  const salt = randomBytes(16);
   /** Takes some hundredths of a second to check. */
   const ITERATIONS = 100_000;
-
-  function scramSecret(text: string): string {
-    const salted = pbkdf2Sync(text, salt, ITERATIONS, 32, 'sha256');
-    const key = (name: string) => createHmac('sha256', salted).update(name).digest();
-    const storedKey = createHash('sha256').update(key('Client Key')).digest('base64');
-    const serverKey = key('Server Key').toString('base64');
-    return `SCRAM-SHA-256$${ITERATIONS}:${salt.toString('base64')}$${storedKey}:${serverKey}`;
-  }
 
   test('neither stops the event loop nor keeps another such login from its turn: they are served in order', async () => {
     await using pooler = await start({
       databases: { [database]: `user=${user}` },
-      userlist: { flooded: scramSecret(password), served: 'plaintext' },
+      userlist: { flooded: scramSecret(password, ITERATIONS), served: 'plaintext' },
     });
     const as = (name: string) => frontend.startup({ user: name, database });
     const served = await connectPeer(pooler.port);

@@ -21,17 +21,8 @@ function run(home: DaemonHome, ...args: string[]): Promise<ProgramRun> {
 /** A pooler that runs. */
 async function started(more: Section = {}): Promise<DaemonHome> {
   const home = await DaemonHome.make({ settings: { ...settings, ...more } });
-  expect(await run(home, '-d')).toMatchObject({ code: 0, stderr: '' });
+  await home.start();
   return home;
-}
-
-/** Takes over; gives the process ids of before and after. */
-async function takeOver(home: DaemonHome): Promise<[before: number, after: number]> {
-  const before = home.pid as number;
-  expect(await run(home, '-R', '-d')).toMatchObject({ code: 0, stderr: '' });
-  const after = home.pid as number;
-  expect(after).not.toBe(before);
-  return [before, after];
 }
 
 /** What belongs to poolers in a home: no name must be left behind that nobody looks after. */
@@ -72,7 +63,7 @@ describe('-R', () => {
         await client.query(`SET LOCAL application_name = 'held ${round}'`);
         held.push({ client, pid: home.pid as number });
       }
-      const [before] = await takeOver(home);
+      const [before] = await home.takeOver();
       if (round % 3 !== 0)
         await waitFor(() => !isAlive(before), { what: 'the end of the old process', deadlineMs: 20_000 });
     }
@@ -98,7 +89,7 @@ describe('-R', () => {
     const client = await connectTo(home.address);
     await client.query('BEGIN');
     const inode = statSync(home.socketPath).ino;
-    const [before, after] = await takeOver(home);
+    const [before, after] = await home.takeOver();
     expect(statSync(home.socketPath).ino).not.toBe(inode);
     await waitFor(() => home.log.includes(`[${before}] LOG SHUTDOWN WAIT_FOR_CLIENTS command issued`));
     expect(home.log).toContain(`[${after}] LOG taking over from the running process\n`);
@@ -125,7 +116,7 @@ describe('-R', () => {
     const early = [await dial({ port: home.port }), await dial({ path: home.socketPath })];
     // Accepted, and seen.
     for (const socket of early) expect(await answer(socket, SSL_REQUEST)).toBe('N');
-    const [before] = await takeOver(home);
+    const [before] = await home.takeOver();
     for (const socket of early) {
       expect(
         await answer(socket, startupPacket({ user: sharedPostgres().user, database: 'postgres' })),
@@ -136,23 +127,26 @@ describe('-R', () => {
     await waitFor(() => !isAlive(before));
   });
 
-  /** A query that runs until it is cancelled at what listens on the port by then. */
-  async function startQuery(home: DaemonHome): Promise<{ cancel(): Promise<string> } & AsyncDisposable> {
+  /** A query that runs until it is cancelled, at what listens on the port by then or on a connection made before. */
+  async function startQuery(
+    home: DaemonHome,
+  ): Promise<{ cancel(by?: Socket): Promise<string> } & AsyncDisposable> {
     const client = await connectTo(home.address);
     const key = client as unknown as { processID: number; secretKey: number };
+    const before = await active();
     const running = client.query('SELECT pg_sleep(60)').then(
       () => 'it ran to its end',
       (error: { code: string }) => error.code,
     );
-    await waitFor(async () => (await active()) === 1);
+    await waitFor(async () => (await active()) === before + 1);
     return {
-      async cancel() {
+      async cancel(by) {
         const packet = Buffer.alloc(16);
         packet.writeInt32BE(16, 0);
         packet.writeInt32BE(80877102, 4);
         packet.writeInt32BE(key.processID, 8);
         packet.writeInt32BE(key.secretKey, 12);
-        const socket = await dial({ port: home.port });
+        const socket = by ?? (await dial({ port: home.port }));
         const closed = new Promise((resolve) => socket.once('close', resolve));
         socket.resume().write(packet);
         await closed;
@@ -166,8 +160,8 @@ describe('-R', () => {
     await using home = await started();
     await using query = await startQuery(home);
     // Through two that came after it.
-    await takeOver(home);
-    const [, last] = await takeOver(home);
+    await home.takeOver();
+    const [, last] = await home.takeOver();
     expect(await query.cancel()).toBe('57014');
     const line = new RegExp(`\\[${last}\\] LOG .*cancel request handed to the old process`);
     await waitFor(() => line.test(home.log));
@@ -178,7 +172,7 @@ describe('-R', () => {
     await using query = await startQuery(home);
     const ini = readFileSync(home.iniPath, 'utf8').replace(/^peer_id = 0$/m, 'peer_id = 9');
     writeFileSync(home.iniPath, `${ini}\n[peers]\n9 = host=${home.folder}\n`);
-    await takeOver(home);
+    await home.takeOver();
     expect(await query.cancel()).toBe('57014');
   });
 
@@ -188,7 +182,7 @@ describe('-R', () => {
   ] as const)('passes them on after the new one has ended by %s and another was started, and leaves no names', async (signal) => {
     await using home = await started();
     await using query = await startQuery(home);
-    const [before, ended] = await takeOver(home);
+    const [before, ended] = await home.takeOver();
     process.kill(ended, signal);
     await waitFor(() => !isAlive(ended));
     expect(await run(home, '-d')).toMatchObject({ code: 0, stderr: '' });
@@ -196,7 +190,33 @@ describe('-R', () => {
     expect(isAlive(before)).toBe(true);
     await query[Symbol.asyncDispose]();
     await waitFor(() => files(home).length === 2, { what: 'the old one to be forgotten' });
-    expect(isAlive(before)).toBe(false);
+    await waitFor(() => !isAlive(before), { what: 'its end' });
+  });
+
+  test('hands on those that come to it late, for clients of whoever came before and after', async () => {
+    await using home = await started();
+    await using first = await startQuery(home);
+    await home.takeOver();
+    // They are connected to the one whose place is about to be taken, and have said nothing.
+    const early = [await dial({ port: home.port }), await dial({ port: home.port })] as const;
+    for (const socket of early) expect(await answer(socket, SSL_REQUEST)).toBe('N');
+    await home.takeOver();
+    await using second = await startQuery(home);
+    expect(await first.cancel(early[0])).toBe('57014');
+    expect(await second.cancel(early[1])).toBe('57014');
+    expect(home.log.match(/ LOG .*cancel request handed to the new process/g)).toHaveLength(2);
+  });
+
+  test('leaves no name behind when the old one ends after the new one, and nobody comes any more', async () => {
+    await using home = await started();
+    const client = await connectTo(home.address);
+    const [first, second] = await home.takeOver();
+    home.signal('SIGTERM');
+    await waitFor(() => !isAlive(second));
+    expect(files(home)).toEqual([expect.stringMatching(/^\.pgweir\./)]);
+    await client.end();
+    await waitFor(() => !isAlive(first));
+    expect(files(home)).toEqual([]);
   });
 
   /** How many queries of that kind PostgreSQL runs. */
@@ -286,7 +306,7 @@ describe('-R is refused, and the running one goes on,', () => {
     expect(code).toBe(1);
     expect(stderr).toMatch(/ FATAL -R cannot take over from a paused process: RESUME it\n$/);
     await runAlone(home.socketPath, sharedPostgres().user, 'RESUME');
-    await takeOver(home);
+    await home.takeOver();
   });
 
   test('when one of its databases is paused', async () => {
@@ -297,7 +317,7 @@ describe('-R is refused, and the running one goes on,', () => {
     expect(code).toBe(1);
     expect(stderr).toMatch(/ FATAL -R cannot take over from a process with paused databases: RESUME kept\n$/);
     await runAlone(home.socketPath, user, 'RESUME kept');
-    await takeOver(home);
+    await home.takeOver();
   });
 
   test('when another one has been quicker', async () => {

@@ -5,7 +5,7 @@ import { freePort } from '../../src/cli/start/postgres.ts';
 import { runAlone } from '../support/console.ts';
 import { connectTo, sharedPostgres } from '../support/postgres.ts';
 import { isAlive } from '../support/processes.ts';
-import { allowRoot, DaemonHome, runProgram } from '../support/program.ts';
+import { DaemonHome } from '../support/program.ts';
 import { progress, startOwnLoad, startPgbench } from '../support/steady-load.ts';
 import { waitFor } from '../support/wait-for.ts';
 
@@ -21,19 +21,14 @@ async function pair(): Promise<[DaemonHome, DaemonHome]> {
   return [await DaemonHome.make({ settings }), await DaemonHome.make({ settings })];
 }
 
-async function startIn(home: DaemonHome): Promise<void> {
-  const { code, stderr } = await runProgram(['-d', home.iniPath], { env: allowRoot });
-  expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
-}
-
 const RESTARTS = 10;
 
 test('ten restarts, one process at a time, cost nobody anything', { timeout: 240_000 }, async () => {
   const [one, two] = await pair();
   await using first = one;
   await using second = two;
-  await startIn(first);
-  await startIn(second);
+  await first.start();
+  await second.start();
   const target = { ...sharedPostgres(), host: '127.0.0.1', port: first.port };
   const loads = [startOwnLoad(target, 4), startPgbench(target, 4)].filter((load) => load !== null);
   for (let round = 0; round < RESTARTS; round++) {
@@ -45,7 +40,7 @@ test('ten restarts, one process at a time, cost nobody anything', { timeout: 240
     else await runAlone(home.socketPath, target.user, 'SHUTDOWN WAIT_FOR_CLIENTS');
     await waitFor(() => !isAlive(pid), { what: 'the end of the old process', deadlineMs: 20_000 });
     expect([existsSync(home.pidfile), existsSync(home.socketPath)]).toEqual([false, false]);
-    await startIn(home);
+    await home.start();
   }
   const ends = await Promise.all(loads.map((load) => load.stop()));
   const transactions = ends.map((end) => end.transactions);
@@ -62,8 +57,8 @@ test('a process that ends serves whom the kernel has accepted for it, and nobody
   const [one, two] = await pair();
   await using first = one;
   await using second = two;
-  await startIn(first);
-  await startIn(second);
+  await first.start();
+  await second.start();
   const { port } = first;
   // It stands still, while connections gather in its queue and the other's.
   const pid = first.signal('SIGSTOP');

@@ -234,6 +234,20 @@ describe('RELOAD and SET', () => {
     await client.end();
   });
 
+  test('let clients log in while transactions hold every server connection', async () => {
+    await using pooler = await tlsPooler('require', { pool_mode: 'transaction', default_pool_size: 1 });
+    const busy = await pooler.client();
+    await busy.query('BEGIN');
+    const first = await backendPid(busy);
+    pooler.reload({ settings: { server_tls_protocols: 'tlsv1.2' } });
+    // There is no room for a new one that could report its parameters.
+    const late = await pooler.client();
+    expect(await backendPid(busy)).toBe(first);
+    await busy.query('COMMIT');
+    expect(await backendPid(late)).not.toBe(first);
+    await Promise.all([busy.end(), late.end()]);
+  });
+
   test('SET that TLS cannot follow keeps servers as they are', async () => {
     await using pooler = await tlsPooler('require', { pool_mode: 'transaction' });
     const client = await pooler.client();

@@ -111,21 +111,31 @@ export class DaemonHome implements AsyncDisposable {
   readonly pidfile = join(this.folder, 'pooler.pid');
   readonly logfile = join(this.folder, 'pooler.log');
   readonly port: number;
-  readonly iniPath: string;
+  readonly iniPath = join(this.folder, 'pgbouncer.ini');
+  readonly #postgres: PostgresAddress;
   readonly #seen = new Set<number>();
 
-  private constructor(port: number, config: PoolerConfig) {
+  private constructor(port: number, postgres: PostgresAddress) {
     this.port = port;
-    const { pidfile, logfile } = this;
-    const settings = { listen_port: port, pidfile, logfile, ...config.settings };
-    this.iniPath = writePoolerConfig(this.folder, sharedPostgres(), { ...config, settings });
+    this.#postgres = postgres;
   }
 
-  /** Everybody may enter the folder: the pooler may run as somebody else. */
-  static async make(config: PoolerConfig = {}): Promise<DaemonHome> {
-    const home = new DaemonHome(Number(config.settings?.['listen_port'] ?? (await freePort())), config);
+  /** In front of `postgres`; default: the run's. Everybody may enter the folder: the pooler may run as somebody else. */
+  static async make(
+    config: PoolerConfig = {},
+    postgres = sharedPostgres() as PostgresAddress,
+  ): Promise<DaemonHome> {
+    const home = new DaemonHome(Number(config.settings?.['listen_port'] ?? (await freePort())), postgres);
+    home.configure(config);
     chmodSync(home.folder, 0o777);
     return home;
+  }
+
+  /** Writes the files anew. */
+  configure(config: PoolerConfig): void {
+    const { pidfile, logfile, port } = this;
+    const settings = { listen_port: port, pidfile, logfile, ...config.settings };
+    writePoolerConfig(this.folder, this.#postgres, { ...config, settings });
   }
 
   /** Makes the folder and all that is in it this user's; takes root. */
@@ -134,7 +144,7 @@ export class DaemonHome implements AsyncDisposable {
   }
 
   get address(): PostgresAddress {
-    return { ...sharedPostgres(), host: '127.0.0.1', port: this.port, socketDir: this.folder };
+    return { ...this.#postgres, host: '127.0.0.1', port: this.port, socketDir: this.folder };
   }
 
   get socketPath(): string {
@@ -153,6 +163,23 @@ export class DaemonHome implements AsyncDisposable {
     return pid;
   }
 
+  /** Starts a pooler in the background; resolves when it listens, rejects with what it said when it does not. */
+  async start(...options: readonly string[]): Promise<void> {
+    const { code, stderr } = await runProgram(['-d', ...options, this.iniPath], { env: allowRoot });
+    if (code !== 0 || stderr !== '') throw new Error(`it did not start (${code}):\n${stderr}`);
+    // Notes it.
+    void this.pid;
+  }
+
+  /** Has a new one take over by `-R`; gives the process ids of before and after. */
+  async takeOver(): Promise<[before: number, after: number]> {
+    const before = this.pid as number;
+    await this.start('-R');
+    const after = this.pid as number;
+    if (after === before) throw new Error('the pidfile names the old process');
+    return [before, after];
+  }
+
   /** Sends a signal to whoever the pidfile names. */
   signal(name: NodeJS.Signals): number {
     const { pid } = this;
@@ -161,7 +188,12 @@ export class DaemonHome implements AsyncDisposable {
     return pid;
   }
 
-  /** Ends every process that the pidfile has named while somebody looked. */
+  /** Every process that the pidfile has named while somebody looked. */
+  get pids(): readonly number[] {
+    return [...this.#seen];
+  }
+
+  /** Ends every one of {@link pids}. */
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.pid !== null) this.#seen.add(this.pid);
     for (const pid of this.#seen) {

@@ -1,5 +1,5 @@
 import { X509Certificate } from 'node:crypto';
-import { chownSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { chownSync, mkdtempSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -29,10 +29,11 @@ export class TlsFolder implements Disposable {
   readonly authority = makeCertificate({ commonName: 'Test authority', isCa: true });
   readonly caFile = this.write('ca.pem', this.authority.certPem);
 
-  /** Writes a file that we alone can read, and gives its path. */
+  /** Writes a file that we alone can read, and gives its path. Who reads meanwhile gets all of the old or the new one. */
   write(name: string, text: string): string {
     const path = join(this.folder, name);
-    writeFileSync(path, text, { mode: 0o600 });
+    writeFileSync(`${path}.new`, text, { mode: 0o600 });
+    renameSync(`${path}.new`, path);
     return path;
   }
 

@@ -1,4 +1,6 @@
 import { spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import type pg from 'pg';
 import { findProgram } from '../bench/programs.ts';
 import type { PostgresAddress } from '../../src/cli/start/postgres.ts';
 import { connectTo } from './postgres.ts';
@@ -17,6 +19,10 @@ export interface Load {
   readonly transactions: number;
   /** Over TLS, whatever the certificate; default: as the program likes it. */
   readonly ssl?: boolean;
+  /** By SCRAM bound to TLS, with a certificate that one of the authorities in this file vouches for. */
+  readonly secure?: { readonly password: string; readonly caFile: string };
+  /** Each transaction on a connection of its own. */
+  readonly reconnects?: boolean;
 }
 
 /** How a load went. Anything else than no failure and no complaint is a fault. */
@@ -52,14 +58,14 @@ function runPgbench(program: string, load: Load): Promise<LoadResult> {
   const child = spawn(
     program,
     [
-      ...['-h', host, '-p', String(port), '-U', load.user],
-      ...['-n', '-b', SCRIPTS[load.script], '-M', load.protocol],
+      ...['-h', load.secure === undefined ? host : 'localhost', '-p', String(port), '-U', load.user],
+      ...['-n', ...(load.reconnects === true ? ['-C'] : []), '-b', SCRIPTS[load.script], '-M', load.protocol],
       ...['-c', String(load.clients), '-t', String(load.transactions), load.database],
     ],
     {
       stdio: ['ignore', 'pipe', 'pipe'],
       timeout: DEADLINE_MS,
-      env: load.ssl === true ? { ...process.env, PGSSLMODE: 'require' } : process.env,
+      env: { ...process.env, LC_ALL: 'C', ...tlsEnvironment(load) },
     },
   );
   let stdout = '';
@@ -80,16 +86,29 @@ function runPgbench(program: string, load: Load): Promise<LoadResult> {
   });
 }
 
+function tlsEnvironment({ ssl, secure, address }: Load): Record<string, string> {
+  if (secure === undefined) return ssl === true ? { PGSSLMODE: 'require' } : {};
+  return {
+    // The name is what the certificate is compared with.
+    PGHOSTADDR: address.host,
+    PGPASSWORD: secure.password,
+    PGSSLMODE: 'verify-full',
+    PGSSLROOTCERT: secure.caFile,
+    PGCHANNELBINDING: 'require',
+  };
+}
+
 /** The same transactions on connections of node-postgres. */
 export const runOwnLoad: RunLoad = async (load) => {
   const complaints: string[] = [];
   let processed = 0;
-  const one = async (number: number): Promise<void> => {
+  const one = async (number: number, transactions: number): Promise<void> => {
     const client = await connectTo(load.address, {
       database: load.database,
       user: load.user,
       application_name: `load ${number}`,
       ...(load.ssl === true ? { ssl: { rejectUnauthorized: false } } : {}),
+      ...(load.secure === undefined ? {} : secureConfig(load.secure)),
     });
     const ask = async (sql: string, ...values: readonly number[]): Promise<void> => {
       if (load.protocol === 'simple') {
@@ -100,7 +119,7 @@ export const runOwnLoad: RunLoad = async (load) => {
       }
     };
     try {
-      for (let i = 0; i < load.transactions; i++) {
+      for (let i = 0; i < transactions; i++) {
         await transaction(load.script, ask);
         processed++;
       }
@@ -108,10 +127,23 @@ export const runOwnLoad: RunLoad = async (load) => {
       await client.end();
     }
   };
-  const results = await Promise.allSettled(Array.from({ length: load.clients }, (_, i) => one(i)));
+  const all = async (number: number): Promise<void> => {
+    if (load.reconnects !== true) return one(number, load.transactions);
+    for (let i = 0; i < load.transactions; i++) await one(number, 1);
+  };
+  const results = await Promise.allSettled(Array.from({ length: load.clients }, (_, i) => all(i)));
   for (const result of results) if (result.status === 'rejected') complaints.push(String(result.reason));
   return { processed, complaints: complaints.join('\n') };
 };
+
+/** What node-postgres needs to log in so. */
+export function secureConfig({ password, caFile }: NonNullable<Load['secure']>): pg.ClientConfig {
+  return {
+    password,
+    ssl: { ca: readFileSync(caFile, 'utf8'), servername: 'localhost' },
+    enableChannelBinding: true,
+  };
+}
 
 async function transaction(
   script: Load['script'],
