@@ -54,17 +54,26 @@ function readProc(pid: number, file: string): string | null {
   }
 }
 
+function allProcesses(): StatLine[] {
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .map((name) => readProc(Number(name), 'stat'))
+    .filter((line) => line !== null)
+    .map(parseStat);
+}
+
+/** The process IDs of `rootPid` and all below it, as far as there is a `/proc`. */
+export function processTreeOf(rootPid: number): Set<number> {
+  return readProc(rootPid, 'stat') === null ? new Set([rootPid]) : processTree(rootPid, allProcesses());
+}
+
 /**
  * CPU time and memory of the process tree below `rootPid`, from the operating system (resolution: one tick, usually
  * 10 ms). `null` when there is no `/proc` or the process is gone.
  */
 export function processCost(rootPid: number): ProcessCost | null {
   if (readProc(rootPid, 'stat') === null) return null;
-  const processes = readdirSync('/proc')
-    .filter((name) => /^\d+$/.test(name))
-    .map((name) => readProc(Number(name), 'stat'))
-    .filter((line) => line !== null)
-    .map(parseStat);
+  const processes = allProcesses();
   const tree = processTree(rootPid, processes);
   let ticks = 0;
   let residentBytes = 0;
