@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { Client } from 'pg';
-import type { Child } from './children.ts';
+import { type Child, complaint } from './children.ts';
 import { clientConfig, type Target } from './load.ts';
 
 /**
@@ -27,7 +27,8 @@ export async function untilAnswering(target: Target, child: Child | null, deadli
       return;
     } catch (error) {
       if (ended || performance.now() > deadline) {
-        const why = child?.output().trim() || String(error);
+        const said = child?.output().trim() ?? '';
+        const why = said === '' ? String(error) : complaint(said);
         throw new Error(`${ended ? 'ended at start' : 'does not answer'}: ${why}`, { cause: error });
       }
     } finally {

@@ -89,15 +89,27 @@ export function judge(cells: readonly Cell[], all: readonly Bar[] = bars): Judge
 const verdictWords: Readonly<Record<Verdict, string>> = {
   goal: 'goal met',
   bar: 'bar met',
-  missed: 'MISSED',
+  missed: 'missed',
   unknown: 'not measured',
 };
 
-/** The judgements as rows of texts, headings first. */
+function isKnown({ verdict }: Judgement): boolean {
+  return verdict !== 'unknown';
+}
+
+/** The bars that the run says nothing of, in a line; empty: it says something of all. */
+export function unknownBars(judgements: readonly Judgement[]): string {
+  return judgements
+    .filter((each) => !isKnown(each))
+    .map(({ workload, clients, metric }) => `${workload} with ${clients} (${metrics[metric].title})`)
+    .join(', ');
+}
+
+/** The judgements of what was measured as rows of texts, headings first. */
 export function judgementRows(judgements: readonly Judgement[]): string[][] {
   return [
     ['load', 'figure', 'PgBouncer', 'pgweir', 'ratio', 'bar', 'goal', ''],
-    ...judgements.map((each) => {
+    ...judgements.filter(isKnown).map((each) => {
       const { metric, of, bar, goal, pgbouncer, pgweir, ratio, verdict } = each;
       const sign = metrics[metric].better === 'lower' ? '≤' : '≥';
       const figure = (value: number | null): string => (value === null ? '–' : inUnit(metric, value));

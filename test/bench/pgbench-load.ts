@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import type { Child, Children } from './children.ts';
+import { type Child, type Children, complaint } from './children.ts';
 import { libpqEnvironment, settleMs, type Load, type LoadJob, type LoadResult, type Target } from './load.ts';
 import { firstTransactionMs, readPgbenchLog } from './pgbench-log.ts';
 import type { Program } from './programs.ts';
@@ -22,12 +22,9 @@ function connectionArgs(target: Target): string[] {
   return ['-h', target.host, '-p', String(target.port), '-U', target.user, target.database];
 }
 
-/** pgbench's complaint in one line: its first error, without the program's own prefix and banner. */
+/** pgbench's complaint in one line, without the program's own prefix and banner. */
 export function pgbenchReason(output: string): string {
-  const lines = output.split('\n').map((line) => line.trim());
-  const said = lines.filter((line) => line !== '' && !line.startsWith('pgbench ('));
-  const first = said.find((line) => /error|fatal/i.test(line)) ?? said[0];
-  return (first ?? 'it said nothing').replace(/^pgbench: (error: )?/, '');
+  return complaint(output.replace(/^pgbench \(.*$/gm, '')).replace(/^pgbench: (error: )?/, '');
 }
 
 /**

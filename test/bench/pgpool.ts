@@ -23,10 +23,11 @@ export function pgpoolConfiguration(setup: PoolerSetup): string {
     "listen_addresses = '127.0.0.1'",
     `port = ${setup.listenPort}`,
     "pcp_listen_addresses = ''",
-    `pcp_port = ${setup.listenPort}`,
+    // Only the name of a socket: it must not be that of the other one.
+    `pcp_port = ${setup.listenPort - 1}`,
     `socket_dir = '${folder}'`,
     `unix_socket_directories = '${folder}'`,
-    `pcp_socket_dir = '${folder}/pcp'`,
+    `pcp_socket_dir = '${folder}'`,
     `wd_ipc_socket_dir = '${folder}'`,
     `logdir = '${folder}'`,
     `pid_file_name = '${folder}/pgpool.pid'`,

@@ -1,4 +1,4 @@
-import { judgementRows } from './bars.ts';
+import { judgementRows, unknownBars } from './bars.ts';
 import { inUnit, metrics } from './metrics.ts';
 import { type BenchResult, reservations } from './report.ts';
 import { ratio } from './summary.ts';
@@ -49,6 +49,7 @@ function circumstances(result: BenchResult): string {
 
 /** What README.md shows: the chart, and the bars. */
 export function renderReadmePart(result: BenchResult): string {
+  const unknown = unknownBars(result.bars);
   return [
     '![Bars of each load, PgBouncer first](docs/bench/speed.svg)',
     '',
@@ -56,6 +57,7 @@ export function renderReadmePart(result: BenchResult): string {
     '',
     ...markdown(judgementRows(result.bars)),
     '',
+    ...(unknown === '' ? [] : [`Not measured: ${unknown}.\n`]),
     ...reservations(result).map((text) => `Only a look: ${text}.\n`),
     'Ratios are multiples of PgBouncer in the same run; the number behind a load is that of its clients. All loads and',
     'figures, with the spread of the rounds, are in [docs/bench](docs/bench/README.md).',

@@ -111,6 +111,7 @@ export class RawClient {
       this.#tail.copy(this.#tail, 0, chunk.length);
       chunk.copy(this.#tail, length - chunk.length);
     }
+    if (asksForPassword(this.#head)) this.#hasFailed(new Error('it asks for a password'));
     if (this.#awaited !== 0 && this.#head[0] === this.#awaited) this.#isDone();
     else if (this.#tail.equals(readyForQuery)) this.#isDone();
   }
@@ -154,6 +155,11 @@ export class RawClient {
     }
     this.#socket.write(frontend.copyDone());
   }
+}
+
+/** An answer to a login begins with any Authentication message but AuthenticationOk. */
+function asksForPassword(head: Buffer): boolean {
+  return head.length >= 9 && head[0] === 'R'.charCodeAt(0) && head.readInt32BE(5) !== 0;
 }
 
 /** Asks for TLS on a connection that is being made, and goes over to it. Errors: rejects when that fails. */

@@ -1,4 +1,4 @@
-import { judge, type Judgement, judgementRows } from './bars.ts';
+import { judge, type Judgement, judgementRows, unknownBars } from './bars.ts';
 import type { Load } from './load.ts';
 import { type Checkout, checkout, type Machine, machine } from './machine.ts';
 import type { BenchOptions } from './options.ts';
@@ -62,7 +62,9 @@ export function resultOf(
 export function reservations({ options, systems, machine: { cores }, loadBefore }: BenchResult): string[] {
   const found: string[] = [];
   if (options.rounds < judgedRounds)
-    found.push(`${options.rounds} rounds; the bars are for the medians of ${judgedRounds} or more`);
+    found.push(
+      `${options.rounds} round${options.rounds > 1 ? 's' : ''}; the bars are for the medians of ${judgedRounds} or more`,
+    );
   const version = systems.find(({ name }) => name === 'pgbouncer')?.version;
   const [, major = 0, minor = 0] = (/(\d+)\.(\d+)/.exec(version ?? '') ?? []).map(Number);
   const isOld = major < judgedVersion[0] || (major === judgedVersion[0] && minor < judgedVersion[1]);
@@ -77,7 +79,10 @@ export function reservations({ options, systems, machine: { cores }, loadBefore 
 /** The result as text to print. */
 export function renderText(result: BenchResult): string {
   const lines = [renderTable(result.cells), '', 'pgweir against the bars'];
-  lines.push(...alignColumns(judgementRows(result.bars)).map((line) => `  ${line}`));
+  const rows = judgementRows(result.bars);
+  if (rows.length > 1) lines.push(...alignColumns(rows).map((line) => `  ${line}`));
+  const unknown = unknownBars(result.bars);
+  if (unknown !== '') lines.push(`  Not measured: ${unknown}.`);
   lines.push(...reservations(result).map((text) => `  Only a look: ${text}.`));
   const counted = Object.entries(result.refusals).map(([name, count]) => `${name} ${count}`);
   if (counted.length > 0)
