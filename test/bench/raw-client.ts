@@ -136,12 +136,15 @@ export class RawClient {
     if (said !== null) throw said;
   }
 
-  /** The error that the answer begins with. */
+  /** The error among the first messages of the answer. */
   #said(): Error | null {
     const head = this.#head;
-    if (head[0] !== 'E'.charCodeAt(0) || head.length < 5) return null;
-    const body = head.subarray(5, 1 + head.readUInt32BE(1));
-    return new Error(errorFields(body)['M'] ?? 'an error without a text');
+    for (let pos = 0; pos + 5 <= head.length; pos += 1 + head.readUInt32BE(pos + 1)) {
+      if (head[pos] !== 'E'.charCodeAt(0)) continue;
+      const body = head.subarray(pos + 5, pos + 1 + head.readUInt32BE(pos + 1));
+      return new Error(errorFields(body)['M'] ?? 'an error without a text');
+    }
+    return null;
   }
 
   async #sendCopy(total: number): Promise<void> {
