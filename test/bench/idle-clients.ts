@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { allowOpenFiles } from './open-files.ts';
-import { processCost } from './process-cost.ts';
+import { processMemory } from './process-cost.ts';
 import { RawClient } from './raw-client.ts';
 import type { RunningSystem } from './systems.ts';
 
@@ -27,9 +27,9 @@ export interface IdleResult {
 }
 
 function resident({ child }: RunningSystem): number {
-  const cost = child === null ? null : processCost(child.pid);
-  if (cost === null) throw new Error('takes a pooler and a /proc');
-  return cost.residentBytes;
+  const bytes = child === null ? null : processMemory(child.pid);
+  if (bytes === null) throw new Error('takes a pooler and a /proc');
+  return bytes;
 }
 
 /** Memory once it stays as it is; what it is after six seconds where it doesn't. */

@@ -38,7 +38,7 @@ export interface LoadJob {
   /** Called at the window's edges, so that CPU is read at the same instants. */
   readonly onWindowStart: () => void;
   readonly onWindowEnd: () => void;
-  /** Goes ahead of the window, which begins when it is done; it should take two seconds at most. */
+  /** Goes ahead of the window, which begins when it is done. */
   readonly beforeWindow?: () => Promise<void>;
 }
 

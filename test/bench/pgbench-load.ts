@@ -6,14 +6,11 @@ import { libpqEnvironment, settleMs, type Load, type LoadJob, type LoadResult, t
 import { firstTransactionMs, readPgbenchLog } from './pgbench-log.ts';
 import type { Program } from './programs.ts';
 
-/**
- * What pgbench may take beyond its own time limit, to connect its clients and at the end, before it is ended: a pooler
- * that hangs must not hang us.
- */
-const overtimeMs = 25_000;
+/** What a run may take around its window, to connect all clients and at the end: a pooler that hangs must not hang us. */
+const aroundSeconds = 40;
 
-/** What goes ahead of a window may take so long. */
-const beforeWindowSeconds = 2;
+/** What pgbench may take to end its clients' last transactions. */
+const endMs = 15_000;
 
 /** How often its log is looked at for a first transaction. */
 const pollMs = 10;
@@ -35,14 +32,13 @@ export function pgbenchLoad(pgbench: Program, directory: string, children: Child
   const run = async (job: LoadJob): Promise<LoadResult> => {
     const { script, protocol, reconnects } = job.workload;
     const logPrefix = path.join(directory, 'transactions');
-    // Its timer starts when all clients are connected, so the run outlasts settle time and window.
-    const seconds = job.seconds + 1 + (job.beforeWindow === undefined ? 0 : beforeWindowSeconds);
     const args = ['-n', '-b', script, '-M', protocol, ...(reconnects ? ['-C'] : [])];
-    args.push('-c', String(job.clients), '-j', '1', '-T', String(seconds));
+    // Its time limit counts from its start, however long its clients take to connect: we end it ourselves.
+    args.push('-c', String(job.clients), '-j', '1', '-T', String(job.seconds + 2 * aroundSeconds));
     args.push('--log', `--log-prefix=${logPrefix}`, ...connectionArgs(job.target));
     const env = libpqEnvironment(job.target);
     const child = await children.start(pgbench.path, args, { cwd: directory, env });
-    const timer = setTimeout(() => void child.stop('SIGKILL', 1000), seconds * 1000 + overtimeMs);
+    const timer = setTimeout(() => void child.stop('SIGKILL', 1000), (job.seconds + aroundSeconds) * 1000);
     try {
       // An early end is a failure; no use in waiting for the window to pass. With a connection for each transaction
       // there is nothing ahead of the first one.
@@ -52,13 +48,14 @@ export function pgbenchLoad(pgbench: Program, directory: string, children: Child
       const startMs = Date.now();
       job.onWindowStart();
       await Promise.race([delay(job.seconds * 1000), child.ended]);
-      const endMs = Date.now();
+      const stopMs = Date.now();
       job.onWindowEnd();
-      const end = await child.ended;
+      // As its own timer does: clients end with their transaction, and the log is whole.
+      const end = await child.stop('SIGALRM', endMs);
       if (end.signal !== null)
         throw new Error(`pgbench did not finish in time: ${pgbenchReason(end.output)}`);
       if (end.code !== 0 || /aborted/.test(end.output)) throw new Error(pgbenchReason(end.output));
-      return readPgbenchLog(takeLogs(directory), startMs, endMs, reconnects);
+      return readPgbenchLog(takeLogs(directory), startMs, stopMs, reconnects);
     } finally {
       clearTimeout(timer);
       takeLogs(directory);

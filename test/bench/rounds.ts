@@ -4,32 +4,32 @@ import { idlePlaces, measureIdle } from './idle-clients.ts';
 import type { Load, LoadJob, LoadResult } from './load.ts';
 import type { Sample } from './metrics.ts';
 import type { BenchOptions } from './options.ts';
-import { processCost, type ProcessCost } from './process-cost.ts';
+import { processCpuUs, processMemory } from './process-cost.ts';
 import { percentile, type Cell } from './summary.ts';
 import { type CallCount, countCalls } from './system-calls.ts';
 import type { RunningSystem, SystemName, Systems } from './systems.ts';
 import { type Setting, settingsOf, type TransactionWorkload, type Workload, workloads } from './workloads.ts';
 
-/** CPU of the pooler between two readings; `null` without a pooler process or a `/proc`. */
-function cpuBetween(before: ProcessCost | null, after: ProcessCost | null): number | null {
-  return before === null || after === null ? null : after.cpuUs - before.cpuUs;
+/** What a pooler has used in a window, CPU in µs; `null` without a pooler process or a `/proc`. */
+export interface Used {
+  readonly cpuUs: number | null;
+  /** At its end. */
+  readonly residentBytes: number | null;
 }
 
-/**
- * What the pooler used between two readings, spread over the window's transactions. Errors: throws when there was
- * none.
- */
-export function toSample(result: LoadResult, before: ProcessCost | null, after: ProcessCost | null): Sample {
+/** The figures of a window of transactions. Errors: throws when there was none. */
+export function toSample(result: LoadResult, { cpuUs, residentBytes }: Used): Sample {
   const { transactions, windowMs, latenciesUs, errors } = result;
   if (transactions === 0) throw new Error('not one transaction completed in the measured window');
-  const cpuUs = cpuBetween(before, after);
+  // With a connection for each transaction a latency takes two of a client.
+  const latency = (p: number) => (latenciesUs.length === 0 ? null : percentile(latenciesUs, p));
   return {
     tps: (transactions * 1000) / windowMs,
-    p50Us: percentile(latenciesUs, 0.5),
-    p99Us: percentile(latenciesUs, 0.99),
-    p999Us: percentile(latenciesUs, 0.999),
+    p50Us: latency(0.5),
+    p99Us: latency(0.99),
+    p999Us: latency(0.999),
     cpuUsPerTransaction: cpuUs === null ? null : cpuUs / transactions,
-    residentBytes: after?.residentBytes ?? null,
+    residentBytes,
     errors,
   };
 }
@@ -43,26 +43,33 @@ export interface Bench {
   readonly folder: string;
 }
 
-/** Reads what a pooler has cost at the edges of a window. */
+/** Reads what a pooler uses at the edges of a window. */
 class Gauge {
-  before: ProcessCost | null = null;
-  after: ProcessCost | null = null;
-  readonly #system: RunningSystem;
+  #beforeUs: number | null = null;
+  #afterUs: number | null = null;
+  #residentBytes: number | null = null;
+  readonly #pid: number | null;
 
-  constructor(system: RunningSystem) {
-    this.#system = system;
+  constructor({ child }: RunningSystem) {
+    this.#pid = child?.pid ?? null;
   }
 
   readonly onWindowStart = (): void => {
-    this.before = this.#cost();
+    if (this.#pid !== null) this.#beforeUs = processCpuUs(this.#pid);
   };
 
   readonly onWindowEnd = (): void => {
-    this.after = this.#cost();
+    if (this.#pid === null) return;
+    this.#afterUs = processCpuUs(this.#pid);
+    this.#residentBytes = processMemory(this.#pid);
   };
 
-  #cost(): ProcessCost | null {
-    return this.#system.child === null ? null : processCost(this.#system.child.pid);
+  get used(): Used {
+    const [before, after] = [this.#beforeUs, this.#afterUs];
+    return {
+      cpuUs: before === null || after === null ? null : after - before,
+      residentBytes: this.#residentBytes,
+    };
   }
 }
 
@@ -77,7 +84,7 @@ async function transactionsOnce(
   const { onWindowStart, onWindowEnd } = gauge;
   const { clients } = cell;
   const job: LoadJob = { target: system.target, workload, clients, seconds, onWindowStart, onWindowEnd };
-  return toSample(await load.run(job), gauge.before, gauge.after);
+  return toSample(await load.run(job), gauge.used);
 }
 
 async function bulkOnce(
@@ -99,13 +106,13 @@ async function bulkOnce(
     onWindowEnd,
   });
   if (bytes === 0) throw new Error('not one byte moved in the measured window');
-  const cpuUs = cpuBetween(gauge.before, gauge.after);
+  const { cpuUs, residentBytes } = gauge.used;
   return {
     bytesPerSecond: (bytes * 1000) / windowMs,
     bytesPerCpuSecond: cpuUs === null || cpuUs === 0 ? null : (bytes * 1e6) / cpuUs,
     // No transfer may have ended in a short window.
     p50Us: latenciesUs.length === 0 ? null : percentile(latenciesUs, 0.5),
-    residentBytes: gauge.after?.residentBytes ?? null,
+    residentBytes,
     errors: 0,
   };
 }
@@ -142,7 +149,7 @@ async function callsOnce(bench: Bench, cell: Cell, { door }: Workload, seconds: 
     },
   });
   const calls = await counted;
-  const { tps = null } = toSample(result, null, null);
+  const { tps = null } = toSample(result, { cpuUs: null, residentBytes: null });
   return { callsPerTransaction: calls / result.transactions, tps };
 }
 

@@ -44,7 +44,7 @@ describe('summary of a benchmark', () => {
       windowMs: 500,
       latenciesUs: Float64Array.of(1, 2, 3, 4),
     };
-    const sample = toSample(result, { cpuUs: 1000, residentBytes: 1 }, { cpuUs: 21_000, residentBytes: 9 });
+    const sample = toSample(result, { cpuUs: 20_000, residentBytes: 9 });
     expect(sample).toEqual({
       tps: 4000,
       p50Us: 2,
@@ -56,9 +56,22 @@ describe('summary of a benchmark', () => {
     });
   });
 
+  test('transactions without a latency have none, and without a pooler there is no CPU', () => {
+    const result = { transactions: 2, errors: 0, windowMs: 1000, latenciesUs: new Float64Array(0) };
+    expect(toSample(result, { cpuUs: null, residentBytes: null })).toEqual({
+      tps: 2,
+      p50Us: null,
+      p99Us: null,
+      p999Us: null,
+      cpuUsPerTransaction: null,
+      residentBytes: null,
+      errors: 0,
+    });
+  });
+
   test('a run without a completed transaction is an error, not a zero', () => {
     const result = { transactions: 0, errors: 0, windowMs: 500, latenciesUs: new Float64Array(0) };
-    expect(() => toSample(result, null, null)).toThrow('not one transaction completed');
+    expect(() => toSample(result, { cpuUs: 1, residentBytes: 1 })).toThrow('not one transaction completed');
   });
 
   test('each round starts with another system', () => {
