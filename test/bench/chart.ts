@@ -68,8 +68,8 @@ const panels: readonly Panel[] = [
 
 /** All in pixels. */
 const columnWidth = 430;
-const labelWidth = 128;
-const longestBar = 220;
+const labelWidth = 152;
+const longestBar = 200;
 const barHeight = 11;
 const rowGap = 7;
 const panelGap = 26;
@@ -143,17 +143,21 @@ text { font: 11px system-ui, sans-serif; fill: #1f2328; }
 .hint, .foot { fill: #59636e; } .value { font-size: 10px; } .end { text-anchor: end; }
 .paper { fill: #ffffff; }
 .pgbouncer { fill: #8c959f; } .pgweir { fill: #0969da; } .odyssey { fill: #bf8700; }
-.pgpool { fill: #a475f9; } .direct { fill: #1a7f37; }
+.pgpool { fill: #a475f9; } .direct { fill: #1a7f37; } .variant { fill: #54aeff; }
 @media (prefers-color-scheme: dark) {
 text { fill: #f0f6fc; } .hint, .foot { fill: #9198a1; } .paper { fill: #0d1117; }
 .pgbouncer { fill: #7d8590; } .pgweir { fill: #4493f8; } .odyssey { fill: #d29922; }
-.pgpool { fill: #ab7df8; } .direct { fill: #3fb950; }
+.pgpool { fill: #ab7df8; } .direct { fill: #3fb950; } .variant { fill: #1f6feb; }
 }
 `;
 
 /** What was measured where, in two lines. */
 function footLines({ machine, options, date, systems }: BenchResult): string[] {
-  const versions = systems.map(({ name, version }) => `${systemTitles[name]}: ${version}`).join(' · ');
+  const versions = systems
+    .map(({ name, version }) =>
+      version.startsWith(systemTitles[name]) ? version : `${systemTitles[name]}: ${version}`,
+    )
+    .join(' · ');
   const place = `${machine.cores} × ${machine.processor ?? 'unknown processor'}, ${machine.system}, Node ${machine.node}`;
   const rounds = `medians of ${options.rounds} × ${options.seconds} s, pool of ${options.poolSize}`;
   return [`${place}; ${rounds}; ${date.slice(0, 10)}`, versions];

@@ -64,15 +64,29 @@ export const pgbouncer: Pooler = {
   configure: (setup) => iniFiles(setup),
 };
 
-/** This checkout's pooler, from its sources: a build in `dist/` may be older than they are. */
-function findPgweir(): PoolerCommand {
-  const root = path.resolve(import.meta.dirname, '../..');
-  const file = process.env['PGWEIR_BENCH_PGWEIR'] ?? path.join(root, 'src/cli/bin.ts');
+/** Its program or script: named by the first of these variables that is set; else this checkout's. */
+function pgweirFile(variables: readonly string[]): string {
+  const given = variables
+    .map((name) => process.env[name])
+    .find((value) => value !== undefined && value !== '');
+  // From its sources: a build in `dist/` may be older than they are.
+  return path.resolve(given ?? path.join(import.meta.dirname, '../../src/cli/bin.ts'));
+}
+
+/** The folder of pgweir's program. */
+export function pgweirFolder(): string {
+  return path.dirname(pgweirFile(['PGWEIR_BENCH_PGWEIR']));
+}
+
+function findPgweir(variables: readonly string[]): PoolerCommand {
+  const file = pgweirFile(variables);
   if (!existsSync(file)) throw new Error(`there is no ${file}`);
   const script = /\.[jt]s$/.test(file);
   const { version } = withVersion(file, script ? process.execPath : undefined);
+  // Ahead of its own version it names the PgBouncer whose place it takes.
+  const own = /\((pgweir [^)]+)\)/.exec(version)?.[1] ?? version;
   return {
-    program: { path: script ? process.execPath : file, version },
+    program: { path: script ? process.execPath : file, version: own },
     args: script ? [file] : [],
     // Under our own account, root or not: it must read this checkout, which another account may not reach.
     runAs: {},
@@ -80,13 +94,24 @@ function findPgweir(): PoolerCommand {
   };
 }
 
-/** `settings` are lines of its own section, which PgBouncer takes for comments. */
-export function pgweir(settings: readonly string[]): Pooler {
+/** This checkout's pooler, or that of `PGWEIR_BENCH_PGWEIR`. */
+export const pgweir: Pooler = {
+  facts,
+  sharesServers: true,
+  find: () => findPgweir(['PGWEIR_BENCH_PGWEIR']),
+  configure: (setup) => iniFiles(setup),
+};
+
+/**
+ * pgweir once more, to compare it with itself: that of `PGWEIR_BENCH_VARIANT` if that is set, with `settings` in its own
+ * section, whose lines PgBouncer takes for comments.
+ */
+export function variant(settings: readonly string[]): Pooler {
   const lines = settings.map((line) => `;pgweir ${line}\n`).join('');
   return {
-    facts: settings.length === 0 ? facts : `${facts}, and ${settings.join(', ')}`,
+    facts: `as pgweir${settings.length === 0 ? ', but another program' : `, and ${settings.join(', ')}`}`,
     sharesServers: true,
-    find: findPgweir,
+    find: () => findPgweir(['PGWEIR_BENCH_VARIANT', 'PGWEIR_BENCH_PGWEIR']),
     configure: (setup) => iniFiles(setup, lines),
   };
 }

@@ -41,7 +41,7 @@ export function resultWith(cells: readonly Cell[], changes: Partial<BenchResult>
       systems: ['pgbouncer', 'pgweir'],
       scale: 10,
       load: 'pgbench',
-      pgweirSettings: [],
+      variantSettings: [],
       json: null,
     },
     load: 'pgbench (PostgreSQL) 18.4',

@@ -12,7 +12,7 @@ export interface Machine {
   readonly openssl: string;
 }
 
-/** The checkout that pgweir was run from; null where it is none of git's. */
+/** What git knows of a program's sources; null where they are none of git's. */
 export interface Checkout {
   readonly commit: string;
   /** It differs from the commit. */
@@ -35,9 +35,10 @@ export function loadAverage(): number {
   return loadavg()[0] ?? 0;
 }
 
-export function checkout(): Checkout | null {
+/** The checkout that a folder is in. */
+export function checkout(folder: string): Checkout | null {
   const git = (...args: string[]): string =>
-    execFileSync('git', args, { cwd: import.meta.dirname, encoding: 'utf8', stdio: 'pipe' }).trim();
+    execFileSync('git', args, { cwd: folder, encoding: 'utf8', stdio: 'pipe' }).trim();
   try {
     return { commit: git('rev-parse', 'HEAD'), isChanged: git('status', '--porcelain') !== '' };
   } catch {

@@ -52,10 +52,10 @@ async function prepare(
   await prepareTables(cluster);
   const certificate = makeCertificate({ commonName: 'localhost', altNames: ['127.0.0.1'] });
   await grantTls(cluster, certificate);
-  const { poolSize, pgweirSettings } = options;
+  const { poolSize, variantSettings } = options;
   const systems = new Systems(children, cluster, folder, certificate, {
     poolSize,
-    pgweirSettings,
+    variantSettings,
     maxClients,
   });
   systems.find(options.systems);
@@ -95,9 +95,10 @@ async function main(options: BenchOptions, children: Children, interrupt: AbortS
     const chart = file.replace(/(\.json)?$/, '.svg');
     writeFileSync(chart, renderChart(result));
     console.log(`\nwritten to ${file} and ${chart}`);
-    if ((result.refusals.pgweir ?? 0) > 0) {
+    const { pgweir = 0, variant = 0 } = result.refusals;
+    if (pgweir + variant > 0) {
       process.exitCode = 1;
-      console.error('pgweir has had more server connections than its pool size');
+      console.error('pgweir wanted more server connections than its pool size');
     }
   } finally {
     await children.stopAll();

@@ -1,6 +1,11 @@
-import { describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test, vi } from 'vitest';
 import { readOptions } from './options.ts';
 import { workloadNames } from './workloads.ts';
+
+beforeEach(() => {
+  vi.unstubAllEnvs();
+  vi.stubEnv('PGWEIR_BENCH_VARIANT', '');
+});
 
 describe('options of the benchmark', () => {
   test('the default is every load with its own numbers of clients on a pool of 20, and every system', () => {
@@ -15,7 +20,7 @@ describe('options of the benchmark', () => {
       systems: ['pgbouncer', 'pgweir', 'odyssey', 'pgpool', 'direct'],
       scale: 10,
       load: 'pgbench',
-      pgweirSettings: [],
+      variantSettings: [],
       json: null,
     });
   });
@@ -48,11 +53,13 @@ describe('options of the benchmark', () => {
     });
   });
 
-  test('settings for pgweir alone are taken as they are', () => {
-    expect(readOptions(['--set', 'log_format = json', '--set', 'a_b=1']).pgweirSettings).toEqual([
-      'log_format = json',
-      'a_b=1',
-    ]);
+  test('a variant takes part where it differs from pgweir, by settings or by its program', () => {
+    const { variantSettings, systems } = readOptions(['--set', 'log_format = json', '--set', 'a_b=1']);
+    expect(variantSettings).toEqual(['log_format = json', 'a_b=1']);
+    expect(systems).toEqual(['pgbouncer', 'pgweir', 'variant', 'odyssey', 'pgpool', 'direct']);
+    expect(() => readOptions(['--systems', 'pgweir,variant'])).toThrow('got "variant"');
+    vi.stubEnv('PGWEIR_BENCH_VARIANT', '/some/where/bin.ts');
+    expect(readOptions(['--quick']).systems).toEqual(['pgbouncer', 'pgweir', 'variant']);
   });
 
   test.each([

@@ -21,14 +21,14 @@ export interface BenchOptions {
   readonly scale: number;
   /** `node` drives the load from the benchmark itself, as it does anyway where pgbench isn't installed. */
   readonly load: 'pgbench' | 'node';
-  /** Lines `key = value` for pgweir's own section, which the other systems don't get. */
-  readonly pgweirSettings: readonly string[];
+  /** Lines `key = value` of the variant's own section. */
+  readonly variantSettings: readonly string[];
   /** File for the JSON result; `null` means a dated file in `bench-results/`. The chart stands beside it. */
   readonly json: string | null;
 }
 
 /** In a `--quick` run the others are left out, unless they are named: two minutes are short. */
-const quickSystems = ['pgbouncer', 'pgweir'] as const;
+const quickSystems: readonly SystemName[] = ['pgbouncer', 'pgweir', 'variant'];
 
 function positiveInteger(name: string, value: number): number {
   if (!Number.isInteger(value) || value < 1) throw new Error(`--${name} takes whole numbers from 1`);
@@ -50,6 +50,11 @@ function pgweirSetting(text: string): string {
   return text;
 }
 
+/** There is something in which the variant differs from pgweir. */
+function hasVariant(settings: readonly string[]): boolean {
+  return settings.length > 0 || (process.env['PGWEIR_BENCH_VARIANT'] ?? '') !== '';
+}
+
 /**
  * Reads the command line of `npm run bench`. `--quick` only changes defaults, so that any option given beside it
  * wins.
@@ -69,7 +74,7 @@ export function readOptions(argv: readonly string[]): BenchOptions {
       workloads: { type: 'string', default: workloadNames.join(','), describe: 'comma separated' },
       systems: {
         type: 'string',
-        describe: `comma separated (default ${systemNames.join(',')}; quick ${quickSystems.join(',')})`,
+        describe: `comma separated, of ${systemNames.join(',')} (quick ${quickSystems.join(',')})`,
       },
       scale: { type: 'number', default: 10, describe: "pgbench's scale factor" },
       load: {
@@ -81,7 +86,7 @@ export function readOptions(argv: readonly string[]): BenchOptions {
         type: 'string',
         array: true,
         default: [] as string[],
-        describe: "'key = value' for pgweir's own section",
+        describe: "'key = value' in [pgweir] for the variant",
       },
       quick: { type: 'boolean', default: false, describe: 'a look in under two minutes' },
       json: { type: 'string', describe: 'file for the result (default: a dated one in bench-results/)' },
@@ -94,6 +99,8 @@ export function readOptions(argv: readonly string[]): BenchOptions {
     .wrap(null)
     .parseSync();
   const { quick } = parsed;
+  const known = systemNames.filter((name) => name !== 'variant' || hasVariant(parsed.set));
+  const usual = quick ? known.filter((name) => quickSystems.includes(name)) : known;
   const clients = parsed.clients ?? (quick ? String(usualClients) : null);
   return {
     quick,
@@ -103,14 +110,10 @@ export function readOptions(argv: readonly string[]): BenchOptions {
     idleClients: positiveInteger('idle', parsed.idle ?? (quick ? 1000 : 10_000)),
     poolSize: positiveInteger('pool', parsed.pool),
     workloads: commaList('workloads', parsed.workloads, workloadNames),
-    systems: commaList(
-      'systems',
-      parsed.systems ?? (quick ? quickSystems : systemNames).join(','),
-      systemNames,
-    ),
+    systems: commaList('systems', parsed.systems ?? usual.join(','), known),
     scale: positiveInteger('scale', parsed.scale),
     load: parsed.load,
-    pgweirSettings: parsed.set.map(pgweirSetting),
+    variantSettings: parsed.set.map(pgweirSetting),
     json: parsed.json ?? null,
   };
 }

@@ -4,7 +4,7 @@ import path from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
 import { loadConfig } from '../../src/config/load.ts';
 import { refusals } from './cluster.ts';
-import { iniOf, pgbouncer, pgweir } from './ini-poolers.ts';
+import { iniOf, pgbouncer, pgweir, variant } from './ini-poolers.ts';
 import { odysseyConfiguration } from './odyssey.ts';
 import { pgpool, pgpoolConfiguration } from './pgpool.ts';
 import type { PoolerSetup } from './pooler.ts';
@@ -48,7 +48,7 @@ describe('configurations of the poolers', () => {
     ['scram', 'scram-sha-256', 'disable'],
     ['tls', 'trust', 'require'],
   ] as const)('the ini for the door %s is what both PgBouncer and pgweir get', (door, authType, mode) => {
-    const { files, args } = pgweir([]).configure(setup(door));
+    const { files, args } = pgweir.configure(setup(door));
     expect(pgbouncer.configure(setup(door))).toEqual({ files, args });
     for (const [name, text] of Object.entries(files)) writeFileSync(path.join(folder, name), text);
     const { settings, warnings, databases } = loadConfig(path.join(folder, 'pgbouncer.ini'), null);
@@ -66,8 +66,8 @@ describe('configurations of the poolers', () => {
     expect(files['userlist.txt']).toBe(`"some_role" "${door === 'scram' ? secret : ''}"\n`);
   });
 
-  test("settings for pgweir alone stand where PgBouncer doesn't see them, and in what is reported", () => {
-    const given = pgweir(['log_format = json']);
+  test("settings of the variant alone stand where PgBouncer doesn't see them, and in what is reported", () => {
+    const given = variant(['log_format = json']);
     expect(given.configure(setup('plain')).files['pgbouncer.ini']).toBe(
       `${iniOf(setup('plain'))};pgweir log_format = json\n`,
     );

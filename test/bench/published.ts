@@ -34,7 +34,7 @@ export function withReadmePart(readme: string, part: string): string {
 /** Where, when and what of: a paragraph. */
 function circumstances(result: BenchResult): string {
   const { machine, options, date, systems, pgweir, load } = result;
-  const versions = systems.map(({ name, version }) => `${systemTitles[name]} (${version})`).join(', ');
+  const versions = systems.map(({ version }) => version).join(', ');
   const commit =
     pgweir === null
       ? ''

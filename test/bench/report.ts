@@ -1,4 +1,5 @@
 import { judge, type Judgement, judgementRows, unknownBars } from './bars.ts';
+import { pgweirFolder } from './ini-poolers.ts';
 import type { Load } from './load.ts';
 import { type Checkout, checkout, type Machine, machine } from './machine.ts';
 import type { BenchOptions } from './options.ts';
@@ -46,7 +47,7 @@ export function resultOf(
     date: new Date().toISOString(),
     machine: machine(),
     loadBefore,
-    pgweir: checkout(),
+    pgweir: checkout(pgweirFolder()),
     options,
     load: load.version,
     systems: systems.entrants,
@@ -61,6 +62,7 @@ export function resultOf(
 /** Why the bars say less than they seem to; none: they say it. */
 export function reservations({ options, systems, machine: { cores }, loadBefore }: BenchResult): string[] {
   const found: string[] = [];
+  if (options.quick) found.push('a quick run, in which code is hardly warm');
   if (options.rounds < judgedRounds)
     found.push(
       `${options.rounds} round${options.rounds > 1 ? 's' : ''}; the bars are for the medians of ${judgedRounds} or more`,

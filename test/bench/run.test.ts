@@ -39,7 +39,7 @@ test('a run measures pgweir by each kind of load, and leaves a result and a char
     expect(stdout).toContain('odyssey: left out: ');
     expect(result.refusals).toEqual({ pgweir: 0 });
     expect(Object.keys(result.configurations)).toEqual(['pgweir scram', 'pgweir plain', 'pgweir tls']);
-    expect(stdout).toContain('pgweir: PgBouncer');
+    expect(stdout).toContain('pgweir: pgweir ');
     expect(readFileSync(path.join(folder, 'result.svg'), 'utf8')).toMatch(/^<svg .*<\/svg>\n$/s);
   } finally {
     rmSync(folder, { recursive: true, force: true });

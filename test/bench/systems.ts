@@ -5,7 +5,7 @@ import type { Certificate } from '../support/certificates.ts';
 import { untilAnswering } from './answering.ts';
 import type { Child, Children } from './children.ts';
 import { benchPassword, clusterTarget, makeRole, refusals } from './cluster.ts';
-import { pgbouncer, pgweir } from './ini-poolers.ts';
+import { pgbouncer, pgweir, variant } from './ini-poolers.ts';
 import type { Target } from './load.ts';
 import { odyssey } from './odyssey.ts';
 import { allowOpenFiles } from './open-files.ts';
@@ -13,8 +13,11 @@ import { pgpool } from './pgpool.ts';
 import type { Pooler, PoolerCommand } from './pooler.ts';
 import type { Door } from './workloads.ts';
 
-/** What is compared, by the name that `--systems` takes, in the order of the report. `direct` is PostgreSQL itself. */
-export const systemNames = ['pgbouncer', 'pgweir', 'odyssey', 'pgpool', 'direct'] as const;
+/**
+ * What is compared, by the name that `--systems` takes, in the order of the report. `variant` is pgweir with other
+ * settings or another program, `direct` is PostgreSQL itself.
+ */
+export const systemNames = ['pgbouncer', 'pgweir', 'variant', 'odyssey', 'pgpool', 'direct'] as const;
 
 export type SystemName = (typeof systemNames)[number];
 
@@ -22,6 +25,7 @@ export type SystemName = (typeof systemNames)[number];
 export const systemTitles: Readonly<Record<SystemName, string>> = {
   pgbouncer: 'PgBouncer',
   pgweir: 'pgweir',
+  variant: 'pgweir, variant',
   odyssey: 'Odyssey',
   pgpool: 'Pgpool-II',
   direct: 'PostgreSQL directly',
@@ -56,7 +60,8 @@ export interface Absentee {
 /** What all poolers get. */
 export interface SystemSettings {
   readonly poolSize: number;
-  readonly pgweirSettings: readonly string[];
+  /** Of the variant. */
+  readonly variantSettings: readonly string[];
   /** Clients at a time, by door. */
   readonly maxClients: Readonly<Record<Door, number>>;
 }
@@ -103,7 +108,7 @@ export class Systems {
 
   /** Looks for the programs of `names`; what isn't there is among the absentees from then on. */
   find(names: readonly SystemName[]): void {
-    const poolers = { pgbouncer, pgweir: pgweir(this.#settings.pgweirSettings), odyssey, pgpool };
+    const poolers = { pgbouncer, pgweir, variant: variant(this.#settings.variantSettings), odyssey, pgpool };
     for (const name of names) {
       if (name === 'direct') {
         const facts = 'a server process for each client';
