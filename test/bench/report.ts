@@ -48,7 +48,8 @@ export function resultOf(
     machine: machine(),
     loadBefore,
     pgweir: checkout(pgweirFolder()),
-    options,
+    // Where it is written to is nobody's business.
+    options: { ...options, json: null },
     load: load.version,
     systems: systems.entrants,
     absentees: systems.absentees,

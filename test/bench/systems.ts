@@ -179,7 +179,9 @@ export class Systems {
       own(path.join(folder, file));
     }
     const [configuration = ''] = Object.values(files);
-    this.configurations[`${name} ${door}`] ??= configuration.replaceAll(`${folder}/`, '');
+    this.configurations[`${name} ${door}`] ??= configuration
+      .replaceAll(`${folder}/`, '')
+      .replaceAll(folder, '.');
     const child = await this.#children.start(command.program.path, [...command.args, ...args], {
       runAs: command.runAs,
       env: command.env,
