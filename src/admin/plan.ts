@@ -1,3 +1,4 @@
+import { SqlState } from '../wire/pg-error.ts';
 import type { Cell, Column } from '../wire/result.ts';
 import { ADMIN_DATABASE, mayRun } from './access.ts';
 import {
@@ -33,6 +34,9 @@ export type Reading =
   | { readonly ok: true; readonly plans: readonly Plan[] }
   | { readonly ok: false; readonly outcome: Outcome };
 
+/** More than drivers put together. */
+const MAX_STATEMENTS = 20;
+
 const refused: Reading = Object.freeze({ ok: false, outcome: unknown });
 
 /**
@@ -43,6 +47,11 @@ export function readText(text: string, context: CommandContext): Reading {
   const statements = splitStatements(text);
   // It is no SQL, so no driver's either; the console's own grammar has the last word.
   if (statements === null) return readCommand(parseStatement(text), context);
+  // Their answers are kept together until the last is there: a few bytes must not ask for all the memory.
+  if (statements.length > MAX_STATEMENTS) {
+    const text = `too many statements in one query (limit ${MAX_STATEMENTS})`;
+    return { ok: false, outcome: failed(text, SqlState.configurationLimitExceeded) };
+  }
   const plans: Plan[] = [];
   for (const statement of statements) {
     const reading = readOne(statement, context);

@@ -5,7 +5,7 @@ import type {
   PoolSnapshot,
   UserSnapshot,
 } from './snapshot.ts';
-import { byName, int, type Show, show, text } from './table.ts';
+import { byName, int, seconds, type Show, show, text } from './table.ts';
 
 /** Width of the sizes in SHOW USERS, which PgBouncer prints as right-aligned text. */
 const USER_SIZE_WIDTH = 9;
@@ -103,7 +103,7 @@ export const showDatabases: Show = show<DatabaseSnapshot>(
     int('pool_size', (d) => d.poolSize),
     int('min_pool_size', (d) => d.minPoolSize),
     int('reserve_pool_size', (d) => d.reservePoolSize),
-    int('server_lifetime', (d) => d.serverLifetimeSec),
+    seconds('server_lifetime', (d) => d.serverLifetimeSec),
     text('pool_mode', (d) => d.poolMode),
     text('load_balance_hosts', (d) => d.loadBalanceHosts),
     int('max_connections', (d) => d.maxConnections),

@@ -6,7 +6,7 @@ import {
   MEM_CACHES,
   type MemSnapshot,
 } from './snapshot.ts';
-import { bigint, byName, int, type Show, show, text } from './table.ts';
+import { bigint, byName, FOR_EVER, int, type Show, show, text } from './table.ts';
 
 /** Rows of SHOW LISTS in order; the last one is always 0, here as in PgBouncer. */
 const LISTS: readonly (readonly [string, keyof ListsSnapshot | null])[] = [
@@ -78,7 +78,7 @@ export const showMem: Show = show<MemSnapshot>(
 export const showDnsHosts: Show = show<DnsHostSnapshot>(
   [
     text('hostname', (h) => h.hostname),
-    bigint('ttl', (h) => h.ttlSec),
+    bigint('ttl', (h) => Math.min(h.ttlSec, FOR_EVER)),
     text('addrs', (h) => h.addresses.map(withPortZero).join(',')),
   ],
   async ({ control }) => {

@@ -46,6 +46,14 @@ export function int<R>(name: string, cell: (record: R) => number | boolean | nul
   return { name, type: TypeOid.int4, cell: (record) => integer(cell(record)) };
 }
 
+/** More seconds than this are not told apart: it is what an int4 column can show. */
+export const FOR_EVER = 2 ** 31 - 1;
+
+/** An int4 column of seconds. */
+export function seconds<R>(name: string, cell: (record: R) => number): Field<R> {
+  return int(name, (record) => Math.min(cell(record), FOR_EVER));
+}
+
 /** An int8 column. */
 export function bigint<R>(name: string, cell: (record: R) => number | null): Field<R> {
   return { name, type: TypeOid.int8, cell: (record) => integer(cell(record)) };

@@ -189,12 +189,16 @@ export class ClientScramExchange implements ClientAuthExchange {
   }
 
   #verifier(): ScramVerifier | Promise<ScramVerifier> {
-    const { user, scramIterations, verifiers } = this.#args;
+    const { user, scramIterations, verifiers, mock, mockSecret } = this.#args;
     const secret = this.#secret;
     if (secret?.kind === 'scram') return secret;
-    if (secret?.kind !== 'plain') return mockVerifier(this.#args);
-    // The same salt whether the user exists or not, also after the user list changes.
-    return verifiers.verifier(user, secret.password, mockSalt(this.#args), scramIterations);
+    const isKnown = secret?.kind === 'plain';
+    if (!isKnown && mock(true).kind === 'scram') return mockVerifier(this.#args);
+    // The first login of a user with a password takes the time of a derivation: so does that of somebody unknown. The
+    // same salt whether the user exists or not, also after the user list changes.
+    const password = isKnown ? secret.password : mockSecret.toString('hex');
+    const isWanted = isKnown ? null : () => this.#state.kind !== 'over';
+    return verifiers.verifier(user, password, mockSalt(this.#args), scramIterations, isWanted);
   }
 
   #refuse(logText: string): ClientAuthStep {

@@ -40,14 +40,18 @@ function remember<V>(
 export class ScramVerifierCache {
   readonly #pbkdf2: Pbkdf2Queue;
   readonly #cache: RecentlyUsed<ScramVerifier | Promise<ScramVerifier>>;
+  readonly #madeUp: RecentlyUsed<ScramVerifier | Promise<ScramVerifier>>;
 
   constructor(pbkdf2: Pbkdf2Queue, capacity = 4096) {
     this.#pbkdf2 = pbkdf2;
     this.#cache = new RecentlyUsed(capacity);
+    this.#madeUp = new RecentlyUsed(capacity);
   }
 
   /**
-   * The verifier of a user's password; at once when known. `salt` and `iterations` serve a new one.
+   * The verifier of a user's password; at once when known. `salt` and `iterations` serve a new one. `isMadeUpFor`: there
+   * is no such user, which is not to show in the time that it takes; those push out nothing of the others, and none is
+   * derived for whom the call says is gone.
    * Errors: rejects with Pbkdf2Error.
    */
   verifier(
@@ -55,9 +59,11 @@ export class ScramVerifierCache {
     password: string,
     salt: Buffer,
     iterations: number,
+    isMadeUpFor: (() => boolean) | null = null,
   ): ScramVerifier | Promise<ScramVerifier> {
-    return remember(this.#cache, cacheKey(user, password), async () => {
-      const salted = await this.#pbkdf2.derive(saslprep(Buffer.from(password)), salt, iterations);
+    return remember(isMadeUpFor === null ? this.#cache : this.#madeUp, cacheKey(user, password), async () => {
+      const prepared = saslprep(Buffer.from(password));
+      const salted = await this.#pbkdf2.derive(prepared, salt, iterations, isMadeUpFor ?? undefined);
       const { storedKey, serverKey } = scramKeysOf(salted);
       return { iterations, salt, storedKey, serverKey };
     });

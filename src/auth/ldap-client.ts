@@ -1,9 +1,6 @@
-import { readFileSync } from 'node:fs';
 import { resolveSrv } from 'node:dns/promises';
-import { connect as connectTcp, isIPv6 } from 'node:net';
-import { type ConnectionOptions, connect as connectTls, getCACertificates } from 'node:tls';
-import type { Client } from 'ldapts';
 import type { LdapOptions } from '../config/ldap-options.ts';
+import { LdapConnection, type LdapServer } from './ldap-connection.ts';
 import { bindNameOf, domainOf, isSearchable, searchFilterOf } from './ldap-names.ts';
 
 /** How long a server may take to connect, and to answer. Source: PgBouncer's network timeout for LDAP. */
@@ -14,11 +11,6 @@ const MAX_RUNNING = 8;
 /** The server said no. Everything else lets the next server be asked. */
 class Refused extends Error {
   override readonly name = 'Refused';
-}
-
-interface Server {
-  readonly host: string;
-  readonly port: number;
 }
 
 /**
@@ -67,7 +59,7 @@ async function askServers(options: LdapOptions, user: string, password: string):
 }
 
 /** As configured, or by DNS from the base DN. */
-async function serversOf({ servers, port, scheme, baseDn }: LdapOptions): Promise<Server[]> {
+async function serversOf({ servers, port, scheme, baseDn }: LdapOptions): Promise<LdapServer[]> {
   const usual = port ?? (scheme === 'ldaps' ? 636 : 389);
   if (servers.length > 0) return servers.map((host) => ({ host, port: usual }));
   const domain = domainOf(baseDn ?? '');
@@ -79,106 +71,80 @@ async function serversOf({ servers, port, scheme, baseDn }: LdapOptions): Promis
 
 async function askServer(
   options: LdapOptions,
-  server: Server,
+  server: LdapServer,
   user: string,
   password: string,
 ): Promise<void> {
-  const client = await open(options, server);
+  const connection = await LdapConnection.open(options, server, TIMEOUT_MS);
   try {
-    if (options.startTls) await client.startTLS(tlsOptions(server.host));
-    const name = options.baseDn === null ? bindNameOf(options, user) : await search(client, options, user);
-    await bind(client, name, password);
+    const name =
+      options.baseDn === null ? bindNameOf(options, user) : await search(connection, options, user);
+    await bind(connection, name, password);
   } finally {
-    // Whatever comes of the goodbye.
-    await client.unbind().catch(() => {});
+    connection.close();
   }
 }
 
+/** Requests are made by `ldapts`; loaded only where it is used: it takes memory and a moment. */
+const ldapts = () => import('ldapts');
+
+/** Numbers of the messages, in their order. */
+const FIRST_BIND = 2;
+const SEARCH = 3;
+const LAST_BIND = 4;
+
 /** The DN of the one entry of that name. */
-async function search(client: Client, options: LdapOptions, user: string): Promise<string> {
+async function search(connection: LdapConnection, options: LdapOptions, user: string): Promise<string> {
   const { baseDn, bindDn, bindPassword, scope } = options;
   if (bindDn !== '') {
     if (bindPassword === '') throw new Refused('ldapbinddn has no ldapbindpasswd');
-    await bind(client, bindDn, bindPassword, 'ldapbinddn may not log in');
+    await bind(connection, bindDn, bindPassword, FIRST_BIND, 'ldapbinddn may not log in');
   }
-  const filter = searchFilterOf(options, user);
-  // "1.1": no attributes, the entries' names alone.
-  const found = await client
-    .search(baseDn ?? '', { scope, filter, sizeLimit: 2, attributes: ['1.1'] })
-    .catch((error: unknown) => {
-      if (isAnswer(error)) throw new Refused(`the search for the user failed: ${textOf(error)}`);
-      throw error;
-    });
-  const [entry] = found.searchEntries;
-  if (found.searchEntries.length !== 1 || entry === undefined || entry.dn === '') {
-    throw new Refused(`${found.searchEntries.length} entries for the user, not one`);
+  const { FilterParser, SearchRequest } = await ldapts();
+  const request = new SearchRequest({
+    messageId: SEARCH,
+    baseDN: baseDn ?? '',
+    scope,
+    filter: FilterParser.parseString(searchFilterOf(options, user)),
+    sizeLimit: 2,
+    // No attributes, the entries' names alone.
+    attributes: ['1.1'],
+  });
+  const { code, names } = await connection.ask(request.write());
+  if (code !== SIZE_LIMIT_EXCEEDED) check(code, 'the search for the user failed');
+  const [name] = names;
+  if (names.length !== 1 || name === undefined || name === '') {
+    throw new Refused(`${names.length} entries for the user, not one`);
   }
-  return entry.dn;
+  return name;
 }
 
 /** A bind without a name or a password is one as nobody, which servers let in. */
 async function bind(
-  client: Client,
-  name: string,
+  connection: LdapConnection,
+  dn: string,
   password: string,
+  messageId = LAST_BIND,
   refusal = 'wrong password',
 ): Promise<void> {
-  if (name === '' || password === '') throw new Refused('no name to log in as');
-  try {
-    await client.bind(name, password);
-  } catch (error) {
-    if (isAnswer(error)) throw new Refused(`${refusal}: ${textOf(error)}`);
-    throw error;
-  }
+  if (dn === '' || password === '') throw new Refused('no name to log in as');
+  const { BindRequest } = await ldapts();
+  const { code } = await connection.ask(new BindRequest({ messageId, dn, password }).write());
+  check(code, refusal);
 }
 
-async function open({ scheme }: LdapOptions, { host, port }: Server): Promise<Client> {
-  // Only where it is used: it takes memory and a moment.
-  const ldapts = await import('ldapts');
-  let isOpened = false;
-  // The library connects anew by itself where a server has hung up: then without TLS, or as nobody.
-  const once = (): void => {
-    if (isOpened) throw new Error('the LDAP server has closed the connection');
-    isOpened = true;
-  };
-  return new ldapts.Client({
-    url: `${scheme}://${isIPv6(host) ? `[${host}]` : host}:${port}`,
-    timeout: TIMEOUT_MS,
-    connectTimeout: TIMEOUT_MS,
-    strictDN: false,
-    createConnection: ((...args: Parameters<typeof connectTcp>) => {
-      once();
-      return connectTcp(...args);
-    }) as typeof connectTcp,
-    ...(scheme === 'ldaps'
-      ? {
-          tlsOptions: tlsOptions(host),
-          createSecureConnection: ((...args: Parameters<typeof connectTls>) => {
-            once();
-            return connectTls(...args);
-          }) as typeof connectTls,
-        }
-      : {}),
-  });
+/** Codes of results. Source: RFC 4511, appendix A. */
+const SIZE_LIMIT_EXCEEDED = 4;
+const BUSY = 51;
+const UNAVAILABLE = 52;
+
+function check(code: number, refusal: string): void {
+  if (code === 0) return;
+  // Another server may do.
+  if (code === BUSY || code === UNAVAILABLE) throw new Error(`busy or unavailable (${code})`);
+  throw new Refused(`${refusal} (LDAP result ${code})`);
 }
 
-/** Certificates are verified by the system's authorities, and by those of `LDAPTLS_CACERT`, as OpenLDAP's programs do. */
-function tlsOptions(host: string): ConnectionOptions {
-  const own = process.env['LDAPTLS_CACERT'];
-  const ca = [...getCACertificates('default'), ...getCACertificates('system')];
-  if (own !== undefined && own !== '') ca.push(readFileSync(own, 'utf8'));
-  return { ca, host, ...(isIPv6(host) || /^[\d.]+$/.test(host) ? {} : { servername: host }) };
-}
-
-/** The server has answered, with a code of LDAP's; all else is a failure to talk to it. */
-function isAnswer(error: unknown): boolean {
-  if (!(error instanceof Error) || !('code' in error) || typeof error.code !== 'number') return false;
-  // busy and unavailable: another server may do.
-  return error.code > 0 && error.code !== 51 && error.code !== 52;
-}
-
-/** Servers' texts may quote what they were sent: the kind of error says enough. */
 function textOf(error: unknown): string {
-  if (!(error instanceof Error)) return 'unknown error';
-  return 'code' in error && typeof error.code === 'number' ? `${error.name} (${error.code})` : error.message;
+  return error instanceof Error ? error.message : 'unknown error';
 }

@@ -49,9 +49,9 @@ export interface LoginSources {
   readonly ldap: LdapCheck;
   readonly args: Omit<ClientAuthArgs, 'method' | 'user' | 'secretText' | 'channel'>;
   /** By the configuration as it is now; null: no rule is for this applicant. */
-  rule(applicant: LoginApplicant): LoginRule | null | Promise<LoginRule | null>;
+  rule(applicant: LoginApplicant, asker: LookupAsker): LoginRule | null | Promise<LoginRule | null>;
   /** Whether a certificate (or, over the unix socket, the system) proves a name that may log in as this user. */
-  isProven(applicant: LoginApplicant, rule: LoginRule): boolean | Promise<boolean>;
+  isProven(applicant: LoginApplicant, rule: LoginRule, asker: LookupAsker): boolean | Promise<boolean>;
   /** What is stored for the applicant's name. */
   secret(applicant: LoginApplicant, asker: LookupAsker): StoredSecret | Promise<StoredSecret>;
   /** Asks PostgreSQL anew, for a name for which `secret` gave an answer of an earlier login. */
@@ -87,7 +87,7 @@ export class LoginExchange implements ClientAuthExchange, LookupAsker {
   }
 
   start(): Later<ClientAuthStep> {
-    return then(this.#sources.rule(this.#applicant), (rule) => this.#go(rule));
+    return then(this.#sources.rule(this.#applicant, this), (rule) => this.#go(rule));
   }
 
   #go(rule: LoginRule | null): Later<ClientAuthStep> {
@@ -101,7 +101,7 @@ export class LoginExchange implements ClientAuthExchange, LookupAsker {
         return this.#exchange(method, null, null);
       case 'cert':
       case 'peer':
-        return then(this.#sources.isProven(this.#applicant, rule), (isProven) => {
+        return then(this.#sources.isProven(this.#applicant, rule, this), (isProven) => {
           if (!isProven)
             return failed(fatal(PROOF_TEXT[method]), 'the name that is proved may not log in as this user');
           return then(this.#sources.secret(this.#applicant, this), (stored) => this.#let(method, stored));
@@ -201,9 +201,10 @@ export class LoginExchange implements ClientAuthExchange, LookupAsker {
     if (name === null || name === this.#applicant.user) return exchange;
     const rename = (step: ClientAuthStep): Later<ClientAuthStep> => {
       if (step.kind !== 'ok') return step;
-      const before = this.#rule?.key;
-      return then(this.#sources.rule({ ...this.#applicant, user: name }), (rule) =>
-        rule !== null && rule.key === before
+      const before = this.#rule;
+      return then(this.#sources.rule({ ...this.#applicant, user: name }, this), (rule) =>
+        // A RELOAD may have put another rule in the place of that one.
+        rule !== null && rule.key === before?.key && rule.method === before.method
           ? { ...step, user: name }
           : failed(fatal('login rejected'), `another rule is for ${name}`),
       );

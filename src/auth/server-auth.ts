@@ -108,9 +108,7 @@ class ServerLogin implements ServerAuthExchange {
         return this.#ok(state);
       case 'cleartext':
         if (state.kind !== 'fresh') return this.#outOfTurn('a cleartext password');
-        this.#state = { kind: 'answered' };
-        // As it is stored, whatever its kind: PostgreSQL's refusal of a hash says it best.
-        return { kind: 'send', bytes: passwordMessage(this.#args.credentials.secretText ?? '') };
+        return this.#cleartext();
       case 'md5':
         if (state.kind !== 'fresh') return this.#outOfTurn('an MD5 password');
         return this.#md5(message.salt);
@@ -146,6 +144,17 @@ class ServerLogin implements ServerAuthExchange {
       case 'over':
         return this.#outOfTurn('AuthenticationOk');
     }
+  }
+
+  /**
+   * A hash is no password, so nothing would come of sending one; and whoever gets it, perhaps in the server's place, can log
+   * in with it (md5) or, with what one SCRAM login shows, make the key that does.
+   */
+  #cleartext(): ServerAuthStep {
+    const secret = this.#secret();
+    if (secret.kind !== 'plain') return this.#fail('server login failed: wrong password type');
+    this.#state = { kind: 'answered' };
+    return { kind: 'send', bytes: passwordMessage(secret.password) };
   }
 
   #md5(salt: Buffer): ServerAuthStep {

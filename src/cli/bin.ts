@@ -2,9 +2,9 @@
 // The executable's first file, and the only one that older releases of Node ever see: no static imports, and no
 // syntax that they could not read.
 
-// Node opens a debugger port on SIGUSR1 (PAUSE to us) as long as nobody listens to it. This listener stays for
-// good, so that there is no gap before the daemon's own and none after it.
-process.on('SIGUSR1', () => {});
+// RELOAD, RESUME and PAUSE must not end a daemon that is only starting, and Node opens a debugger port on SIGUSR1 as long
+// as nobody listens to it. These listeners stay for good, so that there is no gap before the daemon's own.
+for (const signal of ['SIGHUP', 'SIGUSR2', 'SIGUSR1'] as const) process.on(signal, () => {});
 
 /** The range of package.json's `engines`. */
 const FIRST_MAJOR = 26;

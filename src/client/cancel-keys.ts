@@ -1,5 +1,5 @@
-import { randomBytes } from 'node:crypto';
 import { sameBytes } from '../auth/constant-time.ts';
+import { fewRandomBytes } from '../base/random.ts';
 import { PROCESS_ID_BYTES } from '../wire/backend-key-data.ts';
 import { MAX_HOPS, markKey, withHops } from './peer-key.ts';
 
@@ -27,11 +27,11 @@ export class CancelKeys<T> {
   /** Nearly always one per process ID. */
   readonly #byProcessId = new Map<number, readonly [Issued<T>, ...Issued<T>[]]>();
   /** Stands in for the key of a process ID that nobody has: looking for it takes as long. */
-  readonly #nobody = randomBytes(PROCESS_ID_BYTES + SECRET_BYTES_32);
+  readonly #nobody = fewRandomBytes(PROCESS_ID_BYTES + SECRET_BYTES_32);
   readonly #random: (bytes: number) => Buffer;
   #size = 0;
 
-  constructor(random: (bytes: number) => Buffer = randomBytes) {
+  constructor(random: (bytes: number) => Buffer = fewRandomBytes) {
     this.#random = random;
   }
 

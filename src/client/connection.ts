@@ -34,6 +34,10 @@ const LEFT = 'client unexpected eof';
 /** How long a client that has left may stay unread: what it sent before may still be on its way to whom it is for. */
 const UNREAD_GRACE_MS = 5000;
 
+/** Longest text in a line about a client that has not logged in, and longest name of a database in any. Characters. */
+const LONGEST_TEXT = 2000;
+const LONGEST_NAME = 64;
+
 /** How long a closed client may take to read its last message before the socket is cut. */
 const LINGER_MS = 3000;
 
@@ -227,7 +231,10 @@ export class ClientConnection implements ConnHandler, Visitor {
 
   log(level: LogLevel, message: string): void {
     const { log } = this.services;
-    if (log.enabled(level) && this.visit?.mayWrite() !== false) log.log(level, `${this.#prefix()}${message}`);
+    if (!log.enabled(level) || this.visit?.mayWrite() === false) return;
+    // Names come from the network: a packet of 64 kB must not write ten times as much.
+    const text = this.isLoggedIn ? message : clipped(message, LONGEST_TEXT);
+    log.log(level, `${this.#prefix()}${text}`);
   }
 
   #logClose(reason: string): void {
@@ -239,7 +246,11 @@ export class ClientConnection implements ConnHandler, Visitor {
   }
 
   #prefix(): string {
-    const who = `${this.database ?? '(nodb)'}/${this.user ?? '(nouser)'}`;
+    const who = `${clipped(this.database ?? '(nodb)', LONGEST_NAME)}/${this.user ?? '(nouser)'}`;
     return `C-0x${this.id.toString(16)}: ${who}@${formatPeer(this.address)} `;
   }
+}
+
+function clipped(text: string, length: number): string {
+  return text.length > length ? `${text.slice(0, length)}…` : text;
 }

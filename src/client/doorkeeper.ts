@@ -63,7 +63,10 @@ export class Visit {
     return this.#door.lines.mayWrite(this.peer);
   }
 
-  /** It has sent so many bytes more. False: too many. Somebody may be evicted for it, perhaps itself. */
+  /**
+   * It has sent so many bytes more; less than 0: so many are held no longer. False: too many. Somebody may be evicted for
+   * it, perhaps itself.
+   */
   received(bytes: number): boolean {
     return this.#door.received(this, bytes);
   }

@@ -1,3 +1,4 @@
+import { RareSet } from '../base/rare.ts';
 import type { Statement, StatementUse } from '../prepared/statement.ts';
 import { type StretchNeeds, stretchNeeds } from '../prepared/stretch.ts';
 import type { KeptRequests } from '../relay/link.ts';
@@ -52,7 +53,7 @@ export class KeptStretch implements KeptRequests {
   #from = 0;
   #first: StatementUse | null = null;
   /** What the client was told by us to be prepared, in stretch {@link #segment}. */
-  readonly #given = new Set<string>();
+  readonly #given = new RareSet<string>();
   #segment = -1;
   #decided: ((needs: StretchNeeds | null) => void) | null = null;
 
@@ -72,7 +73,7 @@ export class KeptStretch implements KeptRequests {
    * whose body of `bodyBytes` begins at `body` of the chunk at hand.
    */
   begin(use: StatementUse, segment: number, type: number, body: number, bodyBytes: number): void {
-    if (segment !== this.#segment && this.#given.size > 0) this.#given.clear();
+    if (segment !== this.#segment) this.#given.clear();
     this.#bytes.reset();
     this.#from = body - HEADER_BYTES;
     if (this.#from < 0) {
@@ -119,7 +120,7 @@ export class KeptStretch implements KeptRequests {
     this.#isTooLong = false;
     this.#from = 0;
     this.#bytes.reset();
-    if (this.#given.size > 0) this.#given.clear();
+    this.#given.clear();
   }
 
   canRepeat(note: RequestNote | null): boolean {

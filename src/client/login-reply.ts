@@ -8,6 +8,43 @@ import { parameterStatus } from '../wire/parameter-status.ts';
 import { SqlState } from '../wire/pg-error.ts';
 import { readyForQueryIdle } from '../wire/ready-for-query.ts';
 
+/** What a server's welcome says to every client of the pool that has asked for nothing of its own. */
+interface Welcome {
+  readonly tracked: TrackedParameters;
+  /** ParameterStatus of all that is not tracked. */
+  readonly others: Buffer;
+  /** By index of tracked parameters: the server's value, and its ParameterStatus. */
+  readonly values: readonly ({ readonly value: string; readonly message: Buffer } | null)[];
+}
+
+/** Each is written for the first client, and copied for the others. */
+const welcomes = new WeakMap<WelcomeData, Welcome>();
+
+function welcomeOf(data: WelcomeData, tracked: TrackedParameters): Welcome {
+  const known = welcomes.get(data);
+  if (known?.tracked === tracked) return known;
+  const values: { value: string; message: Buffer }[] = [];
+  for (const [name, value] of data) {
+    const index = tracked.indexOf(name);
+    if (index >= 0)
+      values[index] ??= { value, message: parameterStatus(tracked.names[index] as string, value) };
+  }
+  const welcome = {
+    tracked,
+    others: Buffer.concat(others(data, tracked, null)),
+    values: tracked.names.map((_name, i) => values[i] ?? null),
+  };
+  welcomes.set(data, welcome);
+  return welcome;
+}
+
+/** ParameterStatus of all in `data` that is not tracked; a client's `extras` go before the server's values. */
+function others(data: WelcomeData, tracked: TrackedParameters, extras: ExtraParameters | null): Buffer[] {
+  return data
+    .filter(([name]) => tracked.indexOf(name) < 0)
+    .map(([name, value]) => parameterStatus(name, extras?.get(name.toLowerCase()) ?? value));
+}
+
 /**
  * All that ends a client's login, in one write: AuthenticationOk, what the pool's server reported, the tracked
  * parameters, BackendKeyData, the notice of `login_notify_message` (empty = none), ReadyForQuery. Tracked
@@ -22,15 +59,16 @@ export function loginReply(
   cancelKey: Buffer,
   notice: string,
 ): Buffer {
+  const common = welcomeOf(welcome, tracked);
   const messages: Buffer[] = [authenticationOk()];
-  for (const [name, value] of welcome) {
-    const index = tracked.indexOf(name);
-    if (index < 0) messages.push(parameterStatus(name, extras.get(name.toLowerCase()) ?? value));
-    else parameters[index] ??= value;
-  }
+  if (extras.size === 0) messages.push(common.others);
+  else messages.push(...others(welcome, tracked, extras));
   tracked.names.forEach((name, i) => {
-    const value = parameters[i];
-    if (value !== null && value !== undefined) messages.push(parameterStatus(name, value));
+    const known = common.values[i] ?? null;
+    if (known !== null) parameters[i] ??= known.value;
+    const value = parameters[i] ?? null;
+    if (value === null) return;
+    messages.push(value === known?.value ? known.message : parameterStatus(name, value));
   });
   messages.push(backendKeyData(cancelKey));
   if (notice !== '') {

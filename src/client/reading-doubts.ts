@@ -1,3 +1,4 @@
+import { RareSet } from '../base/rare.ts';
 import type { Change } from '../prepared/ledger.ts';
 import { isKnown, type Reading, readingOf } from '../prepared/reading.ts';
 import type { ReadingChange } from '../prepared/sql-reading.ts';
@@ -16,18 +17,18 @@ let lastUnknown = 0;
  */
 export class ReadingDoubts {
   /** Not answered yet. */
-  readonly #sent = new Set<Change>();
+  readonly #sent = new RareSet<Change>();
   /** Answered, and not reported. */
   #done = 0;
-  readonly #indexes = new Set<number>();
+  readonly #indexes = new RareSet<number>();
   #isLocal = false;
   #isSpoiled = false;
   /** A ROLLBACK is among what was sent. */
   #goesBack = false;
   /** Prepared since. */
-  readonly #open = new Set<Statement>();
+  readonly #open = new RareSet<Statement>();
   /** What has changed in the transaction that is open: its end may take that back. */
-  readonly #inTransaction = new Set<number>();
+  readonly #inTransaction = new RareSet<number>();
 
   get areAny(): boolean {
     return this.#sent.size > 0 || this.#done > 0;
@@ -119,10 +120,8 @@ export class ReadingDoubts {
 
   /** ReadyForQuery with `status` has come; the session's values are `values` now. */
   ready(status: number, values: () => readonly string[]): void {
-    // Clearing a set that is empty makes a new table for it all the same.
-    if (status === TxStatus.Idle) {
-      if (this.#inTransaction.size > 0) this.#inTransaction.clear();
-    } else if (this.#done > 0) for (const index of this.#indexes) this.#inTransaction.add(index);
+    if (status === TxStatus.Idle) this.#inTransaction.clear();
+    else if (this.#done > 0) for (const index of this.#indexes) this.#inTransaction.add(index);
     if (this.#done === 0) return;
     this.#done = 0;
     if (this.#sent.size > 0) return;
@@ -136,10 +135,10 @@ export class ReadingDoubts {
 
   /** There are none any more: the session is at rest. */
   end(): void {
+    this.#sent.clear();
     this.#done = 0;
-    if (this.#sent.size > 0) this.#sent.clear();
-    if (this.#open.size > 0) this.#open.clear();
-    if (this.#indexes.size > 0) this.#indexes.clear();
+    this.#open.clear();
+    this.#indexes.clear();
     this.#isLocal = false;
     this.#isSpoiled = false;
     this.#goesBack = false;

@@ -1,3 +1,4 @@
+import { RareMap } from '../base/rare.ts';
 import type { ReadingChange } from '../prepared/sql-reading.ts';
 import type { Statement, StatementCache } from '../prepared/statement.ts';
 import type { TextChange } from '../prepared/text-change.ts';
@@ -37,7 +38,7 @@ export class UnnamedForms {
   readonly #cache: StatementCache;
   #statement: UnnamedForm | null = null;
   /** By the portal's name; latin1, empty for the unnamed one. */
-  readonly #portals = new Map<string, UnnamedForm>();
+  readonly #portals = new RareMap<string, UnnamedForm>();
 
   constructor(cache: StatementCache) {
     this.#cache = cache;

@@ -145,14 +145,25 @@ class AuthFileReader {
     if (bytes.length > MAX_FILE_BYTES) throw new ConfigError(from, this.#key, 'a file of at most 8 MiB');
     const joined: { text: string; at: SourcePosition }[] = [];
     let begun: { text: string; at: SourcePosition } | null = null;
+    let end: Open = 'nothing';
     // One character per byte until a line turns out to say something: comments may be in any encoding.
     for (const [index, raw] of bytes.toString('latin1').split('\n').entries()) {
       if (++this.#lineCount > MAX_LINES) throw new ConfigError(from, this.#key, `at most ${MAX_LINES} lines`);
       const line = raw.endsWith('\r') ? raw.slice(0, -1) : raw;
       const isContinued = line.endsWith('\\');
       const text = isContinued ? line.slice(0, -1) : line;
-      if (begun === null) begun = { text, at: { file: path, line: index + 1 } };
-      else begun.text += text;
+      if (begun === null) {
+        begun = { text, at: { file: path, line: index + 1 } };
+        end = 'nothing';
+      } else {
+        if (end === 'comment' && /^[ \t]*[^# \t]/.test(text)) {
+          const expected =
+            'no backslash at the end of the comment above: with it this line would be part of that';
+          throw new ConfigError({ file: path, line: index + 1 }, this.#key, expected);
+        }
+        begun.text += text;
+      }
+      end = endOf(text, end);
       if (isContinued) continue;
       joined.push(begun);
       begun = null;
@@ -160,6 +171,18 @@ class AuthFileReader {
     if (begun !== null) joined.push(begun);
     return joined.map(({ text, at }) => ({ text: decode(text, at, this.#key), at }));
   }
+}
+
+/** What is open at the end of a piece of a line. */
+type Open = 'nothing' | 'quotes' | 'comment';
+
+/** What is open behind `text`, with `open` ahead of it. */
+function endOf(text: string, open: Open): Open {
+  for (let pos = 0; pos < text.length && open !== 'comment'; pos++) {
+    if (text[pos] === '"') open = open === 'quotes' ? 'nothing' : 'quotes';
+    else if (text[pos] === '#' && open === 'nothing') open = 'comment';
+  }
+  return open;
 }
 
 function isFileOfNames({ text, isQuoted }: AuthToken): boolean {

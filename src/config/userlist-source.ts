@@ -10,9 +10,9 @@ export interface LoadedUserlist extends Pick<Config, 'userlist' | 'userlistSourc
 
 /**
  * Gets the users for a new configuration: from `previous` when the file is the same and unchanged, else from
- * `auth_file`. With `auth_type` any no file is read. A file that cannot be read is a warning and leaves no
- * users, unless `previous` has users from a file: then it throws {@link ConfigError}, so that RELOAD does not
- * lock everyone out. Source: PgBouncer `auth_file`.
+ * `auth_file`. With `auth_type` any no file is read. A file that cannot be read, or not to its end, is a warning and leaves
+ * no users, or those before; unless `previous` has users from a file: then it throws {@link ConfigError}, so that RELOAD
+ * does not lock anybody out. Source: PgBouncer `auth_file`.
  */
 export function loadUserlist(
   settings: Pick<Settings, 'auth_file' | 'auth_type'>,
@@ -29,13 +29,18 @@ export function loadUserlist(
   }
   try {
     const { secrets, brokenLine, identity } = readUserlist(path);
-    const broken = `broken auth file: ${path}:${brokenLine}: expected "user" "secret", the rest is not read`;
+    const expected = '"user" "secret"';
+    if (brokenLine > 0 && before !== null) {
+      throw new ConfigError({ file: path, line: brokenLine }, 'auth_file', expected);
+    }
+    const broken = `broken auth file: ${path}:${brokenLine}: expected ${expected}, the rest is not read`;
     return {
       userlist: secrets,
       userlistSource: { path, identity },
       warnings: brokenLine > 0 ? [broken] : [],
     };
   } catch (cause) {
+    if (cause instanceof ConfigError) throw cause;
     const why = cause instanceof Error && 'code' in cause ? String(cause.code) : 'unreadable';
     if (before !== null) throw new ConfigError(at, 'auth_file', `a readable file (${why})`, { cause });
     const warning = `could not open auth_file ${path}: ${why}; its users cannot log in`;

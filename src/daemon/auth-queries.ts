@@ -107,7 +107,9 @@ export class AuthQueries {
 
   async #find(target: LookupTarget, name: string, isWanted: () => boolean): Promise<FoundSecret> {
     const read = (answer: LookupAnswer, log: (text: string) => void): FoundSecret =>
-      readSecretAnswer({ ...answer, isError: answer.error !== null }, log);
+      answer.isForeign
+        ? { kind: 'none' }
+        : readSecretAnswer({ ...answer, isError: answer.error !== null }, log);
     const outcome = await this.ask(target, target.sql, [name], isWanted, read);
     if ('error' in outcome) return { kind: 'failed', error: outcome.error };
     const found = read(outcome.answer, () => {});

@@ -1,4 +1,11 @@
-import { ADMIN_DATABASE, consoleRole, entersWithoutPassword, isListed } from '../admin/access.ts';
+import {
+  ADMIN_DATABASE,
+  consoleRole,
+  entersWithoutPassword,
+  isListed,
+  mayRun,
+  type Role,
+} from '../admin/access.ts';
 import { AdminConsole, MAX_CONSOLE_BODY_BYTES } from '../admin/console.ts';
 import type { Control } from '../admin/control.ts';
 import { consoleWelcome } from '../admin/welcome.ts';
@@ -12,7 +19,6 @@ import type { TrackedParameters } from '../relay/tracked-parameters.ts';
 import { FrontendType } from '../wire/codes.ts';
 import { fatal, type PgErrorFields } from '../wire/pg-error.ts';
 import type { PoolerState } from './context.ts';
-import { UNKNOWN_KEY } from './peers.ts';
 import type { Logins } from './logins.ts';
 import { VERSION_LINE } from './version.ts';
 
@@ -83,7 +89,7 @@ export function clientServices(
         log: state.log,
         version: VERSION_LINE,
       });
-      return consoleSession(state, console, applicant, applied);
+      return consoleSession(state, console, role, applicant, applied);
     },
     entersConsoleFreely: entersWithoutPassword,
     cancel: (key) => cancel(state, parts, key),
@@ -116,10 +122,11 @@ export function serverShutdown(state: PoolerState): PgErrorFields | null {
 function consoleSession(
   state: PoolerState,
   console: AdminConsole,
+  role: Role,
   client: ClientConnection,
   applied: readonly (readonly [string, string])[],
 ): ConsoleSession {
-  const cancelKey = newCancelKey(state, 'console', client);
+  const cancelKey = newCancelKey(state, role, client);
   state.consoleClients.add(client);
   state.consoleStats.clientLoginCount++;
   return {
@@ -143,7 +150,7 @@ function consoleSession(
 
 function newCancelKey(
   { cancelKeys, config }: PoolerState,
-  owner: ClientSession | 'console',
+  owner: ClientSession | Role,
   { protocolMinor }: ClientConnection,
 ): Buffer {
   return cancelKeys.issue(owner, protocolMinor, config.settings.peer_id);
@@ -158,25 +165,20 @@ async function cancel(
   const owner = state.cancelKeys.find(key);
   if (owner === null) {
     const reason = await state.peers.forward(key);
-    if (reason !== UNKNOWN_KEY) {
-      // Whose it is only the peer can tell that has taken it.
-      return { reason, isKnown: reason === 'successfully sent cancel request' };
-    }
-    const isElsewhere = await cancelElsewhere(key);
-    return { reason: isElsewhere ? 'cancel request handed to the old process' : reason, isKnown: false };
+    // Whose it is only the peer can tell that has taken it.
+    const isKnown = reason === 'successfully sent cancel request';
+    // A process before us may have had no peers, or another id: what its keys seem to say of peers is chance.
+    const isElsewhere = !isKnown && (await cancelElsewhere(key));
+    return { reason: isElsewhere ? 'cancel request handed to the old process' : reason, isKnown };
   }
   return { reason: await cancelFor(owner, state, control), isKnown: true };
 }
 
 /** Gives the log text. */
-async function cancelFor(
-  owner: ClientSession | 'console',
-  state: PoolerState,
-  control: Control,
-): Promise<string> {
-  if (owner === 'console') {
+async function cancelFor(owner: ClientSession | Role, state: PoolerState, control: Control): Promise<string> {
+  if (typeof owner === 'string') {
     // A cancel on the console ends a global PAUSE or SUSPEND, but never a shutdown.
-    if ((state.isPaused || state.isSuspended) && state.shutdown === 'no') {
+    if (mayRun(owner, 'resume') && (state.isPaused || state.isSuspended) && state.shutdown === 'no') {
       await control.request({ kind: 'resume', database: null }, new AbortController().signal);
     }
     return 'cancel request for console client';

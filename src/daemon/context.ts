@@ -1,4 +1,4 @@
-import { ADMIN_DATABASE } from '../admin/access.ts';
+import { ADMIN_DATABASE, type Role } from '../admin/access.ts';
 import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
 import { CancelKeys } from '../client/cancel-keys.ts';
@@ -45,8 +45,8 @@ export class PoolerState {
   readonly sessions = new Map<number, ClientSession>();
   /** Clients of the console. */
   readonly consoleClients = new Set<ClientConnection>();
-  /** Of sessions and of the console's clients, where a cancel ends a PAUSE. */
-  readonly cancelKeys = new CancelKeys<ClientSession | 'console'>();
+  /** Of sessions, and of the console's clients by their roles. */
+  readonly cancelKeys = new CancelKeys<ClientSession | Role>();
   /** The console counts as a pool of its own in the statistics. */
   readonly consoleStats: PoolStats = emptyStats();
   readonly startWallMs: number;

@@ -7,21 +7,19 @@ const waitCell = new Int32Array(new SharedArrayBuffer(4));
 
 /**
  * Writes whole lines to a file descriptor, at once and without throwing: what a full disk, a closed stderr or a
- * stuck reader does not take is dropped and counted. It does not own the descriptor.
+ * stuck reader does not take is dropped. It does not own the descriptor.
  */
 export class LineSink {
   readonly #fd: number;
   #midLine = false;
   #stalled = false;
-  /** Lines lost in whole or in part so far. */
-  dropped = 0;
 
   constructor(fd: number) {
     this.#fd = fd;
   }
 
-  /** `line` ends in a newline. */
-  write(line: string): void {
+  /** `line` ends in a newline. False when it is lost, in whole or in part. */
+  write(line: string): boolean {
     // After a cut line the next one must not be glued to its remains.
     const bytes = Buffer.from(this.#midLine ? `\n${line}` : line);
     let offset = 0;
@@ -40,11 +38,11 @@ export class LineSink {
         }
         if (code === 'EAGAIN') this.#stalled = true;
         if (offset > 0) this.#midLine = bytes[offset - 1] !== 0x0a;
-        this.dropped++;
-        return;
+        return false;
       }
     }
     this.#midLine = false;
     this.#stalled = false;
+    return true;
   }
 }

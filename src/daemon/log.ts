@@ -1,4 +1,4 @@
-import { closeSync, openSync } from 'node:fs';
+import { closeSync, constants, openSync } from 'node:fs';
 import { isDeepStrictEqual } from 'node:util';
 import { pino, symbols } from 'pino';
 import { type Clock, SystemClock } from '../base/clock.ts';
@@ -61,8 +61,8 @@ function levelFor(verbose: number): LogLevel {
 
 /**
  * The daemon's log. Every line goes to the logfile and to stderr at once, unbuffered, so that nothing is lost
- * when the process ends. After the constructor nothing throws: a full disk or a stuck reader costs lines, which
- * {@link DaemonLog.droppedLines} counts, never the daemon.
+ * when the process ends. After the constructor nothing throws: a full disk or a stuck reader costs lines, and the
+ * logfile tells how many when it can be written to again.
  */
 export class DaemonLog implements Logger {
   readonly #clock: Clock;
@@ -78,7 +78,8 @@ export class DaemonLog implements Logger {
   readonly #isDown = new Set<'syslog' | 'journal'>();
   #settings: LogSettings;
   #file: { readonly fd: number; readonly path: string; readonly sink: LineSink } | null = null;
-  #droppedBefore = 0;
+  /** Lines that are missing in the logfile, and it doesn't say so yet. */
+  #lost = 0;
   #level: LogLevel = 'LOG';
   #wallMs = 0;
 
@@ -120,11 +121,6 @@ export class DaemonLog implements Logger {
     this.#openSyslog();
   }
 
-  /** Lines lost so far, in whole or in part, counted per place they should have gone to. */
-  get droppedLines(): number {
-    return this.#droppedBefore + this.#stderr.dropped + (this.#file?.sink.dropped ?? 0);
-  }
-
   enabled(level: LogLevel): boolean {
     return this.#pino.isLevelEnabled(level);
   }
@@ -135,16 +131,18 @@ export class DaemonLog implements Logger {
     this.#pino[level](message);
   }
 
-  /** Takes over new settings. A logfile that cannot be opened is a warning; lines go on to the old one. */
+  /** Takes over new settings, and opens the logfile anew. */
   configure(settings: LogSettings): void {
-    const samePath = settings.logfile === this.#settings.logfile;
     this.#settings = settings;
     this.#pino.level = levelFor(settings.verbose);
     this.#openSyslog();
-    if (!samePath) this.reopen();
+    this.reopen();
   }
 
-  /** Opens the logfile anew, for RELOAD and SIGHUP after a log rotation has moved the old one away. */
+  /**
+   * Opens the logfile anew, for RELOAD and SIGHUP after a log rotation has moved the old one away. One that cannot be
+   * opened is a warning; lines go on to the old one.
+   */
   reopen(): void {
     const path = this.#settings.logfile;
     if (path === '') {
@@ -171,10 +169,23 @@ export class DaemonLog implements Logger {
     const level = this.#level;
     const { format, quiet } = this.#settings;
     const line = format === 'json' ? json : this.#formatter.format(this.#wallMs, level, message);
-    this.#file?.sink.write(line);
+    const lost = this.#toFile(line);
     if (!quiet) this.#toStderr(level, line, message);
     this.#startup?.line(level, line);
     this.#toSyslog(level, line, message);
+    if (lost > 0) this.log('WARNING', `${lost} lines are missing here, which could not be written`);
+  }
+
+  /** How many lines before this one, which is written, are missing: to be said once. */
+  #toFile(line: string): number {
+    if (this.#file === null) return 0;
+    if (!this.#file.sink.write(line)) {
+      this.#lost++;
+      return 0;
+    }
+    const lost = this.#lost;
+    this.#lost = 0;
+    return lost;
   }
 
   #toStderr(level: LogLevel, line: string, message: string): void {
@@ -217,7 +228,12 @@ export class DaemonLog implements Logger {
   #openFile(path: string): void {
     let fd: number;
     try {
-      fd = openSync(path, 'a', 0o644);
+      // A FIFO that nobody reads, or not fast enough, is not waited for.
+      fd = openSync(
+        path,
+        constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT | constants.O_NONBLOCK,
+        0o644,
+      );
     } catch (error) {
       throw new LogfileError(`could not open logfile: ${(error as Error).message}`, { cause: error });
     }
@@ -227,7 +243,6 @@ export class DaemonLog implements Logger {
 
   #closeFile(): void {
     if (this.#file === null) return;
-    this.#droppedBefore += this.#file.sink.dropped;
     closeSync(this.#file.fd);
     this.#file = null;
   }

@@ -1,6 +1,7 @@
 import { networkInterfaces } from 'node:os';
 import type { LoginApplicant } from '../auth/login-exchange.ts';
 import type { LoginRule } from '../auth/login-rule.ts';
+import type { LookupAsker } from '../auth/secret-lookups.ts';
 import {
   findHbaRule,
   type HbaApplicant,
@@ -26,6 +27,12 @@ const MEMBER_SQL =
   ' UNION SELECT m.roleid FROM pg_catalog.pg_auth_members m, roles r WHERE m.member OPERATOR(pg_catalog.=) r.oid)' +
   ' SELECT 1 FROM roles JOIN pg_catalog.pg_roles g USING (oid) WHERE g.rolname OPERATOR(pg_catalog.=) $2';
 
+/** Who wants to log in, and whether that is still so. */
+interface Asking {
+  readonly applicant: LoginApplicant;
+  readonly asker: LookupAsker;
+}
+
 /** By which rule logins are decided, with what has to be asked for that. */
 export class DaemonLoginRules {
   readonly #state: PoolerState;
@@ -40,12 +47,13 @@ export class DaemonLoginRules {
     this.#hosts = new HostNames(state.clock);
   }
 
-  /** The rule for `applicant`; null: there is none. Never rejects. */
-  find(applicant: LoginApplicant): LoginRule | null | Promise<LoginRule | null> {
+  /** The rule for `applicant`; null: there is none. Nothing is asked for an `asker` who has left. Never rejects. */
+  find(applicant: LoginApplicant, asker: LookupAsker): LoginRule | null | Promise<LoginRule | null> {
     const { settings, login } = this.#state.config;
     const { auth_type: method } = settings;
     if (method !== 'hba') return { method, map: null, ldap: login.ldap, key: 'auth_type' };
-    const ip = applicant.ip === null ? null : parseIp(applicant.ip);
+    // A zone, as addresses of one link have it, says which of our own interfaces it came by: no rule names one.
+    const ip = applicant.ip === null ? null : parseIp(applicant.ip.replace(/%.*$/, ''));
     if (ip === null && applicant.ip !== null) return null;
     const who: HbaApplicant = {
       database: applicant.database,
@@ -56,17 +64,19 @@ export class DaemonLoginRules {
       isOwn: (what) => ip !== null && isOwnAddress(ip, what),
     };
     const answers = new Map<string, boolean | null>();
-    const found = this.#settle(applicant, answers, () => findHbaRule(login.hba ?? [], who, answers));
+    const found = this.#settle({ applicant, asker }, answers, () =>
+      findHbaRule(login.hba ?? [], who, answers),
+    );
     return found instanceof Promise ? found.then(loginRule) : loginRule(found);
   }
 
   /** Whether a certificate or the system proves a name that may log in as `applicant.user` by `rule`. */
-  isProven(applicant: LoginApplicant, rule: LoginRule): boolean | Promise<boolean> {
+  isProven(applicant: LoginApplicant, rule: LoginRule, asker: LookupAsker): boolean | Promise<boolean> {
     const names = rule.method === 'peer' ? this.#systemNames(applicant) : certificateNames(applicant);
     if (names.length === 0) return false;
     const answers = new Map<string, boolean | null>();
     const fits = (): Verdict => identFits(rule.map, names, applicant.user, answers);
-    const found = this.#settle(applicant, answers, fits);
+    const found = this.#settle({ applicant, asker }, answers, fits);
     return found instanceof Promise ? found.then((verdict) => verdict === true) : found === true;
   }
 
@@ -77,29 +87,29 @@ export class DaemonLoginRules {
 
   /** What `decide` comes to once all that it asks for is answered. */
   #settle<T extends object | boolean | null>(
-    applicant: LoginApplicant,
+    who: Asking,
     answers: Map<string, boolean | null>,
     decide: () => T | LoginQuestion,
   ): T | Promise<T> {
     const first = decide();
-    return isQuestion(first) ? this.#askOn(first, applicant, answers, decide) : first;
+    return isQuestion(first) ? this.#askOn(first, who, answers, decide) : first;
   }
 
   async #askOn<T extends object | boolean | null>(
     first: LoginQuestion,
-    applicant: LoginApplicant,
+    who: Asking,
     answers: Map<string, boolean | null>,
     decide: () => T | LoginQuestion,
   ): Promise<T> {
     let found: T | LoginQuestion = first;
     while (isQuestion(found)) {
-      answers.set(found.key, await this.#answer(found, applicant));
+      answers.set(found.key, await this.#answer(found, who));
       found = decide();
     }
     return found;
   }
 
-  async #answer({ kind, name }: LoginQuestion, applicant: LoginApplicant): Promise<boolean | null> {
+  async #answer({ kind, name }: LoginQuestion, { applicant, asker }: Asking): Promise<boolean | null> {
     if (kind === 'host') {
       const ip = applicant.ip?.replace(/^::ffff:(?=\d+\.)/i, '') ?? '';
       const answer = await this.#hosts.isHost(ip, name);
@@ -108,7 +118,12 @@ export class DaemonLoginRules {
     }
     const target = this.#queries.targetFor(applicant.database);
     if (target === null || 'message' in target) return null;
-    const outcome = await this.#queries.ask(target, MEMBER_SQL, [applicant.user, name], () => true);
+    const outcome = await this.#queries.ask(
+      target,
+      MEMBER_SQL,
+      [applicant.user, name],
+      () => !asker.isAbandoned,
+    );
     if ('error' in outcome || outcome.answer.error !== null) return null;
     return outcome.answer.row !== null;
   }

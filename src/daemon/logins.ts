@@ -46,8 +46,8 @@ export class Logins {
         mock: (isScram) => this.#state.tally.profile(isScram, scramIterations),
       },
       ldap: (options, user, password, isWanted) => this.#ldap.check(options, user, password, isWanted),
-      rule: (who) => this.#rules.find(who),
-      isProven: (who, rule) => this.#rules.isProven(who, rule),
+      rule: (who, asker) => this.#rules.find(who, asker),
+      isProven: (who, rule, asker) => this.#rules.isProven(who, rule, asker),
       secret: (who, asker) => this.#secret(who, asker),
       refresh: (who, asker) => this.#refresh(who, asker),
       distrust: ({ database, user }) => {

@@ -135,7 +135,7 @@ export class Peers {
 }
 
 /** A key that is none of ours, and says of no peer that it is its. */
-export const UNKNOWN_KEY = 'failed cancel request';
+const UNKNOWN_KEY = 'failed cancel request';
 
 /** Connections to a peer at most; 0: no limit. */
 export function peerPoolSize(entry: PeerEntry, settings: Config['settings']): number {

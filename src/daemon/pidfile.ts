@@ -1,5 +1,6 @@
 import {
   closeSync,
+  constants,
   fstatSync,
   lstatSync,
   openSync,
@@ -29,7 +30,8 @@ export interface Pidfile {
 export function checkPidfile(path: string): void {
   let text: string;
   try {
-    text = readFileSync(path, 'latin1');
+    // A FIFO has nothing to read, and is not waited for.
+    text = readFileSync(path, { encoding: 'latin1', flag: constants.O_RDONLY | constants.O_NONBLOCK });
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return;
     throw new PidfileError(`could not read pidfile: ${(error as Error).message}`, { cause: error });

@@ -19,6 +19,7 @@ import type { ListenerInfo } from '../net/listening-socket.ts';
 import type { Native } from '../net/native.ts';
 import { systemLookup } from '../net/system-lookup.ts';
 import { beyondNode, tuneTcp } from '../net/tcp-options.ts';
+import type { SocketFileIdentity } from '../net/unix-socket.ts';
 import { LocalBudget } from '../pool/budget.ts';
 import { Pools } from '../pool/pools.ts';
 import { StatementCache } from '../prepared/statement.ts';
@@ -54,8 +55,8 @@ export interface PoolerOptions {
   readonly fdLimit?: number;
   /** Sockets that are open already, in place of those that the configuration names. */
   readonly passed?: readonly PassedSocket[];
-  /** Takes the place of the process that runs with the same unix socket, and shares TCP with it. */
-  readonly takesOver?: boolean;
+  /** Takes the place of the process whose unix socket this is, and shares TCP with it. */
+  readonly takesOver?: SocketFileIdentity;
   /** Asks for the addresses of a host name; default: the system. */
   readonly lookup?: LookupAll;
   /** A new configuration is in force (RELOAD, SET): what lies outside the pooler follows it. */
@@ -146,7 +147,7 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
     if (isStopped) return;
     isStopped = true;
     clearInterval(sweeper);
-    predecessors.leave(listeners.isUnixReplaced());
+    predecessors.leave();
     listeners.close();
     for (const connection of state.connections) connection.cut();
     for (const server of serversOf(state)) server.conn.destroy();
@@ -256,21 +257,22 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
       native,
       ...(options.fdLimit === undefined ? {} : { fdLimit: options.fdLimit }),
       passed: options.passed ?? [],
-      replaces: options.takesOver === true,
+      ...(options.takesOver === undefined ? {} : { replaces: options.takesOver }),
     },
     accept,
     log,
   );
 
   state.listening = () => listeners.bound();
-  if (options.takesOver === true) predecessors.adopt();
+  // Without a unix socket in a folder there is no `-R`.
+  if (/^[^@]/.test(settings.unix_socket_dir)) predecessors.adopt();
   warnOfUntuned(config, native, log);
   openForcedPools(state);
   const janitor = new Janitor(state, windows, queries, options.onStats);
   const sweeper = setInterval(() => {
-    if (state.isSuspended) control.suspension.sweep();
+    if (state.isSuspended) state.guard(() => control.suspension.sweep());
     else janitor.sweep();
-    control.checkProgress();
+    state.guard(() => control.checkProgress());
   }, SWEEP_INTERVAL_MS);
 
   return {

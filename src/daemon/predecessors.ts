@@ -50,13 +50,17 @@ export class Predecessors {
     this.#onEnd = onEnd;
   }
 
-  /** Takes those in that have left a name, and looks after them until they end. */
+  /**
+   * Takes those in that have left a name, and looks after them until they end. Also where nobody's place is taken: one
+   * that has ended may have had predecessors.
+   */
   adopt(): void {
     const prefix = secondNamePrefix(this.#port);
-    this.#paths = readdirSync(this.#dir)
+    this.#paths = namesIn(this.#dir)
       .filter((name) => name.startsWith(prefix))
       .map((name) => join(this.#dir, name))
       .filter(isOurs);
+    if (this.#paths.length === 0) return;
     this.#watch = setInterval(() => void this.#look(), WATCH_MS);
     this.#watch.unref();
   }
@@ -70,13 +74,11 @@ export class Predecessors {
     return sent.includes(true);
   }
 
-  /** Ends the watch; takes the names away unless somebody else is to find them. */
-  leave(isFollowed: boolean): void {
+  /** Ends the watch. The names stay: whoever comes next is to find them. */
+  leave(): void {
     if (this.#watch !== null) clearInterval(this.#watch);
     this.#watch = null;
-    const paths = this.#paths;
     this.#paths = [];
-    if (!isFollowed) for (const path of paths) removeName(path);
   }
 
   async #look(): Promise<void> {
@@ -87,6 +89,15 @@ export class Predecessors {
       removeName(path);
       this.#onEnd();
     }
+  }
+}
+
+/** None in a folder that may be entered but not read. */
+function namesIn(dir: string): string[] {
+  try {
+    return readdirSync(dir);
+  } catch {
+    return [];
   }
 }
 

@@ -70,24 +70,24 @@ export async function runDaemon(options: RunOptions): Promise<number> {
     log = new DaemonLog(logSettings(config, options), { ...logWays(native), startup });
   } catch (error) {
     if (error instanceof ConfigError) return refuse(error.message, 'cannot load config file');
-    if (error instanceof UserError || error instanceof LogfileError) return refuse(error.message);
-    throw error;
+    return refuse(refusalText(error));
   }
   try {
     return await serve({ config, options, log, native, startup });
   } catch (error) {
-    if (!isRefusal(error)) throw error;
-    log.log('FATAL', error.message);
+    log.log('FATAL', refusalText(error));
     return 1;
   } finally {
     log.close();
   }
 }
 
-/** What is an operator's to deal with; anything else is a bug. */
-function isRefusal(error: unknown): error is Error {
-  const kinds = [ListenError, PidfileError, ConfigError, TakeoverError];
-  return kinds.some((kind) => error instanceof kind);
+const REFUSALS = [ListenError, PidfileError, ConfigError, TakeoverError, UserError, LogfileError];
+
+/** Why it does not start; what is not an operator's to deal with is a bug. */
+function refusalText(error: unknown): string {
+  if (!(error instanceof Error)) return `internal error: ${String(error)}`;
+  return REFUSALS.some((kind) => error instanceof kind) ? error.message : `internal error: ${error.stack}`;
 }
 
 /** What a start has prepared. */
@@ -118,7 +118,6 @@ async function serve({ config, options, log, native, startup }: Prepared): Promi
   let pooler: Pooler | null = null;
   let successor: PidfileSuccessor | null = null;
   let pidfile: Pidfile | null = null;
-  let removeSignals = (): void => {};
   try {
     if (takeover !== null && settings.pidfile !== '') successor = preparePidfile(settings.pidfile);
     pooler = await createPooler({
@@ -127,12 +126,9 @@ async function serve({ config, options, log, native, startup }: Prepared): Promi
       log,
       native,
       passed,
-      takesOver: takeover !== null,
+      ...(takeover === null ? {} : { takesOver: takeover.socket }),
       ...(fdLimit === null ? {} : { fdLimit }),
-      onConfig: (next) => {
-        log.configure(logSettings(next, options));
-        log.reopen();
-      },
+      onConfig: (next) => log.configure(logSettings(next, options)),
       onReload: (phase) => {
         if (phase === 'begins') manager.reloading();
         else manager.reloaded();
@@ -143,7 +139,7 @@ async function serve({ config, options, log, native, startup }: Prepared): Promi
     });
     if (successor !== null) pidfile = successor.put();
     else if (settings.pidfile !== '') pidfile = writePidfile(settings.pidfile);
-    removeSignals = installSignals(signalHandlers(pooler, log, manager, ended.resolve), log);
+    installSignals(signalHandlers(pooler, log, manager, ended.resolve), log);
     const { node, openssl } = process.versions;
     log.log('LOG', `process up: ${VERSION_LINE}, node ${node}, tls: OpenSSL ${openssl}`);
     manager.ready(takeover === null ? null : process.pid);
@@ -154,7 +150,6 @@ async function serve({ config, options, log, native, startup }: Prepared): Promi
     startup?.started();
     return await ended.promise;
   } finally {
-    removeSignals();
     pooler?.stop();
     pidfile?.remove();
     successor?.discard();
@@ -195,8 +190,12 @@ function signalHandlers(
   manager: ServiceManager,
   exit: (code: number) => void,
 ): Parameters<typeof installSignals>[0] {
-  const ask = (request: Parameters<Pooler['control']['request']>[0]) =>
-    void pooler.control.request(request, new AbortController().signal);
+  const ask = (request: Parameters<Pooler['control']['request']>[0]): void => {
+    pooler.control.request(request, new AbortController().signal).catch((error: unknown) => {
+      // A bug, which must not end the process.
+      log.log('ERROR', `internal error: ${error instanceof Error ? error.stack : String(error)}`);
+    });
+  };
   return {
     isShuttingDown: () => pooler.state.shutdown !== 'no',
     isPaused: () => pooler.state.isPaused,

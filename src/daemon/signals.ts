@@ -26,19 +26,13 @@ export interface SignalHandlers {
 /**
  * Maps signals to what operators know from PgBouncer: SIGHUP reload; SIGTERM and SIGINT graceful shutdown, waiting
  * for clients or for servers, and immediate exit when one is under way; SIGQUIT immediate exit; SIGUSR1 PAUSE;
- * SIGUSR2 RESUME. SIGPIPE stays ignored, as Node sets it at start: a listener would bring the default action back
- * when it is removed.
+ * SIGUSR2 RESUME. They stay for as long as the process: one that comes while it ends must not kill it before it has
+ * cleaned up. SIGPIPE is ignored, as Node sets it at start.
  *
  * The executable has a listener on SIGUSR1 from its first line on, because Node opens its debugger on that signal
  * while there is none.
- *
- * @returns a function that takes the listeners off again.
  */
-export function installSignals(
-  handlers: SignalHandlers,
-  log: Logger,
-  source: EventEmitter = process,
-): () => void {
+export function installSignals(handlers: SignalHandlers, log: Logger, source: EventEmitter = process): void {
   const shutdown = (signal: string, waitFor: string, begin: () => void) => {
     if (handlers.isShuttingDown()) {
       log.log('LOG', `got ${signal} while shutting down, fast exit`);
@@ -86,7 +80,4 @@ export function installSignals(
     },
   };
   for (const [signal, listener] of Object.entries(listeners)) source.on(signal, listener);
-  return () => {
-    for (const [signal, listener] of Object.entries(listeners)) source.off(signal, listener);
-  };
 }

@@ -48,7 +48,11 @@ export class Suspension {
   sweep(): void {
     const { clock, config, connections, pools } = this.#state;
     const nowMs = clock.nowMs();
-    for (const connection of connections) if (connection.isClosing) connection.sweep(nowMs);
+    for (const connection of connections) {
+      // A console that isn't read would not be seen to leave.
+      if (connection.isClosing || connection.database === ADMIN_DATABASE) connection.sweep(nowMs);
+    }
+    if (!this.#state.isSuspended) return;
     for (const pool of pools.all()) sweepClosing(pool, nowMs);
     this.#suspendAll();
     const timeoutMs = config.settings.suspend_timeout * 1000;

@@ -2,8 +2,9 @@ import { randomBytes } from 'node:crypto';
 import { linkSync } from 'node:fs';
 import { join } from 'node:path';
 import { ADMIN_DATABASE } from '../admin/access.ts';
+import { showDatabases } from '../admin/show-pools.ts';
 import type { Settings } from '../config/settings.ts';
-import { unixSocketPath } from '../net/unix-socket.ts';
+import { type SocketFileIdentity, socketFileIdentity, unixSocketPath } from '../net/unix-socket.ts';
 import { askServer, type Rows } from '../server/question.ts';
 import { answers, removeName, secondNamePrefix } from './predecessors.ts';
 
@@ -15,6 +16,13 @@ export class TakeoverError extends Error {
 /** How long the old process may take for an answer. */
 const ANSWER_MS = 10_000;
 
+const PAUSED_AT = showDatabases.columns.findIndex(({ name }) => name === 'paused');
+
+/** The second column of tables whose first is a key. */
+function byKey(rows: Rows): Map<string, string | null> {
+  return new Map(rows.map(([key, value]) => [key ?? '', value ?? null]));
+}
+
 /**
  * A start with `-R`, seen from the new process: it finds the old one at its own unix socket, gives that a second name,
  * and has it drain once it has taken the first. See docs/decisions/0011-hand-over.md.
@@ -23,9 +31,12 @@ export class Takeover {
   /** The second name of the old process's socket. */
   readonly #path: string;
   #isDone = false;
+  /** The old process's socket, and nobody else's, is to be replaced. */
+  readonly socket: SocketFileIdentity;
 
-  private constructor(path: string) {
+  private constructor(path: string, socket: SocketFileIdentity) {
     this.#path = path;
+    this.socket = socket;
   }
 
   /**
@@ -45,12 +56,15 @@ export class Takeover {
     const path = unixSocketPath(unix_socket_dir, listen_port);
     if (!(await answers(path))) return null;
     const second = join(unix_socket_dir, `${secondNamePrefix(listen_port)}${randomBytes(4).toString('hex')}`);
+    let socket: SocketFileIdentity | null;
     try {
       linkSync(path, second);
+      socket = socketFileIdentity(second);
     } catch (error) {
       throw new TakeoverError(`cannot take over ${path}: ${(error as Error).message}`, { cause: error });
     }
-    const takeover = new Takeover(second);
+    if (socket === null) throw new TakeoverError(`cannot take over ${path}: ${second} is gone`);
+    const takeover = new Takeover(second, socket);
     try {
       await takeover.#check(listen_addr.length > 0);
     } catch (error) {
@@ -75,22 +89,30 @@ export class Takeover {
   }
 
   async #check(needsTcp: boolean): Promise<void> {
-    const [[version = ''] = []] = await this.#ask('SHOW VERSION');
+    const [[version] = []] = await this.#ask('SHOW VERSION');
     // PgBouncer would remove our unix socket and pidfile when it ends.
-    if (!version.includes('pgweir')) throw new TakeoverError(`-R cannot take over from ${version}`);
-    const config = new Map(await this.#ask('SHOW CONFIG'));
+    if (version?.includes('pgweir') !== true) throw new TakeoverError(`-R cannot take over from ${version}`);
+    const config = byKey(await this.#ask('SHOW CONFIG'));
     if (needsTcp && config.get('so_reuseport') !== '1') {
       throw new TakeoverError('-R needs so_reuseport = 1 in the running process, too');
     }
-    const state = new Map(await this.#ask('SHOW STATE'));
+    const state = byKey(await this.#ask('SHOW STATE'));
     // RESUME is refused during a shutdown: its clients would wait in vain.
     if (state.get('active') !== 'yes') {
       throw new TakeoverError('-R cannot take over from a paused process: RESUME it');
     }
+    const databases = await this.#ask('SHOW DATABASES');
+    const paused = databases.filter((row) => row[PAUSED_AT] === '1').map(([name]) => name);
+    // With us clients would get to servers from which an operator keeps them.
+    if (paused.length > 0) {
+      throw new TakeoverError(
+        `-R cannot take over from a process with paused databases: RESUME ${paused.join(', ')}`,
+      );
+    }
   }
 
-  /** Runs a command on its console; gives the first two columns. */
-  async #ask(command: string): Promise<[string, string | null][]> {
+  /** Runs a command on its console. */
+  async #ask(command: string): Promise<Rows> {
     const asker = {
       // Whoever runs as the same user enters so without a password.
       user: ADMIN_DATABASE,
@@ -98,13 +120,11 @@ export class Takeover {
       credentials: { secretText: null, scramKeys: null },
       applicationName: 'pgweir -R',
     };
-    let rows: Rows;
     try {
-      rows = await askServer({ path: this.#path }, asker, command, { tls: null, timeoutMs: ANSWER_MS });
+      return await askServer({ path: this.#path }, asker, command, { tls: null, timeoutMs: ANSWER_MS });
     } catch (error) {
       const why = error instanceof Error ? error.message : String(error);
       throw new TakeoverError(`the running process does not answer to ${command}: ${why}`, { cause: error });
     }
-    return rows.map(([name, value]) => [name ?? '', value ?? null]);
   }
 }

@@ -75,6 +75,8 @@ export class Conn implements Reader {
   /** `end` was called: nothing more may be written. */
   #ended = false;
   #isSecuring = false;
+  /** Whose bytes a handshake takes. */
+  #below: Socket | null = null;
   /** The stream may hold bytes that must go first. */
   #mayQueue = true;
   /** Bytes that came out of the kernel. */
@@ -127,6 +129,11 @@ export class Conn implements Reader {
   /** A TLS handshake is under way: nothing can be said to the peer. Stays true when it came to nothing. */
   get isSecuring(): boolean {
     return this.#isSecuring;
+  }
+
+  /** Bytes that the handshake under way has taken out of the kernel; they do not count in {@link bytesRead}. */
+  get handshakeBytes(): number {
+    return this.#below?.bytesRead ?? 0;
   }
 
   get isPaused(): boolean {
@@ -186,12 +193,14 @@ export class Conn implements Reader {
     const socket = upgrade.wrap(plain);
     this.#socket = socket;
     this.#isSecuring = true;
+    this.#below = plain;
     this.#listenTo(socket);
     // A server's TLS socket tells what breaks after the handshake in no other way.
     socket.on('_tlsError', (error: Error) => socket.destroy(error));
     socket.once(upgrade.readyEvent, () => {
       if (socket.destroyed) return;
       this.#isSecuring = false;
+      this.#below = null;
       this.#guard(() => upgrade.secured(socket));
     });
     if (this.#paused || this.#isSuspended) socket.pause();

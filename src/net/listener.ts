@@ -1,4 +1,6 @@
 import { lookup } from 'node:dns/promises';
+import { existsSync, fstatSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { createServer, isIP, type Server, type ServerOpts, type Socket } from 'node:net';
 import type { Logger } from '../base/log.ts';
 import { formatHostPort } from './address.ts';
@@ -17,6 +19,7 @@ import {
   displaySocketPath,
   ListenError,
   resolveGroup,
+  type SocketFileIdentity,
   unixSocketPath,
 } from './unix-socket.ts';
 
@@ -36,8 +39,8 @@ export interface ListenOptions {
   readonly unixSocketGroup: string;
   readonly backlog: number;
   readonly reusePort: boolean;
-  /** The unix socket takes the place of a process's that still runs, in one step, and TCP is shared with it. */
-  readonly replaces?: boolean;
+  /** The unix socket takes the place of this one, whose process still runs, in one step, and TCP is shared with it. */
+  readonly replaces?: SocketFileIdentity;
   /**
    * Sockets that are open already, which take the place of all the addresses above. They are ours, to be closed even
    * when opening fails.
@@ -113,9 +116,9 @@ export async function openListeners(
   };
   // Checked before TCP is bound: with so_reuseport a second start by mistake would else take connections from
   // the running process before it notices.
-  const replaces = options.replaces === true;
-  if (passed.length === 0 && !replaces && options.unixSocketDir !== '' && options.listenPort !== 0) {
-    await checkUnixSocketFree(unixSocketPath(options.unixSocketDir, options.listenPort));
+  let before = options.replaces ?? null;
+  if (passed.length === 0 && before === null && options.unixSocketDir !== '' && options.listenPort !== 0) {
+    before = await checkUnixSocketFree(unixSocketPath(options.unixSocketDir, options.listenPort));
   }
   const open: ListeningSocket[] = [];
   try {
@@ -123,7 +126,7 @@ export async function openListeners(
       await openPassed(passed, options.listenPort, context, open);
     } else {
       const port = await openTcp(options, context, open);
-      if (options.unixSocketDir !== '') open.push(await openUnix(options, port, context));
+      if (options.unixSocketDir !== '') open.push(await openUnix(options, port, before, context));
     }
   } catch (error) {
     for (const listener of open) listener.close();
@@ -180,10 +183,11 @@ async function openTcp(
 async function openUnix(
   options: ListenOptions,
   port: number,
+  found: SocketFileIdentity | null,
   context: ListenContext,
 ): Promise<ListeningSocket> {
   const path = unixSocketPath(options.unixSocketDir, port);
-  if (options.listenPort === 0) await checkUnixSocketFree(path);
+  const before = options.listenPort === 0 ? await checkUnixSocketFree(path) : found;
   const gid = resolveGroup(options.unixSocketGroup, context.native);
   const listener = new ListeningSocket(
     {
@@ -192,7 +196,8 @@ async function openUnix(
       port,
       mode: options.unixSocketMode,
       gid,
-      replaces: options.replaces === true,
+      replaces: options.replaces !== undefined,
+      before,
     },
     context,
   );
@@ -203,7 +208,9 @@ async function openUnix(
     // Somebody was quicker between our check and the bind.
     if (code === 'EADDRINUSE')
       throw new ListenError('unix socket is in use, cannot continue', { cause: error });
-    const text = systemErrorText(error as NodeJS.ErrnoException);
+    // The event loop's library has "permission denied" for this one.
+    const isFolderMissing = code === 'EACCES' && !existsSync(dirname(path));
+    const text = isFolderMissing ? 'no such folder' : systemErrorText(error as NodeJS.ErrnoException);
     throw new ListenError(`cannot listen on unix:${displaySocketPath(path)}: ${text}`, { cause: error });
   }
   context.log.log('LOG', `listening on ${listener.display}`);
@@ -217,7 +224,11 @@ async function openPassed(
   context: ListenContext,
   open: ListeningSocket[],
 ): Promise<void> {
-  for (const { fd } of passed) open.push(new ListeningSocket({ kind: 'passed', fd, port }, context));
+  // A number that leads elsewhere is Node's own, if anybody's, and not ours to close.
+  const sockets = passed.filter(({ fd }) => isSocket(fd));
+  for (const { fd } of sockets) open.push(new ListeningSocket({ kind: 'passed', fd, port }, context));
+  const other = passed.find((one) => !sockets.includes(one));
+  if (other !== undefined) throw new ListenError(`descriptor ${other.fd} was passed and is no socket`);
   for (const [index, { fd, name }] of passed.entries()) {
     const listener = open[index] as ListeningSocket;
     try {
@@ -227,6 +238,14 @@ async function openPassed(
       throw new ListenError(`cannot listen on the passed socket ${fd}: ${text}`, { cause: error });
     }
     context.log.log('LOG', `listening on ${listener.display} (passed${name === '' ? '' : ` as ${name}`})`);
+  }
+}
+
+function isSocket(fd: number): boolean {
+  try {
+    return fstatSync(fd).isSocket();
+  } catch {
+    return false;
   }
 }
 

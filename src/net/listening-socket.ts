@@ -34,9 +34,10 @@ export interface ListenerFd {
 export type Schedule = (delayMs: number, run: () => void) => () => void;
 
 /**
- * How to bind one listener: a TCP address, or a unix socket with the permissions of its file, which with `replaces`
- * takes the place of another process's in one step, so that there is always one to connect to. One that was `passed` is
- * open already; it stays whoever's it is, and its descriptor is ours. `port` is told of a unix socket without a number.
+ * How to bind one listener: a TCP address, or a unix socket with the permissions of its file. With `replaces` it takes the
+ * place of another process's in one step, so that there is always one to connect to. `before` is what may go for it: that
+ * process's, or what a dead one has left; anything else there means that the path is taken. One that was `passed` is open
+ * already; it stays whoever's it is, and its descriptor is ours. `port` is told of a unix socket without a number.
  */
 export type ListenTarget =
   | { readonly kind: 'tcp'; readonly ip: string; readonly port: number; readonly reusePort: boolean }
@@ -47,6 +48,7 @@ export type ListenTarget =
       readonly mode: number;
       readonly gid: number | null;
       readonly replaces: boolean;
+      readonly before: SocketFileIdentity | null;
     }
   | { readonly kind: 'passed'; readonly fd: number; readonly port: number };
 
@@ -224,7 +226,7 @@ export class ListeningSocket {
     }
     if (target.replaces)
       this.#bindPath = join(dirname(target.path), `.pgw.${randomBytes(4).toString('hex')}`);
-    else removeStaleSocket(target.path);
+    else if (target.before !== null) removeStaleSocket(target.path, target.before);
     // The file comes to life by bind(), which runs inside listen(): nobody but us may connect until the
     // permissions are set.
     const umask = process.umask(0o777);
@@ -243,7 +245,12 @@ export class ListeningSocket {
         const path = this.#bindPath ?? target.path;
         applySocketPermissions(path, target.mode, target.gid);
         this.#file = socketFileIdentity(path);
-        if (path !== target.path) renameSync(path, target.path);
+        if (path !== target.path) {
+          const now = socketFileIdentity(target.path);
+          // Two may want the same place at once.
+          if (now !== null && (target.before === null || !isSameFile(now, target.before))) throw inUse();
+          renameSync(path, target.path);
+        }
       } catch (error) {
         this.#release();
         throw error;
@@ -343,6 +350,11 @@ export class ListeningSocket {
     }
     server.close();
   }
+}
+
+/** As bind(2) has it. */
+function inUse(): NodeJS.ErrnoException {
+  return Object.assign(new Error('address already in use'), { code: 'EADDRINUSE' });
 }
 
 function firstInfo(target: ListenTarget): ListenerInfo {

@@ -1,4 +1,4 @@
-import { chmodSync, chownSync, existsSync, lstatSync, readFileSync, unlinkSync } from 'node:fs';
+import { chmodSync, chownSync, existsSync, lstatSync, readFileSync, type Stats, unlinkSync } from 'node:fs';
 import { connect } from 'node:net';
 import type { Native } from './native.ts';
 
@@ -31,25 +31,36 @@ export function isAbstractPath(path: string): boolean {
 /**
  * Makes sure that no other process serves `path`: neither a PostgreSQL server (it leaves a `.lock` file) nor
  * another pooler (it answers a connection). Removes nothing. To be called before anything else is bound, and
- * before the pidfile is looked at.
+ * before the pidfile is looked at. Gives what a dead process has left there, null if nothing.
  *
  * @throws ListenError when the path is taken or cannot be one.
  */
-export async function checkUnixSocketFree(path: string): Promise<void> {
+export async function checkUnixSocketFree(path: string): Promise<SocketFileIdentity | null> {
   const shown = displaySocketPath(path);
   if (Buffer.byteLength(path) > MAX_PATH_BYTES) {
     throw new ListenError(`unix socket path is longer than ${MAX_PATH_BYTES} bytes: ${shown}`);
   }
+  let found: SocketFileIdentity | null = null;
   if (!isAbstractPath(path)) {
     if (existsSync(`${path}.lock`)) throw new ListenError(`unix port is in use: ${shown}.lock exists`);
-    const stat = lstatSync(path, { throwIfNoEntry: false });
-    if (stat === undefined) return;
+    const stat = lookAt(path);
+    if (stat === undefined) return null;
     if (!stat.isSocket()) throw new ListenError(`not a unix socket, will not replace it: ${shown}`);
+    found = identityOf(stat);
   }
   const code = await connectErrorCode(path);
   // Everything else (a full backlog, a foreign user's socket) means that somebody may well be there.
-  if (code === 'ECONNREFUSED' || code === 'ENOENT') return;
+  if (code === 'ECONNREFUSED' || code === 'ENOENT') return found;
   throw new ListenError('unix socket is in use, cannot continue');
+}
+
+/** Undefined when there is nothing; throws ListenError when nobody can tell. */
+function lookAt(path: string): Stats | undefined {
+  try {
+    return lstatSync(path, { throwIfNoEntry: false });
+  } catch (error) {
+    throw new ListenError(`cannot listen on unix:${path}: ${(error as Error).message}`, { cause: error });
+  }
 }
 
 /** Connects and leaves at once; null when that worked, else the system's error code. */
@@ -64,11 +75,14 @@ function connectErrorCode(path: string): Promise<string | null> {
   });
 }
 
-/** Removes the socket file that a dead process left; only after {@link checkUnixSocketFree}. */
-export function removeStaleSocket(path: string): void {
-  if (isAbstractPath(path)) return;
-  const stat = lstatSync(path, { throwIfNoEntry: false });
-  if (stat?.isSocket()) unlinkSync(path);
+/**
+ * Removes the socket file that a dead process left, as {@link checkUnixSocketFree} has found it. One that another start
+ * has put there since stays: the bind will fail.
+ */
+export function removeStaleSocket(path: string, stale: SocketFileIdentity): void {
+  const now = socketFileIdentity(path);
+  // A number that has become free is given to the next file: it is the same one only if nothing has been done to it.
+  if (now !== null && isSameFile(now, stale) && now.changedMs === stale.changedMs) unlinkSync(path);
 }
 
 /**
@@ -114,12 +128,21 @@ function groupIdFromFile(name: string): number | null {
 export interface SocketFileIdentity {
   readonly dev: number;
   readonly ino: number;
+  /** When it was made, or given a mode, an owner or another name. */
+  readonly changedMs: number;
 }
 
-/** The identity of the file at `path` now; null when there is none. */
+/** The identity of the file at `path` now; null when there is none, or the folder is out of reach. Never throws. */
 export function socketFileIdentity(path: string): SocketFileIdentity | null {
-  const stat = lstatSync(path, { throwIfNoEntry: false });
-  return stat === undefined ? null : { dev: stat.dev, ino: stat.ino };
+  try {
+    return identityOf(lstatSync(path));
+  } catch {
+    return null;
+  }
+}
+
+function identityOf({ dev, ino, ctimeMs }: Stats): SocketFileIdentity {
+  return { dev, ino, changedMs: ctimeMs };
 }
 
 export function isSameFile(one: SocketFileIdentity, other: SocketFileIdentity): boolean {

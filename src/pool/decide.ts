@@ -59,6 +59,8 @@ export function isLifetimeOver(ageMs: number, sinceLifetimeCloseMs: number, limi
 export interface LaunchView {
   readonly paused: boolean;
   readonly loginsInProgress: number;
+  /** How many there may be; see {@link loginsAtOnce}. */
+  readonly loginsAllowed: number;
   /** Since the last failed connect or login; null when the last one succeeded. */
   readonly sinceFailureMs: number | null;
   /** Server connections of the pool that hold a slot, closing ones too. */
@@ -74,16 +76,25 @@ export type LaunchDecision =
       readonly reason: 'paused' | 'login in progress' | 'login retry' | 'pool is full';
     };
 
-/** One login at a time and pool, as PgBouncer: a wrong password costs one attempt, not pool_size of them. */
-const MAX_LOGINS_IN_PROGRESS = 1;
+/** A pool's logins under way at most: PostgreSQL forks for each. */
+const MAX_LOGINS_AT_ONCE = 8;
 
 /** `server_login_retry = 0` means the next sweep: an attempt that fails at once must not be repeated at once. */
 const SHORTEST_RETRY_MS = 100;
 
+/**
+ * How many logins a pool may have under way after so many have succeeded since one failed, or since none was under way:
+ * one, for a wrong password shall cost one attempt and not pool_size of them, and one more with each success. So they
+ * double each time that all of them succeed.
+ */
+export function loginsAtOnce(successes: number): number {
+  return Math.min(MAX_LOGINS_AT_ONCE, 1 + successes);
+}
+
 /** Whether a pool that lacks an idle server may ask the budget for a new one, and up to which size. */
 export function decideLaunch(view: LaunchView, limits: PoolLimits): LaunchDecision {
   if (view.paused) return { action: 'wait', reason: 'paused' };
-  if (view.loginsInProgress >= MAX_LOGINS_IN_PROGRESS) return { action: 'wait', reason: 'login in progress' };
+  if (view.loginsInProgress >= view.loginsAllowed) return { action: 'wait', reason: 'login in progress' };
   const retryMs = Math.max(limits.serverLoginRetryMs, SHORTEST_RETRY_MS);
   if (view.sinceFailureMs !== null && view.sinceFailureMs < retryMs) {
     return { action: 'wait', reason: 'login retry' };

@@ -1,7 +1,7 @@
 import type { Logger } from '../base/log.ts';
 import type { Budget, Grant, Refusal } from './budget.ts';
 import type { ClientLists } from './client-lists.ts';
-import { decideLaunch, isBelowMinimum } from './decide.ts';
+import { decideLaunch, isBelowMinimum, loginsAtOnce } from './decide.ts';
 import type { DedicatedServers } from './dedicated.ts';
 import type { PoolLimits } from './limits.ts';
 import type { DedicatedClient } from './peers.ts';
@@ -32,6 +32,8 @@ export class Launcher {
   readonly #owner: string;
   readonly #log: Logger;
   #failure: { readonly message: string; readonly atMs: number } | null = null;
+  /** Logins that have succeeded since one failed, or since none was under way. */
+  #successes = 0;
 
   constructor(host: LaunchHost, parts: { budget: Budget; owner: string; log: Logger }) {
     this.#host = host;
@@ -47,17 +49,30 @@ export class Launcher {
 
   failed(message: string): void {
     this.#failure = { message, atMs: this.#host.nowMs };
+    this.#successes = 0;
   }
 
   succeeded(): void {
     this.#failure = null;
+    this.#successes++;
+  }
+
+  /** Opens connections for waiting clients that none is on its way for, as far as the limits allow. */
+  launchForClients(): void {
+    const { clients, servers } = this.#host;
+    // All who wait for the welcome get it by the first login.
+    const wanted = () =>
+      Math.max(clients.waiting.length - servers.tested.length, Math.min(clients.waiting_login.length, 1));
+    while (wanted() > servers.new.length && this.launch('client'));
+    // What was true then may be so no longer when the next one is needed.
+    if (servers.new.length === 0) this.#successes = 0;
   }
 
   /**
-   * Opens one connection if the limits allow. To fill up to min_pool_size nobody else's is asked for; for a client
+   * Opens one connection if the limits allow: true. To fill up to min_pool_size nobody else's is asked for; for a client
    * that gets it for itself the pool's own are, too, and earlier failures say nothing.
    */
-  launch(purpose: 'client' | 'min_pool_size' | DedicatedClient): void {
+  launch(purpose: 'client' | 'min_pool_size' | DedicatedClient): boolean {
     const host = this.#host;
     const dedicatedTo = typeof purpose === 'string' ? null : purpose;
     const failure = dedicatedTo === null ? this.#failure : null;
@@ -65,6 +80,7 @@ export class Launcher {
       {
         paused: host.isHeld,
         loginsInProgress: host.servers.new.length,
+        loginsAllowed: this.#loginsAllowed(dedicatedTo),
         sinceFailureMs: failure === null ? null : host.nowMs - failure.atMs,
         slotsTaken: host.servers.slotsTaken,
         firstWaitMs: host.limits.reservePoolSize > 0 ? this.#firstWaitMs() : null,
@@ -73,7 +89,7 @@ export class Launcher {
     );
     if (decision.action === 'wait') {
       if (dedicatedTo !== null && decision.reason === 'pool is full') host.dedicated.makeRoom();
-      return;
+      return false;
     }
     const { database, user, limits } = host;
     const grant = this.#budget.askServer({
@@ -86,18 +102,20 @@ export class Launcher {
     });
     if (typeof grant === 'string') {
       if (purpose !== 'min_pool_size') this.#evictFor(grant);
-      return;
+      return false;
     }
     if (decision.isReserve) {
       this.#log.log('WARNING', `${database}/${user}: taking connection from reserve_pool`);
     }
     try {
       host.open(grant, dedicatedTo);
+      return true;
     } catch (error) {
       this.#log.log('ERROR', `${database}/${user}: cannot open a server connection: ${String(error)}`);
       if (dedicatedTo === null) this.failed('connect failed');
       this.#budget.giveBack(grant);
       dedicatedTo?.notOpened({ message: 'connect failed', serverError: null, failWaiting: false });
+      return false;
     }
   }
 
@@ -109,6 +127,12 @@ export class Launcher {
     if (isBelowMinimum({ connected, clientCount, isForcedUser }, limits)) {
       this.launch('min_pool_size');
     }
+  }
+
+  /** A client that wants a connection for itself waits until no login is under way: nobody goes before it meanwhile. */
+  #loginsAllowed(dedicatedTo: DedicatedClient | null): number {
+    if (dedicatedTo !== null || this.#host.clients.isDedicatedFirst) return 1;
+    return loginsAtOnce(this.#successes);
   }
 
   #firstWaitMs(): number | null {

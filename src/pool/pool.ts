@@ -274,7 +274,7 @@ export class Pool {
     }
     while (this.#unserved() > 0 && this.servers.used.first !== null) this.#check(this.servers.used.first);
     if (this.clients.isDedicatedFirst) this.dedicated.launch();
-    if (this.#unserved() > 0 || this.clients.waiting_login.length > 0) this.launcher.launch('client');
+    this.launcher.launchForClients();
     this.dedicated.launch();
   }
 

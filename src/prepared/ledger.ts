@@ -1,3 +1,4 @@
+import { RareMap } from '../base/rare.ts';
 import type { Statement, StatementCache } from './statement.ts';
 
 /**
@@ -29,9 +30,9 @@ interface LedgerChange<K> extends Change {
  */
 export class Ledger<K> {
   readonly #cache: StatementCache;
-  readonly #values = new Map<K, Statement>();
+  readonly #values = new RareMap<K, Statement>();
   /** Changes not answered yet, by key, oldest first. */
-  readonly #pending = new Map<K, LedgerChange<K>[]>();
+  readonly #pending = new RareMap<K, LedgerChange<K>[]>();
 
   constructor(cache: StatementCache) {
     this.#cache = cache;

@@ -1,3 +1,4 @@
+import { RareMap } from '../base/rare.ts';
 import { isAscii } from 'node:buffer';
 import { hash } from 'node:crypto';
 import type { Change } from './ledger.ts';
@@ -120,10 +121,10 @@ export const LOST = Symbol('lost');
 
 /** What one client has been told of its statements, by its names for them. */
 export class ToldShapes {
-  readonly #told = new Map<string, Told>();
+  readonly #told = new RareMap<string, Told>();
   /** The unnamed portal, most clients' only one. */
   #unnamed: NamedPortal | null = null;
-  readonly #portals = new Map<string, NamedPortal | null>();
+  readonly #portals = new RareMap<string, NamedPortal | null>();
   /** There were more portals than {@link PORTALS}. */
   #hasLost = false;
 
@@ -198,7 +199,7 @@ export class ToldShapes {
 
   endPortals(): void {
     this.#unnamed = null;
-    if (this.#portals.size > 0) this.#portals.clear();
+    this.#portals.clear();
     this.#hasLost = false;
   }
 

@@ -2,7 +2,7 @@ import { BackendType as B, TxStatus } from '../wire/codes.ts';
 import { parseDataRow } from '../wire/data-row.ts';
 import { type ErrorFields, parseErrorFields } from '../wire/error-fields.ts';
 import { type ByteReader, FramedReader } from '../wire/framed-reader.ts';
-import { ProtocolViolation } from '../wire/pg-error.ts';
+import { ProtocolViolation, SqlState } from '../wire/pg-error.ts';
 import { Reader } from '../wire/reader.ts';
 
 /** What PostgreSQL has answered to one lookup. */
@@ -13,6 +13,8 @@ export interface LookupAnswer {
   readonly row: readonly (string | null)[] | null;
   /** Null: it went well. */
   readonly error: ErrorFields | null;
+  /** What is asked about cannot be written in that database's encoding: nothing there has such a name. */
+  readonly isForeign: boolean;
 }
 
 /** Largest message of an answer. Bytes; the longest secret takes 64 KiB. */
@@ -71,7 +73,10 @@ export class LookupReader implements ByteReader {
         if (body.length !== 1 || body[0] !== TxStatus.Idle) {
           throw new ProtocolViolation('unexpected response from auth_query');
         }
-        const answer = { columns: this.#columns, row: this.#row, error: this.#error };
+        const isForeign = this.#error?.sqlstate === SqlState.untranslatableCharacter;
+        const answer: LookupAnswer = isForeign
+          ? { columns: 0, row: null, error: null, isForeign }
+          : { columns: this.#columns, row: this.#row, error: this.#error, isForeign };
         this.#columns = 0;
         this.#row = null;
         this.#error = null;

@@ -3,13 +3,7 @@
  * RFC 5280, section 4.1; RFC 4055 for RSASSA-PSS.
  */
 import { createHash } from 'node:crypto';
-
-/** One element of DER: its tag, and where its content lies. */
-interface Element {
-  readonly tag: number;
-  readonly start: number;
-  readonly end: number;
-}
+import { type Element, elementAt } from '../base/der.ts';
 
 const SEQUENCE = 0x30;
 const OBJECT_IDENTIFIER = 0x06;
@@ -103,18 +97,6 @@ function algorithmOf(
   const oid = elementAt(der, start, end);
   if (oid?.tag !== OBJECT_IDENTIFIER) return null;
   return { oid: dotted(der.subarray(oid.start, oid.end)), parameters: elementAt(der, oid.end, end) };
-}
-
-/** The element that begins at `pos`; null when none does that ends by `limit`. */
-function elementAt(der: Buffer, pos: number, limit: number): Element | null {
-  if (pos + 2 > limit) return null;
-  const tag = der.readUInt8(pos);
-  const short = der.readUInt8(pos + 1);
-  const lengthBytes = short < 0x80 ? 0 : short & 0x7f;
-  if (short === 0x80 || lengthBytes > 4 || pos + 2 + lengthBytes > limit) return null;
-  const start = pos + 2 + lengthBytes;
-  const end = start + (lengthBytes === 0 ? short : der.readUIntBE(pos + 2, lengthBytes));
-  return end > limit ? null : { tag, start, end };
 }
 
 /** An object identifier as it is written: `1.2.840…`. */

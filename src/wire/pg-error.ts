@@ -9,6 +9,7 @@ export const SqlState = {
   invalidAuthorizationSpecification: '28000',
   invalidCatalogName: '3D000',
   numericValueOutOfRange: '22003',
+  untranslatableCharacter: '22P05',
   noActiveSqlTransaction: '25P01',
   activeSqlTransaction: '25001',
   inFailedSqlTransaction: '25P02',

@@ -33,12 +33,18 @@ export class HeaderScanner {
   earlyBytes = 0;
   /** Bytes of a header that is not complete yet (0..4), kept in `head`. */
   headHave = 0;
-  readonly head: Buffer = Buffer.alloc(HEADER_BYTES);
+  #head: Buffer | null = null;
   /** Largest `length` accepted (`max_packet_size`). */
   maxLength: number;
 
   constructor(maxLength = MAX_LENGTH) {
     this.maxLength = Math.min(maxLength, MAX_LENGTH);
+  }
+
+  /** Made when it is needed: most connections never have a header that is cut. */
+  get head(): Buffer {
+    this.#head ??= Buffer.alloc(HEADER_BYTES);
+    return this.#head;
   }
 
   /** True between two messages: no body bytes owed and no header begun. */

@@ -79,6 +79,14 @@ describe('several statements', () => {
     expect(reading.ok && reading.plans.length).toBe(count);
   });
 
+  test('are at most 20', () => {
+    expect(read('SHOW STATE;'.repeat(20), 'stats')).toMatchObject({ ok: true });
+    expect(read('SHOW STATE;'.repeat(21), 'stats')).toMatchObject({
+      ok: false,
+      outcome: { message: 'too many statements in one query (limit 20)', sqlstate: '53400' },
+    });
+  });
+
   test.each([
     'PAUSE; RESUME',
     'SHOW STATE; SHUTDOWN',

@@ -89,6 +89,15 @@ test('SHOW DATABASES, cell by cell', async () => {
   });
 });
 
+test('times that are set to for ever are the longest that a column can show', async () => {
+  const endless = { ...database, serverLifetimeSec: Number.POSITIVE_INFINITY };
+  const answer = await query(rig('stats', { databases: [endless] }), 'SHOW DATABASES');
+  expect(record(answer)).toMatchObject({ server_lifetime: '2147483647' });
+  const dnsHosts = [{ hostname: 'db', ttlSec: Number.POSITIVE_INFINITY, addresses: [] }];
+  const hosts = await query(rig('stats', { dnsHosts }), 'SHOW DNS_HOSTS');
+  expect(record(hosts)).toMatchObject({ ttl: '2147483647' });
+});
+
 const user: UserSnapshot = {
   name: 'ann',
   poolSize: null,

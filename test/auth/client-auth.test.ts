@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import fc from 'fast-check';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { type ClientAuthArgs, type ClientAuthMethod, createClientAuth } from '../../src/auth/client-auth.ts';
 import { ScramVerifierCache } from '../../src/auth/derived-keys.ts';
 import { MAX_PBKDF2_ITERATIONS, Pbkdf2Queue } from '../../src/auth/pbkdf2-queue.ts';
@@ -319,10 +319,50 @@ describe('the mock exchange', () => {
     expect(await saltOf({ user: 'a', secretText: null, mockSecret: randomBytes(32) })).not.toBe(nobody);
   });
 
+  test('an unknown user’s first login takes a derivation, as a known one’s does, and later ones take none', async () => {
+    const pbkdf2 = new Pbkdf2Queue();
+    const verifiers = new ScramVerifierCache(pbkdf2, 2);
+    const derives = async (over: Partial<ClientAuthArgs>): Promise<boolean> => {
+      const exchange = createClientAuth(clientArgs({ pbkdf2, verifiers, ...over }));
+      void exchange.start();
+      const step = exchange.password(first('n,,n=,r=abc'));
+      const isDerived = step instanceof Promise;
+      expect((await step).kind).toBe('send');
+      return isDerived;
+    };
+    for (const secretText of ['pencil', null, PENCIL_MD5, '']) {
+      const user = `user of ${secretText}`;
+      expect(await derives({ user, secretText }), `${secretText}`).toBe(true);
+      expect(await derives({ user, secretText }), `${secretText}`).toBe(false);
+    }
+    // Names that strangers make up push out none that is known.
+    for (let i = 0; i < 5; i++) await derives({ user: `stranger ${i}`, secretText: null });
+    expect(await derives({ user: 'user of pencil' })).toBe(false);
+    // Where most have a SCRAM secret, nobody's login derives anything.
+    const mock = () => ({ kind: 'scram', iterations: 64, saltBytes: 16 }) as const;
+    expect(await derives({ user: 'another', secretText: null, mock })).toBe(false);
+  });
+
+  test('nothing is derived for somebody unknown who has left', async () => {
+    const pbkdf2 = new Pbkdf2Queue();
+    const derive = vi.spyOn(pbkdf2, 'derive');
+    const verifiers = new ScramVerifierCache(pbkdf2);
+    for (const secretText of [null, 'pencil']) {
+      const exchange = createClientAuth(clientArgs({ pbkdf2, verifiers, secretText }));
+      void exchange.start();
+      const step = exchange.password(first('n,,n=,r=abc'));
+      exchange.abandon();
+      // As it is asked when the turn comes. The key of a known user is good for the next login.
+      expect(derive.mock.lastCall?.[3]?.()).toBe(secretText === null ? false : undefined);
+      await step;
+    }
+  });
+
   test('whoever guesses the mock secret is refused all the same', async () => {
     for (const method of methods) {
-      const guess = mockSecret.toString('latin1');
-      expect((await logIn({ method, secretText: null }, guess)).client.kind).toBe('fail');
+      for (const guess of [mockSecret.toString('latin1'), mockSecret.toString('hex')]) {
+        expect((await logIn({ method, secretText: null }, guess)).client.kind).toBe('fail');
+      }
     }
   });
 });

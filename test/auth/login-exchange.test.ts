@@ -122,6 +122,16 @@ describe.each([false, true])('with answers that come later: %s', (isSlow) => {
       'password authentication failed',
     ],
     ['plain, query failed', { rule: rule('plain'), stored: broken }, [], 'bouncer config error'],
+    [
+      'plain, another name, for which the rule has been changed meanwhile',
+      {
+        rule: null,
+        ruleFor: (user) => rule(user === 'u' ? 'plain' : 'reject'),
+        stored: queried('v', 'x'),
+      },
+      ['x'],
+      'login rejected',
+    ],
     ['plain, another name', { rule: rule('plain'), stored: queried('v', 'x') }, ['x'], 'ok v x'],
     [
       'a second password',

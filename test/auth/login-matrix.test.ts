@@ -51,7 +51,9 @@ describe('a client with a wrong password', () => {
 
 test('under plain a client that sends the stored hash itself is refused', async () => {
   for (const secretText of [PENCIL_MD5, PENCIL_SCRAM]) {
-    expect((await logIn({ method: 'plain', secretText }, secretText)).client.kind).toBe('fail');
+    const exchange = createClientAuth(clientArgs({ method: 'plain', secretText }));
+    await exchange.start();
+    expect((await exchange.password(Buffer.from(`${secretText}\0`))).kind).toBe('fail');
   }
 });
 
@@ -72,24 +74,22 @@ test('md5 switches to SCRAM when a SCRAM secret is stored', async () => {
 
 describe('our login on a server', () => {
   const impossible = 'server login failed: wrong password type';
-  const cases: [Kind, ClientAuthMethod, 'in' | 'refused by the server' | 'given up'][] = [
+  const cases: [Kind, ClientAuthMethod, 'in' | 'given up'][] = [
     ['plain', 'plain', 'in'],
     ['plain', 'md5', 'in'],
     ['plain', 'scram-sha-256', 'in'],
-    ['md5', 'plain', 'refused by the server'],
+    ['md5', 'plain', 'given up'],
     ['md5', 'md5', 'in'],
     ['md5', 'scram-sha-256', 'given up'],
-    ['scram', 'plain', 'refused by the server'],
+    ['scram', 'plain', 'given up'],
     ['scram', 'md5', 'given up'],
     ['scram', 'scram-sha-256', 'given up'],
     ['plain', 'trust', 'in'],
     ['scram', 'trust', 'in'],
   ];
   test.each(cases)('with a %s secret, asked for %s, is %s', async (kind, method, verdict) => {
-    const { client, server } = await logIn({ method }, secrets[kind]);
-    if (verdict === 'in') expect(server).toEqual({ kind: 'ok' });
-    else if (verdict === 'given up') expect(server).toEqual({ kind: 'fail', message: impossible });
-    else expect(client.kind).toBe('fail');
+    const { server } = await logIn({ method }, secrets[kind]);
+    expect(server).toEqual(verdict === 'in' ? { kind: 'ok' } : { kind: 'fail', message: impossible });
   });
 
   test('without any password leaves the refusal to the server, in its words', async () => {

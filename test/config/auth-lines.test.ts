@@ -47,7 +47,8 @@ describe('one file', () => {
     ['ldapsuffix=", dc=x"', ['ldapsuffix=, dc=x']],
     ['one \\\ntwo \\\r\nthree\nfour', ['one two three', 'four']],
     ['a\\', ['a']],
-    ['# comment \\\nhost all', []],
+    ['# comment \\\n  # more\n# and more \\\n\nx', ['x']],
+    ['a "#" \\\nb', ['a "#" b']],
   ])('%j', (text, lines) => {
     expect(read({ '/etc/hba': text }).map((line) => line.replace(/^\S+ /, ''))).toEqual(lines);
   });
@@ -63,6 +64,12 @@ describe('one file', () => {
   test.each([
     ['a quote that stays open', 'x\na "b', '/etc/hba:2: key: expected a second "'],
     ['text that is not UTF-8', Buffer.from('a \xff', 'latin1'), '/etc/hba:1: key: expected text in UTF-8'],
+    [
+      'a rule that a comment’s backslash would swallow',
+      '# c:\\pg\\\nhost all',
+      '/etc/hba:2: key: expected no backslash',
+    ],
+    ['one behind another rule’s comment', 'a # b \\\n# c \\\nd', '/etc/hba:3: key: expected no backslash'],
     ['a zero byte', 'a\0b', '/etc/hba:1: key: expected text without a zero byte'],
   ])('%s is refused with its line', (_what, text, message) => {
     expect(refused({ '/etc/hba': text })).toContain(message);

@@ -297,6 +297,14 @@ test('an auth_file that has become unreadable fails the RELOAD', () => {
   expect([error.file, error.line, error.key]).toEqual(['my.ini', 2, 'auth_file']);
 });
 
+test('a broken line in an auth_file that was whole fails the RELOAD, and is named', () => {
+  const text = `[pgbouncer]\nauth_file = ${writeUsers('"a" "1"\n"b" "2"\n')}\n`;
+  const first = load(text);
+  const path = writeUsers('"a" "1"\n"b" "2\n');
+  const error = configErrorOf(() => load(text, first));
+  expect([error.file, error.line, error.key]).toEqual([path, 2, 'auth_file']);
+});
+
 test('a real file is read from disk, includes relative to the working directory', () => {
   const included = join(folder, 'more.ini');
   const path = join(folder, 'main.ini');

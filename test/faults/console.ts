@@ -95,10 +95,15 @@ export const consoleFaults: readonly Fault[] = [
     'time limits strike during SUSPEND',
     {
       file: 'src/daemon/pooler.ts',
-      find: 'if (state.isSuspended) control',
-      replace: 'if (state.isSuspended) janitor.sweep(), control',
+      find: 'if (state.isSuspended) state',
+      replace: 'if (state.isSuspended) janitor.sweep(), state',
     },
     SUSPEND,
+  ),
+  fault(
+    'an onlooker’s cancel ends a PAUSE',
+    { file: 'src/daemon/client-services.ts', find: "mayRun(owner, 'resume') && ", replace: '' },
+    ['test/integration/pause.test.ts'],
   ),
   fault(
     'logins go on during SUSPEND',

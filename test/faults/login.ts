@@ -2,8 +2,59 @@ import { type Fault, fault } from './fault.ts';
 
 const CLIENT_AUTH = ['test/auth/client-auth.test.ts', 'test/auth/login-matrix.test.ts'] as const;
 
+const CLIENT_LEG = ['test/logins/client-leg.test.ts'] as const;
+const SERVER_LEG = ['test/logins/server-leg.test.ts'] as const;
+const REFUSALS = ['test/logins/refusals.test.ts'] as const;
+
 /** Who is let in, and what those learn who are not. */
 export const loginFaults: readonly Fault[] = [
+  fault(
+    'a client without a certificate is let in where one is mandatory',
+    {
+      file: 'src/tls/client-side.ts',
+      find: "if (certificates === 'required') return { refusal: 'no certificate' };",
+      replace: '',
+    },
+    CLIENT_LEG,
+  ),
+  fault(
+    'a rule for encrypted connections is for others, too',
+    {
+      file: 'src/config/hba-match.ts',
+      find: "type === (isTls ? 'hostssl' : 'hostnossl')",
+      replace: "type === 'hostssl' || type === (isTls ? '' : 'hostnossl')",
+    },
+    CLIENT_LEG,
+  ),
+  fault(
+    'the keys of a SCRAM login are not kept for the server',
+    {
+      file: 'src/auth/server-auth.ts',
+      find: "if (scramKeys !== null && (secret.kind === 'scram' || !secretText)) {",
+      replace: "if (scramKeys !== null && secret.kind === 'md5') {",
+    },
+    SERVER_LEG,
+  ),
+  fault(
+    'server_tls_sslmode = verify-full takes any host’s certificate',
+    {
+      file: 'src/tls/server-side.ts',
+      find: "verifies === 'host' && !isForHost",
+      replace: "verifies === 'nothing' && !isForHost",
+    },
+    SERVER_LEG,
+  ),
+  fault(
+    'who has no row in auth_query is told so',
+    {
+      file: 'src/auth/login-exchange.ts',
+      find: "if (found.kind === 'failed') return failed(found.error, 'auth_query failed');\n    this.#isUnknown",
+      replace:
+        "if (found.kind === 'failed') return failed(found.error, 'auth_query failed');\n    if (stored.kind === 'queried' && found.kind === 'none') return failed(fatal('no such user'), 'no row');\n    this.#isUnknown",
+    },
+    REFUSALS,
+  ),
+
   fault(
     'a server that cannot prove that it knows the password is trusted',
     {
@@ -21,6 +72,43 @@ export const loginFaults: readonly Fault[] = [
       replace: "case 'serverProven':\n      case 'proofSent':\n        this.#state",
     },
     ['test/auth/server-auth.test.ts'],
+  ),
+  fault(
+    'a stored hash is sent to a server that asks for a password',
+    {
+      file: 'src/auth/server-auth.ts',
+      find: "if (secret.kind !== 'plain') return this.#fail('server login failed: wrong password type');\n    this.#state = { kind: 'answered' };\n    return { kind: 'send', bytes: passwordMessage(secret.password) };",
+      replace:
+        "this.#state = { kind: 'answered' };\n    return { kind: 'send', bytes: passwordMessage(this.#args.credentials.secretText ?? '') };",
+    },
+    ['test/auth/server-auth.test.ts'],
+  ),
+  fault(
+    'what stands behind the answer to StartTLS passes for encrypted',
+    {
+      file: 'src/auth/ldap-connection.ts',
+      find: "if (this.#gathered.length > 0) throw new Error('the LDAP server has sent bytes ahead of TLS');",
+      replace: '',
+    },
+    ['test/integration/ldap-peers.test.ts'],
+  ),
+  fault(
+    'the first login of an unknown user is quicker than that of a known one',
+    {
+      file: 'src/auth/client-scram.ts',
+      find: "if (!isKnown && mock(true).kind === 'scram')",
+      replace: 'if (!isKnown)',
+    },
+    CLIENT_AUTH,
+  ),
+  fault(
+    'begun TLS handshakes are no part of what may be held before login',
+    {
+      file: 'src/client/tls.ts',
+      find: 'else this.#count(this.#connection.conn.handshakeBytes);',
+      replace: '',
+    },
+    ['test/integration/before-login.test.ts'],
   ),
   fault(
     'an unknown user is told so at once',
@@ -141,8 +229,8 @@ export const loginFaults: readonly Fault[] = [
     'a flood of failed logins fills the log',
     {
       file: 'src/client/connection.ts',
-      find: 'log.enabled(level) && this.visit?.mayWrite() !== false',
-      replace: 'log.enabled(level)',
+      find: 'if (!log.enabled(level) || this.visit?.mayWrite() === false) return;',
+      replace: 'if (!log.enabled(level)) return;',
     },
     ['test/integration/before-login.test.ts'],
   ),

@@ -139,6 +139,29 @@ export const poolFaults: readonly Fault[] = [
     ['test/pool/decide.test.ts'],
   ),
   fault(
+    'a pool opens all the connections that its clients wait for at once',
+    { file: DECIDE, find: 'return Math.min(MAX_LOGINS_AT_ONCE, 1 + successes);', replace: 'return 1000;' },
+    ['test/pool/launcher.test.ts'],
+  ),
+  fault(
+    'a failed login makes no difference to how many are tried at a time',
+    {
+      file: 'src/pool/launcher.ts',
+      find: 'atMs: this.#host.nowMs };\n    this.#successes = 0;',
+      replace: 'atMs: this.#host.nowMs };',
+    },
+    ['test/pool/launcher.test.ts'],
+  ),
+  fault(
+    'logins of an earlier burst count for how many are tried at a time',
+    {
+      file: 'src/pool/launcher.ts',
+      find: 'if (servers.new.length === 0) this.#successes = 0;',
+      replace: '',
+    },
+    ['test/pool/launcher.test.ts'],
+  ),
+  fault(
     'server_login_retry is ignored',
     {
       file: DECIDE,

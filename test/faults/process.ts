@@ -3,6 +3,24 @@ import { type Fault, fault } from './fault.ts';
 /** Start and end of the process, and what it tells the system. */
 export const processFaults: readonly Fault[] = [
   fault(
+    'the second of two takers-over puts its socket over the first one’s',
+    {
+      file: 'src/net/listening-socket.ts',
+      find: '(target.before === null || !isSameFile(now, target.before))',
+      replace: 'target.before === null',
+    },
+    ['test/net/retire.test.ts'],
+  ),
+  fault(
+    'a start removes the socket that another start has just made',
+    {
+      file: 'src/net/unix-socket.ts',
+      find: ' && now.changedMs === stale.changedMs',
+      replace: ' || now !== null',
+    },
+    ['test/net/unix-socket.test.ts'],
+  ),
+  fault(
     'a listener is closed with connections in its queue',
     {
       file: 'src/net/listening-socket.ts',

@@ -1,3 +1,5 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { backend, errorFields, frontend, message } from '../support/peer-messages.ts';
 import { type LocalPooler, startPooler } from '../support/pooler.ts';
@@ -129,4 +131,25 @@ test('lookups of several names go out ahead of the first answer, and clients tha
   const last = await stage.client('four');
   expect((await lookup(peer))[1]).toContain('four');
   await last.close();
+});
+
+test('nor is anybody’s membership asked for who has left while PostgreSQL was away', async () => {
+  await using server = await ScriptedServer.listen();
+  await using pooler = await startPooler({
+    settings: { auth_user: 'looker', server_login_retry: 0, client_login_timeout: 3 },
+    databases: { scripted: `host=127.0.0.1 port=${server.port}` },
+  });
+  const path = join(pooler.folder, 'hba');
+  writeFileSync(path, 'host all +some all trust\n');
+  pooler.reload({ settings: { auth_type: 'hba', auth_hba_file: path } });
+  const early = await connectPeer(pooler.port);
+  await early.send(frontend.startup({ user: 'early', database: 'scripted' }));
+  const unwilling = await server.accept();
+  expect(await errorOf(early)).toContain('client_login_timeout');
+  const late = await connectPeer(pooler.port);
+  await late.send(frontend.startup({ user: 'late', database: 'scripted' }));
+  await unwilling.packet();
+  await unwilling.send(...OK);
+  expect((await lookup(unwilling))[1]).toContain('late');
+  await late.close();
 });

@@ -104,6 +104,23 @@ describe('auth_query', () => {
     expect(pooler.pooler.state.databases.get('aq_nowhere')).toBeNull();
   });
 
+  test('does not find a name that the database’s encoding does not have, and says no more of it than of others', async () => {
+    await withClient(sharedPostgres(), (client) =>
+      client.query(
+        "CREATE DATABASE aq_latin1 ENCODING 'LATIN1' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'",
+      ),
+    );
+    await using other = await start({
+      settings: { auth_dbname: 'aq_latin1' },
+      databases: { postgres: '', aq_latin1: '' },
+    });
+    expect(await login(other)).toBe('aq_user');
+    expect(await login(other, { user: '日本' })).toBe(REFUSED);
+    expect(other.lines.filter((line) => /^(ERROR|WARNING)/.test(line))).toEqual([
+      expect.stringContaining(`pooler error: ${REFUSED}`),
+    ]);
+  });
+
   test('shows in SHOW SERVERS and SHOW STATS, on one connection', async () => {
     const servers = await pooler.show('SHOW SERVERS');
     expect(servers.filter(({ user }) => user === LOOKER)).toMatchObject([

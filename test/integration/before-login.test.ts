@@ -6,6 +6,7 @@ import { errorFields, frontend, int32 } from '../support/peer-messages.ts';
 import { type LocalPooler, startPooler, type TestPoolerOptions } from '../support/pooler.ts';
 import { sharedPostgres } from '../support/postgres.ts';
 import { createRole } from '../support/roles.ts';
+import { TlsFolder } from '../support/tls.ts';
 import { connectPeer, type ScriptedPeer, ScriptedServer } from '../support/scripted-peer.ts';
 import { waitFor } from '../support/wait-for.ts';
 import { WireClient } from '../support/wire-client.ts';
@@ -226,6 +227,19 @@ describe('a flood of failed logins', () => {
     expect(linesOf(OTHER)).toBe(before + 1 + perFailure);
   });
 
+  test('writes little, however long the names in its packets are', async () => {
+    await using pooler = await start();
+    const long = 'x'.repeat(60_000);
+    for (const parameters of [{ database: long }, { [long]: '1' }, { options: `-c ${long}=1` }]) {
+      const peer = await connectPeer(pooler.port);
+      await peer.send(frontend.startup({ user, ...parameters }), frontend.password('wrong'));
+      await peer.messagesTo('E');
+      await peer.close();
+    }
+    await waitFor(() => pooler.lines.filter((line) => line.includes('pooler error')).length === 3);
+    expect(Math.max(...pooler.lines.map(({ length }) => length))).toBeLessThan(2500);
+  });
+
   test('of connections that are refused, too', async () => {
     await using pooler = await start({ own: { max_login_conn_per_address: 1 } });
     const first = await connectPeer(pooler.port);
@@ -307,6 +321,37 @@ describe('before login', () => {
     peer.send(Buffer.alloc(1_000_000)).catch(() => {});
     expect((await refusal(peer))['M']).toBe('too many bytes before login');
   });
+});
+
+test('what begun handshakes hold is bounded, too', async () => {
+  using files = new TlsFolder();
+  const { certFile, keyFile } = files.identity('server');
+  await using pooler = await start({
+    settings: {
+      max_client_conn: 1000,
+      client_tls_sslmode: 'require',
+      client_tls_cert_file: certFile,
+      client_tls_key_file: keyFile,
+    },
+  });
+  // Nearly all of a ClientHello as long as OpenSSL takes one, in records: it waits for the rest.
+  const hello = Buffer.alloc(130_000);
+  hello.writeUInt32BE((1 << 24) | 131_000);
+  const records: Buffer[] = [];
+  for (let at = 0; at < hello.length; at += 16_384) {
+    const part = hello.subarray(at, at + 16_384);
+    records.push(Buffer.from([0x16, 3, 1, part.length >> 8, part.length & 0xff]), part);
+  }
+  const COUNT = 600;
+  const peers: ScriptedPeer[] = [];
+  // One after the other: a backlog is shorter.
+  while (peers.length < COUNT) peers.push(await connectPeer(pooler.port));
+  await waitFor(() => door(pooler).loginCount === COUNT);
+  await Promise.all(peers.map((peer) => peer.send(...records)));
+  // 64 MiB are some 516 of them.
+  await waitFor(() => door(pooler).loginCount < 520, { what: 'some are closed' });
+  expect(door(pooler).loginCount).toBeGreaterThan(400);
+  await Promise.all(peers.map((peer) => peer.close()));
 });
 
 describe('a flood of logins that cost PBKDF2', () => {

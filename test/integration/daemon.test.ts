@@ -71,6 +71,16 @@ describe('-d', () => {
     expect(existsSync(home.pidfile)).toBe(false);
   });
 
+  test('tells of a bug, too, which nobody would hear of else', async () => {
+    await using home = await DaemonHome.make();
+    const sabotage = 'process.geteuid = () => { throw new Error("sabotaged"); }';
+    const { code, stderr } = await runProgram(['-d', home.iniPath], {
+      env: { ...allowRoot, NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(sabotage)}` },
+    });
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/ FATAL internal error: Error: sabotaged\n\t +at /);
+  });
+
   test('is refused while one runs, and without a pidfile', async () => {
     await using home = await DaemonHome.make();
     expect((await runProgram(['-d', home.iniPath], { env: allowRoot })).code).toBe(0);

@@ -10,7 +10,7 @@ import { isAlive } from '../support/processes.ts';
 import { allowRoot, DaemonHome, type ProgramRun, runProgram } from '../support/program.ts';
 import { RawListener } from '../support/raw-listener.ts';
 import { progress, startOwnLoad, startPgbench } from '../support/steady-load.ts';
-import { waitFor } from '../support/wait-for.ts';
+import { waitFor, within } from '../support/wait-for.ts';
 
 const settings = { so_reuseport: 1, pool_mode: 'transaction' };
 
@@ -136,8 +136,8 @@ describe('-R', () => {
     await waitFor(() => !isAlive(before));
   });
 
-  test('passes cancel requests on to the one whose client it was', async () => {
-    await using home = await started();
+  /** A query that runs until it is cancelled at what listens on the port by then. */
+  async function startQuery(home: DaemonHome): Promise<{ cancel(): Promise<string> } & AsyncDisposable> {
     const client = await connectTo(home.address);
     const key = client as unknown as { processID: number; secretKey: number };
     const running = client.query('SELECT pg_sleep(60)').then(
@@ -145,22 +145,58 @@ describe('-R', () => {
       (error: { code: string }) => error.code,
     );
     await waitFor(async () => (await active()) === 1);
+    return {
+      async cancel() {
+        const packet = Buffer.alloc(16);
+        packet.writeInt32BE(16, 0);
+        packet.writeInt32BE(80877102, 4);
+        packet.writeInt32BE(key.processID, 8);
+        packet.writeInt32BE(key.secretKey, 12);
+        const socket = await dial({ port: home.port });
+        const closed = new Promise((resolve) => socket.once('close', resolve));
+        socket.resume().write(packet);
+        await closed;
+        return within(running, 'the cancel');
+      },
+      [Symbol.asyncDispose]: () => client.end(),
+    };
+  }
+
+  test('passes cancel requests on to the one whose client it was', async () => {
+    await using home = await started();
+    await using query = await startQuery(home);
     // Through two that came after it.
     await takeOver(home);
     const [, last] = await takeOver(home);
-    const packet = Buffer.alloc(16);
-    packet.writeInt32BE(16, 0);
-    packet.writeInt32BE(80877102, 4);
-    packet.writeInt32BE(key.processID, 8);
-    packet.writeInt32BE(key.secretKey, 12);
-    const socket = await dial({ port: home.port });
-    const closed = new Promise((resolve) => socket.once('close', resolve));
-    socket.resume().write(packet);
-    await closed;
-    expect(await running).toBe('57014');
+    expect(await query.cancel()).toBe('57014');
     const line = new RegExp(`\\[${last}\\] LOG .*cancel request handed to the old process`);
     await waitFor(() => line.test(home.log));
-    await client.end();
+  });
+
+  test('passes them on although there are peers now, which its keys know nothing of', async () => {
+    await using home = await started({ peer_id: 0 });
+    await using query = await startQuery(home);
+    const ini = readFileSync(home.iniPath, 'utf8').replace(/^peer_id = 0$/m, 'peer_id = 9');
+    writeFileSync(home.iniPath, `${ini}\n[peers]\n9 = host=${home.folder}\n`);
+    await takeOver(home);
+    expect(await query.cancel()).toBe('57014');
+  });
+
+  test.each([
+    'SIGKILL',
+    'SIGQUIT',
+  ] as const)('passes them on after the new one has ended by %s and another was started, and leaves no names', async (signal) => {
+    await using home = await started();
+    await using query = await startQuery(home);
+    const [before, ended] = await takeOver(home);
+    process.kill(ended, signal);
+    await waitFor(() => !isAlive(ended));
+    expect(await run(home, '-d')).toMatchObject({ code: 0, stderr: '' });
+    expect(await query.cancel()).toBe('57014');
+    expect(isAlive(before)).toBe(true);
+    await query[Symbol.asyncDispose]();
+    await waitFor(() => files(home).length === 2, { what: 'the old one to be forgotten' });
+    expect(isAlive(before)).toBe(false);
   });
 
   /** How many queries of that kind PostgreSQL runs. */
@@ -251,6 +287,40 @@ describe('-R is refused, and the running one goes on,', () => {
     expect(stderr).toMatch(/ FATAL -R cannot take over from a paused process: RESUME it\n$/);
     await runAlone(home.socketPath, sharedPostgres().user, 'RESUME');
     await takeOver(home);
+  });
+
+  test('when one of its databases is paused', async () => {
+    await using home = await started();
+    const { user } = sharedPostgres();
+    await runAlone(home.socketPath, user, 'PAUSE kept');
+    const { code, stderr } = await run(home, '-R', '-d');
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/ FATAL -R cannot take over from a process with paused databases: RESUME kept\n$/);
+    await runAlone(home.socketPath, user, 'RESUME kept');
+    await takeOver(home);
+  });
+
+  test('when another one has been quicker', async () => {
+    await using home = await started();
+    const before = home.pid as number;
+    // Both find it, and neither gets an answer before the other waits for one, too.
+    process.kill(before, 'SIGSTOP');
+    const runs = [run(home, '-R', '-d'), run(home, '-R', '-d')];
+    const waiting = () => files(home).filter((name) => name.startsWith('.pgweir.')).length;
+    await waitFor(() => waiting() === 2, { what: 'both to have found it' });
+    process.kill(before, 'SIGCONT');
+    const ends = (await Promise.all(runs)).sort((a, b) => Number(a.code) - Number(b.code));
+    expect(ends.map(({ code }) => code)).toEqual([0, 1]);
+    expect(ends[1]?.stderr).toMatch(
+      / FATAL (unix socket is in use, cannot continue|the running process does not answer .*)\n$/,
+    );
+    await waitFor(() => !isAlive(before));
+    const after = home.pid as number;
+    expect(isAlive(after)).toBe(true);
+    await one(home);
+    await one(home, home.folder);
+    await waitFor(() => files(home).length === 2, { what: 'the old one to be forgotten' });
+    expect(files(home)).toEqual([`.s.PGSQL.${home.port}`, 'pooler.pid']);
   });
 
   test('when whoever has the socket is no pooler', async () => {

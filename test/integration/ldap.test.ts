@@ -1,5 +1,4 @@
 import { writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { join } from 'node:path';
 import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -57,7 +56,7 @@ describe.skipIf(reason !== null)('a real LDAP server', () => {
     expect(await login(pooler, 'la_nobody', 'x')).toBe(REFUSED);
     expect(await login(pooler, 'la_user', '')).toBe('empty password returned by client');
     const log = pooler.lines.join('\n');
-    expect(log).toMatch(/wrong password: InvalidCredentialsError \(49\)/);
+    expect(log).toContain('wrong password (LDAP result 49)');
     expect(log).not.toContain('secret of');
   });
 
@@ -162,27 +161,4 @@ describe.skipIf(reason !== null)('a real LDAP server', () => {
     expect(await login(pooler)).toBe('la_user');
     expect(await login(pooler, 'la_mail')).toBe('login rejected');
   });
-});
-
-test('a server that hangs up behind its first answer is not connected to anew, without TLS', async () => {
-  let connections = 0;
-  const server = createServer((socket) => {
-    connections++;
-    socket.once('data', (request: Buffer) => {
-      // StartTLS is granted, and that was it: the message's id is the request's.
-      const id = request.subarray(2, 5);
-      const body = Buffer.concat([id, Buffer.from([0x78, 7, 0x0a, 1, 0, 4, 0, 4, 0])]);
-      socket.end(Buffer.concat([Buffer.from([0x30, body.length]), body]));
-    });
-    socket.on('error', () => {});
-  }).listen(0, '127.0.0.1');
-  await new Promise((listening) => server.once('listening', listening));
-  const { port } = server.address() as { port: number };
-  try {
-    await using pooler = await start(`ldapserver=127.0.0.1 ldapport=${port} ldaptls=1 ldapprefix="uid=" `);
-    expect(await login(pooler)).toBe(REFUSED);
-    expect(connections).toBe(1);
-  } finally {
-    server.close();
-  }
 });

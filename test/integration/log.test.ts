@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
@@ -117,6 +118,23 @@ test('what is turned off is not logged, -q keeps stderr empty', async () => {
   await using quiet = SpawnedPooler.launch({ settings: { logfile }, args: ['-q'] });
   await waitFor(() => existsSync(logfile) && readFileSync(logfile, 'utf8').includes('process up'));
   expect(await wholeLog(quiet)).toBe('');
+});
+
+test('a logfile that has become a FIFO without a reader does not hold up anything', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'pgweir-l-'));
+  onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+  const logfile = join(folder, 'pooler.log');
+  const moved = `${logfile}.1`;
+  await using pooler = await spawnPooler({ settings: { logfile } });
+  renameSync(logfile, moved);
+  execFileSync('mkfifo', [logfile]);
+  const { user } = sharedPostgres();
+  expect(await within(runAlone(pooler.socketPath, user, 'RELOAD'), 'RELOAD')).toBe('RELOAD');
+  expect(await within(runAlone(pooler.socketPath, user, 'SHOW VERSION'), 'SHOW VERSION')).toBe('SHOW');
+  // Once a RELOAD.
+  const warnings = readFileSync(moved, 'utf8').match(/ WARNING could not open logfile: ENXIO.*/g);
+  expect(warnings).toHaveLength(1);
+  expect(warnings?.[0]).toContain(`still writing to the old one (${logfile})`);
 });
 
 test('log_stats 0 keeps the line of statistics out, from RELOAD on it comes once a period', async () => {

@@ -7,6 +7,7 @@ import { type LocalPooler, startPooler } from '../support/pooler.ts';
 import { sharedPostgres, withClient } from '../support/postgres.ts';
 import { connectPeer } from '../support/scripted-peer.ts';
 import { waitFor, within } from '../support/wait-for.ts';
+import { WireClient } from '../support/wire-client.ts';
 
 let pooler: LocalPooler;
 let admin: pg.Client;
@@ -117,6 +118,21 @@ test('a session holds its server, and with it PAUSE, until it ends', async () =>
   expect(paused.settled).toBe(false);
   await client.end();
   expect(await paused.promise).toBe('PAUSE');
+});
+
+test('a cancel on the console of somebody who may only look ends nothing', async () => {
+  pooler.reload({ settings: { stats_users: 'pause_onlooker' }, userlist: { pause_onlooker: '' } });
+  await using onlooker = await WireClient.connect(pooler.port, {
+    user: 'pause_onlooker',
+    database: 'pgbouncer',
+  });
+  expect(await run('PAUSE')).toBe('PAUSE');
+  expect((await onlooker.query('RESUME')).errors[0]).toMatchObject({ M: 'admin access needed' });
+  await onlooker.cancel();
+  expect(
+    pooler.lines.some((line) => line.endsWith('closing because: cancel request for console client (age=0s)')),
+  ).toBe(true);
+  expect(pooler.pooler.state.isPaused).toBe(true);
 });
 
 test('a cancel on the console takes PAUSE back', async () => {

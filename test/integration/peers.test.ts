@@ -1,9 +1,9 @@
 import { beforeAll, describe, expect, test } from 'vitest';
 import { poolShows, sleeps } from '../support/backends.ts';
 import { CancellableClient, cancelAt } from '../support/cancellable-client.ts';
+import { ManualClock } from '../support/manual-clock.ts';
 import { frontend } from '../support/peer-messages.ts';
-import { type LocalPooler, startPooler } from '../support/pooler.ts';
-import type { PoolerConfig } from '../support/pooler-config.ts';
+import { type LocalPooler, startPooler, type TestPoolerOptions } from '../support/pooler.ts';
 import { sharedPostgres } from '../support/postgres.ts';
 import { withSeed } from '../support/random.ts';
 import { createDatabase, createRole } from '../support/roles.ts';
@@ -20,7 +20,7 @@ beforeAll(async () => {
   await createDatabase(sharedPostgres(), 'peers_db');
 });
 
-function start(peerId: number, config: PoolerConfig = {}): Promise<LocalPooler> {
+function start(peerId: number, config: TestPoolerOptions = {}): Promise<LocalPooler> {
   return startPooler({
     databases: { peers_db: '' },
     userlist: { [ROLE]: '' },
@@ -187,7 +187,9 @@ describe('the pool of a peer', () => {
 
   test('has pool_size connections, and cancel_wait_timeout ends what a stalling peer keeps', async () => {
     await using server = await ScriptedServer.listen();
+    const clock = new ManualClock();
     await using pooler = await start(1, {
+      clock,
       settings: { cancel_wait_timeout: 1.5 },
       peers: { 2: `host=127.0.0.1 port=${server.port} pool_size=2`, 3: 'host=/nowhere' },
     });
@@ -204,6 +206,7 @@ describe('the pool of a peer', () => {
       (await pooler.show('SHOW LISTS')).map(({ list, items }) => [list, items]),
     );
     expect([lists['peers'], lists['peer_pools']]).toEqual([2, 1]);
+    clock.advance(1600);
     for (const requester of requesters) expect(await requester.end()).toHaveLength(0);
     expect(reasons(pooler)).toEqual(Array(5).fill('cancel_wait_timeout'));
     expect(server.accepted).toBe(2);

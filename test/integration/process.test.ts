@@ -1,4 +1,4 @@
-import { spawnSync } from 'node:child_process';
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import {
   existsSync,
   mkdtempSync,
@@ -93,6 +93,18 @@ describe('signals', () => {
     expect(pooler.stderr).toContain('LOG got SIGHUP, re-reading config\n');
   });
 
+  test('SIGHUP and SIGUSR2 do not end a pooler that is only starting', async (context) => {
+    if (!existsSync('/proc/self/cmdline')) return context.skip('no /proc tells how far a start has come');
+    await using pooler = SpawnedPooler.launch({});
+    // It takes its title before it reads its configuration.
+    await waitFor(() => readFileSync(`/proc/${pooler.pid}/cmdline`, 'latin1').startsWith('pgweir '));
+    expect(pooler.stderr).toBe('');
+    for (const signal of ['SIGHUP', 'SIGUSR2'] as const) pooler.signal(signal);
+    await waitFor(() => pooler.stderr.includes('process up') || !pooler.isRunning);
+    expect(pooler.isRunning).toBe(true);
+    await (await pooler.client()).end();
+  });
+
   test('SIGUSR1 pauses, SIGUSR2 resumes, and the former never opens a debugger port', async () => {
     await using pooler = await spawnPooler({ settings: { pool_mode: 'transaction' } });
     const client = await pooler.client();
@@ -139,6 +151,19 @@ describe('signals', () => {
     expect(await endOfProcess(pooler)).toEqual({ code: 0, signal: null });
     expect(existsSync(socketPath)).toBe(false);
     expect(pooler.stderr).toContain('LOG got SIGTERM, shutting down, waiting for all clients disconnect\n');
+  });
+
+  test('SIGTERM over and over, until the last moment, ends with 0 and leaves nothing behind', async () => {
+    for (let round = 0; round < 5; round++) {
+      const pidfile = join(temporaryFolder(), 'pid');
+      await using pooler = await spawnPooler({ settings: { pidfile } });
+      const storm = spawn('sh', ['-c', `while kill -TERM ${pooler.pid}; do :; done`], { stdio: 'ignore' });
+      const stormOver = new Promise((settle) => storm.once('close', settle));
+      expect(await endOfProcess(pooler)).toEqual({ code: 0, signal: null });
+      await stormOver;
+      expect(existsSync(pidfile)).toBe(false);
+      expect(existsSync(pooler.socketPath)).toBe(false);
+    }
   });
 
   test('SIGINT waits for transactions to end, then ends with 0', async () => {
@@ -216,6 +241,11 @@ describe('the pidfile', () => {
     writeFileSync(pidfile, 'garbage');
     expect((await refusedStart({ settings: { pidfile } })).code).toBe(1);
     expect(readFileSync(pidfile, 'utf8')).toBe('garbage');
+    rmSync(pidfile);
+    execFileSync('mkfifo', [pidfile]);
+    const fifo = await refusedStart({ settings: { pidfile } });
+    expect(fifo.code).toBe(1);
+    expect(fifo.stderr).toContain(` FATAL pidfile '${pidfile}' exists, another instance running?\n`);
   });
 });
 

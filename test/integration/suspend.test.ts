@@ -1,5 +1,7 @@
 import { expect, test } from 'vitest';
+import { sleeps } from '../support/backends.ts';
 import { connectConsole, runOn, watch } from '../support/console.ts';
+import { ManualClock } from '../support/manual-clock.ts';
 import { frontend } from '../support/peer-messages.ts';
 import { type LocalPooler, SpawnedPooler, startPooler } from '../support/pooler.ts';
 import { sharedPostgres } from '../support/postgres.ts';
@@ -99,6 +101,30 @@ test('when the console that asked for it goes away, SUSPEND ends', async () => {
   await asking.close();
   expect((await answer.promise).rows).toEqual([['1']]);
   expect(pooler.lines).toContain('LOG admin disconnected when suspended, doing RESUME');
+});
+
+test('so it does when that console had sent too much ahead to be read', async () => {
+  const clock = new ManualClock();
+  await using pooler = await startPooler({
+    clock,
+    settings: { ...transaction.settings, suspend_timeout: 0 },
+  });
+  await using client = await clientOf(pooler);
+  await client.query('BEGIN');
+  await client.send(LONG.subarray(0, 100_000));
+  await waitFor(() => [...pooler.pooler.state.sessions.values()].some((session) => !session.atBoundary));
+  const console = await consoleOf(pooler);
+  await console.send(frontend.query('SUSPEND'), frontend.query(`-- ${'x'.repeat(100_000)}`));
+  const { consoleClients } = pooler.pooler.state;
+  await waitFor(() => [...consoleClients].some(({ conn }) => conn.isPaused));
+  expect(pooler.pooler.state.isSuspended).toBe(true);
+  await console.close();
+  await waitFor(() => {
+    clock.advance(1000);
+    return !pooler.pooler.state.isSuspended;
+  });
+  await client.send(LONG.subarray(100_000));
+  expect((await client.answer()).rows).toEqual([['1']]);
 });
 
 test('a SUSPEND that RESUME or a cancel request ends before it is complete says so', async () => {
@@ -212,8 +238,8 @@ test('who waits for a server waits on, and RECONNECT replaces servers when it is
 test('cancel requests go through', async () => {
   await using pooler = await startPooler(transaction);
   await using client = await clientOf(pooler);
-  const answer = watch(client.query('SELECT pg_sleep(60)'));
-  await waitFor(async () => (await pooler.show('SHOW SERVERS')).some(({ state }) => state === 'active'));
+  const answer = watch(client.query('SELECT pg_sleep(60) /* suspended */'));
+  await sleeps('suspended');
   const console = await consoleOf(pooler);
   await runOn(console, 'SUSPEND');
   await client.cancel();

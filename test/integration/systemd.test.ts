@@ -155,6 +155,23 @@ describe('sockets that were passed', () => {
     expect(program.stderr).toMatch(/ FATAL cannot listen on the passed socket 3: \w.*\n$/);
   });
 
+  test('that are not there at all are fatal, and nothing else is closed for it', async () => {
+    await using home = await DaemonHome.make();
+    using tcp = new RawListener();
+    const wrapper = ['sh', '-c', 'LISTEN_PID=$$ exec "$@"', 'sh'];
+    // The first number that is not there is one of Node's own.
+    for (const count of ['2', '9999']) {
+      await using program = new Program([home.iniPath], {
+        env: { ...allowRoot, LISTEN_FDS: count },
+        wrapper,
+        fds: [tcp.fd],
+      });
+      const run = await within(program.ended, 'the refusal');
+      expect(run).toMatchObject({ code: 1, signal: null });
+      expect(run.stderr).toMatch(/ FATAL descriptor 4 was passed and is no socket\n$/);
+    }
+  });
+
   test('are refused with -d, which would lose them', async () => {
     await using home = await DaemonHome.make();
     using tcp = new RawListener();

@@ -67,12 +67,12 @@ describe.each([
   [
     'verify-ca',
     { client_tls_ca_file: files.caFile },
-    { plain: 'SSL required', tls: /certificate required|closed/ },
+    { plain: 'SSL required', tls: 'certificate verify failed: no certificate' },
   ],
   [
     'verify-full',
     { client_tls_ca_file: files.caFile },
-    { plain: 'SSL required', tls: /certificate required|closed/ },
+    { plain: 'SSL required', tls: 'certificate verify failed: no certificate' },
   ],
 ])('client_tls_sslmode = %s', (mode, settings, expected) => {
   let pooler: LocalPooler;
@@ -86,9 +86,7 @@ describe.each([
   });
 
   test('over TCP, encrypted', async () => {
-    const ended = await outcome(pooler, { ssl: verified });
-    if (typeof expected.tls === 'string') expect(ended).toBe(expected.tls);
-    else expect(ended).toMatch(expected.tls);
+    expect(await outcome(pooler, { ssl: verified })).toBe(expected.tls);
   });
 
   test('over the unix socket it is never encrypted', async () => {
@@ -527,7 +525,9 @@ describe.each([
     const asked = await psql?.run(connection, 'SELECT 42');
     expect(asked).toEqual({ code: 0, stdout: '42', stderr: '' });
     const without = { ...connection, sslcert: '/nowhere', sslkey: '/nowhere' };
-    expect((await psql?.run(without, 'SELECT 42'))?.stderr).toContain('certificate required');
+    expect((await psql?.run(without, 'SELECT 42'))?.stderr).toContain(
+      'FATAL:  certificate verify failed: no certificate',
+    );
     if (name !== 'of PostgreSQL 18') return;
     const direct = await psql?.run({ ...connection, sslnegotiation: 'direct' }, 'SELECT 43');
     expect(direct).toEqual({ code: 0, stdout: '43', stderr: '' });

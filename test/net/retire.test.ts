@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { unixAddress } from '../../src/net/native-datagram.ts';
 import { openNative } from '../../src/net/native.ts';
+import { type SocketFileIdentity, socketFileIdentity } from '../../src/net/unix-socket.ts';
 import { waitFor } from '../support/wait-for.ts';
 import { ListenerKit } from './listener-kit.ts';
 
@@ -125,7 +126,8 @@ describe('a unix socket that takes another’s place', () => {
     const first = await kit.open(options({ unixSocketMode: 0o700 }));
     const inode = statSync(path).ino;
     const early = connectNow({ path });
-    const second = await kit.open(options({ replaces: true, unixSocketMode: 0o750 }));
+    const replaces = socketFileIdentity(path) as SocketFileIdentity;
+    const second = await kit.open(options({ replaces, unixSocketMode: 0o750 }));
     expect(statSync(path).ino).not.toBe(inode);
     expect(statSync(path).mode & 0o777).toBe(0o750);
     expect(readdirSync(folder)).toEqual(['.s.PGSQL.6432']);
@@ -150,11 +152,25 @@ describe('a unix socket that takes another’s place', () => {
 
   it('that cannot be put there leaves the other one and no trace', async () => {
     await kit.open(options());
-    const inode = statSync(join(folder, '.s.PGSQL.6432')).ino;
-    await expect(
-      kit.open(options({ replaces: true, unixSocketGroup: 'no-such-group-here' })),
-    ).rejects.toThrow('unknown group');
+    const path = join(folder, '.s.PGSQL.6432');
+    const inode = statSync(path).ino;
+    const replaces = socketFileIdentity(path) as SocketFileIdentity;
+    await expect(kit.open(options({ replaces, unixSocketGroup: 'no-such-group-here' }))).rejects.toThrow(
+      'unknown group',
+    );
     expect(readdirSync(folder)).toEqual(['.s.PGSQL.6432']);
-    expect(statSync(join(folder, '.s.PGSQL.6432')).ino).toBe(inode);
+    expect(statSync(path).ino).toBe(inode);
+  });
+
+  it('is not put there twice: whoever comes second finds that it is another by now', async () => {
+    const path = join(folder, '.s.PGSQL.6432');
+    await kit.open(options());
+    const replaces = socketFileIdentity(path) as SocketFileIdentity;
+    const second = await kit.open(options({ replaces }));
+    const inode = statSync(path).ino;
+    await expect(kit.open(options({ replaces }))).rejects.toThrow('unix socket is in use, cannot continue');
+    expect(readdirSync(folder)).toEqual(['.s.PGSQL.6432']);
+    expect(statSync(path).ino).toBe(inode);
+    expect(second.isUnixReplaced()).toBe(false);
   });
 });

@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -100,6 +100,21 @@ describe('the unix socket', () => {
     for (const info of addresses) expect(await kit.dial(info)).not.toBeTypeOf('string');
   });
 
+  it('that a dead process left goes to one of two that start at once, and stays its own', async () => {
+    const path = `${dir}/.s.PGSQL.6432`;
+    await leaveStaleSocket(path);
+    const both = [1, 2].map(() => kit.open({ unixSocketDir: dir, listenPort: 6432 }));
+    const ends = await Promise.allSettled(both);
+    expect(ends.map(({ status }) => status).sort()).toEqual(['fulfilled', 'rejected']);
+    const reason: unknown = ends.find((end) => end.status === 'rejected')?.reason;
+    expect(reason).toMatchObject({
+      name: 'ListenError',
+      message: 'unix socket is in use, cannot continue',
+    });
+    expect(await kit.dial({ kind: 'unix', address: path, port: 6432 })).not.toBeTypeOf('string');
+    await waitFor(() => kit.accepted.length === 1);
+  });
+
   it('in use by a living process stops the start before any TCP port is bound', async () => {
     await kit.open({ unixSocketDir: dir, listenPort: 6432 });
     const before = kit.servers.length;
@@ -127,8 +142,26 @@ describe('the unix socket', () => {
 
   it('in a folder that does not exist stops the start and frees the TCP ports', async () => {
     const listening = kit.open({ listenAddr: ['127.0.0.1'], unixSocketDir: `${dir}/none` });
-    await expect(listening).rejects.toThrow(/^cannot listen on unix:.*none\/\.s\.PGSQL\.\d+: /);
+    await expect(listening).rejects.toThrow(
+      /^cannot listen on unix:.*none\/\.s\.PGSQL\.\d+: no such folder$/,
+    );
     expect(kit.servers.every((server) => !server.listening)).toBe(true);
+  });
+
+  it('in what is no folder stops the start, and one that has become such at the end is no trouble', async () => {
+    const wanted = join(dir, 'sockets');
+    writeFileSync(wanted, '');
+    await expect(kit.open({ unixSocketDir: wanted, listenPort: 6432 })).rejects.toMatchObject({
+      name: 'ListenError',
+      message: expect.stringMatching(/^cannot listen on unix:.*sockets\/\.s\.PGSQL\.6432: ENOTDIR/),
+    });
+    rmSync(wanted);
+    mkdirSync(wanted);
+    const listeners = await kit.open({ unixSocketDir: wanted, listenPort: 6432 });
+    rmSync(wanted, { recursive: true });
+    writeFileSync(wanted, '');
+    expect(listeners.isUnixReplaced()).toBe(false);
+    listeners.close();
   });
 
   it('with a path too long for the kernel stops the start instead of being cut', async () => {
@@ -145,7 +178,7 @@ describe('the unix socket', () => {
     for (const info of addresses) expect(await kit.dial(info)).not.toBeTypeOf('string');
     expect(existsSync(`${dir}/.s.PGSQL.6432`)).toBe(false);
     await expect(kit.open({ unixSocketDir, listenPort: 6432 })).rejects.toThrow('unix socket is in use');
-    await expect(checkUnixSocketFree(unixSocketPath(unixSocketDir, 6433))).resolves.toBe(undefined);
+    await expect(checkUnixSocketFree(unixSocketPath(unixSocketDir, 6433))).resolves.toBe(null);
   });
 });
 

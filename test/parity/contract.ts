@@ -164,7 +164,7 @@ const credentials: Part = {
       'refused at start: Node has no maintained library for it ([decision 10](decisions/0010-auth.md))',
     ),
     better('mock authentication', 'constant time; the salt of a plain secret is that of an unknown user'),
-    same('server side: trust, cleartext, MD5, SCRAM-SHA-256'),
+    better('server side: trust, cleartext, MD5, SCRAM-SHA-256', 'stored hashes are not sent in the clear'),
     onceTaken('server_tls_sslmode', 'require', same('server side: client certificates')),
     same('SCRAM pass-through'),
   ],

@@ -109,6 +109,7 @@ describe('decideLaunch', () => {
   const empty: LaunchView = {
     paused: false,
     loginsInProgress: 0,
+    loginsAllowed: 1,
     sinceFailureMs: null,
     slotsTaken: 0,
     firstWaitMs: 0,
@@ -125,7 +126,8 @@ describe('decideLaunch', () => {
     ['an overfull pool does not', { slotsTaken: 5 }, {}, wait('pool is full')],
     ['pool_size 0 is unlimited', { slotsTaken: 99 }, { poolSize: 0 }, { ...launch, poolLimit: 0 }],
     ['a paused pool does not', { paused: true }, {}, wait('paused')],
-    ['one login at a time', { loginsInProgress: 1 }, {}, wait('login in progress')],
+    ['as many logins as are allowed', { loginsInProgress: 1, loginsAllowed: 2 }, {}, launch],
+    ['and no more', { loginsInProgress: 2, loginsAllowed: 2 }, {}, wait('login in progress')],
     ['not soon after a failure', { sinceFailureMs: 14_999 }, {}, wait('login retry')],
     ['but after server_login_retry', { sinceFailureMs: 15_000 }, {}, launch],
     ['a retry of 0 is not at once', { sinceFailureMs: 99 }, { serverLoginRetryMs: 0 }, wait('login retry')],

@@ -1,22 +1,63 @@
 import { describe, expect, it } from 'vitest';
 import { fatal } from '../../src/wire/pg-error.ts';
-import { PoolKit, wakeUps } from './kit.ts';
+import type { Pool } from '../../src/pool/pool.ts';
+import { type FakeClient, type FakeServer, PoolKit, wakeUps } from './kit.ts';
 
 const FAIL_FAST = 'server login has been failing, cached error: connect failed (server_login_retry)';
 
 describe('opening connections', () => {
-  it('one login at a time, as many as clients wait for, never more than pool_size', () => {
+  /** All logins that are under way succeed, and so on; how many there were each time. */
+  function loginRounds(pool: Pool): number[] {
+    const counts: number[] = [];
+    for (;;) {
+      const underWay = [...pool.servers.new] as FakeServer[];
+      if (underWay.length === 0) return counts;
+      counts.push(underWay.length);
+      for (const server of underWay) server.ready();
+    }
+  }
+
+  it('as many as clients wait for, never more than pool_size', () => {
     const kit = new PoolKit();
     const pool = kit.warmPool(1, { poolSize: 3 });
     const clients = [1, 2, 3, 4, 5].map(() => kit.acquiring(pool));
-    const newCounts: number[] = [];
-    while (pool.servers.new.first !== null) {
-      newCounts.push(pool.servers.new.length);
-      kit.connector.last.ready();
-    }
-    expect(newCounts).toEqual([1, 1]);
+    loginRounds(pool);
     expect(clients.map((client) => client.state === 'active')).toEqual([true, true, true, false, false]);
     expect(pool.servers.slotsTaken).toBe(3);
+  });
+
+  it('one login at first, then two, four and eight at a time: a burst of clients is no herd, and soon served', () => {
+    const kit = new PoolKit();
+    const pool = kit.pool({ poolSize: 30 });
+    for (let i = 0; i < 60; i++) kit.joined(pool);
+    expect([pool.servers.new.length, pool.clients.waiting_login.length]).toEqual([1, 60]);
+    kit.connector.onOpen = () => expect(pool.servers.new.length).toBeLessThan(8);
+    kit.connector.last.ready();
+    for (let i = 0; i < 60; i++) kit.acquiring(pool);
+    // Each that is ready makes way for the next one: the second round's are there before the first is over.
+    expect(loginRounds(pool).length).toBeLessThan(6);
+    expect(pool.servers.active.length).toBe(30);
+  });
+
+  it('after a failure one attempt again, and when nobody has waited for any more', () => {
+    const kit = new PoolKit();
+    const pool = kit.warmPool(1, { poolSize: 20 });
+    for (let i = 0; i < 12; i++) kit.acquiring(pool);
+    kit.connector.last.ready();
+    const [first, ...others] = [...pool.servers.new] as FakeServer[];
+    expect(others.length).toBe(2);
+    first?.failConnect();
+    for (const server of others) server.failConnect();
+    expect(pool.servers.new.length).toBe(0);
+    kit.sweepAfter(15_000);
+    expect(pool.servers.new.length).toBe(1);
+    kit.connector.last.ready();
+    expect(pool.servers.new.length).toBe(2);
+    for (const client of [...pool.clients.waiting] as FakeClient[]) client.disconnect();
+    loginRounds(pool);
+    pool.markAllCloseNeeded(false);
+    for (let i = 0; i < 12; i++) kit.acquiring(pool);
+    expect(pool.servers.new.length).toBe(1);
   });
 
   it('no more than clients wait for', () => {

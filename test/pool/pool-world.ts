@@ -61,10 +61,17 @@ interface ServerFacts {
 }
 
 /**
+ * How often clients ask for more from inside the link in one step: with servers that are ready at once, two of them
+ * would go on for ever.
+ */
+const AGAIN_PER_STEP = 50;
+
+/**
  * Two pools of one database, clients, servers and a PostgreSQL that does as the steps say, with what must hold
  * after every one of them.
  */
 export class PoolWorld {
+  #againLeft = 0;
   readonly kit = new PoolKit();
   readonly pools: readonly Pool[];
   readonly #clients: FakeClient[] = [];
@@ -92,6 +99,7 @@ export class PoolWorld {
   async step(step: Step): Promise<void> {
     const before = this.pools.map((pool) => pool.servers.slotsTaken);
     const databaseBefore = this.kit.budget.count('server', { database: 'db' });
+    this.#againLeft = AGAIN_PER_STEP;
     this.#do(step);
     this.#check();
     await wakeUps();
@@ -283,7 +291,8 @@ export class PoolWorld {
     if (pool.limits.poolMode === 'session') facts.needsReset = true;
     if (reaction === 'finishes' || reaction === 'again') client.finish();
     // A client with more to ask, while the pool is still busy with linking this one.
-    if (reaction === 'again' && pool.clients.waiting.length > 0) this.#acquire(client);
+    if (reaction === 'again' && pool.clients.waiting.length > 0 && this.#againLeft-- > 0)
+      this.#acquire(client);
     if (reaction === 'leaves') client.disconnect();
     else if (reaction === 'fails') client.refused(fatal('unknown pkt'));
   }
@@ -370,7 +379,8 @@ export class PoolWorld {
     const isBlocked = pool.paused || isFull || isDatabaseFull;
     const needsOwn = pool.clients.waiting_dedicated.length > 0;
     if ((needs && pool.launcher.failure === null && !isBlocked) || (needsOwn && !isBlocked))
-      assert.equal(servers.new.length, 1, 'a wake-up was lost');
+      assert.ok(servers.new.length > 0, 'a wake-up was lost');
+    assert.ok(servers.new.length <= 8, 'a herd of logins');
     // Another pool's connection that is on its way out makes room in the database, too.
     const isRoomComing =
       servers.closing.length > 0 ||

@@ -29,6 +29,11 @@ describe('answers to lookups', () => {
       [{ row: ['b', '2'] }],
     ],
     ['no row', [...begun, columns, ...done], [{ columns: 2, row: null, error: null }]],
+    [
+      'a name that the database’s encoding does not have',
+      [message('1'), b.errorResponse({ S: 'ERROR', C: '22P05', M: 'no' }), ready()],
+      [{ row: null, error: null, isForeign: true }],
+    ],
     ['no result', [...begun, message('n'), ...done], [{ columns: 0, row: null }]],
     [
       'an error, and the next answer behind it',

@@ -1,15 +1,22 @@
-import { errorFields, frontend, message } from './peer-messages.ts';
-import { connectPeer } from './scripted-peer.ts';
+import { frontend, message } from './peer-messages.ts';
+import { connectPeer, type ScriptedPeer } from './scripted-peer.ts';
 
-/** What a client that guesses sees of its login: messages with what is random taken out. */
-export async function guess(port: number, user: string, database = 'postgres'): Promise<string[]> {
-  const peer = await connectPeer(port);
+/**
+ * What a client that guesses sees of its login: messages with what is random taken out, and its error byte for byte. `to`:
+ * a port of 127.0.0.1, or a connection that has come as far as the StartupMessage, encrypted for example.
+ */
+export async function guess(
+  to: number | ScriptedPeer,
+  user: string,
+  database = 'postgres',
+): Promise<string[]> {
+  const peer = typeof to === 'number' ? await connectPeer(to) : to;
   const seen: string[] = [];
   await peer.send(frontend.startup({ user, database }));
   for (;;) {
     const { type, body } = await peer.message();
     if (type === 'E') {
-      seen.push(JSON.stringify(errorFields(body)));
+      seen.push(`E ${body.toString('latin1')}`);
       break;
     }
     const code = body.readInt32BE(0);

@@ -62,15 +62,19 @@ export class Psql {
     return this.#libraries === null ? base : { ...base, LD_LIBRARY_PATH: this.#libraries };
   }
 
-  /** Starts it with a command; `connection` holds the keywords of a connection string. */
-  start(connection: Readonly<Record<string, string | number>>, command: string): PsqlRun {
+  /** Starts it with commands, one after the other; `connection` holds the keywords of a connection string. */
+  start(connection: Readonly<Record<string, string | number>>, ...commands: readonly string[]): PsqlRun {
     const conninfo = Object.entries(connection)
       .map(([name, value]) => `${name}='${value}'`)
       .join(' ');
-    const child = spawn(this.#program, ['-X', '-A', '-t', '-d', conninfo, '-c', command], {
-      env: this.#environment,
-      stdio: ['ignore', 'pipe', 'pipe'],
-    });
+    const child = spawn(
+      this.#program,
+      ['-X', '-A', '-t', '-d', conninfo, ...commands.flatMap((command) => ['-c', command])],
+      {
+        env: this.#environment,
+        stdio: ['ignore', 'pipe', 'pipe'],
+      },
+    );
     let stdout = '';
     let stderr = '';
     child.stdout.setEncoding('utf8').on('data', (text: string) => {
@@ -88,9 +92,12 @@ export class Psql {
     return { child, end: bounded };
   }
 
-  /** Runs a command to its end. */
-  run(connection: Readonly<Record<string, string | number>>, command: string): Promise<PsqlEnd> {
-    return this.start(connection, command).end;
+  /** Runs commands to the end of the last one, or of the first that fails. */
+  run(
+    connection: Readonly<Record<string, string | number>>,
+    ...commands: readonly string[]
+  ): Promise<PsqlEnd> {
+    return this.start(connection, ...commands).end;
   }
 }
 

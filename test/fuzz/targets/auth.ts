@@ -3,6 +3,7 @@ import { decodeBase64 } from '../../../src/auth/base64.ts';
 import { createClientAuth } from '../../../src/auth/client-auth.ts';
 import { SaltedPasswordCache } from '../../../src/auth/derived-keys.ts';
 import { Pbkdf2Queue } from '../../../src/auth/pbkdf2-queue.ts';
+import { LdapError, ldapMessageLength, readLdapResponse } from '../../../src/auth/ldap-messages.ts';
 import { saslprep } from '../../../src/auth/saslprep.ts';
 import {
   parseClientFinal,
@@ -63,6 +64,31 @@ const scram: Target = {
     const decoded = decodeBase64(text, 64);
     if (decoded !== null)
       must(decoded.length <= 64 && decoded.toString('base64') === text, 'base64, one way only');
+  },
+};
+
+/** Answers of an LDAP server to a bind and to a search, both message 3. */
+const ldap: Target = {
+  name: 'ldap',
+  seeds: [
+    '300c02010361070a010004000400',
+    '300c02010365070a010004000400',
+    '300c02010378070a010004000400',
+    '301002010364 0b0405636e3d613a3000'.replace(' ', ''),
+    '3084000000100201037384000000070405612f2f623a',
+    '30800201036100',
+  ].map((hex) => Buffer.from(hex, 'hex')),
+  words: ['\x30\x84', '\x02\x01\x03', '\x61', '\x64', '\x65', '\x73', '\x0a\x01\0', '\x04\0', '\xff'],
+  maxBytes: 300,
+  run: (bytes) => {
+    const length = ldapMessageLength(bytes);
+    must(length >= 0 && length <= bytes.length, 'a message is part of what has come');
+    for (const operation of ['60', '63', '77']) {
+      const request = Buffer.from(`3005020103${operation}00`, 'hex');
+      const response = allowing([LdapError], () => readLdapResponse(bytes.subarray(0, length), request));
+      if (response?.kind === 'last') must(Number.isInteger(response.code), 'a code');
+      if (response?.kind === 'entry') must(response.name.length <= length, 'a name of the message');
+    }
   },
 };
 
@@ -190,4 +216,4 @@ const serverLogin: Target = {
   },
 };
 
-export const authTargets: readonly Target[] = [scram, secrets, clientLogin, serverLogin];
+export const authTargets: readonly Target[] = [scram, ldap, secrets, clientLogin, serverLogin];

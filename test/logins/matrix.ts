@@ -1,0 +1,77 @@
+import { createHash, createHmac, pbkdf2Sync } from 'node:crypto';
+import type { Random } from '../support/random.ts';
+import type { Expected } from './client-table.ts';
+import type { Outcome } from './clients.ts';
+
+/** Whether the whole product is tried, instead of a part that covers it. */
+export const isFull = process.env['PGWEIR_TEST_FULL'] !== undefined;
+
+/** What there is to try. */
+export interface Product<T> {
+  readonly cases: readonly T[];
+  /** What has to be covered of a case. */
+  keysOf(one: T): readonly string[];
+  /** What it shows, whichever client shows it. */
+  cellOf(one: T): string;
+}
+
+/**
+ * Cases in which each key of the product's occurs at least once, and `more` beside them, drawn by chance. In a full run:
+ * each cell once, by a client drawn by chance, and what else the keys ask for. Order is by chance, too.
+ */
+export function covering<T>({ cases, keysOf, cellOf }: Product<T>, more: number, random: Random): T[] {
+  const shuffled = [...cases];
+  for (let i = shuffled.length - 1; i > 0; i--) {
+    const j = random.below(i + 1);
+    [shuffled[i], shuffled[j]] = [shuffled[j] as T, shuffled[i] as T];
+  }
+  const seen = new Set<string>();
+  let left = more;
+  return shuffled.filter((one) => {
+    const all = isFull ? [...keysOf(one), `cell ${cellOf(one)}`] : keysOf(one);
+    const keys = all.filter((key) => !seen.has(key));
+    for (const key of keys) seen.add(key);
+    return keys.length > 0 || left-- > 0;
+  });
+}
+
+/** Runs `work` on each, at most `limit` at a time. */
+export async function eachOf<T>(
+  all: readonly T[],
+  limit: number,
+  work: (one: T) => Promise<void>,
+): Promise<void> {
+  const rest = all.values();
+  const worker = async (): Promise<void> => {
+    for (const one of rest) await work(one);
+  };
+  await Promise.all(Array.from({ length: limit }, worker));
+}
+
+/** What is wrong with an outcome, or null; `who`: as whom one is let in. */
+export function differenceOf(outcome: Outcome, expected: Expected, who: string): string | null {
+  const got = JSON.stringify(outcome);
+  switch (expected.kind) {
+    case 'in':
+      return got === JSON.stringify({ kind: 'in', who, isEncrypted: expected.isEncrypted }) ? null : got;
+    case 'refused':
+      return got === JSON.stringify(expected) ? null : got;
+    case 'gone':
+      return outcome.kind === 'gone' && expected.text.test(outcome.text) ? null : got;
+  }
+}
+
+/** What PostgreSQL stores of a password by MD5. */
+export function md5Secret(password: string, user: string): string {
+  return `md5${createHash('md5').update(`${password}${user}`).digest('hex')}`;
+}
+
+/** What PostgreSQL stores of an ASCII password by SCRAM; the same each time. Source: manual, `catalog-pg-authid`. */
+export function scramSecret(password: string): string {
+  const iterations = 4096;
+  const salt = createHash('md5').update(`salt of ${password}`).digest();
+  const salted = pbkdf2Sync(password, salt, iterations, 32, 'sha256');
+  const key = (text: string) => createHmac('sha256', salted).update(text).digest();
+  const stored = createHash('sha256').update(key('Client Key')).digest('base64');
+  return `SCRAM-SHA-256$${iterations}:${salt.toString('base64')}$${stored}:${key('Server Key').toString('base64')}`;
+}
