@@ -1,4 +1,4 @@
-import { judgementRows, unknownBars } from './bars.ts';
+import { judge, judgementRows, unknownBars } from './bars.ts';
 import { inUnit, metrics } from './metrics.ts';
 import { type BenchResult, reservations } from './report.ts';
 import { ratio } from './summary.ts';
@@ -49,13 +49,15 @@ function circumstances(result: BenchResult): string {
 
 /** What README.md shows: the chart, and the bars. */
 export function renderReadmePart(result: BenchResult): string {
-  const unknown = unknownBars(result.bars);
+  // By the bars that there are now, which may not be those of the run.
+  const judgements = judge(result.cells);
+  const unknown = unknownBars(judgements);
   return [
     '![Bars of each load, PgBouncer first](docs/bench/speed.svg)',
     '',
     circumstances(result),
     '',
-    ...markdown(judgementRows(result.bars)),
+    ...markdown(judgementRows(judgements)),
     '',
     ...(unknown === '' ? [] : [`Not measured: ${unknown}.\n`]),
     ...reservations(result).map((text) => `Only a look: ${text}.\n`),
