@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { rotated, toSample } from './rounds.ts';
+import { rotated } from './rounds.ts';
+import { toSample } from './runs.ts';
 import { percentile, ratio, spreadOf, summarize, type Cell } from './summary.ts';
 import { renderTable } from './table.ts';
 
