@@ -1,9 +1,5 @@
-import {
-  authenticationCleartextPassword,
-  authenticationMD5Password,
-  readPasswordMessage,
-} from '../wire/authentication.ts';
-import { fatal, ProtocolViolation } from '../wire/pg-error.ts';
+import { authenticationCleartextPassword, authenticationMD5Password } from '../wire/authentication.ts';
+import { fatal } from '../wire/pg-error.ts';
 import type { ClientAuthArgs, ClientAuthExchange, ClientAuthStep } from './client-auth.ts';
 import { sameBytes } from './constant-time.ts';
 import { md5ResponseMatches, md5SecretHash } from './md5.ts';
@@ -11,9 +7,7 @@ import { mockVerifier } from './mock-verifier.ts';
 import { saslprep } from './saslprep.ts';
 import { scramKeysOf } from './scram.ts';
 import type { Secret } from './secret.ts';
-
-/** Longest password taken from a client, in bytes. Source: PgBouncer's fixed limits. */
-export const MAX_PASSWORD_BYTES = 65530;
+import { readTypedPassword } from './typed-password.ts';
 
 /** A login by one PasswordMessage: in the clear, or hashed with MD5. `secret` null: fail at the end. */
 export class ClientPasswordExchange implements ClientAuthExchange {
@@ -42,17 +36,9 @@ export class ClientPasswordExchange implements ClientAuthExchange {
   password(body: Buffer): ClientAuthStep | Promise<ClientAuthStep> {
     if (this.#state !== 'awaiting') return this.#refuse('password message out of turn');
     this.#state = 'over';
-    // Behind the password stands its zero byte.
-    if (body.length > MAX_PASSWORD_BYTES + 1) return { kind: 'fail', error: fatal('password too long') };
-    let typed: Buffer;
-    try {
-      typed = readPasswordMessage(body);
-    } catch (error) {
-      if (error instanceof ProtocolViolation) return this.#refuse(error.message);
-      throw error;
-    }
-    if (typed.length === 0) return { kind: 'fail', error: fatal('empty password returned by client') };
-    return this.#method === 'md5' ? this.#checkMd5(typed) : this.#checkPlain(typed);
+    const read = readTypedPassword(body, (logText) => this.#refuse(logText));
+    if (!('typed' in read)) return read;
+    return this.#method === 'md5' ? this.#checkMd5(read.typed) : this.#checkPlain(read.typed);
   }
 
   abandon(): void {

@@ -1,6 +1,8 @@
 import type { Config } from '../config/config.ts';
 import type { DatabaseEntry } from '../config/databases.ts';
 import { poolLimits } from '../config/effective.ts';
+import { asksDirectory } from './known-users.ts';
+import { isPublic } from './networks.ts';
 
 /** Users of whom the files say nothing: an auth_query, a directory or certificates decide who they are. */
 export const ANY_USER = '(any user)';
@@ -20,7 +22,7 @@ export interface EntryCapacity {
 
 /** What one process can ask of one PostgreSQL. */
 export interface ServerCapacity {
-  /** `host:port`, or the unix socket's folder. */
+  /** `host:port`, or the unix socket's folder; of several ways to the same one the first. */
   readonly server: string;
   readonly host: string;
   readonly port: number;
@@ -33,23 +35,30 @@ export interface ServerCapacity {
 
 /** How many server connections a configuration can come to, for each server; pools fill up when clients come. */
 export function capacityOf(config: Config): ServerCapacity[] {
-  const groups = new Map<string, { host: string; port: number; entries: DatabaseEntry[] }>();
+  const groups = new Map<
+    string,
+    { server: string; host: string; port: number; entries: Set<DatabaseEntry> }
+  >();
   for (const entry of config.databases.values()) {
     // A list of hosts may all of a sudden be one host.
     const hosts = entry.hosts.length === 0 ? [config.settings.unix_socket_dir] : entry.hosts;
     for (const host of hosts) {
-      const server = host.startsWith('/') ? `${host} port ${entry.port}` : `${host}:${entry.port}`;
-      const group = groups.get(server) ?? { host, port: entry.port, entries: [] };
-      group.entries.push(entry);
-      groups.set(server, group);
+      const { port } = entry;
+      const isSocket = host.startsWith('/') || host.startsWith('@');
+      const server = isSocket ? `${host} port ${port}` : `${host}:${port}`;
+      // One machine has one server on a port, whichever way it is reached.
+      const key = isSocket || !isPublic(host) ? `:${port}` : server;
+      const group = groups.get(key) ?? { server, host, port, entries: new Set() };
+      group.entries.add(entry);
+      groups.set(key, group);
     }
   }
-  return [...groups].map(([server, { host, port, entries }]) => ({
+  return [...groups.values()].map(({ server, host, port, entries }) => ({
     server,
     host,
     port,
-    entries: entries.map((entry) => entryCapacity(config, entry)),
-    ...connectionsOf(config, entries),
+    entries: [...entries].map((entry) => entryCapacity(config, entry)),
+    ...connectionsOf(config, [...entries]),
   }));
 }
 
@@ -103,8 +112,7 @@ export function poolUsers(config: Config, entry: DatabaseEntry): readonly string
   if (entry.user !== null) return [entry.user];
   const { settings } = config;
   const known = [...new Set([...config.userlist.keys(), ...config.users.keys()])];
-  const isOpen =
-    (entry.authUser ?? settings.auth_user) !== null || ['ldap', 'pam'].includes(settings.auth_type);
+  const isOpen = (entry.authUser ?? settings.auth_user ?? '') !== '' || asksDirectory(config);
   if (isOpen) return [...known, ANY_USER];
   return known.length === 0 ? [SOME_USER] : known;
 }

@@ -2,9 +2,13 @@ import type { Config } from '../config/config.ts';
 import { checkAccess } from './access-rules.ts';
 import { capacityOf, type ServerCapacity } from './capacity.ts';
 import { checkCapacity, type ServerLimits } from './capacity-rules.ts';
+import { NO_RULES } from '../config/hba-source.ts';
 import type { ModeOf } from '../config/secret-files.ts';
+import { checkCertificates } from './certificate-rules.ts';
 import { checkFiles } from './file-rules.ts';
 import { Findings } from './finding.ts';
+import { checkHba } from './hba-rules.ts';
+import { KnownUsers } from './known-users.ts';
 import { checkModes } from './mode-rules.ts';
 import { readSetUp } from './read.ts';
 import type { Report } from './report.ts';
@@ -32,10 +36,16 @@ export async function checkSetUp(path: string, { instances, ask, modeOf }: Check
   }
   const capacities = config === null ? [] : capacityOf(config);
   if (config !== null) {
-    for (const warning of config.warnings) findings.add('warning', 'configuration', '', warning);
-    checkAccess(findings, config);
+    for (const warning of config.warnings) {
+      // A file without rules is an error of its own.
+      if (!warning.endsWith(NO_RULES)) findings.add('warning', 'configuration', '', warning);
+    }
+    const users = new KnownUsers(config);
+    checkAccess(findings, config, users);
+    checkHba(findings, config, users);
     checkFiles(findings, config, files, modeOf);
     checkTls(findings, config);
+    checkCertificates(findings, config);
     checkTimeouts(findings, config);
     checkModes(findings, config, new Set(positions.keys()));
     for (const capacity of capacities) {

@@ -4,6 +4,19 @@ import type { Findings } from './finding.ts';
 
 const OTHERS_WRITE = 0o002;
 
+/** Files that decide who gets in, or what is taken for a server. */
+const DECIDING = [
+  'auth_file',
+  'auth_hba_file',
+  'auth_ident_file',
+  'client_tls_ca_file',
+  'client_tls_cert_file',
+  'client_tls_key_file',
+  'server_tls_ca_file',
+  'server_tls_cert_file',
+  'server_tls_key_file',
+] as const;
+
 /** Files with secrets that others on the machine can read, and files that decide who gets in and others can write. */
 export function checkFiles(
   findings: Findings,
@@ -21,7 +34,8 @@ export function checkFiles(
     const warning = exposure(path, bits);
     if (warning !== null) findings.add('warning', 'secrets', subject, warning);
   }
-  const deciding = [settings.auth_file, settings.auth_hba_file, settings.auth_ident_file, ...files];
+  const named = DECIDING.map((name) => settings[name]);
+  const deciding = [...named, ...files];
   for (const path of new Set(deciding)) {
     const bits = path === null || path === '' ? null : mode(path);
     if (bits !== null && (bits & OTHERS_WRITE) !== 0)

@@ -3,11 +3,38 @@ import type { SourcePosition } from '../config/config-error.ts';
 /** `error`: it will not work, or lets in who should not. `warning`: it can fail, or does not do what it says. */
 export type Level = 'error' | 'warning' | 'note';
 
+/** What a finding can be about: stable names for programs. `docs/check.md` says what each stands for. */
+export const FINDING_CODES = [
+  'capacity',
+  'certificate',
+  'certificate-name',
+  'cleartext',
+  'configuration',
+  'connect',
+  'contradiction',
+  'md5',
+  'missing-file',
+  'never-matches',
+  'no-effect',
+  'nobody',
+  'prepared-statements',
+  'reset-query',
+  'secret-kind',
+  'secrets',
+  'tls',
+  'trust',
+  'unbounded',
+  'unknown-database',
+  'unknown-user',
+  'weak',
+  'writable',
+] as const;
+export type FindingCode = (typeof FINDING_CODES)[number];
+
 /** Something that the operator should know. No text holds a secret. */
 export interface Finding {
   readonly level: Level;
-  /** Stable name for programs, such as `capacity`. */
-  readonly code: string;
+  readonly code: FindingCode;
   /** The setting, `[section] entry`, or file that it is about. */
   readonly subject: string;
   readonly message: string;
@@ -26,7 +53,7 @@ export class Findings {
     this.#positions = positions;
   }
 
-  add(level: Level, code: string, subject: string, message: string, at?: SourcePosition): void {
+  add(level: Level, code: FindingCode, subject: string, message: string, at?: SourcePosition): void {
     this.all.push({ level, code, subject, message, at: at ?? this.#positions.get(subject) ?? null });
   }
 }

@@ -21,9 +21,8 @@ export function reportText(report: Report): string {
     for (const { level: its, at, subject, message } of findings) {
       if (its !== level) continue;
       const place = at === null ? '' : `${at.file}${at.line > 0 ? `:${at.line}` : ''}: `;
-      lines.push(
-        `${level.toUpperCase().padEnd(7)} ${place}${subject === '' ? '' : `${subject}: `}${message}`,
-      );
+      const about = subject === '' || message.startsWith(subject) ? '' : `${subject}: `;
+      lines.push(`${level.toUpperCase().padEnd(7)} ${place}${about}${message}`);
     }
   }
   if (lines.length > 0) lines.push('');

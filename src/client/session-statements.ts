@@ -29,6 +29,9 @@ export interface StatementSession {
   reply(bytes: Buffer): void;
 }
 
+/** In place of a name of ours that the client has none for: it never gets to see one. */
+const UNKNOWN_NAME = '?';
+
 /** In PostgreSQL's own words, for a plan that it would refuse if the session were the client's alone. */
 const STALE = errorResponse(STALE_PLAN);
 
@@ -130,7 +133,11 @@ export class SessionStatements implements StatementHost {
       return STALE;
     return errorForClient(body, {
       prefix: this.cache.prefix,
-      nameOf: (serverName) => note?.nameOf(serverName) ?? this.statements.nameOf(serverName) ?? serverName,
+      nameOf: (serverName) =>
+        note?.nameOf(serverName) ??
+        this.statements.nameOf(serverName) ??
+        this.#filter.formerName(serverName) ??
+        UNKNOWN_NAME,
       position: (sent) => note?.position(sent) ?? sent,
       isForeign: note instanceof ChangeNote && note.isForeign,
     });

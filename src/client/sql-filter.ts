@@ -78,6 +78,11 @@ export class SqlFilter {
     return bodyBytes;
   }
 
+  /** See {@link UnnamedForms.formerName}. */
+  formerName(serverName: string): string | null {
+    return this.#forms.formerName(serverName);
+  }
+
   /** The link is over. */
   unlinked(): void {
     this.#forms.endPortals();

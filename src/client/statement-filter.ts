@@ -130,6 +130,11 @@ export class StatementFilter implements RequestFilter {
     return passUnread(body, bodyBytes, out, tracker, new UnreadText(over));
   }
 
+  /** See {@link SqlFilter.formerName}. */
+  formerName(serverName: string): string | null {
+    return this.#sql.formerName(serverName);
+  }
+
   /** The link is over. */
   unlinked(): void {
     this.#sql.unlinked();

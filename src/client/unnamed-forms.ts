@@ -30,6 +30,9 @@ export function changing(change: ReadingChange): UnnamedForm {
 
 const NO_NAMES: ReadonlyMap<string, string> = new Map();
 
+/** So many names are remembered of forms that have been followed by another unnamed statement. */
+const FORMER_NAMES = 16;
+
 /** So many portals are known by name. */
 const PORTALS = 64;
 
@@ -39,6 +42,8 @@ export class UnnamedForms {
   #statement: UnnamedForm | null = null;
   /** By the portal's name; latin1, empty for the unnamed one. */
   readonly #portals = new RareMap<string, UnnamedForm>();
+  /** The client's names by those for servers, of what stood there before: a Parse that is skipped leaves it there. */
+  readonly #former = new RareMap<string, string>();
 
   constructor(cache: StatementCache) {
     this.#cache = cache;
@@ -59,6 +64,23 @@ export class UnnamedForms {
     this.#statement = form;
     this.#hold(form);
     this.#release(before);
+    if (before !== null && before.names.size > 0) this.#remember(before.names);
+  }
+
+  /** What the client called the statement that a text names which was parsed without a name lately; null: nobody knows. */
+  formerName(serverName: string): string | null {
+    return this.#former.get(serverName) ?? null;
+  }
+
+  #remember(names: ReadonlyMap<string, string>): void {
+    for (const [serverName, name] of names) {
+      this.#former.delete(serverName);
+      this.#former.set(serverName, name);
+    }
+    for (const serverName of this.#former.keys()) {
+      if (this.#former.size <= FORMER_NAMES) break;
+      this.#former.delete(serverName);
+    }
   }
 
   /** A portal is made, of the unnamed statement or of another. */

@@ -16,8 +16,8 @@ import type { UserEntry } from './users.ts';
 export interface Config {
   /** The file that was read. The next RELOAD reads `settings.conffile`. */
   readonly path: string;
-  /** That one and those that it includes, as far as anything stands in them. */
-  readonly files: readonly string[];
+  /** Of that one and those that it includes, the files that passwords stand in. */
+  readonly passwordFiles: readonly string[];
   readonly settings: Settings & { readonly conffile: string };
   readonly own: OwnSettings;
   readonly texts: SettingTexts;

@@ -1,9 +1,12 @@
-import { readAuthFile, splitAuthLine } from './auth-lines.ts';
+import { type AuthFiles, readAuthFile, splitAuthLine } from './auth-lines.ts';
 import type { Config } from './config.ts';
 import { ConfigError, type SourcePosition } from './config-error.ts';
 import { type HbaRule, parseHbaLines } from './hba.ts';
 import { type IdentMaps, parseIdentLines } from './ident.ts';
 import { isLdapOption, type LdapOptions, parseLdapOptions } from './ldap-options.ts';
+
+/** The end of the warning about a file without rules. */
+export const NO_RULES = 'has no rules: nobody can log in';
 
 /** What logins go by beside `auth_type`; plain data. */
 export interface LoginRules {
@@ -25,6 +28,7 @@ export interface LoadedLoginRules extends LoginRules {
 export function loadLoginRules(
   config: Pick<Config, 'settings' | 'databases' | 'autoDatabase'>,
   at: (setting: string) => SourcePosition,
+  files?: AuthFiles,
 ): LoadedLoginRules {
   const { settings } = config;
   const warnings: string[] = [];
@@ -42,23 +46,23 @@ export function loadLoginRules(
   if (settings.auth_type !== 'hba') return { hba: null, ldap: null, warnings };
   const path = settings.auth_hba_file;
   if (path === '') throw new ConfigError(at('auth_type'), 'auth_hba_file', 'a file, for auth_type hba');
-  const maps = identMaps(settings.auth_ident_file);
+  const maps = identMaps(settings.auth_ident_file, files);
   const hasAuthUser =
     (settings.auth_user ?? '') !== '' ||
     [...config.databases.values()].some(({ authUser }) => authUser !== null) ||
     (config.autoDatabase?.includes('auth_user') ?? false);
-  const hba = parseHbaLines(readAuthFile(path, 'auth_hba_file'), {
+  const hba = parseHbaLines(readAuthFile(path, 'auth_hba_file', files), {
     maps,
     hasAuthUser,
     warn: (warning) => void warnings.push(warning),
   });
-  if (hba.length === 0) warnings.push(`${path} has no rules: nobody can log in`);
+  if (hba.length === 0) warnings.push(`${path} ${NO_RULES}`);
   return { hba, ldap: null, warnings };
 }
 
-function identMaps(path: string | null): IdentMaps {
+function identMaps(path: string | null, files?: AuthFiles): IdentMaps {
   if (path === null || path === '') return new Map();
-  return parseIdentLines(readAuthFile(path, 'auth_ident_file'));
+  return parseIdentLines(readAuthFile(path, 'auth_ident_file', files));
 }
 
 /** Longest text of options, in bytes. Source: PgBouncer's fixed limits. */

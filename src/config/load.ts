@@ -1,3 +1,4 @@
+import type { AuthFiles } from './auth-lines.ts';
 import type { Config } from './config.ts';
 import { ConfigError, type SourcePosition } from './config-error.ts';
 import { type DatabaseEntry, parseDatabase } from './databases.ts';
@@ -18,19 +19,26 @@ const sections = ['pgbouncer', 'databases', 'users', 'peers', 'pgweir'];
  * Reads a configuration, all or nothing: it throws {@link ConfigError} and leaves `previous` whole, or returns
  * a complete new one. Synchronous: it runs at start and at RELOAD only. With `previous` (RELOAD), settings read
  * at start only keep its value, and so do settings without a default that the file no longer has; everything
- * else that the file leaves out gets its default again, which undoes `SET`.
+ * else that the file leaves out gets its default again, which undoes `SET`. `readFile` and `authFiles` stand in for the
+ * files of the configuration and for those of HBA rules and ident maps.
  * Source: PgBouncer, configuration file and RELOAD.
  */
-export function loadConfig(path: string, previous: Config | null, readFile?: ReadFile): Config {
-  const loader = new Loader(previous);
+export function loadConfig(
+  path: string,
+  previous: Config | null,
+  readFile?: ReadFile,
+  authFiles?: AuthFiles,
+): Config {
+  const loader = new Loader(previous, authFiles);
   for (const statement of readIni(path, readFile)) loader.take(statement);
   return loader.finish(path);
 }
 
 class Loader {
   readonly #previous: Config | null;
+  readonly #authFiles: AuthFiles | undefined;
   readonly #warnings: string[] = [];
-  readonly #files = new Set<string>();
+  readonly #passwordFiles = new Set<string>();
   readonly #given = new Map<string, Assignment>();
   readonly #databases = new Map<string, DatabaseEntry>();
   readonly #users = new Map<string, UserEntry>();
@@ -40,12 +48,12 @@ class Loader {
   #auto: Assignment | null = null;
   #hasMainSection = false;
 
-  constructor(previous: Config | null) {
+  constructor(previous: Config | null, authFiles: AuthFiles | undefined) {
     this.#previous = previous;
+    this.#authFiles = authFiles;
   }
 
   take(statement: IniStatement): void {
-    this.#files.add(statement.at.file);
     if (statement.kind === 'section') this.#enter(statement.section, statement.at);
     else if (statement.kind === 'own' || statement.section === 'pgweir') this.#takeOwn(statement);
     else this.#takeEntry(statement);
@@ -80,7 +88,11 @@ class Loader {
       const peer = parsePeer(key, value, at, this.#warn);
       this.#peers.set(peer.id, peer);
     } else if (key === '*') this.#takeAuto(statement);
-    else this.#databases.set(key, parseDatabase(key, value, at, this.#warn));
+    else {
+      const entry = parseDatabase(key, value, at, this.#warn);
+      if ((entry.password ?? '') !== '') this.#passwordFiles.add(at.file);
+      this.#databases.set(key, entry);
+    }
   }
 
   #takeSetting(statement: Assignment): void {
@@ -95,6 +107,7 @@ class Loader {
 
   #takeAuto(statement: Assignment): void {
     this.#auto = statement;
+    if (/(^|\s)password\s*=/i.test(statement.value)) this.#passwordFiles.add(statement.at.file);
     try {
       // The name stands for any database; what matters is whether the text can ever work.
       parseDatabase('*', statement.value, statement.at, this.#warn);
@@ -131,11 +144,12 @@ class Loader {
       autoDatabase: this.#auto?.value ?? null,
     };
     const at = (setting: string) => this.#given.get(setting)?.at ?? { file: path, line: 0 };
-    const { warnings: ruleWarnings, ...login } = loadLoginRules(base, at);
+    const { warnings: ruleWarnings, ...login } = loadLoginRules(base, at, this.#authFiles);
+    if ((login.ldap?.bindPassword ?? '') !== '') this.#passwordFiles.add(at('auth_ldap_options').file);
     return {
       ...base,
       path,
-      files: [...this.#files],
+      passwordFiles: [...this.#passwordFiles],
       own,
       texts,
       autoDatabaseAt: this.#auto?.at ?? null,

@@ -4,22 +4,28 @@ import type { Config } from './config.ts';
 /** A file's mode bits; null: there is none, or it cannot be looked at. */
 export type ModeOf = (path: string) => number | null;
 
-export const modeOf: ModeOf = (path) => statSync(path, { throwIfNoEntry: false })?.mode ?? null;
+export const modeOf: ModeOf = (path) => {
+  try {
+    return statSync(path).mode;
+  } catch {
+    return null;
+  }
+};
 
-type SecretHolders = Pick<Config, 'settings' | 'databases' | 'autoDatabase' | 'files'>;
+type SecretHolders = Pick<Config, 'settings' | 'passwordFiles' | 'login'>;
 
 const OTHERS_READ = 0o004;
 
 /**
  * The files of a configuration that hold secrets, each with the setting that names it, or with its own name: the
- * configuration itself only where it has passwords in it.
+ * configuration itself and rules of logins only where they have passwords in them.
  */
 export function secretFiles(config: SecretHolders): Map<string, string> {
   const secret = new Map<string, string>();
-  const holdsPasswords =
-    [...config.databases.values()].some(({ password }) => (password ?? '') !== '') ||
-    /(^|\s)password\s*=/i.test(config.autoDatabase ?? '');
-  if (holdsPasswords) for (const path of config.files) secret.set(path, path);
+  for (const path of config.passwordFiles) secret.set(path, path);
+  for (const { ldap, at } of config.login.hba ?? []) {
+    if ((ldap?.bindPassword ?? '') !== '') secret.set(at.file, at.file);
+  }
   for (const name of ['auth_file', 'client_tls_key_file', 'server_tls_key_file'] as const) {
     const path = config.settings[name];
     if (path !== null && path !== '') secret.set(path, name);

@@ -17,7 +17,7 @@ import type { Budget } from '../pool/budget.ts';
 import type { Pool } from '../pool/pool.ts';
 import type { Pools } from '../pool/pools.ts';
 import { emptyStats, type PoolStats } from '../pool/stats.ts';
-import { TlsContexts } from '../tls/contexts.ts';
+import type { TlsContexts } from '../tls/contexts.ts';
 import type { Databases } from './databases.ts';
 import type { Peers } from './peers.ts';
 
@@ -51,7 +51,7 @@ export class PoolerState {
   readonly consoleStats: PoolStats = emptyStats();
   readonly startWallMs: number;
   /** TLS towards clients and servers, for connections that begin now. */
-  readonly tls = new TlsContexts();
+  readonly tls: TlsContexts;
   /** Pools to forget once their last server connection is gone. */
   readonly doomedPools = new Set<Pool>();
   /** The listeners that are bound now. */
@@ -74,6 +74,7 @@ export class PoolerState {
     clock: Clock;
     log: Logger;
     budget: Budget;
+    tls: TlsContexts;
     databases: Databases;
     pools: (state: PoolerState) => Pools;
     peers: (state: PoolerState) => Peers;
@@ -83,6 +84,7 @@ export class PoolerState {
     this.clock = parts.clock;
     this.log = parts.log;
     this.budget = parts.budget;
+    this.tls = parts.tls;
     this.door = new Doorkeeper({
       clock: parts.clock,
       lines: new PeerLines(parts.clock, parts.log),

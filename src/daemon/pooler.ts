@@ -26,7 +26,7 @@ import { StatementCache } from '../prepared/statement.ts';
 import { TrackedParameters } from '../relay/tracked-parameters.ts';
 import { openCancel } from '../server/cancel.ts';
 import { Connector } from '../server/connector.ts';
-import type { PreparedTls } from '../tls/contexts.ts';
+import { type PreparedTls, TlsContexts } from '../tls/contexts.ts';
 import { NEWEST_MINOR } from '../wire/codes.ts';
 import { errorResponse } from '../wire/error-response.ts';
 import { fatal, SqlState } from '../wire/pg-error.ts';
@@ -52,6 +52,8 @@ export interface PoolerOptions {
   readonly clock: Clock;
   readonly log: Logger;
   readonly native: Native;
+  /** Default: nothing is read ahead. */
+  readonly tls?: TlsContexts;
   readonly fdLimit?: number;
   /** Sockets that are open already, in place of those that the configuration names. */
   readonly passed?: readonly PassedSocket[];
@@ -105,6 +107,7 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
     clock,
     log,
     budget,
+    tls: options.tls ?? new TlsContexts(),
     databases: new Databases(config, log),
     pools: (self) =>
       new Pools({
@@ -305,7 +308,7 @@ function enter(
 
 /** What cannot be asked of the kernel must not be believed to be in force. */
 function warnOfUntuned(config: Config, native: Native, log: Logger): void {
-  const names = native.available ? [] : beyondNode(tcpOptions(config));
+  const names = native.missing.has('options') ? beyondNode(tcpOptions(config)) : [];
   if (names.length > 0)
     log.log('WARNING', `set but without effect, for want of native calls: ${names.join(', ')}`);
 }

@@ -8,6 +8,7 @@ import type { Settings } from '../config/settings.ts';
 import type { PassedSocket } from '../net/listener.ts';
 import { type Native, openNative } from '../net/native.ts';
 import { checkUnixSocketFree, ListenError, unixSocketPath } from '../net/unix-socket.ts';
+import { TlsContexts } from '../tls/contexts.ts';
 import { readFdLimit } from './fd-limit.ts';
 import { DaemonLog, LogfileError } from './log.ts';
 import {
@@ -19,10 +20,11 @@ import {
   writePidfile,
 } from './pidfile.ts';
 import { createPooler, type Pooler } from './pooler.ts';
+import { nativeWarnings } from './native-warnings.ts';
 import { type LogOptions, logSettings, logWays } from './run-log.ts';
 import { installSignals } from './signals.ts';
 import { StartupReport } from './startup-report.ts';
-import { refuseRoot, switchUser, UserError } from './switch-user.ts';
+import { refuseRoot, switchUser, unreadableFiles, UserError } from './switch-user.ts';
 import { ServiceManager, takePassedSockets } from './systemd.ts';
 import { Takeover, TakeoverError } from './takeover.ts';
 import { VERSION_LINE } from './version.ts';
@@ -57,13 +59,18 @@ export async function runDaemon(options: RunOptions): Promise<number> {
   const native = openNative();
   // Before any secret is read.
   native.process.forbidDumps();
+  const tls = new TlsContexts();
+  let isSwitched = false;
   let config: Config;
   let log: DaemonLog;
   try {
     config = loadConfig(options.configPath, null);
     if (startup !== null && config.settings.pidfile === '') return refuse('-d needs the setting pidfile');
     const user = options.user ?? config.settings.user;
-    if (user !== null && user !== '') switchUser(user, native);
+    if (user !== null && user !== '') {
+      tls.readAhead(config.settings);
+      isSwitched = switchUser(user, native);
+    }
     refuseRoot(options.allowRoot);
     // A change of user has allowed them again, where the system is set up so.
     native.process.forbidDumps();
@@ -73,7 +80,7 @@ export async function runDaemon(options: RunOptions): Promise<number> {
     return refuse(refusalText(error));
   }
   try {
-    return await serve({ config, options, log, native, startup });
+    return await serve({ config, options, log, native, tls, isSwitched, startup });
   } catch (error) {
     log.log('FATAL', refusalText(error));
     return 1;
@@ -96,23 +103,22 @@ interface Prepared {
   readonly options: RunOptions;
   readonly log: DaemonLog;
   readonly native: Native;
+  readonly tls: TlsContexts;
+  /** It has been root until now. */
+  readonly isSwitched: boolean;
   readonly startup: StartupReport | null;
 }
 
-async function serve({ config, options, log, native, startup }: Prepared): Promise<number> {
+async function serve({ config, options, log, native, tls, isSwitched, startup }: Prepared): Promise<number> {
   for (const flag of INLINING) setFlagsFromString(flag);
   for (const warning of [...config.warnings, ...secretFileWarnings(config)]) log.log('WARNING', warning);
+  if (isSwitched) for (const warning of unreadableFiles(config)) log.log('WARNING', warning);
   const { settings } = config;
   const passed = takePassedSockets(process.env, process.pid);
   const takeover = options.reboot ? await beginTakeover(settings, passed, log) : null;
   if (takeover === null) await checkFree(settings, passed);
   const fdLimit = checkFdLimit(config, log);
-  if (!native.available) {
-    log.log(
-      'WARNING',
-      `native calls are not available (${native.unavailableReason}): no peer credentials, and core dumps are allowed`,
-    );
-  }
+  for (const warning of nativeWarnings(native)) log.log('WARNING', warning);
   const manager = ServiceManager.take(process.env, process.pid, native.datagram, log);
   const ended = Promise.withResolvers<number>();
   let pooler: Pooler | null = null;
@@ -125,6 +131,7 @@ async function serve({ config, options, log, native, startup }: Prepared): Promi
       clock: new SystemClock(),
       log,
       native,
+      tls,
       passed,
       ...(takeover === null ? {} : { takesOver: takeover.socket }),
       ...(fdLimit === null ? {} : { fdLimit }),

@@ -13,7 +13,7 @@ import { ConsolePhase } from '../client/console.ts';
 import { ClientSession } from '../client/session.ts';
 import { formatAddrColumn, type PeerAddress } from '../net/address.ts';
 import type { Conn } from '../net/conn.ts';
-import { socketFd } from '../net/native.ts';
+import { socketFd } from '../net/native-sockets.ts';
 import { ServerConnection } from '../server/connection.ts';
 import { isUnixHost } from '../server/target.ts';
 import { formatTls, type TlsInfo } from '../tls/info.ts';

@@ -1,6 +1,8 @@
 import { connect, type IpcNetConnectOpts, type Socket, type TcpNetConnectOpts } from 'node:net';
 import type { TLSSocket } from 'node:tls';
-import { allocPinned, type Native, socketFd } from './native.ts';
+import type { Native } from './native.ts';
+import { allocPinned } from './native-io.ts';
+import { socketFd } from './native-sockets.ts';
 import { type Readiness, type Reader, readinessOf } from './readiness.ts';
 
 /**

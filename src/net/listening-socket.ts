@@ -5,7 +5,8 @@ import { dirname, join } from 'node:path';
 import { getSystemErrorMap } from 'node:util';
 import type { Logger } from '../base/log.ts';
 import { formatHostPort } from './address.ts';
-import { type Native, socketFd } from './native.ts';
+import type { Native } from './native.ts';
+import { socketFd } from './native-sockets.ts';
 import {
   applySocketPermissions,
   displaySocketPath,

@@ -20,8 +20,8 @@ const NO_WAIT_NO_SIGNAL = 0x40 | 0x4000;
 /** `struct sockaddr_un`: uint16 family in the machine's order, then up to 108 bytes of path. */
 const MAX_PATH_BYTES = 107;
 
-/** Linux's, through a library that `openNative` has loaded. */
-export function datagramCalls(koffi: Koffi, libc: ReturnType<Koffi['load']>): OpenDatagram {
+/** Linux's, through a library that `openNative` has loaded. Throws where one of them is missing. */
+export function datagramCalls(libc: ReturnType<Koffi['load']>, koffi: Koffi): OpenDatagram {
   const socket = libc.func('int socket(int, int, int)');
   const sendto = libc.func('long sendto(int, const void *, size_t, int, const void *, uint32_t)');
   return (address) => {

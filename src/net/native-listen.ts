@@ -52,8 +52,8 @@ const DROP_SYN: readonly (readonly [number, number, number, number])[] = [
   [0x06, 0, 0, 0xffffffff],
 ];
 
-/** Linux's, through a library that `openNative` has loaded. */
-export function listenCalls(koffi: Koffi, libc: ReturnType<Koffi['load']>): ListenCalls {
+/** Linux's, through a library that `openNative` has loaded. Throws where one of them is missing. */
+export function listenCalls(libc: ReturnType<Koffi['load']>, koffi: Koffi): ListenCalls {
   const setsockopt = libc.func('int setsockopt(int, int, int, const void *, uint32_t)');
   const accept4 = libc.func('int accept4(int, void *, void *, int)');
   const fcntl = libc.func('int fcntl(int, int, int)');

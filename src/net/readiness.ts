@@ -1,4 +1,5 @@
-import type { EpollSet, Native } from './native.ts';
+import type { Native } from './native.ts';
+import type { EpollSet } from './native-io.ts';
 
 /** Who reads from a descriptor that a {@link Readiness} watches. */
 export interface Reader {

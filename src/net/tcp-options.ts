@@ -41,7 +41,7 @@ const USUAL_KEEP_COUNT = 9;
  * with its times, see {@link beyondNode}.
  */
 export function tuneTcp(native: Native, socket: Socket, options: TcpOptions): void {
-  if (!native.available) {
+  if (native.missing.has('options')) {
     tuneByNode(socket, options);
     return;
   }

@@ -1,5 +1,6 @@
-import { chmodSync, chownSync, existsSync, lstatSync, readFileSync, type Stats, unlinkSync } from 'node:fs';
+import { chmodSync, chownSync, existsSync, lstatSync, type Stats, unlinkSync } from 'node:fs';
 import { connect } from 'node:net';
+import { groupIdFromFile } from './name-files.ts';
 import type { Native } from './native.ts';
 
 /** A reason not to start listening; its text is the whole log line. The daemon exits with 1. */
@@ -107,21 +108,6 @@ export function resolveGroup(group: string, native: Native): number | null {
   const gid = native.groupId(group) ?? groupIdFromFile(group);
   if (gid === null) throw new ListenError(`unknown group in unix_socket_group: ${group}`);
   return gid;
-}
-
-function groupIdFromFile(name: string): number | null {
-  let text: string;
-  try {
-    text = readFileSync('/etc/group', 'utf8');
-  } catch {
-    return null;
-  }
-  for (const line of text.split('\n')) {
-    const fields = line.split(':');
-    const gid = fields[2];
-    if (fields[0] === name && gid !== undefined && /^\d+$/.test(gid)) return Number(gid);
-  }
-  return null;
 }
 
 /** What identifies a socket file, so that we never remove another process's one at the same path. */

@@ -7,7 +7,7 @@ const POSITION = 0x50; // P
 export interface ErrorNames {
   /** Beginning of every name for servers, see StatementCache. */
   readonly prefix: string;
-  /** The client's name (latin1) for a statement, by its name for servers. */
+  /** What the client is to read (latin1) for a statement's name for servers: its own name, as far as it has one. */
   nameOf(serverName: string): string;
   /** A position (characters from 1) in what the server was sent, as one in what the client sent. */
   position(sent: number): number;

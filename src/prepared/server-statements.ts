@@ -9,6 +9,8 @@ export class ServerStatements extends Ledger<Statement> {
   #last: Statement | null = null;
   /** A name of ours stands for another text on the server than we think: nobody may use it any more. */
   isBroken = false;
+  /** A text with a name of ours has been sent: also without statements its unnamed one and its portals may be such. */
+  wereAny = false;
   /** The server said that it doesn't have them, or cannot use them any more. */
   readonly #doubtful = new Set<Statement>();
   /** What their rows are, as far as that was asked for since they were prepared. */
@@ -74,6 +76,7 @@ export class ServerStatements extends Ledger<Statement> {
 
   /** It is sent in stretch `segment`. */
   add(statement: Statement, segment: number): Change {
+    this.wereAny = true;
     this.#last = null;
     this.#shapes.delete(statement);
     return this.set(statement, statement, segment);

@@ -108,7 +108,7 @@ export abstract class SessionState {
 
   /** An error may name what clients know by another name, or tell something of what is prepared. */
   get readsErrors(): boolean {
-    return this.statements.size > 0 || this.tracker.failedNote !== null;
+    return this.statements.wereAny || this.tracker.failedNote !== null;
   }
 
   /** Nobody else may have this session. */

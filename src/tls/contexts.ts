@@ -9,7 +9,7 @@ import type { Settings } from '../config/settings.ts';
 import { cipherList, curveChoice, dheChoice, versionRange } from './choices.ts';
 import { ClientTls } from './client-side.ts';
 import { endPointHash } from './end-point.ts';
-import { type Identity, openKeyWarning, readAuthorities, readIdentity } from './material.ts';
+import { type Identity, openKeyWarning, readAuthorities, readIdentity, TlsFiles } from './material.ts';
 import { ServerTls } from './server-side.ts';
 import { TlsSettingError, tlsErrorText } from './setting-error.ts';
 
@@ -53,6 +53,7 @@ const OFF: Side<never> = { tls: null, source: 'disable' };
 
 /** TLS in force on both sides, for connections that begin now. */
 export class TlsContexts {
+  readonly #files = new TlsFiles();
   #client: Side<ClientTls> = OFF;
   #server: Side<ServerTls> = OFF;
   /** How many contexts have been made so far. */
@@ -68,11 +69,28 @@ export class TlsContexts {
     return this.#server.tls;
   }
 
+  /**
+   * Reads what the settings name as long as that is allowed: {@link prepare} goes on by it where the process has become a
+   * user who may not. What cannot be used is told there.
+   */
+  readAhead(settings: TlsSettings): void {
+    this.#files.isAhead = true;
+    try {
+      this.use(this.prepare(settings));
+    } catch (error) {
+      if (!(error instanceof TlsSettingError)) throw error;
+    } finally {
+      this.#files.isAhead = false;
+    }
+  }
+
   /** Reads what the settings name and makes what has changed; nothing is in force yet. Errors: TlsSettingError. */
   prepare(settings: TlsSettings): PreparedTls {
+    // Those of an attempt that has failed.
+    this.#files.takeWarnings();
     const client = this.#prepareClient(settings);
     const server = this.#prepareServer(settings);
-    const warnings: (string | null)[] = [];
+    const warnings: (string | null)[] = this.#files.takeWarnings();
     if (client.tls !== null) {
       warnings.push(openKeyWarning('client_tls_key_file', settings.client_tls_key_file));
     }
@@ -97,12 +115,15 @@ export class TlsContexts {
     const mode = settings.client_tls_sslmode;
     if (mode === 'disable') return OFF;
     const isVerifying = mode === 'verify-ca' || mode === 'verify-full';
-    const identity = readIdentity({
-      keySetting: 'client_tls_key_file',
-      keyFile: settings.client_tls_key_file,
-      certSetting: 'client_tls_cert_file',
-      certFile: settings.client_tls_cert_file,
-    });
+    const identity = readIdentity(
+      {
+        keySetting: 'client_tls_key_file',
+        keyFile: settings.client_tls_key_file,
+        certSetting: 'client_tls_cert_file',
+        certFile: settings.client_tls_cert_file,
+      },
+      this.#files,
+    );
     const caFile = settings.client_tls_ca_file;
     if (caFile === '' && mode === 'verify-full') {
       throw new TlsSettingError(
@@ -111,7 +132,7 @@ export class TlsContexts {
       );
     }
     const certificates = isVerifying ? 'required' : caFile === '' ? 'none' : 'optional';
-    const ca = certificates === 'none' ? [] : readAuthorities('client_tls_ca_file', caFile);
+    const ca = certificates === 'none' ? [] : readAuthorities('client_tls_ca_file', caFile, this.#files);
     const options: SecureContextOptions = {
       ...versionRange('client_tls_protocols', settings.client_tls_protocols),
       ciphers: cipherList('client', settings.client_tls_ciphers, settings.client_tls13_ciphers),
@@ -137,15 +158,21 @@ export class TlsContexts {
     const identity =
       keyFile === '' && certFile === ''
         ? null
-        : readIdentity({
-            keySetting: 'server_tls_key_file',
-            keyFile,
-            certSetting: 'server_tls_cert_file',
-            certFile,
-          });
+        : readIdentity(
+            {
+              keySetting: 'server_tls_key_file',
+              keyFile,
+              certSetting: 'server_tls_cert_file',
+              certFile,
+            },
+            this.#files,
+          );
     const verifies = mode === 'verify-full' ? 'host' : mode === 'verify-ca' ? 'signature' : 'nothing';
     const caFile = settings.server_tls_ca_file;
-    const ca = verifies === 'nothing' && caFile === '' ? [] : readAuthorities('server_tls_ca_file', caFile);
+    const ca =
+      verifies === 'nothing' && caFile === ''
+        ? []
+        : readAuthorities('server_tls_ca_file', caFile, this.#files);
     const options: SecureContextOptions = {
       ...versionRange('server_tls_protocols', settings.server_tls_protocols),
       ciphers: cipherList('server', settings.server_tls_ciphers, settings.server_tls13_ciphers),

@@ -70,8 +70,11 @@ export function endPointHash(der: Buffer): Buffer | null {
     .digest();
 }
 
-/** The hash in the certificate's signature. Shape: SEQUENCE { what is signed, AlgorithmIdentifier, signature }. */
-function signatureHash(der: Buffer): string | null {
+/**
+ * Node's name of the hash in the signature of a certificate (DER); null as for {@link endPointHash}. Shape: SEQUENCE { what
+ * is signed, AlgorithmIdentifier, signature }.
+ */
+export function signatureHash(der: Buffer): string | null {
   const certificate = elementAt(der, 0, der.length);
   if (certificate?.tag !== SEQUENCE) return null;
   const signed = elementAt(der, certificate.start, certificate.end);

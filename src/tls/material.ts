@@ -23,14 +23,50 @@ export interface IdentityFiles {
 const PEM_CERTIFICATE =
   /-----BEGIN (?:TRUSTED |X509 )?CERTIFICATE-----[^-]*-----END (?:TRUSTED |X509 )?CERTIFICATE-----/g;
 
+/**
+ * Reads the files of the settings. What is read ahead, as root, is remembered: who is somebody else by then may not read it
+ * again.
+ */
+export class TlsFiles {
+  readonly #texts = new Map<string, string>();
+  readonly #warnings = new Set<string>();
+  /** Whether what is read now is remembered. */
+  isAhead = false;
+
+  /** Its text, a character for each byte. Errors: TlsSettingError. */
+  read(setting: string, file: string): string {
+    try {
+      const text = readFileSync(file, 'latin1');
+      if (this.#texts.has(file) || this.isAhead) this.#texts.set(file, text);
+      return text;
+    } catch (cause) {
+      const why = cause instanceof Error && 'code' in cause ? String(cause.code) : 'unreadable';
+      const known = why === 'EACCES' ? this.#texts.get(file) : undefined;
+      if (known === undefined)
+        throw new TlsSettingError(setting, `a readable file: ${file} (${why})`, { cause });
+      this.#warnings.add(
+        `${setting} ${file} cannot be read as this user: what was read before stays in force`,
+      );
+      return known;
+    }
+  }
+
+  /** Lines for the log about what could not be read since the last time. */
+  takeWarnings(): string[] {
+    const warnings = [...this.#warnings];
+    this.#warnings.clear();
+    return warnings;
+  }
+}
+
 /** Reads a key and its certificate (or chain). Errors: TlsSettingError. */
-export function readIdentity(files: IdentityFiles): Identity {
+export function readIdentity(files: IdentityFiles, texts: TlsFiles): Identity {
   const { keySetting, keyFile, certSetting, certFile } = files;
   if (certFile === '') throw new TlsSettingError(certSetting, 'a file with a certificate');
   if (keyFile === '') throw new TlsSettingError(keySetting, 'a file with a private key');
-  const certificates = readText(certSetting, certFile);
+  const certificates = texts.read(certSetting, certFile);
   const [own] = readCertificates(certSetting, certFile, certificates);
-  const key = readText(keySetting, keyFile);
+  const key = texts.read(keySetting, keyFile);
   const parsedKey = parseKey(keySetting, keyFile, key);
   if (own === undefined || !own.checkPrivateKey(parsedKey)) {
     throw new TlsSettingError(
@@ -41,10 +77,15 @@ export function readIdentity(files: IdentityFiles): Identity {
   return { certificates, key, own };
 }
 
+/** All certificates of a PEM file, in order; at least one. Errors: TlsSettingError. */
+export function readCertificateFile(setting: string, file: string): X509Certificate[] {
+  return readCertificates(setting, file, new TlsFiles().read(setting, file));
+}
+
 /** Certificates that others are signed by, as PEM: of a file, or those of the system. Errors: TlsSettingError. */
-export function readAuthorities(setting: string, file: string): string[] {
+export function readAuthorities(setting: string, file: string, texts: TlsFiles): string[] {
   if (file !== '') {
-    const text = readText(setting, file);
+    const text = texts.read(setting, file);
     readCertificates(setting, file, text);
     return [text];
   }
@@ -63,15 +104,6 @@ export function openKeyWarning(setting: string, file: string): string | null {
     return `${setting} ${file} can be read or written by others (mode ${(mode & 0o777).toString(8).padStart(4, '0')})`;
   } catch {
     return null;
-  }
-}
-
-function readText(setting: string, file: string): string {
-  try {
-    return readFileSync(file, 'latin1');
-  } catch (cause) {
-    const why = cause instanceof Error && 'code' in cause ? String(cause.code) : 'unreadable';
-    throw new TlsSettingError(setting, `a readable file: ${file} (${why})`, { cause });
   }
 }
 

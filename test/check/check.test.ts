@@ -1,6 +1,6 @@
 import { chmodSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
-import { isPublic } from '../../src/check/access-rules.ts';
+import { isPublic } from '../../src/check/networks.ts';
 import type { ServerLimits } from '../../src/check/capacity-rules.ts';
 import { exitStatus } from '../../src/check/finding.ts';
 import { reportJson, reportText } from '../../src/check/report.ts';
@@ -149,6 +149,21 @@ describe('how many server connections there can be', () => {
     ]);
   });
 
+  test('the server of this machine is one, by TCP and by its unix socket', async () => {
+    using setUp = new SetUp(
+      SOUND.replace('10.0.0.1', '127.0.0.1').replace(
+        '[pgb',
+        'b = host=localhost,::1\nc = host=/run/pg\nd =\ne = host=127.0.0.1 port=5433\n[pgb',
+      ),
+      USERS,
+    );
+    const { capacities } = await setUp.check();
+    expect(capacities.map(({ server, connections }) => `${server} ${connections}`)).toEqual([
+      '127.0.0.1:5432 80',
+      '127.0.0.1:5433 20',
+    ]);
+  });
+
   test('a database’s own limit counts, where the server was asked', async () => {
     using setUp = new SetUp(SOUND, USERS);
     const ask = async () => limits(100, [['app', 10]]);
@@ -205,6 +220,23 @@ describe('files', () => {
     ]);
     chmodSync(`${setUp.dir}/users.txt`, 0o662);
     expect(shown(await setUp.check())).toContain(`error writable ${setUp.dir}/users.txt`);
+  });
+
+  test('are those that passwords stand in, and no others beside them', async () => {
+    const lines = withLines('auth_type = hba', 'auth_hba_file = {dir}/hba.conf', '%include {dir}/more.ini');
+    using setUp = new SetUp(lines, {
+      ...USERS,
+      'more.ini': '[databases]\n* = host=10.0.0.1 password=hidden\n',
+      'hba.conf': 'include ldap.conf\nlocal all all peer\n',
+      'ldap.conf': 'local all all ldap ldapserver=localhost ldapbasedn=x ldapbindpasswd=hidden\n',
+    });
+    for (const name of ['pgbouncer.ini', 'more.ini', 'hba.conf', 'ldap.conf'])
+      chmodSync(`${setUp.dir}/${name}`, 0o644);
+    const found = shown(await setUp.check()).filter((each) => each.includes('secrets'));
+    expect(found).toEqual([
+      `warning secrets ${setUp.dir}/more.ini`,
+      `warning secrets ${setUp.dir}/ldap.conf`,
+    ]);
   });
 
   test('without secrets may be read by everybody', async () => {

@@ -35,7 +35,7 @@ const ini = (lines = '') => `[databases]
 app = host=127.0.0.1 port=${sharedPostgres().port} dbname=checked
 [pgbouncer]
 listen_addr = 127.0.0.1
-auth_type = scram-sha-256
+auth_type = md5
 auth_file = {dir}/users.txt
 pool_mode = transaction
 ${lines}

@@ -6,7 +6,7 @@ import { startTlsPostgres, TlsFolder } from '../support/tls.ts';
 import { SetUp, shown } from './kit.ts';
 
 const files = new TlsFolder();
-const identity = files.identity('pg', { commonName: 'localhost' });
+const identity = files.identity('pg', { commonName: 'localhost', altNames: ['localhost'] });
 let postgres: Postgres;
 
 beforeAll(async () => {

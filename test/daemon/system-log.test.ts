@@ -1,44 +1,23 @@
-import { closeSync, fstatSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { fstatSync, readFileSync } from 'node:fs';
+import { describe, expect, it } from 'vitest';
 import type { LogLevel } from '../../src/base/log.ts';
-import { DaemonLog, type LogEnvironment, type LogSettings } from '../../src/daemon/log.ts';
+import type { DaemonLog, LogEnvironment, LogSettings } from '../../src/daemon/log.ts';
 import { isJournalStream } from '../../src/daemon/system-log.ts';
 import { openNative } from '../../src/net/native.ts';
 import { DatagramPeer } from '../support/datagram-peer.ts';
-import { ManualClock } from '../support/manual-clock.ts';
-
-let dir: string;
-let stderrFd: number;
-let log: DaemonLog | null;
-
-beforeEach(() => {
-  dir = mkdtempSync(join(tmpdir(), 'pgweir-syslog-'));
-  stderrFd = openSync(join(dir, 'stderr'), 'a');
-  log = null;
-});
-
-afterEach(() => {
-  log?.close();
-  closeSync(stderrFd);
-  rmSync(dir, { recursive: true, force: true });
-});
+import { LogStage } from './log-stage.ts';
 
 const { datagram } = openNative();
 const plain: LogSettings = { logfile: '', quiet: true, verbose: 0, format: 'pgbouncer' };
+const stage = new LogStage(plain);
 
 function openLog(settings: Partial<LogSettings>, environment: LogEnvironment = {}): DaemonLog {
-  log = new DaemonLog(
-    { ...plain, ...settings },
-    { clock: new ManualClock(), pid: 99, stderrFd, datagram, ...environment },
-  );
-  return log;
+  return stage.open(settings, { datagram, ...environment });
 }
 
 /** What stderr has got, less time stamps. */
 function stderr(): string[] {
-  return readFileSync(join(dir, 'stderr'), 'utf8')
+  return readFileSync(stage.path('stderr'), 'utf8')
     .split('\n')
     .slice(0, -1)
     .map((line) => line.replace(/\d{4}-.*? \[/, '['));
@@ -50,9 +29,9 @@ describe('syslog', () => {
   });
 
   it('gets each line with facility, level, time, name and process id', () => {
-    using peer = new DatagramPeer(join(dir, 'log'));
+    using peer = new DatagramPeer(stage.path('log'));
     openLog(settings(peer.address));
-    for (const level of ['FATAL', 'ERROR', 'WARNING', 'LOG'] as const) log?.log(level, `a ${level}`);
+    for (const level of ['FATAL', 'ERROR', 'WARNING', 'LOG'] as const) stage.log.log(level, `a ${level}`);
     // local3 is 19: 19 * 8 + severity. The time is the process's local one.
     expect(peer.all()).toEqual([
       expect.stringMatching(/^<154>Jan  \d \d\d:\d\d:05 pooler\[99\]: a FATAL$/),
@@ -78,16 +57,16 @@ describe('syslog', () => {
   });
 
   it('gets no DEBUG line, whatever verbose says, and no second line out of one message', () => {
-    using peer = new DatagramPeer(join(dir, 'log'));
+    using peer = new DatagramPeer(stage.path('log'));
     openLog({ ...settings(peer.address), verbose: 2 });
-    for (const level of ['DEBUG', 'NOISE'] satisfies LogLevel[]) log?.log(level, 'fine print');
-    log?.log('LOG', 'one\n<0>two\x1b[0m');
+    for (const level of ['DEBUG', 'NOISE'] satisfies LogLevel[]) stage.log.log(level, 'fine print');
+    stage.log.log('LOG', 'one\n<0>two\x1b[0m');
     expect(peer.all().map((line) => line.replace(/^.*?\]: /, ''))).toEqual(['one <0>two\\x1b[0m']);
   });
 
   it('follows RELOAD: on, to another place, off', () => {
-    using first = new DatagramPeer(join(dir, 'first'));
-    using second = new DatagramPeer(join(dir, 'second'));
+    using first = new DatagramPeer(stage.path('first'));
+    using second = new DatagramPeer(stage.path('second'));
     openLog({});
     for (const [text, to] of [
       ['1', null],
@@ -95,37 +74,37 @@ describe('syslog', () => {
       ['3', second],
       ['4', null],
     ] as const) {
-      log?.configure({ ...plain, ...(to === null ? {} : settings(to.address)) });
-      log?.log('LOG', text);
+      stage.log.configure({ ...plain, ...(to === null ? {} : settings(to.address)) });
+      stage.log.log('LOG', text);
     }
     expect([first.all().length, second.all().length]).toEqual([1, 1]);
     expect(stderr()).toEqual([]);
   });
 
   it('that is not there costs one warning, and lines go to stderr until it is back', () => {
-    const path = join(dir, 'log');
+    const path = stage.path('log');
     openLog(settings(path));
-    for (const text of ['one', 'two']) log?.log('LOG', text);
+    for (const text of ['one', 'two']) stage.log.log('LOG', text);
     const warning =
       '[99] WARNING cannot write to the syslog (no such file or directory), its lines go to stderr';
     expect(stderr()).toEqual(['[99] LOG one', warning, '[99] LOG two']);
     {
       using peer = new DatagramPeer(path);
-      log?.log('LOG', 'three');
+      stage.log.log('LOG', 'three');
       expect(peer.all()).toHaveLength(1);
     }
-    log?.log('LOG', 'four');
+    stage.log.log('LOG', 'four');
     expect(stderr().slice(3)).toEqual(['[99] LOG four', warning]);
   });
 
   it('whose queue is full does not hold the pooler up', () => {
-    using peer = new DatagramPeer(join(dir, 'log'));
+    using peer = new DatagramPeer(stage.path('log'));
     openLog(settings(peer.address));
     const long = 'x'.repeat(40_000);
     let lines = 0;
     while (stderr().length === 0 && lines < 10_000) {
       lines++;
-      log?.log('LOG', long);
+      stage.log.log('LOG', long);
     }
     expect(stderr()[1]).toMatch(/cannot write to the syslog \(resource temporarily unavailable\)/);
     expect(peer.all().length).toBe(lines - 1);
@@ -133,7 +112,7 @@ describe('syslog', () => {
 
   it('without native calls is one warning', () => {
     openLog(settings('/dev/log'), { datagram: () => null });
-    for (const text of ['one', 'two']) log?.log('LOG', text);
+    for (const text of ['one', 'two']) stage.log.log('LOG', text);
     const warning =
       '[99] WARNING cannot write to the syslog (not possible on this system), its lines go to stderr';
     expect(stderr()).toEqual(['[99] LOG one', warning, '[99] LOG two']);
@@ -165,10 +144,10 @@ describe('the journal', () => {
   }
 
   it('gets level, name and message in its own form, and stderr nothing', () => {
-    using peer = new DatagramPeer(join(dir, 'journal'));
+    using peer = new DatagramPeer(stage.path('journal'));
     openLog({ quiet: false, journalIdent: 'pooler' }, on(peer.address));
-    log?.log('WARNING', 'one\nPRIORITY=0\ntwo');
-    log?.log('LOG', '');
+    stage.log.log('WARNING', 'one\nPRIORITY=0\ntwo');
+    stage.log.log('LOG', '');
     expect(peer.all().map(fields)).toEqual([
       { PRIORITY: '4', SYSLOG_IDENTIFIER: 'pooler', MESSAGE: 'one\n\tPRIORITY=0\n\ttwo' },
       { PRIORITY: '6', SYSLOG_IDENTIFIER: 'pooler', MESSAGE: '' },
@@ -177,32 +156,32 @@ describe('the journal', () => {
   });
 
   it('gets nothing from a quiet pooler', () => {
-    using peer = new DatagramPeer(join(dir, 'journal'));
+    using peer = new DatagramPeer(stage.path('journal'));
     openLog({}, on(peer.address)).log('LOG', 'x');
     expect(peer.all()).toEqual([]);
   });
 
   it('gets a message as long as it may be, cut', () => {
-    using peer = new DatagramPeer(join(dir, 'journal'));
+    using peer = new DatagramPeer(stage.path('journal'));
     openLog({ quiet: false }, on(peer.address)).log('LOG', 'x'.repeat(1 << 20));
     expect(fields(peer.all()[0] ?? '')['MESSAGE']).toHaveLength(48 * 1024);
     expect(stderr()).toEqual([]);
   });
 
   it('that is not there is reached by way of stderr, with levels', () => {
-    openLog({ quiet: false }, on(join(dir, 'nobody')));
-    log?.log('ERROR', 'x');
-    log?.log('LOG', 'y');
+    openLog({ quiet: false }, on(stage.path('nobody')));
+    stage.log.log('ERROR', 'x');
+    stage.log.log('LOG', 'y');
     const warning =
       '<4>[99] WARNING cannot write to the journal (no such file or directory), its lines go to stderr';
     expect(stderr()).toEqual(['<3>[99] ERROR x', warning, '<6>[99] LOG y']);
   });
 
   it('is where stderr leads when JOURNAL_STREAM names the same file', () => {
-    const { dev, ino } = fstatSync(stderrFd, { bigint: true });
-    expect(isJournalStream(`${dev}:${ino}`, stderrFd)).toBe(true);
+    const { dev, ino } = fstatSync(stage.stderrFd, { bigint: true });
+    expect(isJournalStream(`${dev}:${ino}`, stage.stderrFd)).toBe(true);
     for (const value of [`${dev}:${ino + 1n}`, `${dev + 1n}:${ino}`, `${dev}`, '', 'x:y', undefined]) {
-      expect(isJournalStream(value, stderrFd)).toBe(false);
+      expect(isJournalStream(value, stage.stderrFd)).toBe(false);
     }
     expect(isJournalStream(`${dev}:${ino}`, 9999)).toBe(false);
   });

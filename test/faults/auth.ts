@@ -205,7 +205,7 @@ export const authFaults: readonly Fault[] = [
   fault(
     'an empty password goes to the LDAP server, which takes it for a bind as nobody',
     {
-      file: 'src/auth/ldap-exchange.ts',
+      file: 'src/auth/typed-password.ts',
       find: "if (typed.length === 0) return { kind: 'fail', error: fatal('empty password returned by client') };",
       replace: '',
     },

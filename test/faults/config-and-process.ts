@@ -6,9 +6,9 @@ export const configAndProcessFaults: readonly Fault[] = [
     'RELOAD of a bad file applies what stands ahead of the mistake',
     {
       file: 'src/config/load.ts',
-      find: 'else this.#databases.set(key, parseDatabase(key, value, at, this.#warn));',
+      find: 'this.#databases.set(key, entry);',
       replace:
-        'else {\n      const inForce = (this.#previous?.databases ?? this.#databases) as Map<string, DatabaseEntry>;\n      for (const map of [inForce, this.#databases]) map.set(key, parseDatabase(key, value, at, this.#warn));\n    }',
+        'const inForce = (this.#previous?.databases ?? this.#databases) as Map<string, DatabaseEntry>;\n      for (const map of [inForce, this.#databases]) map.set(key, entry);',
     },
     ['test/config/load.test.ts'],
   ),

@@ -1,4 +1,5 @@
 import { authFaults } from './auth.ts';
+import { checkFaults } from './check.ts';
 import { configAndProcessFaults } from './config-and-process.ts';
 import { cveFaults } from './cves.ts';
 import { consoleFaults } from './console.ts';
@@ -35,6 +36,7 @@ export const faults: readonly Fault[] = [
   ...tlsFaults,
   ...configAndProcessFaults,
   ...processFaults,
+  ...checkFaults,
   ...cveFaults,
   ...consoleFaults,
   ...oracleFaults,

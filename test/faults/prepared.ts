@@ -10,6 +10,24 @@ const RANDOM: Fault['tests'] = ['test/integration/plan-repair-random.test.ts'];
 /** Which statements servers know, and what happens when they cannot use them any more. */
 export const preparedFaults: readonly Fault[] = [
   fault(
+    'a name of ours is shown for a DEALLOCATE that is executed again behind a skipped Parse',
+    {
+      file: 'src/client/session-statements.ts',
+      find: 'this.#filter.formerName(serverName) ??',
+      replace: '',
+    },
+    ['test/integration/prepared-sql.test.ts'],
+  ),
+  fault(
+    'errors of a server that has no statements any more are not read',
+    {
+      file: 'src/server/session-state.ts',
+      find: 'return this.statements.wereAny ||',
+      replace: 'return this.statements.size > 0 ||',
+    },
+    ['test/integration/prepared-sql.test.ts'],
+  ),
+  fault(
     'a statement with a stale plan is not repaired',
     { file: 'src/prepared/stale-plan.ts', find: 'routine === ', replace: 'routine !== ' },
     RANDOM,

@@ -99,11 +99,20 @@ export const processFaults: readonly Fault[] = [
     ['test/net/native-process.test.ts'],
   ),
   fault(
+    'one missing function of the C library takes all native calls with it',
+    {
+      file: 'src/net/native.ts',
+      find: 'missing.set(name, reasonOf(error));',
+      replace: 'for (const each of NATIVE_THEMES) missing.set(each, reasonOf(error));',
+    },
+    ['test/net/native.test.ts'],
+  ),
+  fault(
     'a password alone in the entry * is taken for no secret',
     {
-      file: 'src/config/secret-files.ts',
-      find: "/(^|\\s)password\\s*=/i.test(config.autoDatabase ?? '');",
-      replace: 'false;',
+      file: 'src/config/load.ts',
+      find: 'if (/(^|\\s)password\\s*=/i.test(statement.value)) this.#passwordFiles.add(statement.at.file);',
+      replace: '',
     },
     ['test/integration/secrets.test.ts'],
   ),

@@ -1,5 +1,3 @@
-import { writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type LocalPooler, startPooler, type TestPoolerOptions } from '../support/pooler.ts';
@@ -7,6 +5,7 @@ import { sharedPostgres } from '../support/postgres.ts';
 import { Psql } from '../support/psql.ts';
 import { createRole } from '../support/roles.ts';
 import { type IdentityFiles, TlsFolder } from '../support/tls.ts';
+import { goByRules } from '../support/hba-rules.ts';
 
 const files = new TlsFolder();
 afterAll(() => files[Symbol.dispose]());
@@ -111,15 +110,7 @@ describe('auth_type = cert', () => {
 describe('rules', () => {
   async function byRules(hba: string, ident: string, mode = 'verify-full'): Promise<LocalPooler> {
     const pooler = await start({ settings: { client_tls_sslmode: mode, auth_type: 'trust' } });
-    writeFileSync(join(pooler.folder, 'hba'), hba);
-    writeFileSync(join(pooler.folder, 'ident'), ident);
-    pooler.reload({
-      settings: {
-        auth_type: 'hba',
-        auth_hba_file: join(pooler.folder, 'hba'),
-        auth_ident_file: join(pooler.folder, 'ident'),
-      },
-    });
+    goByRules(pooler, hba, ident);
     return pooler;
   }
 

@@ -171,6 +171,7 @@ describe('root', () => {
       return;
     }
     await using home = await DaemonHome.make({ settings });
+    home.giveTo('nobody');
     const [uid, gid] = ['-u', '-g'].map((flag) =>
       execFileSync('id', [flag, 'nobody'], { encoding: 'utf8' }).trim(),
     ) as [string, string];
@@ -216,7 +217,7 @@ describe('root', () => {
   test('is what -u needs, unless it names who we are already', async (context) => {
     if (!isRoot) return context.skip(needsRoot);
     await using home = await DaemonHome.make();
-    execFileSync('chown', ['-R', 'nobody', home.folder]);
+    home.giveTo('nobody');
     const env = { PGWEIR_ALLOW_ROOT: '' };
     // The sources are readable for everybody, or Node would not even start.
     const wrapper = ['setpriv', '--reuid=nobody', '--regid=nogroup', '--clear-groups'];

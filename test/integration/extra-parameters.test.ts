@@ -1,42 +1,15 @@
-import { afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { errorFields, frontend } from '../support/peer-messages.ts';
-import { type LocalPooler, startPooler } from '../support/pooler.ts';
 import { sharedPostgres } from '../support/postgres.ts';
-import { createDatabase, createRole } from '../support/roles.ts';
 import { connectPeer } from '../support/scripted-peer.ts';
-import { WireClient } from '../support/wire-client.ts';
+import type { WireClient } from '../support/wire-client.ts';
+import { WireStage } from '../support/wire-stage.ts';
 
 const ROLE = 'extra_parameters_app';
 
-let pooler: LocalPooler;
-const clients: WireClient[] = [];
-
-beforeAll(async () => {
-  await createRole(sharedPostgres(), { name: ROLE, auth: 'trust' });
-  await createDatabase(sharedPostgres(), ROLE, ROLE);
-});
-beforeEach(async () => {
-  pooler = await start({});
-});
-afterEach(async () => {
-  for (const client of clients.splice(0)) await client.peer.close();
-  await pooler[Symbol.asyncDispose]();
-});
-
-/** One server connection, so that everybody meets what others have left. */
-function start(settings: Record<string, string | number>): Promise<LocalPooler> {
-  return startPooler({
-    settings: { pool_mode: 'transaction', default_pool_size: 1, ...settings },
-    userlist: { [ROLE]: '' },
-    databases: { [ROLE]: '' },
-  });
-}
-
-async function connect(parameters: Record<string, string> = {}): Promise<WireClient> {
-  const client = await WireClient.connect(pooler.port, { user: ROLE, database: ROLE, ...parameters });
-  clients.push(client);
-  return client;
-}
+// One server connection, so that everybody meets what others have left.
+const stage = new WireStage(ROLE, { default_pool_size: 1 });
+const connect = (parameters: Readonly<Record<string, string>> = {}) => stage.connect(parameters);
 
 /** What JDBC, libpq's PGOPTIONS and frameworks send. */
 const given = {
@@ -109,8 +82,7 @@ test.each([
   'transaction',
   'session',
 ])('TO DEFAULT goes back to what was given in %s mode, too', async (mode) => {
-  await pooler[Symbol.asyncDispose]();
-  pooler = await start({ pool_mode: mode });
+  await stage.restart({ pool_mode: mode });
   const client = await connect({ TimeZone: 'Asia/Tokyo', options: '-c search_path=given' });
   for (const sql of ['SET TIME ZONE DEFAULT', 'BEGIN; SET TimeZone = UTC; SET TimeZone TO DEFAULT; COMMIT']) {
     const answers = [await client.query(sql), await client.query('SHOW TimeZone')];
@@ -137,8 +109,7 @@ test('RESET goes back to what was given, SET in the same query does not', async 
 });
 
 test('session mode has them, too, and the reset query leaves nothing of them to the next client', async () => {
-  await pooler[Symbol.asyncDispose]();
-  pooler = await start({ pool_mode: 'session' });
+  await stage.restart({ pool_mode: 'session' });
   const client = await connect(given);
   expect(await shown(client, ...NAMES)).toEqual(['0', '12345ms', '"My Schema",public', '7s']);
   await client.end();
@@ -171,7 +142,7 @@ test.each([
   'role',
   'session_authorization',
 ])('a name that cannot be given, %o, is refused at once', async (name) => {
-  const peer = await connectPeer(pooler.port);
+  const peer = await connectPeer(stage.pooler.port);
   await peer.send(frontend.startup({ user: ROLE, database: ROLE, [name]: 'on' }));
   const [error] = await peer.messagesTo('E');
   expect(errorFields(error?.body ?? Buffer.alloc(0))).toMatchObject({
@@ -197,12 +168,8 @@ test('a name of an application’s own may be made of words that SQL has reserve
 });
 
 test('a server on which somebody became another user is not used again', async () => {
-  await pooler[Symbol.asyncDispose]();
   const { user } = sharedPostgres();
-  pooler = await startPooler({ settings: { pool_mode: 'transaction', default_pool_size: 1 } });
-  const one = await WireClient.connect(pooler.port, { user, database: 'postgres' });
-  const other = await WireClient.connect(pooler.port, { user, database: 'postgres' });
-  clients.push(one, other);
+  const [one, other] = [await connect({ user }), await connect({ user })];
   for (const sql of [`SET SESSION AUTHORIZATION ${ROLE}`, `SET ROLE ${ROLE}`]) {
     const pid = await one.value('SELECT pg_backend_pid()');
     await one.rows(sql);

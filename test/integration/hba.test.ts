@@ -8,6 +8,7 @@ import { openNative } from '../../src/net/native.ts';
 import { type LocalPooler, spawnPooler, startPooler, type TestPoolerOptions } from '../support/pooler.ts';
 import { sharedPostgres, withClient } from '../support/postgres.ts';
 import { createDatabase, createRole } from '../support/roles.ts';
+import { goByRules } from '../support/hba-rules.ts';
 
 const PASSWORD = 'hba right one';
 const OWN = userInfo().username;
@@ -33,15 +34,7 @@ async function start(
     ...rest,
     settings,
   });
-  writeFileSync(join(pooler.folder, 'hba'), hba);
-  writeFileSync(join(pooler.folder, 'ident'), ident);
-  pooler.reload({
-    settings: {
-      auth_type: 'hba',
-      auth_hba_file: join(pooler.folder, 'hba'),
-      auth_ident_file: join(pooler.folder, 'ident'),
-    },
-  });
+  goByRules(pooler, hba, ident);
   return pooler;
 }
 
@@ -180,7 +173,7 @@ describe('what has to be asked for', () => {
   });
 });
 
-describe.skipIf(!openNative().available)('peer', () => {
+describe.skipIf(openNative().missing.has('credentials'))('peer', () => {
   const overSocket = (pooler: LocalPooler, user: string) =>
     login(pooler, { host: pooler.socketDir, port: pooler.port, user });
 

@@ -1,90 +1,51 @@
 import { getEventListeners } from 'node:events';
-import type pg from 'pg';
-import { afterEach, beforeEach, expect, test } from 'vitest';
-import { connectConsole, type Row, runAlone, runOn, watch } from '../support/console.ts';
+import { expect, test } from 'vitest';
+import { connectConsole, runOn, watch } from '../support/console.ts';
 import { frontend } from '../support/peer-messages.ts';
-import { type LocalPooler, startPooler } from '../support/pooler.ts';
-import { sharedPostgres, withClient } from '../support/postgres.ts';
+import { sharedPostgres } from '../support/postgres.ts';
 import { connectPeer } from '../support/scripted-peer.ts';
 import { waitFor, within } from '../support/wait-for.ts';
+import { ConsoleStage, hasBackend, pidOf } from '../support/console-stage.ts';
 import { WireClient } from '../support/wire-client.ts';
 
-let pooler: LocalPooler;
-let admin: pg.Client;
-
-beforeEach(async () => {
-  pooler = await startPooler({
-    settings: { pool_mode: 'transaction' },
-    databases: {
-      one: 'dbname=postgres',
-      two: 'dbname=postgres',
-      session: 'dbname=postgres pool_mode=session',
-    },
-  });
-  admin = await pooler.admin();
-});
-
-afterEach(async () => {
-  await admin.end();
-  await pooler[Symbol.asyncDispose]();
-});
-
-/** Runs a command on a connection of its own and gives its tag or error. */
-function run(command: string): Promise<string> {
-  return runAlone(pooler.port, sharedPostgres().user, command);
-}
-
-async function show(what: string): Promise<Row[]> {
-  return (await admin.query<Row>(`SHOW ${what}`)).rows;
-}
-
-async function poolOf(database: string): Promise<Row | undefined> {
-  return (await show('POOLS')).find((row) => row['database'] === database);
-}
-
-async function pidOf(client: pg.Client): Promise<number> {
-  return (await client.query<{ pid: number }>('SELECT pg_backend_pid() AS pid')).rows[0]?.pid ?? 0;
-}
-
-/** Whether PostgreSQL has this backend (any longer). */
-async function hasBackend(pid: number): Promise<boolean> {
-  const query = 'SELECT 1 FROM pg_stat_activity WHERE pid = $1';
-  return (await withClient(sharedPostgres(), (client) => client.query(query, [pid]))).rowCount === 1;
-}
+const stage = new ConsoleStage();
 
 test('PAUSE waits for transactions in progress, holds clients, and RESUME lets them go on', async () => {
   const [busy, idle, late] = [
-    await pooler.client({ database: 'one' }),
-    await pooler.client({ database: 'two' }),
-    await pooler.client({ database: 'two' }),
+    await stage.pooler.client({ database: 'one' }),
+    await stage.pooler.client({ database: 'two' }),
+    await stage.pooler.client({ database: 'two' }),
   ];
   await busy.query('BEGIN');
   const busyPid = await pidOf(busy);
   const idlePid = await pidOf(idle);
-  const paused = watch(run('PAUSE'));
+  const paused = watch(stage.run('PAUSE'));
   // Idle servers go at once; the one in a transaction stays until that is over.
   await waitFor(async () => !(await hasBackend(idlePid)));
   const waiting = watch(late.query('SELECT 2 AS two'));
-  await waitFor(async () => (await poolOf('two'))?.['cl_waiting'] === 1);
+  await waitFor(async () => (await stage.poolOf('two'))?.['cl_waiting'] === 1);
   expect((await busy.query('SELECT 1 AS one')).rows).toEqual([{ one: 1 }]);
   expect([paused.settled, waiting.settled]).toEqual([false, false]);
   await busy.query('COMMIT');
   expect(await paused.promise).toBe('PAUSE');
   // PostgreSQL may be stopped now: nobody is connected.
   expect(await hasBackend(busyPid)).toBe(false);
-  expect(await run('PAUSE')).toBe('ERROR 08P01 already suspended/paused');
-  expect(await run('PAUSE one')).toBe('ERROR 08P01 already suspended/paused');
+  expect(await stage.run('PAUSE')).toBe('ERROR 08P01 already suspended/paused');
+  expect(await stage.run('PAUSE one')).toBe('ERROR 08P01 already suspended/paused');
   expect(waiting.settled).toBe(false);
-  expect(await run('RESUME')).toBe('RESUME');
+  expect(await stage.run('RESUME')).toBe('RESUME');
   expect((await waiting.promise).rows).toEqual([{ two: 2 }]);
   for (const client of [busy, idle, late]) await client.end();
 });
 
 test('PAUSE of one database leaves the others alone', async () => {
-  const [one, two] = [await pooler.client({ database: 'one' }), await pooler.client({ database: 'two' })];
+  const [one, two] = [
+    await stage.pooler.client({ database: 'one' }),
+    await stage.pooler.client({ database: 'two' }),
+  ];
   await one.query('SELECT 1');
-  expect(await run('PAUSE one')).toBe('PAUSE');
-  expect((await show('DATABASES')).map(({ name, paused }) => `${name} ${paused}`)).toEqual([
+  expect(await stage.run('PAUSE one')).toBe('PAUSE');
+  expect((await stage.show('DATABASES')).map(({ name, paused }) => `${name} ${paused}`)).toEqual([
     'one 1',
     'pgbouncer 0',
     'session 0',
@@ -93,27 +54,27 @@ test('PAUSE of one database leaves the others alone', async () => {
   const waiting = watch(one.query('SELECT 1 AS one'));
   expect((await two.query('SELECT 2 AS two')).rows).toEqual([{ two: 2 }]);
   expect(waiting.settled).toBe(false);
-  expect(await run('RESUME')).toBe('ERROR 08P01 pooler is not paused/suspended');
-  expect(await run('RESUME one')).toBe('RESUME');
+  expect(await stage.run('RESUME')).toBe('ERROR 08P01 pooler is not paused/suspended');
+  expect(await stage.run('RESUME one')).toBe('RESUME');
   expect((await waiting.promise).rows).toEqual([{ one: 1 }]);
   await Promise.all([one.end(), two.end()]);
 });
 
 test('while paused, clients log in when the pool has been welcomed before, else their login waits', async () => {
-  const client = await pooler.client({ database: 'one' });
-  await run('PAUSE');
-  const welcomed = await pooler.client({ database: 'one' });
-  const stranger = watch(pooler.client({ database: 'two' }));
-  await waitFor(async () => (await poolOf('two'))?.['cl_waiting'] === 1);
+  const client = await stage.pooler.client({ database: 'one' });
+  await stage.run('PAUSE');
+  const welcomed = await stage.pooler.client({ database: 'one' });
+  const stranger = watch(stage.pooler.client({ database: 'two' }));
+  await waitFor(async () => (await stage.poolOf('two'))?.['cl_waiting'] === 1);
   expect(stranger.settled).toBe(false);
-  await run('RESUME');
+  await stage.run('RESUME');
   for (const each of [client, welcomed, await stranger.promise]) await each.end();
 });
 
 test('a session holds its server, and with it PAUSE, until it ends', async () => {
-  const client = await pooler.client({ database: 'session' });
+  const client = await stage.pooler.client({ database: 'session' });
   await client.query('SELECT 1');
-  const paused = watch(run('PAUSE session'));
+  const paused = watch(stage.run('PAUSE session'));
   await client.query('SELECT 1');
   expect(paused.settled).toBe(false);
   await client.end();
@@ -121,35 +82,37 @@ test('a session holds its server, and with it PAUSE, until it ends', async () =>
 });
 
 test('a cancel on the console of somebody who may only look ends nothing', async () => {
-  pooler.reload({ settings: { stats_users: 'pause_onlooker' }, userlist: { pause_onlooker: '' } });
-  await using onlooker = await WireClient.connect(pooler.port, {
+  stage.pooler.reload({ settings: { stats_users: 'pause_onlooker' }, userlist: { pause_onlooker: '' } });
+  await using onlooker = await WireClient.connect(stage.pooler.port, {
     user: 'pause_onlooker',
     database: 'pgbouncer',
   });
-  expect(await run('PAUSE')).toBe('PAUSE');
+  expect(await stage.run('PAUSE')).toBe('PAUSE');
   expect((await onlooker.query('RESUME')).errors[0]).toMatchObject({ M: 'admin access needed' });
   await onlooker.cancel();
   expect(
-    pooler.lines.some((line) => line.endsWith('closing because: cancel request for console client (age=0s)')),
+    stage.pooler.lines.some((line) =>
+      line.endsWith('closing because: cancel request for console client (age=0s)'),
+    ),
   ).toBe(true);
-  expect(pooler.pooler.state.isPaused).toBe(true);
+  expect(stage.pooler.pooler.state.isPaused).toBe(true);
 });
 
 test('a cancel on the console takes PAUSE back', async () => {
-  const client = await pooler.client({ database: 'one' });
+  const client = await stage.pooler.client({ database: 'one' });
   await client.query('BEGIN');
-  const console = await connectPeer(pooler.port);
+  const console = await connectPeer(stage.pooler.port);
   await console.send(frontend.startup({ user: sharedPostgres().user, database: 'pgbouncer' }));
   const key = (await console.messagesTo('Z')).find(({ type }) => type === 'K')?.body ?? Buffer.alloc(8);
   const paused = runOn(console, 'PAUSE');
   await waitFor(async () =>
-    (await show('STATE')).some((row) => row['key'] === 'paused' && row['value'] === 'yes'),
+    (await stage.show('STATE')).some((row) => row['key'] === 'paused' && row['value'] === 'yes'),
   );
-  const cancel = await connectPeer(pooler.port);
+  const cancel = await connectPeer(stage.pooler.port);
   await cancel.send(frontend.cancelRequest(key.readInt32BE(0), key.subarray(4)));
   await cancel.end();
   await waitFor(async () =>
-    (await show('STATE')).some((row) => row['key'] === 'paused' && row['value'] === 'no'),
+    (await stage.show('STATE')).some((row) => row['key'] === 'paused' && row['value'] === 'no'),
   );
   await client.query('COMMIT');
   await Promise.all([cancel.close(), client.end()]);
@@ -160,36 +123,36 @@ test('a cancel on the console takes PAUSE back', async () => {
 });
 
 test('a console that goes away while PAUSE waits leaves the pause in force', async () => {
-  const client = await pooler.client({ database: 'one' });
+  const client = await stage.pooler.client({ database: 'one' });
   await client.query('BEGIN');
-  const console = await connectConsole(pooler.port, sharedPostgres().user);
+  const console = await connectConsole(stage.pooler.port, sharedPostgres().user);
   await console.send(frontend.query('PAUSE'));
   await waitFor(async () =>
-    (await show('STATE')).some((row) => row['key'] === 'paused' && row['value'] === 'yes'),
+    (await stage.show('STATE')).some((row) => row['key'] === 'paused' && row['value'] === 'yes'),
   );
   await console.close();
   await client.query('COMMIT');
-  await waitFor(async () => (await show('SERVERS')).length === 0);
+  await waitFor(async () => (await stage.show('SERVERS')).length === 0);
   const waiting = watch(client.query('SELECT 1'));
-  await waitFor(async () => (await poolOf('one'))?.['cl_waiting'] === 1);
-  expect(await run('RESUME')).toBe('RESUME');
+  await waitFor(async () => (await stage.poolOf('one'))?.['cl_waiting'] === 1);
+  expect(await stage.run('RESUME')).toBe('RESUME');
   await waiting.promise;
   await client.end();
 });
 
 test('a database that is paused may be paused again, and one RESUME ends it', async () => {
-  for (let i = 0; i < 2; i++) expect(await run('PAUSE one')).toBe('PAUSE');
-  expect(await run('RESUME one')).toBe('RESUME');
-  const client = await pooler.client({ database: 'one' });
+  for (let i = 0; i < 2; i++) expect(await stage.run('PAUSE one')).toBe('PAUSE');
+  expect(await stage.run('RESUME one')).toBe('RESUME');
+  const client = await stage.pooler.client({ database: 'one' });
   await client.query('SELECT 1');
   await client.end();
 });
 
 test('a console that has waited many times has nothing left to listen to', async () => {
-  const busy = await pooler.client({ database: 'one' });
+  const busy = await stage.pooler.client({ database: 'one' });
   await busy.query('BEGIN');
   const { signal } = new AbortController();
-  const { control } = pooler.pooler;
+  const { control } = stage.pooler.pooler;
   for (let i = 0; i < 3; i++) {
     const waiting = control.request({ kind: 'pause', database: 'one' }, signal);
     expect(getEventListeners(signal, 'abort')).toHaveLength(1);

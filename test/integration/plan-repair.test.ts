@@ -1,59 +1,25 @@
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { ClientSession } from '../../src/client/session.ts';
 import { cuttings } from '../support/cut.ts';
 import { frontend, int16, message } from '../support/peer-messages.ts';
-import { type LocalPooler, startPooler } from '../support/pooler.ts';
-import { sharedPostgres } from '../support/postgres.ts';
-import { createDatabase, createRole } from '../support/roles.ts';
 import { waitFor } from '../support/wait-for.ts';
-import { type Answer, unnamed, WireClient } from '../support/wire-client.ts';
+import { type Answer, unnamed, type WireClient } from '../support/wire-client.ts';
+import { describedRun, ITEMS, WireStage } from '../support/wire-stage.ts';
 
 const ROLE = 'repaired_app';
 const { parse, bindTexts, describe: describing, execute, close, sync, query } = frontend;
 const flush = message('H');
 
-let pooler: LocalPooler;
-let direct: WireClient;
-const clients: WireClient[] = [];
-
-beforeAll(async () => {
-  await createRole(sharedPostgres(), { name: ROLE, auth: 'trust' });
-  await createDatabase(sharedPostgres(), ROLE, ROLE);
-  direct = await WireClient.connect(sharedPostgres(), { user: ROLE, database: ROLE });
-});
-afterAll(() => direct.end());
-beforeEach(async () => {
-  pooler = await startPooler({
-    settings: { pool_mode: 'transaction', default_pool_size: 1 },
-    userlist: { [ROLE]: '' },
-    databases: { [ROLE]: '' },
-  });
-  await direct.rows('DROP TABLE IF EXISTS items');
-  await direct.rows("CREATE TABLE items AS SELECT 1 AS id, 'one' AS name");
-});
-afterEach(async () => {
-  for (const client of clients.splice(0)) await client.peer.close();
-  await pooler[Symbol.asyncDispose]();
-});
-
-async function connect(): Promise<WireClient> {
-  const client = await WireClient.connect(pooler.port, { user: ROLE, database: ROLE });
-  clients.push(client);
-  return client;
-}
+const stage = new WireStage(ROLE, { default_pool_size: 1 }, { tables: ITEMS });
+const connect = (parameters: Readonly<Record<string, string>> = {}) => stage.connect(parameters);
 
 const ALL = 'SELECT * FROM items';
-const alter = () => direct.rows('ALTER TABLE items ADD more int DEFAULT 7');
-
-/** As node-postgres and libpq run a statement that they know. */
-function described(name: string, ...values: string[]): Buffer {
-  return Buffer.concat([bindTexts('', name, values), describing('P', ''), execute('')]);
-}
+const alter = () => stage.direct.rows('ALTER TABLE items ADD more int DEFAULT 7');
 
 /** A client that has run `sql` under the name `a`, whose server has it, with a plan that is out of date now. */
 async function stale(sql = ALL, ...values: string[]): Promise<WireClient> {
   const client = await connect();
-  const first = await client.ask(parse('a', sql), described('a', ...values), sync());
+  const first = await client.ask(parse('a', sql), describedRun('a', ...values), sync());
   expect(first.errors).toEqual([]);
   await alter();
   return client;
@@ -61,7 +27,7 @@ async function stale(sql = ALL, ...values: string[]): Promise<WireClient> {
 
 /** PostgreSQL's error has come, and no client knows of it. */
 async function errorIsHeld(): Promise<void> {
-  await waitFor(() => [...pooler.pooler.state.sessions.values()].some(({ kept }) => kept.isHeld));
+  await waitFor(() => [...stage.pooler.pooler.state.sessions.values()].some(({ kept }) => kept.isHeld));
 }
 
 function outcome({ types, rows, errors }: Answer): unknown {
@@ -79,13 +45,13 @@ function bindFormats(name: string, ...formats: number[]): Buffer {
 describe('a statement whose result has another type now', () => {
   test('runs, when its portal is described in the same stretch', async () => {
     const client = await stale();
-    expect(outcome(await client.ask(described('a'), sync()))).toEqual(REPAIRED);
-    expect(outcome(await client.ask(described('a'), sync()))).toEqual(REPAIRED);
+    expect(outcome(await client.ask(describedRun('a'), sync()))).toEqual(REPAIRED);
+    expect(outcome(await client.ask(describedRun('a'), sync()))).toEqual(REPAIRED);
   });
 
   test('runs twice in one stretch', async () => {
     const client = await stale();
-    const { types, rows } = await client.ask(described('a'), described('a'), sync());
+    const { types, rows } = await client.ask(describedRun('a'), describedRun('a'), sync());
     expect([types, rows]).toEqual([
       '2TDC2TDCZ',
       [
@@ -97,10 +63,10 @@ describe('a statement whose result has another type now', () => {
 
   test('runs wherever the requests are cut', async () => {
     const client = await stale();
-    const bytes = Buffer.concat([described('a'), sync()]);
+    const bytes = Buffer.concat([describedRun('a'), sync()]);
     for (const { name, chunks } of cuttings(bytes)) {
-      await direct.rows('ALTER TABLE items DROP more');
-      expect((await client.ask(described('a'), sync())).rows, name).toEqual([['1', 'one']]);
+      await stage.direct.rows('ALTER TABLE items DROP more');
+      expect((await client.ask(describedRun('a'), sync())).rows, name).toEqual([['1', 'one']]);
       await alter();
       let sent = 0;
       for (const chunk of chunks) {
@@ -114,15 +80,15 @@ describe('a statement whose result has another type now', () => {
 
   test('runs with parameters, whose types are what they were', async () => {
     const client = await stale('SELECT * FROM items WHERE id = $1 AND name = $2', '1', 'one');
-    expect(outcome(await client.ask(described('a', '1', 'one'), sync()))).toEqual(REPAIRED);
-    expect(outcome(await client.ask(described('a', '2', 'one'), sync()))).toEqual(['2TCZ', []]);
+    expect(outcome(await client.ask(describedRun('a', '1', 'one'), sync()))).toEqual(REPAIRED);
+    expect(outcome(await client.ask(describedRun('a', '2', 'one'), sync()))).toEqual(['2TCZ', []]);
   });
 
   test('is refused where a parameter has another type now, and runs then', async () => {
     const client = await stale('SELECT * FROM items WHERE id = $1', '1');
-    await direct.rows('ALTER TABLE items ALTER id TYPE bigint');
-    expect(outcome(await client.ask(described('a', '1'), sync()))).toEqual(REFUSED);
-    expect(outcome(await client.ask(described('a', '1'), sync()))).toEqual(REPAIRED);
+    await stage.direct.rows('ALTER TABLE items ALTER id TYPE bigint');
+    expect(outcome(await client.ask(describedRun('a', '1'), sync()))).toEqual(REFUSED);
+    expect(outcome(await client.ask(describedRun('a', '1'), sync()))).toEqual(REPAIRED);
   });
 
   test('runs with a format for each column only if there are as many', async () => {
@@ -130,7 +96,7 @@ describe('a statement whose result has another type now', () => {
     const run = Buffer.concat([bindFormats('a', 0, 0), describing('P', ''), execute(''), sync()]);
     expect(outcome(await client.ask(run))).toEqual(REFUSED);
     expect((await client.ask(run)).errors[0]?.['M']).toMatch(/2 result formats but query has 3 columns/);
-    await direct.rows('ALTER TABLE items ALTER more TYPE text');
+    await stage.direct.rows('ALTER TABLE items ALTER more TYPE text');
     const fitting = Buffer.concat([bindFormats('a', 0, 0, 0), describing('P', ''), execute(''), sync()]);
     expect(outcome(await client.ask(fitting))).toEqual(REPAIRED);
   });
@@ -161,16 +127,16 @@ describe('a statement whose result has another type now', () => {
     ]) {
       const client = await stale();
       expect(outcome(await client.ask(...run, sync()))).toEqual(REFUSED);
-      await direct.rows('ALTER TABLE items DROP more');
+      await stage.direct.rows('ALTER TABLE items DROP more');
       await client.peer.close();
     }
   });
 
   test('is described anew, and once', async () => {
     const client = await stale('SELECT * FROM items WHERE id = $1', '1');
-    await direct.rows('ALTER TABLE items ALTER id TYPE bigint');
+    await stage.direct.rows('ALTER TABLE items ALTER id TYPE bigint');
     expect((await client.ask(describing('S', 'a'), sync())).types).toBe('tTZ');
-    expect(outcome(await client.ask(described('a', '1'), sync()))).toEqual(REPAIRED);
+    expect(outcome(await client.ask(describedRun('a', '1'), sync()))).toEqual(REPAIRED);
     expect(
       outcome(await client.ask(describing('S', 'a'), bindTexts('', 'a', ['1']), execute(''), sync())),
     ).toEqual(['tT2DCZ', [['1', 'one', '7']]]);
@@ -178,7 +144,7 @@ describe('a statement whose result has another type now', () => {
 
   test('is refused when described for a parameter that has another type now, and its description is not doubled', async () => {
     const client = await stale('SELECT * FROM items WHERE id = $1', '1');
-    await direct.rows('ALTER TABLE items ALTER id TYPE bigint');
+    await stage.direct.rows('ALTER TABLE items ALTER id TYPE bigint');
     const run = [describing('S', 'a'), bindTexts('', 'a', ['1']), execute('')];
     expect(outcome(await client.ask(...run, sync()))).toEqual(REFUSED);
     expect(outcome(await client.ask(...run, sync()))).toEqual(['tT2DCZ', [['1', 'one', '7']]]);
@@ -190,25 +156,25 @@ describe('a statement whose result has another type now', () => {
   ])('runs for a client that prepares it, with a parameter that has become %s', async (type) => {
     const sql = 'SELECT * FROM items WHERE id = $1';
     for (const [types, ...requests] of [
-      ['12TDCZ', parse('b', sql), described('b', '1')],
+      ['12TDCZ', parse('b', sql), describedRun('b', '1')],
       ['1tTZ', parse('b', sql), describing('S', 'b')],
       ['1tT2DCZ', parse('b', sql), describing('S', 'b'), bindTexts('', 'b', ['1']), execute('')],
       ['12DCZ', parse('b', sql), bindTexts('', 'b', ['1']), execute('')],
     ] as const) {
       await stale(sql, '1');
-      await direct.rows(`ALTER TABLE items ALTER id TYPE ${type}`);
+      await stage.direct.rows(`ALTER TABLE items ALTER id TYPE ${type}`);
       const client = await connect();
       const answer = await client.ask(...requests, sync());
       expect([answer.types, answer.errors]).toEqual([types, []]);
       if (types.includes('D')) expect(answer.rows).toEqual([['1', 'one', '7']]);
-      await direct.rows('ALTER TABLE items DROP more, ALTER id TYPE int USING id::int');
+      await stage.direct.rows('ALTER TABLE items DROP more, ALTER id TYPE int USING id::int');
     }
   });
 
   test('lost by its server runs for a client that prepares it', async () => {
     const client = await stale('SELECT * FROM items WHERE id = $1', '1');
     await client.query("DO $$ BEGIN EXECUTE 'DEALLOCATE ALL'; END $$");
-    const requests = [parse('b', 'SELECT * FROM items WHERE id = $1'), described('b', '1'), sync()];
+    const requests = [parse('b', 'SELECT * FROM items WHERE id = $1'), describedRun('b', '1'), sync()];
     expect(outcome(await client.ask(...requests))).toEqual(['12TDCZ', [['1', 'one', '7']]]);
   });
 
@@ -222,7 +188,7 @@ describe('a statement whose result has another type now', () => {
     expect((await client.answerTo('2')).types).toBe('2');
     await client.send(describing('P', ''), execute(''), sync());
     expect(outcome(await client.answer())).toEqual(['TDCZ', [['1', 'one', '7']]]);
-    await direct.rows('ALTER TABLE items DROP more');
+    await stage.direct.rows('ALTER TABLE items DROP more');
     await client.send(bindTexts('', 'b', ['1']), describing('P', ''), flush);
     expect((await client.answerTo('T')).types).toBe('2T');
     expect(outcome(await client.ask(execute(''), sync()))).toEqual(['DCZ', [['1', 'one']]]);
@@ -233,30 +199,30 @@ describe('a statement whose result has another type now', () => {
     await client.send(bindTexts('', 'a', []), flush);
     expect((await client.answerTo('E')).errors[0]?.['C']).toBe('0A000');
     expect(outcome(await client.ask(describing('P', ''), execute(''), sync()))).toEqual(['Z', []]);
-    expect(outcome(await client.ask(described('a'), sync()))).toEqual(REPAIRED);
+    expect(outcome(await client.ask(describedRun('a'), sync()))).toEqual(REPAIRED);
   });
 
   test('is refused in a transaction', async () => {
     const client = await stale();
     await client.query('BEGIN');
-    const { types, status, errors } = await client.ask(described('a'), sync());
+    const { types, status, errors } = await client.ask(describedRun('a'), sync());
     expect([types, status, errors[0]?.['C']]).toEqual(['EZ', 'E', '0A000']);
     await client.query('ROLLBACK');
-    expect(outcome(await client.ask(described('a'), sync()))).toEqual(REPAIRED);
+    expect(outcome(await client.ask(describedRun('a'), sync()))).toEqual(REPAIRED);
   });
 
   test('is refused behind requests of the same stretch that were done', async () => {
     const client = await stale();
-    const { types, errors } = await client.ask(unnamed('SELECT 1'), described('a'), sync());
+    const { types, errors } = await client.ask(unnamed('SELECT 1'), describedRun('a'), sync());
     expect([types, errors[0]?.['C']]).toEqual(['12DCE' + 'Z', '0A000']);
-    expect(outcome(await client.ask(described('a'), sync()))).toEqual(REPAIRED);
+    expect(outcome(await client.ask(describedRun('a'), sync()))).toEqual(REPAIRED);
   });
 
   test('is refused behind requests of the same stretch that were answered', async () => {
     const client = await stale();
     await client.send(unnamed('SELECT 1'), flush);
     expect((await client.answerTo('C')).types).toBe('12DC');
-    expect(outcome(await client.ask(described('a'), sync()))).toEqual(REFUSED);
+    expect(outcome(await client.ask(describedRun('a'), sync()))).toEqual(REFUSED);
   });
 
   test('is refused with more requests under way behind its Sync, which are answered', async () => {
@@ -265,10 +231,10 @@ describe('a statement whose result has another type now', () => {
       [query('SELECT 2'), 'TDCZ'],
     ] as const) {
       const client = await stale();
-      await client.send(described('a'), sync(), behind);
+      await client.send(describedRun('a'), sync(), behind);
       expect(outcome(await client.answer())).toEqual(REFUSED);
       expect(outcome(await client.answer())).toEqual([types, [['2']]]);
-      await direct.rows('ALTER TABLE items DROP more');
+      await stage.direct.rows('ALTER TABLE items DROP more');
     }
   });
 
@@ -288,8 +254,13 @@ describe('a statement whose result has another type now', () => {
     ['a short one', 'x'],
   ])('does not keep a client from finishing a message that it has half sent: %s', async (_name, value) => {
     const client = await stale('SELECT * FROM items WHERE name <> $1', 'x');
-    const bytes = Buffer.concat([described('a', 'x'), described('a', value), sync(), query('SELECT 2')]);
-    const half = described('a', 'x').length + 20;
+    const bytes = Buffer.concat([
+      describedRun('a', 'x'),
+      describedRun('a', value),
+      sync(),
+      query('SELECT 2'),
+    ]);
+    const half = describedRun('a', 'x').length + 20;
     await client.send(bytes.subarray(0, half));
     await errorIsHeld();
     await client.send(bytes.subarray(half));
@@ -297,16 +268,16 @@ describe('a statement whose result has another type now', () => {
     if (value === 'x') expect(types).toBe('2TDC2TDCZ');
     else expect(errors[0]?.['C']).toBe('0A000');
     expect(outcome(await client.answer())).toEqual(['TDCZ', [['2']]]);
-    expect(outcome(await client.ask(described('a', 'x'), sync()))).toEqual(REPAIRED);
+    expect(outcome(await client.ask(describedRun('a', 'x'), sync()))).toEqual(REPAIRED);
   });
 
   test('does not keep a client from sending a long text behind it', async () => {
     const client = await stale('SELECT * FROM items WHERE name <> $1', 'x');
-    await client.ask(described('a', 'x'), sync());
+    await client.ask(describedRun('a', 'x'), sync());
     const text = parse('b', `SELECT '${'x'.repeat(100_000)}'`);
     // Answers come with the Sync behind the text.
-    await client.send(described('a', 'y'.repeat(15_000)), text.subarray(0, 90_000));
-    const { held } = [...pooler.pooler.state.sessions.values()][0] as ClientSession;
+    await client.send(describedRun('a', 'y'.repeat(15_000)), text.subarray(0, 90_000));
+    const { held } = [...stage.pooler.pooler.state.sessions.values()][0] as ClientSession;
     await waitFor(() => held.length === 90_000);
     await client.send(text.subarray(90_000), sync());
     expect((await client.answer()).types).toBe('2TDC1Z');
@@ -318,7 +289,7 @@ describe('a statement whose result has another type now', () => {
     await errorIsHeld();
     await client.send(execute(''), bindTexts('', 'a', []), execute(''), sync());
     expect(outcome(await client.answer())).toEqual(REFUSED);
-    expect(outcome(await client.ask(described('a'), sync()))).toEqual(REPAIRED);
+    expect(outcome(await client.ask(describedRun('a'), sync()))).toEqual(REPAIRED);
   });
 
   test('leaves the server to others when its client goes meanwhile', async () => {
@@ -332,15 +303,15 @@ describe('a statement whose result has another type now', () => {
   test('is refused when more than 16 kB was sent with it', async () => {
     const long = 'x'.repeat(17_000);
     const client = await stale('SELECT * FROM items WHERE name <> $1', long);
-    expect(outcome(await client.ask(described('a', long), sync()))).toEqual(REFUSED);
-    expect(outcome(await client.ask(described('a', long), sync()))).toEqual(REPAIRED);
+    expect(outcome(await client.ask(describedRun('a', long), sync()))).toEqual(REFUSED);
+    expect(outcome(await client.ask(describedRun('a', long), sync()))).toEqual(REPAIRED);
   });
 
   test('runs by protocol, when it was prepared by SQL', async () => {
     const client = await connect();
     await client.query(`PREPARE a AS ${ALL}`);
     await alter();
-    expect(outcome(await client.ask(described('a'), sync()))).toEqual(REPAIRED);
+    expect(outcome(await client.ask(describedRun('a'), sync()))).toEqual(REPAIRED);
   });
 
   test('is refused with PostgreSQL’s own error, byte by byte', async () => {
@@ -350,18 +321,18 @@ describe('a statement whose result has another type now', () => {
       return Buffer.concat((await client.peer.messagesTo('Z')).map(({ type, body }) => message(type, body)));
     };
     const client = await stale();
-    await direct.ask(parse('a', ALL), sync());
-    await direct.rows('ALTER TABLE items ADD even_more int');
-    expect(await raw(client)).toEqual(await raw(direct));
-    await direct.ask(close('S', 'a'), sync());
+    await stage.direct.ask(parse('a', ALL), sync());
+    await stage.direct.rows('ALTER TABLE items ADD even_more int');
+    expect(await raw(client)).toEqual(await raw(stage.direct));
+    await stage.direct.ask(close('S', 'a'), sync());
   });
 
   test('counts as one query', async () => {
     const client = await stale('SELECT * FROM items WHERE id = $1', '1');
     const count = async () =>
-      (await pooler.show('SHOW STATS_TOTALS')).find(({ database }) => database === ROLE) ?? {};
+      (await stage.pooler.show('SHOW STATS_TOTALS')).find(({ database }) => database === ROLE) ?? {};
     const before = await count();
-    expect(outcome(await client.ask(described('a', '1'), sync()))).toEqual(REPAIRED);
+    expect(outcome(await client.ask(describedRun('a', '1'), sync()))).toEqual(REPAIRED);
     const after = await count();
     for (const name of ['query_count', 'xact_count', 'bind_count'])
       expect(Number(after[name]) - Number(before[name]), name).toBe(1);

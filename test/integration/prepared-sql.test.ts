@@ -1,52 +1,21 @@
-import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { frontend, message } from '../support/peer-messages.ts';
-import { type LocalPooler, startPooler } from '../support/pooler.ts';
 import { sharedPostgres } from '../support/postgres.ts';
-import { createRole } from '../support/roles.ts';
 import { unnamed, WireClient } from '../support/wire-client.ts';
+import { runNamed, WireStage } from '../support/wire-stage.ts';
 
 const ROLE = 'prepared_sql_app';
 const { parse, bindTexts, execute, close, sync, query } = frontend;
 
-let pooler: LocalPooler;
-const clients: WireClient[] = [];
-
-beforeAll(async () => {
-  await createRole(sharedPostgres(), { name: ROLE, auth: 'trust' });
-});
-beforeEach(async () => {
-  pooler = await startPooler({
-    settings: { pool_mode: 'transaction', default_pool_size: 2 },
-    userlist: { [ROLE]: '' },
-    databases: { postgres: '' },
-  });
-});
-afterEach(async () => {
-  for (const client of clients.splice(0)) await client.peer.close();
-  await pooler[Symbol.asyncDispose]();
-});
-
-async function connect(parameters: Record<string, string> = {}): Promise<WireClient> {
-  const client = await WireClient.connect(pooler.port, { user: ROLE, database: 'postgres', ...parameters });
-  clients.push(client);
-  return client;
-}
-
-/** Has the next requests of others go to the other one of the two servers. */
-async function occupy(): Promise<() => Promise<void>> {
-  const holder = await connect();
-  await holder.query('BEGIN');
-  return async () => void (await holder.query('COMMIT'));
-}
-
-const run = (name: string, ...values: string[]) => Buffer.concat([bindTexts('', name, values), execute('')]);
+const stage = new WireStage(ROLE, { default_pool_size: 2 });
+const connect = (parameters: Readonly<Record<string, string>> = {}) => stage.connect(parameters);
 
 describe('PREPARE as SQL', () => {
   test('EXECUTE finds it on whatever server its client is linked to, and nobody else does', async () => {
     const [client, other] = [await connect(), await connect()];
     expect((await client.query('PREPARE plus (int) AS SELECT $1 + 1')).tags).toEqual(['PREPARE']);
     for (let i = 0; i < 4; i++) {
-      const letGo = await occupy();
+      const letGo = await stage.occupy();
       expect(await client.value(`EXECUTE plus(${i})`)).toBe(`${i + 1}`);
       await letGo();
     }
@@ -58,7 +27,7 @@ describe('PREPARE as SQL', () => {
   });
 
   test('is refused a name that is taken, where what stands for that on a server may be about to be closed', async () => {
-    pooler.reload({ settings: { max_prepared_statements: 1 } });
+    stage.pooler.reload({ settings: { max_prepared_statements: 1 } });
     const client = await connect();
     const taken = 'PREPARE a AS SELECT 1';
     for (const again of [query(taken), Buffer.concat([unnamed(taken), sync()])]) {
@@ -79,9 +48,9 @@ describe('PREPARE as SQL', () => {
     const client = await connect();
     await client.ask(parse('by_protocol', 'SELECT $1::int * 2'), sync());
     await client.query('PREPARE by_sql (int) AS SELECT $1 * 3');
-    const letGo = await occupy();
+    const letGo = await stage.occupy();
     expect(await client.value('EXECUTE by_protocol(2)')).toBe('4');
-    expect((await client.ask(run('by_sql', '2'), sync())).rows).toEqual([['6']]);
+    expect((await client.ask(runNamed('by_sql', '2'), sync())).rows).toEqual([['6']]);
     await letGo();
     expect((await client.query('PREPARE by_protocol AS SELECT 1')).errors[0]?.['M']).toBe(
       'prepared statement "by_protocol" already exists',
@@ -98,8 +67,8 @@ describe('PREPARE as SQL', () => {
     for (let i = 0; i < 5; i++) {
       const name = `pdo_stmt_0000000${i % 2}`;
       expect((await client.ask(parse(name, 'SELECT $1::text'), sync())).types).toBe('1Z');
-      const letGo = await occupy();
-      expect((await client.ask(run(name, `${i}`), sync())).rows).toEqual([[`${i}`]]);
+      const letGo = await stage.occupy();
+      expect((await client.ask(runNamed(name, `${i}`), sync())).rows).toEqual([[`${i}`]]);
       expect((await client.query(`DEALLOCATE ${name}`)).types).toBe('CZ');
       await letGo();
       expect((await client.query(`DEALLOCATE ${name}`)).errors[0]?.['C']).toBe('26000');
@@ -115,6 +84,28 @@ describe('PREPARE as SQL', () => {
     expect((await client.query('EXECUTE a')).errors[0]?.['C']).toBe('26000');
   });
 
+  test('a DEALLOCATE that is executed again behind a Parse that was skipped names it as the client does', async () => {
+    const client = await connect();
+    await client.ask(parse('a', 'SELECT 1'), sync());
+    expect((await client.ask(unnamed('DEALLOCATE a'), sync())).tags).toEqual(['DEALLOCATE']);
+    const skipped = [bindTexts('', 'nobody', []), parse('', 'SELECT 2')];
+    expect((await client.ask(...skipped, sync())).errors[0]?.['C']).toBe('26000');
+    const { errors } = await client.ask(bindTexts('', '', []), execute(''), sync());
+    expect([errors[0]?.['C'], errors[0]?.['M']]).toEqual(['26000', 'prepared statement "a" does not exist']);
+  });
+
+  test('no name of ours is shown where nobody knows any more what the client called it', async () => {
+    const client = await connect();
+    const names = Array.from({ length: 40 }, (_, i) => `n${i}`);
+    await client.ask(parse('a', 'SELECT 1'), sync());
+    await client.ask(...names.map((name) => parse(name, `SELECT '${name}'`)), sync());
+    await client.ask(unnamed('DEALLOCATE a'), sync());
+    const skipped = names.map((name) => parse('', `DEALLOCATE ${name}`));
+    await client.ask(bindTexts('', 'nobody', []), ...skipped, sync());
+    const { errors } = await client.ask(bindTexts('', '', []), execute(''), sync());
+    expect([errors[0]?.['C'], errors[0]?.['M']]).toEqual(['26000', 'prepared statement "?" does not exist']);
+  });
+
   test('in the extended protocol with portals that have names', async () => {
     const client = await connect();
     const through = (portal: string, sql: string) => [
@@ -123,8 +114,11 @@ describe('PREPARE as SQL', () => {
       execute(portal),
     ];
     await client.ask(...through('p', 'PREPARE a AS SELECT 1'), sync());
-    const letGo = await occupy();
-    expect((await client.ask(...through('p', 'EXECUTE a'), run('a'), sync())).rows).toEqual([['1'], ['1']]);
+    const letGo = await stage.occupy();
+    expect((await client.ask(...through('p', 'EXECUTE a'), runNamed('a'), sync())).rows).toEqual([
+      ['1'],
+      ['1'],
+    ]);
     const two = [
       ...through('p', 'DEALLOCATE a').slice(0, 2),
       ...through('q', 'PREPARE b AS SELECT 2').slice(0, 2),
@@ -134,7 +128,7 @@ describe('PREPARE as SQL', () => {
       'DEALLOCATE',
     ]);
     await letGo();
-    expect((await client.ask(parse('a', 'SELECT 3'), run('a'), run('b'), sync())).rows).toEqual([
+    expect((await client.ask(parse('a', 'SELECT 3'), runNamed('a'), runNamed('b'), sync())).rows).toEqual([
       ['3'],
       ['2'],
     ]);
@@ -148,7 +142,7 @@ describe('PREPARE as SQL', () => {
     expect((await client.answer()).errors[0]?.['C']).toBe('22012');
     expect((await client.answerTo('1')).types).toBe('1');
     expect((await client.ask(bindTexts('', '', []), execute(''), sync())).tags).toEqual(['DEALLOCATE']);
-    expect((await client.ask(parse('b', 'SELECT 2'), run('b'), run('a'), sync())).rows).toEqual([
+    expect((await client.ask(parse('b', 'SELECT 2'), runNamed('b'), runNamed('a'), sync())).rows).toEqual([
       ['2'],
       ['1'],
     ]);
@@ -161,7 +155,7 @@ describe('PREPARE as SQL', () => {
     const all = await client.query(sql);
     expect([all.rows, all.tags]).toEqual([[['EXECUTE x; --']], ['PREPARE', 'SELECT 1', 'DEALLOCATE']]);
     await client.query('PREPARE a AS SELECT 1 AS one');
-    const letGo = await occupy();
+    const letGo = await stage.occupy();
     expect((await client.query('EXPLAIN EXECUTE a')).tags).toEqual(['EXPLAIN']);
     await client.query('BEGIN');
     expect((await client.query('CREATE TEMP TABLE made AS EXECUTE a')).tags).toEqual(['SELECT 1']);
@@ -239,9 +233,9 @@ test('a statement that a server cannot learn is nobody else’s trouble', async 
   await client.query('PREPARE a AS SELECT * FROM gone');
   await other.query("PREPARE b AS SELECT 'b'");
   // The other server knows none of the two, and not the table.
-  await occupy();
-  expect((await client.ask(run('a'), sync())).errors[0]?.['C']).toBe('42P01');
-  expect((await other.ask(run('b'), sync())).rows).toEqual([['b']]);
+  await stage.occupy();
+  expect((await client.ask(runNamed('a'), sync())).errors[0]?.['C']).toBe('42P01');
+  expect((await other.ask(runNamed('b'), sync())).rows).toEqual([['b']]);
 });
 
 test('a statement that a server cannot learn is refused for the reason that PostgreSQL has', async () => {
@@ -288,9 +282,9 @@ test('a statement that a server cannot learn is refused for the reason that Post
 test('PREPARE of a name that is taken waits until it is known what the server has under it', async () => {
   const client = await connect();
   // Two names for one statement, which a text that fails at its beginning was to drop.
-  for (const name of ['a', 'b']) await client.ask(parse(name, 'SELECT 1'), run(name), sync());
+  for (const name of ['a', 'b']) await client.ask(parse(name, 'SELECT 1'), runNamed(name), sync());
   const [first, second] = ['PREPARE a AS SELECT 2; DEALLOCATE a', 'PREPARE b AS SELECT 3'];
-  await client.send(query(first), parse('', second), run(''), sync());
+  await client.send(query(first), parse('', second), runNamed(''), sync());
   expect((await client.answer()).types).toBe('EZ');
   const { types, errors } = await client.answer();
   expect(types).toBe('12EZ');
@@ -299,11 +293,11 @@ test('PREPARE of a name that is taken waits until it is known what the server ha
 
 describe('a text of several statements', () => {
   test('finds all that it executes, were it more than a server may have', async () => {
-    pooler.reload({ settings: { max_prepared_statements: 1 } });
+    stage.pooler.reload({ settings: { max_prepared_statements: 1 } });
     const client = await connect();
     for (const name of ['a', 'b', 'c']) await client.query(`PREPARE ${name} AS SELECT '${name}'`);
     // The other server, which has none of them.
-    await occupy();
+    await stage.occupy();
     for (const order of ['a', 'ab', 'cab', 'bca', 'abcabc', 'aab']) {
       const { rows, errors } = await client.query([...order].map((name) => `EXECUTE ${name}`).join(';'));
       expect([errors, rows.flat().join('')]).toEqual([[], order]);
@@ -326,7 +320,7 @@ describe('a text of several statements', () => {
       const { tags, errors } = await client.query(`DEALLOCATE ALL; PREPARE a AS SELECT ${value}`);
       expect([tags, errors]).toEqual([['DEALLOCATE ALL', 'PREPARE'], []]);
       for (let i = 0; i < 2; i++) {
-        const letGo = await occupy();
+        const letGo = await stage.occupy();
         expect(await client.value('EXECUTE a')).toBe(value);
         await letGo();
       }

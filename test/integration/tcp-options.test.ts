@@ -6,6 +6,7 @@ import { sharedPostgres } from '../support/postgres.ts';
 import { createDatabase, createRole } from '../support/roles.ts';
 import { kernelOptionsOf, systemKeepAlive } from '../support/socket-options.ts';
 import { WireClient } from '../support/wire-client.ts';
+import { withoutNative } from '../support/without-native.ts';
 
 const user = 'tcp_options_role';
 const database = 'tcp_options_db';
@@ -24,9 +25,6 @@ const tuned = {
   userTimeoutMs: 4321,
   buffers: [100_000, 100_000],
 };
-const withoutNative = openNative(() => {
-  throw new Error('no library');
-});
 
 beforeAll(async () => {
   await createRole(sharedPostgres(), { name: user, auth: 'trust' });

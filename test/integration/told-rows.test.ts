@@ -1,70 +1,27 @@
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { cuttings } from '../support/cut.ts';
 import { columnsOf, frontend, int16, int32, message } from '../support/peer-messages.ts';
-import { type LocalPooler, startPooler } from '../support/pooler.ts';
-import { sharedPostgres } from '../support/postgres.ts';
 import { type Random, withSeed } from '../support/random.ts';
-import { createDatabase, createRole } from '../support/roles.ts';
-import { type Answer, unnamed, WireClient } from '../support/wire-client.ts';
+import { type Answer, unnamed, type WireClient } from '../support/wire-client.ts';
+import { describedRun, ITEMS, runNamed, WireStage } from '../support/wire-stage.ts';
 
 const ROLE = 'told_app';
 const { parse, bindTexts, describe: describing, execute, sync, query } = frontend;
 const ROUNDS = process.env['PGWEIR_TEST_FULL'] === undefined ? 400 : 6000;
 
-let pooler: LocalPooler;
-let direct: WireClient;
-const clients: WireClient[] = [];
-
-beforeAll(async () => {
-  await createRole(sharedPostgres(), { name: ROLE, auth: 'trust' });
-  await createDatabase(sharedPostgres(), ROLE, ROLE);
-  direct = await WireClient.connect(sharedPostgres(), { user: ROLE, database: ROLE });
-});
-afterAll(() => direct.end());
-beforeEach(async () => {
-  pooler = await startPooler({
-    settings: { pool_mode: 'transaction', default_pool_size: 2 },
-    userlist: { [ROLE]: '' },
-    databases: { [ROLE]: '' },
-  });
-  await direct.rows('DROP TABLE IF EXISTS items');
-  await direct.rows("CREATE TABLE items AS SELECT 1 AS id, 'one' AS name");
-});
-afterEach(async () => {
-  for (const client of clients.splice(0)) await client.peer.close();
-  await pooler[Symbol.asyncDispose]();
-});
-
-async function connect(parameters: Record<string, string> = {}): Promise<WireClient> {
-  const client = await WireClient.connect(pooler.port, { user: ROLE, database: ROLE, ...parameters });
-  clients.push(client);
-  return client;
-}
+const stage = new WireStage(ROLE, { default_pool_size: 2 }, { tables: ITEMS });
+const connect = (parameters: Readonly<Record<string, string>> = {}) => stage.connect(parameters);
 
 const ALL = 'SELECT * FROM items';
-const alter = () => direct.rows('ALTER TABLE items ADD more int DEFAULT 7');
-const restore = () => direct.rows('ALTER TABLE items DROP more');
-
-/** As drivers run a statement whose rows they decode by what they were told when it was prepared. */
-const run = (name: string, ...values: string[]) => Buffer.concat([bindTexts('', name, values), execute('')]);
-
-/** As node-postgres and libpq do. */
-const described = (name: string, ...values: string[]) =>
-  Buffer.concat([bindTexts('', name, values), describing('P', ''), execute('')]);
+const alter = () => stage.direct.rows('ALTER TABLE items ADD more int DEFAULT 7');
+const restore = () => stage.direct.rows('ALTER TABLE items DROP more');
 
 /** A client that was told of the rows of {@link ALL}, its `a`: by a Describe of the statement, or of a portal. */
 async function told(by: 'S' | 'P' = 'S'): Promise<WireClient> {
   const client = await connect();
-  const telling = by === 'S' ? describing('S', 'a') : described('a');
+  const telling = by === 'S' ? describing('S', 'a') : describedRun('a');
   expect((await client.ask(parse('a', ALL), telling, sync())).types).toContain('T');
   return client;
-}
-
-/** Another client takes the server that was used last; gives what lets go of it. */
-async function occupied(): Promise<() => Promise<unknown>> {
-  const holder = await connect();
-  await holder.query('BEGIN');
-  return () => holder.query('COMMIT');
 }
 
 function outcome({ types, rows, errors }: Answer): unknown {
@@ -81,41 +38,41 @@ describe.each([
 ] as const)('a client that was told of the rows of its statement (Describe %s)', (by) => {
   test('runs it without asking on a server that has not known it', async () => {
     const client = await told(by);
-    await occupied();
-    expect(outcome(await client.ask(run('a'), sync()))).toEqual(AS_TOLD);
+    await stage.occupy();
+    expect(outcome(await client.ask(runNamed('a'), sync()))).toEqual(AS_TOLD);
   });
 
   test('is refused other rows on a server that has not known it, until it is told of them', async () => {
     const client = await told(by);
-    await occupied();
+    await stage.occupy();
     await alter();
-    expect(outcome(await client.ask(run('a'), sync()))).toEqual(REFUSED);
-    expect(outcome(await client.ask(run('a'), sync()))).toEqual(REFUSED);
+    expect(outcome(await client.ask(runNamed('a'), sync()))).toEqual(REFUSED);
+    expect(outcome(await client.ask(runNamed('a'), sync()))).toEqual(REFUSED);
     await client.ask(describing('S', 'a'), sync());
-    expect(outcome(await client.ask(run('a'), sync()))).toEqual(AS_IT_IS);
+    expect(outcome(await client.ask(runNamed('a'), sync()))).toEqual(AS_IT_IS);
   });
 
   test('is refused other rows on a server where another client has had it prepared anew', async () => {
     const client = await told(by);
     const other = await connect();
     await alter();
-    expect(outcome(await other.ask(parse('b', ALL), run('b'), sync()))).toEqual([
+    expect(outcome(await other.ask(parse('b', ALL), runNamed('b'), sync()))).toEqual([
       '12DCZ',
       [['1', 'one', '7']],
     ]);
-    expect(outcome(await client.ask(run('a'), sync()))).toEqual(REFUSED);
-    expect((await client.ask(described('a'), sync())).rows).toEqual([['1', 'one', '7']]);
-    expect(outcome(await client.ask(run('a'), sync()))).toEqual(AS_IT_IS);
-    expect(outcome(await other.ask(run('b'), sync()))).toEqual(AS_IT_IS);
+    expect(outcome(await client.ask(runNamed('a'), sync()))).toEqual(REFUSED);
+    expect((await client.ask(describedRun('a'), sync())).rows).toEqual([['1', 'one', '7']]);
+    expect(outcome(await client.ask(runNamed('a'), sync()))).toEqual(AS_IT_IS);
+    expect(outcome(await other.ask(runNamed('b'), sync()))).toEqual(AS_IT_IS);
   });
 
   test('runs it where the rows are again what it was told, though the server has known others', async () => {
     const client = await told(by);
     const other = await connect();
     await alter();
-    expect((await other.ask(parse('b', ALL), described('b'), sync())).rows).toEqual([['1', 'one', '7']]);
+    expect((await other.ask(parse('b', ALL), describedRun('b'), sync())).rows).toEqual([['1', 'one', '7']]);
     await restore();
-    expect(outcome(await client.ask(run('a'), sync()))).toEqual(AS_TOLD);
+    expect(outcome(await client.ask(runNamed('a'), sync()))).toEqual(AS_TOLD);
   });
 
   test('gets other rows where it is told of them ahead of them, wherever its requests are cut', async () => {
@@ -123,8 +80,8 @@ describe.each([
     const other = await connect();
     await other.ask(parse('b', ALL), describing('S', 'b'), sync());
     for (const [bytes, types] of [
-      [Buffer.concat([described('a'), sync()]), '2TDCZ'],
-      [Buffer.concat([describing('S', 'a'), run('a'), sync()]), 'tT2DCZ'],
+      [Buffer.concat([describedRun('a'), sync()]), '2TDCZ'],
+      [Buffer.concat([describing('S', 'a'), runNamed('a'), sync()]), 'tT2DCZ'],
       [
         Buffer.concat([
           bindTexts('p', 'a', []),
@@ -138,9 +95,9 @@ describe.each([
     ] as const) {
       for (const { name, chunks } of cuttings(bytes)) {
         await restore().catch(() => {});
-        expect((await client.ask(described('a'), sync())).rows, name).toEqual([['1', 'one']]);
+        expect((await client.ask(describedRun('a'), sync())).rows, name).toEqual([['1', 'one']]);
         await alter();
-        expect((await other.ask(described('b'), sync())).rows, name).toEqual([['1', 'one', '7']]);
+        expect((await other.ask(describedRun('b'), sync())).rows, name).toEqual([['1', 'one', '7']]);
         for (const chunk of chunks) await client.send(chunk);
         expect(outcome(await client.answer()), name).toEqual([types, [['1', 'one', '7']]]);
       }
@@ -154,7 +111,7 @@ describe.each([
       [bindTexts('p', 'a', []), describing('S', 'none'), execute('p')],
     ]) {
       const client = await told(by);
-      const release = await occupied();
+      const release = await stage.occupy();
       await alter();
       expect(outcome(await client.ask(...requests, sync()))).toEqual(REFUSED);
       await release();
@@ -164,28 +121,28 @@ describe.each([
 
   test('is refused them in a transaction, which has failed then', async () => {
     const client = await told(by);
-    await occupied();
+    await stage.occupy();
     await client.query('BEGIN');
     await alter();
-    const { types, status, errors } = await client.ask(unnamed('SELECT 1'), run('a'), sync());
+    const { types, status, errors } = await client.ask(unnamed('SELECT 1'), runNamed('a'), sync());
     expect([types, status, errors[0]?.['C']]).toEqual(['12DCEZ', 'E', '0A000']);
     expect((await client.query('ROLLBACK')).tags).toEqual(['ROLLBACK']);
-    expect(outcome(await client.ask(run('a'), sync()))).toEqual(REFUSED);
+    expect(outcome(await client.ask(runNamed('a'), sync()))).toEqual(REFUSED);
   });
 
   test('gets PostgreSQL’s own error where the statement can no longer be prepared', async () => {
     const client = await told(by);
-    await occupied();
-    await direct.rows('DROP TABLE items');
-    const { types, errors } = await client.ask(run('a'), run('a'), sync());
+    await stage.occupy();
+    await stage.direct.rows('DROP TABLE items');
+    const { types, errors } = await client.ask(runNamed('a'), runNamed('a'), sync());
     expect([types, errors[0]?.['C'], errors[0]?.['P']]).toEqual(['EZ', '42P01', '15']);
     expect((await client.query('SELECT 2')).rows).toEqual([['2']]);
   });
 
   test('runs it behind an error that skips it, and many at once', async () => {
     const client = await told(by);
-    await occupied();
-    const many = Array.from({ length: 50 }, () => run('a'));
+    await stage.occupy();
+    const many = Array.from({ length: 50 }, () => runNamed('a'));
     const skipped = await client.ask(unnamed('SELECT 1/0'), ...many, sync());
     expect([skipped.types, skipped.errors[0]?.['C']]).toEqual(['1EZ', '22012']);
     expect((await client.ask(...many, sync())).rows).toEqual(many.map(() => ['1', 'one']));
@@ -204,15 +161,15 @@ test('parameters are not taken for values of another type than the client was to
   const sql = 'SELECT name FROM items WHERE id = $1';
   await client.ask(parse('a', sql), describing('S', 'a'), sync());
   expect((await client.ask(runBinary('a', 1), sync())).rows).toEqual([['one']]);
-  await occupied();
+  await stage.occupy();
   // As long as an int, and read without complaint.
-  await direct.rows('ALTER TABLE items ALTER id TYPE real');
+  await stage.direct.rows('ALTER TABLE items ALTER id TYPE real');
   for (const asking of [[], [describing('P', '')]]) {
     const requests = [runBinary('a', 1).subarray(0, -execute('').length), ...asking, execute('')];
     expect(outcome(await client.ask(...requests, sync()))).toEqual(REFUSED);
     await client.ask(describing('S', 'a'), sync());
-    await direct.rows('ALTER TABLE items ALTER id TYPE int');
-    await pooler.show('RECONNECT');
+    await stage.direct.rows('ALTER TABLE items ALTER id TYPE int');
+    await stage.pooler.show('RECONNECT');
     const other = await connect();
     await other.ask(parse('b', sql), describing('S', 'b'), sync());
   }
@@ -221,43 +178,43 @@ test('parameters are not taken for values of another type than the client was to
 test('where its parameters are what they were told to be, a portal’s description is enough', async () => {
   const client = await connect();
   await client.ask(parse('a', 'SELECT * FROM items WHERE id = $1'), describing('S', 'a'), sync());
-  await occupied();
+  await stage.occupy();
   await alter();
-  expect(outcome(await client.ask(described('a', '1'), sync()))).toEqual(['2TDCZ', [['1', 'one', '7']]]);
+  expect(outcome(await client.ask(describedRun('a', '1'), sync()))).toEqual(['2TDCZ', [['1', 'one', '7']]]);
 });
 
 test('one that has prepared it anew was told nothing of it', async () => {
   const client = await told();
-  await occupied();
+  await stage.occupy();
   await alter();
   await client.ask(frontend.close('S', 'a'), parse('a', ALL), sync());
-  expect(outcome(await client.ask(run('a'), sync()))).toEqual(AS_IT_IS);
+  expect(outcome(await client.ask(runNamed('a'), sync()))).toEqual(AS_IT_IS);
 });
 
 test('one that was told again goes by that', async () => {
   const client = await told();
-  await occupied();
+  await stage.occupy();
   await alter();
   expect((await client.ask(describing('S', 'a'), sync())).types).toBe('tTZ');
-  expect(outcome(await client.ask(run('a'), sync()))).toEqual(AS_IT_IS);
+  expect(outcome(await client.ask(runNamed('a'), sync()))).toEqual(AS_IT_IS);
 });
 
 test('what was to tell it and failed has told it nothing', async () => {
   const client = await told();
-  const holder = await occupied();
+  const holder = await stage.occupy();
   await alter();
   // The server there knows it with its new rows, and fails before it describes them.
   const other = await connect();
   await other.ask(parse('b', ALL), describing('S', 'b'), sync());
   const failed = await client.ask(unnamed('SELECT 1/0'), describing('S', 'a'), sync());
   expect(failed.errors[0]?.['C']).toBe('22012');
-  expect(outcome(await client.ask(run('a'), sync()))).toEqual(REFUSED);
+  expect(outcome(await client.ask(runNamed('a'), sync()))).toEqual(REFUSED);
   await holder();
 });
 
 test('a server that it needs to be described on serves others while the client sends no more', async () => {
   const client = await told();
-  const release = await occupied();
+  const release = await stage.occupy();
   await alter();
   await client.send(bindTexts('', 'a', []));
   const other = await connect();
@@ -268,10 +225,10 @@ test('a server that it needs to be described on serves others while the client s
 });
 
 test('clients with other schemas get each its own rows, on one server', async () => {
-  await direct.rows('DROP SCHEMA IF EXISTS one CASCADE; DROP SCHEMA IF EXISTS two CASCADE');
-  await direct.rows('CREATE SCHEMA one; CREATE TABLE one.own AS SELECT 1::int AS id');
-  await direct.rows("CREATE SCHEMA two; CREATE TABLE two.own AS SELECT 'x'::text AS id, 2 AS more");
-  await pooler.show('SET default_pool_size = 1');
+  await stage.direct.rows('DROP SCHEMA IF EXISTS one CASCADE; DROP SCHEMA IF EXISTS two CASCADE');
+  await stage.direct.rows('CREATE SCHEMA one; CREATE TABLE one.own AS SELECT 1::int AS id');
+  await stage.direct.rows("CREATE SCHEMA two; CREATE TABLE two.own AS SELECT 'x'::text AS id, 2 AS more");
+  await stage.pooler.show('SET default_pool_size = 1');
   const [one, two] = [
     await connect({ options: '-c search_path=one' }),
     await connect({ options: '-c search_path=two' }),
@@ -280,8 +237,8 @@ test('clients with other schemas get each its own rows, on one server', async ()
   expect((await one.ask(...prepare)).errors).toEqual([]);
   expect((await two.ask(...prepare)).errors).toEqual([]);
   for (let i = 0; i < 3; i++) {
-    expect(outcome(await one.ask(run('a'), sync()))).toEqual(['2DCZ', [['1']]]);
-    expect(outcome(await two.ask(run('a'), sync()))).toEqual(['2DCZ', [['x', '2']]]);
+    expect(outcome(await one.ask(runNamed('a'), sync()))).toEqual(['2DCZ', [['1']]]);
+    expect(outcome(await two.ask(runNamed('a'), sync()))).toEqual(['2DCZ', [['x', '2']]]);
   }
 });
 
@@ -290,14 +247,14 @@ test('statements without rows, and prepared by SQL, are told of as others', asyn
   await client.query(`PREPARE a AS ${ALL}`);
   await client.ask(describing('S', 'a'), sync());
   await client.ask(parse('n', 'DELETE FROM items WHERE id = 9'), describing('S', 'n'), sync());
-  await occupied();
-  expect((await client.ask(run('n'), sync())).tags).toEqual(['DELETE 0']);
-  expect(outcome(await client.ask(run('a'), sync()))).toEqual(AS_TOLD);
+  await stage.occupy();
+  expect((await client.ask(runNamed('n'), sync())).tags).toEqual(['DELETE 0']);
+  expect(outcome(await client.ask(runNamed('a'), sync()))).toEqual(AS_TOLD);
   await alter();
   const other = await connect();
   await other.query(`PREPARE b AS ${ALL}`);
   await other.ask(describing('S', 'b'), sync());
-  expect(outcome(await client.ask(run('a'), sync()))).toEqual(REFUSED);
+  expect(outcome(await client.ask(runNamed('a'), sync()))).toEqual(REFUSED);
 });
 
 const ALTERATIONS = [
@@ -333,7 +290,7 @@ class Decoder {
     for (let i = random.below(3); i >= 0; i--) {
       const isDescribed = random.below(4) === 0;
       by.push(isDescribed);
-      parts.push(isDescribed ? described(name) : run(name));
+      parts.push(isDescribed ? describedRun(name) : runNamed(name));
       if (random.below(6) === 0) parts.push(message('H'));
     }
     const whole = Buffer.concat([...parts, sync()]);
@@ -373,19 +330,20 @@ test('whatever happens to tables and servers, clients get rows only of what they
     const history: string[] = [];
     const rows = async () =>
       columnsOf(
-        (await direct.send(query(ALL)), await direct.peer.messagesTo('Z')).find(({ type }) => type === 'T')
-          ?.body as Buffer,
+        (await stage.direct.send(query(ALL)), await stage.direct.peer.messagesTo('Z')).find(
+          ({ type }) => type === 'T',
+        )?.body as Buffer,
       );
     let now = await rows();
     for (let round = 0; round < ROUNDS; round++) {
       if (random.below(3) === 0) {
         const sql = random.pick(ALTERATIONS);
         history.push(sql);
-        await direct.rows(sql);
+        await stage.direct.rows(sql);
         now = await rows();
       }
       if (random.below(3) === 0) await holder.query(random.pick(['BEGIN', 'COMMIT']));
-      if (random.below(60) === 0) await pooler.show(random.pick(['RECONNECT', 'RELOAD']));
+      if (random.below(60) === 0) await stage.pooler.show(random.pick(['RECONNECT', 'RELOAD']));
       const at = random.below(decoders.length);
       history.push(`client ${at}`);
       await (decoders[at] as Decoder).step(random, now, history);

@@ -1,44 +1,22 @@
 import { readFileSync } from 'node:fs';
-import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { frontend } from '../support/peer-messages.ts';
-import { type LocalPooler, startPooler } from '../support/pooler.ts';
 import { sharedPostgres, withClient } from '../support/postgres.ts';
-import { createDatabase, createRole } from '../support/roles.ts';
 import { waitFor } from '../support/wait-for.ts';
-import { unnamed, WireClient } from '../support/wire-client.ts';
+import { unnamed, type WireClient } from '../support/wire-client.ts';
+import { WireStage } from '../support/wire-stage.ts';
 
 const ROLE = 'transaction_mode_app';
 const { parse, bindTexts, execute, sync } = frontend;
 
-let pooler: LocalPooler;
-const clients: WireClient[] = [];
-
-beforeAll(async () => {
-  await createRole(sharedPostgres(), { name: ROLE, auth: 'trust', options: 'REPLICATION' });
-  await createDatabase(sharedPostgres(), ROLE, ROLE);
-});
-beforeEach(async () => {
-  pooler = await start({});
-});
-afterEach(async () => {
-  for (const client of clients.splice(0)) await client.peer.close();
-  await pooler[Symbol.asyncDispose]();
-});
-
-/** One server connection, two where a test says so: what it keeps is met by whoever has it next. */
-function start(settings: Record<string, string | number>): Promise<LocalPooler> {
-  return startPooler({
-    settings: { pool_mode: 'transaction', default_pool_size: 1, ...settings },
-    userlist: { [ROLE]: '' },
-    databases: { [ROLE]: '', two: `dbname=${ROLE} pool_size=2` },
-  });
-}
-
-async function connect(database = ROLE, parameters: Record<string, string> = {}): Promise<WireClient> {
-  const client = await WireClient.connect(pooler.port, { user: ROLE, database, ...parameters });
-  clients.push(client);
-  return client;
-}
+// One server connection, two where a test says so: what it keeps is met by whoever has it next.
+const stage = new WireStage(
+  ROLE,
+  { default_pool_size: 1 },
+  { options: 'REPLICATION', databases: { two: `dbname=${ROLE} pool_size=2` } },
+);
+const connect = (database = ROLE, parameters: Readonly<Record<string, string>> = {}) =>
+  stage.connect({ database, ...parameters });
 
 /** A client that has left something on its server, and the same client linked to the other server. */
 async function elsewhere(sql: string): Promise<{ client: WireClient; letGo: () => Promise<void> }> {
@@ -84,8 +62,7 @@ const SAFE: Readonly<Record<string, () => Promise<void>>> = {
     }
   },
   'Parameters that `track_extra_parameters` names follow the client': async () => {
-    await pooler[Symbol.asyncDispose]();
-    pooler = await start({ track_extra_parameters: 'work_mem' });
+    await stage.restart({ track_extra_parameters: 'work_mem' });
     const [one, other] = [await connect(), await connect()];
     const before = await other.value('SHOW work_mem');
     await one.query("SET work_mem = '1234kB'");
@@ -98,8 +75,7 @@ const SAFE: Readonly<Record<string, () => Promise<void>>> = {
   'A server connection on which a client has become another user is not used again': async () => {
     const query = (...texts: string[]) => texts.map((text) => frontend.query(text));
     for (const max of [200, 0]) {
-      await pooler[Symbol.asyncDispose]();
-      pooler = await start({ max_prepared_statements: max });
+      await stage.restart({ max_prepared_statements: max });
       // A role of no other rights: nothing that PostgreSQL reports tells of it.
       for (const requests of [
         query(`SET ROLE ${ROLE}`),
@@ -209,7 +185,9 @@ const UNSAFE: Readonly<Record<string, () => Promise<void>>> = {
     await withClient(sharedPostgres(), (client) => client.query("NOTIFY transaction_mode_leak, 'lost'"), {
       database: ROLE,
     });
-    await waitFor(() => pooler.lines.some((line) => line.includes('notification for a client that is gone')));
+    await waitFor(() =>
+      stage.pooler.lines.some((line) => line.includes('notification for a client that is gone')),
+    );
     expect((await one.query('SELECT 1')).notifications).toEqual([]);
   },
   'A session’s advisory lock stays with the server connection': async () => {
@@ -235,10 +213,8 @@ const UNSAFE: Readonly<Record<string, () => Promise<void>>> = {
     expect(await other.value('FETCH mine')).toBe('secret');
   },
   '`LOAD` loads a library into one server connection': async () => {
-    const superuser = { user: pooler.postgres.user, database: ROLE };
-    const one = await WireClient.connect(pooler.port, superuser);
-    const other = await WireClient.connect(pooler.port, superuser);
-    clients.push(one, other);
+    const superuser = { user: stage.pooler.postgres.user };
+    const [one, other] = [await connect(ROLE, superuser), await connect(ROLE, superuser)];
     expect((await one.query("LOAD 'plpgsql'")).tags).toEqual(['LOAD']);
     // A parameter of the library is known where it is loaded, and a mere name elsewhere.
     expect(await other.value("SELECT count(*) FROM pg_settings WHERE name = 'plpgsql.check_asserts'")).toBe(
@@ -284,8 +260,7 @@ test('the page has a sentence for each of these tests, and a test for each sente
 });
 
 test('with server_reset_query_always nothing of it stays', async () => {
-  await pooler[Symbol.asyncDispose]();
-  pooler = await start({ server_reset_query_always: 1 });
+  await stage.restart({ server_reset_query_always: 1 });
   const [one, other] = [await connect(), await connect()];
   const before = await other.value('SHOW work_mem');
   await one.ask(parse('a', 'SELECT 1'), sync());

@@ -1,5 +1,4 @@
 import { beforeAll, describe, expect, test } from 'vitest';
-import { openNative } from '../../src/net/native.ts';
 import { poolShows } from '../support/backends.ts';
 import { frontend } from '../support/peer-messages.ts';
 import { type LocalPooler, startPooler, type TestPoolerOptions } from '../support/pooler.ts';
@@ -9,14 +8,12 @@ import { connectPeer, type ScriptedPeer, ScriptedServer } from '../support/scrip
 import { sweepsPass } from '../support/sweeps.ts';
 import { waitFor } from '../support/wait-for.ts';
 import { unnamed, WireClient } from '../support/wire-client.ts';
+import { withoutNative } from '../support/without-native.ts';
 
 const user = 'waiting_role';
 const database = 'waiting_db';
 const CANCELED = 'canceling statement due to user request';
 const login = { user, database };
-const withoutNative = openNative(() => {
-  throw new Error('no library');
-});
 
 beforeAll(async () => {
   await createRole(sharedPostgres(), { name: user, auth: 'trust' });

@@ -3,8 +3,15 @@ import type { Random } from '../support/random.ts';
 import type { Expected } from './client-table.ts';
 import type { Outcome } from './clients.ts';
 
-/** Whether the whole product is tried, instead of a part that covers it. */
-export const isFull = process.env['PGWEIR_TEST_FULL'] !== undefined;
+/** Whether the whole product is tried, instead of a part that covers it: that takes half an hour and more. */
+const isWhole = process.env['PGWEIR_TEST_LOGINS'] === 'all';
+const isFull = process.env['PGWEIR_TEST_FULL'] !== undefined;
+
+/** Beside that part, drawn by chance. */
+export const MORE = isFull ? 5000 : 30;
+
+/** How long the logins of one pooler may take. */
+export const PLAN_TIMEOUT_MS = isWhole ? 3_600_000 : isFull ? 600_000 : 60_000;
 
 /** What there is to try. */
 export interface Product<T> {
@@ -16,7 +23,7 @@ export interface Product<T> {
 }
 
 /**
- * Cases in which each key of the product's occurs at least once, and `more` beside them, drawn by chance. In a full run:
+ * Cases in which each key of the product's occurs at least once, and `more` beside them, drawn by chance. Of the whole:
  * each cell once, by a client drawn by chance, and what else the keys ask for. Order is by chance, too.
  */
 export function covering<T>({ cases, keysOf, cellOf }: Product<T>, more: number, random: Random): T[] {
@@ -28,7 +35,7 @@ export function covering<T>({ cases, keysOf, cellOf }: Product<T>, more: number,
   const seen = new Set<string>();
   let left = more;
   return shuffled.filter((one) => {
-    const all = isFull ? [...keysOf(one), `cell ${cellOf(one)}`] : keysOf(one);
+    const all = isWhole ? [...keysOf(one), `cell ${cellOf(one)}`] : keysOf(one);
     const keys = all.filter((key) => !seen.has(key));
     for (const key of keys) seen.add(key);
     return keys.length > 0 || left-- > 0;

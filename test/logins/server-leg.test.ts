@@ -14,7 +14,7 @@ import { createRole } from '../support/roles.ts';
 import { showCertificate, TlsFolder } from '../support/tls.ts';
 import { waitFor } from '../support/wait-for.ts';
 import { type Ask, byPg, byPsql, type ClientName, type Outcome } from './clients.ts';
-import { covering, differenceOf, eachOf, isFull, md5Secret, scramSecret } from './matrix.ts';
+import { covering, differenceOf, eachOf, MORE, md5Secret, PLAN_TIMEOUT_MS, scramSecret } from './matrix.ts';
 import {
   allServerCases,
   ASKED,
@@ -34,7 +34,6 @@ const RIGHT = 'sl right one';
 const WRONG = 'sl other one';
 const CLIENT = 'sl_client';
 const LOOKER = 'sl_looker';
-const MORE = 30;
 /** How long clients wait for a server that cannot be reached: the default. */
 const CLIENT_LOGIN_TIMEOUT_MS = 60_000;
 
@@ -243,7 +242,7 @@ describe('on a server', () => {
       });
       expect(wrong, `PGWEIR_TEST_SEED=${seed}`).toEqual([]);
     },
-    isFull ? 3_600_000 : 60_000,
+    PLAN_TIMEOUT_MS,
   );
 
   test('that cannot be reached as it has to be, a client waits until its time is over', async () => {

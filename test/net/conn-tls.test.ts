@@ -1,10 +1,11 @@
-import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
+import { connect, type Socket } from 'node:net';
 import { connect as connectTls, createSecureContext, TLSSocket } from 'node:tls';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { Conn, type ConnHandler } from '../../src/net/conn.ts';
 import { openNative } from '../../src/net/native.ts';
 import { makeCertificate } from '../support/certificates.ts';
 import { waitFor } from '../support/wait-for.ts';
+import { ConnStage } from './conn-stage.ts';
 
 const certificate = makeCertificate({ commonName: 'localhost' });
 const context = createSecureContext({ cert: certificate.certPem, key: certificate.keyPem });
@@ -34,24 +35,7 @@ class Recorder implements ConnHandler {
   }
 }
 
-let server: Server;
-let port: number;
-let accepted: ((socket: Socket) => void)[] = [];
-const opened: Socket[] = [];
-
-beforeEach(async () => {
-  server = createServer({ allowHalfOpen: true, noDelay: true, pauseOnConnect: true }, (socket) =>
-    accepted.shift()?.(socket),
-  );
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  port = (server.address() as AddressInfo).port;
-});
-
-afterEach(() => {
-  accepted = [];
-  for (const socket of opened.splice(0)) socket.destroy();
-  server.close();
-});
+const stage = new ConnStage();
 
 /** A raw connection to one that goes over to TLS with the first `count` bytes that it gets. */
 async function directTls(count: number): Promise<{ conn: Conn; heard: Recorder; raw: Socket }> {
@@ -71,12 +55,12 @@ async function directTls(count: number): Promise<{ conn: Conn; heard: Recorder; 
     onClosed: (error) => heard.onClosed(error),
   };
   const taken = new Promise<Conn>((resolve) => {
-    accepted.push((socket) => resolve(Conn.accept(socket, native, begins)));
+    stage.accepted.push((socket) => resolve(Conn.accept(socket, native, begins)));
   });
-  const raw = connect({ port, host: '127.0.0.1', noDelay: true });
+  const raw = connect({ port: stage.port, host: '127.0.0.1', noDelay: true });
   raw.on('error', () => {});
   const conn = await taken;
-  opened.push(raw, conn.socket);
+  stage.opened.push(raw, conn.socket);
   return { conn, heard, raw };
 }
 
@@ -102,7 +86,7 @@ describe('direct TLS', () => {
   it('begins with bytes that were read already', async () => {
     const { conn, heard, raw } = await directTls(1);
     const peer = connectTls({ socket: raw, ca: certificate.certPem, servername: 'localhost' });
-    opened.push(peer);
+    stage.opened.push(peer);
     let answer = '';
     peer.on('data', (chunk: Buffer) => {
       answer += chunk.toString();
@@ -185,7 +169,7 @@ describe('an encrypted connection', () => {
     const { conn, heard, raw } = await directTls(1);
     const peer = connectTls({ socket: raw, ca: certificate.certPem, servername: 'localhost' });
     peer.on('error', () => {});
-    opened.push(peer);
+    stage.opened.push(peer);
     peer.write('x');
     await waitFor(() => heard.text === 'x');
     return { conn, heard, raw, peer };
@@ -244,12 +228,12 @@ describe('an encrypted connection', () => {
 it('what was written before goes out in the clear, whole and first, although nobody reads it yet', async () => {
   const heard = new Recorder();
   const taken = new Promise<Conn>((resolve) => {
-    accepted.push((socket) => resolve(Conn.accept(socket, native, heard)));
+    stage.accepted.push((socket) => resolve(Conn.accept(socket, native, heard)));
   });
-  const raw = connect({ port, host: '127.0.0.1', noDelay: true });
+  const raw = connect({ port: stage.port, host: '127.0.0.1', noDelay: true });
   raw.pause();
   const conn = await taken;
-  opened.push(raw, conn.socket);
+  stage.opened.push(raw, conn.socket);
   const block = Buffer.alloc(64 * 1024, 'a');
   let total = 0;
   for (let isTaken = true; isTaken; total += block.length) isTaken = conn.forward(block, 0, block.length);
@@ -265,7 +249,7 @@ it('what was written before goes out in the clear, whole and first, although nob
   });
   raw.removeAllListeners('data');
   const peer = connectTls({ socket: raw, ca: certificate.certPem, servername: 'localhost' });
-  opened.push(peer);
+  stage.opened.push(peer);
   peer.write('now encrypted');
   await waitFor(() => heard.text === 'now encrypted');
 });
@@ -283,14 +267,14 @@ describe.each([
     ],
   ])('%s', async (_what, ca, isTrusted) => {
     const heard = new Recorder();
-    accepted.push((socket) => {
+    stage.accepted.push((socket) => {
       const tls = new TLSSocket(socket, { isServer: true, secureContext: context });
       tls.on('error', () => {});
       tls.on('data', (chunk: Buffer) => tls.write(`you said ${chunk.toString()}`));
-      opened.push(socket);
+      stage.opened.push(socket);
     });
     const conn: Conn = Conn.connect(
-      { port, host: '127.0.0.1', allowHalfOpen: true },
+      { port: stage.port, host: '127.0.0.1', allowHalfOpen: true },
       heard,
       () =>
         conn.startTls(
@@ -321,12 +305,17 @@ describe.each([
 
 /** The first message of a client's handshake. */
 async function clientHello(): Promise<Buffer> {
-  const taken = new Promise<Socket>((resolve) => accepted.push(resolve));
-  const peer = connectTls({ port, host: '127.0.0.1', ca: certificate.certPem, servername: 'localhost' });
+  const taken = new Promise<Socket>((resolve) => stage.accepted.push(resolve));
+  const peer = connectTls({
+    port: stage.port,
+    host: '127.0.0.1',
+    ca: certificate.certPem,
+    servername: 'localhost',
+  });
   peer.on('error', () => {});
-  opened.push(peer);
+  stage.opened.push(peer);
   const socket = await taken;
-  opened.push(socket);
+  stage.opened.push(socket);
   const hello = new Promise<Buffer>((resolve) => socket.once('data', resolve));
   socket.resume();
   return hello;

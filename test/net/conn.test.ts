@@ -1,18 +1,18 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { readSync } from 'node:fs';
-import { createServer, connect, type Server, type Socket } from 'node:net';
+import { createServer, connect, type Socket } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { connect as connectTls, createSecureContext, TLSSocket } from 'node:tls';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { Conn, type ConnHandler } from '../../src/net/conn.ts';
-import { type Native, openNative, socketFd } from '../../src/net/native.ts';
+import { type Native, openNative } from '../../src/net/native.ts';
+import { socketFd } from '../../src/net/native-sockets.ts';
 import { makeCertificate } from '../support/certificates.ts';
 import { waitFor } from '../support/wait-for.ts';
+import { withoutNative } from '../support/without-native.ts';
+import { ConnStage } from './conn-stage.ts';
 
 const withNative = openNative();
-const withoutNative = openNative(() => {
-  throw new Error('no library');
-});
 
 /** Collects what a connection hears. */
 class Recorder implements ConnHandler {
@@ -41,24 +41,7 @@ class Recorder implements ConnHandler {
   }
 }
 
-let server: Server;
-let port: number;
-let accepted: ((socket: Socket) => void)[] = [];
-const opened: Socket[] = [];
-
-beforeEach(async () => {
-  server = createServer({ allowHalfOpen: true, noDelay: true, pauseOnConnect: true }, (socket) =>
-    accepted.shift()?.(socket),
-  );
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  port = (server.address() as AddressInfo).port;
-});
-
-afterEach(() => {
-  accepted = [];
-  for (const socket of opened.splice(0)) socket.destroy();
-  server.close();
-});
+const stage = new ConnStage();
 
 const certificate = makeCertificate({ commonName: 'localhost' });
 const context = createSecureContext({ cert: certificate.certPem, key: certificate.keyPem });
@@ -92,7 +75,7 @@ async function tlsPair(native: Native, handler: ConnHandler): Promise<{ conn: Co
   });
   const peer = connectTls({ socket: raw, ca: certificate.certPem, servername: 'localhost' });
   peer.on('error', () => {});
-  opened.push(peer, conn.socket);
+  stage.opened.push(peer, conn.socket);
   await waitFor(() => isSecured && peer.authorized);
   return { conn, peer };
 }
@@ -100,13 +83,13 @@ async function tlsPair(native: Native, handler: ConnHandler): Promise<{ conn: Co
 /** A connection taken over by `Conn.accept` and the socket at its other end, both plain. */
 async function plainPair(native: Native, handler: ConnHandler): Promise<{ conn: Conn; peer: Socket }> {
   const taken = new Promise<Conn>((resolve) => {
-    accepted.push((socket) => resolve(Conn.accept(socket, native, handler)));
+    stage.accepted.push((socket) => resolve(Conn.accept(socket, native, handler)));
   });
-  const peer = connect({ port, host: '127.0.0.1', noDelay: true });
+  const peer = connect({ port: stage.port, host: '127.0.0.1', noDelay: true });
   peer.on('error', () => {});
-  opened.push(peer);
+  stage.opened.push(peer);
   const conn = await taken;
-  opened.push(conn.socket);
+  stage.opened.push(conn.socket);
   return { conn, peer };
 }
 
@@ -352,12 +335,14 @@ it('what handlers leave for the next tick runs although nothing else happens', a
 });
 
 it('a socket that was not paused when it was accepted loses nothing', async () => {
-  const eager = createServer({ allowHalfOpen: true }, (socket) => accepted.shift()?.(socket));
+  const eager = createServer({ allowHalfOpen: true }, (socket) => stage.accepted.shift()?.(socket));
   await new Promise<void>((resolve) => eager.listen(0, '127.0.0.1', resolve));
   const heard = new Recorder();
-  accepted.push((socket) => setImmediate(() => opened.push(Conn.accept(socket, withNative, heard).socket)));
+  stage.accepted.push((socket) =>
+    setImmediate(() => stage.opened.push(Conn.accept(socket, withNative, heard).socket)),
+  );
   const peer = connect((eager.address() as AddressInfo).port, '127.0.0.1');
-  opened.push(peer);
+  stage.opened.push(peer);
   const data = randomBytes(200 * 1024);
   peer.end(data);
   await waitFor(() => heard.ended);
@@ -459,14 +444,19 @@ describe.each([
   it('reports the connection, reads and writes', async () => {
     const heard = new Recorder();
     let isConnected = false;
-    const arrived = new Promise<Socket>((resolve) => accepted.push(resolve));
+    const arrived = new Promise<Socket>((resolve) => stage.accepted.push(resolve));
     const onConnect = () => {
       isConnected = true;
     };
-    const conn = Conn.connect({ port, host: '127.0.0.1', allowHalfOpen: true }, heard, onConnect, native);
-    opened.push(conn.socket);
+    const conn = Conn.connect(
+      { port: stage.port, host: '127.0.0.1', allowHalfOpen: true },
+      heard,
+      onConnect,
+      native,
+    );
+    stage.opened.push(conn.socket);
     const peer = await arrived;
-    opened.push(peer);
+    stage.opened.push(peer);
     await waitFor(() => isConnected);
     peer.write('from the server');
     conn.write(Buffer.from('to the server'));

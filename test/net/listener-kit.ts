@@ -1,4 +1,8 @@
+import { mkdtempSync, rmSync } from 'node:fs';
 import { connect, createServer, type Server, type ServerOpts, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach } from 'vitest';
 import type { Logger } from '../../src/base/log.ts';
 import { type ListenOptions, type Listeners, openListeners } from '../../src/net/listener.ts';
 import type { ListenerInfo } from '../../src/net/listening-socket.ts';
@@ -90,5 +94,31 @@ export class ListenerKit {
     for (const listeners of this.#listeners.splice(0)) listeners.close();
     for (const { socket } of this.accepted) socket.destroy();
     for (const socket of this.#clients) socket.destroy();
+  }
+}
+
+/** A kit and a folder for each test of the file that makes one of these. */
+export class ListenerStage {
+  #kit: ListenerKit | null = null;
+  #folder = '';
+
+  constructor() {
+    beforeEach(() => {
+      this.#kit = new ListenerKit();
+      this.#folder = mkdtempSync(join(tmpdir(), 'pgweir-listen-'));
+    });
+    afterEach(() => {
+      this.kit.close();
+      rmSync(this.#folder, { recursive: true, force: true });
+    });
+  }
+
+  get kit(): ListenerKit {
+    if (this.#kit === null) throw new Error('no test runs');
+    return this.#kit;
+  }
+
+  get folder(): string {
+    return this.#folder;
   }
 }

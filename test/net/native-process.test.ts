@@ -1,23 +1,8 @@
 import { execFileSync } from 'node:child_process';
 import { describe, expect, it } from 'vitest';
-import { openNative } from '../../src/net/native.ts';
-
-const without = openNative(() => {
-  throw new Error('no library here');
-});
+import { withoutNative } from '../support/without-native.ts';
 
 describe('the calls about the process', () => {
-  it('know a user’s ids as the user database has them, and nobody who is not there', () => {
-    const { userIds } = openNative().process;
-    const [uid, gid] = ['-u', '-g'].map((flag) =>
-      Number(execFileSync('id', [flag, 'nobody'], { encoding: 'utf8' })),
-    );
-    expect(userIds('nobody')).toEqual({ uid, gid });
-    expect(userIds('root')).toEqual({ uid: 0, gid: 0 });
-    expect(userIds('no-such-user-here')).toBe(null);
-    expect(userIds('')).toBe(null);
-  });
-
   it('forbid dumps, and say whether they could', () => {
     // In a process of its own: there is no way back that a test should rely on.
     const script = `
@@ -29,8 +14,7 @@ describe('the calls about the process', () => {
     expect(output).toBe('true\n');
   });
 
-  it('answer no without the library', () => {
-    expect(without.process.userIds('root')).toBe(null);
-    expect(without.process.forbidDumps()).toBe(false);
+  it('answer no withoutNative the library', () => {
+    expect(withoutNative.process.forbidDumps()).toBe(false);
   });
 });

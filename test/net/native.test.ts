@@ -1,11 +1,15 @@
 import { userInfo } from 'node:os';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { closeSync, mkdtempSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { connect, createServer, type Server, Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
-import { allocPinned, openNative, socketFd } from '../../src/net/native.ts';
+import { allocPinned } from '../../src/net/native-io.ts';
+import { type Native, NATIVE_THEMES, type NativeTheme, openNative } from '../../src/net/native.ts';
+import { noProcessCalls } from '../../src/net/native-process.ts';
+import { socketFd } from '../../src/net/native-sockets.ts';
 import { waitFor } from '../support/wait-for.ts';
 
 const cleanups: (() => void)[] = [];
@@ -45,8 +49,7 @@ describe('the native calls', () => {
     const { accepted } = await unixPair();
     const native = openNative();
     const self = { pid: process.pid, uid: process.geteuid?.(), gid: process.getegid?.() };
-    expect(native.available).toBe(isLinux);
-    expect(native.unavailableReason).toBe(isLinux ? null : `not supported on ${process.platform}`);
+    expect([...native.missing.keys()]).toEqual(isLinux ? [] : NATIVE_THEMES);
     expect(native.peerCredentials(accepted)).toEqual(isLinux ? self : null);
   });
 
@@ -73,14 +76,25 @@ describe('the native calls', () => {
     expect(native.userName(process.getuid?.() ?? 0)).toBe(isLinux ? userInfo().username : null);
     expect(native.userName(2_000_000_001)).toBe(null);
   });
+
+  it('know a user’s ids as the user database has them, and nobody who is not there', () => {
+    const { userIds } = openNative();
+    const [uid, gid] = ['-u', '-g'].map((flag) =>
+      Number(execFileSync('id', [flag, 'nobody'], { encoding: 'utf8' })),
+    );
+    expect(userIds('nobody')).toEqual({ uid, gid });
+    expect(userIds('root')).toEqual({ uid: 0, gid: 0 });
+    expect(userIds('no-such-user-here')).toBe(null);
+    expect(userIds('')).toBe(null);
+  });
 });
 
-/** The library, with some of the event loop's own functions missing. */
-function withoutLoopFunctions(): typeof koffi {
+/** The library, with functions missing: those whose declaration says `name`, with what is in front of and behind it. */
+function lacking(...names: readonly string[]): typeof koffi {
   const load: typeof koffi.load = (...args) => {
     const lib = koffi.load(...args);
     const func = (text: string) => {
-      if (text.includes(' uv_')) throw new Error(`no such function: ${text}`);
+      if (names.some((name) => text.includes(name))) throw new Error(`no such function: ${text}`);
       return lib.func(text);
     };
     return new Proxy(lib, { get: (of, name) => (name === 'func' ? func : Reflect.get(of, name)) });
@@ -90,7 +104,7 @@ function withoutLoopFunctions(): typeof koffi {
 
 describe.runIf(isLinux).each([
   ['woken by the event loop alone', openNative],
-  ['woken by the library', () => openNative(withoutLoopFunctions)],
+  ['woken by the library', () => openNative(() => lacking(' uv_'))],
 ])('an epoll set, %s', (_how, open) => {
   it('is told of bytes once they are there, turn after turn until they are taken, and sleeps otherwise', async () => {
     const native = open();
@@ -152,20 +166,73 @@ describe('without the native library', () => {
     const native = openNative(() => {
       throw new Error('Cannot find the native Koffi module');
     });
-    expect(native.available).toBe(false);
-    expect(native.unavailableReason).toBe('Cannot find the native Koffi module');
+    const reason = 'Cannot find the native Koffi module';
+    expect([...native.missing]).toEqual(NATIVE_THEMES.map((theme) => [theme, reason]));
     expect(native.peerCredentials(accepted)).toBe(null);
     expect(native.groupId('root')).toBe(null);
     expect(native.userName(0)).toBe(null);
     expect(native.epoll()).toBe(null);
     expect(native.receive(0, Buffer.alloc(1))).toBe(-1);
+    expect(native.userIds('root')).toBe(null);
+    expect(native.datagram('@x')).toBe(null);
   });
 
   it('another platform than Linux does not even try to load it', () => {
     const native = openNative(() => {
       throw new Error('must not be called');
     }, 'darwin');
-    expect(native.unavailableReason).toBe('not supported on darwin');
+    expect([...native.missing]).toEqual(NATIVE_THEMES.map((theme) => [theme, 'not supported on darwin']));
     expect(native.peerCredentials(new Socket())).toBe(null);
+  });
+});
+
+/** What answers that a theme is there: the same calls as its fallback's, which answer otherwise. */
+const answers: Readonly<Record<NativeTheme, (native: Native, socket: Socket) => unknown>> = {
+  credentials: (native, socket) => native.peerCredentials(socket)?.uid,
+  hangUp: (native, socket) => native.hasPeerLeft(socket),
+  options: (native, socket) => native.setOption(socket, 1, 9, 1),
+  io: (native, socket) => [native.epoll() !== null, native.receive(socketFd(socket), Buffer.alloc(1))],
+  names: (native) => native.userIds('root')?.uid,
+  // Not to be asked of the process that runs the tests.
+  process: (native) => native.process.forbidDumps !== noProcessCalls.forbidDumps,
+  datagram: (native) => {
+    const sender = native.datagram('@pgweir-test');
+    sender?.close();
+    return sender !== null;
+  },
+  listen: (native, socket) => {
+    const copy = native.listen.duplicate(socketFd(socket));
+    if (copy !== null) closeSync(copy);
+    return copy !== null;
+  },
+};
+
+describe.runIf(isLinux)('a C library without one function', () => {
+  it.each([
+    ['getsockopt', ['credentials']],
+    ['poll(', ['hangUp']],
+    ['setsockopt', ['options', 'listen']],
+    [' send(', ['io']],
+    ['recv', ['io']],
+    ['epoll_wait', ['io']],
+    ['getpwuid', ['names']],
+    ['getpwnam', ['names']],
+    ['prctl', ['process']],
+    ['sendto', ['datagram']],
+    ['accept4', ['listen']],
+  ] as const)('%s leaves out %j alone', async (name, themes) => {
+    const whole = openNative();
+    const native = openNative(() => lacking(name));
+    expect([...native.missing.keys()]).toEqual(themes);
+    for (const why of native.missing.values()) expect(why).toContain('no such function');
+    const { accepted, client } = await unixPair();
+    client.destroy();
+    await waitFor(() => whole.hasPeerLeft(accepted));
+    for (const theme of NATIVE_THEMES) {
+      const isGone = (themes as readonly NativeTheme[]).includes(theme);
+      const answer = (of: Native) => answers[theme](of, accepted);
+      if (isGone) expect(answer(native), theme).not.toEqual(answer(whole));
+      else expect(answer(native), theme).toEqual(answer(whole));
+    }
   });
 });

@@ -1,29 +1,15 @@
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { openNative } from '../../src/net/native.ts';
 import { RawListener } from '../support/raw-listener.ts';
 import { waitFor } from '../support/wait-for.ts';
-import { ListenerKit } from './listener-kit.ts';
+import { ListenerStage } from './listener-kit.ts';
+import { withoutNative } from '../support/without-native.ts';
 
 const native = openNative();
-const without = openNative(() => {
-  throw new Error('no library here');
-});
 
-let kit: ListenerKit;
-let folder: string;
-
-beforeEach(() => {
-  kit = new ListenerKit();
-  folder = mkdtempSync(join(tmpdir(), 'pgweir-passed-'));
-});
-
-afterEach(() => {
-  kit.close();
-  rmSync(folder, { recursive: true, force: true });
-});
+const stage = new ListenerStage();
 
 /** A copy of a listening socket that is the listeners' to keep. */
 function copyOf(listener: RawListener): number {
@@ -35,66 +21,78 @@ function copyOf(listener: RawListener): number {
 describe('passed sockets', () => {
   it.each([
     ['with', native],
-    ['without', without],
+    ['withoutNative', withoutNative],
   ])('are listened on %s native calls, whose place they know with them', async (_, calls) => {
-    const path = join(folder, '.s.PGSQL.6999');
+    const path = join(stage.folder, '.s.PGSQL.6999');
     using tcp = new RawListener();
     using unix = new RawListener(path);
     const passed = [
       { fd: copyOf(tcp), name: 'a' },
       { fd: copyOf(unix), name: '' },
     ];
-    const listeners = await kit.open({ passed, native: calls, listenPort: 6432, listenAddr: ['192.0.2.1'] });
+    const listeners = await stage.kit.open({
+      passed,
+      native: calls,
+      listenPort: 6432,
+      listenAddr: ['192.0.2.1'],
+    });
     const known = { kind: 'unix', address: path, port: 6999 };
     expect(listeners.addresses).toEqual([
       { kind: 'tcp', address: '127.0.0.1', port: tcp.port },
       calls === native ? known : { kind: 'unix', address: '', port: 6432 },
     ]);
-    await kit.dial(listeners.addresses[0] as (typeof listeners.addresses)[0]);
-    await kit.dial({ kind: 'unix', address: path, port: 0 });
-    await waitFor(() => kit.accepted.length === 2);
+    await stage.kit.dial(listeners.addresses[0] as (typeof listeners.addresses)[0]);
+    await stage.kit.dial({ kind: 'unix', address: path, port: 0 });
+    await waitFor(() => stage.kit.accepted.length === 2);
     listeners.close();
     listeners.close();
     // They live on where they come from.
     expect(existsSync(path)).toBe(true);
-    expect(await kit.dial({ kind: 'tcp', address: '127.0.0.1', port: tcp.port })).not.toBe('ECONNREFUSED');
+    expect(await stage.kit.dial({ kind: 'tcp', address: '127.0.0.1', port: tcp.port })).not.toBe(
+      'ECONNREFUSED',
+    );
   });
 
   it('rest after a failed accept and are listened on again', async () => {
     using tcp = new RawListener();
-    await kit.open({ passed: [{ fd: copyOf(tcp), name: '' }], native });
+    await stage.kit.open({ passed: [{ fd: copyOf(tcp), name: '' }], native });
     const error: NodeJS.ErrnoException = Object.assign(new Error('accept EMFILE'), { code: 'EMFILE' });
-    kit.servers[0]?.emit('error', error);
-    expect(kit.log.lines.at(-1)).toContain('suspending the listener for 5 s');
+    stage.kit.servers[0]?.emit('error', error);
+    expect(stage.kit.log.lines.at(-1)).toContain('suspending the listener for 5 s');
     // It waits in the queue.
-    await kit.dial({ kind: 'tcp', address: '127.0.0.1', port: tcp.port });
-    expect(kit.accepted).toHaveLength(0);
-    kit.timers.fire();
-    await waitFor(() => kit.accepted.length === 1);
+    await stage.kit.dial({ kind: 'tcp', address: '127.0.0.1', port: tcp.port });
+    expect(stage.kit.accepted).toHaveLength(0);
+    stage.kit.timers.fire();
+    await waitFor(() => stage.kit.accepted.length === 1);
   });
 
-  it('without native calls cannot rest, and go on', async () => {
+  it('withoutNative native calls cannot rest, and go on', async () => {
     using tcp = new RawListener();
-    await kit.open({ passed: [{ fd: copyOf(tcp), name: '' }], native: without });
+    await stage.kit.open({ passed: [{ fd: copyOf(tcp), name: '' }], native: withoutNative });
     const error: NodeJS.ErrnoException = Object.assign(new Error('accept EMFILE'), { code: 'EMFILE' });
-    kit.servers[0]?.emit('error', error);
-    expect(kit.timers.pending).toEqual([]);
-    expect(kit.log.lines.at(-1)).toMatch(/^ERROR accept\(\) failed on 127\.0\.0\.1:\d+: accept EMFILE$/);
-    await kit.dial({ kind: 'tcp', address: '127.0.0.1', port: tcp.port });
-    await waitFor(() => kit.accepted.length === 1);
+    stage.kit.servers[0]?.emit('error', error);
+    expect(stage.kit.timers.pending).toEqual([]);
+    expect(stage.kit.log.lines.at(-1)).toMatch(
+      /^ERROR accept\(\) failed on 127\.0\.0\.1:\d+: accept EMFILE$/,
+    );
+    await stage.kit.dial({ kind: 'tcp', address: '127.0.0.1', port: tcp.port });
+    await waitFor(() => stage.kit.accepted.length === 1);
   });
 });
 
 describe('the calls about listening sockets', () => {
   it('know the path of a unix socket, and of nothing else', () => {
-    using unix = new RawListener(join(folder, 's'));
+    using unix = new RawListener(join(stage.folder, 's'));
     using abstract = new RawListener(`@pgweir-native-${process.pid}`);
     using tcp = new RawListener();
     const path = (fd: number) => native.listen.unixPath(fd);
-    expect(path(unix.fd)).toBe(join(folder, 's'));
+    expect(path(unix.fd)).toBe(join(stage.folder, 's'));
     expect(path(abstract.fd)).toBe(`@pgweir-native-${process.pid}`);
     expect([path(tcp.fd), path(9999), path(-1)]).toEqual([null, null, null]);
     expect(native.listen.duplicate(9999)).toBe(null);
-    expect([without.listen.unixPath(unix.fd), without.listen.duplicate(unix.fd)]).toEqual([null, null]);
+    expect([withoutNative.listen.unixPath(unix.fd), withoutNative.listen.duplicate(unix.fd)]).toEqual([
+      null,
+      null,
+    ]);
   });
 });

@@ -1,32 +1,18 @@
 import { createRequire } from 'node:module';
 import { connect } from 'node:net';
-import { existsSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { unixAddress } from '../../src/net/native-datagram.ts';
 import { openNative } from '../../src/net/native.ts';
 import { type SocketFileIdentity, socketFileIdentity } from '../../src/net/unix-socket.ts';
 import { waitFor } from '../support/wait-for.ts';
-import { ListenerKit } from './listener-kit.ts';
+import { ListenerStage } from './listener-kit.ts';
+import { withoutNative } from '../support/without-native.ts';
 
 const native = openNative();
-const without = openNative(() => {
-  throw new Error('no library here');
-});
 
-let kit: ListenerKit;
-let folder: string;
-
-beforeEach(() => {
-  kit = new ListenerKit();
-  folder = mkdtempSync(join(tmpdir(), 'pgweir-retire-'));
-});
-
-afterEach(() => {
-  kit.close();
-  rmSync(folder, { recursive: true, force: true });
-});
+const stage = new ListenerStage();
 
 /** Connects before it returns, so that the connection is in the listener's queue and no turn of the loop was. */
 function connectNow(where: { port: number } | { path: string }): { fd: number; close: () => void } {
@@ -50,7 +36,7 @@ function connectNow(where: { port: number } | { path: string }): { fd: number; c
 
 describe('a TCP listener that retires', () => {
   it('hands over whom the kernel has accepted, and frees its port at once', async () => {
-    const listeners = await kit.open({ listenAddr: ['127.0.0.1'], native });
+    const listeners = await stage.kit.open({ listenAddr: ['127.0.0.1'], native });
     const port = listeners.addresses[0]?.port as number;
     const early = [1, 2, 3].map(() => connectNow({ port }));
     let isDone = false;
@@ -58,79 +44,88 @@ describe('a TCP listener that retires', () => {
       isDone = true;
     });
     expect(isDone).toBe(true);
-    expect(kit.accepted).toHaveLength(3);
-    expect(kit.accepted.map(({ listener }) => listener.port)).toEqual([port, port, port]);
-    for (const { socket } of kit.accepted) {
+    expect(stage.kit.accepted).toHaveLength(3);
+    expect(stage.kit.accepted.map(({ listener }) => listener.port)).toEqual([port, port, port]);
+    for (const { socket } of stage.kit.accepted) {
       expect(socket.remoteAddress).toBe('127.0.0.1');
       expect(socket.isPaused() || socket.readableFlowing === false).toBe(true);
     }
-    expect(await kit.dial({ kind: 'tcp', address: '127.0.0.1', port })).toBe('ECONNREFUSED');
+    expect(await stage.kit.dial({ kind: 'tcp', address: '127.0.0.1', port })).toBe('ECONNREFUSED');
     for (const { close } of early) close();
   });
 
-  it('without native calls loses them, and closes all the same', async () => {
-    const listeners = await kit.open({ listenAddr: ['127.0.0.1'], native: without, reusePort: true });
+  it('withoutNative native calls loses them, and closes all the same', async () => {
+    const listeners = await stage.kit.open({
+      listenAddr: ['127.0.0.1'],
+      native: withoutNative,
+      reusePort: true,
+    });
     const port = listeners.addresses[0]?.port as number;
     const early = connectNow({ port });
     let isDone = false;
     listeners.retireTcp(() => {
       isDone = true;
     });
-    expect([isDone, kit.accepted.length]).toEqual([true, 0]);
+    expect([isDone, stage.kit.accepted.length]).toEqual([true, 0]);
     early.close();
   });
 
   it('that others stand beside lets nobody new in, refuses nobody, and ends in its own time', async () => {
-    const first = await kit.open({ listenAddr: ['127.0.0.1'], native, reusePort: true });
+    const first = await stage.kit.open({ listenAddr: ['127.0.0.1'], native, reusePort: true });
     const port = first.addresses[0]?.port as number;
     const early = connectNow({ port });
     let isDone = false;
     first.retireTcp(() => {
       isDone = true;
     });
-    expect([isDone, kit.timers.pending.map(({ delayMs }) => delayMs)]).toEqual([false, [250]]);
+    expect([isDone, stage.kit.timers.pending.map(({ delayMs }) => delayMs)]).toEqual([false, [250]]);
     // Neither answered nor refused.
     const waiting = connect(port, '127.0.0.1');
     const outcome = new Promise<string>((settle) => {
       waiting.once('connect', () => settle('connected'));
       waiting.once('error', (error) => settle(String(error)));
     });
-    await waitFor(() => kit.accepted.length === 1);
-    const second = await kit.open({ listenAddr: ['127.0.0.1'], native, reusePort: true, listenPort: port });
-    expect(kit.accepted).toHaveLength(1);
-    kit.timers.fire();
+    await waitFor(() => stage.kit.accepted.length === 1);
+    const second = await stage.kit.open({
+      listenAddr: ['127.0.0.1'],
+      native,
+      reusePort: true,
+      listenPort: port,
+    });
+    expect(stage.kit.accepted).toHaveLength(1);
+    stage.kit.timers.fire();
     expect(isDone).toBe(true);
     // The kernel asks again after a second, and finds the other.
     expect(await outcome).toBe('connected');
-    await waitFor(() => kit.accepted.length === 2);
+    await waitFor(() => stage.kit.accepted.length === 2);
     expect(second.bound()).toHaveLength(1);
     waiting.destroy();
     early.close();
   });
 
   it('is closed at once by a close that comes meanwhile', async () => {
-    const listeners = await kit.open({ listenAddr: ['127.0.0.1'], native, reusePort: true });
+    const listeners = await stage.kit.open({ listenAddr: ['127.0.0.1'], native, reusePort: true });
     const port = listeners.addresses[0]?.port as number;
     listeners.retireTcp(() => {});
     listeners.close();
-    expect(kit.timers.pending).toEqual([]);
-    expect(await kit.dial({ kind: 'tcp', address: '127.0.0.1', port })).toBe('ECONNREFUSED');
+    expect(stage.kit.timers.pending).toEqual([]);
+    expect(await stage.kit.dial({ kind: 'tcp', address: '127.0.0.1', port })).toBe('ECONNREFUSED');
   });
 });
 
 describe('a unix socket that takes another’s place', () => {
-  const options = (more = {}) => ({ unixSocketDir: folder, listenPort: 6432, native, ...more });
+  const options = (more = {}) => ({ unixSocketDir: stage.folder, listenPort: 6432, native, ...more });
 
-  it('is there without a gap, and each end removes its own alone', async () => {
-    const path = join(folder, '.s.PGSQL.6432');
-    const first = await kit.open(options({ unixSocketMode: 0o700 }));
+  it('is there withoutNative a gap, and each end removes its own alone', async () => {
+    const path = join(stage.folder, '.s.PGSQL.6432');
+    const first = await stage.kit.open(options({ unixSocketMode: 0o700 }));
     const inode = statSync(path).ino;
     const early = connectNow({ path });
     const replaces = socketFileIdentity(path) as SocketFileIdentity;
-    const second = await kit.open(options({ replaces, unixSocketMode: 0o750 }));
+    const second = await stage.kit.open(options({ replaces, unixSocketMode: 0o750 }));
     expect(statSync(path).ino).not.toBe(inode);
     expect(statSync(path).mode & 0o777).toBe(0o750);
-    expect(readdirSync(folder)).toEqual(['.s.PGSQL.6432']);
+    expect(readdirSync(stage.folder)).toEqual(['.s.PGSQL.6432']);
     expect([first.isUnixReplaced(), second.isUnixReplaced()]).toEqual([true, false]);
     // Who came before is the first one's.
     let isDone = false;
@@ -138,38 +133,40 @@ describe('a unix socket that takes another’s place', () => {
       isDone = true;
     });
     expect(isDone).toBe(false);
-    await waitFor(() => kit.accepted.length === 1);
-    kit.timers.fire();
+    await waitFor(() => stage.kit.accepted.length === 1);
+    stage.kit.timers.fire();
     expect(isDone).toBe(true);
     first.close();
     expect(existsSync(path)).toBe(true);
-    await kit.dial({ kind: 'unix', address: path, port: 0 });
-    await waitFor(() => kit.accepted.length === 2);
+    await stage.kit.dial({ kind: 'unix', address: path, port: 0 });
+    await waitFor(() => stage.kit.accepted.length === 2);
     second.close();
-    expect(readdirSync(folder)).toEqual([]);
+    expect(readdirSync(stage.folder)).toEqual([]);
     early.close();
   });
 
   it('that cannot be put there leaves the other one and no trace', async () => {
-    await kit.open(options());
-    const path = join(folder, '.s.PGSQL.6432');
+    await stage.kit.open(options());
+    const path = join(stage.folder, '.s.PGSQL.6432');
     const inode = statSync(path).ino;
     const replaces = socketFileIdentity(path) as SocketFileIdentity;
-    await expect(kit.open(options({ replaces, unixSocketGroup: 'no-such-group-here' }))).rejects.toThrow(
-      'unknown group',
-    );
-    expect(readdirSync(folder)).toEqual(['.s.PGSQL.6432']);
+    await expect(
+      stage.kit.open(options({ replaces, unixSocketGroup: 'no-such-group-here' })),
+    ).rejects.toThrow('unknown group');
+    expect(readdirSync(stage.folder)).toEqual(['.s.PGSQL.6432']);
     expect(statSync(path).ino).toBe(inode);
   });
 
   it('is not put there twice: whoever comes second finds that it is another by now', async () => {
-    const path = join(folder, '.s.PGSQL.6432');
-    await kit.open(options());
+    const path = join(stage.folder, '.s.PGSQL.6432');
+    await stage.kit.open(options());
     const replaces = socketFileIdentity(path) as SocketFileIdentity;
-    const second = await kit.open(options({ replaces }));
+    const second = await stage.kit.open(options({ replaces }));
     const inode = statSync(path).ino;
-    await expect(kit.open(options({ replaces }))).rejects.toThrow('unix socket is in use, cannot continue');
-    expect(readdirSync(folder)).toEqual(['.s.PGSQL.6432']);
+    await expect(stage.kit.open(options({ replaces }))).rejects.toThrow(
+      'unix socket is in use, cannot continue',
+    );
+    expect(readdirSync(stage.folder)).toEqual(['.s.PGSQL.6432']);
     expect(statSync(path).ino).toBe(inode);
     expect(second.isUnixReplaced()).toBe(false);
   });

@@ -4,6 +4,7 @@ import { openNative } from '../../src/net/native.ts';
 import { beyondNode, type TcpOptions, tuneTcp } from '../../src/net/tcp-options.ts';
 import { kernelOptionsOf, systemKeepAlive } from '../support/socket-options.ts';
 import { waitFor } from '../support/wait-for.ts';
+import { withoutNative } from '../support/without-native.ts';
 
 const NOTHING: TcpOptions = {
   keepAlive: false,
@@ -15,9 +16,6 @@ const NOTHING: TcpOptions = {
 };
 const ALL = { keepAlive: true, keepIdleSec: 33, keepIntervalSec: 7, keepCount: 5, userTimeoutMs: 4321 };
 const native = openNative();
-const withoutLibrary = openNative(() => {
-  throw new Error('no library');
-});
 const cleanups: (() => void)[] = [];
 
 afterEach(() => {
@@ -46,7 +44,7 @@ async function tuned(options: Partial<TcpOptions>, by = native) {
 describe.runIf(process.platform === 'linux')('a TCP connection', () => {
   it.each([
     ['by native calls', native],
-    ['by Node', withoutLibrary],
+    ['by Node', withoutNative],
   ])('of which nothing is asked keeps what the system has, %s', async (_how, by) => {
     const { before, after } = await tuned({}, by);
     expect(after).toEqual(before);
@@ -55,7 +53,7 @@ describe.runIf(process.platform === 'linux')('a TCP connection', () => {
 
   it.each([
     ['by native calls', native],
-    ['by Node', withoutLibrary],
+    ['by Node', withoutNative],
   ])('is probed at the system\u2019s times unless others are asked for, %s', async (_how, by) => {
     const { before, after } = await tuned({ keepAlive: true }, by);
     expect(after).toEqual({ ...before, keepAlive: true });
@@ -67,7 +65,7 @@ describe.runIf(process.platform === 'linux')('a TCP connection', () => {
   });
 
   it('is probed as asked without native calls; the rest is told to be out of reach', async () => {
-    const { before, after } = await tuned({ ...ALL, bufferBytes: 50_000 }, withoutLibrary);
+    const { before, after } = await tuned({ ...ALL, bufferBytes: 50_000 }, withoutNative);
     expect(after).toEqual({ ...before, ...ALL, userTimeoutMs: 0 });
     expect(beyondNode({ ...NOTHING, ...ALL, bufferBytes: 50_000 })).toEqual([
       'tcp_user_timeout',
@@ -90,14 +88,14 @@ describe.runIf(process.platform === 'linux')('a TCP connection', () => {
     ['keepIntervalSec', 7],
     ['keepCount', 5],
   ] as const)('has Linux\u2019s usual other times when only %s is asked for by Node', async (name, value) => {
-    const { before, after } = await tuned({ keepAlive: true, [name]: value }, withoutLibrary);
+    const { before, after } = await tuned({ keepAlive: true, [name]: value }, withoutNative);
     const usual = { keepIdleSec: 7200, keepIntervalSec: 75, keepCount: 9 };
     expect(after).toEqual({ ...before, keepAlive: true, ...usual, [name]: value });
   });
 
   it('is not probed with times alone', async () => {
     expect((await tuned({ keepIdleSec: 5 })).after.keepAlive).toBe(false);
-    expect((await tuned({ keepIdleSec: 5 }, withoutLibrary)).after.keepAlive).toBe(false);
+    expect((await tuned({ keepIdleSec: 5 }, withoutNative)).after.keepAlive).toBe(false);
   });
 
   it('has buffers of the size asked for, which the kernel doubles', async () => {
@@ -108,7 +106,7 @@ describe.runIf(process.platform === 'linux')('a TCP connection', () => {
     const socket = await connected();
     socket.destroy();
     expect(native.setOption(socket, 1, 9, 1)).toBe(false);
-    for (const by of [native, withoutLibrary]) tuneTcp(by, socket, { ...NOTHING, ...ALL });
+    for (const by of [native, withoutNative]) tuneTcp(by, socket, { ...NOTHING, ...ALL });
   });
 
   it('and a value that the kernel refuses', async () => {

@@ -7,6 +7,7 @@ import { openNative } from '../../src/net/native.ts';
 import { checkUnixSocketFree, resolveGroup, unixSocketPath } from '../../src/net/unix-socket.ts';
 import { waitFor } from '../support/wait-for.ts';
 import { ListenerKit } from './listener-kit.ts';
+import { withoutNative } from '../support/without-native.ts';
 
 let kit: ListenerKit;
 let dir: string;
@@ -183,16 +184,12 @@ describe('the unix socket', () => {
 });
 
 describe('unix_socket_group', () => {
-  const without = openNative(() => {
-    throw new Error('no library');
-  });
-
   it('is a number, a name, or empty for no change', () => {
-    expect(resolveGroup('42', without)).toBe(42);
-    expect(resolveGroup('', without)).toBe(null);
+    expect(resolveGroup('42', withoutNative)).toBe(42);
+    expect(resolveGroup('', withoutNative)).toBe(null);
   });
 
-  it('finds local groups without the native library too', () => {
-    expect(resolveGroup('daemon', without)).toBe(resolveGroup('daemon', openNative()));
+  it('finds local groups withoutNative the native library too', () => {
+    expect(resolveGroup('daemon', withoutNative)).toBe(resolveGroup('daemon', openNative()));
   });
 });

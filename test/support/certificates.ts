@@ -33,6 +33,8 @@ export interface CertificateOptions {
   /** Default: itself. */
   readonly issuer?: Certificate;
   readonly signature?: SignatureKind;
+  /** An RSA key of so many bits, whatever the signature; not for one that signs itself by another kind. */
+  readonly rsaBits?: number;
   /** It may sign others. */
   readonly isCa?: boolean;
   /** Days from now; default a year from now, since yesterday. */
@@ -59,7 +61,10 @@ export function makeCertificate(options: CertificateOptions = {}): Certificate {
   const kind = options.signature ?? defaultSignature(options.issuer);
   // The key of one that signs itself has to fit its signature; others may have any.
   const keyKind = options.issuer === undefined ? kind.split('-')[0] : 'ecdsa';
-  const { privateKey, publicKey } = generateKey(keyKind === 'rsa' ? 'rsa' : (keyKind as string));
+  const { privateKey, publicKey } = generateKey(
+    options.rsaBits === undefined ? (keyKind as string) : 'rsa',
+    options.rsaBits,
+  );
   const name = distinguishedName(options.commonName ?? []);
   const algorithm = algorithmIdentifier(kind);
   const extensions: Buffer[] = [];
@@ -103,8 +108,8 @@ function defaultSignature(issuer: Certificate | undefined): SignatureKind {
   return type === 'rsa' ? 'rsa-sha256' : type === 'ed25519' ? 'ed25519' : 'ecdsa-sha256';
 }
 
-function generateKey(kind: string): { privateKey: KeyObject; publicKey: KeyObject } {
-  if (kind === 'rsa') return generateKeyPairSync('rsa', { modulusLength: 2048 });
+function generateKey(kind: string, rsaBits = 2048): { privateKey: KeyObject; publicKey: KeyObject } {
+  if (kind === 'rsa') return generateKeyPairSync('rsa', { modulusLength: rsaBits });
   if (kind === 'ed25519') return generateKeyPairSync('ed25519');
   return generateKeyPairSync('ec', { namedCurve: 'prime256v1' });
 }

@@ -1,6 +1,6 @@
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import type { PostgresAddress } from '../../src/cli/start/postgres.ts';
-import { backend, message, packet } from './peer-messages.ts';
+import { backend, CANCEL_REQUEST, message, packet } from './peer-messages.ts';
 import { ScriptedPeer } from './scripted-peer.ts';
 
 /**
@@ -19,7 +19,6 @@ export type ProtocolLimit =
   | 'says minor 0'
   | 'takes anything';
 
-const CANCEL_REQUEST = 80877102;
 const PROTOCOL_30 = 0x30000;
 
 /** Stands in front of a PostgreSQL and makes it one that speaks 3.0 at most. Everything else passes untouched. */

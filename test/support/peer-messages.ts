@@ -46,13 +46,16 @@ function bytesOf(part: Part): Uint8Array {
   return part;
 }
 
+/** What stands in a CancelRequest where a StartupMessage has its version. */
+export const CANCEL_REQUEST = 80877102;
+
 /** What a client says. */
 export const frontend = {
   startup: (parameters: Readonly<Record<string, string>>, protocol = 0x30000): Buffer =>
     packet(protocol, ...Object.entries(parameters).flat(), Buffer.of(0)),
   sslRequest: (): Buffer => packet(80877103),
   gssEncRequest: (): Buffer => packet(80877104),
-  cancelRequest: (pid: number, secret: Uint8Array): Buffer => packet(80877102, pid, secret),
+  cancelRequest: (pid: number, secret: Uint8Array): Buffer => packet(CANCEL_REQUEST, pid, secret),
   password: (password: string): Buffer => message('p', password),
   query: (sql: string): Buffer => message('Q', sql),
   parse: (name: string, sql: string): Buffer => message('P', name, sql, int16(0)),

@@ -103,3 +103,18 @@ test('a stalled peer reads nothing until it resumes', async () => {
   await waitFor(() => served.unread === big.length + 1);
   expect(unread).toBeLessThan(big.length);
 });
+
+test('a scripted server that waits for a login passes over what only cancels', async () => {
+  await using server = await ScriptedServer.listen();
+  const cancel = await connectPeer(server.port);
+  await cancel.send(frontend.cancelRequest(4242, Buffer.from('KEY!')));
+  await waitFor(() => server.accepted === 1);
+  const [client, peer] = await Promise.all([
+    connectAndLogin(server.port, { user: 'u' }),
+    server.acceptLogin(),
+  ]);
+  await client.send(frontend.query('SELECT 1'));
+  expect((await peer.message('Q')).body.toString()).toBe('SELECT 1\0');
+  expect(await cancel.end()).toHaveLength(0);
+  for (const each of [cancel, client]) await each.close();
+});

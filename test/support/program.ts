@@ -1,5 +1,5 @@
 import { isAlive } from './processes.ts';
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -112,6 +112,11 @@ export class DaemonHome implements AsyncDisposable {
     const home = new DaemonHome(Number(config.settings?.['listen_port'] ?? (await freePort())), config);
     chmodSync(home.folder, 0o777);
     return home;
+  }
+
+  /** Makes the folder and all that is in it this user's; takes root. */
+  giveTo(user: string): void {
+    execFileSync('chown', ['-R', user, this.folder]);
   }
 
   get address(): PostgresAddress {

@@ -1,5 +1,5 @@
 import { connect, createServer, type Server, type Socket } from 'node:net';
-import { backend, frontend, type ReadMessage } from './peer-messages.ts';
+import { backend, CANCEL_REQUEST, frontend, type ReadMessage } from './peer-messages.ts';
 import { waitFor, within } from './wait-for.ts';
 
 /**
@@ -173,7 +173,14 @@ export interface ScriptedLogin {
 
 /** A server's part of a login with trust, from the StartupMessage on; throws at another packet. */
 export async function playLogin(peer: ScriptedPeer, options: ScriptedLogin = {}): Promise<void> {
-  const startup = await peer.packet();
+  await answerStartup(peer, await peer.packet(), options);
+}
+
+async function answerStartup(
+  peer: ScriptedPeer,
+  startup: ReadMessage,
+  options: ScriptedLogin,
+): Promise<void> {
   if (startup.body.readInt32BE(0) >>> 16 !== 3) throw new Error('expected a StartupMessage');
   await peer.send(
     backend.authenticationOk(),
@@ -225,10 +232,23 @@ export class ScriptedServer implements AsyncDisposable {
     return waitFor(() => this.#peers[index], { what: `connection ${index + 1} to the scripted server` });
   }
 
-  /** The next connection, after a login with trust; answers a CancelRequest or SSLRequest by a throw. */
+  /**
+   * The next connection that carries no CancelRequest, and its first packet. Cancels are closed without an answer, as
+   * PostgreSQL does: one for a connection that the script was slow to close may come ahead of what it waits for.
+   */
+  async acceptStartup(): Promise<{ readonly peer: ScriptedPeer; readonly startup: ReadMessage }> {
+    for (;;) {
+      const peer = await this.accept();
+      const startup = await peer.packet();
+      if (startup.body.readInt32BE(0) !== CANCEL_REQUEST) return { peer, startup };
+      await peer.close();
+    }
+  }
+
+  /** The next connection but for CancelRequests, after a login with trust; throws at an SSLRequest. */
   async acceptLogin(options: ScriptedLogin = {}): Promise<ScriptedPeer> {
-    const peer = await this.accept();
-    await playLogin(peer, options);
+    const { peer, startup } = await this.acceptStartup();
+    await answerStartup(peer, startup, options);
     return peer;
   }
 

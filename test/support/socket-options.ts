@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import type { Socket } from 'node:net';
-import { socketFd } from '../../src/net/native.ts';
+import { socketFd } from '../../src/net/native-sockets.ts';
 import type { TcpOptions } from '../../src/net/tcp-options.ts';
 
 /** Levels and names of Linux. */

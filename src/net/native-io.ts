@@ -1,0 +1,202 @@
+import { isMainThread } from 'node:worker_threads';
+
+/** Reading and writing past Node's streams. Without the library: no set, nothing read, nothing taken. */
+export interface IoCalls {
+  /** A new, empty set; null when there is none to be had. */
+  epoll(): EpollSet | null;
+  /**
+   * recv(2) into `buffer` from its start, without waiting. Returns how many bytes came, 0 at the peer's end, -1
+   * when there is nothing or the connection has failed.
+   */
+  receive(fd: number, buffer: Buffer): number;
+  /**
+   * send(2) without waiting: `bytes[start, end)`, copied by the kernel before the call returns. Returns how many
+   * bytes it took, -1 when none, whatever the reason. `fs.writeSync` does the same at three times the cost, and
+   * throws when the peer is slow.
+   */
+  write(fd: number, bytes: Buffer, start: number, end: number): number;
+}
+
+/** An epoll set, level-triggered, for reading. Its `…At` methods speak of what the last `wait` has fetched. */
+export interface EpollSet {
+  /** False when the kernel refuses. */
+  add(fd: number): boolean;
+  remove(fd: number): void;
+  /** Fetches what is ready, without waiting; returns how many, or less than 1. */
+  wait(): number;
+  fdAt(index: number): number;
+  /** The peer has finished sending, or the connection has failed; bytes may have come before. */
+  isHungUpAt(index: number): boolean;
+  /** `callback` is called in every turn of the event loop in which something is ready, or may be. One per set. */
+  onReady(callback: () => void): void;
+  /** Whether waiting for the set keeps the process alive; it doesn't at first. */
+  keepAlive(on: boolean): void;
+}
+
+type Koffi = typeof import('koffi');
+type KoffiFunction = ReturnType<ReturnType<Koffi['load']>['func']>;
+
+/** Buffers of which the address is handed to calls, once it is known; 0 before. */
+const pinned = new Map<Uint8Array, number>();
+
+/**
+ * Memory that is there for as long as the process: {@link IoCalls.receive} and {@link IoCalls.write} are given its
+ * address, which is a quarter cheaper than to have the library find out where a buffer lies.
+ */
+export function allocPinned(bytes: number): Buffer {
+  const buffer = Buffer.allocUnsafeSlow(bytes);
+  pinned.set(buffer, 0);
+  return buffer;
+}
+
+/** MSG_DONTWAIT and MSG_NOSIGNAL. */
+const NO_WAIT_NO_SIGNAL = 0x40 | 0x4000;
+const EPOLL_CLOEXEC = 0o2000000;
+const EPOLL_CTL_ADD = 1;
+const EPOLL_CTL_DEL = 2;
+const EPOLLIN = 0x1;
+const EPOLLRDHUP = 0x2000;
+/** EPOLLERR, EPOLLHUP and EPOLLRDHUP. */
+const EPOLL_GONE = 0x8 | 0x10 | EPOLLRDHUP;
+/** How many ready descriptors one `wait` fetches at most. */
+const EVENTS_PER_WAIT = 256;
+/** libuv's `uv_handle_type` and `uv_poll_event`. */
+const UV_POLL = 8;
+const UV_READABLE = 1;
+
+export const noIoCalls: IoCalls = { epoll: () => null, receive: () => -1, write: () => -1 };
+
+/** Linux's, through a library that `openNative` has loaded. Throws where one of them is missing. */
+export function ioCalls(libc: ReturnType<Koffi['load']>, koffi: Koffi): IoCalls {
+  const send = libc.func('int send(int, const void *, size_t, int)');
+  const sendAt = libc.func('int send(int, uintptr_t, size_t, int)');
+  const recv = libc.func('int recv(int, void *, size_t, int)');
+  const recvAt = libc.func('int recv(int, uintptr_t, size_t, int)');
+  const epollCalls: EpollCalls = {
+    koffi,
+    libc,
+    create: libc.func('int epoll_create1(int)'),
+    control: libc.func('int epoll_ctl(int, int, int, void *)'),
+    wait: libc.func('int epoll_wait(int, uintptr_t, int, int)'),
+  };
+  return {
+    epoll: () => epollSet(epollCalls),
+    receive(fd, buffer) {
+      const address = addressOf(koffi, buffer);
+      return address === 0
+        ? (recv(fd, buffer, buffer.length, NO_WAIT_NO_SIGNAL) as number)
+        : (recvAt(fd, address, buffer.length, NO_WAIT_NO_SIGNAL) as number);
+    },
+    write(fd, bytes, start, end) {
+      const address = addressOf(koffi, bytes);
+      if (address !== 0) return sendAt(fd, address + start, end - start, NO_WAIT_NO_SIGNAL) as number;
+      return send(fd, start === 0 ? bytes : bytes.subarray(start), end - start, NO_WAIT_NO_SIGNAL) as number;
+    },
+  };
+}
+
+/** Of memory that is pinned; 0: it is not. */
+function addressOf(koffi: Koffi, bytes: Uint8Array): number {
+  const known = pinned.get(bytes);
+  if (known === undefined) return 0;
+  if (known !== 0) return known;
+  const address = Number(koffi.address(bytes));
+  pinned.set(bytes, address);
+  return address;
+}
+
+/** What an epoll set is made by. */
+interface EpollCalls {
+  readonly koffi: Koffi;
+  readonly libc: ReturnType<Koffi['load']>;
+  readonly create: KoffiFunction;
+  readonly control: KoffiFunction;
+  readonly wait: KoffiFunction;
+}
+
+function epollSet({ koffi, libc, create, control, wait }: EpollCalls): EpollSet | null {
+  const set: unknown = create(EPOLL_CLOEXEC);
+  if (typeof set !== 'number' || set < 0) return null;
+  // struct epoll_event in 32-bit words: events, padding (it is packed on x86-64), the descriptor, unused.
+  const words = process.arch === 'x64' ? 3 : 4;
+  const fdWord = words - 2;
+  const wanted = new Int32Array(words);
+  wanted[0] = EPOLLIN | EPOLLRDHUP;
+  const ready = new Int32Array(words * EVENTS_PER_WAIT);
+  // Too large to lie on the heap, where it could move.
+  const readyAt = Number(koffi.address(ready));
+  let watcher: Watcher | null = null;
+  return {
+    add(fd) {
+      wanted[fdWord] = fd;
+      return control(set, EPOLL_CTL_ADD, fd, wanted) === 0;
+    },
+    remove(fd) {
+      control(set, EPOLL_CTL_DEL, fd, wanted);
+    },
+    wait: () => wait(set, readyAt, EVENTS_PER_WAIT, 0) as number,
+    fdAt: (index) => ready[index * words + fdWord] as number,
+    isHungUpAt: (index) => ((ready[index * words] as number) & EPOLL_GONE) !== 0,
+    onReady(callback) {
+      watcher = quietWatcher(koffi, libc, set, callback) ?? plainWatcher(koffi, set, callback);
+      watcher.unref();
+    },
+    keepAlive(on) {
+      if (on) watcher?.ref();
+      else watcher?.unref();
+    },
+  };
+}
+
+/** Wakes the event loop. */
+interface Watcher {
+  ref(): void;
+  unref(): void;
+}
+
+/** The library's own watcher makes an object for JavaScript at each wake-up. */
+function plainWatcher(koffi: Koffi, fd: number, callback: () => void): Watcher {
+  // Node runs the next tick's work behind its own callbacks, of which the watcher's is none.
+  return koffi.node.poll(fd, () => setImmediate(callback));
+}
+
+/**
+ * A `uv_poll_t` whose callback does nothing: that the loop wakes up is enough, for an immediate that keeps nothing
+ * awake is due in each turn. Null where the loop cannot be reached so.
+ */
+function quietWatcher(
+  koffi: Koffi,
+  libc: ReturnType<Koffi['load']>,
+  fd: number,
+  callback: () => void,
+): Watcher | null {
+  // A worker's loop must be empty when its thread ends.
+  if (!isMainThread) return null;
+  let ref: (handle: bigint) => void;
+  let unref: (handle: bigint) => void;
+  let handle: bigint;
+  try {
+    const getLoop = libc.func('int napi_get_uv_event_loop(void *, _Out_ void **)');
+    const symbol = libc.func('void *dlsym(void *, const char *)');
+    const sizeOf = libc.func('size_t uv_handle_size(int)');
+    const calloc = libc.func('void *calloc(size_t, size_t)');
+    const init = libc.func('int uv_poll_init(void *, void *, int)');
+    const start = libc.func('int uv_poll_start(void *, int, void *)');
+    ref = libc.func('void uv_ref(void *)');
+    unref = libc.func('void uv_unref(void *)');
+    // It takes what the loop passes and looks at the pointer's value alone.
+    const nothing: unknown = symbol(null, 'labs');
+    const loop: [bigint | null] = [null];
+    if (nothing === null || getLoop(koffi.node.env, loop) !== 0 || loop[0] === null) return null;
+    handle = calloc(1, sizeOf(UV_POLL)) as bigint;
+    if (init(loop[0], handle, fd) !== 0 || start(handle, UV_READABLE, nothing) !== 0) return null;
+  } catch {
+    return null;
+  }
+  const turn = () => {
+    setImmediate(turn).unref();
+    callback();
+  };
+  setImmediate(turn).unref();
+  return { ref: () => ref(handle), unref: () => unref(handle) };
+}
