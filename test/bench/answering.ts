@@ -1,17 +1,24 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { Client } from 'pg';
-import type { Child } from './children.ts';
-import type { Target } from './load.ts';
+import { type Child, complaint } from './children.ts';
+import { clientConfig, type Target } from './load.ts';
 
-/** Waits until a login and a query succeed. Errors: rejects when the program ends first or after `deadlineMs`. */
-export async function untilAnswering(target: Target, child: Child, deadlineMs: number): Promise<void> {
+/**
+ * Waits until a login and a query succeed. Errors: rejects when the program ends first (`child` null: it is not ours
+ * to watch) or after `deadlineMs`.
+ */
+export async function untilAnswering(target: Target, child: Child | null, deadlineMs: number): Promise<void> {
   let ended = false;
-  void child.ended.then(() => {
+  void child?.ended.then(() => {
     ended = true;
   });
   const deadline = performance.now() + deadlineMs;
   for (;;) {
-    const client = new Client({ ...target, connectionTimeoutMillis: 2000, query_timeout: 2000 });
+    const client = new Client({
+      ...clientConfig(target),
+      connectionTimeoutMillis: 2000,
+      query_timeout: 2000,
+    });
     // Failures surface in the awaited calls; without a listener this event would end the process.
     client.on('error', () => {});
     try {
@@ -20,7 +27,8 @@ export async function untilAnswering(target: Target, child: Child, deadlineMs: n
       return;
     } catch (error) {
       if (ended || performance.now() > deadline) {
-        const why = child.output().trim() || String(error);
+        const said = child?.output().trim() ?? '';
+        const why = said === '' ? String(error) : complaint(said);
         throw new Error(`${ended ? 'ended at start' : 'does not answer'}: ${why}`, { cause: error });
       }
     } finally {

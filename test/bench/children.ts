@@ -93,6 +93,15 @@ export class Children {
   }
 }
 
+/** What a program complained of, in one line: the first error that it names; else the last thing it said. */
+export function complaint(output: string): string {
+  const lines = output
+    .split('\n')
+    .map((line) => line.trim())
+    .filter((line) => line !== '');
+  return lines.find((line) => /error|fatal/i.test(line)) ?? lines.at(-1) ?? 'it said nothing';
+}
+
 function watch(spawned: ChildProcess, pid: number): Child {
   let output = '';
   const keep = (text: string) => {

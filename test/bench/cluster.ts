@@ -1,30 +1,114 @@
+import { chownSync, statSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { Client } from 'pg';
 import { Postgres } from '../../src/cli/start/postgres.ts';
-import type { Target } from './load.ts';
+import type { Certificate } from '../support/certificates.ts';
+import { clientConfig, type Target } from './load.ts';
 
-/** The role and database that all loads use. */
+/** The superuser that makes the data, and the database that all loads use. */
 export const benchRole = 'bench';
 
+/** Of every other role. */
+export const benchPassword = 'bench';
+
+/** The role that logs in to PostgreSQL itself by SCRAM; everybody else does by trust. */
+export const directScramRole = 'direct_scram';
+
 const settings = {
-  max_connections: 300,
   shared_buffers: '256MB',
   fsync: 'off',
   synchronous_commit: 'off',
   full_page_writes: 'off',
-  // Read-only loads; a vacuum of the fresh tables in the middle of a round would only add noise.
+  // A vacuum of the fresh tables in the middle of a round would only add noise.
   autovacuum: 'off',
 };
 
 /** Starts the PostgreSQL behind all systems: trust on loopback, not durable, gone when it is disposed of. */
-export function startCluster(): Promise<Postgres> {
+export function startCluster(maxConnections = 300): Promise<Postgres> {
   return Postgres.start({
-    settings,
-    hba: ['host all all 127.0.0.1/32 trust'],
+    settings: { ...settings, max_connections: maxConnections },
+    hba: [`host all ${directScramRole} 127.0.0.1/32 scram-sha-256`, 'host all all 127.0.0.1/32 trust'],
     superuser: benchRole,
     initialSql: [`CREATE DATABASE ${benchRole}`],
   });
 }
 
-/** Where a load finds it. */
+/** Where the superuser finds it. */
 export function clusterTarget({ address: { host, port } }: Postgres): Target {
-  return { host, port, user: benchRole, database: benchRole };
+  return { host, port, user: benchRole, password: '', database: benchRole, tls: false };
+}
+
+/** Runs `work` with a connection of the superuser. */
+export async function withSuperuser<Result>(
+  cluster: Postgres,
+  work: (client: Client) => Promise<Result>,
+): Promise<Result> {
+  const client = new Client(clientConfig(clusterTarget(cluster)));
+  await client.connect();
+  try {
+    return await work(client);
+  } finally {
+    await client.end();
+  }
+}
+
+/** Lets it take TLS from those who connect from soon on. */
+export async function grantTls(cluster: Postgres, { certPem, keyPem }: Certificate): Promise<void> {
+  const owner = statSync(cluster.dataDir);
+  for (const [name, text] of [
+    ['server.crt', certPem],
+    ['server.key', keyPem],
+  ] as const) {
+    const file = path.join(cluster.dataDir, name);
+    writeFileSync(file, text, { mode: 0o600 });
+    chownSync(file, owner.uid, owner.gid);
+  }
+  await withSuperuser(cluster, async (client) => {
+    await client.query('ALTER SYSTEM SET ssl = on');
+    await client.query('SELECT pg_reload_conf()');
+  });
+}
+
+/** How often PostgreSQL has refused `role` because of its CONNECTION LIMIT, by its log. */
+export function refusals(log: string, role: string): number {
+  return log.split(`FATAL:  too many connections for role "${role}"`).length - 1;
+}
+
+/** Rows of `bench_bulk`, and bytes of each: 20 MB. */
+const bulkRows = 20_000;
+const bulkRowBytes = 1000;
+
+/** Bytes of data that one bulk load moves, without what the protocol adds. */
+export const bulkBytes = bulkRows * bulkRowBytes;
+
+/** Makes the tables of the bulk loads, and lets everybody use all tables of pgbench's, too. */
+export async function prepareTables(cluster: Postgres): Promise<void> {
+  await withSuperuser(cluster, async (client) => {
+    await client.query('CREATE TABLE bench_bulk (payload text)');
+    // Uncompressed and in one place: PostgreSQL's own share should be small.
+    await client.query('ALTER TABLE bench_bulk ALTER COLUMN payload SET STORAGE plain');
+    await client.query(
+      `INSERT INTO bench_bulk SELECT repeat('x', ${bulkRowBytes}) FROM generate_series(1, ${bulkRows})`,
+    );
+    await client.query('VACUUM ANALYZE bench_bulk');
+    await client.query('CREATE TABLE bench_sink (payload text)');
+    await client.query('GRANT ALL ON ALL TABLES IN SCHEMA public TO PUBLIC');
+  });
+}
+
+/**
+ * Makes a role that may have `connections` connections (-1: any number), and gives its SCRAM secret. Not a superuser,
+ * whom limits don't bind.
+ */
+export async function makeRole(cluster: Postgres, role: string, connections: number): Promise<string> {
+  return await withSuperuser(cluster, async (client) => {
+    await client.query(
+      `CREATE ROLE ${role} LOGIN PASSWORD '${benchPassword}' CONNECTION LIMIT ${connections}`,
+    );
+    const { rows } = await client.query<{ secret: string }>(
+      'SELECT rolpassword AS secret FROM pg_authid WHERE rolname = $1',
+      [role],
+    );
+    return rows[0]?.secret ?? '';
+  });
 }

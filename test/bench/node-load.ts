@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { Client } from 'pg';
-import { settleMs, type Load, type LoadJob, type LoadResult, type Target } from './load.ts';
+import { clientConfig, settleMs, type Load, type LoadJob, type LoadResult, type Target } from './load.ts';
 
 const rowsPerScale = 100_000;
 
@@ -9,7 +9,7 @@ const queryDeadlineMs = 10_000;
 
 function newClient(target: Target): Client {
   const client = new Client({
-    ...target,
+    ...clientConfig(target),
     connectionTimeoutMillis: queryDeadlineMs,
     query_timeout: queryDeadlineMs,
   });
@@ -36,7 +36,10 @@ export function nodeLoad(): Load {
         await client.end();
       }
     },
-    run: (job) => runClients(job, rows),
+    run: async (job) => {
+      if (job.workload.script !== 'select-only') throw new Error('takes pgbench');
+      return await runClients(job, rows);
+    },
   };
 }
 
@@ -80,6 +83,7 @@ async function runClients(job: LoadJob, rows: number): Promise<LoadResult> {
   };
   const all = Promise.all(Array.from({ length: job.clients }, oneClient));
   await Promise.race([delay(settleMs), all]);
+  await Promise.race([job.beforeWindow?.(), all]);
   const startMs = performance.now();
   job.onWindowStart();
   measuring = true;
@@ -89,5 +93,7 @@ async function runClients(job: LoadJob, rows: number): Promise<LoadResult> {
   job.onWindowEnd();
   running = false;
   await all;
-  return { transactions: latencies.length, windowMs, latenciesUs: Float64Array.from(latencies).sort() };
+  const latenciesUs = Float64Array.from(latencies).sort();
+  // An error ends the run.
+  return { transactions: latencies.length, errors: 0, windowMs, latenciesUs };
 }

@@ -1,13 +1,18 @@
 import yargs from 'yargs';
 import { systemNames, type SystemName } from './systems.ts';
-import { workloadNames, type WorkloadName } from './workloads.ts';
+import { usualClients, workloadNames, type WorkloadName } from './workloads.ts';
 
 /** What one benchmark run does. Times in whole seconds, because pgbench counts in them. */
 export interface BenchOptions {
+  /** A run of one short round with hardly a warm-up: a look, no measurement. */
+  readonly quick: boolean;
   readonly rounds: number;
   /** Length of the measured window of one run; start-up and warm-up come on top. */
   readonly seconds: number;
-  readonly clients: readonly number[];
+  /** For the loads of pgbench; `null`: each has its own. */
+  readonly clients: readonly number[] | null;
+  /** Idle clients whose memory is measured; one fifth of them where they have TLS. */
+  readonly idleClients: number;
   /** `default_pool_size` of every pooler. */
   readonly poolSize: number;
   readonly workloads: readonly WorkloadName[];
@@ -16,9 +21,14 @@ export interface BenchOptions {
   readonly scale: number;
   /** `node` drives the load from the benchmark itself, as it does anyway where pgbench isn't installed. */
   readonly load: 'pgbench' | 'node';
-  /** File for the JSON result; `null` means a dated file in `bench-results/`. */
+  /** Lines `key = value` of the variant's own section. */
+  readonly variantSettings: readonly string[];
+  /** File for the JSON result; `null` means a dated file in `bench-results/`. The chart stands beside it. */
   readonly json: string | null;
 }
+
+/** In a `--quick` run the others are left out, unless they are named: two minutes are short. */
+const quickSystems: readonly SystemName[] = ['pgbouncer', 'pgweir', 'variant'];
 
 function positiveInteger(name: string, value: number): number {
   if (!Number.isInteger(value) || value < 1) throw new Error(`--${name} takes whole numbers from 1`);
@@ -26,11 +36,23 @@ function positiveInteger(name: string, value: number): number {
 }
 
 function commaList<Name extends string>(name: string, text: string, allowed: readonly Name[]): Name[] {
-  return text.split(',').map((word) => {
+  const given = text.split(',').map((word) => {
     const found = allowed.find((candidate) => candidate === word.trim());
     if (found === undefined) throw new Error(`--${name} knows ${allowed.join(', ')}; got "${word.trim()}"`);
     return found;
   });
+  // In the order of the report, each once.
+  return allowed.filter((each) => given.includes(each));
+}
+
+function pgweirSetting(text: string): string {
+  if (!/^[a-z_]+ *= *\S/.test(text)) throw new Error(`--set takes 'key = value'; got "${text}"`);
+  return text;
+}
+
+/** There is something in which the variant differs from pgweir. */
+function hasVariant(settings: readonly string[]): boolean {
+  return settings.length > 0 || (process.env['PGWEIR_BENCH_VARIANT'] ?? '') !== '';
 }
 
 /**
@@ -42,19 +64,29 @@ function commaList<Name extends string>(name: string, text: string, allowed: rea
 export function readOptions(argv: readonly string[]): BenchOptions {
   const parsed = yargs([...argv])
     .scriptName('npm run bench --')
-    .usage('$0 [options]\n\nCompares PostgreSQL directly, PgBouncer and pgweir with pgbench.')
+    .usage('$0 [options]\n\nCompares the connection poolers that are installed, and PostgreSQL itself.')
     .options({
-      rounds: { type: 'number', describe: 'interleaved rounds (default 5, quick 2)' },
-      seconds: { type: 'number', describe: 'measured seconds per run (default 5, quick 2)' },
-      clients: { type: 'string', describe: 'client counts, comma separated (default 1,50; quick 50)' },
+      rounds: { type: 'number', describe: 'interleaved rounds (default 5, quick 1)' },
+      seconds: { type: 'number', describe: 'measured seconds per run (default 5, quick 1)' },
+      clients: { type: 'string', describe: "pgbench's clients, comma separated (default: each load's own)" },
+      idle: { type: 'number', describe: 'idle clients; a fifth with TLS (default 10000, quick 1000)' },
       pool: { type: 'number', default: 20, describe: 'default_pool_size of the poolers' },
       workloads: { type: 'string', default: workloadNames.join(','), describe: 'comma separated' },
-      systems: { type: 'string', default: systemNames.join(','), describe: 'comma separated' },
+      systems: {
+        type: 'string',
+        describe: `comma separated, of ${systemNames.join(',')} (quick ${quickSystems.join(',')})`,
+      },
       scale: { type: 'number', default: 10, describe: "pgbench's scale factor" },
       load: {
         choices: ['pgbench', 'node'] as const,
         default: 'pgbench' as const,
-        describe: 'what sends the queries',
+        describe: 'what sends the transactions',
+      },
+      set: {
+        type: 'string',
+        array: true,
+        default: [] as string[],
+        describe: "'key = value' in [pgweir] for the variant",
       },
       quick: { type: 'boolean', default: false, describe: 'a look in under two minutes' },
       json: { type: 'string', describe: 'file for the result (default: a dated one in bench-results/)' },
@@ -67,16 +99,21 @@ export function readOptions(argv: readonly string[]): BenchOptions {
     .wrap(null)
     .parseSync();
   const { quick } = parsed;
-  const clientList = parsed.clients ?? (quick ? '50' : '1,50');
+  const known = systemNames.filter((name) => name !== 'variant' || hasVariant(parsed.set));
+  const usual = quick ? known.filter((name) => quickSystems.includes(name)) : known;
+  const clients = parsed.clients ?? (quick ? String(usualClients) : null);
   return {
-    rounds: positiveInteger('rounds', parsed.rounds ?? (quick ? 2 : 5)),
-    seconds: positiveInteger('seconds', parsed.seconds ?? (quick ? 2 : 5)),
-    clients: clientList.split(',').map((word) => positiveInteger('clients', Number(word))),
+    quick,
+    rounds: positiveInteger('rounds', parsed.rounds ?? (quick ? 1 : 5)),
+    seconds: positiveInteger('seconds', parsed.seconds ?? (quick ? 1 : 5)),
+    clients: clients?.split(',').map((word) => positiveInteger('clients', Number(word))) ?? null,
+    idleClients: positiveInteger('idle', parsed.idle ?? (quick ? 1000 : 10_000)),
     poolSize: positiveInteger('pool', parsed.pool),
     workloads: commaList('workloads', parsed.workloads, workloadNames),
-    systems: commaList('systems', parsed.systems, systemNames),
+    systems: commaList('systems', parsed.systems ?? usual.join(','), known),
     scale: positiveInteger('scale', parsed.scale),
     load: parsed.load,
+    variantSettings: parsed.set.map(pgweirSetting),
     json: parsed.json ?? null,
   };
 }

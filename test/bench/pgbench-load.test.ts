@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import { complaint } from './children.ts';
 import { pgbenchReason } from './pgbench-load.ts';
 
 test('the reason of a failed run is the first error that pgbench names, on one line', () => {
@@ -10,4 +11,9 @@ test('the reason of a failed run is the first error that pgbench names, on one l
     'client 3 script 0 aborted in command 1 query 0: ERROR:  prepared statement "P0_1" is missing',
   );
   expect(pgbenchReason('pgbench (15.18)\n')).toBe('it said nothing');
+});
+
+test('what a program complains of is the first error that it names, else the last thing it said', () => {
+  expect(complaint('LOG: up\nFATAL: no port\nLOG: an error, too\n')).toBe('FATAL: no port');
+  expect(complaint('one\n  two \n\n')).toBe('two');
 });

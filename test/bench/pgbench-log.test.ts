@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { readPgbenchLog } from './pgbench-log.ts';
+import { firstTransactionMs, readPgbenchLog } from './pgbench-log.ts';
 
 /** A line as pgbench writes it: the end at `endMs` of Unix time, the latency in µs. */
 function line(client: number, latencyUs: number | string, endMs: number): string {
@@ -23,9 +23,16 @@ describe('reading the transaction log of pgbench', () => {
     expect([...result.latenciesUs]).toEqual([5000, 20_000]);
   });
 
-  test('failed transactions and a line cut in the middle are passed over', () => {
-    const log = `${line(0, 'failed', 5100)}${line(0, 7, 5200)}0 3 12 0 5`;
-    expect(readPgbenchLog(log, 5000, 6000, false).transactions).toBe(1);
+  test('failed transactions are errors, inside the window, and a line cut in the middle is passed over', () => {
+    const log = `${line(0, 'failed', 4100)}${line(0, 'failed', 5100)}${line(0, 7, 5200)}0 3 12 0 5`;
+    expect(readPgbenchLog(log, 5000, 6000, false)).toMatchObject({ transactions: 1, errors: 1 });
+  });
+
+  test('the first transaction began its latency before it ended, and only a whole line tells', () => {
+    expect(firstTransactionMs(`${line(3, 2500, 5100)}${line(1, 10, 5101)}`)).toBe(5097.5);
+    expect(firstTransactionMs(line(0, 'failed', 5100))).toBe(5100);
+    expect(firstTransactionMs('3 1 2500 0 5 1')).toBeNull();
+    expect(firstTransactionMs('')).toBeNull();
   });
 
   test('latencies are sorted as numbers', () => {

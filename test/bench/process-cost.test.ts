@@ -1,6 +1,7 @@
+import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
-import { parseStat, processCost, processTree } from './process-cost.ts';
+import { parseStat, processCpuUs, processMemory, processTree, processTreeOf } from './process-cost.ts';
 
 /** Fields 4 to 17 of /proc/PID/stat with user 7, system 5, reaped user 3, reaped system 2. */
 const fields = '41 40 40 0 -1 4194560 100 200 0 0 7 5 3 2';
@@ -20,24 +21,44 @@ describe('CPU and memory of a process tree', () => {
   });
 
   test('work done by this process shows in its cost where there is a /proc', () => {
-    const before = processCost(process.pid);
+    const before = processCpuUs(process.pid);
     const startUs = process.cpuUsage();
     const spentUs = () => {
       const { user, system } = process.cpuUsage(startUs);
       return user + system;
     };
     while (spentUs() < 60_000);
-    const after = processCost(process.pid);
+    const after = processCpuUs(process.pid);
     if (!existsSync('/proc/self/stat')) {
-      expect(after).toBeNull();
+      expect([before, after]).toEqual([null, null]);
       return;
     }
-    expect((after?.cpuUs ?? 0) - (before?.cpuUs ?? 0)).toBeGreaterThanOrEqual(40_000);
-    expect(after?.residentBytes).toBeGreaterThan(10 * 1024 * 1024);
+    expect((after ?? 0) - (before ?? 0)).toBeGreaterThanOrEqual(40_000);
   });
+
+  test.runIf(existsSync('/proc/self/stat'))(
+    'memory is that of the whole tree, in which the parts of what is shared are counted once',
+    async () => {
+      const alone = processMemory(process.pid) ?? 0;
+      expect(alone).toBeGreaterThan(10 * 1024 * 1024);
+      const child = spawn('sleep', ['60'], { stdio: 'ignore' });
+      try {
+        await new Promise((spawned) => child.once('spawn', spawned));
+        expect(processTreeOf(process.pid)).toEqual(new Set([process.pid, child.pid]));
+        const two = processMemory(process.pid) ?? 0;
+        expect(two).toBeGreaterThan(10 * 1024 * 1024);
+        // Without proportional shares it is the sum of both.
+        expect(two).toBeLessThan(alone + 40 * 1024 * 1024);
+      } finally {
+        child.kill('SIGKILL');
+      }
+    },
+  );
 
   test('a process that does not exist has no cost', () => {
     // Above the largest process ID that Linux gives out (2²²).
-    expect(processCost(2 ** 22 + 1)).toBeNull();
+    expect(processCpuUs(2 ** 22 + 1)).toBeNull();
+    expect(processMemory(2 ** 22 + 1)).toBeNull();
+    expect(processTreeOf(2 ** 22 + 1)).toEqual(new Set([2 ** 22 + 1]));
   });
 });

@@ -1,14 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 
-/** What a process and everything below it has cost so far. */
-export interface ProcessCost {
-  /** User and system time since the start, in µs, ended and reaped children included. */
-  readonly cpuUs: number;
-  /** Resident memory now, in bytes. */
-  readonly residentBytes: number;
-}
-
 /** The fields that matter of one `/proc/PID/stat` line; `ticks` is user + system, own and of reaped children. */
 export interface StatLine {
   readonly pid: number;
@@ -54,25 +46,55 @@ function readProc(pid: number, file: string): string | null {
   }
 }
 
-/**
- * CPU time and memory of the process tree below `rootPid`, from the operating system (resolution: one tick, usually
- * 10 ms). `null` when there is no `/proc` or the process is gone.
- */
-export function processCost(rootPid: number): ProcessCost | null {
-  if (readProc(rootPid, 'stat') === null) return null;
-  const processes = readdirSync('/proc')
+function allProcesses(): StatLine[] {
+  return readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name))
     .map((name) => readProc(Number(name), 'stat'))
     .filter((line) => line !== null)
     .map(parseStat);
+}
+
+/** The process IDs of `rootPid` and all below it, as far as there is a `/proc`. */
+export function processTreeOf(rootPid: number): Set<number> {
+  return new Set([rootPid, ...(treeOf(rootPid) ?? []).map(({ pid }) => pid)]);
+}
+
+/** The processes of the tree below `rootPid`; null when there is no `/proc` or the process is gone. */
+function treeOf(rootPid: number): StatLine[] | null {
+  if (readProc(rootPid, 'stat') === null) return null;
+  const processes = allProcesses();
   const tree = processTree(rootPid, processes);
-  let ticks = 0;
-  let residentBytes = 0;
-  for (const stat of processes) {
-    if (!tree.has(stat.pid)) continue;
-    ticks += stat.ticks;
-    const resident = /^VmRSS:\s+(\d+) kB$/m.exec(readProc(stat.pid, 'status') ?? '');
-    residentBytes += Number(resident?.[1] ?? 0) * 1024;
+  return processes.filter(({ pid }) => tree.has(pid));
+}
+
+/**
+ * User and system time of the process tree below `rootPid` since its start, in µs, ended and reaped children included;
+ * from the operating system (resolution: one tick, usually 10 ms). `null` when there is no `/proc` or the process is
+ * gone.
+ */
+export function processCpuUs(rootPid: number): number | null {
+  const tree = treeOf(rootPid);
+  if (tree === null) return null;
+  return tree.reduce((sum, { ticks }) => sum + ticks, 0) * microsecondsPerTick();
+}
+
+/** A line `name: 123 kB` of a `/proc` file, in bytes; null: there is none. */
+function kilobytes(text: string | null, name: string): number | null {
+  const found = new RegExp(`^${name}:\\s+(\\d+) kB$`, 'm').exec(text ?? '')?.[1];
+  return found === undefined ? null : Number(found) * 1024;
+}
+
+/**
+ * Resident memory of the process tree below `rootPid` now, in bytes. Of several processes each has its part of what
+ * they share, where we may see that; otherwise all of it. `null` as for {@link processCpuUs}.
+ */
+export function processMemory(rootPid: number): number | null {
+  const tree = treeOf(rootPid);
+  if (tree === null) return null;
+  let sum = 0;
+  for (const { pid } of tree) {
+    const part = tree.length > 1 ? kilobytes(readProc(pid, 'smaps_rollup'), 'Pss') : null;
+    sum += part ?? kilobytes(readProc(pid, 'status'), 'VmRSS') ?? 0;
   }
-  return { cpuUs: ticks * microsecondsPerTick(), residentBytes };
+  return sum;
 }

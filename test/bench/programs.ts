@@ -1,4 +1,4 @@
-import { execFileSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { accessSync, constants, readdirSync, realpathSync } from 'node:fs';
 import path from 'node:path';
 
@@ -45,19 +45,36 @@ export function findProgram(name: string): string | null {
   return null;
 }
 
-/** Asks a program, or a script given its `interpreter`, for its version. Errors: throws when it cannot be run. */
+/**
+ * Asks a program, or a script given its `interpreter`, for its version; some say it on stderr. Errors: throws when it
+ * cannot be run.
+ */
 export function withVersion(file: string, interpreter?: string): Program {
   const [program, args] = interpreter === undefined ? [file, []] : [interpreter, [file]];
-  const output = execFileSync(program, [...args, '--version'], {
+  const { error, status, stdout, stderr } = spawnSync(program, [...args, '--version'], {
     encoding: 'utf8',
     timeout: 10_000,
-    stdio: 'pipe',
   });
-  return { path: file, version: output.split('\n')[0]?.trim() ?? '' };
+  if (error !== undefined) throw error;
+  const said = (stdout || stderr).trim();
+  if (status !== 0) throw new Error(`${file} --version ended with ${status}: ${said}`);
+  return { path: file, version: said.split('\n')[0] ?? '' };
 }
 
 /** `withVersion` of the program named, or `null` when it isn't installed. */
 export function findVersioned(name: string): Program | null {
   const file = findProgram(name);
   return file === null ? null : withVersion(file);
+}
+
+/**
+ * The program that the environment variable names, or the one of that name that is installed.
+ *
+ * Errors: throws with the reason when there is none, or when it cannot be run.
+ */
+export function findNamed(name: string, variable: string): Program {
+  const given = process.env[variable];
+  const program = given === undefined || given === '' ? findVersioned(name) : withVersion(given);
+  if (program === null) throw new Error(`not in PATH, and ${variable} is not set`);
+  return program;
 }

@@ -1,48 +1,49 @@
-import type { Load, LoadResult } from './load.ts';
 import type { BenchOptions } from './options.ts';
-import { processCost, type ProcessCost } from './process-cost.ts';
-import { percentile, type Cell, type Sample } from './summary.ts';
-import type { RunningSystem } from './systems.ts';
-import { workloads } from './workloads.ts';
+import { type Bench, runOnce } from './runs.ts';
+import type { Cell } from './summary.ts';
+import type { SystemName } from './systems.ts';
+import { type Setting, settingsOf, type Workload, workloads } from './workloads.ts';
 
-/** What the pooler used between two readings, spread over the window's transactions. */
-export function toSample(result: LoadResult, before: ProcessCost | null, after: ProcessCost | null): Sample {
-  const { transactions, windowMs, latenciesUs } = result;
-  if (transactions === 0) throw new Error('not one transaction completed in the measured window');
-  return {
-    tps: (transactions * 1000) / windowMs,
-    p50Us: percentile(latenciesUs, 0.5),
-    p99Us: percentile(latenciesUs, 0.99),
-    cpuUsPerTransaction:
-      before === null || after === null ? null : (after.cpuUs - before.cpuUs) / transactions,
-    residentBytes: after?.residentBytes ?? null,
-  };
+/** Why a system doesn't run a load that others do; `null`: it does. */
+export function reasonAgainst(system: SystemName, { kind }: Workload): string | null {
+  if (system === 'direct' && (kind === 'idle' || kind === 'calls')) return 'takes a pooler';
+  if (system === 'pgpool' && kind === 'idle') return 'it has a process for each client';
+  return null;
 }
 
-async function runOnce(load: Load, system: RunningSystem, cell: Cell, seconds: number): Promise<Sample> {
-  const cost = () => (system.child === null ? null : processCost(system.child.pid));
-  let before: ProcessCost | null = null;
-  let after: ProcessCost | null = null;
-  const result = await load.run({
-    target: system.target,
-    workload: workloads[cell.workload],
-    clients: cell.clients,
-    seconds,
-    onWindowStart: () => {
-      before = cost();
-    },
-    onWindowEnd: () => {
-      after = cost();
-    },
-  });
-  return toSample(result, before, after);
+/** Seconds around the window of a run of each kind: connecting, settling, ending; the whole of it for idle clients. */
+const aroundSeconds: Readonly<Record<Workload['kind'], number>> = {
+  transactions: 1.3,
+  bulk: 1.1,
+  idle: 5,
+  calls: 3,
+};
+
+/** About how long `measureRounds` takes with so many systems. */
+export function expectedSeconds(options: BenchOptions, systems: number): number {
+  const { rounds, seconds } = options;
+  let sum = 0;
+  for (const setting of settingsOf(options.workloads, options.clients, options.idleClients)) {
+    const { kind } = workloads[setting.workload];
+    const around = aroundSeconds[kind];
+    const window = kind === 'idle' ? 0 : seconds;
+    const warmUp = hasWarmUp(options, setting) ? 1 + around : 0;
+    sum += systems * (warmUp + rounds * (window + around));
+  }
+  return sum;
 }
 
-/** About how long `measureRounds` takes: every run has settle time, start and end around its window. */
-export function expectedSeconds(options: BenchOptions): number {
-  const runs = options.systems.length * options.workloads.length * options.clients.length;
-  const aroundSeconds = 1.3;
-  return runs * (1 + aroundSeconds + options.rounds * (options.seconds + aroundSeconds));
+/**
+ * Whether a load is run once ahead of the measured rounds. Idle clients get a new pooler each time, and counted calls
+ * don't depend on warm caches; where it has to be quick, one load warms up each door for all.
+ */
+export function hasWarmUp({ quick, workloads: names }: BenchOptions, { workload }: Setting): boolean {
+  const { kind, door }: Workload = workloads[workload];
+  if (kind !== 'transactions') return kind === 'bulk' && !quick;
+  const ofDoor = names.filter(
+    (name) => workloads[name].kind === 'transactions' && workloads[name].door === door,
+  );
+  return !quick || ofDoor[0] === workload;
 }
 
 /** The systems in another order each round, so that none always runs after the same one. */
@@ -52,34 +53,32 @@ export function rotated<Item>(items: readonly Item[], by: number): Item[] {
 }
 
 /**
- * Runs everything: one unmeasured round, which warms code and caches and finds out what a system cannot do, then
- * the measured rounds. A cell that fails is not tried again; its reason is kept.
+ * Runs everything: one unmeasured round, which warms code and caches and finds out what a system cannot do; then the
+ * measured rounds. A cell that fails is not tried again; its reason is kept.
  *
  * Errors: rejects only with the reason of `interrupt`.
  */
 export async function measureRounds(
   options: BenchOptions,
-  load: Load,
-  systems: readonly RunningSystem[],
+  bench: Bench,
   print: (line: string) => void,
   interrupt: AbortSignal,
 ): Promise<Cell[]> {
-  const groups = options.workloads.flatMap((workload) =>
-    options.clients.map((clients) =>
-      systems.map((system) => {
-        const cell: Cell = { workload, clients, system: system.name, samples: [], failure: null };
-        return { system, cell };
-      }),
-    ),
+  const groups = settingsOf(options.workloads, options.clients, options.idleClients).map((setting: Setting) =>
+    bench.systems.entrants.map(({ name }): Cell => {
+      const failure = reasonAgainst(name, workloads[setting.workload]);
+      return { ...setting, system: name, samples: [], failure };
+    }),
   );
   for (let round = 0; round <= options.rounds; round++) {
     print(round === 0 ? 'warm-up' : `round ${round} of ${options.rounds}`);
     for (const group of groups) {
-      for (const { system, cell } of rotated(group, round)) {
+      for (const cell of rotated(group, round)) {
         if (cell.failure !== null) continue;
+        if (round === 0 && !hasWarmUp(options, cell)) continue;
         interrupt.throwIfAborted();
         try {
-          const sample = await runOnce(load, system, cell, round === 0 ? 1 : options.seconds);
+          const sample = await runOnce(bench, cell, round === 0 ? 1 : options.seconds);
           if (round > 0) cell.samples.push(sample);
         } catch (error) {
           interrupt.throwIfAborted();
@@ -89,5 +88,5 @@ export async function measureRounds(
       }
     }
   }
-  return groups.flat().map(({ cell }) => cell);
+  return groups.flat();
 }

@@ -1,21 +1,11 @@
+import { type MetricName, metrics, type Sample } from './metrics.ts';
 import type { SystemName } from './systems.ts';
-import type { WorkloadName } from './workloads.ts';
+import type { Setting } from './workloads.ts';
 
-/** One measured run. */
-export interface Sample {
-  readonly tps: number;
-  readonly p50Us: number;
-  readonly p99Us: number;
-  /** Pooler CPU, user and system, per transaction; `null` without a pooler process or a `/proc`. */
-  readonly cpuUsPerTransaction: number | null;
-  /** Memory of the pooler at the end of the window; `null` as above. */
-  readonly residentBytes: number | null;
-}
+export type { Sample } from './metrics.ts';
 
 /** All runs of one system under one load with one number of clients. */
-export interface Cell {
-  readonly workload: WorkloadName;
-  readonly clients: number;
+export interface Cell extends Setting {
   readonly system: SystemName;
   readonly samples: Sample[];
   /** Why there are no (further) samples. */
@@ -46,26 +36,33 @@ export function spreadOf(values: readonly (number | null)[]): Spread | null {
   return { median, spread: median === 0 ? 0 : (largest - smallest) / 2 / median };
 }
 
-/** Medians of a cell over its rounds. */
-export interface CellSummary {
-  readonly tps: Spread | null;
-  readonly p50Us: Spread | null;
-  readonly p99Us: Spread | null;
-  readonly cpuUsPerTransaction: Spread | null;
-  readonly residentBytes: Spread | null;
-}
+/** Medians of a cell over its rounds: of each figure that any round has. */
+export type CellSummary = { readonly [Name in MetricName]?: Spread };
 
-export function summarize({ samples }: Cell): CellSummary {
-  return {
-    tps: spreadOf(samples.map((sample) => sample.tps)),
-    p50Us: spreadOf(samples.map((sample) => sample.p50Us)),
-    p99Us: spreadOf(samples.map((sample) => sample.p99Us)),
-    cpuUsPerTransaction: spreadOf(samples.map((sample) => sample.cpuUsPerTransaction)),
-    residentBytes: spreadOf(samples.map((sample) => sample.residentBytes)),
-  };
+export function summarize({ samples }: Pick<Cell, 'samples'>): CellSummary {
+  const found: { [Name in MetricName]?: Spread } = {};
+  for (const name of Object.keys(metrics) as MetricName[]) {
+    const spread = spreadOf(samples.map((sample) => sample[name] ?? null));
+    if (spread !== null) found[name] = spread;
+  }
+  return found;
 }
 
 /** A median as a multiple of another, or `null` when either is missing. */
-export function ratio(ours: Spread | null, theirs: Spread | null): number | null {
-  return ours === null || theirs === null || theirs.median === 0 ? null : ours.median / theirs.median;
+export function ratio(ours: Spread | undefined, theirs: Spread | undefined): number | null {
+  return ours === undefined || theirs === undefined || theirs.median === 0
+    ? null
+    : ours.median / theirs.median;
+}
+
+/** The cell of a system that ran the same as `setting`, if it took part. */
+export function cellOf<Found extends Setting & { readonly system: SystemName }>(
+  cells: readonly Found[],
+  system: SystemName,
+  setting: Setting,
+): Found | undefined {
+  return cells.find(
+    (cell) =>
+      cell.system === system && cell.workload === setting.workload && cell.clients === setting.clients,
+  );
 }

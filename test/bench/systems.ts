@@ -1,135 +1,216 @@
-import { chownSync, existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { chownSync, mkdtempSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { freePort, type Postgres } from '../../src/cli/start/postgres.ts';
-import { postgresRunUser } from '../../src/cli/start/run-user.ts';
+import type { Certificate } from '../support/certificates.ts';
 import { untilAnswering } from './answering.ts';
-import type { Child, Children, RunAs } from './children.ts';
-import { benchRole, clusterTarget } from './cluster.ts';
+import type { Child, Children } from './children.ts';
+import { benchPassword, clusterTarget, makeRole, refusals } from './cluster.ts';
+import { pgbouncer, pgweir, variant } from './ini-poolers.ts';
 import type { Target } from './load.ts';
-import { findVersioned, withVersion, type Program } from './programs.ts';
+import { odyssey } from './odyssey.ts';
+import { allowOpenFiles } from './open-files.ts';
+import { pgpool } from './pgpool.ts';
+import type { Pooler, PoolerCommand } from './pooler.ts';
+import type { Door } from './workloads.ts';
 
-/** What is compared, by the name that `--systems` takes. */
-export const systemNames = ['direct', 'pgbouncer', 'pgweir'] as const;
+/**
+ * What is compared, by the name that `--systems` takes, in the order of the report. `variant` is pgweir with other
+ * settings or another program, `direct` is PostgreSQL itself.
+ */
+export const systemNames = ['pgbouncer', 'pgweir', 'variant', 'odyssey', 'pgpool', 'direct'] as const;
 
 export type SystemName = (typeof systemNames)[number];
 
-/** A system that answers, ready to be loaded. */
+/** How they call themselves. */
+export const systemTitles: Readonly<Record<SystemName, string>> = {
+  pgbouncer: 'PgBouncer',
+  pgweir: 'pgweir',
+  variant: 'pgweir, variant',
+  odyssey: 'Odyssey',
+  pgpool: 'Pgpool-II',
+  direct: 'PostgreSQL directly',
+};
+
+/** Beside clients: server connections, listeners, files of its own and of what is loaded. */
+const spareFiles = 250;
+
+const startDeadlineMs = 20_000;
+
+/** A system that answers at one of its doors, ready to be loaded. */
 export interface RunningSystem {
   readonly name: SystemName;
-  readonly version: string;
   readonly target: Target;
   /** The pooler; `null` for PostgreSQL itself, whose processes are its connections. */
   readonly child: Child | null;
 }
 
-/** What takes part, and why the rest does not. */
-export interface LineUp {
-  readonly systems: RunningSystem[];
-  readonly leftOut: { readonly name: SystemName; readonly reason: string }[];
+/** A system that takes part. */
+export interface Entrant {
+  readonly name: SystemName;
+  readonly version: string;
+  readonly facts: string;
 }
 
+/** One that does not, and why. */
+export interface Absentee {
+  readonly name: SystemName;
+  readonly reason: string;
+}
+
+/** What all poolers get. */
 export interface SystemSettings {
   readonly poolSize: number;
-  readonly maxClients: number;
+  /** Of the variant. */
+  readonly variantSettings: readonly string[];
+  /** Clients at a time, by door. */
+  readonly maxClients: Readonly<Record<Door, number>>;
+}
+
+interface Role {
+  readonly name: string;
+  readonly secret: string;
 }
 
 /**
- * The configuration that both poolers get. Connection logging is off: with a connection for each transaction it
- * would be most of the work. No TLS, no unix socket.
+ * The systems of one benchmark. A pooler has a process for each door, started when it is first asked for; each has
+ * a role of its own on PostgreSQL, which may have as many connections as the pool, so that a pooler which
+ * opens more is refused, and the log tells.
  */
-function configuration(
-  server: Target,
-  listenPort: number,
-  userlist: string,
-  settings: SystemSettings,
-): string {
-  const { host, port } = server;
-  return `[databases]
-${benchRole} = host=${host} port=${port} dbname=${benchRole}
+export class Systems {
+  readonly entrants: Entrant[] = [];
+  readonly absentees: Absentee[] = [];
+  /** Configuration of the pooler behind each door that was opened, without our folder's name. */
+  readonly configurations: Record<string, string> = {};
+  readonly #commands = new Map<SystemName, { pooler: Pooler; command: PoolerCommand }>();
+  readonly #open = new Map<string, Promise<RunningSystem>>();
+  /** Roles made so far, by system and door. */
+  readonly #roles = new Map<string, number>();
+  readonly #limited = new Set<{ readonly system: SystemName; readonly role: string }>();
+  readonly #children: Children;
+  readonly #cluster: Postgres;
+  readonly #parent: string;
+  readonly #certificate: Certificate;
+  readonly #settings: SystemSettings;
 
-[pgbouncer]
-listen_addr = 127.0.0.1
-listen_port = ${listenPort}
-unix_socket_dir =
-auth_type = trust
-auth_file = ${userlist}
-pool_mode = transaction
-default_pool_size = ${settings.poolSize}
-max_client_conn = ${settings.maxClients + 50}
-log_connections = 0
-log_disconnections = 0
-log_stats = 0
-`;
-}
-
-interface PoolerCommand {
-  readonly program: Program;
-  /** Arguments before the configuration file. */
-  readonly args: readonly string[];
-  readonly runAs: RunAs;
-  readonly env: Readonly<Record<string, string>>;
-}
-
-/** PgBouncer refuses root, as PostgreSQL does. */
-function pgbouncerCommand(): PoolerCommand {
-  const given = process.env['PGWEIR_BENCH_PGBOUNCER'];
-  const program = given === undefined ? findVersioned('pgbouncer') : withVersion(given);
-  if (program === null) throw new Error('not in PATH and PGWEIR_BENCH_PGBOUNCER not set');
-  return { program, args: [], runAs: postgresRunUser() ?? {}, env: {} };
-}
-
-/** This checkout's pooler, from its sources: a build in `dist/` may be older than they are. */
-function pgweirCommand(): PoolerCommand {
-  const root = path.resolve(import.meta.dirname, '../..');
-  const file = process.env['PGWEIR_BENCH_PGWEIR'] ?? path.join(root, 'src/cli/bin.ts');
-  if (!existsSync(file)) throw new Error(`there is no ${file}`);
-  // Under our own account, root or not: it must read this checkout, which another account may not reach.
-  const env = { PGWEIR_ALLOW_ROOT: '1' };
-  const script = /\.[jt]s$/.test(file);
-  const { version } = withVersion(file, script ? process.execPath : undefined);
-  return {
-    program: { path: script ? process.execPath : file, version },
-    args: script ? [file] : [],
-    runAs: {},
-    env,
-  };
-}
-
-/**
- * Starts one system in a folder of its own below `parent` and waits until it answers.
- *
- * Errors: rejects with the reason why it cannot take part.
- */
-export async function startSystem(
-  children: Children,
-  name: SystemName,
-  cluster: Postgres,
-  parent: string,
-  settings: SystemSettings,
-): Promise<RunningSystem> {
-  const server = clusterTarget(cluster);
-  if (name === 'direct') return { name, version: cluster.address.version, target: server, child: null };
-  const command = name === 'pgbouncer' ? pgbouncerCommand() : pgweirCommand();
-  const folder = path.join(parent, name);
-  mkdirSync(folder);
-  const { uid, gid } = command.runAs;
-  if (uid !== undefined && gid !== undefined) chownSync(folder, uid, gid);
-  const userlist = path.join(folder, 'userlist.txt');
-  writeFileSync(userlist, `"${benchRole}" ""\n`);
-  const port = await freePort();
-  const file = path.join(folder, 'pgbouncer.ini');
-  writeFileSync(file, configuration(server, port, userlist, settings));
-  const child = await children.start(command.program.path, [...command.args, file], {
-    runAs: command.runAs,
-    env: command.env,
-    cwd: folder,
-  });
-  const target = { ...server, port };
-  try {
-    await untilAnswering(target, child, 20_000);
-  } catch (error) {
-    await child.stop('SIGQUIT', 3000);
-    throw error;
+  constructor(
+    children: Children,
+    cluster: Postgres,
+    parent: string,
+    certificate: Certificate,
+    settings: SystemSettings,
+  ) {
+    this.#children = children;
+    this.#cluster = cluster;
+    this.#parent = parent;
+    this.#certificate = certificate;
+    this.#settings = settings;
   }
-  return { name, version: command.program.version, target, child };
+
+  /** Looks for the programs of `names`; what isn't there is among the absentees from then on. */
+  find(names: readonly SystemName[]): void {
+    const poolers = { pgbouncer, pgweir, variant: variant(this.#settings.variantSettings), odyssey, pgpool };
+    for (const name of names) {
+      if (name === 'direct') {
+        const facts = 'a server process for each client';
+        this.entrants.push({ name, version: this.#cluster.address.version, facts });
+        continue;
+      }
+      const pooler = poolers[name];
+      try {
+        const command = pooler.find();
+        this.#commands.set(name, { pooler, command });
+        this.entrants.push({ name, version: command.program.version, facts: pooler.facts });
+      } catch (error) {
+        this.absentees.push({ name, reason: error instanceof Error ? error.message : String(error) });
+      }
+    }
+  }
+
+  /** The system at its door, which stays open for the next load. Errors: rejects with the reason why it isn't. */
+  open(name: SystemName, door: Door): Promise<RunningSystem> {
+    const key = `${name} ${door}`;
+    const opened = this.#open.get(key) ?? this.openAnother(name, door, this.#settings.maxClients[door]);
+    this.#open.set(key, opened);
+    // Who asks next is told again; nobody has to have asked by then.
+    opened.catch(() => {});
+    return opened;
+  }
+
+  /** Another process of its own, for so many clients; the caller stops it. Errors: as {@link open}. */
+  async openAnother(name: SystemName, door: Door, clients: number): Promise<RunningSystem> {
+    const found = this.#commands.get(name);
+    const role = await this.#role(name, door, found?.pooler.sharesServers === true);
+    const server = clusterTarget(this.#cluster);
+    const target = {
+      ...server,
+      user: role.name,
+      password: door === 'scram' ? benchPassword : '',
+      tls: door === 'tls',
+    };
+    if (found === undefined) {
+      await untilAnswering(target, null, startDeadlineMs);
+      return { name, target, child: null };
+    }
+    allowOpenFiles(clients + spareFiles);
+    const { pooler, command } = found;
+    const { uid, gid } = command.runAs;
+    const folder = mkdtempSync(path.join(this.#parent, `${name}-${door}-`));
+    const own = (file: string): void => {
+      if (uid !== undefined && gid !== undefined) chownSync(file, uid, gid);
+    };
+    own(folder);
+    const port = await freePort();
+    const { files, args } = pooler.configure({
+      server,
+      listenPort: port,
+      door,
+      role: role.name,
+      secret: role.secret,
+      password: benchPassword,
+      poolSize: this.#settings.poolSize,
+      maxClients: clients,
+      certFile: path.join(folder, 'server.crt'),
+      keyFile: path.join(folder, 'server.key'),
+      folder,
+    });
+    const { certPem, keyPem } = this.#certificate;
+    for (const [file, text] of Object.entries({ ...files, 'server.crt': certPem, 'server.key': keyPem })) {
+      writeFileSync(path.join(folder, file), text, { mode: 0o600 });
+      own(path.join(folder, file));
+    }
+    const [configuration = ''] = Object.values(files);
+    this.configurations[`${name} ${door}`] ??= configuration
+      .replaceAll(`${folder}/`, '')
+      .replaceAll(folder, '.');
+    const child = await this.#children.start(command.program.path, [...command.args, ...args], {
+      runAs: command.runAs,
+      env: command.env,
+      cwd: folder,
+    });
+    try {
+      await untilAnswering({ ...target, port }, child, startDeadlineMs);
+    } catch (error) {
+      await child.stop('SIGQUIT', 3000);
+      throw error;
+    }
+    return { name, target: { ...target, port }, child };
+  }
+
+  /** By system: how often PostgreSQL refused one of its roles for having more connections than the pool. */
+  refusals(): Partial<Record<SystemName, number>> {
+    const log = this.#cluster.log();
+    const found: Partial<Record<SystemName, number>> = {};
+    for (const { system, role } of this.#limited) found[system] = (found[system] ?? 0) + refusals(log, role);
+    return found;
+  }
+
+  /** A role for one process: another one may still be closing its connections. */
+  async #role(system: SystemName, door: Door, isLimited: boolean): Promise<Role> {
+    const key = `${system}_${door}`;
+    const number = (this.#roles.get(key) ?? 0) + 1;
+    this.#roles.set(key, number);
+    const name = number === 1 ? key : `${key}_${number}`;
+    if (isLimited) this.#limited.add({ system, role: name });
+    return { name, secret: await makeRole(this.#cluster, name, isLimited ? this.#settings.poolSize : -1) };
+  }
 }
