@@ -34,6 +34,8 @@ export class Launcher {
   #failure: { readonly message: string; readonly atMs: number } | null = null;
   /** Logins that have succeeded since one failed, or since none was under way. */
   #successes = 0;
+  /** One has just succeeded, and is being dealt with: what is opened meanwhile follows on it. */
+  #hasSucceeded = false;
 
   constructor(host: LaunchHost, parts: { budget: Budget; owner: string; log: Logger }) {
     this.#host = host;
@@ -55,6 +57,12 @@ export class Launcher {
   succeeded(): void {
     this.#failure = null;
     this.#successes++;
+    this.#hasSucceeded = true;
+  }
+
+  /** The login that has succeeded is dealt with. */
+  served(): void {
+    this.#hasSucceeded = false;
   }
 
   /** Opens connections for waiting clients that none is on its way for, as far as the limits allow. */
@@ -64,8 +72,6 @@ export class Launcher {
     const wanted = () =>
       Math.max(clients.waiting.length - servers.tested.length, Math.min(clients.waiting_login.length, 1));
     while (wanted() > servers.new.length && this.launch('client'));
-    // What was true then may be so no longer when the next one is needed.
-    if (servers.new.length === 0) this.#successes = 0;
   }
 
   /**
@@ -131,7 +137,10 @@ export class Launcher {
 
   /** A client that wants a connection for itself waits until no login is under way: nobody goes before it meanwhile. */
   #loginsAllowed(dedicatedTo: DedicatedClient | null): number {
-    if (dedicatedTo !== null || this.#host.clients.isDedicatedFirst) return 1;
+    const { clients, servers } = this.#host;
+    if (dedicatedTo !== null || clients.isDedicatedFirst) return 1;
+    // What was true of earlier ones may be so no longer.
+    if (servers.new.length === 0 && !this.#hasSucceeded) this.#successes = 0;
     return loginsAtOnce(this.#successes);
   }
 

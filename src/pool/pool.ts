@@ -171,6 +171,7 @@ export class Pool {
       client.welcomeReady();
     }
     if (server.state === 'new') this.#settle(server, 'test');
+    this.launcher.served();
   }
 
   /** Connect or login failed. The server connection is on its way out; `serverGone` follows. */
@@ -272,15 +273,11 @@ export class Pool {
       if (server === null) break;
       this.#assign(client, server);
     }
-    while (this.#unserved() > 0 && this.servers.used.first !== null) this.#check(this.servers.used.first);
+    const { tested, used } = this.servers;
+    while (this.clients.waiting.length > tested.length && used.first !== null) this.#check(used.first);
     if (this.clients.isDedicatedFirst) this.dedicated.launch();
     this.launcher.launchForClients();
     this.dedicated.launch();
-  }
-
-  /** Waiting clients that no connection under test is for. */
-  #unserved(): number {
-    return this.clients.waiting.length - this.servers.tested.length;
   }
 
   /** Opens a connection with a permission from the budget. Throws when the connector does. */

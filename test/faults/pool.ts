@@ -156,7 +156,7 @@ export const poolFaults: readonly Fault[] = [
     'logins of an earlier burst count for how many are tried at a time',
     {
       file: 'src/pool/launcher.ts',
-      find: 'if (servers.new.length === 0) this.#successes = 0;',
+      find: 'if (servers.new.length === 0 && !this.#hasSucceeded) this.#successes = 0;',
       replace: '',
     },
     ['test/pool/launcher.test.ts'],
