@@ -1,5 +1,5 @@
 import type { Change } from '../prepared/ledger.ts';
-import { parametersDigest, type StatementShape } from '../prepared/statement-shape.ts';
+import type { StatementShape } from '../prepared/statement-shape.ts';
 import { type Statement, StatementUse } from '../prepared/statement.ts';
 import type { TextChange } from '../prepared/text-change.ts';
 import type { RequestNote } from '../relay/outstanding.ts';
@@ -100,7 +100,7 @@ export class ShapeNote implements RequestNote {
   }
 
   parameters(body: Buffer): void {
-    this.#shape.parameters = parametersDigest(body);
+    this.#shape.describeParameters(body);
   }
 
   rows(body: Buffer | null): void {

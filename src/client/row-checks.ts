@@ -1,4 +1,5 @@
 import type { Change } from '../prepared/ledger.ts';
+import { nameEnd } from '../prepared/message-names.ts';
 import {
   isSameParameters,
   isSameRows,
@@ -73,7 +74,11 @@ export class RowChecks {
     if (isDescribed === true && (hasParameters || isSameParameters(told.parameters, null)))
       return this.#decided(true);
     if (shape !== null && shape.rows === null) return NEEDS_ANSWERS;
-    if (isKnown && shape !== null && shape === this.#asked) return this.#decided(false);
+    if (isKnown && shape !== null && shape === this.#asked) {
+      // PostgreSQL counts parameters before it looks at rows.
+      const count = parameterCountOf(bytes, body, Math.min(behind, end));
+      return this.#decided(count !== null && shape.parameterCount !== null && count !== shape.parameterCount);
+    }
     // As it is now, and for this client.
     this.#sender.teach(statement, out);
     this.#asked = known.shapeOf(statement);
@@ -126,4 +131,14 @@ export class RowChecks {
   get #server(): StatementServer {
     return this.#sender.server;
   }
+}
+
+/** How many parameters the Bind whose body is `bytes[body, end)` and on supplies; null: that comes only later. */
+function parameterCountOf(bytes: Buffer, body: number, end: number): number | null {
+  const portalEnd = nameEnd(bytes, body, end);
+  const statementEnd = portalEnd < 0 ? -1 : nameEnd(bytes, portalEnd + 1, end);
+  const formats = statementEnd + 1;
+  if (statementEnd < 0 || formats + 2 > end) return null;
+  const count = formats + 2 + 2 * bytes.readUInt16BE(formats);
+  return count + 2 > end ? null : bytes.readUInt16BE(count);
 }

@@ -14,6 +14,7 @@ export class StatementShape {
   rowsAnyhow: string | null = null;
   /** Empty: it has none. */
   parameters: string | null = null;
+  parameterCount: number | null = null;
   /** client_encoding of who asked. */
   readonly encoding: string;
   /** The stretch in which it is asked for: when that fails, there is no answer. */
@@ -22,6 +23,12 @@ export class StatementShape {
   constructor(encoding: string, segment: number) {
     this.encoding = encoding;
     this.segment = segment;
+  }
+
+  /** The server has answered with the ParameterDescription of `body`. */
+  describeParameters(body: Buffer): void {
+    this.parameters = body.length <= 2 ? '' : hash('sha256', body, 'base64');
+    this.parameterCount = body.length < 2 ? null : body.readUInt16BE(0);
   }
 
   /** The server has answered with the RowDescription of `body`; null: NoData. */
@@ -62,11 +69,6 @@ const ORIGIN_BYTES = 4 + 2;
 const FORMAT_BYTES = 2;
 /** Stands for a name beyond ASCII. */
 const UNREADABLE = Buffer.of(1, 0);
-
-/** Of the body of a ParameterDescription. */
-export function parametersDigest(body: Buffer): string {
-  return body.length <= 2 ? '' : hash('sha256', body, 'base64');
-}
 
 /**
  * Of the body of a RowDescription: two of the same digest have columns of the same names, types and modifiers, which

@@ -174,6 +174,8 @@ async function underLoad(stage: LoadStage, phase: Phase, random: Random, tallies
     await phase.end?.(operations);
     await load.stop();
   } catch (cause) {
+    console.log(await stage.state());
+    load.abandon();
     throw new Error(`${context()}: ${String(cause)}`, { cause });
   }
   expect([...tally.faults], context()).toEqual([]);

@@ -74,6 +74,16 @@ test('a portal tells of the statement that it was made of, not of the next one o
   expect(outcome(await client.ask(runNamed('a'), sync()))).toEqual(REFUSED);
 });
 
+test('a Bind with too many parameters is refused for that, as by PostgreSQL, not for its rows', async () => {
+  const client = await told();
+  await stage.occupy();
+  await alter();
+  const answer = await client.ask(bindTexts('', 'a', ['1', '2']), execute(''), sync());
+  const text = '08P01 bind message supplies 2 parameters, but prepared statement "a" requires 0';
+  expect(outcome(answer)).toEqual(['EZ', [text]]);
+  expect(outcome(await client.ask(runNamed('a'), sync()))).toEqual(REFUSED);
+});
+
 test('a portal tells of the rows that it has, though its statement has been prepared anew', async () => {
   await schemas();
   const client = await connect();

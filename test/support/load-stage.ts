@@ -154,6 +154,23 @@ export class LoadStage implements AsyncDisposable {
     );
   }
 
+  /** What the poolers and PostgreSQL say of themselves, for whoever has to find out why nothing goes on. */
+  async state(): Promise<string> {
+    const homes = this.#homes.map(async (home) => {
+      const shown = await Promise.all(
+        ['POOLS', 'SERVERS', 'CLIENTS'].map(async (what) =>
+          [what, ...(await this.show(home, what)).map((row) => JSON.stringify(row))].join('\n'),
+        ),
+      );
+      return [...shown, home.log.slice(-3000)].join('\n');
+    });
+    const sessions = this.ask<object>(
+      'SELECT pid, usename, application_name, state, wait_event_type, wait_event, xact_start, query FROM pg_stat_activity',
+    ).then((rows) => rows.map((row) => JSON.stringify(row)).join('\n'));
+    const parts = await Promise.allSettled([...homes, sessions]);
+    return parts.map((part) => (part.status === 'fulfilled' ? part.value : String(part.reason))).join('\n\n');
+  }
+
   /** Asks PostgreSQL itself. */
   async ask<T extends object>(sql: string): Promise<T[]> {
     return withClient(this.postgres.address, async (client) => (await client.query<T>(sql)).rows, {
