@@ -23,6 +23,21 @@ const TAUGHT_IN_VAIN = /^E .*C25P02.*Rexec_parse_message/;
 /** In the middle of a COPY it may be a request of ours that ends it, ahead of the client's that needs it. */
 const AMID_COPY = /unexpected message type 0x[0-9a-f]+ during COPY/i;
 
+/** Where in a text an error is: that is not known any more behind an unnamed Parse that was skipped. */
+const POSITION = /(?<=\\u0000)P\d+(?=\\u0000)/;
+
+/**
+ * `got`, with the position in an error of the unnamed statement, executed again, taken for PostgreSQL's: it is one of the
+ * text as a server gets it, if a Parse has been skipped in between.
+ */
+export function withPositionsOf(got: Answers, expected: Answers): Answers {
+  const all = got.all.map((each, i) => {
+    const position = each.startsWith('E ') ? POSITION.exec(expected.all[i] ?? '')?.[0] : undefined;
+    return position === undefined ? each : each.replace(POSITION, position);
+  });
+  return { ...got, all };
+}
+
 /**
  * `got`, with errors from the Parse by which a server was to learn a statement anew, in a transaction that has failed, taken
  * for those of the requests that they stand for.

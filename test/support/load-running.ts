@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises';
 import pg from 'pg';
 import { cancelQueries, keepSession, type SessionParts } from './load-sessions.ts';
 import { DATABASE, ROLES, type LoadStage } from './load-stage.ts';
@@ -40,6 +41,7 @@ export class RunningLoad {
     const bench = (load: (typeof BENCHES)[number]) => async () => {
       const { processed, complaints } = await run({
         ...load,
+        isThreaded: true,
         address: stage.address,
         database: DATABASE,
         user: ROLES[0],
@@ -88,6 +90,8 @@ export class RunningLoad {
   async #loop(slot: Slot): Promise<void> {
     while (!this.#isStopped) {
       if (await slot.run()) slot.goodRuns++;
+      // What fails at once must not keep everything else from its turn.
+      else await setImmediate();
       slot.runs++;
     }
   }
@@ -107,6 +111,11 @@ export class RunningLoad {
     for (const { slot, from } of this.#slots.map((each) => ({ slot: each, from: count(each) }))) {
       await waitFor(() => count(slot) >= from + more, { what: `runs of ${slot.name}`, deadlineMs: 60_000 });
     }
+  }
+
+  /** Nothing more is begun; what is under way may go wrong, for what it runs on is being taken away. */
+  abandon(): void {
+    this.#isStopped = true;
   }
 
   /** Ends it, after what is under way. */

@@ -23,6 +23,11 @@ export interface Load {
   readonly secure?: { readonly password: string; readonly caFile: string };
   /** Each transaction on a connection of its own. */
   readonly reconnects?: boolean;
+  /**
+   * Each client has a thread of pgbench to itself. Else one that prepares a statement, or connects, holds up the others:
+   * if it waits for a server that one of them has in its transaction, all wait for ever.
+   */
+  readonly isThreaded?: boolean;
 }
 
 /** How a load went. Anything else than no failure and no complaint is a fault. */
@@ -60,7 +65,15 @@ function runPgbench(program: string, load: Load): Promise<LoadResult> {
     [
       ...['-h', load.secure === undefined ? host : 'localhost', '-p', String(port), '-U', load.user],
       ...['-n', ...(load.reconnects === true ? ['-C'] : []), '-b', SCRIPTS[load.script], '-M', load.protocol],
-      ...['-c', String(load.clients), '-t', String(load.transactions), load.database],
+      ...[
+        '-c',
+        String(load.clients),
+        '-j',
+        String(load.isThreaded === true ? load.clients : 1),
+        '-t',
+        String(load.transactions),
+        load.database,
+      ],
     ],
     {
       stdio: ['ignore', 'pipe', 'pipe'],
