@@ -250,12 +250,12 @@ async function leavesNothing(stage: LoadStage): Promise<void> {
   expect(openAt(port)).toBe(0);
 }
 
-/** How many TCP sockets of our side have this port, but for those that the kernel keeps after their end (TIME_WAIT). */
+/** How many TCP sockets of our side have this port, but for those that the kernel alone still has (no inode). */
 function openAt(port: number): number {
   const local = `:${port.toString(16).toUpperCase().padStart(4, '0')}`;
   const sockets = readFileSync('/proc/net/tcp', 'latin1')
     .split('\n')
     .slice(1)
     .map((line) => line.trim().split(/\s+/));
-  return sockets.filter(([, address, , state]) => address?.endsWith(local) === true && state !== '06').length;
+  return sockets.filter((fields) => fields[1]?.endsWith(local) === true && fields[9] !== '0').length;
 }
