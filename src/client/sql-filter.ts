@@ -226,7 +226,11 @@ export class SqlFilter {
       changes.push(statements.set(form.name, null, segment), known.remove(statement, segment));
     } else if (form.kind === 'prepare') {
       if (current !== null) changes.push(known.overwritten());
-      else changes.push(...this.#prepared(form.name, statement));
+      else {
+        // Since the portal was made, another one of the same text may have been prepared.
+        this.#sender.forget(statement, out);
+        changes.push(...this.#prepared(form.name, statement));
+      }
     }
     const hanging = new ChangeNote([changes], form.names, form.text);
     return asItIs(F.Execute, body, end, out, () =>

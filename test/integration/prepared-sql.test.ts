@@ -134,6 +134,15 @@ describe('PREPARE as SQL', () => {
     ]);
   });
 
+  test('in the extended protocol, by a portal that is older than another PREPARE of the same text', async () => {
+    const client = await connect();
+    const bound = [parse('', 'PREPARE f AS SELECT 6'), bindTexts('p', '', [])];
+    const other = unnamed('PREPARE c AS SELECT 6');
+    const answer = await client.ask(...bound, other, execute('p'), sync());
+    expect([answer.tags, answer.errors]).toEqual([['PREPARE', 'PREPARE'], []]);
+    expect([await client.value('EXECUTE f'), await client.value('EXECUTE c')]).toEqual(['6', '6']);
+  });
+
   test('in the extended protocol, also behind one that was skipped in an earlier stretch', async () => {
     const client = await connect();
     for (const name of ['a', 'b']) await client.query(`PREPARE ${name} AS SELECT 1`);
