@@ -343,7 +343,8 @@ describe('-R is refused, and the running one goes on,', () => {
     expect(files(home)).toEqual([`.s.PGSQL.${home.port}`, 'pooler.pid']);
   });
 
-  test('when whoever has the socket is no pooler', async () => {
+  // It waits for an answer for 10 s, which is as long as any test may take where faults are tried out.
+  test('when whoever has the socket is no pooler', { timeout: 30_000 }, async () => {
     await using home = await DaemonHome.make({ settings });
     using other = new RawListener(home.socketPath);
     expect(other.fd).toBeGreaterThan(0);
