@@ -12,7 +12,7 @@ it('each file of the version suite exists', () => {
 const missing = inject('missingVersions') ?? null;
 
 it.skipIf(missing !== null)('the version suite has been asked for', (context) => {
-  skip(context, 'npm run test:versions, or npm run check, runs it');
+  skip(context, 'npm run test:versions, or npm run test:full, runs it');
 });
 
 // What is there is a project of its own: `PostgreSQL 15 as installed`, and so on.
