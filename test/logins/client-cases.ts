@@ -10,7 +10,7 @@ import {
   type TlsSetting,
 } from './client-table.ts';
 import { type Ask, type ClientName, isForPg } from './clients.ts';
-import type { Product } from './matrix.ts';
+import { isFull, type Product } from './matrix.ts';
 
 /** One pooler of the matrix. */
 export interface ClientPlan {
@@ -147,6 +147,9 @@ function keysOf(one: PlannedCase): readonly string[] {
   return [
     // What is proved.
     [method, source, stored, credential, where, one.isOsUser, program, how].join(),
+    ...(isFull
+      ? [[method, source, stored, credential, where, one.isOsUser, program, how, tls.mode, tls.hasCa].join()]
+      : []),
     // Which connection it is.
     [tls.mode, tls.hasCa, askName, program, kind === 'in'].join(),
     [plan.authType, method, tls.mode].join(),

@@ -1,6 +1,6 @@
 import type { ClientName } from './clients.ts';
 import { TLS_MODES } from './client-table.ts';
-import type { Product } from './matrix.ts';
+import { isFull, type Product } from './matrix.ts';
 import {
   type Asked,
   isLetIn,
@@ -117,6 +117,7 @@ function keysOf(one: PlannedServerCase): readonly string[] {
     // Which way, with whatever secret.
     [...way, isDone].join(),
     [asked, tls.mode, isTlsServer, host === 'unix', tls.hasCertificate, isDone].join(),
+    ...(isFull ? [[asked, origin, kept, isRight, program, isDone, tls.mode, isTlsServer].join()] : []),
   ];
 }
 
