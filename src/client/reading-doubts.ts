@@ -1,3 +1,4 @@
+import { threadId } from 'node:worker_threads';
 import { RareSet } from '../base/rare.ts';
 import type { Change } from '../prepared/ledger.ts';
 import { isKnown, type Reading, readingOf } from '../prepared/reading.ts';
@@ -6,7 +7,10 @@ import type { Statement } from '../prepared/statement.ts';
 import type { RequestTracker } from '../relay/request-tracker.ts';
 import { TxStatus } from '../wire/codes.ts';
 
-/** So that no two texts whose reading is unknown are taken for one. Begins as no value does. */
+/**
+ * So that no two texts whose reading is unknown are taken for one, in whichever thread: servers, with what is prepared
+ * there, go from one to another.
+ */
 let lastUnknown = 0;
 
 /**
@@ -95,7 +99,9 @@ export class ReadingDoubts {
   /** How the session reads, as far as it is known. */
   reading(values: readonly string[]): Reading {
     if (!this.areAny) return readingOf(values);
-    return readingOf(values.map((value, i) => (this.#indexes.has(i) ? `\0${++lastUnknown}` : value)));
+    return readingOf(
+      values.map((value, i) => (this.#indexes.has(i) ? `\0${threadId}.${++lastUnknown}` : value)),
+    );
   }
 
   /** It was prepared by that reading. */

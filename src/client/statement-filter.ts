@@ -199,14 +199,16 @@ export class StatementFilter implements RequestFilter {
     const name = nameOf(chunk, body, zero);
     const current = statements.get(name, segment);
     if (current === UNSETTLED) return -1;
+    const { usedBytes } = cache.budget;
     const statement = cache.hold('parse', chunk.toString('latin1', zero + 1, end), reading);
+    const isNew = cache.budget.usedBytes !== usedBytes;
     const stop = nameEnd(chunk, zero + 1, end);
     const textEnd = stop < 0 ? end : stop;
     statement.setsIdentity ||= setsIdentity(chunk, zero + 1, textEnd, false, reading);
     statement.setsReading ??= readingChange(chunk, zero + 1, textEnd, false, reading, true);
     doubts.prepared(statement);
     try {
-      if (statement.users === 1) cache.budget.check(0);
+      if (isNew) cache.budget.check(0);
       const isThere = known.has(statement, segment);
       if (isThere === UNSETTLED) return -1;
       stats.clientParseCount++;

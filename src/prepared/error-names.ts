@@ -53,7 +53,7 @@ function fieldForClient(body: Buffer, start: number, end: number, names: ErrorNa
   let from = 0;
   for (let at = text.indexOf(names.prefix); at >= 0; at = text.indexOf(names.prefix, from)) {
     let to = at + names.prefix.length;
-    while (to < text.length && isDigit(text.charCodeAt(to))) to++;
+    while (to < text.length && isHexDigit(text.charCodeAt(to))) to++;
     out += text.slice(from, at) + names.nameOf(text.slice(at, to));
     from = to;
   }
@@ -68,6 +68,6 @@ function hideNonAscii(message: Buffer, from: number): void {
 
 const QUESTION_MARK = 0x3f;
 
-function isDigit(code: number): boolean {
-  return code >= 0x30 && code <= 0x39;
+function isHexDigit(code: number): boolean {
+  return (code >= 0x30 && code <= 0x39) || (code >= 0x61 && code <= 0x66);
 }

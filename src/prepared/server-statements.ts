@@ -1,8 +1,23 @@
 import { parseErrorFields } from '../wire/error-fields.ts';
 import { SqlState } from '../wire/pg-error.ts';
 import { type Change, Ledger, UNSETTLED, type Unsettled } from './ledger.ts';
-import { StatementShape } from './statement-shape.ts';
-import type { Statement } from './statement.ts';
+import { movedShape, type ShapeData, StatementShape } from './statement-shape.ts';
+import type { Statement, StatementCache, StatementText } from './statement.ts';
+
+/** One statement of a server that goes to another event loop. Plain data. */
+export interface MovedStatement {
+  readonly name: string;
+  /** Null: it is long, or there is no room; who uses it there sends it with the text, and finds it prepared. */
+  readonly text: StatementText | null;
+  /** What its rows are; null: nobody has asked. */
+  readonly shape: ShapeData | null;
+  /** The server has lost it, or cannot use it any more. */
+  readonly isDoubtful: boolean;
+}
+
+/** Texts that go along with a server: each, and all of them. Bytes of latin1. */
+const TEXT_LIMIT = 4 * 1024;
+const TEXTS_LIMIT = 64 * 1024;
 
 /** The statements that one server connection knows, least recently used first. */
 export class ServerStatements extends Ledger<Statement> {
@@ -117,6 +132,36 @@ export class ServerStatements extends Ledger<Statement> {
     this.#doubtful.clear();
     this.#shapes.clear();
     this.#last = null;
+  }
+
+  /** All of them, in order, for the event loop that the server goes to. None may be on its way. */
+  moved(): MovedStatement[] {
+    let left = TEXTS_LIMIT;
+    // The last ones used are the likeliest to be used next.
+    const newestFirst = [...this.entries()].reverse().map(([statement]): MovedStatement => {
+      const { name, origin, body, reading, isBlank } = statement;
+      const isCarried = !isBlank && body.length <= Math.min(TEXT_LIMIT, left);
+      if (isCarried) left -= body.length;
+      const shape = this.#shapes.get(statement);
+      return {
+        name,
+        text: isCarried ? { origin, body, reading } : null,
+        shape: shape?.data ?? null,
+        isDoubtful: this.#doubtful.has(statement),
+      };
+    });
+    return newestFirst.reverse();
+  }
+
+  /** The server comes from another event loop, and knows these; `cache` is this loop's. */
+  restore(statements: readonly MovedStatement[], cache: StatementCache): void {
+    for (const { name, text, shape, isDoubtful } of statements) {
+      const statement = cache.holdNamed(name, text);
+      this.add(statement, 0).settle();
+      cache.release(statement);
+      if (shape !== null) this.#shapes.set(statement, movedShape(shape));
+      if (isDoubtful) this.#doubtful.add(statement);
+    }
   }
 
   /** The least recently used one, not in `kept`, that may be closed when there are more than `limit`; null: none. */

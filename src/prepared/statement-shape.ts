@@ -25,6 +25,12 @@ export class StatementShape {
     this.segment = segment;
   }
 
+  /** What the server has answered, as plain data; null: it has not. */
+  get data(): ShapeData | null {
+    const { rows, rowsAnyhow, parameters, parameterCount, encoding } = this;
+    return rows === null ? null : { rows, rowsAnyhow, parameters, parameterCount, encoding };
+  }
+
   /** The server has answered with the ParameterDescription of `body`. */
   describeParameters(body: Buffer): void {
     this.parameters = body.length <= 2 ? '' : hash('sha256', body, 'base64');
@@ -36,6 +42,17 @@ export class StatementShape {
     this.rows = rowsDigest(body, true);
     this.rowsAnyhow = rowsDigest(body, false);
   }
+}
+
+/** A {@link StatementShape} as plain data. */
+export type ShapeData = Pick<
+  StatementShape,
+  'rows' | 'rowsAnyhow' | 'parameters' | 'parameterCount' | 'encoding'
+>;
+
+/** What another event loop has been told by a server that is ours now. */
+export function movedShape({ encoding, ...answer }: ShapeData): StatementShape {
+  return Object.assign(new StatementShape(encoding, -1), answer);
 }
 
 /** Of rows that nobody knows: no others are the same. */

@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto';
+import { hash, randomBytes } from 'node:crypto';
 import { FrontendType as F } from '../wire/codes.ts';
 import { Writer } from '../wire/writer.ts';
 import { isKnown, READ_ANYHOW, type Reading } from './reading.ts';
@@ -11,18 +11,26 @@ import { TextBudget } from './text-budget.ts';
  */
 export type StatementOrigin = 'parse' | 'sql';
 
+/** What a statement says, and how. Plain data. */
+export interface StatementText {
+  readonly origin: StatementOrigin;
+  /** latin1. */
+  readonly body: string;
+  readonly reading: Reading;
+}
+
 /**
  * One statement text with its parameter types, whoever prepared it under whatever name. Servers know it by
  * `name`; clients never see that. Bytes are kept once, as a latin1 string, which is also the cache's key.
  */
-export class Statement {
-  readonly id: number;
-  readonly origin: StatementOrigin;
-  readonly body: string;
+export class Statement implements StatementText {
+  origin: StatementOrigin = 'parse';
+  /** Empty while it {@link isBlank}. */
+  body = '';
   /** How it is read, wherever it is prepared. */
-  reading: Reading;
-  /** By which the cache knows it. */
-  readonly key: string;
+  reading: Reading = READ_ANYHOW;
+  /** By which the cache knows it; empty while it {@link isBlank}. */
+  key = '';
   /** Its name on servers. */
   readonly name: string;
   /** Name and terminating zero. Shared: don't write to it. */
@@ -34,21 +42,22 @@ export class Statement {
   /** Holders: clients' names, servers' sets, changes under way. */
   users = 0;
 
-  constructor(
-    id: number,
-    prefix: string,
-    key: string,
-    origin: StatementOrigin,
-    body: string,
-    reading: Reading,
-  ) {
-    this.reading = reading;
-    this.id = id;
+  constructor(name: string) {
+    this.name = name;
+    this.nameBytes = Buffer.from(`${name}\0`, 'latin1');
+  }
+
+  /** A server has it that comes from another event loop, and what it says is not known here: no client has it. */
+  get isBlank(): boolean {
+    return this.key === '';
+  }
+
+  /** What it says. Once. */
+  fill(key: string, { origin, body, reading }: StatementText): void {
     this.key = key;
     this.origin = origin;
     this.body = body;
-    this.name = `${prefix}${id}`;
-    this.nameBytes = Buffer.from(`${this.name}\0`, 'latin1');
+    this.reading = reading;
   }
 
   /** The Parse message under the name for servers. Only for `parse`. */
@@ -127,23 +136,43 @@ export const NO_STATEMENT = Buffer.from(`pgweir_${randomBytes(8).toString('hex')
 export const STATEMENT = 0x53; // S
 export const PORTAL = 0x50; // P
 
+/** What the names of statements on servers are made of: the same in all event loops that exchange servers. Plain data. */
+export interface StatementNaming {
+  /** All names begin with it. Nobody outside can foresee it, so that no client can name another's statement. */
+  readonly prefix: string;
+  /** Without it nobody can look for two texts of one name. */
+  readonly secret: string;
+}
+
+export function newStatementNaming(): StatementNaming {
+  return { prefix: `pgweir_${randomBytes(4).toString('hex')}_`, secret: randomBytes(32).toString('hex') };
+}
+
+/** Hex digits of a name behind the prefix: 128 bits. */
+const NAME_DIGITS = 32;
+
 /**
  * All statements in use by anybody, one for each text with types (byte by byte the same) and way to read it (see
- * {@link StatementCache.hold}). Names begin with a
- * prefix that nobody outside can foresee, so that no client can name another's statement.
+ * {@link StatementCache.hold}). A statement's name follows from that alone: it means the same on every server, whichever
+ * event loop has had it prepared there.
  */
 export class StatementCache {
-  readonly prefix: string;
   readonly budget = new TextBudget();
+  readonly #naming: StatementNaming;
   readonly #byKey = new Map<string, Statement>();
-  #lastId = 0;
+  readonly #byName = new Map<string, Statement>();
 
-  constructor(prefix = `pgweir_${randomBytes(4).toString('hex')}_`) {
-    this.prefix = prefix;
+  constructor(naming = newStatementNaming()) {
+    this.#naming = naming;
   }
 
+  get prefix(): string {
+    return this.#naming.prefix;
+  }
+
+  /** Those without a text included. */
   get size(): number {
-    return this.#byKey.size;
+    return this.#byName.size;
   }
 
   /**
@@ -155,10 +184,21 @@ export class StatementCache {
     const key = keyOf(origin, body, reading);
     let statement = this.#byKey.get(key);
     if (statement === undefined) {
-      this.#lastId++;
-      statement = new Statement(this.#lastId, this.prefix, key, origin, body, reading);
-      this.#byKey.set(key, statement);
-      this.budget.usedBytes += heldBytes(statement);
+      statement = this.#named(this.#nameOf(key));
+      this.#fill(statement, key, { origin, body, reading });
+    }
+    statement.users++;
+    return statement;
+  }
+
+  /**
+   * The one that servers know by `name`, which another event loop has given it, held once more. `text` is what it says;
+   * null: that isn't known, nor is it where there is no room for it.
+   */
+  holdNamed(name: string, text: StatementText | null): Statement {
+    const statement = this.#named(name);
+    if (statement.isBlank && text !== null && this.budget.hasRoom(2 * text.body.length)) {
+      this.#fill(statement, keyOf(text.origin, text.body, text.reading), text);
     }
     statement.users++;
     return statement;
@@ -169,12 +209,34 @@ export class StatementCache {
     return this.#byKey.get(keyOf(origin, body, reading)) ?? null;
   }
 
-  /** One holder less; with the last one the statement is forgotten, and its name never used again. */
+  /** One holder less; with the last one the statement is forgotten. */
   release(statement: Statement): void {
     statement.users--;
     if (statement.users > 0) return;
+    this.#byName.delete(statement.name);
+    if (statement.isBlank) return;
     this.#byKey.delete(statement.key);
     this.budget.usedBytes -= heldBytes(statement);
+  }
+
+  #named(name: string): Statement {
+    let statement = this.#byName.get(name);
+    if (statement === undefined) {
+      statement = new Statement(name);
+      this.#byName.set(name, statement);
+    }
+    return statement;
+  }
+
+  #fill(statement: Statement, key: string, text: StatementText): void {
+    statement.fill(key, text);
+    this.#byKey.set(key, statement);
+    this.budget.usedBytes += heldBytes(statement);
+  }
+
+  #nameOf(key: string): string {
+    const { prefix, secret } = this.#naming;
+    return prefix + hash('sha256', `${secret}${key}`, 'hex').slice(0, NAME_DIGITS);
   }
 }
 

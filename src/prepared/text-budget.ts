@@ -14,6 +14,11 @@ export class TextBudget {
 
   /** Throws ProtocolViolation where `bytes` more would be too many: it ends the client that asks for them. */
   check(bytes: number): void {
-    if (this.usedBytes + bytes > this.limitBytes) throw new ProtocolViolation('out of memory');
+    if (!this.hasRoom(bytes)) throw new ProtocolViolation('out of memory');
+  }
+
+  /** `bytes` more are not too many. */
+  hasRoom(bytes: number): boolean {
+    return this.usedBytes + bytes <= this.limitBytes;
   }
 }

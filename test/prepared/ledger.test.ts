@@ -2,7 +2,9 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { type Change, Ledger, UNSETTLED } from '../../src/prepared/ledger.ts';
 import { ServerStatements } from '../../src/prepared/server-statements.ts';
-import { type Statement, StatementCache } from '../../src/prepared/statement.ts';
+import { readingOf } from '../../src/prepared/reading.ts';
+import { isSameParameters, isSameRows } from '../../src/prepared/statement-shape.ts';
+import { newStatementNaming, type Statement, StatementCache } from '../../src/prepared/statement.ts';
 
 describe('a ledger', () => {
   it('has a change at once, and keeps it once it is settled', () => {
@@ -152,16 +154,33 @@ describe('the statements of a server', () => {
 });
 
 describe('the cache', () => {
+  const NAMING = { prefix: 'p_', secret: 'nobody knows' };
+
   it('has one statement for one text with its types, however it is prepared a name of its own', () => {
-    const cache = new StatementCache('p_');
+    const cache = new StatementCache(NAMING);
     const one = cache.hold('parse', 'SELECT 1\0\0\0');
     expect(cache.hold('parse', 'SELECT 1\0\0\0')).toBe(one);
     const sql = cache.hold('sql', 'SELECT 1\0\0\0');
-    expect([one.name, sql.name, cache.size]).toEqual(['p_1', 'p_2', 2]);
+    expect(new Set([one.name, sql.name]).size).toBe(2);
+    expect(one.name).toMatch(/^p_[0-9a-f]{32}$/);
+    expect(cache.size).toBe(2);
     cache.release(one);
     cache.release(one);
     expect(cache.size).toBe(1);
-    expect(cache.hold('parse', 'SELECT 1\0\0\0').name).toBe('p_3');
+  });
+
+  it('gives a text the same name wherever the same naming is in force, and nowhere else', () => {
+    const nameIn = (cache: StatementCache, body: string, values: string[] = []) =>
+      cache.hold('parse', body, readingOf(values)).name;
+    const [here, there] = [new StatementCache(NAMING), new StatementCache(NAMING)];
+    nameIn(there, 'SELECT 0');
+    const name = nameIn(here, 'SELECT 1');
+    expect(nameIn(there, 'SELECT 1')).toBe(name);
+    expect(nameIn(there, 'SELECT 1', ['LATIN1'])).not.toBe(name);
+    expect(nameIn(there, 'SELECT 2')).not.toBe(name);
+    expect(nameIn(new StatementCache({ ...NAMING, secret: 'another' }), 'SELECT 1')).not.toBe(name);
+    const fresh = [newStatementNaming(), newStatementNaming()].map((each) => each.secret);
+    expect(new Set(fresh).size).toBe(2);
   });
 
   it('takes a prefix that is new in each process', () => {
@@ -169,13 +188,117 @@ describe('the cache', () => {
     expect(new StatementCache().prefix).not.toBe(new StatementCache().prefix);
   });
 
+  it('knows a statement by the name that another loop has given it, and its text when somebody brings it', () => {
+    const [there, cache] = [new StatementCache(NAMING), new StatementCache(NAMING)];
+    const { name } = there.hold('parse', 'SELECT 1\0\0\0');
+    const blank = cache.holdNamed(name, null);
+    expect([blank.name, blank.isBlank, cache.size, cache.budget.usedBytes]).toEqual([name, true, 1, 0]);
+    expect(cache.find('parse', 'SELECT 1\0\0\0')).toBe(null);
+    const same = cache.hold('parse', 'SELECT 1\0\0\0');
+    expect([same, same.isBlank, same.users, same.body]).toEqual([blank, false, 2, 'SELECT 1\0\0\0']);
+    expect(cache.budget.usedBytes).toBe(there.budget.usedBytes);
+    cache.release(same);
+    cache.release(same);
+    expect([cache.size, cache.budget.usedBytes]).toEqual([0, 0]);
+    // Nobody has brought the text of this one.
+    cache.release(cache.holdNamed(name, null));
+    expect([cache.size, cache.budget.usedBytes]).toEqual([0, 0]);
+  });
+
+  it('takes a text along with a name while there is room for it', () => {
+    const [there, cache] = [new StatementCache(NAMING), new StatementCache(NAMING)];
+    const one = there.hold('sql', ' AS SELECT 1', readingOf(['UTF8']));
+    cache.budget.limitBytes = 10;
+    expect(cache.holdNamed(one.name, one).isBlank).toBe(true);
+    cache.budget.limitBytes = 1000;
+    const taken = cache.holdNamed(one.name, one);
+    expect([taken.isBlank, taken.users, taken.reading.key]).toEqual([false, 2, 'UTF8']);
+    expect(cache.find('sql', ' AS SELECT 1', readingOf(['UTF8']))).toBe(taken);
+    expect(cache.budget.usedBytes).toBe(there.budget.usedBytes);
+  });
+
   it('builds the messages that servers are sent', () => {
-    const cache = new StatementCache('p_');
+    const cache = new StatementCache(NAMING);
     const body = 'SELECT \xe9\0\0\x01\0\0\0\x17';
     const one = cache.hold('parse', body);
     const parse = one.parseMessage();
-    expect(parse.toString('latin1')).toBe(`P${'\0\0\0'}${String.fromCharCode(parse.length - 1)}p_1\0${body}`);
-    expect(one.closeMessage().toString('latin1')).toBe('C\0\0\0\x09Sp_1\0');
-    expect(cache.hold('sql', ' AS SELECT 1').prepareText()).toBe('PREPARE p_2 AS SELECT 1');
+    const length = String.fromCharCode(parse.length - 1);
+    expect(parse.toString('latin1')).toBe(`P${'\0\0\0'}${length}${one.name}\0${body}`);
+    expect(one.closeMessage().toString('latin1')).toBe(`C\0\0\0\x28S${one.name}\0`);
+    const sql = cache.hold('sql', ' AS SELECT 1');
+    expect(sql.prepareText()).toBe(`PREPARE ${sql.name} AS SELECT 1`);
+  });
+});
+
+describe('the statements of a server that goes to another event loop', () => {
+  const NAMING = { prefix: 'p_', secret: 'nobody knows' };
+  const text = (i: number, bytes = 100) => `SELECT ${i} -- ${'x'.repeat(bytes)}\0\0\0`;
+  /** What is left of it after a way that takes nothing but plain data. */
+  const across = (from: ServerStatements, cache: StatementCache): ServerStatements => {
+    const to = new ServerStatements(cache);
+    to.restore(structuredClone(from.moved()), cache);
+    return to;
+  };
+
+  it('are there in their order, with what they give and whether they are in doubt', () => {
+    const [here, there] = [new StatementCache(NAMING), new StatementCache(NAMING)];
+    const statements = [0, 1, 2].map((i) => here.hold('parse', text(i)));
+    const [one, two, three] = statements as [Statement, Statement, Statement];
+    const from = new ServerStatements(here);
+    for (const each of statements) from.add(each, 1).settle();
+    const shape = from.shaped(one, 'UTF8', 1);
+    shape.describeParameters(Buffer.from([0, 1, 0, 0, 0, 23]));
+    shape.describe(null);
+    // Asked, and not answered.
+    from.shaped(two, 'UTF8', 1);
+    from.doubt(three);
+    from.has(one, 2);
+    const to = across(from, there);
+    expect([...to.entries()].map(([{ name }]) => name)).toEqual([two.name, three.name, one.name]);
+    const mine = statements.map((_, i) => there.hold('parse', text(i)));
+    expect(mine.map((each) => to.has(each, 7))).toEqual([true, true, false]);
+    const [first, second] = mine as [Statement, Statement];
+    expect(isSameRows(shape, to.shapeOf(first))).toBe(true);
+    expect(isSameParameters(shape, to.shapeOf(first))).toBe(true);
+    expect(to.shapeOf(second)).toBe(null);
+    expect(to.isAsked(first, 9)).toBe(false);
+    expect([to.hasPending, to.wereAny]).toEqual([false, true]);
+  });
+
+  it('bring their texts along, but for long ones and for more than a move may cost', () => {
+    const here = new StatementCache(NAMING);
+    const from = new ServerStatements(here);
+    const sizes = [...Array.from({ length: 30 }, () => 3000), 5000];
+    sizes.forEach((bytes, i) => from.add(here.hold('parse', text(i, bytes)), 1).settle());
+    const moved = from.moved();
+    const carried = moved.map((each) => each.text !== null);
+    // The long one, which was used last, and the ones that were used least lately.
+    expect(carried.lastIndexOf(false)).toBe(30);
+    expect(carried.slice(0, 30).lastIndexOf(false)).toBe(30 - Math.floor((64 * 1024) / 3020) - 1);
+    const there = new StatementCache(NAMING);
+    const to = new ServerStatements(there);
+    to.restore(moved, there);
+    expect(to.size).toBe(31);
+    expect(there.budget.usedBytes).toBeLessThan(2 * 66 * 1024);
+    // Whoever has such a text finds it prepared.
+    expect(to.has(there.hold('parse', text(30, 5000)), 0)).toBe(true);
+    expect(to.has(there.hold('parse', text(31)), 0)).toBe(false);
+  });
+
+  it('are let go with it, by those who have nothing but their names, too', () => {
+    const [here, there] = [new StatementCache(NAMING), new StatementCache(NAMING)];
+    const from = new ServerStatements(here);
+    for (let i = 0; i < 5; i++) {
+      const statement = here.hold('parse', text(i, i * 2000));
+      from.add(statement, 1).settle();
+      here.release(statement);
+    }
+    const to = across(from, there);
+    from.end();
+    expect([here.size, here.budget.usedBytes, to.size]).toEqual([0, 0, 5]);
+    const surplus = to.surplus(4, new Set());
+    expect(surplus?.closeMessage().toString('latin1')).toMatch(/p_[0-9a-f]{32}\0$/);
+    to.end();
+    expect([there.size, there.budget.usedBytes]).toEqual([0, 0]);
   });
 });

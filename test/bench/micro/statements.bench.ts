@@ -47,14 +47,14 @@ test('a Parse: the statement of a text', async ({ bench }) => {
       return bench(`held by others, one of ${count}`, () => {
         turn = (turn + 1) % texts.length;
         const statement = cache.hold('parse', (texts[turn] as Buffer).toString('latin1'));
-        sink.value += statement.id;
+        sink.value += statement.users;
         cache.release(statement);
       });
     }),
     bench('new, and forgotten again', () => {
       const cache = forgetful;
       const statement = cache.hold('parse', 'SELECT 1\0\0\0');
-      sink.value += statement.id;
+      sink.value += statement.users;
       cache.release(statement);
     }),
   );
