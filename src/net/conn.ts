@@ -1,5 +1,6 @@
 import { connect, type IpcNetConnectOpts, type Socket, type TcpNetConnectOpts } from 'node:net';
 import type { TLSSocket } from 'node:tls';
+import { NOBODY, peerLeft } from './descriptor.ts';
 import type { Native } from './native.ts';
 import { allocPinned } from './native-io.ts';
 import { socketFd } from './native-sockets.ts';
@@ -26,11 +27,6 @@ export interface ConnHandler {
 
 /** What `Conn.connect` takes. */
 export type ConnectOptions = TcpNetConnectOpts | IpcNetConnectOpts;
-
-/** As the system says it of a reset: in the middle of a handshake an end is nothing else. */
-function peerLeft(): Error {
-  return Object.assign(new Error('the peer has left'), { code: 'ECONNRESET' });
-}
 
 /** How a connection goes over to TLS. */
 export interface TlsUpgrade {
@@ -261,6 +257,29 @@ export class Conn implements Reader {
     if (last !== undefined && !this.#ended) this.#socket.write(last);
     this.#ended = true;
     this.#socket.destroySoon();
+  }
+
+  /** Reads what has come by now, up to a few chunks, where reading is direct; else that comes later. */
+  readNow(): void {
+    for (let round = 0, before = -1; round < 4 && this.#isWatched && before < this.bytesRead; round++) {
+      before = this.bytesRead;
+      this.readable();
+    }
+  }
+
+  /**
+   * Lets go without a word to the peer, and gives another descriptor, the caller's, for `socketOf` in whichever thread,
+   * where the unread is read. Null: it cannot be had now, and nothing has changed.
+   */
+  detach(native: Native): number | null {
+    if (!this.#isWatched || this.pendingBytes > 0 || this.#ended || this.isClosed) return null;
+    const fd = native.listen.duplicate(this.#fd);
+    if (fd === null) return null;
+    // Not when the descriptor is closed: the set would go on watching what the other one stands for.
+    this.#unwatch();
+    this.handler = NOBODY;
+    this.#socket.destroy();
+    return fd;
   }
 
   readable(): void {

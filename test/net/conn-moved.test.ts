@@ -1,0 +1,202 @@
+import { closeSync, fstatSync, readdirSync, readlinkSync } from 'node:fs';
+import type { Socket } from 'node:net';
+import { connect } from 'node:net';
+import { describe, expect, it } from 'vitest';
+import { Conn, type ConnHandler } from '../../src/net/conn.ts';
+import { socketOf } from '../../src/net/descriptor.ts';
+import { openNative } from '../../src/net/native.ts';
+import { waitFor } from '../support/wait-for.ts';
+import { withoutNative } from '../support/without-native.ts';
+import { ConnStage } from './conn-stage.ts';
+
+const native = openNative();
+const stage = new ConnStage();
+
+/** What a connection heard. */
+class Heard implements ConnHandler {
+  text = '';
+  calls = 0;
+  hasEnded = false;
+  isClosed = false;
+  onBytes(chunk: Buffer, end: number): void {
+    this.text += chunk.toString('latin1', 0, end);
+  }
+  onEnd(): void {
+    this.hasEnded = true;
+  }
+  onDrain(): void {}
+  onClosed(): void {
+    this.isClosed = true;
+  }
+  onFault(error: unknown): void {
+    throw error;
+  }
+}
+
+/** A connection made by `Conn.connect`, as those to servers are, and what its peer got. */
+async function connected(handler: ConnHandler, calls = native) {
+  const taken = new Promise<Socket>((resolve) => stage.accepted.push(resolve));
+  const options = { port: stage.port, host: '127.0.0.1', allowHalfOpen: true, noDelay: true };
+  const conn = await new Promise<Conn>((resolve) => {
+    const made = Conn.connect(options, handler, () => resolve(made), calls);
+  });
+  const peer = await taken;
+  stage.opened.push(conn.socket, peer);
+  const got = { text: '', hasEnded: false, isClosed: false };
+  peer.on('data', (chunk: Buffer) => {
+    got.text += chunk.toString('latin1');
+  });
+  peer.on('end', () => {
+    got.hasEnded = true;
+  });
+  peer.on('close', () => {
+    got.isClosed = true;
+  });
+  peer.on('error', () => {});
+  peer.resume();
+  return { conn, peer, got };
+}
+
+function taken(fd: number, handler: ConnHandler): Conn {
+  const conn = Conn.accept(socketOf(fd), native, handler);
+  stage.opened.push(conn.socket);
+  return conn;
+}
+
+function descriptors(): string[] {
+  return readdirSync('/proc/self/fd').flatMap((fd) => {
+    try {
+      const target = readlinkSync(`/proc/self/fd/${fd}`);
+      return target.startsWith('socket:') ? [target] : [];
+    } catch {
+      return [];
+    }
+  });
+}
+
+describe('a connection that is let go by its descriptor', () => {
+  it('goes on elsewhere in both directions, and the peer notices nothing', async () => {
+    const [before, after] = [new Heard(), new Heard()];
+    const { conn, peer, got } = await connected(before);
+    conn.write(Buffer.from('one'));
+    peer.write('1');
+    await waitFor(() => got.text === 'one' && before.text === '1');
+    const fd = conn.detach(native) as number;
+    expect(typeof fd).toBe('number');
+    // Nobody reads for a while: it waits in the kernel.
+    peer.write('2');
+    await waitFor(() => conn.isClosed);
+    const moved = taken(fd, after);
+    await waitFor(() => after.text === '2');
+    expect(moved.bytesRead).toBe(1);
+    moved.write(Buffer.from(' two'));
+    peer.write('3');
+    await waitFor(() => got.text === 'one two' && after.text === '23');
+    expect([before.text, before.hasEnded, before.isClosed, got.hasEnded]).toEqual(['1', false, false, false]);
+    moved.end(Buffer.from(' three'));
+    await waitFor(() => got.hasEnded);
+    expect(got.text).toBe('one two three');
+    peer.end();
+    await waitFor(() => after.hasEnded && after.isClosed && got.isClosed);
+  });
+
+  it('goes back and forth a hundred times, and no descriptor stays behind', async () => {
+    const { conn, peer, got } = await connected(new Heard());
+    const heard: Heard[] = [];
+    let current = conn;
+    const all = descriptors().length;
+    for (let i = 0; i < 100; i++) {
+      const fd = current.detach(native);
+      if (fd === null) throw new Error('it cannot be detached');
+      heard.push(new Heard());
+      current = taken(fd, heard.at(-1) as Heard);
+      current.write(Buffer.from('x'));
+      peer.write('y');
+      await waitFor(() => got.text.length === i + 1 && heard.at(-1)?.text === 'y');
+    }
+    await waitFor(() => descriptors().length === all);
+    expect(heard.map(({ text, isClosed }) => [text, isClosed])).toEqual(heard.map(() => ['y', false]));
+  });
+
+  it('tells its new owner that the peer has left meanwhile', async () => {
+    const { conn, peer } = await connected(new Heard());
+    const fd = conn.detach(native) as number;
+    peer.end('last words');
+    const after = new Heard();
+    taken(fd, after);
+    await waitFor(() => after.hasEnded);
+    expect(after.text).toBe('last words');
+  });
+
+  it('is not let go while something waits to be sent, is not read, has ended or is closed', async () => {
+    const { conn, peer } = await connected(new Heard());
+    peer.pause();
+    while (conn.pendingBytes === 0) conn.write(Buffer.alloc(1 << 20));
+    expect(conn.detach(native)).toBe(null);
+    peer.resume();
+    await waitFor(() => conn.pendingBytes === 0);
+    conn.pause();
+    expect(conn.detach(native)).toBe(null);
+    conn.resume();
+    conn.end();
+    expect(conn.detach(native)).toBe(null);
+    conn.destroy();
+    expect(conn.detach(native)).toBe(null);
+  });
+
+  it('is not let go where the stream reads, or there is no second descriptor', async () => {
+    const streamed = await connected(new Heard(), withoutNative);
+    expect(streamed.conn.detach(native)).toBe(null);
+    const { conn, peer, got } = await connected(new Heard());
+    expect(conn.detach(withoutNative)).toBe(null);
+    conn.write(Buffer.from('still here'));
+    await waitFor(() => got.text === 'still here');
+    const heard = new Heard();
+    conn.handler = heard;
+    peer.write('and heard');
+    await waitFor(() => heard.text === 'and heard');
+  });
+
+  it('reads at once what has come, when it is asked to', async () => {
+    const heard = new Heard();
+    const { conn, peer } = await connected(heard);
+    await new Promise<void>((resolve) => peer.write('now', () => resolve()));
+    // The kernel has it by then, on the loopback.
+    conn.readNow();
+    expect(heard.text).toBe('now');
+    conn.readNow();
+    peer.end();
+    await waitFor(() => {
+      conn.readNow();
+      return heard.hasEnded;
+    });
+  });
+});
+
+describe('a socket of a descriptor', () => {
+  it('reads nothing before it is told to', async () => {
+    const { conn, peer } = await connected(new Heard());
+    const socket = socketOf(conn.detach(native) as number);
+    stage.opened.push(socket);
+    expect([socket.isPaused(), socket.readyState, socket.allowHalfOpen]).toEqual([true, 'open', true]);
+    await new Promise<void>((resolve) => peer.write('early', () => resolve()));
+    const chunks: Buffer[] = [];
+    // A turn of the event loop in which it would be read.
+    await new Promise<void>((resolve) => {
+      const other = connect({ port: stage.port, host: '127.0.0.1' }, () => resolve());
+      stage.opened.push(other);
+    });
+    expect([socket.bytesRead, socket.readableLength]).toEqual([0, 0]);
+    socket.on('data', (chunk: Buffer) => chunks.push(chunk));
+    socket.resume();
+    await waitFor(() => Buffer.concat(chunks).toString() === 'early');
+  });
+
+  it('is not to be had of anything else, which stays open', async () => {
+    const { conn } = await connected(new Heard());
+    const fd = conn.detach(native) as number;
+    closeSync(fd);
+    expect(() => socketOf(fd)).toThrow();
+    expect(() => fstatSync(fd)).toThrow();
+  });
+});
