@@ -16,8 +16,10 @@ import type { Native } from '../net/native.ts';
 import { systemLookup } from '../net/system-lookup.ts';
 import { tuneTcp } from '../net/tcp-options.ts';
 import type { Budget } from '../pool/budget.ts';
+import type { ServerExchange } from '../pool/context.ts';
+import type { Pool } from '../pool/pool.ts';
 import { Pools } from '../pool/pools.ts';
-import { StatementCache } from '../prepared/statement.ts';
+import { StatementCache, type StatementNaming } from '../prepared/statement.ts';
 import { TrackedParameters } from '../relay/tracked-parameters.ts';
 import { openCancel } from '../server/cancel.ts';
 import { Connector } from '../server/connector.ts';
@@ -53,6 +55,10 @@ export interface LoopOptions {
   readonly nextId: () => number;
   /** Stands behind names that nobody has; the same in all loops of a process. 32 random bytes. */
   readonly mockSecret: Buffer;
+  /** The same in all loops of a process that exchange servers; default: one of its own. */
+  readonly naming?: StatementNaming;
+  /** The way to those; default: there are none. */
+  readonly exchange?: ServerExchange<Pool>;
   /** Default: nothing has been read ahead. */
   readonly tls?: TlsContexts;
   /** Asks for the addresses of a host name; default: the system. */
@@ -93,7 +99,7 @@ export function createLoop(options: LoopOptions): Loop {
   const { config, clock, log, native, budget, outside } = options;
   const { settings } = config;
   const tracked = new TrackedParameters(settings.track_extra_parameters);
-  const statements = new StatementCache();
+  const statements = new StatementCache(options.naming);
   const pbkdf2 = new Pbkdf2Queue();
   const windows = new StatsWindows(clock.nowMs());
   let isStopped = false;
@@ -116,6 +122,7 @@ export function createLoop(options: LoopOptions): Loop {
         budget,
         owner: self.owner,
         isSuspended: () => self.isSuspended,
+        ...(options.exchange === undefined ? {} : { exchange: options.exchange }),
         connector: new Connector({
           clock,
           log,

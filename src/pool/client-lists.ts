@@ -1,4 +1,5 @@
 import { IntrusiveList } from '../base/list.ts';
+import type { PgErrorFields } from '../wire/pg-error.ts';
 import type { ClientState, DedicatedClient, PoolClient } from './peers.ts';
 
 /** A pool's clients by state: each stands in exactly one list while it is here. */
@@ -27,6 +28,13 @@ export class ClientLists {
   /** All that wait, for whatever. A copy. */
   allWaiting(): PoolClient[] {
     return [...this.waiting, ...this.waiting_login, ...this.waiting_dedicated];
+  }
+
+  /** Tells all who wait for any server connection that there is none. */
+  refuseWaiting(error: PgErrorFields): void {
+    for (const client of [...this.waiting_login, ...this.waiting]) {
+      if (client.state === 'waiting_login' || client.state === 'waiting') client.refused(error);
+    }
   }
 
   /** Monotonic ms since when the first of all waiting clients waits; 0 when nobody does. */

@@ -1,20 +1,36 @@
 import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
 import type { Budget } from './budget.ts';
+import type { MovedServer } from './moved-server.ts';
 import type { ServerConnector } from './peers.ts';
 import type { Pool } from './pool.ts';
 
 /** What every server of a pool reports at login: ParameterStatus in the server's order. Plain data. */
 export type WelcomeData = readonly (readonly [name: string, value: string])[];
 
+/** The way to other event loops that have the same pools. */
+export interface ServerExchange<P> {
+  /**
+   * Counts what has this loop replace its servers or change its settings (RELOAD, SET, RECONNECT, KILL), all of which
+   * reaches every loop in one order: what another one has sent before it knew of the last one is closed here.
+   */
+  era(): number;
+  /** Whether a server of `pool` that rests is to go elsewhere now; see `decideMove`. */
+  wants(pool: P): boolean;
+  /** Takes a server of `pool` there, and its grant. */
+  send(pool: P, moved: MovedServer): void;
+}
+
 /** What pools share, given by the daemon. */
-export interface PoolContext {
+export interface PoolContext<P = Pool> {
   readonly clock: Clock;
   readonly log: Logger;
   readonly budget: Budget;
   /** Name of this event loop in the budget. */
   readonly owner: string;
-  readonly connector: ServerConnector<Pool>;
+  readonly connector: ServerConnector<P>;
+  /** Absent: there are no other loops. */
+  readonly exchange?: ServerExchange<P>;
   /** SUSPEND is under way or in force: nobody is given a server, and none is opened. */
   isSuspended(): boolean;
 }

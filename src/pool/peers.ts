@@ -3,6 +3,7 @@ import type { PgErrorFields } from '../wire/pg-error.ts';
 import type { Replication } from '../wire/replication.ts';
 import type { Grant } from './budget.ts';
 import type { WelcomeData } from './context.ts';
+import type { MovedParts } from './moved-server.ts';
 
 /**
  * The two sides as the pool sees them: no sockets, no bytes. `client/` and `server/` implement these.
@@ -134,6 +135,14 @@ export interface PoolServer extends ListNode {
   beginClose(reason: string): void;
   /** The deadline after Terminate has passed: cancel what still runs there, unless a cancel is under way. */
   cancelOwnQuery(): void;
+  /** Takes note of what the server has sent by now; that may be the end of it. */
+  catchUp(): void;
+  /**
+   * While it is idle: lets go of the connection, of which PostgreSQL notices nothing, and gives all that is known of it
+   * for another event loop, descriptor included. The object is of no use any more then. Null: it can't be moved, and
+   * stays as it is.
+   */
+  surrender(): MovedParts | null;
   /** The last deadline has passed: cut the socket. `Pool.serverGone` follows. */
   cut(): void;
 }
@@ -152,6 +161,12 @@ export interface ServerAttempt {
  */
 export interface ServerConnector<P> extends OpenCancel {
   open(pool: P, grant: Grant, dedicatedTo: DedicatedClient | null): PoolServer;
+  /**
+   * Makes a server, in state `new`, of one that has been surrendered on another event loop. Nothing has been read from it.
+   * Throws when that can't be done: then it has said goodbye and closed the descriptor, and nobody will tell when
+   * PostgreSQL's end is gone.
+   */
+  adopt(pool: P, grant: Grant, id: number, parts: MovedParts): PoolServer;
 }
 
 export interface OpenCancel {

@@ -10,6 +10,7 @@ import { Launcher } from './launcher.ts';
 import type { PoolLimits } from './limits.ts';
 import type { DedicatedClient, LoginFailure, PoolClient, PoolServer, ServerState } from './peers.ts';
 import { ServerLists } from './server-lists.ts';
+import { ServerMoves } from './server-moves.ts';
 import { emptyStats, type PoolStats } from './stats.ts';
 import { WaitReport } from './wait-report.ts';
 
@@ -36,12 +37,12 @@ export class Pool {
   readonly dedicated: DedicatedServers;
   readonly cancels: CancelQueue;
   readonly launcher: Launcher;
+  readonly moves: ServerMoves<Pool>;
   readonly waits: WaitReport;
-
+  /** What servers report at login; null: not known. Written by the pool only. */
+  welcome: WelcomeData | null = null;
   /** Monotonic ms since when neither a client nor a server has been here; 0 while one is. */
   emptySinceMs = 0;
-
-  #welcome: WelcomeData | null = null;
   #lastLifetimeCloseMs = Number.NEGATIVE_INFINITY;
   /** Servers whose running test is the resync query. */
   readonly #resyncing = new WeakSet<PoolServer>();
@@ -56,15 +57,15 @@ export class Pool {
     this.limits = limits;
     this.launcher = new Launcher(this, context);
     this.cancels = new CancelQueue(this, context);
-    this.dedicated = new DedicatedServers(this, this.launcher, {
-      client: (client, to) => this.#moveClient(client, to),
-      server: (server, to) => this.#moveServer(server, to),
+    const server = (it: PoolServer, to: ServerState) => this.#moveServer(it, to);
+    const client = (it: PoolClient, to: PoolClient['state']) => this.#moveClient(it, to);
+    this.dedicated = new DedicatedServers(this, this.launcher, { client, server });
+    this.moves = new ServerMoves(this, context, {
+      move: server,
+      settle: (it) => this.#settle(it, 'test'),
+      introduce: (welcome) => this.#introduce(welcome),
     });
     this.waits = new WaitReport(this.clients, context, this.key);
-  }
-
-  get welcome(): WelcomeData | null {
-    return this.#welcome;
   }
 
   /** Nobody is given a server now, and none is opened. */
@@ -86,7 +87,7 @@ export class Pool {
    * otherwise it waits and hears `welcomeReady` or `refused`.
    */
   join(client: PoolClient): boolean {
-    if (this.#welcome !== null) {
+    if (this.welcome !== null) {
       this.#moveClient(client, 'active');
       return true;
     }
@@ -164,14 +165,18 @@ export class Pool {
     if (server.state !== 'new') return;
     if (server.dedicatedTo !== null) return this.dedicated.ready(server, server.dedicatedTo, welcome);
     this.launcher.succeeded();
-    this.#welcome = welcome;
+    this.#introduce(welcome);
+    if (server.state === 'new') this.#settle(server, 'test');
+    this.launcher.served();
+  }
+
+  #introduce(welcome: WelcomeData): void {
+    this.welcome = welcome;
     const { waiting_login: waiting } = this.clients;
     for (let client = waiting.first; client !== null; client = waiting.first) {
       this.#moveClient(client, 'active');
       client.welcomeReady();
     }
-    if (server.state === 'new') this.#settle(server, 'test');
-    this.launcher.served();
   }
 
   /** Connect or login failed. The server connection is on its way out; `serverGone` follows. */
@@ -182,10 +187,7 @@ export class Pool {
     this.launcher.failed(failure.message);
     this.#moveServer(server, 'closing');
     if (!failure.failWaiting || this.servers.usable > 0) return;
-    const error = failure.serverError ?? fatal(failure.message);
-    for (const client of [...this.clients.waiting_login, ...this.clients.waiting]) {
-      if (client.state === 'waiting_login' || client.state === 'waiting') client.refused(error);
-    }
+    this.clients.refuseWaiting(failure.serverError ?? fatal(failure.message));
   }
 
   /** The reset, check or resync query was answered; `ok` false when the connection cannot be trusted. */
@@ -243,7 +245,7 @@ export class Pool {
 
   /** Every server is to be replaced: idle ones now, active ones on release. */
   markAllCloseNeeded(dropWelcome: boolean): void {
-    if (dropWelcome) this.#welcome = null;
+    if (dropWelcome) this.welcome = null;
     const { active, tested, being_canceled, idle, used } = this.servers;
     for (const server of [...active, ...tested, ...being_canceled]) server.closeNeeded = true;
     this.#closeAll([...idle, ...used], 'database configuration changed');
@@ -255,8 +257,7 @@ export class Pool {
   /** Enters or leaves PAUSE: unused connections are closed, active ones when they are released. */
   setPaused(paused: boolean, reason = 'pause mode'): void {
     this.paused = paused;
-    const { servers } = this;
-    if (paused) this.#closeAll([...servers.idle, ...servers.used, ...servers.new], reason);
+    if (paused) this.#closeAll([...this.servers.idle, ...this.servers.used, ...this.servers.new], reason);
     else this.service();
   }
 
@@ -367,6 +368,7 @@ export class Pool {
         if (this.dedicated.claimsSlot) this.closeServer(server, 'evicted');
         else if (decision.action === 'idle' && done === 'nothing' && this.#handOver(server)) return;
         else this.#moveServer(server, decision.action);
+        if (server.state === 'idle') this.moves.offer();
         break;
     }
     this.#serveWaiting();
@@ -375,8 +377,9 @@ export class Pool {
   /** Gives a server that nobody uses to the client that waits longest. False when none waits or others are idle. */
   #handOver(server: PoolServer): boolean {
     const client = this.servers.idle.length === 0 && !this.isHeld ? this.clients.waiting.first : null;
-    if (client !== null) this.#assign(client, server);
-    return client !== null;
+    if (client === null || this.moves.areWanted) return false;
+    this.#assign(client, server);
+    return true;
   }
 
   #serveWaiting(): void {

@@ -1,15 +1,7 @@
-import type { ListNode } from '../base/list.ts';
 import type { LogLevel } from '../base/log.ts';
 import type { Conn, ConnHandler } from '../net/conn.ts';
 import type { Grant } from '../pool/budget.ts';
-import type {
-  DedicatedClient,
-  LoginFailure,
-  PoolClient,
-  PoolServer,
-  ServerState,
-  TestPurpose,
-} from '../pool/peers.ts';
+import type { DedicatedClient, LoginFailure, PoolClient, PoolServer, TestPurpose } from '../pool/peers.ts';
 import type { Pool, WelcomeData } from '../pool/pool.ts';
 import type { ClientEnd, KeptRequests, ServerEnd } from '../relay/link.ts';
 import { UnreadText } from '../relay/outstanding.ts';
@@ -21,7 +13,8 @@ import type { SessionTag } from '../wire/command-complete.ts';
 import type { ErrorFields } from '../wire/error-fields.ts';
 import { type ByteReader, DISCARD } from '../wire/framed-reader.ts';
 import type { ServerLoginResult } from './login.ts';
-import { ServerOpening } from './opening.ts';
+import { type MovedConnection, moved, restore } from './moved-connection.ts';
+import type { Opening, OpeningHost } from './opening.ts';
 import { ConnectionLog } from './connection-log.ts';
 import { Drain } from './drain.ts';
 import { Interlude } from './interlude.ts';
@@ -29,11 +22,10 @@ import { OwnCancel } from './own-cancel.ts';
 import { OwnQueries } from './own-queries.ts';
 import type { PartsHost } from './parts-host.ts';
 import { PlanRepair } from './plan-repair.ts';
+import { PooledServer } from './pooled-server.ts';
 import { RestReader } from './rest.ts';
 import type { ServerRoute } from './route.ts';
 import type { ServerServices } from './services.ts';
-import { SessionState } from './session-state.ts';
-import type { ServerTarget } from './target.ts';
 
 /**
  * One connection to PostgreSQL: connect → login → at rest ⇄ linked → test → closing. Its place in the pool's
@@ -49,38 +41,19 @@ import type { ServerTarget } from './target.ts';
  * | closing | nobody: bytes are dropped until the server's end is gone |
  */
 export class ServerConnection
-  extends SessionState
+  extends PooledServer
   implements PoolServer, ServerEnd, ResponseHost, ConnHandler, PartsHost
 {
-  listPrev: ListNode | null = null;
-  listNext: ListNode | null = null;
-  listOwner: object | null = null;
-  state: ServerState = 'new';
-  stateSinceMs: number;
-  link: PoolClient | null = null;
-  readonly dedicatedTo: DedicatedClient | null;
-  cancelsInFlight = 0;
-  ownCancelMs = 0;
-  connectMs: number;
-  readonly connectWallMs: number;
-  lastBytesMs: number;
-  /** When the link was made (or the connection begun), monotonic ms. */
-  requestMs: number;
-
-  readonly id: number;
   readonly pool: Pool;
-  readonly grant: Grant;
-  readonly address: ServerRoute;
   /** Another one after a server did not take our protocol's version. */
   conn: Conn;
-  backendKey: Buffer | null = null;
 
   readonly #services: ServerServices;
   readonly #lines: ConnectionLog;
   readonly #responses: ResponseStream;
   readonly #rest = new RestReader(this);
   #reader: ByteReader;
-  readonly opening: ServerOpening;
+  readonly opening: Opening;
   #client: (PoolClient & ClientEnd) | null = null;
   readonly #own = new OwnQueries(this);
   readonly #repair: PlanRepair;
@@ -91,33 +64,25 @@ export class ServerConnection
   readonly #ownCancel: OwnCancel;
   #drain: Drain | null = null;
 
+  /** `openingBy` makes what it begins with. */
   constructor(
     services: ServerServices,
     id: number,
     pool: Pool,
     grant: Grant,
-    target: ServerTarget,
     address: ServerRoute,
     dedicatedTo: DedicatedClient | null,
+    openingBy: (host: OpeningHost, own: OwnQueries) => Opening,
   ) {
-    super(services.tracked, services.statements);
+    super(services, id, grant, address, dedicatedTo);
     this.#services = services;
     this.#lines = new ConnectionLog(services, this);
-    this.id = id;
     this.pool = pool;
-    this.grant = grant;
-    this.address = address;
-    this.dedicatedTo = dedicatedTo;
-    this.connectMs = services.clock.nowMs();
-    this.connectWallMs = services.clock.wallMs();
-    this.stateSinceMs = this.connectMs;
-    this.lastBytesMs = this.connectMs;
-    this.requestMs = this.connectMs;
     this.#responses = new ResponseStream(this, this.tracker, services.maxPacketSize());
     this.#repair = new PlanRepair(this, this.#own, this.#responses);
     this.#ownCancel = new OwnCancel(services, address);
     this.#interlude = new Interlude(this, this.#own, this.#responses);
-    this.opening = new ServerOpening(this, services, target, address, this.#own);
+    this.opening = openingBy(this, this.#own);
     this.#reader = this.opening.login;
     this.conn = this.opening.connect(this, () => this.#connected());
   }
@@ -206,13 +171,29 @@ export class ServerConnection
     this.pool.serverGone(this);
   }
 
-  get isCancellable(): boolean {
-    return this.backendKey !== null;
-  }
-
   isClean(): boolean {
     if (this.dedicatedTo !== null || this.#own.isInTheWay) return false;
     return this.tracker.isClean && this.#responses.atBoundary;
+  }
+
+  catchUp(): void {
+    this.conn.readNow();
+  }
+
+  surrender(): MovedConnection | null {
+    const isQuiet = this.isClean() && !this.needsResync() && !this.closeNeeded && this.cancelsInFlight === 0;
+    if (!isQuiet || this.state !== 'idle' || this.opening.tls !== null) return null;
+    const fd = this.conn.detach(this.#services.native);
+    if (fd === null) return null;
+    const all = moved(this, fd, this.#services.clock.nowMs());
+    this.statements.end();
+    return all;
+  }
+
+  /** What it was elsewhere. Right behind the constructor. */
+  restore(all: MovedConnection): void {
+    restore(this, all, this.#services);
+    this.#reader = this.#rest;
   }
 
   needsResync(): boolean {

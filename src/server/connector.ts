@@ -1,10 +1,15 @@
+import { close } from 'node:fs';
 import type { Grant } from '../pool/budget.ts';
 import type { CancelCarrier, DedicatedClient, PoolServer, ServerConnector } from '../pool/peers.ts';
+import type { MovedParts } from '../pool/moved-server.ts';
 import type { Pool } from '../pool/pool.ts';
+import { terminate } from '../wire/frontend.ts';
 import type { Resolved } from '../net/dns-cache.ts';
 import { openCancel } from './cancel.ts';
 import { ServerConnection } from './connection.ts';
 import { HostList } from './host-list.ts';
+import { type MovedConnection, MovedOpening } from './moved-connection.ts';
+import { ServerOpening } from './opening.ts';
 import { ServerProtocols } from './protocols.ts';
 import { ServerRoute } from './route.ts';
 import type { ServerServices } from './services.ts';
@@ -46,15 +51,40 @@ export class Connector implements ServerConnector<Pool> {
   open(pool: Pool, grant: Grant, dedicatedTo: DedicatedClient | null): PoolServer {
     const pooled = this.#services.target(pool);
     const target = dedicatedTo === null ? pooled : dedicatedTarget(pooled, dedicatedTo);
+    const route = this.#route(pool, target);
     return new ServerConnection(
       this.#shared,
       this.#services.nextId(),
       pool,
       grant,
-      target,
-      this.#route(pool, target),
+      route,
       dedicatedTo,
+      (host, own) => new ServerOpening(host, this.#shared, target, route, own),
     );
+  }
+
+  adopt(pool: Pool, grant: Grant, id: number, parts: MovedParts): PoolServer {
+    // Made by a connector of another event loop.
+    const moved = parts as MovedConnection;
+    const { native, clock, resolve } = this.#services;
+    // Nothing is tried by it, so it has no part in whose turn it is.
+    const route = new ServerRoute(
+      { hosts: [moved.host], port: moved.port, loadBalanceHosts: 'disable' },
+      { list: new HostList(clock), retryMs: 0, resolve: (host, done) => resolve(host, done) },
+    );
+    route.leadsTo(moved.ip);
+    let server: ServerConnection;
+    try {
+      const opening = () => new MovedOpening(moved.fd, native);
+      server = new ServerConnection(this.#shared, id, pool, grant, route, null, opening);
+    } catch (error) {
+      // The best that can be done for PostgreSQL, which would wait for ever.
+      native.write(moved.fd, terminate, 0, terminate.length);
+      close(moved.fd, () => {});
+      throw error;
+    }
+    server.restore(moved);
+    return server;
   }
 
   openCancel(server: PoolServer, maySend: () => boolean, done: (reason: string) => void): CancelCarrier {

@@ -1,6 +1,6 @@
 import type { LogLevel } from '../base/log.ts';
 import { Conn, type ConnHandler } from '../net/conn.ts';
-import type { LoginFailure } from '../pool/peers.ts';
+import type { LoginFailure, ServerAttempt } from '../pool/peers.ts';
 import type { WelcomeData } from '../pool/pool.ts';
 import { formatTls, type TlsInfo } from '../tls/info.ts';
 import type { ServerTls } from '../tls/server-side.ts';
@@ -37,6 +37,24 @@ export interface OpeningHost {
   log(level: LogLevel, message: string): void;
 }
 
+/** How a server connection begins, as it sees that itself. */
+export interface Opening extends ServerAttempt {
+  /** Reads what comes; another one after each {@link connect}. */
+  readonly login: ByteReader & { abandon(): void };
+  /** What the connection is encrypted by, as it is shown; null: it isn't. */
+  readonly tls: TlsInfo | null;
+  readonly encryptedBy: ServerTls | null;
+  /** PostgreSQL's protocol has begun. */
+  readonly isConnected: boolean;
+  /** When that has succeeded, `onConnect` may {@link start}. */
+  connect(handler: ConnHandler, onConnect: () => void): Conn;
+  start(): void;
+  /** Why nothing has come of the connection, in PgBouncer's words. */
+  failure(error: Error | null): string;
+  /** The connection has ended, or is no use any more: whether another one is to be begun in its place. */
+  goesOn(reason: string): boolean;
+}
+
 /**
  * From connecting to a server that can be used: our StartupMessage, the login, then `connect_query`, and what it
  * doesn't report of itself. A server that
@@ -44,8 +62,7 @@ export interface OpeningHost {
  * that PgBouncer can talk to, which asks for no other, is out of reach. Where nobody can be reached, or PostgreSQL is not
  * up yet, the next of several addresses is tried, one after the other.
  */
-export class ServerOpening {
-  /** Reads what comes; another one after each {@link connect}. */
+export class ServerOpening implements Opening {
   login: ServerLogin;
   readonly #host: OpeningHost;
   readonly #services: ServerServices;
@@ -89,7 +106,6 @@ export class ServerOpening {
     return this.#tls === null ? null : this.#offered;
   }
 
-  /** The connection has come about, and is encrypted if it is to be: PostgreSQL's protocol has begun. */
   get isConnected(): boolean {
     return this.#isConnected;
   }
@@ -99,7 +115,6 @@ export class ServerOpening {
     return !this.login.isVersionTaken && this.#route.isSuspect;
   }
 
-  /** Connects; when that has succeeded, `onConnect` may {@link start}. */
   connect(handler: ConnHandler, onConnect: () => void): Conn {
     this.#isConnected = false;
     this.#awaitsEnd = false;
@@ -136,7 +151,6 @@ export class ServerOpening {
     this.#encryption.begin();
   }
 
-  /** Why nothing has come of the connection, in PgBouncer's words. */
   failure(error: Error | null): string {
     const note = (text: string): void => this.#host.log('WARNING', text);
     return this.#encryption?.failure(error, note) ?? connectFailure(error, note);
@@ -191,7 +205,6 @@ export class ServerOpening {
     return true;
   }
 
-  /** The connection has ended, or is no use any more: whether another one is to be begun in its place. */
   goesOn(reason: string): boolean {
     return this.asksAgain(reason) || this.triesNext(reason);
   }

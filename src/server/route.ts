@@ -61,6 +61,11 @@ export class ServerRoute implements ServerAddress {
     return this.#hostAt + 1 < this.#hosts.length || this.#ipAt + 1 < (this.#ips?.length ?? 0);
   }
 
+  /** A connection leads to `ip` already; null: that of the host isn't known. */
+  leadsTo(ip: string | null): void {
+    if (ip !== null) this.#ips = [ip];
+  }
+
   /** Somebody has taken the connection. */
   connected(): void {
     const { ip } = this;

@@ -1,5 +1,5 @@
 import type { Abandonment } from '../pool/peers.ts';
-import { ServerStatements } from '../prepared/server-statements.ts';
+import { type MovedStatement, ServerStatements } from '../prepared/server-statements.ts';
 import type { StatementCache } from '../prepared/statement.ts';
 import type { WelcomeData } from '../pool/pool.ts';
 import {
@@ -17,6 +17,20 @@ import { TxStatus } from '../wire/codes.ts';
 import type { SessionTag } from '../wire/command-complete.ts';
 import { parameterStatus } from '../wire/parameter-status.ts';
 import type { AskedValue } from './asked-values.ts';
+
+/** What is known of a session that goes to another event loop, at rest. Plain data. */
+export interface MovedSession {
+  /** As TrackedValues; every event loop of a process tracks the same ones. */
+  readonly parameters: TrackedValues;
+  readonly isSet: readonly boolean[];
+  readonly extras: ExtraParameters;
+  readonly base: ExtraParameters;
+  readonly silent: readonly string[];
+  readonly reported: ReadonlyMap<string, string>;
+  readonly first: ReadonlyMap<string, string>;
+  readonly statements: readonly MovedStatement[];
+  readonly wereStatements: boolean;
+}
 
 const NON_ASCII = /[^\0-\u007f]/;
 
@@ -79,6 +93,39 @@ export abstract class SessionState {
     const names = unknown.map(({ name }) => name);
     this.silent = this.silent.filter((name) => !names.includes(name));
     return names;
+  }
+
+  /** All of it; nobody uses it, and it is fit for anybody. */
+  movedSession(): MovedSession {
+    return {
+      parameters: [...this.parameters],
+      isSet: Array.from(this.parameters, (_value, i) => this.isSet[i] === true),
+      extras: this.extras,
+      base: this.base,
+      silent: this.silent,
+      reported: this.#reported,
+      first: this.#first,
+      statements: this.statements.moved(),
+      wereStatements: this.statements.wereAny,
+    };
+  }
+
+  /** It is this, which another event loop has made of it; `cache` has this loop's statements. */
+  restoreSession(all: MovedSession, cache: StatementCache): void {
+    all.parameters.forEach((value, i) => {
+      this.parameters[i] = value;
+    });
+    all.isSet.forEach((isSet, i) => {
+      this.isSet[i] = isSet;
+    });
+    // One and the same object stands for none.
+    this.extras = all.extras.size === 0 ? NO_EXTRAS : all.extras;
+    this.base = all.base.size === 0 ? NO_EXTRAS : all.base;
+    this.silent = all.silent;
+    for (const [name, value] of all.reported) this.#reported.set(name, value);
+    for (const [name, value] of all.first) this.#first.set(name, value);
+    this.statements.restore(all.statements, cache);
+    this.statements.wereAny ||= all.wereStatements;
   }
 
   /** It is lent to another client. */

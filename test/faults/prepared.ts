@@ -172,7 +172,7 @@ export const preparedFaults: readonly Fault[] = [
     'texts are kept without end',
     {
       file: 'src/client/statement-filter.ts',
-      find: 'if (statement.users === 1) cache.budget.check(0);',
+      find: 'if (isNew) cache.budget.check(0);',
       replace: '',
     },
     ['test/integration/prepared.test.ts'],

@@ -3,6 +3,7 @@ import type { LogLevel } from '../../src/base/log.ts';
 import { type Grant, LocalBudget } from '../../src/pool/budget.ts';
 import { loginFailed } from '../../src/pool/dedicated.ts';
 import type { PoolLimits } from '../../src/pool/limits.ts';
+import type { MovedParts } from '../../src/pool/moved-server.ts';
 import type {
   Abandonment,
   CancelCarrier,
@@ -241,6 +242,20 @@ export class FakeServer implements PoolServer {
     this.ownCancels++;
   }
 
+  /** What it takes note of when it is asked to. */
+  onCatchUp: () => void = () => {};
+
+  catchUp(): void {
+    this.onCatchUp();
+  }
+
+  /** It goes to another event loop when it is asked to. */
+  mayMove = true;
+
+  surrender(): MovedParts | null {
+    return this.mayMove ? { fd: this.id } : null;
+  }
+
   cut(): void {
     this.cuts++;
     this.pool.serverGone(this);
@@ -317,6 +332,16 @@ export class FakeConnector implements ServerConnector<Pool> {
   open(pool: Pool, grant: Grant, dedicatedTo: DedicatedClient | null): PoolServer {
     const server = new FakeServer(pool, this.#nextId++, grant, dedicatedTo);
     this.onOpen(server);
+    this.opened.push(server);
+    return server;
+  }
+
+  /** Called with what came from elsewhere, before `adopt` returns. */
+  onAdopt: (server: FakeServer) => void = () => {};
+
+  adopt(pool: Pool, grant: Grant, id: number): PoolServer {
+    const server = new FakeServer(pool, id, grant, null);
+    this.onAdopt(server);
     this.opened.push(server);
     return server;
   }

@@ -1,0 +1,93 @@
+import type { Clock } from '../base/clock.ts';
+import { Conn, type ConnHandler } from '../net/conn.ts';
+import { socketOf } from '../net/descriptor.ts';
+import type { Native } from '../net/native.ts';
+import type { MovedParts } from '../pool/moved-server.ts';
+import type { StatementCache } from '../prepared/statement.ts';
+import { DISCARD } from '../wire/framed-reader.ts';
+import type { Opening } from './opening.ts';
+import type { PooledServer } from './pooled-server.ts';
+import type { MovedSession } from './session-state.ts';
+
+/** A server connection at rest on its way to another event loop: all that is known of it. Plain data. */
+export interface MovedConnection extends MovedParts {
+  /** Where it leads, as a ServerAddress has it. */
+  readonly host: string;
+  readonly port: number;
+  readonly ip: string | null;
+  /** Null: the server gave none. */
+  readonly backendKey: Uint8Array | null;
+  /** Since it was begun, since its last client got it, since its last bytes. Clocks of threads have zeros of their own. */
+  readonly ageMs: number;
+  readonly requestAgeMs: number;
+  readonly silentMs: number;
+  readonly connectWallMs: number;
+  readonly session: MovedSession;
+}
+
+/** What is known of `server`, which is at rest; `fd` is its descriptor. */
+export function moved(server: PooledServer, fd: number, nowMs: number): MovedConnection {
+  const { host, port, ip } = server.address;
+  return {
+    fd,
+    host,
+    port,
+    ip,
+    backendKey: server.backendKey,
+    ageMs: nowMs - server.connectMs,
+    requestAgeMs: nowMs - server.requestMs,
+    silentMs: nowMs - server.lastBytesMs,
+    connectWallMs: server.connectWallMs,
+    session: server.movedSession(),
+  };
+}
+
+/** Makes `server`, which is new, what it was on the other event loop. */
+export function restore(
+  server: PooledServer,
+  all: MovedConnection,
+  { clock, statements }: { readonly clock: Clock; readonly statements: StatementCache },
+): void {
+  const nowMs = clock.nowMs();
+  server.connectMs = nowMs - all.ageMs;
+  server.requestMs = nowMs - all.requestAgeMs;
+  server.lastBytesMs = nowMs - all.silentMs;
+  server.connectWallMs = all.connectWallMs;
+  server.backendKey = all.backendKey === null ? null : Buffer.from(all.backendKey);
+  server.restoreSession(all.session, statements);
+}
+
+/** How a connection begins that was opened by another event loop: it is there. */
+export class MovedOpening implements Opening {
+  readonly login = { feed: DISCARD.feed, abandon: () => {} };
+  readonly tls = null;
+  readonly encryptedBy = null;
+  readonly isConnected = true;
+  readonly isSuspect = false;
+  readonly #fd: number;
+  readonly #native: Native;
+
+  constructor(fd: number, native: Native) {
+    this.#fd = fd;
+    this.#native = native;
+  }
+
+  /** Throws when the descriptor is no socket. */
+  connect(handler: ConnHandler): Conn {
+    return Conn.accept(socketOf(this.#fd), this.#native, handler);
+  }
+
+  start(): void {}
+
+  failure(): string {
+    return 'connect failed';
+  }
+
+  goesOn(): false {
+    return false;
+  }
+
+  triesNext(): false {
+    return false;
+  }
+}
