@@ -6,6 +6,7 @@ import { consoleFaults } from './console.ts';
 import type { Fault } from './fault.ts';
 import { hostFaults } from './hosts.ts';
 import { loginFaults } from './login.ts';
+import { moveFaults } from './moves.ts';
 import { oracleFaults } from './oracle.ts';
 import { peerFaults } from './peers.ts';
 import { poolFaults } from './pool.ts';
@@ -42,4 +43,5 @@ export const faults: readonly Fault[] = [
   ...oracleFaults,
   ...peerFaults,
   ...hostFaults,
+  ...moveFaults,
 ];

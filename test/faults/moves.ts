@@ -1,0 +1,95 @@
+import { type Fault, fault } from './fault.ts';
+
+const MOVED = ['test/integration/moved-servers.test.ts'] as const;
+const RANDOM = ['test/integration/moved-servers-random.test.ts'] as const;
+const UNIT = ['test/pool/server-moves.test.ts'] as const;
+const SESSION = 'src/server/session-state.ts';
+
+/** What goes wrong with a server connection that another event loop takes up. */
+export const moveFaults: readonly Fault[] = [
+  fault(
+    'prepared statements don’t go along with their server',
+    { file: SESSION, find: 'this.statements.restore(all.statements, cache);', replace: '' },
+    [...RANDOM, ...MOVED],
+  ),
+  fault(
+    'parameters don’t go along with their server',
+    { file: SESSION, find: 'this.parameters[i] = value;\n    });', replace: '});' },
+    RANDOM,
+  ),
+  fault(
+    'what a server has been set to beside that doesn’t go along',
+    {
+      file: SESSION,
+      find: 'this.extras = all.extras.size === 0 ? NO_EXTRAS : all.extras;',
+      replace: '',
+    },
+    RANDOM,
+    { file: SESSION, find: 'this.silent = all.silent;', replace: '' },
+    { file: SESSION, find: 'this.parameters[i] = value;\n    });', replace: '});' },
+  ),
+  fault(
+    'what PostgreSQL has said on the way is the next client’s',
+    {
+      file: 'src/pool/server-moves.ts',
+      find: 'server.catchUp();\n    // It has missed',
+      replace: '// It has missed',
+    },
+    [...MOVED, ...UNIT],
+  ),
+  fault(
+    'bytes that have come before a move are lost',
+    {
+      file: 'src/pool/server-moves.ts',
+      find: 'server.catchUp();\n      const restMs',
+      replace: 'const restMs',
+    },
+    UNIT,
+  ),
+  fault(
+    'a connection is shut down when it is let go',
+    {
+      file: 'src/net/conn.ts',
+      find: 'this.handler = NOBODY;\n    this.#socket.destroy();',
+      replace: 'this.handler = NOBODY;\n    this.#socket.end();',
+    },
+    ['test/net/conn-moved.test.ts'],
+  ),
+  fault(
+    'a descriptor that has been let go is still watched',
+    {
+      file: 'src/net/conn.ts',
+      find: 'this.#unwatch();\n    this.handler = NOBODY;',
+      replace: 'this.handler = NOBODY;',
+    },
+    ['test/net/conn-moved.test.ts'],
+  ),
+  fault(
+    'each event loop names statements by a secret of its own',
+    {
+      file: 'src/daemon/loop.ts',
+      find: 'new StatementCache(options.naming)',
+      replace: 'new StatementCache()',
+    },
+    [...RANDOM, ...MOVED],
+  ),
+  fault(
+    'a server that is wanted elsewhere stays',
+    { file: 'src/pool/pool.ts', find: "if (server.state === 'idle') this.moves.offer();", replace: '' },
+    UNIT,
+  ),
+  fault(
+    'a server that missed RECONNECT on the way is used',
+    {
+      file: 'src/pool/server-moves.ts',
+      find: "if (moved.era < this.#era) host.closeServer(server, 'obsolete connection');",
+      replace: '',
+    },
+    [...UNIT, ...MOVED],
+  ),
+  fault(
+    'servers go to and fro for nothing',
+    { file: 'src/pool/decide-move.ts', find: 'waitMs + headStartMs(waitMs)', replace: 'waitMs' },
+    ['test/pool/decide-move.test.ts'],
+  ),
+];

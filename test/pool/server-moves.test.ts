@@ -1,0 +1,196 @@
+import { describe, expect, it } from 'vitest';
+import type { MovedServer } from '../../src/pool/moved-server.ts';
+import type { Pool } from '../../src/pool/pool.ts';
+import { Pools } from '../../src/pool/pools.ts';
+import type { ServerExchange } from '../../src/pool/context.ts';
+import { type FakeServer, PoolKit, QUIET_LIMITS, WELCOME } from './kit.ts';
+
+/** The pool of another loop over the kit's budget and clock. */
+class Elsewhere implements ServerExchange<Pool> {
+  readonly pools: Pools;
+  readonly pool: Pool;
+  readonly sent: MovedServer[] = [];
+  isWanted = false;
+  ownEra = 0;
+
+  constructor(kit: PoolKit, owner = 'loop-1') {
+    this.pools = new Pools({
+      clock: kit.clock,
+      log: { enabled: () => false, log: () => {} },
+      budget: kit.budget,
+      owner,
+      connector: kit.connector,
+      isSuspended: () => false,
+      exchange: this,
+    });
+    this.pool = this.pools.open(
+      { database: 'db', user: 'app', isForcedUser: false },
+      { ...QUIET_LIMITS, poolSize: 2 },
+    );
+  }
+
+  era(): number {
+    return this.ownEra;
+  }
+
+  wants(): boolean {
+    return this.isWanted;
+  }
+
+  send(_pool: Pool, moved: MovedServer): void {
+    this.sent.push(moved);
+  }
+
+  adopt(moved: MovedServer): void {
+    this.pool.moves.adopt(moved, { ...moved.grant, owner: 'loop-1' });
+  }
+}
+
+function taken(pool: Pool): MovedServer {
+  const moved = pool.moves.surrender();
+  if (moved === null) throw new Error('no server may go');
+  return structuredClone(moved);
+}
+
+describe('a server that leaves a pool', () => {
+  it('is the one that has rested longest, and may go', () => {
+    const kit = new PoolKit();
+    const pool = kit.warmPool(2);
+    kit.clock.advance(10);
+    const [first, second] = kit.connector.opened as [FakeServer, FakeServer];
+    const client = kit.acquiring(pool);
+    client.finish();
+    const oldest = [first, second].sort((a, b) => a.stateSinceMs - b.stateSinceMs)[0] as FakeServer;
+    oldest.mayMove = false;
+    const other = oldest === first ? second : first;
+    expect(taken(pool).id).toBe(other.id);
+    expect(pool.moves.surrender()).toBe(null);
+    oldest.mayMove = true;
+    expect(taken(pool).id).toBe(oldest.id);
+    expect([pool.servers.slotsTaken, kit.budget.count('server')]).toEqual([0, 2]);
+  });
+
+  it('stays where what it has just said is the end of it, or the pool is held', () => {
+    const kit = new PoolKit();
+    const pool = kit.warmPool(1);
+    const server = kit.connector.last;
+    kit.isSuspended = true;
+    expect(pool.moves.surrender()).toBe(null);
+    kit.isSuspended = false;
+    server.onCatchUp = () => pool.serverBroke(server, 'SV_IDLE server got dirty', '');
+    expect(pool.moves.surrender()).toBe(null);
+    expect(server.state).toBe('closing');
+  });
+});
+
+describe('a server that comes to a pool', () => {
+  it('serves who waits longest, and takes the place that it had', () => {
+    const kit = new PoolKit();
+    const pool = kit.warmPool(2);
+    const elsewhere = new Elsewhere(kit);
+    elsewhere.pool.welcome = WELCOME;
+    const [first, second] = [kit.acquiring(elsewhere.pool), kit.acquiring(elsewhere.pool)];
+    expect(elsewhere.pool.servers.slotsTaken).toBe(0);
+    elsewhere.adopt(taken(pool));
+    expect([first.heard, second.heard]).toEqual([['linked'], []]);
+    expect([kit.budget.count('server'), elsewhere.pool.servers.slotsTaken]).toEqual([2, 1]);
+    const server = first.linkedServer;
+    first.finish();
+    expect(second.linkedServer).toBe(server);
+    second.finish();
+    elsewhere.pool.closeServer(server, 'end');
+    server.gone();
+    expect(kit.budget.count('server')).toBe(1);
+  });
+
+  it('brings what a login needs', () => {
+    const kit = new PoolKit();
+    const pool = kit.warmPool(2);
+    const elsewhere = new Elsewhere(kit);
+    const client = kit.joined(elsewhere.pool);
+    expect(client.heard).toEqual([]);
+    elsewhere.adopt(taken(pool));
+    expect([client.heard, elsewhere.pool.welcome]).toEqual([['welcome'], WELCOME]);
+  });
+
+  it('goes on resting, but for a client', () => {
+    const kit = new PoolKit();
+    const pool = kit.warmPool(1);
+    const elsewhere = new Elsewhere(kit);
+    kit.clock.advance(5000);
+    const moved = taken(pool);
+    expect(moved.restMs).toBe(5000);
+    elsewhere.adopt(moved);
+    const { idle } = elsewhere.pool.servers;
+    expect(idle.first?.stateSinceMs).toBe(kit.clock.nowMs() - 5000);
+  });
+
+  it.each<[string, (elsewhere: Elsewhere, kit: PoolKit) => void]>([
+    ['is paused', ({ pool }) => pool.setPaused(true)],
+    [
+      'has replaced its servers since',
+      (elsewhere) => {
+        elsewhere.ownEra++;
+      },
+    ],
+    [
+      'hears from it that it ends',
+      ({ pool }, kit) => {
+        kit.connector.onAdopt = (server) => {
+          server.onCatchUp = () => pool.serverBroke(server, 'SV_IDLE server got dirty', '');
+        };
+      },
+    ],
+  ])('is closed where the pool %s, and its place is taken until it is gone', (_name, happens) => {
+    const kit = new PoolKit();
+    const pool = kit.warmPool(1);
+    const elsewhere = new Elsewhere(kit);
+    const moved = taken(pool);
+    happens(elsewhere, kit);
+    elsewhere.adopt(moved);
+    const server = kit.connector.last;
+    expect([server.state, server.closeReason !== null, kit.budget.count('server')]).toEqual([
+      'closing',
+      true,
+      1,
+    ]);
+    server.gone();
+    expect(kit.budget.count('server')).toBe(0);
+  });
+});
+
+describe('a server that comes to rest while it is wanted elsewhere', () => {
+  it('goes there ahead of who waits here; otherwise it stays', () => {
+    const kit = new PoolKit();
+    const elsewhere = new Elsewhere(kit);
+    const { pool } = elsewhere;
+    pool.limits = { ...QUIET_LIMITS, poolSize: 1 };
+    const starter = kit.joined(pool);
+    kit.connector.last.ready();
+    starter.acquire();
+    const server = starter.linkedServer;
+    const waiting = kit.acquiring(pool);
+    starter.finish();
+    expect([waiting.server, elsewhere.sent]).toEqual([server, []]);
+    const next = kit.acquiring(pool);
+    elsewhere.isWanted = true;
+    waiting.finish();
+    expect([next.server, elsewhere.sent.map(({ id }) => id)]).toEqual([null, [server.id]]);
+    expect([pool.servers.slotsTaken, kit.budget.count('server')]).toEqual([0, 1]);
+  });
+
+  it('serves who waits here where it can’t be moved', () => {
+    const kit = new PoolKit();
+    const elsewhere = new Elsewhere(kit);
+    const { pool } = elsewhere;
+    pool.limits = { ...QUIET_LIMITS, poolSize: 1 };
+    const starter = kit.joined(pool);
+    kit.connector.last.ready();
+    kit.connector.last.mayMove = false;
+    starter.acquire();
+    const next = kit.acquiring(pool);
+    elsewhere.isWanted = true;
+    starter.finish();
+    expect([next.heard, elsewhere.sent]).toEqual([['linked'], []]);
+  });
+});
