@@ -119,7 +119,6 @@ test('SHOW CONFIG lists all settings by name, pool_mode before pool_idle_timeout
     'server_max_protocol_version',
     'syslog_socket',
     'workers',
-    'workers',
   ]);
 });
 
