@@ -382,8 +382,7 @@ export class ServerConnection
 
   /** Some answers are there and nothing of ours is in the way, or the link is over: another client's may have begun. */
   #goesOn(client: PoolClient & ClientEnd): boolean {
-    if (this.#client !== client) return true;
-    return !this.#own.isBusy && !this.#interlude.holds(client) && this.tracker.takeAnswered();
+    return this.#client !== client || (!this.#interlude.isInTheWay(client) && this.tracker.takeAnswered());
   }
 
   #connected(): void {
