@@ -21,13 +21,14 @@ import { FrontendType } from '../wire/codes.ts';
 import { fatal, type PgErrorFields } from '../wire/pg-error.ts';
 import type { PoolerState } from './context.ts';
 import type { Logins } from './logins.ts';
+import type { Peers } from './peers.ts';
 import { VERSION_LINE } from './version.ts';
 
 /**
- * Hands a cancel request that is none of ours, and came by such a socket, to a process that has been here before us or is
- * since; resolves with which of the two it got to, null for neither.
+ * Hands a cancel request that is none of this event loop's, and came by such a socket, to others that it may be for; null:
+ * there are none.
  */
-type CancelElsewhere = (key: Buffer, cameBy: PeerAddress['kind']) => Promise<'old' | 'new' | null>;
+export type CancelElsewhere = (key: Buffer, cameBy: PeerAddress['kind']) => Promise<CancelOutcome | null>;
 
 /** What client connections get to see of the process. */
 export function clientServices(
@@ -169,19 +170,28 @@ async function cancel(
   key: Buffer,
   cameBy: PeerAddress['kind'],
 ): Promise<CancelOutcome> {
+  const here = await cancelHere(state, control, key);
+  if (here !== null) return { reason: here, isKnown: true };
+  return await forwardCancel(state.peers, key, () => cancelElsewhere(key, cameBy));
+}
+
+/** Hands a CancelRequest on that is none of ours: to a peer, or elsewhere. */
+export async function forwardCancel(
+  peers: Peers,
+  key: Buffer,
+  elsewhere: () => Promise<CancelOutcome | null>,
+): Promise<CancelOutcome> {
+  const reason = await peers.forward(key);
+  // Whose it is only the peer can tell that has taken it.
+  if (reason === 'successfully sent cancel request') return { reason, isKnown: true };
+  // A process before us may have had no peers, or another id: what its keys seem to say of peers is chance.
+  return (await elsewhere()) ?? { reason, isKnown: false };
+}
+
+/** Carries out a CancelRequest for a client of this event loop; the log text, or null when the key is nobody's here. */
+export async function cancelHere(state: PoolerState, control: Control, key: Buffer): Promise<string | null> {
   const owner = state.cancelKeys.find(key);
-  if (owner === null) {
-    const reason = await state.peers.forward(key);
-    // Whose it is only the peer can tell that has taken it.
-    if (reason === 'successfully sent cancel request') return { reason, isKnown: true };
-    // A process before us may have had no peers, or another id: what its keys seem to say of peers is chance.
-    const elsewhere = await cancelElsewhere(key, cameBy);
-    return {
-      reason: elsewhere === null ? reason : `cancel request handed to the ${elsewhere} process`,
-      isKnown: false,
-    };
-  }
-  return { reason: await cancelFor(owner, state, control), isKnown: true };
+  return owner === null ? null : cancelFor(owner, state, control);
 }
 
 /** Gives the log text. */
