@@ -1,5 +1,5 @@
 import { BackendType as B, FrontendType as F, TxStatus } from '../wire/codes.ts';
-import { copyCompleted, copyFailed, isCopyMark } from './copy-marks.ts';
+import { copyCompleted, copyFailed, endsCopy, isCopyMark } from './copy-marks.ts';
 import { OutstandingQueue, ReplyAction, type RequestNote } from './outstanding.ts';
 
 /** This many requests may be on their way before {@link RequestTracker.isFull}. */
@@ -169,9 +169,12 @@ export class RequestTracker {
     return this.queue.copyEnds > 0;
   }
 
-  /** A COPY IN is under way that the client has not ended yet: nothing more is answered before it does. */
+  /**
+   * A COPY IN is under way that the client has not ended yet: nothing more is answered before it does. Not where another
+   * request was sent meanwhile, for which PostgreSQL ends it.
+   */
   get awaitsCopyEnd(): boolean {
-    return this.isCopyIn && this.queue.copyEnds === 0;
+    return this.isCopyIn && this.queue.copyEnds === 0 && !endsCopy(this.queue);
   }
 
   /**
