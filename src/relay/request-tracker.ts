@@ -362,11 +362,14 @@ export class RequestTracker {
       // Each ends with its own ReadyForQuery.
       this.#isHeadAnswered = true;
     } else if (head !== 0) {
-      this.#skipsToSync = true;
-      // The failure of a request of ours is the client's, too, when the client's requests behind it are skipped.
       const sync = queue.indexOf(F.Sync);
       queue.endNotes(sync < 0 ? queue.length : sync);
-      action = sync < 0 ? ReplyAction.Forward : queue.actionAt(sync);
+      // The failure of a request of ours is the client's, too, when the client's requests behind it are skipped. A server
+      // that skips says nothing more but why it ends.
+      if (action === ReplyAction.Swallow) {
+        action = sync < 0 || this.#skipsToSync ? ReplyAction.Forward : queue.actionAt(sync);
+      }
+      this.#skipsToSync = true;
     }
     return action === ReplyAction.Swallow ? ReplyAction.Swallow : ReplyAction.Forward;
   }

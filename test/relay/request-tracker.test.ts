@@ -229,6 +229,8 @@ describe('what happens to the answers', () => {
     ['to a request of ours are swallowed', '>~P >B >S <1 <2 <ZI', '~1 2 ZI'],
     ['to a query of ours are swallowed whole', '>~Q <T <D <N <C <ZI', '~T ~D ~N ~C ~ZI'],
     ['to a failed query of ours are swallowed', '>~Q >Q <E <ZI <C <ZI', '~E ~ZI C ZI'],
+    ['are forwarded where a server that skips says why it ends', '>~P >~S >Q <E <E', '~E E'],
+    ['are forwarded behind a COPY that a request of ours ends', '>E >S <G >~P >~S >Q <E <E', 'G E E'],
     ['to pipelines of ours are swallowed, errors too', '>~C >~S >Q <E <ZI <C <ZI', '~E ~ZI C ZI'],
     ['report a failed request of ours whose Sync is the client’s', '>~P >B >E >S <E <ZI', 'E ZI'],
     ['report it when the Sync is still to come', '>~P >B <E >S <ZI', 'E ZI'],
