@@ -224,8 +224,11 @@ export class RequestTracker {
       case B.NotificationResponse:
         return ReplyAction.Forward;
       case B.ParameterStatus:
-        // Before 14 each SET is reported at once: one of ours is undone before the client's next request.
-        return isSwallowed && queue.headType === F.Execute ? ReplyAction.Swallow : ReplyAction.Forward;
+        // Before 14 each SET is reported at once: one of ours is undone before the client's next request. Behind its failure
+        // comes what goes back with the client's transaction.
+        return isSwallowed && queue.headType === F.Execute && !this.#skipsToSync
+          ? ReplyAction.Swallow
+          : ReplyAction.Forward;
       case B.NoticeResponse:
         return isSwallowed ? ReplyAction.Swallow : ReplyAction.Forward;
     }

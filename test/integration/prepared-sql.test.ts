@@ -280,6 +280,25 @@ test('a statement that a server cannot learn is nobody else’s trouble', async 
   expect((await other.ask(runNamed('b'), sync())).rows).toEqual([['b']]);
 });
 
+test('what goes back with a transaction in which a server cannot learn a statement is told, and followed', async () => {
+  const client = await connect();
+  await client.query('CREATE TEMP TABLE gone (n int)');
+  await client.query('PREPARE a AS SELECT * FROM gone');
+  const letGo = await stage.occupy();
+  const began = await client.query("BEGIN; SET IntervalStyle = 'sql_standard'");
+  expect(began.parameters).toEqual([['IntervalStyle', 'sql_standard']]);
+  const failed = await client.ask(runNamed('a'), sync());
+  expect([failed.errors[0]?.['C'], failed.status]).toEqual(['42P01', 'E']);
+  expect(failed.parameters).toEqual([['IntervalStyle', 'postgres']]);
+  await client.query('ROLLBACK');
+  await letGo();
+  // On whatever server it is, it has what it was told.
+  for (const again of [null, await stage.occupy()]) {
+    expect(await client.value('SHOW IntervalStyle')).toBe('postgres');
+    await again?.();
+  }
+});
+
 test('a statement that a server cannot learn is refused for the reason that PostgreSQL has', async () => {
   const client = await connect();
   const other = await connect();

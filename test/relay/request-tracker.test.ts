@@ -235,6 +235,7 @@ describe('what happens to the answers', () => {
     ['report a failed request of ours whose Sync is the client’s', '>~P >B >E >S <E <ZI', 'E ZI'],
     ['report it when the Sync is still to come', '>~P >B <E >S <ZI', 'E ZI'],
     ['pass messages for all even while ours is answered', '>~Q <S <A <C <ZI', 'S A ~C ~ZI'],
+    ['tell what is reported behind the failure of one', '>~B >~E >B >S <2 <E <S <ZE', '~2 E S ZE'],
     ['hide what executing a request of ours reports', '>~B >~E >B >S <2 <S <C <2 <S <ZI', '~2 ~S ~C 2 S ZI'],
     ['are synthesized in their order', '>B >+P >+C >B >S <2 <2 <ZI', '2 +p +c 2 ZI'],
     ['are synthesized behind ReadyForQuery', '>S >+P >S <ZI <ZI', 'ZI +p ZI'],
