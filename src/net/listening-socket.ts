@@ -1,9 +1,10 @@
 import { randomBytes } from 'node:crypto';
 import { closeSync, renameSync, unlinkSync } from 'node:fs';
-import { type ListenOptions as NodeListenOptions, type Server, type ServerOpts, Socket } from 'node:net';
+import type { ListenOptions as NodeListenOptions, Server, ServerOpts, Socket } from 'node:net';
 import { dirname, join } from 'node:path';
 import { getSystemErrorMap } from 'node:util';
 import type { Logger } from '../base/log.ts';
+import { acceptedSocket } from './accepted.ts';
 import { formatHostPort } from './address.ts';
 import type { Native } from './native.ts';
 import { socketFd } from './native-sockets.ts';
@@ -195,11 +196,8 @@ export class ListeningSocket {
     for (;;) {
       const fd = this.#server === null ? -1 : accept(this.fd);
       if (fd < 0) return;
-      // As the server makes them; the option to begin paused is missing in the type declarations.
-      const options = { fd, allowHalfOpen: true, pauseOnCreate: true, readable: true, writable: true };
-      const socket = new Socket(options);
-      socket.setNoDelay(true);
-      this.#onConnection(socket);
+      const socket = acceptedSocket(fd);
+      if (socket !== null) this.#onConnection(socket);
     }
   }
 

@@ -52,7 +52,8 @@ const withoutDefault = `
   .split(/\s+/);
 
 test('the table has every setting of PgBouncer, and ours have names of their own', () => {
-  expect(Object.keys(settingsTable).sort()).toEqual([...expectedNames].sort());
+  expect(Object.keys(settingsTable).sort()).toEqual([...expectedNames  'workers',
+].sort());
   expect(Object.keys(ownSettingsTable).filter((name) => expectedNames.includes(name))).toEqual([]);
 });
 
@@ -118,6 +119,7 @@ test('SHOW CONFIG lists all settings by name, pool_mode before pool_idle_timeout
     'server_close_timeout',
     'server_max_protocol_version',
     'syslog_socket',
+    'workers',
   ]);
 });
 
