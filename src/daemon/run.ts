@@ -128,7 +128,10 @@ async function serve({ config, options, log, native, tls, isSwitched, startup }:
   let successor: PidfileSuccessor | null = null;
   let pidfile: Pidfile | null = null;
   try {
-    if (takeover !== null && settings.pidfile !== '') successor = preparePidfile(settings.pidfile);
+    if (takeover !== null && settings.pidfile !== '') {
+      if (!takeover.changesPidfile(settings.pidfile)) checkPidfile(settings.pidfile);
+      successor = preparePidfile(settings.pidfile);
+    }
     const poolerOptions: PoolerOptions = {
       config,
       clock: new SystemClock(),

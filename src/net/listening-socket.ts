@@ -122,7 +122,10 @@ export class ListeningSocket {
     return this.#server === null ? -1 : socketFd(this.#server);
   }
 
-  /** Binds and begins to accept. Rejects with the system's error; nothing is left bound then. */
+  /**
+   * Binds and begins to accept. Rejects with the system's error; nothing is left bound then. One that replaces another is
+   * not found before {@link takePlace}.
+   */
   async open(): Promise<void> {
     const server = this.#context.createServer({
       allowHalfOpen: true,
@@ -146,6 +149,14 @@ export class ListeningSocket {
       return;
     }
     this.#afterBind(server);
+  }
+
+  /** Puts a unix socket that replaces another in its place, in one step. Throws the system's error. */
+  takePlace(): void {
+    const target = this.#target;
+    if (target.kind !== 'unix' || this.#bindPath === null) return;
+    checkPlace(target.path, target.before);
+    renameSync(this.#bindPath, target.path);
   }
 
   /** Stops accepting and removes the socket file, unless another process has put its own there. */
@@ -244,12 +255,7 @@ export class ListeningSocket {
         const path = this.#bindPath ?? target.path;
         applySocketPermissions(path, target.mode, target.gid);
         this.#file = socketFileIdentity(path);
-        if (path !== target.path) {
-          const now = socketFileIdentity(target.path);
-          // Two may want the same place at once.
-          if (now !== null && (target.before === null || !isSameFile(now, target.before))) throw inUse();
-          renameSync(path, target.path);
-        }
+        if (this.#bindPath !== null) checkPlace(target.path, target.before);
       } catch (error) {
         this.#release();
         throw error;
@@ -349,6 +355,12 @@ export class ListeningSocket {
     }
     server.close();
   }
+}
+
+/** Two may want the same place at once. */
+function checkPlace(path: string, before: SocketFileIdentity | null): void {
+  const now = socketFileIdentity(path);
+  if (now !== null && (before === null || !isSameFile(now, before))) throw inUse();
 }
 
 /** As bind(2) has it. */

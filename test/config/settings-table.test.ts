@@ -41,7 +41,7 @@ const expectedNames = `
 
 const restartOnly = `
   pidfile listen_addr listen_port unix_socket_dir unix_socket_mode unix_socket_group user listen_backlog
-  so_reuseport job_name disable_pqexec resolv_conf pkt_buf track_extra_parameters`
+  so_reuseport job_name disable_pqexec resolv_conf pkt_buf track_extra_parameters workers`
   .trim()
   .split(/\s+/);
 
@@ -52,8 +52,7 @@ const withoutDefault = `
   .split(/\s+/);
 
 test('the table has every setting of PgBouncer, and ours have names of their own', () => {
-  expect(Object.keys(settingsTable).sort()).toEqual([...expectedNames  'workers',
-].sort());
+  expect(Object.keys(settingsTable).sort()).toEqual([...expectedNames].sort());
   expect(Object.keys(ownSettingsTable).filter((name) => expectedNames.includes(name))).toEqual([]);
 });
 
