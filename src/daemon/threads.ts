@@ -37,6 +37,12 @@ import type { MainEnd, WorkerQuestion } from './worker-messages.ts';
 import { levelsOf } from './worker-log.ts';
 import { Workforce } from './workforce.ts';
 
+/** A pooler of several threads. */
+export interface ThreadedPooler extends RunningPooler {
+  readonly workforce: Workforce;
+  readonly memory: SharedMemory;
+}
+
 /** So many columns there are at most: of those who live, and of the dead. */
 const MAX_COLUMNS = 130;
 
@@ -45,7 +51,10 @@ const MAX_COLUMNS = 130;
  * connections and gives them away, and is what there is one of: configuration, log, console. Throws as `createPooler`. See
  * docs/decisions/0013-threads.md.
  */
-export async function createThreadedPooler(options: PoolerOptions, count: number): Promise<RunningPooler> {
+export async function createThreadedPooler(
+  options: PoolerOptions,
+  count: number,
+): Promise<ThreadedPooler> {
   const { clock, log, native } = options;
   let { config } = options;
   let isStopped = false;
@@ -234,6 +243,8 @@ export async function createThreadedPooler(options: PoolerOptions, count: number
   }, SWEEP_INTERVAL_MS);
 
   return {
+    workforce,
+    memory,
     addresses: listeners.addresses,
     control,
     standing: () => ({ ...workforce.standing, shutdown }),

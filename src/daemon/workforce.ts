@@ -72,6 +72,11 @@ export class Workforce {
     return this.#standing;
   }
 
+  /** Those that serve clients now. */
+  get threads(): Worker[] {
+    return [...this.#ready()].map(({ thread }) => thread);
+  }
+
   /** Of those that serve clients now, in the order of their numbers. */
   get controls(): RemoteControl[] {
     return [...this.#ready()].map(({ control }) => control);
@@ -151,6 +156,8 @@ export class Workforce {
     const thread = new Worker(new URL(file, import.meta.url), {
       workerData: start,
       name: `pgweir-${number}`,
+      // Descriptors come from the main thread, and copies of them go.
+      trackUnmanagedFds: false,
     });
     const ready = Promise.withResolvers<void>();
     const end: MainEnd = new Correspondence(

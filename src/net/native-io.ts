@@ -85,7 +85,8 @@ export function ioCalls(libc: ReturnType<Koffi['load']>, koffi: Koffi): IoCalls 
     wait: libc.func('int epoll_wait(int, uintptr_t, int, int)'),
   };
   return {
-    epoll: () => epollSet(epollCalls),
+    // A worker may be ended while it is called back, and with the library's watcher that ends the process.
+    epoll: () => (isMainThread ? epollSet(epollCalls) : null),
     receive(fd, buffer) {
       const address = addressOf(koffi, buffer);
       return address === 0
@@ -183,8 +184,6 @@ function quietWatcher(
   fd: number,
   callback: () => void,
 ): Watcher | null {
-  // A worker's loop must be empty when its thread ends.
-  if (!isMainThread) return null;
   let ref: (handle: bigint) => void;
   let unref: (handle: bigint) => void;
   let handle: bigint;

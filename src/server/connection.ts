@@ -173,7 +173,7 @@ export class ServerConnection
     this.#atChunkEnd = null;
     // What is due may be the link's end: a client that waits for answers goes on behind that, perhaps on another.
     if (due !== null) due();
-    else if (client?.isStalled === true && this.#isFree(client) && this.tracker.takeAnswered()) client.goOn();
+    else if (client?.isStalled === true && this.#goesOn(client)) client.goOn();
   }
 
   onFault(error: unknown): void {
@@ -380,9 +380,9 @@ export class ServerConnection
     if (isDirty) this.#broke(`${list} server got dirty`, 'server conn crashed?');
   }
 
-  /** The client's requests may be sent now: we do nothing on the server, nor are we about to. */
-  #isFree(client: PoolClient & ClientEnd): boolean {
-    return !this.#own.isBusy && !this.#interlude.holds(client);
+  /** Some answers are there and nothing of ours is in the way, or the link is over: another client's may have begun. */
+  #goesOn(client: PoolClient & ClientEnd): boolean {
+    return this.#client !== client || (!this.#interlude.isInTheWay(client) && this.tracker.takeAnswered());
   }
 
   #connected(): void {

@@ -113,8 +113,8 @@ export const preparedFaults: readonly Fault[] = [
     'a client that waits for an answer is looked at again for each part of another',
     {
       file: 'src/server/connection.ts',
-      find: 'this.#isFree(client) && this.tracker.takeAnswered()',
-      replace: 'this.#isFree(client)',
+      find: '!this.#interlude.isInTheWay(client) && this.tracker.takeAnswered()',
+      replace: '!this.#interlude.isInTheWay(client)',
     },
     ['test/integration/prepared.test.ts'],
   ),

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { frontend, message } from '../support/peer-messages.ts';
 import { sharedPostgres } from '../support/postgres.ts';
+import { waitFor } from '../support/wait-for.ts';
 import { unnamed, WireClient } from '../support/wire-client.ts';
 import { runNamed, WireStage } from '../support/wire-stage.ts';
 
@@ -24,6 +25,22 @@ describe('PREPARE as SQL', () => {
       '26000',
       'prepared statement "plus" does not exist',
     ]);
+  });
+
+  test('is gone on behind although its server is another client’s by then', async () => {
+    stage.pooler.reload({ settings: { default_pool_size: 1 } });
+    const client = await connect();
+    const other = await connect({ application_name: 'which the server has to be told first' });
+    const waiting = async (count: number) =>
+      waitFor(async () => (await stage.pooler.show('SHOW POOLS')).some((row) => row['cl_waiting'] === count));
+    const letGo = await stage.occupy();
+    await client.send(query('PREPARE a AS SELECT 7'), query('EXECUTE a'));
+    await waiting(1);
+    await other.send(query('SELECT 8'));
+    await waiting(2);
+    await letGo();
+    expect([(await client.answer()).tags, (await other.answer()).rows]).toEqual([['PREPARE'], [['8']]]);
+    expect((await client.answer()).rows).toEqual([['7']]);
   });
 
   test('is refused a name that is taken, where what stands for that on a server may be about to be closed', async () => {
