@@ -51,10 +51,7 @@ const MAX_COLUMNS = 130;
  * connections and gives them away, and is what there is one of: configuration, log, console. Throws as `createPooler`. See
  * docs/decisions/0013-threads.md.
  */
-export async function createThreadedPooler(
-  options: PoolerOptions,
-  count: number,
-): Promise<ThreadedPooler> {
+export async function createThreadedPooler(options: PoolerOptions, count: number): Promise<ThreadedPooler> {
   const { clock, log, native } = options;
   let { config } = options;
   let isStopped = false;

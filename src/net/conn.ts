@@ -1,7 +1,7 @@
 import { connect, type IpcNetConnectOpts, type Socket, type TcpNetConnectOpts } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import type { Native } from './native.ts';
-import { allocPinned } from './native-io.ts';
+import { allocPinned, PEER_GONE } from './native-io.ts';
 import { socketFd } from './native-sockets.ts';
 import { type Readiness, type Reader, readinessOf } from './readiness.ts';
 
@@ -371,7 +371,13 @@ export class Conn implements Reader {
       if (this.#socket.writableLength > 0) return 0;
       this.#mayQueue = false;
     }
+    const taken = this.#native.write(this.#fd, bytes, start, end);
+    if (taken === PEER_GONE && !this.#paused && !this.#isSuspended) {
+      // The stream's own write would close the connection at once, over what the peer has said before it went.
+      if (this.#isWatched) this.hungUp();
+      return end - start;
+    }
     // What the kernel refuses is queued; an error comes back from the stream's own write, where it is dealt with.
-    return Math.max(0, this.#native.write(this.#fd, bytes, start, end));
+    return Math.max(0, taken);
   }
 }

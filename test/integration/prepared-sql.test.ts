@@ -119,9 +119,42 @@ describe('PREPARE as SQL', () => {
     await client.ask(...names.map((name) => parse(name, `SELECT '${name}'`)), sync());
     await client.ask(unnamed('DEALLOCATE a'), sync());
     const skipped = names.map((name) => parse('', `DEALLOCATE ${name}`));
-    await client.ask(bindTexts('', 'nobody', []), ...skipped, sync());
-    const { errors } = await client.ask(bindTexts('', '', []), execute(''), sync());
+    await client.send(bindTexts('', 'nobody', []), ...skipped, sync());
+    await client.send(bindTexts('', '', []), execute(''), sync());
+    await client.answer();
+    const { errors } = await client.answer();
     expect([errors[0]?.['C'], errors[0]?.['M']]).toEqual(['26000', 'prepared statement "?" does not exist']);
+  });
+
+  test('is what it was behind a Parse that was skipped, and nothing behind one that failed', async () => {
+    const client = await connect();
+    const skip = [
+      bindTexts('', 'nobody', []),
+      parse('', 'SELECT 2'),
+      parse('', `SELECT '${'x'.repeat(70_000)}'`),
+    ];
+    const again = [bindTexts('', '', []), execute(''), sync()];
+    await client.ask(parse('a', 'SELECT 1'), sync());
+    expect((await client.ask(unnamed('DEALLOCATE a'), sync())).tags).toEqual(['DEALLOCATE']);
+    await client.ask(parse('a', 'SELECT 1'), sync());
+    expect((await client.ask(...skip, sync())).errors[0]?.['C']).toBe('26000');
+    expect((await client.ask(...again)).tags).toEqual(['DEALLOCATE']);
+    expect((await client.ask(runNamed('a'), sync())).errors[0]?.['C']).toBe('26000');
+    // Its errors have their places in the client's own text.
+    const failed = await client.ask(unnamed('PREPARE b AS SELECT no_such_column'), sync());
+    expect(failed.errors[0]?.['P']).toBe('21');
+    await client.ask(...skip, sync());
+    expect((await client.ask(...again)).errors).toEqual(failed.errors);
+    // One that was done has taken its place, whatever is skipped behind it.
+    await client.ask(parse('', 'SELECT 3'), ...skip, sync());
+    expect((await client.ask(...again)).rows).toEqual([['3']]);
+    await client.ask(unnamed('PREPARE c AS SELECT 4'), sync());
+    await client.ask(parse('', 'no sense'), parse('', 'SELECT 5'), sync());
+    const gone = await client.ask(...again);
+    expect(gone.errors.map(({ C, M }) => [C, M])).toEqual([
+      ['26000', 'unnamed prepared statement does not exist'],
+    ]);
+    expect((await client.ask(parse('c', 'SELECT 6'), sync())).errors[0]?.['C']).toBe('42P05');
   });
 
   test('in the extended protocol with portals that have names', async () => {
@@ -263,6 +296,25 @@ test('a statement that a server cannot learn is nobody else’s trouble', async 
   await stage.occupy();
   expect((await client.ask(runNamed('a'), sync())).errors[0]?.['C']).toBe('42P01');
   expect((await other.ask(runNamed('b'), sync())).rows).toEqual([['b']]);
+});
+
+test('what goes back with a transaction in which a server cannot learn a statement is told, and followed', async () => {
+  const client = await connect();
+  await client.query('CREATE TEMP TABLE gone (n int)');
+  await client.query('PREPARE a AS SELECT * FROM gone');
+  const letGo = await stage.occupy();
+  const began = await client.query("BEGIN; SET IntervalStyle = 'sql_standard'");
+  expect(began.parameters).toEqual([['IntervalStyle', 'sql_standard']]);
+  const failed = await client.ask(runNamed('a'), sync());
+  expect([failed.errors[0]?.['C'], failed.status]).toEqual(['42P01', 'E']);
+  expect(failed.parameters).toEqual([['IntervalStyle', 'postgres']]);
+  await client.query('ROLLBACK');
+  await letGo();
+  // On whatever server it is, it has what it was told.
+  for (const again of [null, await stage.occupy()]) {
+    expect(await client.value('SHOW IntervalStyle')).toBe('postgres');
+    await again?.();
+  }
 });
 
 test('a statement that a server cannot learn is refused for the reason that PostgreSQL has', async () => {
