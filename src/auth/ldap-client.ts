@@ -111,7 +111,9 @@ async function search(connection: LdapConnection, options: LdapOptions, user: st
     attributes: ['1.1'],
   });
   const { code, names } = await connection.ask(request.write());
-  if (code !== SIZE_LIMIT_EXCEEDED) check(code, 'the search for the user failed');
+  // By our limit or its own: who else is of that name it has not told.
+  if (code === SIZE_LIMIT_EXCEEDED) throw new Refused('more entries for the user than one');
+  check(code, 'the search for the user failed');
   const [name] = names;
   if (names.length !== 1 || name === undefined || name === '') {
     throw new Refused(`${names.length} entries for the user, not one`);

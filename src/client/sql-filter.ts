@@ -40,15 +40,15 @@ export class SqlFilter {
 
   /** As RequestFilter.look, for a Query. */
   lookAtQuery(chunk: Buffer, body: number, end: number, bodyBytes: number): number {
-    this.#forms.parsed(null);
+    this.#forms.dropped();
     this.#forms.closed('');
     return this.#look(chunk, body, end, body, bodyBytes, true);
   }
 
   /** As RequestFilter.look, for a Parse without a name, whose text begins behind `body`. */
   lookAtUnnamed(chunk: Buffer, body: number, end: number, bodyBytes: number): number {
-    this.#forms.parsed(null);
-    return this.#look(chunk, body + 1, end, body, bodyBytes, false);
+    const need = this.#look(chunk, body + 1, end, body, bodyBytes, false);
+    return need === 0 && this.#forms.isStanding ? 1 : need;
   }
 
   #look(chunk: Buffer, text: number, end: number, body: number, bodyBytes: number, several: boolean): number {
@@ -134,9 +134,10 @@ export class SqlFilter {
     return end;
   }
 
-  /** As RequestFilter.pass, for a Parse without a name that is there as a whole. */
-  passUnnamed(chunk: Buffer, body: number, end: number, out: RunWriter): number {
+  /** As RequestFilter.pass, for a Parse without a name. */
+  passUnnamed(chunk: Buffer, body: number, end: number, bodyBytes: number, out: RunWriter): number {
     const { tracker, statements: known } = this.#sender.server;
+    if (end - body < bodyBytes) return this.#passPlain(body, body + bodyBytes, out, null);
     const zero = nameEnd(chunk, body + 1, end);
     if (zero < 0) throw new ProtocolViolation('broken Parse packet');
     if (this.#awaitsReading(chunk, body + 1, zero)) return -1;
@@ -149,8 +150,7 @@ export class SqlFilter {
       !(isNamed(statement) || isDropping(statement))
     ) {
       const change = this.#changeIn(chunk, body + 1, zero, false);
-      const hanging = change === null ? null : this.#noteOfUnnamed(changing(change));
-      return asItIs(F.Parse, body, end, out, () => tracker.sent(F.Parse, ReplyAction.Forward, null, hanging));
+      return this.#passPlain(body, end, out, change === null ? null : changing(change));
     }
     if (!isNamed(statement)) {
       tracker.sent(F.Parse, ReplyAction.Forward, null, this.#noteOfUnnamed(dropping(changeOf(statement))));
@@ -183,15 +183,24 @@ export class SqlFilter {
     return end;
   }
 
+  /** A Parse without a name passes as it is, by which the unnamed statement becomes `form`. */
+  #passPlain(body: number, end: number, out: RunWriter, form: UnnamedForm | null): number {
+    const { tracker } = this.#sender.server;
+    const hanging = form === null && !this.#forms.isStanding ? null : this.#noteOfUnnamed(form);
+    return asItIs(F.Parse, body, end, out, () => tracker.sent(F.Parse, ReplyAction.Forward, null, hanging));
+  }
+
   /** The unnamed statement becomes `form`, unless its Parse fails or is skipped. */
-  #noteOfUnnamed(form: UnnamedForm): ChangeNote {
-    this.#forms.parsed(form);
-    // What is skipped leaves the statement that was there before, which is none of ours, most likely.
-    const skipped: Change = {
-      settle: () => {},
-      undo: () => this.#forms.undone(form),
+  #noteOfUnnamed(form: UnnamedForm | null): ChangeNote {
+    const { tracker } = this.#sender.server;
+    const fate = this.#forms.parsed(form);
+    const undo = (): void => {
+      if (tracker.failedNote === hanging) fate.failed();
+      else fate.skipped();
     };
-    return new ChangeNote([[skipped]], form.names, form.text);
+    const change: Change = { settle: () => fate.done(), undo };
+    const hanging = new ChangeNote([[change]], form?.names ?? null, form?.text ?? null);
+    return hanging;
   }
 
   /** As RequestFilter.pass, for an Execute that is there as a whole. */

@@ -99,7 +99,7 @@ export class StatementFilter implements RequestFilter {
     switch (type) {
       case F.Parse:
         return chunk[body] === 0
-          ? this.#sql.passUnnamed(chunk, body, end, out)
+          ? this.#sql.passUnnamed(chunk, body, end, bodyBytes, out)
           : this.#parse(chunk, body, end, out);
       case F.Query:
         return end - body < bodyBytes

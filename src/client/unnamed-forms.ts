@@ -36,10 +36,26 @@ const FORMER_NAMES = 16;
 /** So many portals are known by name. */
 const PORTALS = 64;
 
+/** What stands for the unnamed statement once a Parse is done; null: nothing of concern. */
+interface Standing {
+  form: UnnamedForm | null;
+  /** What it is as long as that Parse is not answered: skipped, it leaves it there. */
+  before: Standing | null;
+  isSkipped: boolean;
+}
+
+/** What becomes of a Parse that was sent. */
+export interface ParseFate {
+  done(): void;
+  /** PostgreSQL drops the unnamed statement before it reads the text. */
+  failed(): void;
+  skipped(): void;
+}
+
 /** The unnamed statement and the portals, as far as they name other statements or change how texts are read. */
 export class UnnamedForms {
   readonly #cache: StatementCache;
-  #statement: UnnamedForm | null = null;
+  #standing: Standing | null = null;
   /** By the portal's name; latin1, empty for the unnamed one. */
   readonly #portals = new RareMap<string, UnnamedForm>();
   /** The client's names by those for servers, of what stood there before: a Parse that is skipped leaves it there. */
@@ -54,17 +70,70 @@ export class UnnamedForms {
     return this.#statement !== null || this.#portals.size > 0;
   }
 
+  /** Whether any Parse has to be noticed. */
+  get isStanding(): boolean {
+    return this.#standing !== null;
+  }
+
   get hasPortals(): boolean {
     return this.#portals.size > 0;
   }
 
-  /** The unnamed statement is this now. */
-  parsed(form: UnnamedForm | null): void {
-    const before = this.#statement;
-    this.#statement = form;
+  get #statement(): UnnamedForm | null {
+    return this.#standing?.form ?? null;
+  }
+
+  /** A Parse is sent that makes the unnamed statement this. */
+  parsed(form: UnnamedForm | null): ParseFate {
+    const before = this.#standing;
+    if (before !== null) this.#remember(before);
+    const now: Standing = { form, before, isSkipped: false };
+    this.#standing = now;
     this.#hold(form);
-    this.#release(before);
-    if (before !== null && before.names.size > 0) this.#remember(before.names);
+    return {
+      done: () => this.#settle(now),
+      failed: () => {
+        this.#closeOf(form);
+        this.#drop(now);
+        this.#settle(now);
+      },
+      skipped: () => {
+        this.#closeOf(form);
+        this.#drop(now);
+        now.isSkipped = true;
+        this.#look();
+      },
+    };
+  }
+
+  /** There is no unnamed statement any more. */
+  dropped(): void {
+    const before = this.#standing;
+    this.#standing = null;
+    if (before === null) return;
+    this.#remember(before);
+    this.#drop(before);
+    this.#settle(before);
+  }
+
+  /** Whatever stood there before is gone. */
+  #settle(standing: Standing): void {
+    for (let each = standing.before; each !== null; each = each.before) this.#drop(each);
+    standing.before = null;
+    this.#look();
+  }
+
+  #drop(standing: Standing): void {
+    const { form } = standing;
+    if (form === null) return;
+    standing.form = null;
+    this.#release(form);
+  }
+
+  /** Passes over what was skipped, and what stands for nothing for good. */
+  #look(): void {
+    while (this.#standing?.isSkipped === true) this.#standing = this.#standing.before;
+    if (this.#standing?.form === null && this.#standing.before === null) this.#standing = null;
   }
 
   /** What the client called the statement that a text names which was parsed without a name lately; null: nobody knows. */
@@ -72,8 +141,8 @@ export class UnnamedForms {
     return this.#former.get(serverName) ?? null;
   }
 
-  #remember(names: ReadonlyMap<string, string>): void {
-    for (const [serverName, name] of names) {
+  #remember({ form }: Standing): void {
+    for (const [serverName, name] of form?.names ?? NO_NAMES) {
       this.#former.delete(serverName);
       this.#former.set(serverName, name);
     }
@@ -110,9 +179,8 @@ export class UnnamedForms {
     this.#release(form);
   }
 
-  /** The Parse of `form` has failed, or was skipped: whatever else stands there now is not its doing. */
-  undone(form: UnnamedForm): void {
-    if (this.#statement === form) this.parsed(null);
+  /** There are no portals of it. */
+  #closeOf(form: UnnamedForm | null): void {
     for (const [portal, its] of this.#portals) if (its === form) this.closed(portal);
   }
 
@@ -123,7 +191,7 @@ export class UnnamedForms {
   }
 
   end(): void {
-    this.parsed(null);
+    this.dropped();
     this.endPortals();
   }
 

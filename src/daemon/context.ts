@@ -129,8 +129,9 @@ export class PoolerState {
     if (limits === undefined) {
       const entry = this.databases.entryFor(database);
       limits = clientLimits(this.#config, entry ?? NO_DATABASE, user);
-      // Names come from the network: what strangers make up is not kept.
-      if (entry !== null && this.#limits.size < MAX_CACHED_LIMITS) this.#limits.set(key, limits);
+      // Names come from the network, and strangers make them up.
+      if (this.#limits.size >= MAX_CACHED_LIMITS) this.#limits.clear();
+      if (entry !== null) this.#limits.set(key, limits);
     }
     return limits;
   }
@@ -206,8 +207,8 @@ export class PoolerState {
   }
 }
 
-/** More (database, user) pairs than this are resolved anew each time. */
-const MAX_CACHED_LIMITS = 10_000;
+/** So many (database, user) pairs are resolved once; then it begins anew. */
+const MAX_CACHED_LIMITS = 1000;
 
 /** Stands in for a database that doesn't exist: nothing is set there. */
 const NO_DATABASE = { queryWaitTimeout: null, maxDbClientConnections: null };

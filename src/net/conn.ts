@@ -1,10 +1,10 @@
 import { connect, type IpcNetConnectOpts, type Socket, type TcpNetConnectOpts } from 'node:net';
-import type { TLSSocket } from 'node:tls';
 import { NOBODY, peerLeft } from './descriptor.ts';
 import type { Native } from './native.ts';
-import { allocPinned } from './native-io.ts';
+import { allocPinned, PEER_GONE } from './native-io.ts';
 import { socketFd } from './native-sockets.ts';
 import { type Readiness, type Reader, readinessOf } from './readiness.ts';
+import type { TlsUpgrade } from './tls-upgrade.ts';
 
 /**
  * What a connection's owner hears. Calls come one at a time, never from inside a call to `Conn.write`.
@@ -27,16 +27,6 @@ export interface ConnHandler {
 
 /** What `Conn.connect` takes. */
 export type ConnectOptions = TcpNetConnectOpts | IpcNetConnectOpts;
-
-/** How a connection goes over to TLS. */
-export interface TlsUpgrade {
-  /** Begins the handshake on a connected socket, which is the TLS socket's alone from then on. */
-  wrap(plain: Socket): TLSSocket;
-  /** What the TLS socket says when the handshake is over: `secure` a server's, `secureConnect` a client's. */
-  readonly readyEvent: 'secure' | 'secureConnect';
-  /** The handshake is over: from here on bytes come in the clear, and may be written so. */
-  secured(socket: TLSSocket): void;
-}
 
 /**
  * Every connection that is read directly reads into this one buffer: a chunk is dealt with before the next read,
@@ -77,6 +67,8 @@ export class Conn implements Reader {
   #below: Socket | null = null;
   /** The stream may hold bytes that must go first. */
   #mayQueue = true;
+  /** {@link readNow} has found nothing more, nor the end. */
+  #isCaughtUp = false;
   /** Bytes that came out of the kernel. */
   bytesRead = 0;
 
@@ -259,21 +251,27 @@ export class Conn implements Reader {
     this.#socket.destroySoon();
   }
 
-  /** Reads what has come by now, up to a few chunks, where reading is direct; else that comes later. */
+  /** Reads what has come by now, up to a few chunks. Without native calls, or over TLS, it comes later. */
   readNow(): void {
-    for (let round = 0, before = -1; round < 4 && this.#isWatched && before < this.bytesRead; round++) {
-      before = this.bytesRead;
-      this.readable();
+    this.#isCaughtUp = false;
+    for (let round = 0; round < 4; round++) {
+      // What the stream holds would be overtaken.
+      if (this.#paused || this.#isSuspended || this.isClosed || this.#socket.readableLength > 0) return;
+      const end = this.#fd < 0 ? 0 : (this.#native?.receive(this.#fd, READ_BUFFER) ?? 0);
+      this.#isCaughtUp = end < 0;
+      if (end === 0 && this.#isWatched) this.hungUp();
+      if (end <= 0) return;
+      this.#received(READ_BUFFER, end);
     }
   }
 
   /**
-   * Lets go without a word to the peer, and gives another descriptor, the caller's, for `socketOf` in whichever thread,
-   * where the unread is read. Null: it cannot be had now, and nothing has changed.
+   * Right behind {@link readNow}: lets go without a word to the peer, and gives another descriptor, for `socketOf` in
+   * whichever thread, where the unread is read. Null: it cannot be had now, and nothing has changed.
    */
-  detach(native: Native): number | null {
-    if (!this.#isWatched || this.pendingBytes > 0 || this.#ended || this.isClosed) return null;
-    const fd = native.listen.duplicate(this.#fd);
+  detach(): number | null {
+    if (!this.#isCaughtUp || this.pendingBytes > 0 || this.#ended || this.isClosed) return null;
+    const fd = this.#native?.listen.duplicate(this.#fd) ?? null;
     if (fd === null) return null;
     // Not when the descriptor is closed: the set would go on watching what the other one stands for.
     this.#unwatch();
@@ -390,7 +388,13 @@ export class Conn implements Reader {
       if (this.#socket.writableLength > 0) return 0;
       this.#mayQueue = false;
     }
+    const taken = this.#native.write(this.#fd, bytes, start, end);
+    if (taken === PEER_GONE && !this.#paused && !this.#isSuspended) {
+      // The stream's own write would close the connection at once, over what the peer has said before it went.
+      if (this.#isWatched) this.hungUp();
+      return end - start;
+    }
     // What the kernel refuses is queued; an error comes back from the stream's own write, where it is dealt with.
-    return Math.max(0, this.#native.write(this.#fd, bytes, start, end));
+    return Math.max(0, taken);
   }
 }

@@ -1,9 +1,10 @@
 import { randomBytes } from 'node:crypto';
 import { closeSync, renameSync, unlinkSync } from 'node:fs';
-import { type ListenOptions as NodeListenOptions, type Server, type ServerOpts, Socket } from 'node:net';
+import type { ListenOptions as NodeListenOptions, Server, ServerOpts, Socket } from 'node:net';
 import { dirname, join } from 'node:path';
 import { getSystemErrorMap } from 'node:util';
 import type { Logger } from '../base/log.ts';
+import { acceptedSocket } from './accepted.ts';
 import { formatHostPort } from './address.ts';
 import type { Native } from './native.ts';
 import { socketFd } from './native-sockets.ts';
@@ -121,7 +122,10 @@ export class ListeningSocket {
     return this.#server === null ? -1 : socketFd(this.#server);
   }
 
-  /** Binds and begins to accept. Rejects with the system's error; nothing is left bound then. */
+  /**
+   * Binds and begins to accept. Rejects with the system's error; nothing is left bound then. One that replaces another is
+   * not found before {@link takePlace}.
+   */
   async open(): Promise<void> {
     const server = this.#context.createServer({
       allowHalfOpen: true,
@@ -145,6 +149,14 @@ export class ListeningSocket {
       return;
     }
     this.#afterBind(server);
+  }
+
+  /** Puts a unix socket that replaces another in its place, in one step. Throws the system's error. */
+  takePlace(): void {
+    const target = this.#target;
+    if (target.kind !== 'unix' || this.#bindPath === null) return;
+    checkPlace(target.path, target.before);
+    renameSync(this.#bindPath, target.path);
   }
 
   /** Stops accepting and removes the socket file, unless another process has put its own there. */
@@ -195,11 +207,8 @@ export class ListeningSocket {
     for (;;) {
       const fd = this.#server === null ? -1 : accept(this.fd);
       if (fd < 0) return;
-      // As the server makes them; the option to begin paused is missing in the type declarations.
-      const options = { fd, allowHalfOpen: true, pauseOnCreate: true, readable: true, writable: true };
-      const socket = new Socket(options);
-      socket.setNoDelay(true);
-      this.#onConnection(socket);
+      const socket = acceptedSocket(fd);
+      if (socket !== null) this.#onConnection(socket);
     }
   }
 
@@ -246,12 +255,7 @@ export class ListeningSocket {
         const path = this.#bindPath ?? target.path;
         applySocketPermissions(path, target.mode, target.gid);
         this.#file = socketFileIdentity(path);
-        if (path !== target.path) {
-          const now = socketFileIdentity(target.path);
-          // Two may want the same place at once.
-          if (now !== null && (target.before === null || !isSameFile(now, target.before))) throw inUse();
-          renameSync(path, target.path);
-        }
+        if (this.#bindPath !== null) checkPlace(target.path, target.before);
       } catch (error) {
         this.#release();
         throw error;
@@ -351,6 +355,12 @@ export class ListeningSocket {
     }
     server.close();
   }
+}
+
+/** Two may want the same place at once. */
+function checkPlace(path: string, before: SocketFileIdentity | null): void {
+  const now = socketFileIdentity(path);
+  if (now !== null && (before === null || !isSameFile(now, before))) throw inUse();
 }
 
 /** As bind(2) has it. */

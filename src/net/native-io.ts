@@ -1,3 +1,4 @@
+import { constants } from 'node:os';
 import { isMainThread } from 'node:worker_threads';
 
 /** Reading and writing past Node's streams. Without the library: no set, nothing read, nothing taken. */
@@ -11,11 +12,14 @@ export interface IoCalls {
   receive(fd: number, buffer: Buffer): number;
   /**
    * send(2) without waiting: `bytes[start, end)`, copied by the kernel before the call returns. Returns how many
-   * bytes it took, -1 when none, whatever the reason. `fs.writeSync` does the same at three times the cost, and
-   * throws when the peer is slow.
+   * bytes it took, -1 when none, {@link PEER_GONE} when none ever will be. `fs.writeSync` does the same at three times
+   * the cost, and throws when the peer is slow.
    */
   write(fd: number, bytes: Buffer, start: number, end: number): number;
 }
+
+/** Of {@link IoCalls.write}: the peer has closed or reset the connection. What it has sent before may still be there. */
+export const PEER_GONE = -2;
 
 /** An epoll set, level-triggered, for reading. Its `…At` methods speak of what the last `wait` has fetched. */
 export interface EpollSet {
@@ -51,6 +55,7 @@ export function allocPinned(bytes: number): Buffer {
 
 /** MSG_DONTWAIT and MSG_NOSIGNAL. */
 const NO_WAIT_NO_SIGNAL = 0x40 | 0x4000;
+const { EPIPE, ECONNRESET } = constants.errno;
 const EPOLL_CLOEXEC = 0o2000000;
 const EPOLL_CTL_ADD = 1;
 const EPOLL_CTL_DEL = 2;
@@ -80,7 +85,8 @@ export function ioCalls(libc: ReturnType<Koffi['load']>, koffi: Koffi): IoCalls 
     wait: libc.func('int epoll_wait(int, uintptr_t, int, int)'),
   };
   return {
-    epoll: () => epollSet(epollCalls),
+    // A worker may be ended while it is called back, and with the library's watcher that ends the process.
+    epoll: () => (isMainThread ? epollSet(epollCalls) : null),
     receive(fd, buffer) {
       const address = addressOf(koffi, buffer);
       return address === 0
@@ -89,10 +95,18 @@ export function ioCalls(libc: ReturnType<Koffi['load']>, koffi: Koffi): IoCalls 
     },
     write(fd, bytes, start, end) {
       const address = addressOf(koffi, bytes);
-      if (address !== 0) return sendAt(fd, address + start, end - start, NO_WAIT_NO_SIGNAL) as number;
-      return send(fd, start === 0 ? bytes : bytes.subarray(start), end - start, NO_WAIT_NO_SIGNAL) as number;
+      const taken = (
+        address === 0
+          ? send(fd, start === 0 ? bytes : bytes.subarray(start), end - start, NO_WAIT_NO_SIGNAL)
+          : sendAt(fd, address + start, end - start, NO_WAIT_NO_SIGNAL)
+      ) as number;
+      return taken < 0 && isGone(koffi.errno()) ? PEER_GONE : taken;
     },
   };
+}
+
+function isGone(errno: number): boolean {
+  return errno === EPIPE || errno === ECONNRESET;
 }
 
 /** Of memory that is pinned; 0: it is not. */
@@ -170,8 +184,6 @@ function quietWatcher(
   fd: number,
   callback: () => void,
 ): Watcher | null {
-  // A worker's loop must be empty when its thread ends.
-  if (!isMainThread) return null;
   let ref: (handle: bigint) => void;
   let unref: (handle: bigint) => void;
   let handle: bigint;

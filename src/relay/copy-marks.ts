@@ -1,5 +1,5 @@
 import { FrontendType as F } from '../wire/codes.ts';
-import type { OutstandingQueue } from './outstanding.ts';
+import { type OutstandingQueue, ReplyAction } from './outstanding.ts';
 
 /** CopyDone or CopyFail. */
 export function isCopyEnd(type: number): boolean {
@@ -9,6 +9,15 @@ export function isCopyEnd(type: number): boolean {
 /** An entry without an answer of its own. */
 export function isCopyMark(type: number): boolean {
   return type === F.CopyData || isCopyEnd(type);
+}
+
+/** Whether anything stands behind the COPY IN at the head that a server does not take during one, and fails it for. */
+export function endsCopy(queue: OutstandingQueue): boolean {
+  for (let i = 1; i < queue.length; i++) {
+    const type = queue.typeAt(i);
+    if (type !== F.Sync && !isCopyMark(type) && queue.actionAt(i) !== ReplyAction.Synthesize) return true;
+  }
+  return false;
 }
 
 /**

@@ -1,5 +1,5 @@
 import { BackendType as B, FrontendType as F, TxStatus } from '../wire/codes.ts';
-import { copyCompleted, copyFailed, isCopyMark } from './copy-marks.ts';
+import { copyCompleted, copyFailed, endsCopy, isCopyMark } from './copy-marks.ts';
 import { OutstandingQueue, ReplyAction, type RequestNote } from './outstanding.ts';
 
 /** This many requests may be on their way before {@link RequestTracker.isFull}. */
@@ -169,9 +169,12 @@ export class RequestTracker {
     return this.queue.copyEnds > 0;
   }
 
-  /** A COPY IN is under way that the client has not ended yet: nothing more is answered before it does. */
+  /**
+   * A COPY IN is under way that the client has not ended yet: nothing more is answered before it does. Not where another
+   * request was sent meanwhile, for which PostgreSQL ends it.
+   */
   get awaitsCopyEnd(): boolean {
-    return this.isCopyIn && this.queue.copyEnds === 0;
+    return this.isCopyIn && this.queue.copyEnds === 0 && !endsCopy(this.queue);
   }
 
   /**
@@ -221,8 +224,11 @@ export class RequestTracker {
       case B.NotificationResponse:
         return ReplyAction.Forward;
       case B.ParameterStatus:
-        // Before 14 each SET is reported at once: one of ours is undone before the client's next request.
-        return isSwallowed && queue.headType === F.Execute ? ReplyAction.Swallow : ReplyAction.Forward;
+        // Before 14 each SET is reported at once: one of ours is undone before the client's next request. Behind its failure
+        // comes what goes back with the client's transaction.
+        return isSwallowed && queue.headType === F.Execute && !this.#skipsToSync
+          ? ReplyAction.Swallow
+          : ReplyAction.Forward;
       case B.NoticeResponse:
         return isSwallowed ? ReplyAction.Swallow : ReplyAction.Forward;
     }
@@ -359,11 +365,14 @@ export class RequestTracker {
       // Each ends with its own ReadyForQuery.
       this.#isHeadAnswered = true;
     } else if (head !== 0) {
-      this.#skipsToSync = true;
-      // The failure of a request of ours is the client's, too, when the client's requests behind it are skipped.
       const sync = queue.indexOf(F.Sync);
       queue.endNotes(sync < 0 ? queue.length : sync);
-      action = sync < 0 ? ReplyAction.Forward : queue.actionAt(sync);
+      // The failure of a request of ours is the client's, too, when the client's requests behind it are skipped. A server
+      // that skips says nothing more but why it ends.
+      if (action === ReplyAction.Swallow) {
+        action = sync < 0 || this.#skipsToSync ? ReplyAction.Forward : queue.actionAt(sync);
+      }
+      this.#skipsToSync = true;
     }
     return action === ReplyAction.Swallow ? ReplyAction.Swallow : ReplyAction.Forward;
   }

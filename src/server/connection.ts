@@ -138,7 +138,7 @@ export class ServerConnection
     this.#atChunkEnd = null;
     // What is due may be the link's end: a client that waits for answers goes on behind that, perhaps on another.
     if (due !== null) due();
-    else if (client?.isStalled === true && this.#isFree(client) && this.tracker.takeAnswered()) client.goOn();
+    else if (client?.isStalled === true && this.#goesOn(client)) client.goOn();
   }
 
   onFault(error: unknown): void {
@@ -183,7 +183,7 @@ export class ServerConnection
   surrender(): MovedConnection | null {
     const isQuiet = this.isClean() && !this.needsResync() && !this.closeNeeded && this.cancelsInFlight === 0;
     if (!isQuiet || this.state !== 'idle' || this.opening.tls !== null) return null;
-    const fd = this.conn.detach(this.#services.native);
+    const fd = this.conn.detach();
     if (fd === null) return null;
     const all = moved(this, fd, this.#services.clock.nowMs());
     this.statements.end();
@@ -361,9 +361,9 @@ export class ServerConnection
     if (isDirty) this.#broke(`${list} server got dirty`, 'server conn crashed?');
   }
 
-  /** The client's requests may be sent now: we do nothing on the server, nor are we about to. */
-  #isFree(client: PoolClient & ClientEnd): boolean {
-    return !this.#own.isBusy && !this.#interlude.holds(client);
+  /** Some answers are there and nothing of ours is in the way, or the link is over: another client's may have begun. */
+  #goesOn(client: PoolClient & ClientEnd): boolean {
+    return this.#client !== client || (!this.#interlude.isInTheWay(client) && this.tracker.takeAnswered());
   }
 
   #connected(): void {

@@ -115,9 +115,9 @@ export class Interlude {
     if (!this.#waitsForCancels(client)) client.linked(this.#host);
   }
 
-  /** Held for that is `client`. */
-  holds(client: LinkedClient): boolean {
-    return this.#waiting === client;
+  /** Requests of `client` may not be sent now: we do something on the server, or are about to. */
+  isInTheWay(client: LinkedClient): boolean {
+    return this.#own.isBusy || this.#waiting === client;
   }
 
   /** No cancel is under way any more. */
@@ -151,7 +151,7 @@ export class Interlude {
     if (host.link !== client) return;
     host.releaseIfDone();
     // Unless one thing of ours has led to another.
-    if (host.link !== client || !(this.#own.isBusy || this.holds(client))) client.goOn();
+    if (host.link !== client || !this.isInTheWay(client)) client.goOn();
   }
 }
 

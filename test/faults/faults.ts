@@ -5,6 +5,7 @@ import { cveFaults } from './cves.ts';
 import { consoleFaults } from './console.ts';
 import type { Fault } from './fault.ts';
 import { hostFaults } from './hosts.ts';
+import { leakFaults } from './leaks.ts';
 import { loginFaults } from './login.ts';
 import { moveFaults } from './moves.ts';
 import { oracleFaults } from './oracle.ts';
@@ -30,6 +31,7 @@ export const faults: readonly Fault[] = [
   ...toldRowsFaults,
   ...replicationFaults,
   ...vanishFaults,
+  ...leakFaults,
   ...wireFaults,
   ...loginFaults,
   ...authFaults,

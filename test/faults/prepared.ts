@@ -113,8 +113,8 @@ export const preparedFaults: readonly Fault[] = [
     'a client that waits for an answer is looked at again for each part of another',
     {
       file: 'src/server/connection.ts',
-      find: 'this.#isFree(client) && this.tracker.takeAnswered()',
-      replace: 'this.#isFree(client)',
+      find: '!this.#interlude.isInTheWay(client) && this.tracker.takeAnswered()',
+      replace: '!this.#interlude.isInTheWay(client)',
     },
     ['test/integration/prepared.test.ts'],
   ),
@@ -122,10 +122,10 @@ export const preparedFaults: readonly Fault[] = [
     'the unnamed statement is forgotten when an earlier one turns out to have been skipped',
     {
       file: FORMS,
-      find: 'if (this.#statement === form) this.parsed(null);',
-      replace: 'if (form !== null) this.parsed(null);',
+      find: 'now.isSkipped = true;',
+      replace: 'now.isSkipped = true; this.#standing = null;',
     },
-    ['test/integration/prepared-sql.test.ts'],
+    ['test/client/unnamed-forms.test.ts'],
   ),
   fault(
     'what a portal with a name executes is not noticed',

@@ -20,8 +20,8 @@ export const processFaults: readonly Fault[] = [
     'the second of two takers-over puts its socket over the first one’s',
     {
       file: 'src/net/listening-socket.ts',
-      find: '(target.before === null || !isSameFile(now, target.before))',
-      replace: 'target.before === null',
+      find: '(before === null || !isSameFile(now, before))',
+      replace: 'before === null',
     },
     ['test/net/retire.test.ts'],
   ),

@@ -153,10 +153,19 @@ export const relayFaults: readonly Fault[] = [
     'a client whose server was probed stays held',
     {
       file: 'src/server/interlude.ts',
-      find: 'if (host.link !== client || !(this.#own.isBusy || this.holds(client))) client.goOn();',
+      find: 'if (host.link !== client || !this.isInTheWay(client)) client.goOn();',
       replace: 'if (host.link !== client) client.goOn();',
     },
     ['test/integration/copy-probe.test.ts', 'test/integration/session-parameters.test.ts'],
+  ),
+  fault(
+    'a client that waits for answers is forgotten when its server becomes another’s',
+    {
+      file: SERVER,
+      find: 'return this.#client !== client || (',
+      replace: 'return this.conn.isClosed || (',
+    },
+    ['test/integration/prepared-sql.test.ts'],
   ),
   fault(
     'a value that is the server’s own by chance is not set',
@@ -261,6 +270,11 @@ export const relayFaults: readonly Fault[] = [
       replace: 'bodyBytes <= CAPTURE_LIMIT;\n      default:\n        return true;',
     },
     ['test/integration/memory.test.ts'],
+    {
+      file: 'src/relay/response-stream.ts',
+      find: "if (scanner.bodyLeft > DESCRIPTION_LIMIT) throw new ProtocolViolation('bad pkt header');",
+      replace: '',
+    },
   ),
   fault(
     'a server that does not read makes the pooler keep what its client sends',

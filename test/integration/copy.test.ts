@@ -2,12 +2,12 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { frontend } from '../support/peer-messages.ts';
 import { type LocalPooler, startPooler } from '../support/pooler.ts';
 import { sharedPostgres, withClient } from '../support/postgres.ts';
-import { createDatabase } from '../support/roles.ts';
+import { createDatabase, createRole } from '../support/roles.ts';
 import { waitFor } from '../support/wait-for.ts';
 import { unnamed, WireClient } from '../support/wire-client.ts';
 
 const database = 'copy_modes';
-const { query, copyData, copyDone, copyFail, sync, flush } = frontend;
+const { query, parse, bind, execute, copyData, copyDone, copyFail, sync, flush } = frontend;
 const COPY_IN = 'COPY copied FROM STDIN';
 const BAD_ROW = copyData('not a number\n');
 const BAD_ROW_TEXT = 'invalid input syntax for type integer: "not a number"';
@@ -238,6 +238,26 @@ test.each([
   await client.send(copyData('1\n'), copyDone());
   expect((await client.query('ROLLBACK')).status).toBe('I');
   await checkAfterwards(client, mode);
+});
+
+test('a request that names a statement, behind one for which PostgreSQL ends the COPY, waits to hear that', async () => {
+  const user = 'copy_direct';
+  await createRole(sharedPostgres(), { name: user, auth: 'trust' });
+  await withClient(sharedPostgres(), (it) => it.query(`GRANT INSERT ON copied TO ${user}`), { database });
+  const direct = await WireClient.connect(sharedPostgres(), { user, database });
+  const pair = [direct, await connect('transaction')];
+  const seen = [];
+  for (const client of pair) {
+    await client.send(unnamed(COPY_IN));
+    await client.answerTo('G');
+    await client.send(sync(), parse('a', 'SELECT 1'), sync(), bind('', 'a'), execute(''), sync());
+    const answers = [await client.answerTo('E'), await client.answerTo('E')];
+    seen.push(answers.flatMap(({ errors }) => errors.map(({ S, C, M }) => [S, C, M])));
+    await client.peer.end();
+  }
+  expect(seen[0]).toHaveLength(2);
+  expect(seen[1]).toEqual(seen[0]);
+  await checkAfterwards(await connect('transaction'), 'transaction');
 });
 
 test('a server in COPY IN mode stays with its client while that says nothing', async () => {

@@ -172,6 +172,24 @@ test.each([
   });
 });
 
+test.each([
+  ['00', 'let in, as far as LDAP goes'],
+  // A server's own limit may be below ours: who else is of that name is not told.
+  ['04', REFUSED],
+])('of one entry, and then result %s, comes: %s', async (code, expected) => {
+  const found = (id: number): Buffer =>
+    Buffer.concat([message(id, '64070403613d623000'), message(id, `65070a01${code}04000400`)]);
+  const script = (socket: Socket): void =>
+    answer(socket, (request) => {
+      const id = idOf(request);
+      return request[5] === 0x63 ? found(id) : message(id, bindResponse('00'));
+    });
+  await withServer(searching, script, async (pooler) => {
+    const end = await login(pooler);
+    expect(end === REFUSED ? end : 'let in, as far as LDAP goes').toBe(expected);
+  });
+});
+
 function many(one: Buffer): Buffer {
   return Buffer.concat(Array<Buffer>(Math.floor(65536 / one.length)).fill(one));
 }

@@ -107,6 +107,7 @@ test(
           track_extra_parameters: 'IntervalStyle, search_path',
         },
         userlist: { [ROLE]: '' },
+        isStreaming: random.below(2) === 0,
       });
       const login = { user: ROLE, database: DATABASE };
       let at: 0 | 1 = 0;

@@ -22,14 +22,16 @@ beforeAll(async () => {
 });
 
 /** Two loops with one server connection for both. */
-function start(
+function startLoops(
   settings: Readonly<Record<string, string | number>> = {},
   postgres: PostgresAddress = sharedPostgres(),
+  isStreaming = false,
 ): Promise<TwoLoops> {
   return TwoLoops.start({
     userlist: { [ROLE]: '' },
     settings: { pool_mode: 'transaction', default_pool_size: 1, max_prepared_statements: 50, ...settings },
     postgres,
+    isStreaming,
   });
 }
 
@@ -117,7 +119,12 @@ function sockets(): string[] {
   });
 }
 
-describe('a server connection that goes from one event loop to another', () => {
+describe.each([
+  ['read directly', false],
+  ['read by streams', true],
+])('a server connection, %s, that goes from one event loop to another', (_name, isStreaming) => {
+  const start = (settings = {}) => startLoops(settings, sharedPostgres(), isStreaming);
+
   it('serves a client there that waited for it, at once, and its session stays what it was', async () => {
     await using two = await start();
     const { stage, clients } = await staged(two);
@@ -335,7 +342,7 @@ describe.each(UNASKED)('a server that says %s to nobody', (_name, bytes, then) =
   }
 
   async function fakeStart(server: ScriptedServer): Promise<TwoLoops> {
-    return start({}, { ...sharedPostgres(), host: '127.0.0.1', port: server.port });
+    return startLoops({}, { ...sharedPostgres(), host: '127.0.0.1', port: server.port });
   }
 
   it('before the move doesn’t move, unless nothing has come of it', async () => {

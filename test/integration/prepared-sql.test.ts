@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { frontend, message } from '../support/peer-messages.ts';
 import { sharedPostgres } from '../support/postgres.ts';
+import { waitFor } from '../support/wait-for.ts';
 import { unnamed, WireClient } from '../support/wire-client.ts';
 import { runNamed, WireStage } from '../support/wire-stage.ts';
 
@@ -26,6 +27,22 @@ describe('PREPARE as SQL', () => {
     ]);
   });
 
+  test('is gone on behind although its server is another client’s by then', async () => {
+    stage.pooler.reload({ settings: { default_pool_size: 1 } });
+    const client = await connect();
+    const other = await connect({ application_name: 'which the server has to be told first' });
+    const waiting = async (count: number) =>
+      waitFor(async () => (await stage.pooler.show('SHOW POOLS')).some((row) => row['cl_waiting'] === count));
+    const letGo = await stage.occupy();
+    await client.send(query('PREPARE a AS SELECT 7'), query('EXECUTE a'));
+    await waiting(1);
+    await other.send(query('SELECT 8'));
+    await waiting(2);
+    await letGo();
+    expect([(await client.answer()).tags, (await other.answer()).rows]).toEqual([['PREPARE'], [['8']]]);
+    expect((await client.answer()).rows).toEqual([['7']]);
+  });
+
   test('is refused a name that is taken, where what stands for that on a server may be about to be closed', async () => {
     stage.pooler.reload({ settings: { max_prepared_statements: 1 } });
     const client = await connect();
@@ -38,9 +55,10 @@ describe('PREPARE as SQL', () => {
       // Skipped, and with it the Close of what was there.
       await client.send(unnamed('SELECT 1/0'), parse(`${name} too`, 'SELECT 4'), sync(), again);
       expect((await client.answer()).errors[0]?.['C']).toBe('22012');
-      expect((await client.answer()).errors.map(({ M }) => M)).toEqual([
-        'prepared statement "a" already exists',
-      ]);
+      const { types, errors } = await client.answer();
+      // An error of ours ahead of the Parse would have all behind it skipped.
+      expect(types).toBe(again[0] === 0x51 ? 'EZ' : '12EZ');
+      expect(errors.map(({ M }) => M)).toEqual(['prepared statement "a" already exists']);
     }
   });
 
@@ -101,9 +119,42 @@ describe('PREPARE as SQL', () => {
     await client.ask(...names.map((name) => parse(name, `SELECT '${name}'`)), sync());
     await client.ask(unnamed('DEALLOCATE a'), sync());
     const skipped = names.map((name) => parse('', `DEALLOCATE ${name}`));
-    await client.ask(bindTexts('', 'nobody', []), ...skipped, sync());
-    const { errors } = await client.ask(bindTexts('', '', []), execute(''), sync());
+    await client.send(bindTexts('', 'nobody', []), ...skipped, sync());
+    await client.send(bindTexts('', '', []), execute(''), sync());
+    await client.answer();
+    const { errors } = await client.answer();
     expect([errors[0]?.['C'], errors[0]?.['M']]).toEqual(['26000', 'prepared statement "?" does not exist']);
+  });
+
+  test('is what it was behind a Parse that was skipped, and nothing behind one that failed', async () => {
+    const client = await connect();
+    const skip = [
+      bindTexts('', 'nobody', []),
+      parse('', 'SELECT 2'),
+      parse('', `SELECT '${'x'.repeat(70_000)}'`),
+    ];
+    const again = [bindTexts('', '', []), execute(''), sync()];
+    await client.ask(parse('a', 'SELECT 1'), sync());
+    expect((await client.ask(unnamed('DEALLOCATE a'), sync())).tags).toEqual(['DEALLOCATE']);
+    await client.ask(parse('a', 'SELECT 1'), sync());
+    expect((await client.ask(...skip, sync())).errors[0]?.['C']).toBe('26000');
+    expect((await client.ask(...again)).tags).toEqual(['DEALLOCATE']);
+    expect((await client.ask(runNamed('a'), sync())).errors[0]?.['C']).toBe('26000');
+    // Its errors have their places in the client's own text.
+    const failed = await client.ask(unnamed('PREPARE b AS SELECT no_such_column'), sync());
+    expect(failed.errors[0]?.['P']).toBe('21');
+    await client.ask(...skip, sync());
+    expect((await client.ask(...again)).errors).toEqual(failed.errors);
+    // One that was done has taken its place, whatever is skipped behind it.
+    await client.ask(parse('', 'SELECT 3'), ...skip, sync());
+    expect((await client.ask(...again)).rows).toEqual([['3']]);
+    await client.ask(unnamed('PREPARE c AS SELECT 4'), sync());
+    await client.ask(parse('', 'no sense'), parse('', 'SELECT 5'), sync());
+    const gone = await client.ask(...again);
+    expect(gone.errors.map(({ C, M }) => [C, M])).toEqual([
+      ['26000', 'unnamed prepared statement does not exist'],
+    ]);
+    expect((await client.ask(parse('c', 'SELECT 6'), sync())).errors[0]?.['C']).toBe('42P05');
   });
 
   test('in the extended protocol with portals that have names', async () => {
@@ -245,6 +296,25 @@ test('a statement that a server cannot learn is nobody else’s trouble', async 
   await stage.occupy();
   expect((await client.ask(runNamed('a'), sync())).errors[0]?.['C']).toBe('42P01');
   expect((await other.ask(runNamed('b'), sync())).rows).toEqual([['b']]);
+});
+
+test('what goes back with a transaction in which a server cannot learn a statement is told, and followed', async () => {
+  const client = await connect();
+  await client.query('CREATE TEMP TABLE gone (n int)');
+  await client.query('PREPARE a AS SELECT * FROM gone');
+  const letGo = await stage.occupy();
+  const began = await client.query("BEGIN; SET IntervalStyle = 'sql_standard'");
+  expect(began.parameters).toEqual([['IntervalStyle', 'sql_standard']]);
+  const failed = await client.ask(runNamed('a'), sync());
+  expect([failed.errors[0]?.['C'], failed.status]).toEqual(['42P01', 'E']);
+  expect(failed.parameters).toEqual([['IntervalStyle', 'postgres']]);
+  await client.query('ROLLBACK');
+  await letGo();
+  // On whatever server it is, it has what it was told.
+  for (const again of [null, await stage.occupy()]) {
+    expect(await client.value('SHOW IntervalStyle')).toBe('postgres');
+    await again?.();
+  }
 });
 
 test('a statement that a server cannot learn is refused for the reason that PostgreSQL has', async () => {

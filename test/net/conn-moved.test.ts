@@ -57,8 +57,16 @@ async function connected(handler: ConnHandler, calls = native) {
   return { conn, peer, got };
 }
 
-function taken(fd: number, handler: ConnHandler): Conn {
-  const conn = Conn.accept(socketOf(fd), native, handler);
+function detach(conn: Conn): number | null {
+  conn.readNow();
+  return conn.detach();
+}
+
+/** As in threads beside the main one, where no set of our own can be watched: the stream reads. */
+const streaming = { ...native, epoll: () => null };
+
+function taken(fd: number, handler: ConnHandler, calls = native): Conn {
+  const conn = Conn.accept(socketOf(fd), calls, handler);
   stage.opened.push(conn.socket);
   return conn;
 }
@@ -74,19 +82,22 @@ function descriptors(): string[] {
   });
 }
 
-describe('a connection that is let go by its descriptor', () => {
+describe.each([
+  ['that is read directly', native],
+  ['that its stream reads', streaming],
+])('a connection %s and let go by its descriptor', (_name, calls) => {
   it('goes on elsewhere in both directions, and the peer notices nothing', async () => {
     const [before, after] = [new Heard(), new Heard()];
-    const { conn, peer, got } = await connected(before);
+    const { conn, peer, got } = await connected(before, calls);
     conn.write(Buffer.from('one'));
     peer.write('1');
     await waitFor(() => got.text === 'one' && before.text === '1');
-    const fd = conn.detach(native) as number;
+    const fd = detach(conn) as number;
     expect(typeof fd).toBe('number');
     // Nobody reads for a while: it waits in the kernel.
     peer.write('2');
     await waitFor(() => conn.isClosed);
-    const moved = taken(fd, after);
+    const moved = taken(fd, after, calls);
     await waitFor(() => after.text === '2');
     expect(moved.bytesRead).toBe(1);
     moved.write(Buffer.from(' two'));
@@ -101,15 +112,15 @@ describe('a connection that is let go by its descriptor', () => {
   });
 
   it('goes back and forth a hundred times, and no descriptor stays behind', async () => {
-    const { conn, peer, got } = await connected(new Heard());
+    const { conn, peer, got } = await connected(new Heard(), calls);
     const heard: Heard[] = [];
     let current = conn;
     const all = descriptors().length;
     for (let i = 0; i < 100; i++) {
-      const fd = current.detach(native);
+      const fd = detach(current);
       if (fd === null) throw new Error('it cannot be detached');
       heard.push(new Heard());
-      current = taken(fd, heard.at(-1) as Heard);
+      current = taken(fd, heard.at(-1) as Heard, calls);
       current.write(Buffer.from('x'));
       peer.write('y');
       await waitFor(() => got.text.length === i + 1 && heard.at(-1)?.text === 'y');
@@ -119,36 +130,37 @@ describe('a connection that is let go by its descriptor', () => {
   });
 
   it('tells its new owner that the peer has left meanwhile', async () => {
-    const { conn, peer } = await connected(new Heard());
-    const fd = conn.detach(native) as number;
+    const { conn, peer } = await connected(new Heard(), calls);
+    const fd = detach(conn) as number;
     peer.end('last words');
     const after = new Heard();
-    taken(fd, after);
+    taken(fd, after, calls);
     await waitFor(() => after.hasEnded);
     expect(after.text).toBe('last words');
   });
 
   it('is not let go while something waits to be sent, is not read, has ended or is closed', async () => {
-    const { conn, peer } = await connected(new Heard());
+    const { conn, peer } = await connected(new Heard(), calls);
     peer.pause();
     while (conn.pendingBytes === 0) conn.write(Buffer.alloc(1 << 20));
-    expect(conn.detach(native)).toBe(null);
+    expect(detach(conn)).toBe(null);
     peer.resume();
     await waitFor(() => conn.pendingBytes === 0);
     conn.pause();
-    expect(conn.detach(native)).toBe(null);
+    expect(detach(conn)).toBe(null);
     conn.resume();
     conn.end();
-    expect(conn.detach(native)).toBe(null);
+    expect(detach(conn)).toBe(null);
     conn.destroy();
-    expect(conn.detach(native)).toBe(null);
+    expect(detach(conn)).toBe(null);
   });
 
-  it('is not let go where the stream reads, or there is no second descriptor', async () => {
+  it('is not let go without native calls, or where there is no second descriptor', async () => {
     const streamed = await connected(new Heard(), withoutNative);
-    expect(streamed.conn.detach(native)).toBe(null);
-    const { conn, peer, got } = await connected(new Heard());
-    expect(conn.detach(withoutNative)).toBe(null);
+    expect(detach(streamed.conn)).toBe(null);
+    const full = { ...calls, listen: withoutNative.listen };
+    const { conn, peer, got } = await connected(new Heard(), full);
+    expect(detach(conn)).toBe(null);
     conn.write(Buffer.from('still here'));
     await waitFor(() => got.text === 'still here');
     const heard = new Heard();
@@ -159,7 +171,7 @@ describe('a connection that is let go by its descriptor', () => {
 
   it('reads at once what has come, when it is asked to', async () => {
     const heard = new Heard();
-    const { conn, peer } = await connected(heard);
+    const { conn, peer } = await connected(heard, calls);
     await new Promise<void>((resolve) => peer.write('now', () => resolve()));
     // The kernel has it by then, on the loopback.
     conn.readNow();
@@ -176,7 +188,7 @@ describe('a connection that is let go by its descriptor', () => {
 describe('a socket of a descriptor', () => {
   it('reads nothing before it is told to', async () => {
     const { conn, peer } = await connected(new Heard());
-    const socket = socketOf(conn.detach(native) as number);
+    const socket = socketOf(detach(conn) as number);
     stage.opened.push(socket);
     expect([socket.isPaused(), socket.readyState, socket.allowHalfOpen]).toEqual([true, 'open', true]);
     await new Promise<void>((resolve) => peer.write('early', () => resolve()));
@@ -194,7 +206,7 @@ describe('a socket of a descriptor', () => {
 
   it('is not to be had of anything else, which stays open', async () => {
     const { conn } = await connected(new Heard());
-    const fd = conn.detach(native) as number;
+    const fd = detach(conn) as number;
     closeSync(fd);
     expect(() => socketOf(fd)).toThrow();
     expect(() => fstatSync(fd)).toThrow();

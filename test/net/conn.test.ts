@@ -362,6 +362,22 @@ it('a write to a peer that has reset the connection ends it with an error, and n
   expect(['ECONNRESET', 'EPIPE']).toContain((heard.closed?.error as NodeJS.ErrnoException).code);
 });
 
+it('what the peer has said before it reset the connection is heard, although a write has failed on that first', async () => {
+  const heard = new Recorder();
+  const { conn, peer } = await plainPair(withNative, heard);
+  conn.pause();
+  peer.write('last words');
+  peer.resetAndDestroy();
+  await new Promise((gone) => peer.once('close', gone));
+  conn.resume();
+  conn.write(Buffer.from('too late'));
+  conn.write(Buffer.from('and again'));
+  await waitFor(() => heard.closed !== null || heard.ended);
+  expect(heard.bytes.toString()).toBe('last words');
+  conn.destroy();
+  await waitFor(() => heard.closed !== null);
+});
+
 it('many connections over one read buffer: every stream arrives as it was sent, slow readers among them', async () => {
   const pairs = 12;
   const bytesEach = 2 * 1024 * 1024;

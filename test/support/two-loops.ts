@@ -13,7 +13,7 @@ import { type Grant, LocalBudget } from '../../src/pool/budget.ts';
 import type { ServerExchange } from '../../src/pool/context.ts';
 import type { MovedServer } from '../../src/pool/moved-server.ts';
 import type { Pool } from '../../src/pool/pool.ts';
-import { newStatementNaming } from '../../src/prepared/statement.ts';
+import { newStatementNaming, type StatementNaming } from '../../src/prepared/statement.ts';
 import type { ServerConnection } from '../../src/server/connection.ts';
 import { type PoolerConfig, writePoolerConfig } from './pooler-config.ts';
 import { sharedPostgres } from './postgres.ts';
@@ -31,7 +31,8 @@ export class OneLoop {
   constructor(
     name: string,
     folder: { iniPath: string; budget: LocalBudget; nextId: () => number },
-    naming: ReturnType<typeof newStatementNaming>,
+    naming: StatementNaming,
+    isStreaming: boolean,
   ) {
     const log: Logger = {
       enabled: (level) => level !== 'NOISE',
@@ -46,19 +47,22 @@ export class OneLoop {
       config: loadConfig(folder.iniPath, null),
       clock: new SystemClock(),
       log,
-      native: openNative(),
+      // As in threads beside the main one, or as in that one.
+      native: isStreaming ? { ...openNative(), epoll: () => null } : openNative(),
       budget: folder.budget,
       owner: name,
       nextId: folder.nextId,
       mockSecret: randomBytes(32),
       naming,
       exchange,
+      custody: null,
       outside: {
         control: null,
         hooks: {
           reload: () => {},
           set: () => null,
           shutdownBegins: () => {},
+          drained: () => {},
           exit: () => {},
         },
         isUnixReplaced: () => false,
@@ -96,6 +100,13 @@ export class OneLoop {
   }
 }
 
+/** How two loops are started. */
+export interface TwoLoopsConfig extends PoolerConfig {
+  readonly postgres?: PostgresAddress;
+  /** They read through Node's streams, as threads beside the main one do. */
+  readonly isStreaming?: boolean;
+}
+
 /** Two loops over one budget, as threads are, but in this one: what goes from one to the other goes as plain data. */
 export class TwoLoops implements AsyncDisposable {
   readonly postgres: PostgresAddress;
@@ -103,16 +114,20 @@ export class TwoLoops implements AsyncDisposable {
   readonly loops: readonly [OneLoop, OneLoop];
   readonly #folder = mkdtempSync(join(tmpdir(), 'pgweir-t-'));
 
-  private constructor(config: PoolerConfig & { readonly postgres?: PostgresAddress }) {
+  private constructor(config: TwoLoopsConfig) {
     this.postgres = config.postgres ?? sharedPostgres();
     const iniPath = writePoolerConfig(this.#folder, this.postgres, config);
     let lastId = 0;
     const shared = { iniPath, budget: this.budget, nextId: () => ++lastId };
     const naming = newStatementNaming();
-    this.loops = [new OneLoop('one', shared, naming), new OneLoop('two', shared, structuredClone(naming))];
+    const streams = config.isStreaming ?? false;
+    this.loops = [
+      new OneLoop('one', shared, naming, streams),
+      new OneLoop('two', shared, structuredClone(naming), streams),
+    ];
   }
 
-  static async start(config: PoolerConfig & { readonly postgres?: PostgresAddress }): Promise<TwoLoops> {
+  static async start(config: TwoLoopsConfig): Promise<TwoLoops> {
     const two = new TwoLoops(config);
     for (const loop of two.loops) await loop.listen();
     return two;

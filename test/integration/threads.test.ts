@@ -1,0 +1,226 @@
+import type pg from 'pg';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { SystemClock } from '../../src/base/clock.ts';
+import { loadConfig } from '../../src/config/load.ts';
+import { createThreadedPooler, type ThreadedPooler } from '../../src/daemon/threads.ts';
+import { openNative } from '../../src/net/native.ts';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { writePoolerConfig } from '../support/pooler-config.ts';
+import { connectTo, sharedPostgres, withClient } from '../support/postgres.ts';
+import { type Random, withSeed } from '../support/random.ts';
+import { createRole } from '../support/roles.ts';
+import { waitFor } from '../support/wait-for.ts';
+
+const isFull = process.env['PGWEIR_TEST_FULL'] !== undefined;
+const role = 'threads_app';
+const POOL_SIZE = 3;
+const CLIENTS = 12;
+const STEPS = isFull ? 60 : 12;
+const TIMEOUT_MS = isFull ? 300_000 : 60_000;
+
+const folder = mkdtempSync(join(tmpdir(), 'pgweir-threads-'));
+const lines: string[] = [];
+let pooler: ThreadedPooler;
+
+beforeAll(async () => {
+  await createRole(sharedPostgres(), { name: role, auth: 'trust' });
+  // PostgreSQL itself is the witness: one connection too many, and it refuses the login.
+  await withClient(sharedPostgres(), (client) =>
+    client.query(`ALTER ROLE ${role} CONNECTION LIMIT ${POOL_SIZE}`),
+  );
+  const path = writePoolerConfig(folder, sharedPostgres(), {
+    settings: {
+      pool_mode: 'transaction',
+      default_pool_size: POOL_SIZE,
+      max_client_conn: 100,
+      server_login_retry: 0,
+    },
+    userlist: { [role]: '' },
+  });
+  pooler = await createThreadedPooler(
+    {
+      config: loadConfig(path, null),
+      clock: new SystemClock(),
+      log: {
+        enabled: (level) => level !== 'NOISE',
+        log: (level, text) => void lines.push(`${level} ${text}`),
+      },
+      native: openNative(),
+      onExit: () => {},
+    },
+    2,
+  );
+});
+afterAll(async () => {
+  pooler?.stop();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+const address = () => {
+  const port = pooler.addresses[0]?.port ?? 0;
+  return { ...sharedPostgres(), host: '127.0.0.1', port, socketDir: folder };
+};
+const connect = (): Promise<pg.Client> => connectTo(address(), { user: role, database: 'postgres' });
+const show = async (command: string): Promise<Record<string, unknown>[]> => {
+  const admin = await connectTo(address(), { database: 'pgbouncer' });
+  const { rows } = await admin.query<Record<string, unknown>>(command);
+  await admin.end();
+  return rows;
+};
+const refusals = () => lines.filter((line) => line.includes('too many connections for role'));
+const fds = () => readdirSync('/proc/self/fd').length;
+
+test('the clients of all threads share one pool, and SHOW tells of all of them', async () => {
+  const clients = await Promise.all(Array.from({ length: CLIENTS }, connect));
+  const pids = new Set<number>();
+  const answers = await Promise.all(
+    clients.map(async (client, i) => {
+      const { rows } = await client.query<{ n: number; pid: number }>(
+        'SELECT $1::int AS n, pg_backend_pid() AS pid, pg_sleep(0.02)',
+        [i],
+      );
+      pids.add(rows[0]?.pid ?? 0);
+      return rows[0]?.n;
+    }),
+  );
+  expect(answers).toEqual(clients.map((_, i) => i));
+  expect(pids.size).toBeLessThanOrEqual(POOL_SIZE);
+  expect(await show('SHOW CLIENTS')).toHaveLength(CLIENTS + 1);
+  const pools = (await show('SHOW POOLS')).filter(({ user }) => user === role);
+  expect(pools).toMatchObject([{ database: 'postgres', cl_active: CLIENTS, cl_waiting: 0 }]);
+  const [lists] = (await show('SHOW LISTS')).filter(({ list }) => list === 'used_clients');
+  expect(lists).toEqual({ list: 'used_clients', items: CLIENTS + 1 });
+  // Both threads have had their share.
+  expect([0, 1].map((column) => pooler.memory.connectionsTaken(column) >= CLIENTS / 2)).toEqual([true, true]);
+  expect(pooler.memory.count(`server:p:postgres\0${role}`)).toBeLessThanOrEqual(POOL_SIZE);
+  await Promise.all(clients.map((client) => client.end()));
+  expect(refusals()).toEqual([]);
+});
+
+test('a cancel request finds its client on whichever thread', async () => {
+  const clients = await Promise.all([connect(), connect()]);
+  for (const client of clients) {
+    const sleeping = client.query('SELECT pg_sleep(30)');
+    const { processID, secretKey } = client as unknown as { processID: number; secretKey: number };
+    // Each request may come to either thread: several of them, until one has met the query.
+    let isOver = false;
+    const ended = sleeping.then(
+      () => 'done',
+      (error: Error & { code?: string }) => error.code,
+    );
+    void ended.then(() => {
+      isOver = true;
+    });
+    await waitFor(async () => {
+      const canceller = new (client.constructor as new (config: object) => pg.Client & { connection: never })(
+        {
+          host: '127.0.0.1',
+          port: address().port,
+        },
+      );
+      const { connection } = canceller as unknown as {
+        connection: {
+          connect(port: number, host: string): void;
+          cancel(pid: number, key: number): void;
+          once(event: string, run: () => void): void;
+          stream: { destroy(): void };
+        };
+      };
+      const gone = Promise.withResolvers<void>();
+      connection.once('connect', () => connection.cancel(processID, secretKey));
+      connection.once('end', () => gone.resolve());
+      connection.connect(address().port, '127.0.0.1');
+      await gone.promise;
+      return isOver;
+    });
+    expect(await ended).toBe('57014');
+  }
+  await Promise.all(clients.map((client) => client.end()));
+});
+
+/** Runs transactions, anew whenever its connection is cut, until told to stop; counts those that were committed. */
+class Worker {
+  done = 0;
+  wrong = 0;
+  #isStopped = false;
+  readonly #run: Promise<void>;
+
+  constructor(number: number) {
+    this.#run = this.#work(number);
+  }
+
+  async stop(): Promise<void> {
+    this.#isStopped = true;
+    await this.#run;
+  }
+
+  async #work(number: number): Promise<void> {
+    while (!this.#isStopped) {
+      let client: pg.Client | null = null;
+      try {
+        client = await connect();
+        client.on('error', () => {});
+        for (let i = 0; !this.#isStopped; i++) {
+          const { rows } = await client.query<{ answer: string }>('SELECT $1::text AS answer', [
+            `${number}.${i}`,
+          ]);
+          if (rows[0]?.answer !== `${number}.${i}`) this.wrong++;
+          this.done++;
+        }
+        await client.end();
+      } catch {
+        await client?.end().catch(() => {});
+      }
+    }
+  }
+}
+
+test(
+  'limits hold while threads die and start again, and what they had comes back',
+  async () => {
+    await withSeed(async (random: Random) => {
+      const before = fds();
+      const workers = Array.from({ length: CLIENTS }, (_, number) => new Worker(number));
+      const all = () => workers.reduce((sum, { done }) => sum + done, 0);
+      const admin = await connectTo(address(), { database: 'pgbouncer' });
+      admin.on('error', () => {});
+      for (let step = 0; step < STEPS; step++) {
+        const goal = all() + 50;
+        await waitFor(() => all() >= goal, { what: `progress in step ${step}`, deadlineMs: 20_000 });
+        switch (random.below(3)) {
+          case 0:
+            await random.pick(pooler.workforce.threads)?.terminate();
+            break;
+          case 1: {
+            const reply = await pooler.control.request({ kind: 'reload' }, new AbortController().signal);
+            expect(reply.ok).toBe(true);
+            break;
+          }
+          default: {
+            const ask = (kind: 'reconnect' | 'pause' | 'resume') =>
+              pooler.control.request({ kind, database: null }, new AbortController().signal);
+            if (random.below(2) === 0) expect((await ask('reconnect')).ok).toBe(true);
+            else {
+              expect((await ask('pause')).ok).toBe(true);
+              expect((await ask('resume')).ok).toBe(true);
+            }
+          }
+        }
+        expect(pooler.memory.count(`server:p:postgres\0${role}`)).toBeLessThanOrEqual(POOL_SIZE);
+      }
+      await waitFor(() => pooler.workforce.threads.length === 2, { what: 'both threads' });
+      await Promise.all(workers.map((worker) => worker.stop()));
+      await admin.end().catch(() => {});
+      expect(workers.map(({ wrong }) => wrong)).toEqual(workers.map(() => 0));
+      expect(refusals()).toEqual([]);
+      await waitFor(() => pooler.memory.count('client:all') === 0, { what: 'the end of all clients' });
+      await pooler.control.request({ kind: 'kill', database: null }, new AbortController().signal);
+      await waitFor(() => pooler.memory.count('server:all') === 0, { what: 'the end of all servers' });
+      await pooler.control.request({ kind: 'resume', database: null }, new AbortController().signal);
+      await waitFor(() => fds() <= before + 4, { what: `descriptors: ${before} before, ${fds()} now` });
+    });
+  },
+  TIMEOUT_MS,
+);
