@@ -1,5 +1,4 @@
 import { randomBytes } from 'node:crypto';
-import type { Socket } from 'node:net';
 import { ScramVerifierCache, SaltedPasswordCache } from '../auth/derived-keys.ts';
 import { Pbkdf2Queue } from '../auth/pbkdf2-queue.ts';
 import type { Clock } from '../base/clock.ts';
@@ -17,6 +16,7 @@ import { type LookupAll, lookupBy } from '../net/dns-cache.ts';
 import { type Listeners, openListeners, type PassedSocket } from '../net/listener.ts';
 import type { ListenerInfo } from '../net/listening-socket.ts';
 import type { Native } from '../net/native.ts';
+import { type ConnSocket, turnAway } from '../net/raw-socket.ts';
 import { systemLookup } from '../net/system-lookup.ts';
 import { beyondNode, tuneTcp } from '../net/tcp-options.ts';
 import type { SocketFileIdentity } from '../net/unix-socket.ts';
@@ -100,7 +100,7 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
   const pbkdf2 = new Pbkdf2Queue();
   const windows = new StatsWindows(clock.nowMs());
   let isStopped = false;
-  const tune = (socket: Socket): void => tuneTcp(native, socket, tcpOptions(state.config));
+  const tune = (socket: ConnSocket): void => tuneTcp(native, socket, tcpOptions(state.config));
 
   const state: PoolerState = new PoolerState({
     config,
@@ -230,7 +230,7 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
     },
   });
 
-  const accept = (socket: Socket, listener: ListenerInfo): void => {
+  const accept = (socket: ConnSocket, listener: ListenerInfo): void => {
     const peer = peerOf(socket, listener, native);
     if (peer === null || isStopped) {
       socket.destroy();
@@ -295,7 +295,7 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
 /** Asks the doorkeeper about a new TCP connection; one that is refused is told so, and gone. */
 function enter(
   { door, log }: PoolerState,
-  socket: Socket,
+  socket: ConnSocket,
   address: Extract<PeerAddress, { kind: 'tcp' }>,
 ): Visit | 'refused' {
   const peer = peerName(address.ip);
@@ -304,9 +304,10 @@ function enter(
   if (door.lines.mayWrite(peer))
     log.log('WARNING', `connection from ${formatPeer(address)} refused (${visit})`);
   door.lines.failed(peer);
-  socket.on('error', () => {});
-  socket.end(errorResponse(fatal(`no more connections allowed (${visit})`, SqlState.tooManyConnections)));
-  socket.destroySoon();
+  turnAway(
+    socket,
+    errorResponse(fatal(`no more connections allowed (${visit})`, SqlState.tooManyConnections)),
+  );
   return 'refused';
 }
 
@@ -319,7 +320,7 @@ function warnOfUntuned(config: Config, native: Native, log: Logger): void {
 
 /** Who is at the other end; null when the peer has gone already. */
 function peerOf(
-  socket: Socket,
+  socket: ConnSocket,
   listener: ListenerInfo,
   native: Native,
 ): { address: PeerAddress; isUnixSameUid: boolean; uid: number | null } | null {

@@ -1,5 +1,7 @@
-import { chmodSync, chownSync, existsSync, lstatSync, type Stats, unlinkSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
+import { chmodSync, chownSync, existsSync, linkSync, lstatSync, type Stats, unlinkSync } from 'node:fs';
 import { connect } from 'node:net';
+import { dirname, join } from 'node:path';
 import { groupIdFromFile } from './name-files.ts';
 import type { Native } from './native.ts';
 
@@ -94,6 +96,21 @@ export function applySocketPermissions(path: string, mode: number, gid: number |
   if (isAbstractPath(path)) return;
   if (gid !== null) chownSync(path, -1, gid);
   chmodSync(path, mode & 0o7777);
+}
+
+/**
+ * Keeps a socket's file although `close`, which must return with it done, removes what stands at the path. For an instant
+ * there is none. Throws EEXIST when another process has been quick enough to put its own there.
+ */
+export function keepSocketFile(path: string, close: () => void): void {
+  const second = join(dirname(path), `.pgw.${randomBytes(4).toString('hex')}`);
+  linkSync(path, second);
+  try {
+    close();
+    linkSync(second, path);
+  } finally {
+    unlinkSync(second);
+  }
 }
 
 /**

@@ -1,9 +1,9 @@
-import type { Socket } from 'node:net';
 import type { ServerAuthArgs } from '../auth/server-auth.ts';
 import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
 import type { CancelCarrier } from '../pool/peers.ts';
 import type { Native } from '../net/native.ts';
+import type { ConnSocket } from '../net/raw-socket.ts';
 import type { StatementCache } from '../prepared/statement.ts';
 import type { TrackedParameters } from '../relay/tracked-parameters.ts';
 import type { ServerTls } from '../tls/server-side.ts';
@@ -16,7 +16,7 @@ export interface ServerServices {
   readonly log: Logger;
   readonly native: Native;
   /** Asks the kernel for what the `tcp_…` settings say now, for a connection that has just come about. */
-  readonly tuneTcp: (socket: Socket) => void;
+  readonly tuneTcp: (socket: ConnSocket) => void;
   readonly tracked: TrackedParameters;
   readonly statements: StatementCache;
   readonly auth: Pick<ServerAuthArgs, 'randomBytes' | 'saltedPasswords'>;
