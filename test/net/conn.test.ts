@@ -12,7 +12,6 @@ import { waitFor } from '../support/wait-for.ts';
 import { withoutNative } from '../support/without-native.ts';
 import { ConnStage } from './conn-stage.ts';
 
-
 /** Collects what a connection hears. */
 class Recorder implements ConnHandler {
   readonly chunks: Buffer[] = [];
@@ -313,11 +312,10 @@ it.each(plainOnes)('a handler that throws loses its connection and nothing else,
   await waitFor(() => (healthy.conn.handler as Recorder).bytes.toString() === 'y');
 });
 
-it.each(plainOnes)('a connection that another one ends hears nothing more, although its bytes have come too, %s', async (_name, pair) => {
-  const pairs = await Promise.all([
-    pair(withNative, new Recorder()),
-    pair(withNative, new Recorder()),
-  ]);
+it.each(
+  plainOnes,
+)('a connection that another one ends hears nothing more, although its bytes have come too, %s', async (_name, pair) => {
+  const pairs = await Promise.all([pair(withNative, new Recorder()), pair(withNative, new Recorder())]);
   const heard = pairs.map(({ conn }) => conn.handler as Recorder);
   heard.forEach((recorder, i) => {
     recorder.onBytes = (chunk, end) => {
@@ -333,7 +331,9 @@ it.each(plainOnes)('a connection that another one ends hears nothing more, altho
   await waitFor(() => (after.conn.handler as Recorder).bytes.toString() === 'y');
 });
 
-it.each(plainOnes)('a connection whose peer has finished can be written to, and closes once it is ended, %s', async (_name, pair) => {
+it.each(
+  plainOnes,
+)('a connection whose peer has finished can be written to, and closes once it is ended, %s', async (_name, pair) => {
   const heard = new Recorder();
   const { conn, peer } = await pair(withNative, heard);
   const got: Buffer[] = [];
@@ -352,7 +352,9 @@ it.each(plainOnes)('a connection whose peer has finished can be written to, and 
   expect([heard.bytes.toString(), Buffer.concat(got).toString()]).toEqual(['question', 'answer, end']);
 });
 
-it.each(plainOnes)('what handlers leave for the next tick runs although nothing else happens, %s', async (_name, pair) => {
+it.each(
+  plainOnes,
+)('what handlers leave for the next tick runs although nothing else happens, %s', async (_name, pair) => {
   const heard = new Recorder();
   const { peer } = await pair(withNative, heard);
   const ran: string[] = [];
@@ -382,7 +384,9 @@ it('a socket that was not paused when it was accepted loses nothing', async () =
   eager.close();
 });
 
-it.each(plainOnes)('a write to a peer that has reset the connection ends it with an error, and nothing throws, %s', async (_name, pair) => {
+it.each(
+  plainOnes,
+)('a write to a peer that has reset the connection ends it with an error, and nothing throws, %s', async (_name, pair) => {
   const heard = new Recorder();
   const { conn, peer } = await pair(withNative, heard);
   conn.pause();
@@ -394,7 +398,9 @@ it.each(plainOnes)('a write to a peer that has reset the connection ends it with
   expect(['ECONNRESET', 'EPIPE']).toContain((heard.closed?.error as NodeJS.ErrnoException).code);
 });
 
-it.each(plainOnes)('many connections over one read buffer: every stream arrives as it was sent, slow readers among them, %s', async (_name, pair) => {
+it.each(
+  plainOnes,
+)('many connections over one read buffer: every stream arrives as it was sent, slow readers among them, %s', async (_name, pair) => {
   const pairs = 12;
   const bytesEach = 2 * 1024 * 1024;
   // Each relay forwards its client's bytes to its server's connection, as the pooler does.
