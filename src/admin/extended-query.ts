@@ -161,8 +161,9 @@ function fetch(portal: Portal, rest: NonNullable<Portal['rest']>, maxRows: numbe
   rest.next += rows.length;
   // As PostgreSQL: as many rows as were asked for, and it doesn't look whether there are more.
   if (maxRows > 0 && rows.length === maxRows) return say(bytes, portalSuspended);
-  portal.rest = { rows: [], tag: rest.tag.replace(/^(SELECT) .*/, '$1 0'), next: 0 };
-  return say(bytes, commandComplete(rest.tag));
+  portal.rest = { ...rest, rows: [], next: 0 };
+  // As PostgreSQL's, it counts the rows of this Execute alone.
+  return say(bytes, commandComplete(rest.tag.replace(/^(SELECT) .*/, `$1 ${rows.length}`)));
 }
 
 /** One format for each column, from none, one for all, or one for each; or what is wrong with them. */

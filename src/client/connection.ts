@@ -5,7 +5,13 @@ import type { ConnSocket } from '../net/raw-socket.ts';
 import type { Grant } from '../pool/budget.ts';
 import type { TlsInfo } from '../tls/info.ts';
 import { errorResponse } from '../wire/error-response.ts';
-import { fatal, type PgErrorFields, ProtocolViolation, SqlState } from '../wire/pg-error.ts';
+import {
+  fatal,
+  type PgErrorFields,
+  ProtocolViolation,
+  SqlState,
+  SynchronizationLost,
+} from '../wire/pg-error.ts';
 import type { Replication } from '../wire/replication.ts';
 import { TOO_MUCH, type Visit, type Visitor } from './doorkeeper.ts';
 import type { ClientServices } from './services.ts';
@@ -167,17 +173,19 @@ export class ClientConnection implements ConnHandler, Visitor {
   /** What was thrown on this connection's behalf: the client broke the protocol, or we have a bug. */
   onFault(error: unknown): void {
     if (error instanceof ProtocolViolation) {
-      this.fail(fatal(error.message));
+      if (error instanceof SynchronizationLost) this.fail(...error.errors);
+      else this.fail(fatal(error.message));
       return;
     }
     this.log('ERROR', `internal error: ${error instanceof Error ? error.stack : String(error)}`);
     this.close('internal error');
   }
 
-  /** Tells the client why (ErrorResponse, FATAL), if it can be told, and closes. */
-  fail(error: PgErrorFields): void {
+  /** Tells the client why (ErrorResponse, the last one FATAL), if it can be told, and closes. The first one is logged. */
+  fail(error: PgErrorFields, ...further: readonly PgErrorFields[]): void {
     if (this.isClosing) return;
-    this.close(error.message, this.phase.isMidAnswer() ? undefined : errorResponse(error));
+    const told = Buffer.concat([error, ...further].map((each) => errorResponse(each)));
+    this.close(error.message, this.phase.isMidAnswer() ? undefined : told);
     this.logError(error.message);
   }
 

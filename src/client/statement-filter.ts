@@ -9,7 +9,7 @@ import { NEEDS_ANSWERS, type RequestFilter } from '../relay/request-filter.ts';
 import type { RunWriter } from '../relay/run-writer.ts';
 import { FrontendType as F } from '../wire/codes.ts';
 import { closeComplete, parseComplete } from '../wire/complete.ts';
-import { ProtocolViolation } from '../wire/pg-error.ts';
+import { ProtocolViolation, SynchronizationLost } from '../wire/pg-error.ts';
 import { note, RefusedUse, TellingUse } from './request-notes.ts';
 import { RowChecks } from './row-checks.ts';
 import { SqlFilter } from './sql-filter.ts';
@@ -91,7 +91,7 @@ export class StatementFilter implements RequestFilter {
     const rest = this.#pass(type, chunk, body, end, bodyBytes, out);
     // PostgreSQL takes nothing but data there. It would wait for answers, and they for it.
     if (rest === NEEDS_ANSWERS && this.#server.tracker.awaitsCopyEnd)
-      throw new ProtocolViolation(`unexpected message type 0x${type.toString(16)} during COPY from stdin`);
+      throw new SynchronizationLost(`unexpected message type 0x${type.toString(16)} during COPY from stdin`);
     return rest;
   }
 

@@ -24,10 +24,10 @@ import type { Logins } from './logins.ts';
 import { VERSION_LINE } from './version.ts';
 
 /**
- * Hands a cancel request that is none of ours, and came by such a socket, to a process that has been here before us or is
- * since; resolves with which of the two it got to, null for neither.
+ * Hands a cancel request that is none of this event loop's, and came by such a socket, to others that it may be for; null:
+ * there are none.
  */
-type CancelElsewhere = (key: Buffer, cameBy: PeerAddress['kind']) => Promise<'old' | 'new' | null>;
+export type CancelElsewhere = (key: Buffer, cameBy: PeerAddress['kind']) => Promise<CancelOutcome | null>;
 
 /** What client connections get to see of the process. */
 export function clientServices(
@@ -175,11 +175,7 @@ async function cancel(
     // Whose it is only the peer can tell that has taken it.
     if (reason === 'successfully sent cancel request') return { reason, isKnown: true };
     // A process before us may have had no peers, or another id: what its keys seem to say of peers is chance.
-    const elsewhere = await cancelElsewhere(key, cameBy);
-    return {
-      reason: elsewhere === null ? reason : `cancel request handed to the ${elsewhere} process`,
-      isKnown: false,
-    };
+    return (await cancelElsewhere(key, cameBy)) ?? { reason, isKnown: false };
   }
   return { reason: await cancelFor(owner, state, control), isKnown: true };
 }

@@ -25,8 +25,8 @@ import type { Peers } from './peers.ts';
 export type ShutdownState = 'no' | 'wait_for_servers' | 'wait_for_clients';
 
 /**
- * The state of the process that the daemon's parts share: the configuration in force, pools, databases and who
- * is connected. Created once by `createPooler`; nothing outside `daemon/` sees it.
+ * The state of an event loop that its parts share: the configuration in force, pools, databases and who is connected.
+ * Created once by `createLoop`; nothing outside `daemon/` sees it.
  */
 export class PoolerState {
   readonly clock: Clock;
@@ -34,7 +34,10 @@ export class PoolerState {
   readonly budget: Budget;
   /** Those who have not logged in yet. */
   readonly door: Doorkeeper;
-  readonly owner = 'main';
+  /** The event loop's name in the budget. */
+  readonly owner: string;
+  /** One allocator numbers clients and servers; ids are never used again. */
+  readonly nextId: () => number;
   readonly databases: Databases;
   readonly pools: Pools;
   readonly peers: Peers;
@@ -67,13 +70,14 @@ export class PoolerState {
   #config: Config;
   #credentials = new Map<string, LoginCredentials>();
   #limits = new Map<string, ClientLimits>();
-  #nextId = 1;
 
   constructor(parts: {
     config: Config;
     clock: Clock;
     log: Logger;
     budget: Budget;
+    owner: string;
+    nextId: () => number;
     tls: TlsContexts;
     databases: Databases;
     pools: (state: PoolerState) => Pools;
@@ -84,6 +88,8 @@ export class PoolerState {
     this.clock = parts.clock;
     this.log = parts.log;
     this.budget = parts.budget;
+    this.owner = parts.owner;
+    this.nextId = parts.nextId;
     this.tls = parts.tls;
     this.door = new Doorkeeper({
       clock: parts.clock,
@@ -111,11 +117,6 @@ export class PoolerState {
     if (config.userlist !== this.#config.userlist) this.tally.setStored(config.userlist.values());
     this.#config = config;
     this.#limits.clear();
-  }
-
-  /** One allocator numbers clients and servers; ids are never used again. */
-  nextId(): number {
-    return this.#nextId++;
   }
 
   /** Limits of the clients of (database, login user); kept until the configuration changes. */

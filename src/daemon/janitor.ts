@@ -1,8 +1,7 @@
-import { statsLine, sumPools } from '../admin/averages.ts';
 import { sweepPool } from '../pool/sweep.ts';
 import type { AuthQueries } from './auth-queries.ts';
 import type { PoolerState } from './context.ts';
-import { snapshotOf, type StatsWindows } from './snapshots.ts';
+import type { StatsWindows } from './snapshots.ts';
 
 /** How often the sweep runs, as PgBouncer's: three times a second. */
 export const SWEEP_INTERVAL_MS = 333;
@@ -15,20 +14,15 @@ export class Janitor {
   readonly #state: PoolerState;
   readonly #windows: StatsWindows;
   readonly #queries: AuthQueries;
-  readonly #onStats: (line: string) => void;
+  readonly #onPeriod: () => void;
   #periodStartMs: number;
 
-  /** `onStats` gets the line of statistics of each period. */
-  constructor(
-    state: PoolerState,
-    windows: StatsWindows,
-    queries: AuthQueries,
-    onStats: (line: string) => void = () => {},
-  ) {
+  /** `onPeriod` is called when a period of statistics is over. */
+  constructor(state: PoolerState, windows: StatsWindows, queries: AuthQueries, onPeriod: () => void) {
     this.#state = state;
     this.#queries = queries;
     this.#windows = windows;
-    this.#onStats = onStats;
+    this.#onPeriod = onPeriod;
     this.#periodStartMs = state.clock.nowMs();
   }
 
@@ -92,12 +86,10 @@ export class Janitor {
 
   #turnStats(nowMs: number): void {
     const state = this.#state;
-    const { stats_period, log_stats } = state.config.settings;
+    const { stats_period } = state.config.settings;
     if (nowMs - this.#periodStartMs < stats_period * 1000) return;
     this.#periodStartMs = nowMs;
     this.#windows.turn(nowMs, [state.consoleStats, ...state.pools.all().map((pool) => pool.stats)]);
-    const line = statsLine(sumPools(snapshotOf('stats', state, this.#windows)).average);
-    if (log_stats) state.log.log('LOG', line);
-    this.#onStats(line);
+    this.#onPeriod();
   }
 }

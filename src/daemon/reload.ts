@@ -1,10 +1,11 @@
+import type { Logger } from '../base/log.ts';
 import type { Config } from '../config/config.ts';
 import { needsRecycling } from '../config/diff.ts';
 import type { DatabaseEntry } from '../config/databases.ts';
 import { poolLimits } from '../config/effective.ts';
 import { ConfigError } from '../config/config-error.ts';
 import type { Pool } from '../pool/pool.ts';
-import type { PreparedTls } from '../tls/contexts.ts';
+import type { PreparedTls, TlsContexts } from '../tls/contexts.ts';
 import { TlsSettingError } from '../tls/setting-error.ts';
 import type { PoolerState } from './context.ts';
 import { killPool } from './control.ts';
@@ -58,12 +59,29 @@ export function openForcedPools(state: PoolerState): void {
 }
 
 /** TLS by another configuration, ready to be put in force. Throws ConfigError, which names the setting. */
-export function prepareTls({ tls }: PoolerState, config: Config): PreparedTls {
+export function prepareTls(tls: TlsContexts, config: Config): PreparedTls {
   try {
     return tls.prepare(config.settings);
   } catch (cause) {
     if (!(cause instanceof TlsSettingError)) throw cause;
     throw new ConfigError({ file: config.path, line: 0 }, cause.setting, cause.expected, { cause });
+  }
+}
+
+/** TLS after SET of `key`, if that concerns it; what the console is to be told where it cannot be had, which is logged. */
+export function prepareTlsForSet(
+  tls: TlsContexts,
+  next: Config,
+  key: string,
+  log: Logger,
+): { readonly tls: PreparedTls | null; readonly notice: string | null } {
+  if (!/^(client|server)_tls/.test(key)) return { tls: null, notice: null };
+  try {
+    return { tls: prepareTls(tls, next), notice: null };
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    log.log('ERROR', error.message);
+    return { tls: null, notice: 'TLS settings could not be applied, still using old configuration' };
   }
 }
 

@@ -62,5 +62,18 @@ export function errorOf(fields: ErrorFields, message: string): PgErrorFields {
 
 /** A peer broke the protocol: close, never resync. `message` is the text of the contract's error list. */
 export class ProtocolViolation extends Error {
-  override readonly name = 'ProtocolViolation';
+  override readonly name: string = 'ProtocolViolation';
+}
+
+/** The violation comes in the middle of a message that PostgreSQL has begun to read: it says so, and then ends, too. */
+export class SynchronizationLost extends ProtocolViolation {
+  override readonly name = 'SynchronizationLost';
+
+  /** What the client is told, in order. */
+  get errors(): readonly [PgErrorFields, PgErrorFields] {
+    return [
+      { ...fatal(this.message), severity: 'ERROR' },
+      fatal('terminating connection because protocol synchronization was lost'),
+    ];
+  }
 }

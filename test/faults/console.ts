@@ -94,7 +94,7 @@ export const consoleFaults: readonly Fault[] = [
   fault(
     'time limits strike during SUSPEND',
     {
-      file: 'src/daemon/pooler.ts',
+      file: 'src/daemon/loop.ts',
       find: 'if (state.isSuspended) state',
       replace: 'if (state.isSuspended) janitor.sweep(), state',
     },

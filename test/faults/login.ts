@@ -177,7 +177,7 @@ export const loginFaults: readonly Fault[] = [
   fault(
     'every uid on the unix socket passes for our own',
     {
-      file: 'src/daemon/pooler.ts',
+      file: 'src/daemon/loop.ts',
       find: 'isUnixSameUid: credentials !== null && credentials.uid === process.geteuid?.(),',
       replace: 'isUnixSameUid: credentials !== null,',
     },

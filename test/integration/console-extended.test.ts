@@ -87,6 +87,24 @@ test('any sequence of requests is answered as PostgreSQL answers it', async () =
   });
 });
 
+test('the tag of a SELECT that is fetched in pieces counts the rows of the last one, as PostgreSQL does', async () => {
+  for (const open of [console_, postgres]) {
+    await using client = await open();
+    const pieces = (first: number) => [
+      ...[frontend.parse('', 'SELECT 1'), frontend.bind('', ''), frontend.execute('', first)],
+      ...[frontend.execute('', 0), frontend.execute('', 0), frontend.sync()],
+    ];
+    expect(await client.ask(...pieces(1))).toMatchObject({
+      types: '12DsCCZ',
+      tags: ['SELECT 0', 'SELECT 0'],
+    });
+    expect(await client.ask(...pieces(0))).toMatchObject({
+      types: '12DCCCZ',
+      tags: ['SELECT 1', 'SELECT 0', 'SELECT 0'],
+    });
+  }
+});
+
 /** Parse, Bind, Describe of the portal, Execute, Sync, as most drivers send a statement that they do not keep. */
 function unkept(sql: string, formats: readonly number[] = []): Buffer[] {
   return [

@@ -1,0 +1,251 @@
+import { randomBytes } from 'node:crypto';
+import type { Control } from '../admin/control.ts';
+import { ScramVerifierCache, SaltedPasswordCache } from '../auth/derived-keys.ts';
+import { Pbkdf2Queue } from '../auth/pbkdf2-queue.ts';
+import type { Clock } from '../base/clock.ts';
+import type { Logger } from '../base/log.ts';
+import { ClientConnection } from '../client/connection.ts';
+import { Visit } from '../client/doorkeeper.ts';
+import { StartupPhase } from '../client/startup.ts';
+import type { Config } from '../config/config.ts';
+import { formatPeer, type PeerAddress, peerName, tcpPeerAddress } from '../net/address.ts';
+import { type LookupAll, lookupBy } from '../net/dns-cache.ts';
+import type { ListenerInfo } from '../net/listening-socket.ts';
+import type { Native } from '../net/native.ts';
+import { type ConnSocket, turnAway } from '../net/raw-socket.ts';
+import { systemLookup } from '../net/system-lookup.ts';
+import { tuneTcp } from '../net/tcp-options.ts';
+import type { Budget } from '../pool/budget.ts';
+import { Pools } from '../pool/pools.ts';
+import { StatementCache } from '../prepared/statement.ts';
+import { TrackedParameters } from '../relay/tracked-parameters.ts';
+import { openCancel } from '../server/cancel.ts';
+import { Connector } from '../server/connector.ts';
+import { type PreparedTls, TlsContexts } from '../tls/contexts.ts';
+import { NEWEST_MINOR } from '../wire/codes.ts';
+import { errorResponse } from '../wire/error-response.ts';
+import { fatal, SqlState } from '../wire/pg-error.ts';
+import { AuthQueries } from './auth-queries.ts';
+import { type CancelElsewhere, clientServices } from './client-services.ts';
+import { PoolerState } from './context.ts';
+import { type ControlHooks, LocalControl } from './control.ts';
+import { Databases } from './databases.ts';
+import { createDns } from './dns.ts';
+import { Janitor, SWEEP_INTERVAL_MS } from './janitor.ts';
+import { Logins } from './logins.ts';
+import { Peers } from './peers.ts';
+import { applyConfig, applyTls, openForcedPools } from './reload.ts';
+import { serverTarget } from './server-target.ts';
+import { serversOf } from './snapshot-sockets.ts';
+import { StatsWindows } from './snapshots.ts';
+import { tcpOptions } from './tcp-settings.ts';
+
+/** What an event loop is made from. */
+export interface LoopOptions {
+  readonly config: Config;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly native: Native;
+  readonly budget: Budget;
+  /** Its name in the budget. */
+  readonly owner: string;
+  /** Numbers clients and servers; no number comes twice in a process. */
+  readonly nextId: () => number;
+  /** Stands behind names that nobody has; the same in all loops of a process. 32 random bytes. */
+  readonly mockSecret: Buffer;
+  /** Default: nothing has been read ahead. */
+  readonly tls?: TlsContexts;
+  /** Asks for the addresses of a host name; default: the system. */
+  readonly lookup?: LookupAll;
+  readonly outside: LoopOutside;
+}
+
+/** What lies beyond the loop. */
+export interface LoopOutside {
+  /** Carries out what consoles ask for; null: the loop itself does. */
+  readonly control: Control | null;
+  readonly hooks: ControlHooks;
+  /** Another process's unix socket stands where ours did. */
+  isUnixReplaced(): boolean;
+  readonly cancelElsewhere: CancelElsewhere;
+  /** A period of statistics is over. */
+  onStatsPeriod(): void;
+}
+
+/** One event loop at work: its clients, pools and server connections. It has no listeners. */
+export interface Loop {
+  readonly state: PoolerState;
+  readonly windows: StatsWindows;
+  /** Carries commands out on this loop. */
+  readonly control: LocalControl;
+  /** Takes over a connection that has been accepted, nothing of which has been read. */
+  accept(socket: ConnSocket, listener: ListenerInfo): void;
+  /** Puts a configuration in force; `tls` null: it stays as it is. */
+  apply(next: Config, tls: PreparedTls | null): void;
+  /** Begins its work behind the first connections: fills pools, keeps time limits. */
+  begin(): void;
+  /** Cuts every connection. */
+  stop(): void;
+}
+
+/** Puts the parts of one event loop together: the one place where client/, server/, pool/, admin/ and config/ meet. */
+export function createLoop(options: LoopOptions): Loop {
+  const { config, clock, log, native, budget, outside } = options;
+  const { settings } = config;
+  const tracked = new TrackedParameters(settings.track_extra_parameters);
+  const statements = new StatementCache();
+  const pbkdf2 = new Pbkdf2Queue();
+  const windows = new StatsWindows(clock.nowMs());
+  let isStopped = false;
+  let sweeper: NodeJS.Timeout | null = null;
+  const tune = (socket: ConnSocket): void => tuneTcp(native, socket, tcpOptions(state.config));
+
+  const state: PoolerState = new PoolerState({
+    config,
+    clock,
+    log,
+    budget,
+    owner: options.owner,
+    nextId: options.nextId,
+    tls: options.tls ?? new TlsContexts(),
+    databases: new Databases(config, log),
+    pools: (self) =>
+      new Pools({
+        clock,
+        log,
+        budget,
+        owner: self.owner,
+        isSuspended: () => self.isSuspended,
+        connector: new Connector({
+          clock,
+          log,
+          native,
+          tuneTcp: tune,
+          tracked,
+          statements,
+          auth: { randomBytes, saltedPasswords: new SaltedPasswordCache(pbkdf2) },
+          logsConnections: () => self.config.settings.log_connections,
+          logsDisconnections: () => self.config.settings.log_disconnections,
+          maxPacketSize: () => self.config.settings.max_packet_size,
+          newestMinor: () => (self.config.own.server_max_protocol_version === '3.0' ? 0 : NEWEST_MINOR),
+          tls: () => self.tls.server,
+          isStopped: () => isStopped,
+          nextId: () => self.nextId(),
+          resolve: (host, done) => self.dns.resolve(host, done),
+          target: (pool) => {
+            const entry = self.databases.resolve(pool.database)?.entry;
+            if (entry === undefined) throw new Error('a pool without a database');
+            return serverTarget(self.config, entry, pool.user, self.credentialsOf(pool));
+          },
+        }),
+      }),
+    peers: (self) => {
+      const lookup = lookupBy((host, done) => self.dns.resolve(host, done));
+      return new Peers(self, ({ host, port }, ...rest) => openCancel({ host, port, lookup }, ...rest, tune));
+    },
+    dns: (self) => createDns(self, options.lookup ?? systemLookup),
+  });
+
+  const queries = new AuthQueries(state);
+  const control = new LocalControl(state, windows, outside.hooks);
+  const services = clientServices(state, {
+    tracked,
+    statements,
+    logins: new Logins(state, queries, {
+      randomBytes,
+      mockSecret: options.mockSecret,
+      verifiers: new ScramVerifierCache(pbkdf2),
+      pbkdf2,
+      native,
+    }),
+    native,
+    control: outside.control ?? control,
+    isUnixReplaced: () => outside.isUnixReplaced(),
+    cancelElsewhere: outside.cancelElsewhere,
+  });
+  const janitor = new Janitor(state, windows, queries, () => outside.onStatsPeriod());
+
+  return {
+    state,
+    windows,
+    control,
+    accept(socket, listener) {
+      const peer = peerOf(socket, listener, native);
+      if (peer === null || isStopped) {
+        socket.destroy();
+        return;
+      }
+      const visit = peer.address.kind === 'tcp' ? enter(state, socket, peer.address) : null;
+      if (visit === 'refused') return;
+      if (listener.kind === 'tcp') tune(socket);
+      const firstPhase = (self: ClientConnection) => new StartupPhase(self);
+      try {
+        state.connections.add(
+          new ClientConnection(services, state.nextId(), socket, { ...peer, visit }, firstPhase),
+        );
+      } catch (error) {
+        visit?.gone();
+        // Out of descriptors between accept and taking it over, say: this one connection is lost, no more.
+        log.log('ERROR', `cannot take a connection over: ${String(error)}`);
+        socket.destroy();
+      }
+    },
+    apply(next, tls) {
+      if (tls !== null) applyTls(state, tls);
+      applyConfig(state, next);
+      queries.lookups.clear();
+    },
+    begin() {
+      openForcedPools(state);
+      sweeper = setInterval(() => {
+        if (state.isSuspended) state.guard(() => control.suspension.sweep());
+        else janitor.sweep();
+        state.guard(() => control.checkProgress());
+      }, SWEEP_INTERVAL_MS);
+    },
+    stop() {
+      isStopped = true;
+      if (sweeper !== null) clearInterval(sweeper);
+      for (const connection of state.connections) connection.cut();
+      for (const server of serversOf(state)) server.conn.destroy();
+      state.peers.stop();
+    },
+  };
+}
+
+/** Asks the doorkeeper about a new TCP connection; one that is refused is told so, and gone. */
+function enter(
+  { door, log }: PoolerState,
+  socket: ConnSocket,
+  address: Extract<PeerAddress, { kind: 'tcp' }>,
+): Visit | 'refused' {
+  const peer = peerName(address.ip);
+  const visit = door.enter(peer);
+  if (visit instanceof Visit) return visit;
+  if (door.lines.mayWrite(peer))
+    log.log('WARNING', `connection from ${formatPeer(address)} refused (${visit})`);
+  door.lines.failed(peer);
+  turnAway(
+    socket,
+    errorResponse(fatal(`no more connections allowed (${visit})`, SqlState.tooManyConnections)),
+  );
+  return 'refused';
+}
+
+/** Who is at the other end; null when the peer has gone already. */
+function peerOf(
+  socket: ConnSocket,
+  listener: ListenerInfo,
+  native: Native,
+): { address: PeerAddress; isUnixSameUid: boolean; uid: number | null } | null {
+  if (listener.kind === 'tcp') {
+    const address = tcpPeerAddress(socket);
+    return address === null ? null : { address, isUnixSameUid: false, uid: null };
+  }
+  const credentials = native.peerCredentials(socket);
+  return {
+    address: { kind: 'unix', pid: credentials === null ? null : credentials.pid, port: listener.port },
+    isUnixSameUid: credentials !== null && credentials.uid === process.geteuid?.(),
+    uid: credentials?.uid ?? null,
+  };
+}
