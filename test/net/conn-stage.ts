@@ -8,7 +8,7 @@ import type { RawSocket } from '../../src/net/raw-socket.ts';
 /** A server on a free port of 127.0.0.1 for each test of the file that makes one of these, and one for raw sockets. */
 export class ConnStage {
   /** For raw sockets. */
-  readonly native: Native = openNative();
+  readonly native: Native;
   /** Takes the next connections, in order. */
   accepted: ((socket: Socket) => void)[] = [];
   acceptedRaw: ((socket: RawSocket) => void)[] = [];
@@ -18,7 +18,8 @@ export class ConnStage {
   #server: Server | null = null;
   #acceptor: Acceptor | null = null;
 
-  constructor() {
+  constructor(native: Native = openNative()) {
+    this.native = native;
     beforeEach(async () => {
       this.#server = await listening((socket) => this.accepted.shift()?.(socket));
       const bound = await listening(() => {});

@@ -3,6 +3,7 @@ import { createRequire } from 'node:module';
 import { connect, type Socket } from 'node:net';
 import { describe, expect, it } from 'vitest';
 import { Acceptor } from '../../src/net/acceptor.ts';
+import { openNative } from '../../src/net/native.ts';
 import { socketFd } from '../../src/net/native-sockets.ts';
 import { type RawSocket, turnAway } from '../../src/net/raw-socket.ts';
 import { connectNow } from '../support/connect-now.ts';
@@ -13,13 +14,26 @@ import { SocketRecorder } from './socket-recorder.ts';
 
 const stage = new ConnStage();
 
+const whole = openNative();
+let sends = 0;
+
+/** Where the kernel takes a little at a time, and sometimes nothing. */
+const stingy = new ConnStage({
+  ...whole,
+  write(fd, bytes, start, end) {
+    sends++;
+    if (sends % 4 === 0) return -1;
+    return whole.write(fd, bytes, start, Math.min(end, start + 1 + ((sends * 7919) % 9000)));
+  },
+});
+
 /** A raw socket that is being read, and the socket at its other end. */
-async function pair(): Promise<{ raw: RawSocket; heard: SocketRecorder; peer: Socket }> {
-  const taken = new Promise<RawSocket>((resolve) => stage.acceptedRaw.push(resolve));
-  const peer = connect({ port: stage.rawPort, host: '127.0.0.1', noDelay: true, allowHalfOpen: true });
+async function pair(at = stage): Promise<{ raw: RawSocket; heard: SocketRecorder; peer: Socket }> {
+  const taken = new Promise<RawSocket>((resolve) => at.acceptedRaw.push(resolve));
+  const peer = connect({ port: at.rawPort, host: '127.0.0.1', noDelay: true, allowHalfOpen: true });
   peer.on('error', () => {});
   const raw = await taken;
-  stage.opened.push(peer, raw);
+  at.opened.push(peer, raw);
   const heard = new SocketRecorder();
   raw.owner = heard;
   raw.resume();
@@ -138,6 +152,21 @@ describe('a raw socket whose peer doesn’t read', () => {
     peer.pause();
     const second = fill(raw);
     expect(await digestOf(peer, second.total)).toBe(second.digest);
+  });
+
+  it('or reads in small pieces gets everything once and in order', async () => {
+    const { raw, heard, peer } = await pair(stingy);
+    const hash = createHash('sha256');
+    let total = 0;
+    for (let i = 0; i < 300; i++) {
+      const bytes = randomBytes(i % 50 === 0 ? 100_000 : (i * 37) % 500);
+      hash.update(bytes);
+      total += bytes.length;
+      raw.write(bytes);
+    }
+    expect(await digestOf(peer, total)).toBe(hash.digest('hex'));
+    await waitFor(() => heard.log.includes('drained'));
+    expect([heard.log, raw.writableLength]).toEqual([['drained'], 0]);
   });
 
   it('is heard while it waits, and can wait unread', async () => {
