@@ -262,24 +262,23 @@ export class ListeningSocket {
       failed: (error) => this.#onAcceptError(error),
     });
     if (acceptor === null) return;
-    if (!acceptor.watch()) {
-      acceptor.close();
-      return;
-    }
-    this.#acceptor = acceptor;
-    this.#server = null;
     const path = this.#target.kind === 'unix' && this.#file !== null ? this.#target.path : null;
-    // Closing it unlinks the name that it was bound under.
-    if (path === null || this.#bindPath !== null) server.close();
-    else {
-      try {
-        keepSocketFile(path, () => server.close());
-      } catch (error) {
-        this.#file = null;
-        this.#release();
-        throw (error as NodeJS.ErrnoException).code === 'EEXIST' ? inUse() : error;
-      }
+    const close = (): void => {
+      this.#acceptor = acceptor;
+      this.#server = null;
+      server.close();
+    };
+    let isClosed = acceptor.watch();
+    try {
+      // Closing it unlinks the name that it was bound under.
+      if (isClosed && path !== null && this.#bindPath === null) isClosed = keepSocketFile(path, close);
+      else if (isClosed) close();
+    } catch (error) {
+      this.#file = null;
+      this.#release();
+      throw (error as NodeJS.ErrnoException).code === 'EEXIST' ? inUse() : error;
     }
+    if (!isClosed) acceptor.close();
   }
 
   #passedUnix(server: Server, port: number): ListenerInfo {

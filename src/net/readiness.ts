@@ -43,7 +43,7 @@ export class Readiness {
   /** Descriptors to close behind them. */
   readonly #unclosed: number[] = [];
   /** What is to be called behind them, or in a turn of its own. */
-  #later: (() => void)[] = [];
+  readonly #later: (() => void)[] = [];
   #hasTurn = false;
 
   constructor(native: Native, epoll: EpollSet) {
@@ -91,7 +91,11 @@ export class Readiness {
   /** Calls `call` soon, but from inside no other call. */
   soon(call: () => void): void {
     this.#later.push(call);
-    if (this.#isDraining || this.#hasTurn) return;
+    if (!this.#isDraining) this.#takeTurn();
+  }
+
+  #takeTurn(): void {
+    if (this.#hasTurn) return;
     this.#hasTurn = true;
     setImmediate(() => {
       this.#hasTurn = false;
@@ -130,10 +134,14 @@ export class Readiness {
   }
 
   #runLater(): void {
-    while (this.#later.length > 0) {
-      const calls = this.#later;
-      this.#later = [];
-      for (const call of calls) call();
+    let count = 0;
+    try {
+      // There may be more by then.
+      while (count < this.#later.length) this.#later[count++]?.();
+    } finally {
+      this.#later.splice(0, count);
+      // One has thrown: the others are not to suffer for it.
+      if (this.#later.length > 0) this.#takeTurn();
     }
   }
 }

@@ -100,17 +100,23 @@ export function applySocketPermissions(path: string, mode: number, gid: number |
 
 /**
  * Keeps a socket's file although `close`, which must return with it done, removes what stands at the path. For an instant
- * there is none. Throws EEXIST when another process has been quick enough to put its own there.
+ * there is none. False where a file cannot have a second name: then nothing has been done. Throws EEXIST when another
+ * process has been quick enough to put its own there.
  */
-export function keepSocketFile(path: string, close: () => void): void {
+export function keepSocketFile(path: string, close: () => void): boolean {
   const second = join(dirname(path), `.pgw.${randomBytes(4).toString('hex')}`);
-  linkSync(path, second);
+  try {
+    linkSync(path, second);
+  } catch {
+    return false;
+  }
   try {
     close();
     linkSync(second, path);
   } finally {
     unlinkSync(second);
   }
+  return true;
 }
 
 /**

@@ -134,6 +134,24 @@ describe('events that were fetched together', () => {
     expect(set.closed).toEqual([9]);
   });
 
+  it('are followed by all that was asked for, although the first of it throws', async () => {
+    const set = new ScriptedSet();
+    const first = new Listener();
+    let isCalled = false;
+    set.readiness.add(5, first);
+    first.then = () => {
+      set.readiness.soon(() => {
+        throw new Error('a bug');
+      });
+      set.readiness.soon(() => {
+        isCalled = true;
+      });
+    };
+    expect(() => set.turn(set.event(5))).toThrow('a bug');
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(isCalled).toBe(true);
+  });
+
   it('tell of room first, and no more to who has gone because of it', () => {
     const set = new ScriptedSet();
     const [stays, goes] = [new Listener(), new Listener()];
