@@ -1,8 +1,8 @@
 import { classifySecret } from '../auth/secret.ts';
 import type { Config } from '../config/config.ts';
-import type { DatabaseEntry } from '../config/databases.ts';
 import { TlsContexts } from '../tls/contexts.ts';
 import { type ServerCapacity, poolUsers } from './capacity.ts';
+import { ANY_DATABASE, entriesOf } from './entries.ts';
 import type { ServerLimits } from './capacity-rules.ts';
 import { type Asker, askServer, type Rows } from '../server/question.ts';
 
@@ -38,14 +38,15 @@ export async function askLimits(config: Config, capacity: ServerCapacity): Promi
 function askersOf(config: Config, { entries }: ServerCapacity): Asker[] {
   const known: Asker[] = [];
   const others: Asker[] = [];
-  for (const { name } of entries) {
-    const entry = config.databases.get(name) as DatabaseEntry;
+  const names = new Set(entries.map(({ name }) => name));
+  for (const entry of entriesOf(config).filter(({ name }) => names.has(name))) {
     for (const user of poolUsers(config, entry)) {
       const own = entry.user === user ? entry.password : null;
       const secretText = own ?? config.userlist.get(user) ?? null;
       const asker = {
         user,
-        database: entry.dbname,
+        // Each server has this one, unless somebody has dropped it.
+        database: entry.dbname === ANY_DATABASE ? 'postgres' : entry.dbname,
         credentials: { secretText, scramKeys: null },
         applicationName: 'pgweir check',
       };

@@ -73,18 +73,24 @@ export function checkCapacity(
 /** `CONNECTION LIMIT` of databases and roles. */
 function checkOwnLimits(
   findings: Findings,
-  { server, entries, byUser }: ServerCapacity,
+  { server, byDatabase, byUser }: ServerCapacity,
   instances: number,
   { databaseLimits, roleLimits }: ServerLimits,
 ): void {
-  const check = (subject: string, connections: number, limit: number | undefined): void => {
+  const check = (
+    subject: string,
+    connections: number,
+    limit: number | undefined,
+    names: string[] = [],
+  ): void => {
     const all = connections * instances;
     if (limit === undefined || limit < 0 || all <= limit) return;
-    const text = `can come to ${count(all)} server connections, its CONNECTION LIMIT on ${server} is ${limit}`;
+    const together = names.length > 1 ? `${names.join(', ')} together ` : '';
+    const text = `${together}can come to ${count(all)} server connections, its CONNECTION LIMIT on ${server} is ${limit}`;
     findings.add('error', 'capacity', subject, text);
   };
-  for (const { name, dbname, connections } of entries) {
-    check(`[databases] ${name}`, connections, databaseLimits.get(dbname));
+  for (const [dbname, { names, connections }] of byDatabase) {
+    check(`[databases] ${names[0]}`, connections, databaseLimits.get(dbname), [...names]);
   }
   for (const [user, connections] of byUser) check(`user ${user}`, connections, roleLimits.get(user));
 }

@@ -1,7 +1,8 @@
 import type { Config } from '../config/config.ts';
 import type { DatabaseEntry } from '../config/databases.ts';
 import { poolLimits } from '../config/effective.ts';
-import { asksDirectory } from './known-users.ts';
+import { entriesOf } from './entries.ts';
+import { asksDirectory, namedUsers } from './known-users.ts';
 import { isPublic } from './networks.ts';
 
 /** Users of whom the files say nothing: an auth_query, a directory or certificates decide who they are. */
@@ -20,6 +21,13 @@ export interface EntryCapacity {
   readonly connections: number;
 }
 
+/** Server connections that all entries with the same database on the server can come to. */
+export interface DatabaseCapacity {
+  /** Of the entries. */
+  readonly names: readonly string[];
+  readonly connections: number;
+}
+
 /** What one process can ask of one PostgreSQL. */
 export interface ServerCapacity {
   /** `host:port`, or the unix socket's folder; of several ways to the same one the first. */
@@ -29,17 +37,22 @@ export interface ServerCapacity {
   readonly entries: readonly EntryCapacity[];
   /** By pool user, over all entries. */
   readonly byUser: ReadonlyMap<string, number>;
+  /** By database, as the server calls it. */
+  readonly byDatabase: ReadonlyMap<string, DatabaseCapacity>;
   /** At most so many connections of all entries together. */
   readonly connections: number;
 }
 
-/** How many server connections a configuration can come to, for each server; pools fill up when clients come. */
+/**
+ * How many server connections a configuration can come to, for each server; pools fill up when clients come. Of the names
+ * that `*` is for, one is counted: there has to be one, for anybody to come by it.
+ */
 export function capacityOf(config: Config): ServerCapacity[] {
   const groups = new Map<
     string,
     { server: string; host: string; port: number; entries: Set<DatabaseEntry> }
   >();
-  for (const entry of config.databases.values()) {
+  for (const entry of entriesOf(config)) {
     // A list of hosts may all of a sudden be one host.
     const hosts = entry.hosts.length === 0 ? [config.settings.unix_socket_dir] : entry.hosts;
     for (const host of hosts) {
@@ -59,6 +72,7 @@ export function capacityOf(config: Config): ServerCapacity[] {
     port,
     entries: [...entries].map((entry) => entryCapacity(config, entry)),
     ...connectionsOf(config, [...entries]),
+    byDatabase: databasesOf(config, [...entries]),
   }));
 }
 
@@ -71,6 +85,15 @@ function entryCapacity(config: Config, entry: DatabaseEntry): EntryCapacity {
     users,
     connections: Math.min(sum, databaseLimit(config, entry)),
   };
+}
+
+function databasesOf(config: Config, entries: readonly DatabaseEntry[]): Map<string, DatabaseCapacity> {
+  return new Map(
+    [...Map.groupBy(entries, ({ dbname }) => dbname)].map(([dbname, same]) => [
+      dbname,
+      { names: same.map(({ name }) => name), connections: connectionsOf(config, same).connections },
+    ]),
+  );
 }
 
 /** Whichever of the limits by database and by user is the narrower one. */
@@ -87,8 +110,7 @@ function connectionsOf(
     }
   }
   for (const [user, connections] of byUser) {
-    const limit = config.users.get(user)?.maxUserConnections ?? config.settings.max_user_connections;
-    if (limit > 0 && user !== ANY_USER) byUser.set(user, Math.min(connections, limit));
+    if (user !== ANY_USER) byUser.set(user, Math.min(connections, userLimit(config, user)));
   }
   const sum = [...byUser.values()].reduce((all, each) => all + each, 0);
   return { byUser, connections: Math.min(byDatabase, sum) };
@@ -98,8 +120,14 @@ function poolCapacity(config: Config, entry: DatabaseEntry, user: string): numbe
   // Each of them has a pool of its own.
   if (user === ANY_USER) return Number.POSITIVE_INFINITY;
   const { poolSize, reservePoolSize, reservePoolTimeoutMs } = poolLimits(config, entry, user);
-  if (poolSize === 0) return Number.POSITIVE_INFINITY;
-  return poolSize + (reservePoolTimeoutMs > 0 ? reservePoolSize : 0);
+  const most = userLimit(config, user);
+  if (poolSize === 0) return most;
+  return Math.min(most, poolSize + (reservePoolTimeoutMs > 0 ? reservePoolSize : 0));
+}
+
+function userLimit(config: Config, user: string): number {
+  const limit = config.users.get(user)?.maxUserConnections ?? config.settings.max_user_connections;
+  return limit === 0 ? Number.POSITIVE_INFINITY : limit;
 }
 
 function databaseLimit(config: Config, entry: DatabaseEntry): number {
@@ -111,7 +139,7 @@ function databaseLimit(config: Config, entry: DatabaseEntry): number {
 export function poolUsers(config: Config, entry: DatabaseEntry): readonly string[] {
   if (entry.user !== null) return [entry.user];
   const { settings } = config;
-  const known = [...new Set([...config.userlist.keys(), ...config.users.keys()])];
+  const known = namedUsers(config);
   const isOpen = (entry.authUser ?? settings.auth_user ?? '') !== '' || asksDirectory(config);
   if (isOpen) return [...known, ANY_USER];
   return known.length === 0 ? [SOME_USER] : known;

@@ -46,8 +46,9 @@ export async function checkSetUp(path: string, { instances, ask, modeOf }: Check
     checkFiles(findings, config, files, modeOf);
     checkTls(findings, config);
     checkCertificates(findings, config);
-    checkTimeouts(findings, config);
-    checkModes(findings, config, new Set(positions.keys()));
+    const given = new Set(positions.keys());
+    checkTimeouts(findings, config, given);
+    checkModes(findings, config, given);
     for (const capacity of capacities) {
       let limits: ServerLimits | null = null;
       try {
@@ -63,7 +64,8 @@ export async function checkSetUp(path: string, { instances, ask, modeOf }: Check
       checkCapacity(findings, capacity, instances, limits);
     }
     if (config.autoDatabase !== null) {
-      const text = 'each name that clients ask for has pools of its own, which no capacity here counts';
+      const text =
+        'each name that clients ask for has pools of its own: the capacity counts those of one name';
       findings.add('note', 'unbounded', '[databases] *', text);
     }
   }

@@ -26,8 +26,17 @@ export class KnownUsers {
   }
 
   has(user: string): boolean {
-    return this.#areOpen || this.#config.userlist.has(user) || this.#config.users.has(user);
+    return this.#areOpen || namedUsers(this.#config).includes(user);
   }
+}
+
+/** Passwords prove who somebody is, and those in `auth_file` alone. */
+const BY_PASSWORD: readonly string[] = ['plain', 'md5', 'scram-sha-256'];
+
+/** Whom the files name who can log in. A name in [users] alone has nothing that proves it. */
+export function namedUsers({ settings, userlist, users }: Config): string[] {
+  const others = BY_PASSWORD.includes(settings.auth_type) ? [] : users.keys();
+  return [...new Set([...userlist.keys(), ...others])];
 }
 
 /** Whether anybody may be let in whom an LDAP server knows. */

@@ -1,12 +1,13 @@
 import type { Config } from '../config/config.ts';
 import { poolLimits } from '../config/effective.ts';
+import { entriesOf } from './entries.ts';
 import type { Findings } from './finding.ts';
 
 /** What a pool mode makes of other settings. `given`: names of the settings that the files set. */
 export function checkModes(findings: Findings, config: Config, given: ReadonlySet<string>): void {
   const { settings } = config;
   const modes = new Set<string>([settings.pool_mode]);
-  for (const entry of config.databases.values()) {
+  for (const entry of entriesOf(config)) {
     modes.add(poolLimits(config, entry, entry.user ?? '').poolMode);
   }
   for (const { poolMode } of config.users.values()) if (poolMode !== null) modes.add(poolMode);

@@ -7,7 +7,7 @@ import { type IniStatement, type ReadFile, readIni } from './ini-lines.ts';
 import { type PeerEntry, parsePeer } from './peers.ts';
 import { checkSetting, defaultTexts, isWithoutEffect, typedSettings } from './settings.ts';
 import { ownSettingsTable, settingsTable } from './settings-table.ts';
-import { formatSetting, parseSetting } from './setting-values.ts';
+import { formatSetting } from './setting-values.ts';
 import { loadUserlist } from './userlist-source.ts';
 import { parseUser, type UserEntry } from './users.ts';
 
@@ -73,7 +73,7 @@ class Loader {
     }
     this.#remember('pgweir', statement);
     const row = ownSettingsTable[statement.key as keyof typeof ownSettingsTable];
-    const parsed = parseSetting(row, statement.value);
+    const parsed = checkSetting(statement.key, row, statement.value);
     if (!parsed.ok) throw new ConfigError(statement.at, statement.key, parsed.expected);
     this.#given.set(statement.key, statement);
   }

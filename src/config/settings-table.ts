@@ -218,6 +218,13 @@ export const ownSettingsTable = {
     '/dev/log',
     'Unix socket that syslog listens on; a leading @ means the abstract namespace.',
   ),
+  workers: text(
+    '1',
+    'Threads that serve clients, under one limit: a number up to 64, or auto for one per core.',
+    {
+      restart: true,
+    },
+  ),
   server_close_timeout: time(
     '1',
     'Time for PostgreSQL to close a connection, or end a query left behind, before more is done.',

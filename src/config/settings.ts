@@ -1,7 +1,7 @@
 import type { SettingRow, SettingValue } from './setting-rows.ts';
 import { ownSettingsTable, settingRow, settingsTable } from './settings-table.ts';
 import { isParameterName } from '../wire/sql-quote.ts';
-import { type ParsedValue, parseSetting } from './setting-values.ts';
+import { type ParsedValue, parseInteger, parseSetting } from './setting-values.ts';
 
 type ValuesOf<T> = { readonly [K in keyof T]: SettingValue<T[K]> };
 
@@ -28,6 +28,16 @@ export function defaultTexts(): Map<string, string> {
   return texts;
 }
 
+/** More threads than this are not to be had. */
+export const MAX_WORKERS = 64;
+
+/** How many threads `workers` asks for; 0: one per core. Null: not a count. */
+export function workerCount(text: string): number | null {
+  if (text.toLowerCase() === 'auto') return 0;
+  const count = parseInteger(text);
+  return count !== null && count >= 1 && count <= MAX_WORKERS ? count : null;
+}
+
 /**
  * Reads one setting's text, with the checks that its row cannot express. Never throws.
  * Source: PgBouncer refuses its console as `auth_dbname` while loading.
@@ -39,6 +49,9 @@ export function checkSetting(name: string, row: SettingRow, text: string): Parse
   if (name === 'auth_type' && text.toLowerCase() === 'pam') {
     // See docs/decisions/0010-auth.md.
     return { ok: false, expected: 'another method than pam, for which Node has no maintained library' };
+  }
+  if (name === 'workers' && workerCount(text) === null) {
+    return { ok: false, expected: `an integer from 1 to ${MAX_WORKERS}, or auto` };
   }
   const parsed = parseSetting(row, text);
   // A name that cannot stand in SET would break every link.

@@ -21,6 +21,7 @@ import { FrontendType } from '../wire/codes.ts';
 import { fatal, type PgErrorFields } from '../wire/pg-error.ts';
 import type { PoolerState } from './context.ts';
 import type { Logins } from './logins.ts';
+import type { Peers } from './peers.ts';
 import { VERSION_LINE } from './version.ts';
 
 /**
@@ -169,15 +170,28 @@ async function cancel(
   key: Buffer,
   cameBy: PeerAddress['kind'],
 ): Promise<CancelOutcome> {
+  const here = await cancelHere(state, control, key);
+  if (here !== null) return { reason: here, isKnown: true };
+  return await forwardCancel(state.peers, key, () => cancelElsewhere(key, cameBy));
+}
+
+/** Hands a CancelRequest on that is none of ours: to a peer, or elsewhere. */
+export async function forwardCancel(
+  peers: Peers,
+  key: Buffer,
+  elsewhere: () => Promise<CancelOutcome | null>,
+): Promise<CancelOutcome> {
+  const reason = await peers.forward(key);
+  // Whose it is only the peer can tell that has taken it.
+  if (reason === 'successfully sent cancel request') return { reason, isKnown: true };
+  // A process before us may have had no peers, or another id: what its keys seem to say of peers is chance.
+  return (await elsewhere()) ?? { reason, isKnown: false };
+}
+
+/** Carries out a CancelRequest for a client of this event loop; the log text, or null when the key is nobody's here. */
+export async function cancelHere(state: PoolerState, control: Control, key: Buffer): Promise<string | null> {
   const owner = state.cancelKeys.find(key);
-  if (owner === null) {
-    const reason = await state.peers.forward(key);
-    // Whose it is only the peer can tell that has taken it.
-    if (reason === 'successfully sent cancel request') return { reason, isKnown: true };
-    // A process before us may have had no peers, or another id: what its keys seem to say of peers is chance.
-    return (await cancelElsewhere(key, cameBy)) ?? { reason, isKnown: false };
-  }
-  return { reason: await cancelFor(owner, state, control), isKnown: true };
+  return owner === null ? null : cancelFor(owner, state, control);
 }
 
 /** Gives the log text. */

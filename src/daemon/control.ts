@@ -25,6 +25,8 @@ export interface ControlHooks {
   set(config: Config, key: string): string | null;
   /** A graceful shutdown begins: stop accepting over TCP. `isRetiring` is kept until nobody comes any more. */
   shutdownBegins(): void;
+  /** A graceful shutdown has nothing to wait for any more: the last of these is gone. May be told again and again. */
+  drained(last: 'server' | 'client'): void;
   /** The process is to end now. */
   exit(): void;
 }
@@ -99,16 +101,11 @@ export class LocalControl implements Control {
     }
     const { shutdown, connections, budget, pools, isRetiring } = this.#state;
     if (isRetiring) return;
-    if (shutdown === 'wait_for_servers' && budget.count('server') === 0) this.#exit('server');
+    if (shutdown === 'wait_for_servers' && budget.count('server') === 0) this.#hooks.drained('server');
     if (shutdown !== 'wait_for_clients' || connections.size > 0) return;
     // What the last client has left running would run on, with nobody there to cancel it.
     const isLeft = ({ servers }: Pool): boolean => servers.being_canceled.length + servers.closing.length > 0;
-    if (!pools.all().some(isLeft)) this.#exit('client');
-  }
-
-  #exit(last: 'server' | 'client'): void {
-    this.#state.log.log('LOG', `${last} connections dropped, exiting`);
-    this.#hooks.exit();
+    if (!pools.all().some(isLeft)) this.#hooks.drained('client');
   }
 
   #reload(): ControlReply {

@@ -3,8 +3,15 @@ import { replaceServers } from '../pool/replace.ts';
 import { ServerConnection } from '../server/connection.ts';
 import type { PoolerState } from './context.ts';
 
-/** What host names mean to this process; `lookup` asks for the addresses of one. */
-export function createDns(state: PoolerState, lookup: LookupAll): DnsCache {
+/**
+ * What host names mean to this event loop; `lookup` asks for the addresses of one, `lost` hears of those that a name has
+ * no more.
+ */
+export function createDns(
+  state: Pick<PoolerState, 'clock' | 'config'>,
+  lookup: LookupAll,
+  lost: (name: string, addresses: ReadonlySet<string>) => void,
+): DnsCache {
   return new DnsCache({
     clock: state.clock,
     lookup,
@@ -12,7 +19,7 @@ export function createDns(state: PoolerState, lookup: LookupAll): DnsCache {
       const { dns_max_ttl, dns_nxdomain_ttl } = state.config.settings;
       return { maxTtlMs: dns_max_ttl * 1000, nxdomainTtlMs: dns_nxdomain_ttl * 1000 };
     },
-    lost: (name, addresses) => leaveAddresses(state, name, addresses),
+    lost,
   });
 }
 
@@ -20,7 +27,7 @@ export function createDns(state: PoolerState, lookup: LookupAll): DnsCache {
  * Server connections at addresses that a name doesn't have any more are replaced, where the name alone is the entry's
  * host. Source: contract, §5.11.
  */
-function leaveAddresses(state: PoolerState, name: string, addresses: ReadonlySet<string>): void {
+export function leaveAddresses(state: PoolerState, name: string, addresses: ReadonlySet<string>): void {
   state.log.log('LOG', `${name} has no address ${[...addresses].join(', ')} any more`);
   for (const pool of state.pools.all()) {
     if (state.databases.get(pool.database)?.entry.host !== name) continue;

@@ -21,6 +21,7 @@ import { StatementCache } from '../prepared/statement.ts';
 import { TrackedParameters } from '../relay/tracked-parameters.ts';
 import { openCancel } from '../server/cancel.ts';
 import { Connector } from '../server/connector.ts';
+import type { ServerCustody } from '../server/services.ts';
 import { type PreparedTls, TlsContexts } from '../tls/contexts.ts';
 import { NEWEST_MINOR } from '../wire/codes.ts';
 import { errorResponse } from '../wire/error-response.ts';
@@ -30,7 +31,7 @@ import { type CancelElsewhere, clientServices } from './client-services.ts';
 import { PoolerState } from './context.ts';
 import { type ControlHooks, LocalControl } from './control.ts';
 import { Databases } from './databases.ts';
-import { createDns } from './dns.ts';
+import { createDns, leaveAddresses } from './dns.ts';
 import { Janitor, SWEEP_INTERVAL_MS } from './janitor.ts';
 import { Logins } from './logins.ts';
 import { Peers } from './peers.ts';
@@ -49,6 +50,8 @@ export interface LoopOptions {
   readonly budget: Budget;
   /** Its name in the budget. */
   readonly owner: string;
+  /** See {@link ServerCustody}. */
+  readonly custody: ServerCustody | null;
   /** Numbers clients and servers; no number comes twice in a process. */
   readonly nextId: () => number;
   /** Stands behind names that nobody has; the same in all loops of a process. 32 random bytes. */
@@ -120,6 +123,7 @@ export function createLoop(options: LoopOptions): Loop {
           clock,
           log,
           native,
+          custody: options.custody,
           tuneTcp: tune,
           tracked,
           statements,
@@ -143,7 +147,10 @@ export function createLoop(options: LoopOptions): Loop {
       const lookup = lookupBy((host, done) => self.dns.resolve(host, done));
       return new Peers(self, ({ host, port }, ...rest) => openCancel({ host, port, lookup }, ...rest, tune));
     },
-    dns: (self) => createDns(self, options.lookup ?? systemLookup),
+    dns: (self) =>
+      createDns(self, options.lookup ?? systemLookup, (name, addresses) =>
+        leaveAddresses(self, name, addresses),
+      ),
   });
 
   const queries = new AuthQueries(state);

@@ -5,6 +5,7 @@ import {
   lstatSync,
   openSync,
   readFileSync,
+  readSync,
   renameSync,
   unlinkSync,
   writeSync,
@@ -30,8 +31,7 @@ export interface Pidfile {
 export function checkPidfile(path: string): void {
   let text: string;
   try {
-    // A FIFO has nothing to read, and is not waited for.
-    text = readFileSync(path, { encoding: 'latin1', flag: constants.O_RDONLY | constants.O_NONBLOCK });
+    text = beginningOf(path);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return;
     throw new PidfileError(`could not read pidfile: ${(error as Error).message}`, { cause: error });
@@ -42,6 +42,20 @@ export function checkPidfile(path: string): void {
     unlinkSync(path);
   } catch (error) {
     throw new PidfileError(`could not remove stale pidfile: ${(error as Error).message}`, { cause: error });
+  }
+}
+
+/** More than any pidfile has. */
+const MAX_BYTES = 64;
+
+/** Not all: a device may have no end. A FIFO has nothing to read, and is not waited for. */
+function beginningOf(path: string): string {
+  const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  try {
+    const bytes = Buffer.alloc(MAX_BYTES);
+    return bytes.toString('latin1', 0, readSync(fd, bytes));
+  } finally {
+    closeSync(fd);
   }
 }
 

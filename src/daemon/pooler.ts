@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { statsLine, sumPools } from '../admin/averages.ts';
-import type { ShutdownMode } from '../admin/control.ts';
+import type { Control, ShutdownMode } from '../admin/control.ts';
 import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
 import type { Config } from '../config/config.ts';
@@ -21,6 +21,7 @@ import { createLoop, type Loop } from './loop.ts';
 import { Predecessors } from './predecessors.ts';
 import { applyTls, prepareTls, prepareTlsForSet } from './reload.ts';
 import { snapshotOf } from './snapshots.ts';
+import type { Standing } from './worker-messages.ts';
 import { tcpOptions } from './tcp-settings.ts';
 
 /** What a pooler is made from. */
@@ -50,18 +51,25 @@ export interface PoolerOptions {
   readonly onExit: () => void;
 }
 
-/** A running pooler: listeners, clients, pools, console. */
-export interface Pooler {
+/** A running pooler, of one thread or several: listeners, clients, pools, console. */
+export interface RunningPooler {
   /** Where it listens. */
   readonly addresses: readonly ListenerInfo[];
-  readonly control: LocalControl;
-  readonly state: PoolerState;
-  /** Reads the configuration file again; throws ConfigError and changes nothing when it is wrong. */
-  reload(): void;
+  readonly control: Control;
+  /** What commands have brought about. */
+  standing(): Pick<Standing, 'isPaused' | 'isSuspended' | 'shutdown'>;
   /** Begins a shutdown as the console's SHUTDOWN does. */
   shutdown(mode: ShutdownMode): void;
   /** Cuts every connection and stops listening. Idempotent. */
   stop(): void;
+}
+
+/** One whose clients are all served by this thread. */
+export interface Pooler extends RunningPooler {
+  readonly control: LocalControl;
+  readonly state: PoolerState;
+  /** Reads the configuration file again; throws ConfigError and changes nothing when it is wrong. */
+  reload(): void;
 }
 
 /**
@@ -79,6 +87,7 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
     native,
     budget: new LocalBudget(),
     owner: 'main',
+    custody: null,
     nextId: () => nextId++,
     mockSecret: randomBytes(32),
     ...(options.tls === undefined ? {} : { tls: options.tls }),
@@ -95,11 +104,11 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
             state.isRetiring = false;
           });
         },
-        exit: () => {
-          options.onShutdown?.();
-          stop();
-          options.onExit();
+        drained: (last) => {
+          log.log('LOG', `${last} connections dropped, exiting`);
+          exit();
         },
+        exit: () => exit(),
       },
       isUnixReplaced: () => listeners.isUnixReplaced(),
       cancelElsewhere: cancelByProcesses(
@@ -121,6 +130,11 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
     predecessors.leave();
     listeners.close();
     loop.stop();
+  };
+  const exit = (): void => {
+    options.onShutdown?.();
+    stop();
+    options.onExit();
   };
   const apply = (next: Config, nextTls: PreparedTls | null): void => {
     loop.apply(next, nextTls);
@@ -159,6 +173,7 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
     addresses: listeners.addresses,
     control: loop.control,
     state,
+    standing: () => state,
     reload,
     shutdown: (mode) => void loop.control.request({ kind: 'shutdown', mode }, new AbortController().signal),
     stop,

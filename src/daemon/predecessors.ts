@@ -18,7 +18,10 @@ const WATCH_MS = 1000;
 /** More cancel requests than this are not on their way to them at once. */
 const MAX_CANCELS = 100;
 
-/** Whether a process answers at `path`. */
+/** A full queue, or no room with us: that says nothing of the other end, which may well be there. */
+const NOT_TOLD: readonly string[] = ['EAGAIN', 'EMFILE', 'ENFILE', 'ENOBUFS', 'ENOMEM'];
+
+/** Whether a process answers at `path`. True where that cannot be found out now. */
 export function answers(path: string): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect({ path });
@@ -26,8 +29,7 @@ export function answers(path: string): Promise<boolean> {
       socket.destroy();
       resolve(true);
     });
-    // A full queue means that it is there.
-    socket.once('error', (error: NodeJS.ErrnoException) => resolve(error.code === 'EAGAIN'));
+    socket.once('error', (error: NodeJS.ErrnoException) => resolve(NOT_TOLD.includes(error.code ?? '')));
   });
 }
 

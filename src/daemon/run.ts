@@ -1,10 +1,12 @@
+import { availableParallelism } from 'node:os';
 import { setFlagsFromString } from 'node:v8';
+import type { ControlRequest } from '../admin/control.ts';
 import { SystemClock } from '../base/clock.ts';
 import type { Config } from '../config/config.ts';
 import { ConfigError } from '../config/config-error.ts';
 import { loadConfig } from '../config/load.ts';
 import { secretFileWarnings } from '../config/secret-files.ts';
-import type { Settings } from '../config/settings.ts';
+import { MAX_WORKERS, type Settings, workerCount } from '../config/settings.ts';
 import type { PassedSocket } from '../net/listener.ts';
 import { type Native, openNative } from '../net/native.ts';
 import { checkUnixSocketFree, ListenError, unixSocketPath } from '../net/unix-socket.ts';
@@ -19,7 +21,7 @@ import {
   preparePidfile,
   writePidfile,
 } from './pidfile.ts';
-import { createPooler, type Pooler } from './pooler.ts';
+import { createPooler, type PoolerOptions, type RunningPooler } from './pooler.ts';
 import { nativeWarnings } from './native-warnings.ts';
 import { type LogOptions, logSettings, logWays } from './run-log.ts';
 import { installSignals } from './signals.ts';
@@ -27,6 +29,7 @@ import { StartupReport } from './startup-report.ts';
 import { refuseRoot, switchUser, unreadableFiles, UserError } from './switch-user.ts';
 import { ServiceManager, takePassedSockets } from './systemd.ts';
 import { Takeover, TakeoverError } from './takeover.ts';
+import { createThreadedPooler } from './threads.ts';
 import { VERSION_LINE } from './version.ts';
 
 /** What the command line says. */
@@ -121,12 +124,15 @@ async function serve({ config, options, log, native, tls, isSwitched, startup }:
   for (const warning of nativeWarnings(native)) log.log('WARNING', warning);
   const manager = ServiceManager.take(process.env, process.pid, native.datagram, log);
   const ended = Promise.withResolvers<number>();
-  let pooler: Pooler | null = null;
+  let pooler: RunningPooler | null = null;
   let successor: PidfileSuccessor | null = null;
   let pidfile: Pidfile | null = null;
   try {
-    if (takeover !== null && settings.pidfile !== '') successor = preparePidfile(settings.pidfile);
-    pooler = await createPooler({
+    if (takeover !== null && settings.pidfile !== '') {
+      if (!takeover.changesPidfile(settings.pidfile)) checkPidfile(settings.pidfile);
+      successor = preparePidfile(settings.pidfile);
+    }
+    const poolerOptions: PoolerOptions = {
       config,
       clock: new SystemClock(),
       log,
@@ -143,7 +149,11 @@ async function serve({ config, options, log, native, tls, isSwitched, startup }:
       onStats: (line) => manager.status(line),
       onShutdown: () => manager.stopping(),
       onExit: () => ended.resolve(0),
-    });
+    };
+    const workers = workersFor(config, native, log);
+    pooler = await (workers === 1
+      ? createPooler(poolerOptions)
+      : createThreadedPooler(poolerOptions, workers));
     if (successor !== null) pidfile = successor.put();
     else if (settings.pidfile !== '') pidfile = writePidfile(settings.pidfile);
     installSignals(signalHandlers(pooler, log, manager, ended.resolve), log);
@@ -163,6 +173,15 @@ async function serve({ config, options, log, native, tls, isSwitched, startup }:
     takeover?.end();
     manager.close();
   }
+}
+
+/** How many threads are to serve clients. */
+function workersFor({ own }: Config, native: Native, log: DaemonLog): number {
+  const count = workerCount(own.workers) || Math.min(MAX_WORKERS, availableParallelism());
+  const missing = native.missing.get('listen') ?? native.missing.get('io');
+  if (count === 1 || missing === undefined) return count;
+  log.log('WARNING', `workers: one thread alone serves clients, for want of native calls (${missing})`);
+  return 1;
 }
 
 /** Nothing may stand in the way of an ordinary start. */
@@ -192,21 +211,21 @@ async function beginTakeover(
 }
 
 function signalHandlers(
-  pooler: Pooler,
+  pooler: RunningPooler,
   log: DaemonLog,
   manager: ServiceManager,
   exit: (code: number) => void,
 ): Parameters<typeof installSignals>[0] {
-  const ask = (request: Parameters<Pooler['control']['request']>[0]): void => {
+  const ask = (request: ControlRequest): void => {
     pooler.control.request(request, new AbortController().signal).catch((error: unknown) => {
       // A bug, which must not end the process.
       log.log('ERROR', `internal error: ${error instanceof Error ? error.stack : String(error)}`);
     });
   };
   return {
-    isShuttingDown: () => pooler.state.shutdown !== 'no',
-    isPaused: () => pooler.state.isPaused,
-    isSuspended: () => pooler.state.isSuspended,
+    isShuttingDown: () => pooler.standing().shutdown !== 'no',
+    isPaused: () => pooler.standing().isPaused,
+    isSuspended: () => pooler.standing().isSuspended,
     reload: () => {
       log.reopen();
       ask({ kind: 'reload' });

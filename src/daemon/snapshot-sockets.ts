@@ -13,6 +13,7 @@ import { ConsolePhase } from '../client/console.ts';
 import { ClientSession } from '../client/session.ts';
 import { formatAddrColumn, type PeerAddress } from '../net/address.ts';
 import type { Conn } from '../net/conn.ts';
+import type { ListenerFd } from '../net/listening-socket.ts';
 import { socketFd } from '../net/native-sockets.ts';
 import { ServerConnection } from '../server/connection.ts';
 import { isUnixHost } from '../server/target.ts';
@@ -156,9 +157,9 @@ function socketFacts(conn: Conn, peer: PeerAddress, tls: TlsInfo | null): Socket
   };
 }
 
-/** SHOW FDS: the listeners, the sockets of logged-in clients, and those of servers. */
-export function fdSnapshots(state: PoolerState): FdSnapshot[] {
-  const rows: FdSnapshot[] = state.listening().map(({ info, fd }) => ({
+/** SHOW FDS: the listeners. */
+export function listenerFds(listeners: readonly ListenerFd[]): FdSnapshot[] {
+  return listeners.map(({ info, fd }) => ({
     fd,
     task: 'pooler',
     user: null,
@@ -171,6 +172,11 @@ export function fdSnapshots(state: PoolerState): FdSnapshot[] {
     dateStyle: null,
     timeZone: null,
   }));
+}
+
+/** SHOW FDS: the listeners, the sockets of logged-in clients, and those of servers. */
+export function fdSnapshots(state: PoolerState): FdSnapshot[] {
+  const rows = listenerFds(state.listening());
   for (const session of state.sessions.values()) {
     const { connection, server, tracked } = session;
     const value = (name: string) => session.parameters[tracked.indexOf(name)] ?? null;

@@ -2,8 +2,10 @@ import { ADMIN_DATABASE } from '../admin/access.ts';
 import { StatsWindow, zeroCounters } from '../admin/averages.ts';
 import type {
   DatabaseSnapshot,
+  DnsHostSnapshot,
   ListsSnapshot,
   PeerPoolSnapshot,
+  PeerSnapshot,
   PoolSnapshot,
   SnapshotKind,
   Snapshots,
@@ -11,13 +13,15 @@ import type {
   UserSnapshot,
 } from '../admin/snapshot.ts';
 import { poolLimits } from '../config/effective.ts';
+import type { Config } from '../config/config.ts';
 import { configRows } from '../config/show.ts';
+import type { DnsCache } from '../net/dns-cache.ts';
 import type { Pool } from '../pool/pool.ts';
 import type { PeerPool } from '../pool/peer-pool.ts';
 import type { PoolStats } from '../pool/stats.ts';
 import type { PoolerState } from './context.ts';
 import type { DatabaseState } from './databases.ts';
-import { peerPoolSize } from './peers.ts';
+import { type Peers, peerPoolSize } from './peers.ts';
 import { memSnapshots } from './snapshot-mem.ts';
 import { clientSnapshots, fdSnapshots, serverSnapshots } from './snapshot-sockets.ts';
 
@@ -58,14 +62,8 @@ const MAKERS: {
   clients: clientSnapshots,
   servers: serverSnapshots,
   pools: (state) => [consolePool(state), ...state.pools.all().map((pool) => poolSnapshot(state, pool))],
-  peerPools: (state) => [...state.peers.pools].map(([peerId, pool]) => peerPoolSnapshot(peerId, pool)),
-  peers: ({ config }) =>
-    [...config.peers].map(([peerId, peer]) => ({
-      peerId,
-      host: peer.host,
-      port: peer.port,
-      poolSize: peerPoolSize(peer, config.settings),
-    })),
+  peerPools: (state) => peerPoolSnapshots(state.peers),
+  peers: ({ config }) => peerSnapshots(config),
   databases: (state) => [
     consoleDatabase(state),
     ...state.databases.all().map((database) => databaseSnapshot(state, database)),
@@ -74,12 +72,7 @@ const MAKERS: {
   lists: (state) => [listsSnapshot(state)],
   config: (state) => configRows(state.config),
   mem: (state) => memSnapshots(state),
-  dnsHosts: ({ dns }) =>
-    dns.entries().map(({ name, ttlMs, addresses }) => ({
-      hostname: name,
-      ttlSec: Math.ceil(ttlMs / 1000),
-      addresses,
-    })),
+  dnsHosts: ({ dns }) => dnsSnapshots(dns),
   // Zones are not looked at: there is no `dns_zone_check_period` here.
   dnsZones: () => [],
   fds: fdSnapshots,
@@ -93,6 +86,27 @@ export function snapshotOf<K extends SnapshotKind>(
   windows: StatsWindows,
 ): Snapshots[K] {
   return MAKERS[kind](state, windows);
+}
+
+export function peerSnapshots({ peers, settings }: Config): PeerSnapshot[] {
+  return [...peers].map(([peerId, peer]) => ({
+    peerId,
+    host: peer.host,
+    port: peer.port,
+    poolSize: peerPoolSize(peer, settings),
+  }));
+}
+
+export function peerPoolSnapshots(peers: Peers): PeerPoolSnapshot[] {
+  return [...peers.pools].map(([peerId, pool]) => peerPoolSnapshot(peerId, pool));
+}
+
+export function dnsSnapshots(dns: DnsCache): DnsHostSnapshot[] {
+  return dns.entries().map(({ name, ttlMs, addresses }) => ({
+    hostname: name,
+    ttlSec: Math.ceil(ttlMs / 1000),
+    addresses,
+  }));
 }
 
 function statsSnapshots(state: PoolerState, windows: StatsWindows): StatsSnapshot[] {

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { linkSync } from 'node:fs';
+import { linkSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { showDatabases } from '../admin/show-pools.ts';
 import type { Settings } from '../config/settings.ts';
@@ -30,11 +30,16 @@ function byKey(rows: Rows): Map<string, string | null> {
 export class Takeover {
   /** The second name of the old process's socket. */
   readonly #path: string;
+  /** The first. */
+  readonly #first: string;
   #isDone = false;
+  /** The old process's setting. */
+  #pidfile = '';
   /** The old process's socket, and nobody else's, is to be replaced. */
   readonly socket: SocketFileIdentity;
 
-  private constructor(path: string, socket: SocketFileIdentity) {
+  private constructor(first: string, path: string, socket: SocketFileIdentity) {
+    this.#first = first;
     this.#path = path;
     this.socket = socket;
   }
@@ -64,7 +69,7 @@ export class Takeover {
       throw new TakeoverError(`cannot take over ${path}: ${(error as Error).message}`, { cause: error });
     }
     if (socket === null) throw new TakeoverError(`cannot take over ${path}: ${second} is gone`);
-    const takeover = new Takeover(second, socket);
+    const takeover = new Takeover(path, second, socket);
     try {
       await takeover.#check(listen_addr.length > 0);
     } catch (error) {
@@ -83,9 +88,30 @@ export class Takeover {
     await this.#ask('SHUTDOWN WAIT_FOR_CLIENTS');
   }
 
-  /** A takeover that has not been done leaves no trace. */
+  /** Whether the old process's pidfile is this one, which changes hands with all else. */
+  changesPidfile(path: string): boolean {
+    if (path === this.#pidfile) return true;
+    try {
+      const [ours, its] = [statSync(path), statSync(this.#pidfile)];
+      return ours.dev === its.dev && ours.ino === its.ino;
+    } catch {
+      return false;
+    }
+  }
+
+  /**
+   * A takeover that has not been done leaves no trace: where ours was there already and is gone, the old socket is back in
+   * its place. Never throws.
+   */
   end(): void {
-    if (!this.#isDone) removeName(this.#path);
+    if (this.#isDone) return;
+    try {
+      // Does nothing where somebody is there, whoever it is.
+      linkSync(this.#path, this.#first);
+    } catch {
+      // It has never been away, or another one has taken its place.
+    }
+    removeName(this.#path);
   }
 
   async #check(needsTcp: boolean): Promise<void> {
@@ -96,6 +122,7 @@ export class Takeover {
     if (needsTcp && config.get('so_reuseport') !== '1') {
       throw new TakeoverError('-R needs so_reuseport = 1 in the running process, too');
     }
+    this.#pidfile = config.get('pidfile') ?? '';
     const state = byKey(await this.#ask('SHOW STATE'));
     // RESUME is refused during a shutdown: its clients would wait in vain.
     if (state.get('active') !== 'yes') {

@@ -17,7 +17,6 @@ import { type Native, openNative } from './native.ts';
 import type { ConnSocket } from './raw-socket.ts';
 import {
   checkUnixSocketFree,
-  displaySocketPath,
   ListenError,
   resolveGroup,
   type SocketFileIdentity,
@@ -126,8 +125,7 @@ export async function openListeners(
     if (passed.length > 0) {
       await openPassed(passed, options.listenPort, context, open);
     } else {
-      const port = await openTcp(options, context, open);
-      if (options.unixSocketDir !== '') open.push(await openUnix(options, port, before, context));
+      await openNamed(options, before, context, open);
     }
   } catch (error) {
     for (const listener of open) listener.close();
@@ -153,6 +151,34 @@ export async function openListeners(
       for (const listener of open) listener.close();
     },
   };
+}
+
+/** Adds the listeners that the options name to `open`: TCP, then the unix socket. */
+async function openNamed(
+  options: ListenOptions,
+  before: SocketFileIdentity | null,
+  context: ListenContext,
+  open: ListeningSocket[],
+): Promise<void> {
+  const { listenPort, unixSocketDir } = options;
+  // First of all, where its name is known: whoever shares a port with others has connections from there on.
+  const early =
+    unixSocketDir === '' || listenPort === 0 ? null : await openUnix(options, listenPort, before, context);
+  let port: number;
+  try {
+    port = await openTcp(options, context, open);
+  } finally {
+    if (early !== null) open.push(early);
+  }
+  const unix = early ?? (unixSocketDir === '' ? null : await openUnix(options, port, before, context));
+  if (unix === null) return;
+  if (unix !== early) open.push(unix);
+  try {
+    unix.takePlace();
+  } catch (error) {
+    throw unixError(error as NodeJS.ErrnoException, unix.display, unixSocketPath(unixSocketDir, port));
+  }
+  context.log.log('LOG', `listening on ${unix.display}`);
 }
 
 /** Adds the TCP listeners to `open`; returns the port they share. */
@@ -205,17 +231,19 @@ async function openUnix(
   try {
     await listener.open();
   } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code;
-    // Somebody was quicker between our check and the bind.
-    if (code === 'EADDRINUSE')
-      throw new ListenError('unix socket is in use, cannot continue', { cause: error });
-    // The event loop's library has "permission denied" for this one.
-    const isFolderMissing = code === 'EACCES' && !existsSync(dirname(path));
-    const text = isFolderMissing ? 'no such folder' : systemErrorText(error as NodeJS.ErrnoException);
-    throw new ListenError(`cannot listen on unix:${displaySocketPath(path)}: ${text}`, { cause: error });
+    throw unixError(error as NodeJS.ErrnoException, listener.display, path);
   }
-  context.log.log('LOG', `listening on ${listener.display}`);
   return listener;
+}
+
+function unixError(error: NodeJS.ErrnoException, display: string, path: string): ListenError {
+  // Somebody was quicker between our check and the bind.
+  if (error.code === 'EADDRINUSE')
+    return new ListenError('unix socket is in use, cannot continue', { cause: error });
+  // The event loop's library has "permission denied" for this one.
+  const isFolderMissing = error.code === 'EACCES' && !existsSync(dirname(path));
+  const text = isFolderMissing ? 'no such folder' : systemErrorText(error);
+  return new ListenError(`cannot listen on ${display}: ${text}`, { cause: error });
 }
 
 /** Adds all of them to `open`. */

@@ -12,6 +12,8 @@ import { firstInfo, type ListenTarget } from './listen-target.ts';
 import type { ConnSocket } from './raw-socket.ts';
 import {
   applySocketPermissions,
+  checkPlace,
+  inUse,
   isAbstractPath,
   isSameFile,
   keepSocketFile,
@@ -121,7 +123,10 @@ export class ListeningSocket {
     return this.#server === null ? -1 : socketFd(this.#server);
   }
 
-  /** Binds and begins to accept. Rejects with the system's error; nothing is left bound then. */
+  /**
+   * Binds and begins to accept. Rejects with the system's error; nothing is left bound then. One that replaces another is
+   * not found before {@link takePlace}.
+   */
   async open(): Promise<void> {
     const server = this.#context.createServer({
       allowHalfOpen: true,
@@ -146,6 +151,14 @@ export class ListeningSocket {
     }
     this.#afterBind(server);
     this.#acceptOurselves(server);
+  }
+
+  /** Puts a unix socket that replaces another in its place, in one step. Throws the system's error. */
+  takePlace(): void {
+    const target = this.#target;
+    if (target.kind !== 'unix' || this.#bindPath === null) return;
+    checkPlace(target.path, target.before);
+    renameSync(this.#bindPath, target.path);
   }
 
   /** Stops accepting and removes the socket file, unless another process has put its own there. */
@@ -234,12 +247,7 @@ export class ListeningSocket {
         const path = this.#bindPath ?? target.path;
         applySocketPermissions(path, target.mode, target.gid);
         this.#file = socketFileIdentity(path);
-        if (path !== target.path) {
-          const now = socketFileIdentity(target.path);
-          // Two may want the same place at once.
-          if (now !== null && (target.before === null || !isSameFile(now, target.before))) throw inUse();
-          renameSync(path, target.path);
-        }
+        if (this.#bindPath !== null) checkPlace(target.path, target.before);
       } catch (error) {
         this.#release();
         throw error;
@@ -263,6 +271,7 @@ export class ListeningSocket {
     });
     if (acceptor === null) return;
     const path = this.#target.kind === 'unix' && this.#file !== null ? this.#target.path : null;
+    // Closing it unlinks the name that it was bound under.
     const close = (): void => {
       this.#acceptor = acceptor;
       this.#server = null;
@@ -270,8 +279,7 @@ export class ListeningSocket {
     };
     let isClosed = acceptor.watch();
     try {
-      // Closing it unlinks the name that it was bound under.
-      if (isClosed && path !== null && this.#bindPath === null) isClosed = keepSocketFile(path, close);
+      if (isClosed && path !== null) isClosed = keepSocketFile(this.#bindPath ?? path, close);
       else if (isClosed) close();
     } catch (error) {
       this.#file = null;
@@ -364,9 +372,11 @@ export class ListeningSocket {
     if (acceptor !== null) {
       this.#acceptor = null;
       acceptor.close();
-      if (this.#target.kind === 'unix' && file !== null) {
-        const now = socketFileIdentity(this.#target.path);
-        if (now !== null && isSameFile(now, file)) unlinkSync(this.#target.path);
+      if (this.#target.kind !== 'unix' || file === null) return;
+      // It has one of the two.
+      for (const path of [this.#target.path, this.#bindPath]) {
+        const now = path === null ? null : socketFileIdentity(path);
+        if (path !== null && now !== null && isSameFile(now, file)) unlinkSync(path);
       }
       return;
     }
@@ -388,9 +398,4 @@ export class ListeningSocket {
     }
     server.close();
   }
-}
-
-/** As bind(2) has it. */
-function inUse(): NodeJS.ErrnoException {
-  return Object.assign(new Error('address already in use'), { code: 'EADDRINUSE' });
 }

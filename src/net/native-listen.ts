@@ -11,6 +11,8 @@ export interface ListenCalls {
    * when it is no unix socket or unknown.
    */
   unixPath(fd: number): string | null;
+  /** The same of the other end of a connected one. */
+  unixPeerPath(fd: number): string | null;
   /**
    * The kernel takes no further TCP connection for this listener, but finishes those that have begun. Whoever comes is
    * neither refused nor answered, and asks again a second later; by then the port should be somebody else's. For good.
@@ -41,6 +43,7 @@ const SOCKADDR_UN_BYTES = 110;
 export const noListenCalls: ListenCalls = {
   duplicate: () => null,
   unixPath: () => null,
+  unixPeerPath: () => null,
   takeNoMore: () => false,
   accept: () => null,
 };
@@ -70,6 +73,7 @@ export function listenCalls(libc: ReturnType<Koffi['load']>, koffi: Koffi): List
   const accept4 = libc.func('int accept4(int, void *, void *, int)');
   const fcntl = libc.func('int fcntl(int, int, int)');
   const getsockname = libc.func('int getsockname(int, void *, void *)');
+  const getpeername = libc.func('int getpeername(int, void *, void *)');
   const peerOf = socketNames(libc);
   const { EAGAIN, EINTR } = constants.errno;
   return {
@@ -77,17 +81,8 @@ export function listenCalls(libc: ReturnType<Koffi['load']>, koffi: Koffi): List
       const copy: number = fcntl(fd, F_DUPFD_CLOEXEC, 3);
       return copy < 0 ? null : copy;
     },
-    unixPath(fd) {
-      const name = Buffer.alloc(SOCKADDR_UN_BYTES);
-      const length = new Uint32Array([name.length]);
-      if (getsockname(fd, name, length) !== 0) return null;
-      if (new Uint16Array(name.buffer, name.byteOffset, 1)[0] !== AF_UNIX) return null;
-      const path = name.subarray(2, Math.min(length[0] ?? 0, name.length));
-      if (path.length === 0) return '';
-      if (path[0] === 0) return `@${path.toString('utf8', 1)}`;
-      const end = path.indexOf(0);
-      return path.toString('utf8', 0, end < 0 ? path.length : end);
-    },
+    unixPath: (fd) => unixPathBy(getsockname, fd),
+    unixPeerPath: (fd) => unixPathBy(getpeername, fd),
     takeNoMore(fd) {
       const program = bpf(DROP_SYN);
       // struct sock_fprog: uint16 length, padding, pointer.
@@ -109,6 +104,18 @@ export function listenCalls(libc: ReturnType<Koffi['load']>, koffi: Koffi): List
       throw socketError('accept', errno);
     },
   };
+}
+
+function unixPathBy(call: ReturnType<ReturnType<Koffi['load']>['func']>, fd: number): string | null {
+  const name = Buffer.alloc(SOCKADDR_UN_BYTES);
+  const length = new Uint32Array([name.length]);
+  if (call(fd, name, length) !== 0) return null;
+  if (new Uint16Array(name.buffer, name.byteOffset, 1)[0] !== AF_UNIX) return null;
+  const path = name.subarray(2, Math.min(length[0] ?? 0, name.length));
+  if (path.length === 0) return '';
+  if (path[0] === 0) return `@${path.toString('utf8', 1)}`;
+  const end = path.indexOf(0);
+  return path.toString('utf8', 0, end < 0 ? path.length : end);
 }
 
 /** In memory that does not move. */

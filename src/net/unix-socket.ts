@@ -157,3 +157,14 @@ function identityOf({ dev, ino, ctimeMs }: Stats): SocketFileIdentity {
 export function isSameFile(one: SocketFileIdentity, other: SocketFileIdentity): boolean {
   return one.dev === other.dev && one.ino === other.ino;
 }
+
+/** Throws EADDRINUSE when something stands at the path that is not `before`: two may want the same place at once. */
+export function checkPlace(path: string, before: SocketFileIdentity | null): void {
+  const now = socketFileIdentity(path);
+  if (now !== null && (before === null || !isSameFile(now, before))) throw inUse();
+}
+
+/** As bind(2) has it. */
+export function inUse(): NodeJS.ErrnoException {
+  return Object.assign(new Error('address already in use'), { code: 'EADDRINUSE' });
+}

@@ -68,6 +68,8 @@ export interface Budget {
   requestYield(scope: YieldScope): boolean;
   /** A pool's oldest waiter since `waitStartMs`, or 0 when nobody waits; capacity goes to the longest wait. */
   publishWait(owner: string, poolKey: string, waitStartMs: number): void;
+  /** The pool is gone, and nobody waits there any more. */
+  forgetPool(poolKey: string): void;
   /** Clients (or servers) in use: all, of a database, of a user. */
   count(kind: GrantKind, scope?: { database?: string; user?: string }): number;
 }
@@ -75,6 +77,16 @@ export interface Budget {
 /** Key of a pool: names cannot contain a zero byte. */
 export function poolKey(database: string, user: string): string {
   return `${database}\0${user}`;
+}
+
+/** What a grant counts as. */
+export function grantKeys({ kind, database, user }: Grant): [string, string, string, string] {
+  return [
+    `${kind}:all`,
+    `${kind}:d:${database}`,
+    `${kind}:u:${user}`,
+    `${kind}:p:${poolKey(database, user)}`,
+  ];
 }
 
 /** The budget of a single event loop: plain counters. */
@@ -113,7 +125,7 @@ export class LocalBudget implements Budget {
 
   giveBack(grant: Grant): void {
     if (!this.#grants.delete(grant.id)) return;
-    for (const key of this.#keys(grant)) {
+    for (const key of grantKeys(grant)) {
       const left = (this.#counts.get(key) ?? 0) - 1;
       if (left > 0) this.#counts.set(key, left);
       else this.#counts.delete(key);
@@ -136,6 +148,10 @@ export class LocalBudget implements Budget {
     else waits.set(key, waitStartMs);
   }
 
+  forgetPool(key: string): void {
+    for (const waits of this.#waits.values()) waits.delete(key);
+  }
+
   count(kind: GrantKind, scope: { database?: string; user?: string } = {}): number {
     if (scope.database !== undefined && scope.user !== undefined) {
       return this.#counts.get(`${kind}:p:${poolKey(scope.database, scope.user)}`) ?? 0;
@@ -152,17 +168,8 @@ export class LocalBudget implements Budget {
   #grant(kind: GrantKind, owner: string, database: string, user: string): Grant {
     const grant: Grant = { id: this.#nextId++, kind, owner, database, user };
     this.#grants.set(grant.id, grant);
-    for (const key of this.#keys(grant)) this.#counts.set(key, (this.#counts.get(key) ?? 0) + 1);
+    for (const key of grantKeys(grant)) this.#counts.set(key, (this.#counts.get(key) ?? 0) + 1);
     return grant;
-  }
-
-  #keys(grant: Grant): string[] {
-    return [
-      `${grant.kind}:all`,
-      `${grant.kind}:d:${grant.database}`,
-      `${grant.kind}:u:${grant.user}`,
-      `${grant.kind}:p:${poolKey(grant.database, grant.user)}`,
-    ];
   }
 
   /**

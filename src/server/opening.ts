@@ -1,5 +1,6 @@
 import type { LogLevel } from '../base/log.ts';
 import { Conn, type ConnHandler } from '../net/conn.ts';
+import type { Grant } from '../pool/budget.ts';
 import type { LoginFailure } from '../pool/peers.ts';
 import type { WelcomeData } from '../pool/pool.ts';
 import { formatTls, type TlsInfo } from '../tls/info.ts';
@@ -17,6 +18,7 @@ import { connectFailure, connectOptions, isUnixHost, type ServerTarget } from '.
 
 /** The connection that is being opened. */
 export interface OpeningHost {
+  readonly grant: Grant;
   readonly conn: Pick<Conn, 'write' | 'pause' | 'resume' | 'end' | 'destroy' | 'startTls' | 'isSecuring'>;
   /** When the connection was begun that is tried now, monotonic ms. */
   connectMs: number;
@@ -106,6 +108,10 @@ export class ServerOpening {
     this.#encryption = null;
     this.#tls = null;
     const connected = (): void => {
+      if (this.#services.custody?.keep(this.#host.grant, conn.socket) === false) {
+        conn.destroy();
+        return;
+      }
       this.#route.connected();
       if (!isUnixHost(this.#route.host)) this.#services.tuneTcp(conn.socket);
       onConnect();
@@ -224,6 +230,7 @@ export class ServerOpening {
     this.#isLoggedIn = true;
     this.#route.reached();
     host.loggedIn(result);
+    if (result.backendKey !== null) this.#services.custody?.learnKey(host.grant, result.backendKey);
     const { connectQuery } = this.#target;
     if (connectQuery === null) {
       this.#begun(result.welcome);

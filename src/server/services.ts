@@ -1,6 +1,7 @@
 import type { ServerAuthArgs } from '../auth/server-auth.ts';
 import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
+import type { Grant } from '../pool/budget.ts';
 import type { CancelCarrier } from '../pool/peers.ts';
 import type { Native } from '../net/native.ts';
 import type { ConnSocket } from '../net/raw-socket.ts';
@@ -9,6 +10,14 @@ import type { TrackedParameters } from '../relay/tracked-parameters.ts';
 import type { ServerTls } from '../tls/server-side.ts';
 import type { ServerProtocols } from './protocols.ts';
 import type { ServerAddress } from './target.ts';
+
+/** Sees to it that the place of a server connection isn't another's before its end is gone, should this thread die. */
+export interface ServerCustody {
+  /** The connection has come about, and nothing has been sent. False: it must not be used. */
+  keep(grant: Grant, socket: ConnSocket): boolean;
+  /** How what runs there is cancelled. */
+  learnKey(grant: Grant, backendKey: Buffer): void;
+}
 
 /** What server connections share, given by the daemon. */
 export interface ServerServices {
@@ -21,6 +30,8 @@ export interface ServerServices {
   readonly statements: StatementCache;
   readonly auth: Pick<ServerAuthArgs, 'randomBytes' | 'saltedPasswords'>;
   readonly protocols: ServerProtocols;
+  /** Null: when this thread ends, the process does. */
+  readonly custody: ServerCustody | null;
   /** TLS for connections over TCP that begin now; null = servers are not asked for it. */
   tls(): ServerTls | null;
   /** The process ends: nothing is connected to any more. */

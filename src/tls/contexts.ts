@@ -9,7 +9,14 @@ import type { Settings } from '../config/settings.ts';
 import { cipherList, curveChoice, dheChoice, versionRange } from './choices.ts';
 import { ClientTls } from './client-side.ts';
 import { endPointHash } from './end-point.ts';
-import { type Identity, openKeyWarning, readAuthorities, readIdentity, TlsFiles } from './material.ts';
+import {
+  type Identity,
+  openKeyWarning,
+  readAuthorities,
+  readIdentity,
+  TlsFiles,
+  type TlsTexts,
+} from './material.ts';
 import { ServerTls } from './server-side.ts';
 import { TlsSettingError, tlsErrorText } from './setting-error.ts';
 
@@ -47,6 +54,8 @@ export interface PreparedTls {
   /** Server connections that were made before are by other rules. */
   readonly isServerChanged: boolean;
   readonly warnings: readonly string[];
+  /** What it was made from, for other threads. */
+  readonly texts: TlsTexts;
 }
 
 const OFF: Side<never> = { tls: null, source: 'disable' };
@@ -84,10 +93,17 @@ export class TlsContexts {
     }
   }
 
+  /** As {@link prepare}, by what another thread has read. */
+  prepareFrom(texts: TlsTexts, settings: TlsSettings): PreparedTls {
+    this.#files.given = texts;
+    return this.prepare(settings);
+  }
+
   /** Reads what the settings name and makes what has changed; nothing is in force yet. Errors: TlsSettingError. */
   prepare(settings: TlsSettings): PreparedTls {
     // Those of an attempt that has failed.
     this.#files.takeWarnings();
+    this.#files.takeTexts();
     const client = this.#prepareClient(settings);
     const server = this.#prepareServer(settings);
     const warnings: (string | null)[] = this.#files.takeWarnings();
@@ -102,6 +118,7 @@ export class TlsContexts {
       server,
       isServerChanged: server.source !== this.#server.source,
       warnings: warnings.filter((warning) => warning !== null),
+      texts: this.#files.takeTexts(),
     };
   }
 

@@ -23,6 +23,9 @@ export interface IdentityFiles {
 const PEM_CERTIFICATE =
   /-----BEGIN (?:TRUSTED |X509 )?CERTIFICATE-----[^-]*-----END (?:TRUSTED |X509 )?CERTIFICATE-----/g;
 
+/** Files that TLS settings name, by their paths: a character for each byte. Private keys are among them. */
+export type TlsTexts = ReadonlyMap<string, string>;
+
 /**
  * Reads the files of the settings. What is read ahead, as root, is remembered: who is somebody else by then may not read it
  * again.
@@ -32,9 +35,26 @@ export class TlsFiles {
   readonly #warnings = new Set<string>();
   /** Whether what is read now is remembered. */
   isAhead = false;
+  /** In place of files: what another thread has read. */
+  given: TlsTexts | null = null;
+  #taken = new Map<string, string>();
 
   /** Its text, a character for each byte. Errors: TlsSettingError. */
   read(setting: string, file: string): string {
+    const text = this.given === null ? this.#read(setting, file) : this.given.get(file);
+    if (text === undefined) throw new TlsSettingError(setting, `a file that has been read: ${file}`);
+    this.#taken.set(file, text);
+    return text;
+  }
+
+  /** What has been read since the last time. */
+  takeTexts(): TlsTexts {
+    const texts = this.#taken;
+    this.#taken = new Map();
+    return texts;
+  }
+
+  #read(setting: string, file: string): string {
     try {
       const text = readFileSync(file, 'latin1');
       if (this.#texts.has(file) || this.isAhead) this.#texts.set(file, text);

@@ -68,6 +68,10 @@ describe('errors', () => {
     });
   });
 
+  test('in what * says are told as by a start', async () => {
+    expect(await found(SOUND.replace('[pgb', '* = hst=10.0.0.1\n[pgb'))).toEqual(['warning configuration ']);
+  });
+
   test('that leave nothing to examine end it', async () => {
     using setUp = new SetUp('', USERS);
     expect(shown(await setUp.check())).toEqual(['error configuration ']);
@@ -128,6 +132,25 @@ describe('how many server connections there can be', () => {
       USERS,
       21,
     ],
+    [
+      'a name in [users] alone cannot log in by a password',
+      withLines('[users]', 'forced = pool_size=30').replace('[pgb', 'b = host=10.0.0.1 user=forced\n[pgb'),
+      USERS,
+      50,
+    ],
+    [
+      'but where no password is asked for',
+      withLines('[users]', 'b = pool_size=30').replace('scram-sha-256', 'trust'),
+      USERS,
+      50,
+    ],
+    ['of one name that * is for', SOUND.replace('app =', '* ='), USERS, 20],
+    [
+      'of one such name beside entries',
+      SOUND.replace('[pgb', '* = host=10.0.0.1 pool_size=7\n[pgb'),
+      USERS,
+      27,
+    ],
     ['without any user, one that has to be', SOUND, { 'users.txt': '' }, 20],
     ['without a bound', withLines('default_pool_size = 0'), USERS, Number.POSITIVE_INFINITY],
   ] as const)('%s', async (_name, ini, files, connections) => {
@@ -168,6 +191,30 @@ describe('how many server connections there can be', () => {
     using setUp = new SetUp(SOUND, USERS);
     const ask = async () => limits(100, [['app', 10]]);
     expect(shown(await setUp.check({ ask }))).toEqual(['error capacity [databases] app']);
+  });
+
+  test('entries for the same database share its limit', async () => {
+    const two = SOUND.replace('[pgb', 'b = host=10.0.0.1 dbname=app\n[pgb');
+    using setUp = new SetUp(two, USERS);
+    const report = await setUp.check({ ask: async () => limits(100, [['app', 30]]) });
+    expect(shown(report)).toEqual(['error capacity [databases] app']);
+    expect(report.findings.find(({ level }) => level === 'error')?.message).toBe(
+      'app, b together can come to 40 server connections, its CONNECTION LIMIT on 10.0.0.1:5432 is 30',
+    );
+    expect(shown(await setUp.check({ ask: async () => limits(100, [['app', 40]]) }))).toEqual([]);
+  });
+
+  test('what users may have bounds a database, too', async () => {
+    using setUp = new SetUp(withLines('[users]', 'app = max_user_connections=8'), USERS);
+    const ask = async () => limits(100, [['app', 10]]);
+    expect(shown(await setUp.check({ ask }))).not.toContain('error capacity [databases] app');
+  });
+
+  test('fifty instances do not fit either where all databases are those of *', async () => {
+    using setUp = new SetUp(SOUND.replace('app =', '* ='), USERS);
+    expect(shown(await setUp.check({ instances: 50 }))).toEqual(['warning capacity 10.0.0.1:5432']);
+    const asked = await setUp.check({ instances: 50, ask: async () => limits(100) });
+    expect(shown(asked)).toEqual(['error capacity 10.0.0.1:5432']);
   });
 
   test('a server that cannot be asked is an error', async () => {
@@ -256,7 +303,7 @@ describe('settings that contradict each other', () => {
     ['query_wait_notify', ['query_wait_notify = 20', 'query_wait_timeout = 10']],
     ['query_timeout', ['query_timeout = 60', 'transaction_timeout = 30', 'query_wait_timeout = 9']],
     ['idle_transaction_timeout', ['idle_transaction_timeout = 60', 'transaction_timeout = 30']],
-    ['server_idle_timeout', ['server_lifetime = 600']],
+    ['server_idle_timeout', ['server_lifetime = 600', 'server_idle_timeout = 600']],
     ['server_connect_timeout', ['client_login_timeout = 10']],
     ['reserve_pool_size', ['reserve_pool_size = 5', 'reserve_pool_timeout = 0']],
     ['reserve_pool_timeout', ['reserve_pool_size = 5', 'query_wait_timeout = 5', 'query_wait_notify = 0']],
@@ -266,6 +313,19 @@ describe('settings that contradict each other', () => {
     ['server_check_delay', ['server_check_query =', 'server_check_delay = 5']],
   ])('%s: %j', async (subject, lines) => {
     expect(await found(withLines(...lines))).toEqual([`warning contradiction ${subject}`]);
+  });
+
+  test.each([
+    ['server_idle_timeout', ['server_lifetime = 600']],
+    ['query_wait_timeout', ['query_timeout = 60']],
+    ['query_wait_notify', ['query_wait_timeout = 3']],
+  ])('%s left as it is, with %j, is a note', async (subject, lines) => {
+    using setUp = new SetUp(withLines(...lines), USERS);
+    const report = await setUp.check();
+    expect(exitStatus(report.findings)).toBe(0);
+    expect(report.findings.filter(({ code }) => code === 'contradiction')).toMatchObject([
+      { level: 'note', subject },
+    ]);
   });
 
   test.each([

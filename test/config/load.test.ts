@@ -40,6 +40,7 @@ test('an empty [pgbouncer] section gives every default and no warning', () => {
     server_cancel_timeout: 5,
     server_max_protocol_version: '3.2',
     syslog_socket: '/dev/log',
+    workers: '1',
     auth_query_cache_time: 2,
   });
   expect(Object.keys(settings).sort()).toEqual(Object.keys(settingsTable).sort());
@@ -175,6 +176,7 @@ test('our own settings stand in [pgweir] or in comment lines anywhere', () => {
     server_cancel_timeout: 2,
     server_max_protocol_version: '3.2',
     syslog_socket: '/dev/log',
+    workers: '1',
     auth_query_cache_time: 2,
   });
 });

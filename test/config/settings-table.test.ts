@@ -41,7 +41,7 @@ const expectedNames = `
 
 const restartOnly = `
   pidfile listen_addr listen_port unix_socket_dir unix_socket_mode unix_socket_group user listen_backlog
-  so_reuseport job_name disable_pqexec resolv_conf pkt_buf track_extra_parameters`
+  so_reuseport job_name disable_pqexec resolv_conf pkt_buf track_extra_parameters workers`
   .trim()
   .split(/\s+/);
 
@@ -118,6 +118,7 @@ test('SHOW CONFIG lists all settings by name, pool_mode before pool_idle_timeout
     'server_close_timeout',
     'server_max_protocol_version',
     'syslog_socket',
+    'workers',
   ]);
 });
 

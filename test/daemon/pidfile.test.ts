@@ -7,6 +7,7 @@ import {
   rmSync,
   statSync,
   symlinkSync,
+  truncateSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -39,6 +40,12 @@ describe('the pidfile', () => {
     pidfile.remove();
     expect(existsSync(path)).toBe(false);
     pidfile.remove();
+  });
+
+  it('is not read to its end, which a device may not have', () => {
+    writeFileSync(path, '');
+    truncateSync(path, 3 * 2 ** 30);
+    expect(() => checkPidfile(path)).toThrow(`pidfile '${path}' exists, another instance running?`);
   });
 
   it('may be missing', () => {

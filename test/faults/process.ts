@@ -19,9 +19,9 @@ export const processFaults: readonly Fault[] = [
   fault(
     'the second of two takers-over puts its socket over the first one’s',
     {
-      file: 'src/net/listening-socket.ts',
-      find: '(target.before === null || !isSameFile(now, target.before))',
-      replace: 'target.before === null',
+      file: 'src/net/unix-socket.ts',
+      find: '(before === null || !isSameFile(now, before))',
+      replace: 'before === null',
     },
     ['test/net/retire.test.ts'],
   ),
@@ -56,8 +56,8 @@ export const processFaults: readonly Fault[] = [
     "the old process removes the new one's unix socket",
     {
       file: 'src/net/listening-socket.ts',
-      find: 'if (now !== null && isSameFile(now, file)) unlinkSync(this.#target.path);',
-      replace: 'if (now !== null) unlinkSync(this.#target.path);',
+      find: 'if (path !== null && now !== null && isSameFile(now, file)) unlinkSync(path);',
+      replace: 'if (path !== null && now !== null) unlinkSync(path);',
     },
     ['test/net/retire.test.ts'],
   ),

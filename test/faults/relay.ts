@@ -261,6 +261,11 @@ export const relayFaults: readonly Fault[] = [
       replace: 'bodyBytes <= CAPTURE_LIMIT;\n      default:\n        return true;',
     },
     ['test/integration/memory.test.ts'],
+    {
+      file: 'src/relay/response-stream.ts',
+      find: "if (scanner.bodyLeft > DESCRIPTION_LIMIT) throw new ProtocolViolation('bad pkt header');",
+      replace: '',
+    },
   ),
   fault(
     'a server that does not read makes the pooler keep what its client sends',

@@ -1,7 +1,9 @@
-import { readdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, renameSync, statSync, unlinkSync, writeFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
+import { loadConfig } from '../../src/config/load.ts';
+import { Takeover } from '../../src/daemon/takeover.ts';
 import { DatagramPeer } from '../support/datagram-peer.ts';
 import { runAlone } from '../support/console.ts';
 import type { Section } from '../support/pooler-config.ts';
@@ -290,6 +292,50 @@ describe('-R is refused, and the running one goes on,', () => {
     );
     expect(await refused(home, { pidfile: '/nowhere/at/all/pid' })).toMatch(/^could not open pidfile: /);
     expect(await refused(home, { listen_port: 'many' })).toBe('cannot load config file');
+  });
+
+  test('before it has shared the port, when its unix socket cannot be had', async () => {
+    await using home = await started({ unix_socket_group: process.getgid?.() ?? 0 });
+    const listening = `LOG listening on 127.0.0.1:${home.port}\n`;
+    expect(home.log.split(listening)).toHaveLength(2);
+    expect(await refused(home, { unix_socket_group: 'nobody-is-in-it' })).toMatch(/nobody-is-in-it/);
+    expect(home.log.split(listening)).toHaveLength(2);
+  });
+
+  test('when its pidfile is not the one that the running one has, but somebody’s', async () => {
+    await using home = await started();
+    const other = join(home.folder, 'other.pid');
+    for (const [text, expected] of [
+      [`${process.pid}\n`, `pidfile '${other}' exists, another instance running?`],
+      ['[databases]\n', `pidfile '${other}' exists, another instance running?`],
+    ] as const) {
+      writeFileSync(other, text);
+      expect(await refused(home, { pidfile: other })).toBe(expected);
+      expect(readFileSync(other, 'utf8')).toBe(text);
+    }
+    expect(await refused(home, { pidfile: home.folder })).toMatch(/^could not read pidfile: EISDIR/);
+  });
+
+  test('leaves the running one its unix socket where it cannot be done at last', async () => {
+    await using home = await started();
+    const { ino } = statSync(home.socketPath);
+    const { settings: own } = loadConfig(home.iniPath, null);
+    const takeover = (await Takeover.begin(own)) as Takeover;
+    // As it is when ours had taken its place and is closed again.
+    unlinkSync(home.socketPath);
+    takeover.end();
+    expect(statSync(home.socketPath).ino).toBe(ino);
+    expect(files(home)).toEqual([`.s.PGSQL.${home.port}`, 'pooler.pid']);
+    await one(home, home.folder);
+    // Whoever is there by then stays.
+    const late = (await Takeover.begin(own)) as Takeover;
+    unlinkSync(home.socketPath);
+    using other = new RawListener(home.socketPath);
+    expect(other.fd).toBeGreaterThan(0);
+    const { ino: othersIno } = statSync(home.socketPath);
+    late.end();
+    expect(statSync(home.socketPath).ino).toBe(othersIno);
+    expect(files(home)).toEqual([`.s.PGSQL.${home.port}`, 'pooler.pid']);
   });
 
   test('when the running one does not share its port', async () => {

@@ -119,6 +119,16 @@ describe('a statement whose result has another type now', () => {
     expect(outcome(await client.ask(run))).toEqual(['2DCZ', [['1', 'one', '7']]]);
   });
 
+  test('is prepared anew by the next use, also when that was skipped once', async () => {
+    const client = await connect();
+    const run = Buffer.concat([bindTexts('', 'a', []), execute('')]);
+    await client.ask(parse('a', ALL), run, sync());
+    await alter();
+    expect(outcome(await client.ask(run, sync()))).toEqual(REFUSED);
+    expect((await client.ask(unnamed('SELECT 1/0'), run, sync())).errors[0]?.['C']).toBe('22012');
+    expect(outcome(await client.ask(run, sync()))).toEqual(['2DCZ', [['1', 'one', '7']]]);
+  });
+
   test('is refused where another portal than its own is described, or only behind its rows', async () => {
     for (const run of [
       [bindTexts('p', 'a', []), describing('P', ''), execute('p')],

@@ -38,9 +38,10 @@ describe('PREPARE as SQL', () => {
       // Skipped, and with it the Close of what was there.
       await client.send(unnamed('SELECT 1/0'), parse(`${name} too`, 'SELECT 4'), sync(), again);
       expect((await client.answer()).errors[0]?.['C']).toBe('22012');
-      expect((await client.answer()).errors.map(({ M }) => M)).toEqual([
-        'prepared statement "a" already exists',
-      ]);
+      const { types, errors } = await client.answer();
+      // An error of ours ahead of the Parse would have all behind it skipped.
+      expect(types).toBe(again[0] === 0x51 ? 'EZ' : '12EZ');
+      expect(errors.map(({ M }) => M)).toEqual(['prepared statement "a" already exists']);
     }
   });
 

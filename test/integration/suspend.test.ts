@@ -235,6 +235,28 @@ test('who waits for a server waits on, and RECONNECT replaces servers when it is
   await console.close();
 });
 
+test('RESUME at once has a server made for who waits, where one was lost meanwhile', async () => {
+  await using pooler = await startPooler({ settings: { ...transaction.settings, default_pool_size: 1 } });
+  const holder = await clientOf(pooler);
+  await using waiting = await clientOf(pooler);
+  await holder.query('BEGIN');
+  const answer = watch(waiting.query('SELECT 1'));
+  const { control, state } = pooler.pooler;
+  await waitFor(() => [...state.sessions.values()].some((session) => session.isWaiting));
+  const console = await consoleOf(pooler);
+  await runOn(console, 'SUSPEND');
+  const linked = (await pooler.show('SHOW CLIENTS')).find(({ link }) => link !== '');
+  expect(await runOn(console, `KILL_CLIENT ${linked?.['id']}`)).toBe('KILL_CLIENT');
+  const [{ servers } = { servers: null }] = state.pools.all();
+  await waitFor(() => servers?.slotsTaken === 0);
+  // Without a turn of the event loop in between, in which the sweep might do it.
+  void control.request({ kind: 'resume', database: null }, new AbortController().signal);
+  expect(servers?.new.length).toBe(1);
+  expect((await answer.promise).rows).toEqual([['1']]);
+  await holder[Symbol.asyncDispose]();
+  await console.close();
+});
+
 test('cancel requests go through', async () => {
   await using pooler = await startPooler(transaction);
   await using client = await clientOf(pooler);

@@ -147,6 +147,7 @@ export class Postgres implements AsyncDisposable {
 
   /** Starts it again after `stop`, or after its end by other means. */
   async start(): Promise<void> {
+    const deadline = performance.now() + START_DEADLINE_MS;
     for (let attempt = 1; ; attempt++) {
       const port = this.#fixedPort !== 0 ? this.#fixedPort : this.#port !== 0 ? this.#port : await freePort();
       const logBefore = attempt === 1 && this.#port === 0 ? 0 : this.log().length;
@@ -155,6 +156,11 @@ export class Postgres implements AsyncDisposable {
         return;
       }
       const log = this.log().slice(logBefore);
+      // Of one that was killed the sessions go a moment after it.
+      if (log.includes('pre-existing shared memory block') && performance.now() < deadline) {
+        await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+        continue;
+      }
       // Somebody took the port between our choice and PostgreSQL's bind.
       const again = log.includes('Address already in use') && this.#fixedPort === 0 && this.#port === 0;
       if (!again || attempt === PORT_ATTEMPTS) {

@@ -53,6 +53,26 @@ test('a server that is killed from outside is noticed and starts again', async (
   await withClient(postgres.address, (client) => client.query('SELECT 1'));
 });
 
+test('a server that was killed starts again when the last of its sessions is gone', async () => {
+  const client = await connectTo(postgres.address);
+  client.on('error', () => {});
+  const backend = Number((await client.query('SELECT pg_backend_pid() AS pid')).rows[0].pid);
+  const before = postgres.log().length;
+  process.kill(backend, 'SIGSTOP');
+  try {
+    const ended = postgres.ended();
+    process.kill(postgres.pid ?? 0, 'SIGKILL');
+    await ended;
+    const started = postgres.start();
+    await waitFor(() => postgres.log().slice(before).includes('pre-existing shared memory block'));
+    process.kill(backend, 'SIGCONT');
+    await started;
+  } finally {
+    if (isAlive(backend)) process.kill(backend, 'SIGCONT');
+  }
+  await withClient(postgres.address, (other) => other.query('SELECT 1'));
+});
+
 test('a server that does not start says why', async () => {
   await expect(startPostgres({ settings: { max_connections: 'many' } })).rejects.toThrow('max_connections');
 });

@@ -1,0 +1,40 @@
+import type { PoolerState } from './context.ts';
+import type { Loop } from './loop.ts';
+import type { Standing } from './worker-messages.ts';
+
+/** Before any command. */
+export const AT_START: Standing = {
+  isPaused: false,
+  isSuspended: false,
+  pausedDatabases: [],
+  disabledDatabases: [],
+  shutdown: 'no',
+};
+
+/** What commands have brought about in a loop. */
+export function standingOf(state: PoolerState): Standing {
+  const databases = state.databases.all();
+  return {
+    isPaused: state.isPaused,
+    isSuspended: state.isSuspended,
+    pausedDatabases: databases.filter(({ paused }) => paused).map(({ entry }) => entry.name),
+    disabledDatabases: databases.filter(({ disabled }) => disabled).map(({ entry }) => entry.name),
+    shutdown: state.shutdown,
+  };
+}
+
+/** Brings a loop that has just been made to where the others are. */
+export function putStanding({ state, control }: Loop, standing: Standing): void {
+  for (const name of standing.pausedDatabases) {
+    const database = state.databases.resolve(name);
+    if (database !== null) database.paused = true;
+  }
+  for (const name of standing.disabledDatabases) {
+    const database = state.databases.resolve(name);
+    if (database !== null) database.disabled = true;
+  }
+  state.isPaused = standing.isPaused;
+  state.shutdown = standing.shutdown;
+  // Nobody waits for this one: RESUME ends it.
+  if (standing.isSuspended) control.suspension.begin(new AbortController().signal);
+}

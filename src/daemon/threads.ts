@@ -1,0 +1,243 @@
+import { randomBytes } from 'node:crypto';
+import { statsLine, sumPools } from '../admin/averages.ts';
+import { configRows } from '../config/show.ts';
+import type { Config } from '../config/config.ts';
+import { loadConfig } from '../config/load.ts';
+import { secretFileWarnings } from '../config/secret-files.ts';
+import { lookupBy } from '../net/dns-cache.ts';
+import { type Listeners, openListeners } from '../net/listener.ts';
+import type { ListenerInfo } from '../net/listening-socket.ts';
+import { socketFd } from '../net/native-sockets.ts';
+import type { ConnSocket } from '../net/raw-socket.ts';
+import { systemLookup } from '../net/system-lookup.ts';
+import { tuneTcp } from '../net/tcp-options.ts';
+import { SharedMemory } from '../pool/shared-memory.ts';
+import { openCancel } from '../server/cancel.ts';
+import { type PreparedTls, TlsContexts } from '../tls/contexts.ts';
+import { forwardCancel } from './client-services.ts';
+import type { ShutdownState } from './context.ts';
+import { createDns } from './dns.ts';
+import { SWEEP_INTERVAL_MS } from './janitor.ts';
+import { listenerFds } from './snapshot-sockets.ts';
+import { dnsSnapshots, peerPoolSnapshots, peerSnapshots } from './snapshots.ts';
+import { endOrphan } from './orphans.ts';
+import { Peers } from './peers.ts';
+import {
+  cancelByProcesses,
+  listenOptions,
+  type PoolerOptions,
+  type RunningPooler,
+  warnOfUntuned,
+} from './pooler.ts';
+import { Predecessors } from './predecessors.ts';
+import { ProcessControl } from './process-control.ts';
+import { prepareTls, prepareTlsForSet } from './reload.ts';
+import { tcpOptions } from './tcp-settings.ts';
+import type { MainEnd, WorkerQuestion } from './worker-messages.ts';
+import { levelsOf } from './worker-log.ts';
+import { Workforce } from './workforce.ts';
+
+/** So many columns there are at most: of those who live, and of the dead. */
+const MAX_COLUMNS = 130;
+
+/**
+ * A pooler with `count` threads that serve clients, under one limit. The main thread serves nobody: it accepts
+ * connections and gives them away, and is what there is one of: configuration, log, console. Throws as `createPooler`. See
+ * docs/decisions/0013-threads.md.
+ */
+export async function createThreadedPooler(options: PoolerOptions, count: number): Promise<RunningPooler> {
+  const { clock, log, native } = options;
+  let { config } = options;
+  let isStopped = false;
+  let shutdown: ShutdownState = 'no';
+  const tls = options.tls ?? new TlsContexts();
+  const firstTls = prepareTls(tls, config);
+  useTls(firstTls);
+  let tlsTexts = firstTls.texts;
+  const mockSecret = randomBytes(32);
+  // A thread that has died keeps its column until all that it had is gone: another takes its place meanwhile.
+  const memory = new SharedMemory(Math.min(2 * count + 2, MAX_COLUMNS));
+  const { settings } = config;
+  const tune = (socket: ConnSocket): void => tuneTcp(native, socket, tcpOptions(config));
+
+  const state = {
+    clock,
+    log,
+    get config() {
+      return config;
+    },
+  };
+  // Servers are the workers'; peers are asked for anew each time.
+  const dns = createDns(state, options.lookup ?? systemLookup, () => {});
+  const lookup = lookupBy((host, done) => dns.resolve(host, done));
+  const peers = new Peers(state, ({ host, port }, ...rest) =>
+    openCancel({ host, port, lookup }, ...rest, tune),
+  );
+  const predecessors = new Predecessors(settings.unix_socket_dir, settings.listen_port, () =>
+    log.log('LOG', 'the old process has ended'),
+  );
+  const elsewhere = cancelByProcesses(
+    () => listeners?.isUnixReplaced() === true,
+    () => predecessors,
+  );
+
+  const answer = (question: WorkerQuestion, from: MainEnd, signal: AbortSignal): unknown => {
+    switch (question.kind) {
+      case 'command':
+        return control.request(question.request, signal);
+      case 'snapshot':
+        return control.snapshot(question.of);
+      case 'cancel':
+        return cancel(Buffer.from(question.key), question.cameBy, from);
+    }
+  };
+  const cancel = async (key: Buffer, cameBy: 'tcp' | 'unix', from: MainEnd) => {
+    const reason = await workforce.find({ kind: 'cancel', key }, from);
+    if (reason !== null) return { reason, isKnown: true };
+    return forwardCancel(peers, key, () => elsewhere(key, cameBy));
+  };
+  const workforce: Workforce = new Workforce({
+    log,
+    memory,
+    start: () => ({ config, tlsTexts, mockSecret, levels: levelsOf(log) }),
+    answer,
+    drained: (last) => {
+      log.log('LOG', `${last} connections dropped, exiting`);
+      exit();
+    },
+    bury: (column) => bury(column),
+  });
+  const bury = async (column: number): Promise<void> => {
+    const left = memory.reclaim(column);
+    ringAll();
+    const { server_close_timeout, server_cancel_timeout } = config.own;
+    const host = { log, native, patienceMs: (server_close_timeout + server_cancel_timeout) * 1000 };
+    await Promise.all(
+      left.map(async (connection) => {
+        await endOrphan(connection, host);
+        memory.reclaimConnection(column, connection);
+        ringAll();
+      }),
+    );
+    memory.clear(column);
+  };
+  const ringAll = (): void => {
+    for (const column of memory.waitingColumns()) workforce.tellColumn(column, { kind: 'ring' });
+  };
+
+  const stop = (): void => {
+    if (isStopped) return;
+    isStopped = true;
+    clearInterval(sweeper);
+    predecessors.leave();
+    listeners?.close();
+    workforce.stop();
+    peers.stop();
+  };
+  const exit = (): void => {
+    options.onShutdown?.();
+    stop();
+    options.onExit();
+  };
+  function useTls({ warnings, ...prepared }: PreparedTls): void {
+    for (const warning of warnings) log.log('WARNING', warning);
+    tls.use({ ...prepared, warnings });
+  }
+  const apply = (next: Config, nextTls: PreparedTls | null): void => {
+    config = next;
+    if (nextTls !== null) {
+      useTls(nextTls);
+      tlsTexts = nextTls.texts;
+    }
+    peers.update(next);
+    warnOfUntuned(next, native, log);
+    options.onConfig?.(next);
+    workforce.tell({ kind: 'levels', levels: levelsOf(log) });
+    workforce.tell({ kind: 'apply', config: next, tls: nextTls === null ? null : nextTls.texts });
+  };
+  const reload = (): void => {
+    options.onReload?.('begins');
+    try {
+      const next = loadConfig(config.settings.conffile, config);
+      const nextTls = prepareTls(tls, next);
+      for (const warning of [...next.warnings, ...secretFileWarnings(next)]) log.log('WARNING', warning);
+      apply(next, nextTls);
+    } finally {
+      options.onReload?.('is over');
+    }
+  };
+  const reportStats = async (): Promise<void> => {
+    const line = statsLine(sumPools(await control.snapshot('stats')).average);
+    if (config.settings.log_stats) log.log('LOG', line);
+    options.onStats?.(line);
+  };
+  const control: ProcessControl = new ProcessControl({
+    log,
+    config: () => config,
+    workers: () => workforce.controls,
+    own: () => ({
+      config: configRows(config),
+      peers: peerSnapshots(config),
+      peerPools: peerPoolSnapshots(peers),
+      fds: listenerFds(listeners?.bound() ?? []),
+      dnsHosts: dnsSnapshots(dns),
+    }),
+    reload,
+    set: (next, key) => {
+      const prepared = prepareTlsForSet(tls, next, key, log);
+      apply(next, prepared.tls);
+      return prepared.notice;
+    },
+    shutdownBegins: (mode) => {
+      if (shutdown === 'no') {
+        options.onShutdown?.();
+        listeners?.retireTcp(() => workforce.tell({ kind: 'retired' }));
+      }
+      shutdown = mode;
+    },
+    exit,
+  });
+
+  const accept = (socket: ConnSocket, listener: ListenerInfo): void => {
+    // The worker makes a socket of its own around it; closing ours leaves the connection as it is.
+    const fd = native.listen.duplicate(socketFd(socket));
+    socket.destroy();
+    if (fd === null) {
+      log.log('ERROR', 'cannot hand a connection over: no descriptor is left');
+      return;
+    }
+    workforce.give({
+      kind: 'connection',
+      fd,
+      listener,
+      isUnixReplaced: listeners?.isUnixReplaced() === true,
+    });
+  };
+  let listeners: Listeners | null = null;
+  try {
+    await workforce.start(count);
+    listeners = await openListeners(listenOptions(options), accept, log);
+  } catch (error) {
+    workforce.stop();
+    throw error;
+  }
+  // Without a unix socket in a folder there is no `-R`.
+  if (/^[^@]/.test(settings.unix_socket_dir)) predecessors.adopt((options.passed ?? []).length === 0);
+  warnOfUntuned(config, native, log);
+  let periodStartMs = clock.nowMs();
+  const sweeper = setInterval(() => {
+    const nowMs = clock.nowMs();
+    peers.sweep(nowMs);
+    if (nowMs - periodStartMs < config.settings.stats_period * 1000) return;
+    periodStartMs = nowMs;
+    void reportStats();
+  }, SWEEP_INTERVAL_MS);
+
+  return {
+    addresses: listeners.addresses,
+    control,
+    standing: () => ({ ...workforce.standing, shutdown }),
+    shutdown: (mode) => void control.request({ kind: 'shutdown', mode }, new AbortController().signal),
+    stop,
+  };
+}

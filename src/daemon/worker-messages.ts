@@ -1,0 +1,87 @@
+/**
+ * What the main thread and its workers say to each other: plain data. Both sides carry out commands and give snapshots
+ * for the other one: a worker does so for its own loop, the main thread for the whole process.
+ */
+import type { ControlRequest } from '../admin/control.ts';
+import type { LogLevel } from '../base/log.ts';
+import type { SnapshotKind } from '../admin/snapshot.ts';
+import type { Config } from '../config/config.ts';
+import type { PeerAddress } from '../net/address.ts';
+import type { ListenerInfo } from '../net/listening-socket.ts';
+import type { YieldScope } from '../pool/budget.ts';
+import type { TlsTexts } from '../tls/material.ts';
+import type { ShutdownState } from './context.ts';
+import type { Correspondence } from './correspondence.ts';
+
+/** What commands have brought about, for a worker that begins later. */
+export interface Standing {
+  readonly isPaused: boolean;
+  readonly isSuspended: boolean;
+  readonly pausedDatabases: readonly string[];
+  readonly disabledDatabases: readonly string[];
+  readonly shutdown: ShutdownState;
+}
+
+/** What a worker begins with. */
+export interface WorkerStart {
+  /** Its column in shared memory. */
+  readonly column: number;
+  readonly config: Config;
+  /** The files that the TLS settings name. */
+  readonly tlsTexts: TlsTexts;
+  /** See `LoopOptions`. */
+  readonly mockSecret: Uint8Array;
+  /** The budget of all loops. */
+  readonly memory: SharedArrayBuffer;
+  readonly standing: Standing;
+  /** The levels below LOG that are written. */
+  readonly levels: readonly LogLevel[];
+}
+
+/** Of either side. `command` is answered by a ControlReply, `snapshot` by that kind's records. */
+type Common =
+  | { readonly kind: 'command'; readonly request: ControlRequest }
+  | { readonly kind: 'snapshot'; readonly of: SnapshotKind };
+
+/** Of the main thread to a worker. `cancel`: the log text, or null when the key is none of its clients'. */
+export type MainQuestion = Common | { readonly kind: 'cancel'; readonly key: Uint8Array };
+
+/** Of a worker to the main thread. `cancel`: a CancelOutcome, or null. */
+export type WorkerQuestion =
+  | Common
+  | { readonly kind: 'cancel'; readonly key: Uint8Array; readonly cameBy: PeerAddress['kind'] };
+
+export type MainNotice =
+  | {
+      readonly kind: 'connection';
+      /** The worker's from now on. */
+      readonly fd: number;
+      readonly listener: ListenerInfo;
+      readonly isUnixReplaced: boolean;
+    }
+  /** `tls` null: what was in force stays so. */
+  | { readonly kind: 'apply'; readonly config: Config; readonly tls: TlsTexts | null }
+  /** Something was freed that clients here may wait for. */
+  | { readonly kind: 'ring' }
+  /** Another thread lacks a server connection: an idle one is to be given up. */
+  | { readonly kind: 'yield'; readonly scope: YieldScope }
+  | { readonly kind: 'levels'; readonly levels: readonly LogLevel[] }
+  /** A graceful shutdown: no connection comes any more. */
+  | { readonly kind: 'retired' }
+  | { readonly kind: 'stop' };
+
+export type WorkerNotice =
+  | { readonly kind: 'ready' }
+  | { readonly kind: 'log'; readonly lines: readonly (readonly [LogLevel, string])[] }
+  | { readonly kind: 'standing'; readonly standing: Standing }
+  /** For the worker of this column. */
+  | {
+      readonly kind: 'pass on';
+      readonly column: number;
+      readonly notice: Extract<MainNotice, { kind: 'ring' | 'yield' }>;
+    }
+  /** A graceful shutdown has nothing to wait for here: the last of these is gone. */
+  | { readonly kind: 'drained'; readonly last: 'server' | 'client' };
+
+export type MainEnd = Correspondence<MainQuestion, MainNotice, WorkerQuestion, WorkerNotice>;
+export type WorkerEnd = Correspondence<WorkerQuestion, WorkerNotice, MainQuestion, MainNotice>;
