@@ -368,10 +368,9 @@ export class ListeningSocket {
   #release(): void {
     const file = this.#file;
     this.#file = null;
-    const acceptor = this.#acceptor;
-    if (acceptor !== null) {
+    if (this.#acceptor !== null) {
+      this.#acceptor.close();
       this.#acceptor = null;
-      acceptor.close();
       if (this.#target.kind !== 'unix' || file === null) return;
       // It has one of the two.
       for (const path of [this.#target.path, this.#bindPath]) {
