@@ -1,7 +1,7 @@
-import type { Socket } from 'node:net';
 import type { LogLevel } from '../base/log.ts';
 import { formatPeer, type PeerAddress } from '../net/address.ts';
 import { Conn, type ConnHandler } from '../net/conn.ts';
+import type { ConnSocket } from '../net/raw-socket.ts';
 import type { Grant } from '../pool/budget.ts';
 import type { TlsInfo } from '../tls/info.ts';
 import { errorResponse } from '../wire/error-response.ts';
@@ -83,7 +83,7 @@ export class ClientConnection implements ConnHandler, Visitor {
   constructor(
     services: ClientServices,
     id: number,
-    socket: Socket,
+    socket: ConnSocket,
     peer: { address: PeerAddress; isUnixSameUid: boolean; uid: number | null; visit: Visit | null },
     firstPhase: (connection: ClientConnection) => ClientPhase,
   ) {

@@ -1,5 +1,4 @@
 import { randomBytes } from 'node:crypto';
-import type { Socket } from 'node:net';
 import type { Control } from '../admin/control.ts';
 import { ScramVerifierCache, SaltedPasswordCache } from '../auth/derived-keys.ts';
 import { Pbkdf2Queue } from '../auth/pbkdf2-queue.ts';
@@ -13,6 +12,7 @@ import { formatPeer, type PeerAddress, peerName, tcpPeerAddress } from '../net/a
 import { type LookupAll, lookupBy } from '../net/dns-cache.ts';
 import type { ListenerInfo } from '../net/listening-socket.ts';
 import type { Native } from '../net/native.ts';
+import { type ConnSocket, turnAway } from '../net/raw-socket.ts';
 import { systemLookup } from '../net/system-lookup.ts';
 import { tuneTcp } from '../net/tcp-options.ts';
 import type { Budget } from '../pool/budget.ts';
@@ -88,7 +88,7 @@ export interface Loop {
   /** Carries commands out on this loop. */
   readonly control: LocalControl;
   /** Takes over a connection that has been accepted, nothing of which has been read. */
-  accept(socket: Socket, listener: ListenerInfo): void;
+  accept(socket: ConnSocket, listener: ListenerInfo): void;
   /** Puts a configuration in force; `tls` null: it stays as it is. */
   apply(next: Config, tls: PreparedTls | null): void;
   /** Begins its work behind the first connections: fills pools, keeps time limits. */
@@ -107,7 +107,7 @@ export function createLoop(options: LoopOptions): Loop {
   const windows = new StatsWindows(clock.nowMs());
   let isStopped = false;
   let sweeper: NodeJS.Timeout | null = null;
-  const tune = (socket: Socket): void => tuneTcp(native, socket, tcpOptions(state.config));
+  const tune = (socket: ConnSocket): void => tuneTcp(native, socket, tcpOptions(state.config));
 
   const state: PoolerState = new PoolerState({
     config,
@@ -230,7 +230,7 @@ export function createLoop(options: LoopOptions): Loop {
 /** Asks the doorkeeper about a new TCP connection; one that is refused is told so, and gone. */
 function enter(
   { door, log }: PoolerState,
-  socket: Socket,
+  socket: ConnSocket,
   address: Extract<PeerAddress, { kind: 'tcp' }>,
 ): Visit | 'refused' {
   const peer = peerName(address.ip);
@@ -239,15 +239,16 @@ function enter(
   if (door.lines.mayWrite(peer))
     log.log('WARNING', `connection from ${formatPeer(address)} refused (${visit})`);
   door.lines.failed(peer);
-  socket.on('error', () => {});
-  socket.end(errorResponse(fatal(`no more connections allowed (${visit})`, SqlState.tooManyConnections)));
-  socket.destroySoon();
+  turnAway(
+    socket,
+    errorResponse(fatal(`no more connections allowed (${visit})`, SqlState.tooManyConnections)),
+  );
   return 'refused';
 }
 
 /** Who is at the other end; null when the peer has gone already. */
 function peerOf(
-  socket: Socket,
+  socket: ConnSocket,
   listener: ListenerInfo,
   native: Native,
 ): { address: PeerAddress; isUnixSameUid: boolean; uid: number | null } | null {

@@ -1,5 +1,4 @@
 import { randomBytes } from 'node:crypto';
-import type { Socket } from 'node:net';
 import { statsLine, sumPools } from '../admin/averages.ts';
 import { configRows } from '../config/show.ts';
 import type { Config } from '../config/config.ts';
@@ -9,6 +8,7 @@ import { lookupBy } from '../net/dns-cache.ts';
 import { type Listeners, openListeners } from '../net/listener.ts';
 import type { ListenerInfo } from '../net/listening-socket.ts';
 import { socketFd } from '../net/native-sockets.ts';
+import type { ConnSocket } from '../net/raw-socket.ts';
 import { systemLookup } from '../net/system-lookup.ts';
 import { tuneTcp } from '../net/tcp-options.ts';
 import { SharedMemory } from '../pool/shared-memory.ts';
@@ -64,7 +64,7 @@ export async function createThreadedPooler(options: PoolerOptions, count: number
   // A thread that has died keeps its column until all that it had is gone: another takes its place meanwhile.
   const memory = new SharedMemory(Math.min(2 * count + 2, MAX_COLUMNS));
   const { settings } = config;
-  const tune = (socket: Socket): void => tuneTcp(native, socket, tcpOptions(config));
+  const tune = (socket: ConnSocket): void => tuneTcp(native, socket, tcpOptions(config));
 
   const state = {
     clock,
@@ -204,7 +204,7 @@ export async function createThreadedPooler(options: PoolerOptions, count: number
     exit,
   });
 
-  const accept = (socket: Socket, listener: ListenerInfo): void => {
+  const accept = (socket: ConnSocket, listener: ListenerInfo): void => {
     // The worker makes a socket of its own around it; closing ours leaves the connection as it is.
     const fd = native.listen.duplicate(socketFd(socket));
     socket.destroy();

@@ -5,6 +5,7 @@ import { SystemClock } from '../base/clock.ts';
 import { acceptedSocket } from '../net/accepted.ts';
 import { openNative } from '../net/native.ts';
 import { socketFd } from '../net/native-sockets.ts';
+import { RawSocket } from '../net/raw-socket.ts';
 import { SharedBudget } from '../pool/shared-budget.ts';
 import type { CancelOutcome } from '../client/services.ts';
 import { cancelHere } from './client-services.ts';
@@ -41,6 +42,7 @@ const loop: Loop = createLoop({
   owner: budget.owner,
   custody: {
     keep(grant, socket) {
+      if (socket instanceof RawSocket) throw new Error('a server connection without a socket of Node');
       const fd = native.listen.duplicate(socketFd(socket));
       if (fd === null) return false;
       const isKept = budget.keep(grant, fd);

@@ -1,4 +1,4 @@
-import type { Socket } from 'node:net';
+import type { ConnSocket } from './raw-socket.ts';
 
 /**
  * Where a connection comes from or goes to, as people read it. A unix socket has no address of its own: its
@@ -40,7 +40,7 @@ const MAPPED_IPV4 = /^::ffff:(?=\d+\.)/i;
  * The address of an accepted TCP socket, IPv4 as such on whichever socket it came in; null when the peer is already gone
  * and the system forgot it.
  */
-export function tcpPeerAddress(socket: Socket): PeerAddress | null {
+export function tcpPeerAddress(socket: ConnSocket): PeerAddress | null {
   const { remoteAddress, remotePort } = socket;
   if (remoteAddress === undefined || remotePort === undefined) return null;
   return { kind: 'tcp', ip: remoteAddress.replace(MAPPED_IPV4, ''), port: remotePort };

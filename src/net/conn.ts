@@ -1,10 +1,13 @@
 import { connect, type IpcNetConnectOpts, type Socket, type TcpNetConnectOpts } from 'node:net';
+import { constants } from 'node:os';
 import { NOBODY, peerLeft } from './descriptor.ts';
 import type { Native } from './native.ts';
-import { allocPinned, PEER_GONE } from './native-io.ts';
 import { socketFd } from './native-sockets.ts';
-import { type Readiness, type Reader, readinessOf } from './readiness.ts';
+import { type ConnSocket, nodeSocketOf, RawSocket, type SocketOwner } from './raw-socket.ts';
+import { READ_BUFFER, type Readiness, type Reader, readinessOf } from './readiness.ts';
 import type { TlsUpgrade } from './tls-upgrade.ts';
+
+const { EPIPE, ECONNRESET } = constants.errno;
 
 /**
  * What a connection's owner hears. Calls come one at a time, never from inside a call to `Conn.write`.
@@ -29,24 +32,18 @@ export interface ConnHandler {
 export type ConnectOptions = TcpNetConnectOpts | IpcNetConnectOpts;
 
 /**
- * Every connection that is read directly reads into this one buffer: a chunk is dealt with before the next read,
- * so none needs memory of its own. See docs/decisions/0006-direct-io.md.
- */
-const READ_BUFFER = allocPinned(64 * 1024);
-
-/**
  * One byte stream, client or server side: bytes in and out, back-pressure, no SQL. TLS sits below this
  * interface. Whoever owns the connection sets `handler`, and sets another one when its own state changes.
  *
  * Plain sockets are used past Node's streams where that makes no difference: reads land in one shared buffer, writes
  * go straight to the kernel, which takes a copy. What the kernel doesn't take at once is copied and queued by the
  * stream as usual, and so is everything after it until the queue is empty again. How a connection ends, the stream
- * finds out: it reads from the moment that the peer has finished or the connection has failed. From
- * {@link startTls} on a connection is its TLS stream, and nothing goes past that.
+ * finds out: it reads from the moment that the peer has finished or the connection has failed. A raw socket does without
+ * a stream altogether. From {@link startTls} on a connection is its TLS stream, and nothing goes past that.
  */
-export class Conn implements Reader {
+export class Conn implements Reader, SocketOwner {
   handler: ConnHandler;
-  #socket: Socket;
+  #socket: ConnSocket;
   /** Descriptor for direct reads and writes; -1 while there is none (not connected yet, no native calls). */
   #fd = -1;
   readonly #native: Native | null;
@@ -72,11 +69,12 @@ export class Conn implements Reader {
   /** Bytes that came out of the kernel. */
   bytesRead = 0;
 
-  private constructor(socket: Socket, native: Native | null, handler: ConnHandler) {
+  private constructor(socket: ConnSocket, native: Native | null, handler: ConnHandler) {
     this.#socket = socket;
     this.#native = native;
     this.handler = handler;
-    this.#listenTo(socket);
+    if (socket instanceof RawSocket) socket.owner = this;
+    else this.#listenTo(socket);
   }
 
   /** Connects; `onConnect` is called once that has succeeded. Without `native` every write is queued. */
@@ -101,14 +99,14 @@ export class Conn implements Reader {
    * Takes over a socket that a listener has just accepted. With `pauseOnConnect` nothing has been read from it yet,
    * so that it can be read directly; without, it stays a stream on that side.
    */
-  static accept(accepted: Socket, native: Native, handler: ConnHandler): Conn {
+  static accept(accepted: ConnSocket, native: Native, handler: ConnHandler): Conn {
     const conn = new Conn(accepted, native, handler);
     conn.#open();
     return conn;
   }
 
   /** The socket itself, for the native calls and for addresses only. */
-  get socket(): Socket {
+  get socket(): ConnSocket {
     return this.#socket;
   }
 
@@ -172,9 +170,12 @@ export class Conn implements Reader {
    * error; its owner bounds the time that it may take.
    */
   startTls(upgrade: TlsUpgrade, seen: Buffer | null): void {
-    const plain = this.#socket;
-    if (plain.destroyed) return;
+    if (this.#socket.destroyed) return;
     this.#unwatch();
+    const plain = nodeSocketOf(this.#socket);
+    if (plain === null) return;
+    // Its errors are still heard.
+    if (plain !== this.#socket) this.#listenTo(plain);
     this.#readiness = null;
     this.#fd = -1;
     this.#mayQueue = true;
@@ -256,7 +257,7 @@ export class Conn implements Reader {
     this.#isCaughtUp = false;
     for (let round = 0; round < 4; round++) {
       // What the stream holds would be overtaken.
-      if (this.#paused || this.#isSuspended || this.isClosed || this.#socket.readableLength > 0) return;
+      if (this.#paused || this.#isSuspended || this.isClosed || this.#hasUnread()) return;
       const end = this.#fd < 0 ? 0 : (this.#native?.receive(this.#fd, READ_BUFFER) ?? 0);
       this.#isCaughtUp = end < 0;
       if (end === 0 && this.#isWatched) this.hungUp();
@@ -280,6 +281,29 @@ export class Conn implements Reader {
     return fd;
   }
 
+  socketBytes(chunk: Buffer, end: number): void {
+    this.#received(chunk, end);
+  }
+
+  socketEnded(): void {
+    this.#guard(() => this.handler.onEnd());
+  }
+
+  socketDrained(): void {
+    this.#guard(() => this.handler.onDrain());
+  }
+
+  socketClosed(error: Error | null): void {
+    this.#closed = true;
+    this.#error ??= error;
+    this.#guard(() => this.handler.onClosed(this.#error));
+  }
+
+  /** A stream holds bytes that have come. */
+  #hasUnread(): boolean {
+    return !(this.#socket instanceof RawSocket) && this.#socket.readableLength > 0;
+  }
+
   readable(): void {
     if (this.#native === null || this.#socket.destroyed) return;
     const end = this.#native.receive(this.#fd, READ_BUFFER);
@@ -301,10 +325,10 @@ export class Conn implements Reader {
     socket.on('end', () => {
       if (socket !== this.#socket) return;
       if (this.#isSecuring) socket.destroy(peerLeft());
-      else this.#guard(() => this.handler.onEnd());
+      else this.socketEnded();
     });
     socket.on('drain', () => {
-      if (socket === this.#socket) this.#guard(() => this.handler.onDrain());
+      if (socket === this.#socket) this.socketDrained();
     });
     socket.on('error', (error: Error) => {
       this.#error ??= error;
@@ -313,18 +337,19 @@ export class Conn implements Reader {
     });
     socket.on('close', () => {
       if (socket !== this.#socket) return;
-      this.#closed = true;
       this.#unwatch();
-      this.#guard(() => this.handler.onClosed(this.#error));
+      this.socketClosed(null);
     });
   }
 
   /** The socket is connected. */
   #open(): void {
     const native = this.#native;
-    if (native !== null) this.#fd = socketFd(this.#socket);
-    // A stream that has begun to read goes on: it may hold bytes already.
-    if (native !== null && this.#fd >= 0 && this.#socket.isPaused()) this.#readiness = readinessOf(native);
+    const socket = this.#socket;
+    if (native !== null) this.#fd = socketFd(socket);
+    // A stream that has begun to read goes on: it may hold bytes already. A raw socket sees to its reading itself.
+    if (native !== null && this.#fd >= 0 && !(socket instanceof RawSocket) && socket.isPaused())
+      this.#readiness = readinessOf(native);
     if (!this.#paused && !this.#isSuspended) this.#startReading();
   }
 
@@ -389,8 +414,8 @@ export class Conn implements Reader {
       this.#mayQueue = false;
     }
     const taken = this.#native.write(this.#fd, bytes, start, end);
-    if (taken === PEER_GONE && !this.#paused && !this.#isSuspended) {
-      // The stream's own write would close the connection at once, over what the peer has said before it went.
+    if ((taken === -EPIPE || taken === -ECONNRESET) && !this.#paused && !this.#isSuspended) {
+      // A write of the socket's own would close the connection at once, over what the peer has said before it went.
       if (this.#isWatched) this.hungUp();
       return end - start;
     }

@@ -1,7 +1,7 @@
 import { lookup } from 'node:dns/promises';
 import { existsSync, fstatSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { createServer, isIP, type Server, type ServerOpts, type Socket } from 'node:net';
+import { createServer, isIP, type Server, type ServerOpts } from 'node:net';
 import type { Logger } from '../base/log.ts';
 import { formatHostPort } from './address.ts';
 import {
@@ -14,6 +14,7 @@ import {
   systemErrorText,
 } from './listening-socket.ts';
 import { type Native, openNative } from './native.ts';
+import type { ConnSocket } from './raw-socket.ts';
 import {
   checkUnixSocketFree,
   ListenError,
@@ -97,7 +98,7 @@ const realSchedule: Schedule = (delayMs, run) => {
  */
 export async function openListeners(
   options: ListenOptions,
-  onConnection: (socket: Socket, listener: ListenerInfo) => void,
+  onConnection: (socket: ConnSocket, listener: ListenerInfo) => void,
   log: Logger,
 ): Promise<Listeners> {
   const passed = options.passed ?? [];

@@ -1,18 +1,22 @@
 import { randomBytes } from 'node:crypto';
 import { closeSync, renameSync, unlinkSync } from 'node:fs';
-import type { ListenOptions as NodeListenOptions, Server, ServerOpts, Socket } from 'node:net';
+import type { ListenOptions as NodeListenOptions, Server, ServerOpts } from 'node:net';
 import { dirname, join } from 'node:path';
 import { getSystemErrorMap } from 'node:util';
 import type { Logger } from '../base/log.ts';
-import { acceptedSocket } from './accepted.ts';
+import { Acceptor } from './acceptor.ts';
 import { formatHostPort } from './address.ts';
 import type { Native } from './native.ts';
 import { socketFd } from './native-sockets.ts';
+import { firstInfo, type ListenTarget } from './listen-target.ts';
+import type { ConnSocket } from './raw-socket.ts';
 import {
   applySocketPermissions,
-  displaySocketPath,
+  checkPlace,
+  inUse,
   isAbstractPath,
   isSameFile,
+  keepSocketFile,
   removeStaleSocket,
   type SocketFileIdentity,
   socketFileIdentity,
@@ -35,30 +39,11 @@ export interface ListenerFd {
 /** Calls `run` once after `delayMs`; the returned function takes that back. Injected so that tests can step it. */
 export type Schedule = (delayMs: number, run: () => void) => () => void;
 
-/**
- * How to bind one listener: a TCP address, or a unix socket with the permissions of its file. With `replaces` it takes the
- * place of another process's in one step, so that there is always one to connect to. `before` is what may go for it: that
- * process's, or what a dead one has left; anything else there means that the path is taken. One that was `passed` is open
- * already; it stays whoever's it is, and its descriptor is ours. `port` is told of a unix socket without a number.
- */
-export type ListenTarget =
-  | { readonly kind: 'tcp'; readonly ip: string; readonly port: number; readonly reusePort: boolean }
-  | {
-      readonly kind: 'unix';
-      readonly path: string;
-      readonly port: number;
-      readonly mode: number;
-      readonly gid: number | null;
-      readonly replaces: boolean;
-      readonly before: SocketFileIdentity | null;
-    }
-  | { readonly kind: 'passed'; readonly fd: number; readonly port: number };
-
 /** What all listeners of a process share. */
 export interface ListenContext {
   readonly backlog: number;
   readonly log: Logger;
-  readonly onConnection: (socket: Socket, listener: ListenerInfo) => void;
+  readonly onConnection: (socket: ConnSocket, listener: ListenerInfo) => void;
   readonly schedule: Schedule;
   /** Soft limit of open files, Infinity when unknown; accepted sockets close below it are worth a warning. */
   readonly fdLimit: number;
@@ -79,8 +64,17 @@ export const RETIRE_MS = 250;
 /** With fewer descriptors left than this, the log says so: server connections need some too. */
 const FD_WARNING_MARGIN = 16;
 
-/** accept() errors that another try at once would only repeat; the rest concern one connection. */
-const RESOURCE_ERRORS: ReadonlySet<string | undefined> = new Set(['EMFILE', 'ENFILE', 'ENOBUFS', 'ENOMEM']);
+/**
+ * accept() errors that another try at once would only repeat; the rest concern one connection. EINVAL: somebody else who
+ * has the socket, too, has shut it down.
+ */
+const LASTING_ERRORS: ReadonlySet<string | undefined> = new Set([
+  'EMFILE',
+  'ENFILE',
+  'ENOBUFS',
+  'ENOMEM',
+  'EINVAL',
+]);
 
 /** The system's words for an error code, for log lines: `address already in use`. */
 export function systemErrorText(error: NodeJS.ErrnoException): string {
@@ -88,11 +82,17 @@ export function systemErrorText(error: NodeJS.ErrnoException): string {
   return known === undefined ? error.message : known[1];
 }
 
-/** One bound socket and its accept loop. States: closed -> open -> (suspended -> open)* -> closed. */
+/**
+ * One bound socket and its accept loop. States: closed -> open -> (suspended -> open)* -> closed. Node binds it; where there
+ * are raw sockets, an acceptor has it from then on.
+ */
 export class ListeningSocket {
   readonly #target: ListenTarget;
   readonly #context: ListenContext;
+  /** Node's, while that accepts. */
   #server: Server | null = null;
+  /** Ours, while that accepts, or rests. */
+  #acceptor: Acceptor | null = null;
   #file: SocketFileIdentity | null = null;
   /** Where the unix socket was bound, if that is not where it is to be found. */
   #bindPath: string | null = null;
@@ -119,6 +119,7 @@ export class ListeningSocket {
 
   /** File descriptor of the bound socket, -1 while there is none. */
   get fd(): number {
+    if (this.#acceptor !== null) return this.#acceptor.fd;
     return this.#server === null ? -1 : socketFd(this.#server);
   }
 
@@ -149,6 +150,7 @@ export class ListeningSocket {
       return;
     }
     this.#afterBind(server);
+    this.#acceptOurselves(server);
   }
 
   /** Puts a unix socket that replaces another in its place, in one step. Throws the system's error. */
@@ -180,16 +182,17 @@ export class ListeningSocket {
     const target = this.#target;
     const { native, schedule } = this.#context;
     const isShared = target.kind === 'tcp' && target.reusePort;
-    if (isShared && this.#server !== null && native.listen.takeNoMore(this.fd)) {
+    if (isShared && this.fd >= 0 && native.listen.takeNoMore(this.fd)) {
       this.#cancelRetirement = schedule(RETIRE_MS, () => {
-        this.#emptyQueue();
+        // Nothing may run between this and the close, or there would be somebody in the queue again.
+        this.#acceptor?.takeAll();
         this.close();
         done();
       });
       return;
     }
     // A passed one goes on without us: its queue is for the next process.
-    if (target.kind === 'tcp') this.#emptyQueue();
+    if (target.kind === 'tcp') this.#acceptor?.takeAll();
     this.close();
     done();
   }
@@ -199,17 +202,6 @@ export class ListeningSocket {
     if (this.#target.kind !== 'unix' || this.#file === null) return false;
     const now = socketFileIdentity(this.#target.path);
     return now !== null && !isSameFile(now, this.#file);
-  }
-
-  /** Nothing may run between this and the close, or there would be somebody in the queue again. */
-  #emptyQueue(): void {
-    const { accept } = this.#context.native.listen;
-    for (;;) {
-      const fd = this.#server === null ? -1 : accept(this.fd);
-      if (fd < 0) return;
-      const socket = acceptedSocket(fd);
-      if (socket !== null) this.#onConnection(socket);
-    }
   }
 
   #listen(server: Server): void {
@@ -271,14 +263,40 @@ export class ListeningSocket {
     this.info = { kind: 'tcp', address: bound.address, port: bound.port };
   }
 
+  /** Takes the accepting over from Node, if we can, before anybody can have been accepted. */
+  #acceptOurselves(server: Server): void {
+    const acceptor = Acceptor.open(this.#context.native, socketFd(server), {
+      accepted: (socket) => this.#onConnection(socket),
+      failed: (error) => this.#onAcceptError(error),
+    });
+    if (acceptor === null) return;
+    const path = this.#target.kind === 'unix' && this.#file !== null ? this.#target.path : null;
+    // Closing it unlinks the name that it was bound under.
+    const close = (): void => {
+      this.#acceptor = acceptor;
+      this.#server = null;
+      server.close();
+    };
+    let isClosed = acceptor.watch();
+    try {
+      if (isClosed && path !== null) isClosed = keepSocketFile(this.#bindPath ?? path, close);
+      else if (isClosed) close();
+    } catch (error) {
+      this.#file = null;
+      this.#release();
+      throw (error as NodeJS.ErrnoException).code === 'EEXIST' ? inUse() : error;
+    }
+    if (!isClosed) acceptor.close();
+  }
+
   #passedUnix(server: Server, port: number): ListenerInfo {
     const path = this.#context.native.listen.unixPath(socketFd(server)) ?? '';
     const ownPort = /\.s\.PGSQL\.(\d{1,5})$/.exec(path)?.[1];
     return { kind: 'unix', address: path, port: ownPort === undefined ? port : Number(ownPort) };
   }
 
-  #onConnection(socket: Socket): void {
-    if (this.#server === null) {
+  #onConnection(socket: ConnSocket): void {
+    if (this.fd < 0) {
       socket.destroy();
       return;
     }
@@ -288,9 +306,9 @@ export class ListeningSocket {
 
   /**
    * When descriptors run out, the event loop's library accepts and closes connections by itself and tells nobody.
-   * A descriptor number near the limit is the only sign of it that we get to see.
+   * A descriptor number near the limit is the only sign of it that we get to see there, and elsewhere the first.
    */
-  #warnAboutFds(socket: Socket): void {
+  #warnAboutFds(socket: ConnSocket): void {
     const { fdLimit, log, schedule } = this.#context;
     if (!this.#mayWarnAboutFds || socketFd(socket) < fdLimit - FD_WARNING_MARGIN) return;
     this.#mayWarnAboutFds = false;
@@ -303,19 +321,32 @@ export class ListeningSocket {
   #onAcceptError(error: NodeJS.ErrnoException): void {
     const { log } = this.#context;
     const text = `accept() failed on ${this.display}: ${systemErrorText(error)}`;
-    if (!RESOURCE_ERRORS.has(error.code)) {
+    if (!LASTING_ERRORS.has(error.code)) {
       log.log('WARNING', text);
       return;
     }
-    if (this.#server === null) return;
+    if (this.fd < 0) return;
     if (this.#isPassedOn) {
       log.log('ERROR', text);
       return;
     }
     log.log('ERROR', `${text}, suspending the listener for ${ACCEPT_RETRY_MS / 1000} s`);
+    if (this.#acceptor !== null) {
+      this.#acceptor.rest();
+      this.#watchLater(this.#acceptor);
+      return;
+    }
     // Node cannot stop accepting without closing the socket; left open it would fail over and over.
     this.#release();
     this.#retryLater();
+  }
+
+  #watchLater(acceptor: Acceptor): void {
+    this.#cancelRetry = this.#context.schedule(ACCEPT_RETRY_MS, () => {
+      this.#cancelRetry = null;
+      if (acceptor.watch()) this.#context.log.log('LOG', `listening on ${this.display} again`);
+      else this.#watchLater(acceptor);
+    });
   }
 
   #retryLater(): void {
@@ -335,11 +366,22 @@ export class ListeningSocket {
   }
 
   #release(): void {
+    const file = this.#file;
+    this.#file = null;
+    if (this.#acceptor !== null) {
+      this.#acceptor.close();
+      this.#acceptor = null;
+      if (this.#target.kind !== 'unix' || file === null) return;
+      // It has one of the two.
+      for (const path of [this.#target.path, this.#bindPath]) {
+        const now = path === null ? null : socketFileIdentity(path);
+        if (path !== null && now !== null && isSameFile(now, file)) unlinkSync(path);
+      }
+      return;
+    }
     const server = this.#server;
     if (server === null) return;
     this.#server = null;
-    const file = this.#file;
-    this.#file = null;
     if (this.#target.kind === 'unix' && file !== null) {
       const { path } = this.#target;
       const now = socketFileIdentity(path);
@@ -354,27 +396,5 @@ export class ListeningSocket {
       if (isOurs && this.#bindPath !== null) unlinkSync(path);
     }
     server.close();
-  }
-}
-
-/** Two may want the same place at once. */
-function checkPlace(path: string, before: SocketFileIdentity | null): void {
-  const now = socketFileIdentity(path);
-  if (now !== null && (before === null || !isSameFile(now, before))) throw inUse();
-}
-
-/** As bind(2) has it. */
-function inUse(): NodeJS.ErrnoException {
-  return Object.assign(new Error('address already in use'), { code: 'EADDRINUSE' });
-}
-
-function firstInfo(target: ListenTarget): ListenerInfo {
-  switch (target.kind) {
-    case 'tcp':
-      return { kind: 'tcp', address: target.ip, port: target.port };
-    case 'unix':
-      return { kind: 'unix', address: displaySocketPath(target.path), port: target.port };
-    case 'passed':
-      return { kind: 'unix', address: `descriptor ${target.fd}`, port: target.port };
   }
 }

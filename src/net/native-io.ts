@@ -1,5 +1,6 @@
 import { constants } from 'node:os';
 import { isMainThread } from 'node:worker_threads';
+import { type SocketName, socketNames } from './native-address.ts';
 
 /** Reading and writing past Node's streams. Without the library: no set, nothing read, nothing taken. */
 export interface IoCalls {
@@ -7,28 +8,43 @@ export interface IoCalls {
   epoll(): EpollSet | null;
   /**
    * recv(2) into `buffer` from its start, without waiting. Returns how many bytes came, 0 at the peer's end, -1
-   * when there is nothing or the connection has failed.
+   * when there is nothing yet, and less when the connection has failed: the negative errno.
    */
   receive(fd: number, buffer: Buffer): number;
   /**
    * send(2) without waiting: `bytes[start, end)`, copied by the kernel before the call returns. Returns how many
-   * bytes it took, -1 when none, {@link PEER_GONE} when none ever will be. `fs.writeSync` does the same at three times
-   * the cost, and throws when the peer is slow.
+   * bytes it took, -1 when it has no room, and less when the connection has failed: the negative errno.
+   * `fs.writeSync` does the same at three times the cost, and throws when the peer is slow.
    */
   write(fd: number, bytes: Buffer, start: number, end: number): number;
+  /** Sends FIN behind what was written. */
+  shutdownWrite(fd: number): void;
+  /** close(2), without a word about how it went: the number is free in any case. */
+  closeFd(fd: number): void;
+  /** Where a TCP socket is bound; null for others. */
+  localName(fd: number): SocketName | null;
 }
 
-/** Of {@link IoCalls.write}: the peer has closed or reset the connection. What it has sent before may still be there. */
-export const PEER_GONE = -2;
+/** What to tell of a descriptor; a failed connection is told of always. */
+export const Interest = { read: 0x1, write: 0x4 } as const;
 
-/** An epoll set, level-triggered, for reading. Its `…At` methods speak of what the last `wait` has fetched. */
+/** An epoll set, level-triggered. Its `…At` methods speak of what the last `wait` has fetched. */
 export interface EpollSet {
-  /** False when the kernel refuses. */
-  add(fd: number): boolean;
+  /**
+   * `interest` is made of {@link Interest}; `token` (32 bits) comes back with each event, so that one which was meant for
+   * an earlier owner of the number can be told. False when the kernel refuses.
+   */
+  add(fd: number, interest: number, token: number): boolean;
+  /** Of a descriptor that is in the set. */
+  change(fd: number, interest: number, token: number): void;
   remove(fd: number): void;
   /** Fetches what is ready, without waiting; returns how many, or less than 1. */
   wait(): number;
   fdAt(index: number): number;
+  tokenAt(index: number): number;
+  isReadableAt(index: number): boolean;
+  /** There is room for more bytes, and somebody wanted to know. */
+  isWritableAt(index: number): boolean;
   /** The peer has finished sending, or the connection has failed; bytes may have come before. */
   isHungUpAt(index: number): boolean;
   /** `callback` is called in every turn of the event loop in which something is ready, or may be. One per set. */
@@ -55,11 +71,10 @@ export function allocPinned(bytes: number): Buffer {
 
 /** MSG_DONTWAIT and MSG_NOSIGNAL. */
 const NO_WAIT_NO_SIGNAL = 0x40 | 0x4000;
-const { EPIPE, ECONNRESET } = constants.errno;
 const EPOLL_CLOEXEC = 0o2000000;
 const EPOLL_CTL_ADD = 1;
 const EPOLL_CTL_DEL = 2;
-const EPOLLIN = 0x1;
+const EPOLL_CTL_MOD = 3;
 const EPOLLRDHUP = 0x2000;
 /** EPOLLERR, EPOLLHUP and EPOLLRDHUP. */
 const EPOLL_GONE = 0x8 | 0x10 | EPOLLRDHUP;
@@ -69,7 +84,16 @@ const EVENTS_PER_WAIT = 256;
 const UV_POLL = 8;
 const UV_READABLE = 1;
 
-export const noIoCalls: IoCalls = { epoll: () => null, receive: () => -1, write: () => -1 };
+const SHUT_WR = 1;
+
+export const noIoCalls: IoCalls = {
+  epoll: () => null,
+  receive: () => -1,
+  write: () => -1,
+  shutdownWrite: () => {},
+  closeFd: () => {},
+  localName: () => null,
+};
 
 /** Linux's, through a library that `openNative` has loaded. Throws where one of them is missing. */
 export function ioCalls(libc: ReturnType<Koffi['load']>, koffi: Koffi): IoCalls {
@@ -77,6 +101,16 @@ export function ioCalls(libc: ReturnType<Koffi['load']>, koffi: Koffi): IoCalls 
   const sendAt = libc.func('int send(int, uintptr_t, size_t, int)');
   const recv = libc.func('int recv(int, void *, size_t, int)');
   const recvAt = libc.func('int recv(int, uintptr_t, size_t, int)');
+  const shutdown = libc.func('int shutdown(int, int)');
+  const close = libc.func('int close(int)');
+  const getsockname = libc.func('int getsockname(int, void *, void *)');
+  const { EAGAIN, EINTR, ENOBUFS } = constants.errno;
+  const nameOf = socketNames(libc);
+  /** Right behind a call that has answered -1. */
+  const failure = (): number => {
+    const errno = koffi.errno();
+    return errno === EAGAIN || errno === EINTR || errno === ENOBUFS ? -1 : -errno;
+  };
   const epollCalls: EpollCalls = {
     koffi,
     libc,
@@ -89,24 +123,28 @@ export function ioCalls(libc: ReturnType<Koffi['load']>, koffi: Koffi): IoCalls 
     epoll: () => (isMainThread ? epollSet(epollCalls) : null),
     receive(fd, buffer) {
       const address = addressOf(koffi, buffer);
-      return address === 0
-        ? (recv(fd, buffer, buffer.length, NO_WAIT_NO_SIGNAL) as number)
-        : (recvAt(fd, address, buffer.length, NO_WAIT_NO_SIGNAL) as number);
+      const count: number =
+        address === 0
+          ? recv(fd, buffer, buffer.length, NO_WAIT_NO_SIGNAL)
+          : recvAt(fd, address, buffer.length, NO_WAIT_NO_SIGNAL);
+      return count >= 0 ? count : failure();
     },
     write(fd, bytes, start, end) {
       const address = addressOf(koffi, bytes);
-      const taken = (
+      const count: number =
         address === 0
           ? send(fd, start === 0 ? bytes : bytes.subarray(start), end - start, NO_WAIT_NO_SIGNAL)
-          : sendAt(fd, address + start, end - start, NO_WAIT_NO_SIGNAL)
-      ) as number;
-      return taken < 0 && isGone(koffi.errno()) ? PEER_GONE : taken;
+          : sendAt(fd, address + start, end - start, NO_WAIT_NO_SIGNAL);
+      return count >= 0 ? count : failure();
     },
+    shutdownWrite(fd) {
+      shutdown(fd, SHUT_WR);
+    },
+    closeFd(fd) {
+      close(fd);
+    },
+    localName: (fd) => nameOf((name, length) => getsockname(fd, name, length) as number).name,
   };
-}
-
-function isGone(errno: number): boolean {
-  return errno === EPIPE || errno === ECONNRESET;
 }
 
 /** Of memory that is pinned; 0: it is not. */
@@ -131,25 +169,33 @@ interface EpollCalls {
 function epollSet({ koffi, libc, create, control, wait }: EpollCalls): EpollSet | null {
   const set: unknown = create(EPOLL_CLOEXEC);
   if (typeof set !== 'number' || set < 0) return null;
-  // struct epoll_event in 32-bit words: events, padding (it is packed on x86-64), the descriptor, unused.
+  // struct epoll_event in 32-bit words: events, padding (it is packed on x86-64), and 64 bits of ours.
   const words = process.arch === 'x64' ? 3 : 4;
   const fdWord = words - 2;
   const wanted = new Int32Array(words);
-  wanted[0] = EPOLLIN | EPOLLRDHUP;
+  const ask = (operation: number, fd: number, interest: number, token: number): boolean => {
+    wanted[0] = interest | ((interest & Interest.read) === 0 ? 0 : EPOLLRDHUP);
+    wanted[fdWord] = fd;
+    wanted[fdWord + 1] = token;
+    return control(set, operation, fd, wanted) === 0;
+  };
   const ready = new Int32Array(words * EVENTS_PER_WAIT);
   // Too large to lie on the heap, where it could move.
   const readyAt = Number(koffi.address(ready));
   let watcher: Watcher | null = null;
   return {
-    add(fd) {
-      wanted[fdWord] = fd;
-      return control(set, EPOLL_CTL_ADD, fd, wanted) === 0;
+    add: (fd, interest, token) => ask(EPOLL_CTL_ADD, fd, interest, token),
+    change(fd, interest, token) {
+      ask(EPOLL_CTL_MOD, fd, interest, token);
     },
     remove(fd) {
       control(set, EPOLL_CTL_DEL, fd, wanted);
     },
     wait: () => wait(set, readyAt, EVENTS_PER_WAIT, 0) as number,
     fdAt: (index) => ready[index * words + fdWord] as number,
+    tokenAt: (index) => ready[index * words + fdWord + 1] as number,
+    isReadableAt: (index) => ((ready[index * words] as number) & Interest.read) !== 0,
+    isWritableAt: (index) => ((ready[index * words] as number) & Interest.write) !== 0,
     isHungUpAt: (index) => ((ready[index * words] as number) & EPOLL_GONE) !== 0,
     onReady(callback) {
       watcher = quietWatcher(koffi, libc, set, callback) ?? plainWatcher(koffi, set, callback);

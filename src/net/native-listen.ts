@@ -1,4 +1,6 @@
-import { endianness } from 'node:os';
+import { constants, endianness } from 'node:os';
+import { type SocketName, socketNames } from './native-address.ts';
+import { socketError } from './socket-error.ts';
 
 /** Calls about listening sockets. Without the library they answer null or "no". */
 export interface ListenCalls {
@@ -17,8 +19,18 @@ export interface ListenCalls {
    * False when that could not be had.
    */
   takeNoMore(fd: number): boolean;
-  /** A connection out of the listener's queue, not passed on to programs that we start; -1 when there is none. */
-  accept(fd: number): number;
+  /**
+   * A connection out of the listener's queue, which never waits and is not passed on to programs that we start; null when
+   * there is none. Throws the system's error.
+   */
+  accept(fd: number): Accepted | null;
+}
+
+/** A connection that was accepted. */
+export interface Accepted {
+  readonly fd: number;
+  /** The other end; null for a unix socket. */
+  readonly peer: SocketName | null;
 }
 
 type Koffi = typeof import('koffi');
@@ -33,7 +45,7 @@ export const noListenCalls: ListenCalls = {
   unixPath: () => null,
   unixPeerPath: () => null,
   takeNoMore: () => false,
-  accept: () => -1,
+  accept: () => null,
 };
 
 const SOCK_CLOEXEC_NONBLOCK = 0o2000000 | 0o4000;
@@ -62,6 +74,8 @@ export function listenCalls(libc: ReturnType<Koffi['load']>, koffi: Koffi): List
   const fcntl = libc.func('int fcntl(int, int, int)');
   const getsockname = libc.func('int getsockname(int, void *, void *)');
   const getpeername = libc.func('int getpeername(int, void *, void *)');
+  const peerOf = socketNames(libc);
+  const { EAGAIN, EINTR } = constants.errno;
   return {
     duplicate(fd) {
       const copy: number = fcntl(fd, F_DUPFD_CLOEXEC, 3);
@@ -78,7 +92,17 @@ export function listenCalls(libc: ReturnType<Koffi['load']>, koffi: Koffi): List
       new BigUint64Array(fprog.buffer, fprog.byteOffset + 8, 1)[0] = BigInt(koffi.address(program));
       return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, fprog, fprog.length) === 0;
     },
-    accept: (fd) => accept4(fd, null, null, SOCK_CLOEXEC_NONBLOCK) as number,
+    accept(fd) {
+      let errno = 0;
+      const { result, name } = peerOf((address, length) => {
+        const accepted: number = accept4(fd, address, length, SOCK_CLOEXEC_NONBLOCK);
+        if (accepted < 0) errno = koffi.errno();
+        return accepted;
+      });
+      if (result >= 0) return { fd: result, peer: name };
+      if (errno === EAGAIN || errno === EINTR) return null;
+      throw socketError('accept', errno);
+    },
   };
 }
 

@@ -1,4 +1,5 @@
 import type { Server, Socket } from 'node:net';
+import { type ConnSocket, RawSocket } from './raw-socket.ts';
 
 /** Who holds the other end of a unix socket, as the kernel recorded it when that end connected. */
 export interface PeerCredentials {
@@ -11,7 +12,7 @@ export interface PeerCredentials {
 /** Who is at the other end. Without the library nobody knows. */
 export interface CredentialCalls {
   /** SO_PEERCRED of an accepted unix socket; null for TCP, a closed socket or when it is unknown. */
-  peerCredentials(socket: Socket): PeerCredentials | null;
+  peerCredentials(socket: ConnSocket): PeerCredentials | null;
 }
 
 /** Whether there is anybody. Without the library it looks so. */
@@ -20,13 +21,13 @@ export interface HangUpCalls {
    * Whether the peer has closed its end or the connection has failed, unread bytes or not: what Node doesn't
    * notice on a paused socket. False when unknown.
    */
-  hasPeerLeft(socket: Socket): boolean;
+  hasPeerLeft(socket: ConnSocket): boolean;
 }
 
 /** Without the library nothing is set. */
 export interface OptionCalls {
   /** setsockopt(2) with an int. False when the kernel refuses, or the socket has no descriptor (any more). */
-  setOption(socket: Socket, level: number, name: number, value: number): boolean;
+  setOption(socket: ConnSocket, level: number, name: number, value: number): boolean;
 }
 
 type Koffi = typeof import('koffi');
@@ -45,7 +46,8 @@ export const noHangUpCalls: HangUpCalls = { hasPeerLeft: () => false };
 export const noOptionCalls: OptionCalls = { setOption: () => false };
 
 /** The file descriptor below a socket, -1 when it has none any more. Node keeps it on an internal handle only. */
-export function socketFd(socket: Socket | Server): number {
+export function socketFd(socket: Socket | Server | RawSocket): number {
+  if (socket instanceof RawSocket) return socket.fd;
   const handle: unknown = Reflect.get(socket, '_handle');
   if (typeof handle !== 'object' || handle === null) return -1;
   const fd: unknown = Reflect.get(handle, 'fd');

@@ -79,16 +79,14 @@ export function openNative(
   const { peerCredentials } = theme('credentials', credentialCalls, noCredentialCalls);
   const { hasPeerLeft } = theme('hangUp', hangUpCalls, noHangUpCalls);
   const { setOption } = theme('options', optionCalls, noOptionCalls);
-  const { epoll, receive, write } = theme('io', ioCalls, noIoCalls);
+  const io = theme('io', ioCalls, noIoCalls);
   const { groupId, userName, userIds } = theme('names', nameCalls, noNameCalls);
   return {
     missing,
     peerCredentials,
     hasPeerLeft,
     setOption,
-    epoll,
-    receive,
-    write,
+    ...io,
     groupId,
     userName,
     userIds,

@@ -1,41 +1,76 @@
 import type { Native } from './native.ts';
-import type { EpollSet } from './native-io.ts';
+import { allocPinned, type EpollSet, Interest } from './native-io.ts';
 
-/** Who reads from a descriptor that a {@link Readiness} watches. */
+/** Who uses a descriptor that a {@link Readiness} watches. */
 export interface Reader {
   /** There are bytes. May be told once too often: then there is nothing to read. */
   readable(): void;
   /** The peer has finished or the connection has failed; bytes may have come before that. */
   hungUp(): void;
+  /** There is room for more. Whoever asks for `Interest.write` has it. */
+  writable?(): void;
 }
 
-/** How often a turn of the event loop asks for more before timers and new connections are due again. */
+/**
+ * Every connection that is read directly reads into this one buffer: a chunk is dealt with before the next read,
+ * so none needs memory of its own. See docs/decisions/0006-direct-io.md.
+ */
+export const READ_BUFFER = allocPinned(64 * 1024);
+
+/** How often a turn of the event loop asks for more before timers and Node's own connections are due again. */
 const ROUNDS_PER_TURN = 4;
 
 /**
  * Tells readers that there is something to read: an epoll set of our own, which the event loop watches as a single
  * descriptor. Node's way of handing a chunk to JavaScript costs more than everything that is done with the chunk
  * here; with the set it is gone once for all that is ready. See docs/decisions/0006-direct-io.md.
+ *
+ * A number that was closed is soon another connection's. So that nobody hears what was meant for somebody else, each
+ * event carries the token of the {@link add} that it belongs to, and what {@link close} is given stays open until all
+ * events are dealt with that were fetched together.
  */
 export class Readiness {
+  readonly native: Native;
   readonly #epoll: EpollSet;
   /** By descriptor. */
   readonly #readers: (Reader | null)[] = [];
+  /** By descriptor: of the last `add`. */
+  readonly #tokens: number[] = [];
+  #lastToken = 0;
   #count = 0;
+  /** Events that were fetched together are being dealt with. */
+  #isDraining = false;
+  /** Descriptors to close behind them. */
+  readonly #unclosed: number[] = [];
+  /** What is to be called behind them, or in a turn of its own. */
+  readonly #later: (() => void)[] = [];
+  #hasTurn = false;
 
-  constructor(epoll: EpollSet) {
+  constructor(native: Native, epoll: EpollSet) {
+    this.native = native;
     this.#epoll = epoll;
     epoll.onReady(() => this.#drain());
   }
 
-  /** False when the kernel refuses: the caller has to read in another way. */
-  add(fd: number, reader: Reader): boolean {
-    if (!this.#epoll.add(fd)) return false;
-    while (this.#readers.length <= fd) this.#readers.push(null);
+  /** `interest` as for an `EpollSet`. False when the kernel refuses: the caller has to do without. */
+  add(fd: number, reader: Reader, interest: number = Interest.read): boolean {
+    const token = (this.#lastToken + 1) | 0;
+    if (!this.#epoll.add(fd, interest, token)) return false;
+    this.#lastToken = token;
+    while (this.#readers.length <= fd) {
+      this.#readers.push(null);
+      this.#tokens.push(0);
+    }
     this.#readers[fd] = reader;
+    this.#tokens[fd] = token;
     this.#count++;
     if (this.#count === 1) this.#epoll.keepAlive(true);
     return true;
+  }
+
+  /** Of a descriptor that was added and not removed. */
+  change(fd: number, interest: number): void {
+    this.#epoll.change(fd, interest, this.#tokens[fd] as number);
   }
 
   /** `isOpen`: the descriptor is still the reader's. The kernel itself takes closed ones out. */
@@ -47,18 +82,66 @@ export class Readiness {
     if (this.#count === 0) this.#epoll.keepAlive(false);
   }
 
+  /** Closes a descriptor that is not watched: now, or as soon as no event that was fetched can be for its number. */
+  close(fd: number): void {
+    if (this.#isDraining) this.#unclosed.push(fd);
+    else this.native.closeFd(fd);
+  }
+
+  /** Calls `call` soon, but from inside no other call. */
+  soon(call: () => void): void {
+    this.#later.push(call);
+    if (!this.#isDraining) this.#takeTurn();
+  }
+
+  #takeTurn(): void {
+    if (this.#hasTurn) return;
+    this.#hasTurn = true;
+    setImmediate(() => {
+      this.#hasTurn = false;
+      this.#runLater();
+    });
+  }
+
   #drain(): void {
     const epoll = this.#epoll;
     for (let round = 0; round < ROUNDS_PER_TURN; round++) {
       const count = epoll.wait();
       if (count < 1) return;
-      for (let i = 0; i < count; i++) {
-        // None when an earlier one of this round has ended it; a later owner of the number will find nothing.
-        const reader = this.#readers[epoll.fdAt(i)] ?? null;
-        if (reader === null) continue;
-        if (epoll.isHungUpAt(i)) reader.hungUp();
-        else reader.readable();
+      this.#isDraining = true;
+      try {
+        for (let i = 0; i < count; i++) this.#tell(i);
+      } finally {
+        this.#isDraining = false;
+        if (this.#unclosed.length > 0) for (const fd of this.#unclosed.splice(0)) this.native.closeFd(fd);
+        if (this.#later.length > 0) this.#runLater();
       }
+    }
+  }
+
+  #tell(index: number): void {
+    const epoll = this.#epoll;
+    const fd = epoll.fdAt(index);
+    // None when an earlier event of this round has ended it.
+    const reader = this.#readers[fd] ?? null;
+    if (reader === null || this.#tokens[fd] !== epoll.tokenAt(index)) return;
+    if (epoll.isWritableAt(index)) {
+      reader.writable?.();
+      if (this.#readers[fd] !== reader) return;
+    }
+    if (epoll.isHungUpAt(index)) reader.hungUp();
+    else if (epoll.isReadableAt(index)) reader.readable();
+  }
+
+  #runLater(): void {
+    let count = 0;
+    try {
+      // There may be more by then.
+      while (count < this.#later.length) this.#later[count++]?.();
+    } finally {
+      this.#later.splice(0, count);
+      // One has thrown: the others are not to suffer for it.
+      if (this.#later.length > 0) this.#takeTurn();
     }
   }
 }
@@ -71,7 +154,7 @@ export function readinessOf(native: Native): Readiness | null {
   if (known !== undefined) return known;
   const epoll = native.epoll();
   if (epoll === null) return null;
-  const readiness = new Readiness(epoll);
+  const readiness = new Readiness(native, epoll);
   made.set(native, readiness);
   return readiness;
 }

@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net';
 import type { Native } from './native.ts';
+import { type ConnSocket, RawSocket } from './raw-socket.ts';
 
 /**
  * What is asked of the kernel for a TCP connection; 0 leaves a number as the system has it. Source: PgBouncer's
@@ -40,9 +41,10 @@ const USUAL_KEEP_COUNT = 9;
  * Asks the kernel for `options` on a TCP socket that is connected. Without native calls Node does what it can: keepalive
  * with its times, see {@link beyondNode}.
  */
-export function tuneTcp(native: Native, socket: Socket, options: TcpOptions): void {
+export function tuneTcp(native: Native, socket: ConnSocket, options: TcpOptions): void {
   if (native.missing.has('options')) {
-    tuneByNode(socket, options);
+    // There are no others then.
+    if (!(socket instanceof RawSocket)) tuneByNode(socket, options);
     return;
   }
   const set = (level: number, name: number, value: number): void => {

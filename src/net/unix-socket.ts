@@ -1,5 +1,7 @@
-import { chmodSync, chownSync, existsSync, lstatSync, type Stats, unlinkSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
+import { chmodSync, chownSync, existsSync, linkSync, lstatSync, type Stats, unlinkSync } from 'node:fs';
 import { connect } from 'node:net';
+import { dirname, join } from 'node:path';
 import { groupIdFromFile } from './name-files.ts';
 import type { Native } from './native.ts';
 
@@ -97,6 +99,27 @@ export function applySocketPermissions(path: string, mode: number, gid: number |
 }
 
 /**
+ * Keeps a socket's file although `close`, which must return with it done, removes what stands at the path. For an instant
+ * there is none. False where a file cannot have a second name: then nothing has been done. Throws EEXIST when another
+ * process has been quick enough to put its own there.
+ */
+export function keepSocketFile(path: string, close: () => void): boolean {
+  const second = join(dirname(path), `.pgw.${randomBytes(4).toString('hex')}`);
+  try {
+    linkSync(path, second);
+  } catch {
+    return false;
+  }
+  try {
+    close();
+    linkSync(second, path);
+  } finally {
+    unlinkSync(second);
+  }
+  return true;
+}
+
+/**
  * The group id that `unix_socket_group` means: a number, or a name in the group database (in `/etc/group` alone
  * when the native library is missing). Null for the empty setting.
  *
@@ -133,4 +156,15 @@ function identityOf({ dev, ino, ctimeMs }: Stats): SocketFileIdentity {
 
 export function isSameFile(one: SocketFileIdentity, other: SocketFileIdentity): boolean {
   return one.dev === other.dev && one.ino === other.ino;
+}
+
+/** Throws EADDRINUSE when something stands at the path that is not `before`: two may want the same place at once. */
+export function checkPlace(path: string, before: SocketFileIdentity | null): void {
+  const now = socketFileIdentity(path);
+  if (now !== null && (before === null || !isSameFile(now, before))) throw inUse();
+}
+
+/** As bind(2) has it. */
+export function inUse(): NodeJS.ErrnoException {
+  return Object.assign(new Error('address already in use'), { code: 'EADDRINUSE' });
 }

@@ -1,5 +1,5 @@
-import type { Socket } from 'node:net';
 import { Conn } from '../net/conn.ts';
+import type { ConnSocket } from '../net/raw-socket.ts';
 import type { CancelCarrier } from '../pool/peers.ts';
 import type { ServerTls } from '../tls/server-side.ts';
 import { cancelRequest } from '../wire/startup-message.ts';
@@ -18,7 +18,7 @@ export function openCancel(
   backendKey: Buffer,
   maySend: () => boolean,
   done: (reason: string) => void,
-  tune: (socket: Socket) => void,
+  tune: (socket: ConnSocket) => void,
   tls: ServerTls | null = null,
 ): CancelCarrier {
   let isSent = false;

@@ -1,6 +1,6 @@
-import type { Socket } from 'node:net';
 import type { LogLevel } from '../base/log.ts';
 import { formatPeer } from '../net/address.ts';
+import type { ConnSocket } from '../net/raw-socket.ts';
 import type { ServerServices } from './services.ts';
 import { fromText, peerOf, type ServerAddress } from './target.ts';
 
@@ -10,7 +10,7 @@ export interface LoggedServer {
   readonly pool: { readonly database: string; readonly user: string };
   readonly address: ServerAddress;
   readonly connectMs: number;
-  readonly conn: { readonly socket: Socket };
+  readonly conn: { readonly socket: ConnSocket };
 }
 
 /** What the log says of one server connection. */

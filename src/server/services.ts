@@ -1,10 +1,10 @@
-import type { Socket } from 'node:net';
 import type { ServerAuthArgs } from '../auth/server-auth.ts';
 import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
 import type { Grant } from '../pool/budget.ts';
 import type { CancelCarrier } from '../pool/peers.ts';
 import type { Native } from '../net/native.ts';
+import type { ConnSocket } from '../net/raw-socket.ts';
 import type { StatementCache } from '../prepared/statement.ts';
 import type { TrackedParameters } from '../relay/tracked-parameters.ts';
 import type { ServerTls } from '../tls/server-side.ts';
@@ -14,7 +14,7 @@ import type { ServerAddress } from './target.ts';
 /** Sees to it that the place of a server connection isn't another's before its end is gone, should this thread die. */
 export interface ServerCustody {
   /** The connection has come about, and nothing has been sent. False: it must not be used. */
-  keep(grant: Grant, socket: Socket): boolean;
+  keep(grant: Grant, socket: ConnSocket): boolean;
   /** How what runs there is cancelled. */
   learnKey(grant: Grant, backendKey: Buffer): void;
 }
@@ -25,7 +25,7 @@ export interface ServerServices {
   readonly log: Logger;
   readonly native: Native;
   /** Asks the kernel for what the `tcp_…` settings say now, for a connection that has just come about. */
-  readonly tuneTcp: (socket: Socket) => void;
+  readonly tuneTcp: (socket: ConnSocket) => void;
   readonly tracked: TrackedParameters;
   readonly statements: StatementCache;
   readonly auth: Pick<ServerAuthArgs, 'randomBytes' | 'saltedPasswords'>;

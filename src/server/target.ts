@@ -1,7 +1,8 @@
-import type { LookupFunction, Socket } from 'node:net';
+import type { LookupFunction } from 'node:net';
 import type { ServerCredentials } from '../auth/credentials.ts';
 import { formatHostPort, type PeerAddress, tcpPeerAddress } from '../net/address.ts';
 import type { ConnectOptions } from '../net/conn.ts';
+import type { ConnSocket } from '../net/raw-socket.ts';
 import type { DedicatedClient } from '../pool/peers.ts';
 
 /** Where and as whom a pool's server connections log in; resolved from the configuration for each new one. */
@@ -62,7 +63,7 @@ export function connectOptions({ host, port, ip, lookup }: ServerAddress): Conne
 }
 
 /** The other end as log lines and `SHOW` name it; the host as configured until the socket is connected. */
-export function peerOf({ host, port, ip }: ServerAddress, socket: Socket): PeerAddress {
+export function peerOf({ host, port, ip }: ServerAddress, socket: ConnSocket): PeerAddress {
   if (isUnixHost(host)) return { kind: 'unix', pid: null, port };
   return tcpPeerAddress(socket) ?? { kind: 'tcp', ip: ip ?? host, port };
 }
@@ -81,6 +82,6 @@ export function connectFailure(error: Error | null, note: (text: string) => void
 }
 
 /** Our own end of a TCP connection, as the log has it behind `new connection to server`. */
-export function fromText({ localAddress, localPort }: Socket): string {
+export function fromText({ localAddress, localPort }: ConnSocket): string {
   return localAddress === undefined ? '' : ` (from ${formatHostPort(localAddress, localPort ?? 0)})`;
 }

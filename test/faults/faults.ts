@@ -17,6 +17,7 @@ import { protocolFaults } from './protocol.ts';
 import { readingFaults } from './reading.ts';
 import { relayFaults } from './relay.ts';
 import { replicationFaults } from './replication.ts';
+import { socketFaults } from './sockets.ts';
 import { tlsFaults } from './tls.ts';
 import { toldRowsFaults } from './told-rows.ts';
 import { vanishFaults } from './vanish.ts';
@@ -37,6 +38,7 @@ export const faults: readonly Fault[] = [
   ...authFaults,
   ...protocolFaults,
   ...tlsFaults,
+  ...socketFaults,
   ...configAndProcessFaults,
   ...processFaults,
   ...checkFaults,

@@ -19,7 +19,7 @@ export const processFaults: readonly Fault[] = [
   fault(
     'the second of two takers-over puts its socket over the first one’s',
     {
-      file: 'src/net/listening-socket.ts',
+      file: 'src/net/unix-socket.ts',
       find: '(before === null || !isSameFile(now, before))',
       replace: 'before === null',
     },
@@ -38,7 +38,7 @@ export const processFaults: readonly Fault[] = [
     'a listener is closed with connections in its queue',
     {
       file: 'src/net/listening-socket.ts',
-      find: "if (target.kind === 'tcp') this.#emptyQueue();",
+      find: "if (target.kind === 'tcp') this.#acceptor?.takeAll();",
       replace: '',
     },
     ['test/net/retire.test.ts'],
@@ -56,8 +56,8 @@ export const processFaults: readonly Fault[] = [
     "the old process removes the new one's unix socket",
     {
       file: 'src/net/listening-socket.ts',
-      find: 'if (now !== null && !isOurs && this.#bindPath === null) {',
-      replace: 'if (now === null) {',
+      find: 'if (path !== null && now !== null && isSameFile(now, file)) unlinkSync(path);',
+      replace: 'if (path !== null && now !== null) unlinkSync(path);',
     },
     ['test/net/retire.test.ts'],
   ),

@@ -5,14 +5,12 @@ import type { AddressInfo } from 'node:net';
 import { connect as connectTls, createSecureContext, TLSSocket } from 'node:tls';
 import { describe, expect, it } from 'vitest';
 import { Conn, type ConnHandler } from '../../src/net/conn.ts';
-import { type Native, openNative } from '../../src/net/native.ts';
+import type { Native } from '../../src/net/native.ts';
 import { socketFd } from '../../src/net/native-sockets.ts';
 import { makeCertificate } from '../support/certificates.ts';
 import { waitFor } from '../support/wait-for.ts';
 import { withoutNative } from '../support/without-native.ts';
 import { ConnStage } from './conn-stage.ts';
-
-const withNative = openNative();
 
 /** Collects what a connection hears. */
 class Recorder implements ConnHandler {
@@ -42,14 +40,24 @@ class Recorder implements ConnHandler {
 }
 
 const stage = new ConnStage();
+const withNative = stage.native;
 
 const certificate = makeCertificate({ commonName: 'localhost' });
 const context = createSecureContext({ cert: certificate.certPem, key: certificate.keyPem });
 
+type Pair = (native: Native, handler: ConnHandler) => Promise<{ conn: Conn; peer: Socket }>;
+
+const tlsPair: Pair = (native, handler) => secured(plainPair, native, handler);
+const rawTlsPair: Pair = (native, handler) => secured(rawPair, native, handler);
+
 /** A connection that has gone over to TLS after its first byte, and the TLS socket at its other end. */
-async function tlsPair(native: Native, handler: ConnHandler): Promise<{ conn: Conn; peer: Socket }> {
+async function secured(
+  below: Pair,
+  native: Native,
+  handler: ConnHandler,
+): Promise<{ conn: Conn; peer: Socket }> {
   const plain = new Recorder();
-  const { conn, peer: raw } = await plainPair(native, plain);
+  const { conn, peer: raw } = await below(native, plain);
   let isSecured = false;
   plain.onBytes = (chunk, end) => {
     expect([chunk[0], end]).toEqual([0x3f, 1]);
@@ -81,11 +89,23 @@ async function tlsPair(native: Native, handler: ConnHandler): Promise<{ conn: Co
 }
 
 /** A connection taken over by `Conn.accept` and the socket at its other end, both plain. */
-async function plainPair(native: Native, handler: ConnHandler): Promise<{ conn: Conn; peer: Socket }> {
+function plainPair(native: Native, handler: ConnHandler): Promise<{ conn: Conn; peer: Socket }> {
   const taken = new Promise<Conn>((resolve) => {
     stage.accepted.push((socket) => resolve(Conn.accept(socket, native, handler)));
   });
-  const peer = connect({ port: stage.port, host: '127.0.0.1', noDelay: true });
+  return dialled(taken, stage.port);
+}
+
+/** The same on a raw socket. */
+function rawPair(_native: Native, handler: ConnHandler): Promise<{ conn: Conn; peer: Socket }> {
+  const taken = new Promise<Conn>((resolve) => {
+    stage.acceptedRaw.push((socket) => resolve(Conn.accept(socket, stage.native, handler)));
+  });
+  return dialled(taken, stage.rawPort);
+}
+
+async function dialled(taken: Promise<Conn>, port: number): Promise<{ conn: Conn; peer: Socket }> {
+  const peer = connect({ port, host: '127.0.0.1', noDelay: true });
   peer.on('error', () => {});
   stage.opened.push(peer);
   const conn = await taken;
@@ -108,14 +128,22 @@ function sha256(bytes: Buffer | readonly Buffer[]): string {
   return hash.digest('hex');
 }
 
+/** Both kinds of connections that are read and written directly. */
+const plainOnes: [string, Pair][] = [
+  ['on a socket of Node', plainPair],
+  ['on a raw socket', rawPair],
+];
+
 describe.each([
+  ['on a raw socket', withNative, rawPair],
   ['with direct reads and writes', withNative, plainPair],
   ['as plain streams, without native calls', withoutNative, plainPair],
   ['over TLS', withNative, tlsPair],
+  ['over TLS, accepted as a raw socket', withNative, rawTlsPair],
   ['over TLS, without native calls', withoutNative, tlsPair],
 ])('an accepted connection %s', (_name, native, pair) => {
   // The handshake's bytes are none of the connection's.
-  const before = pair === tlsPair ? 1 : 0;
+  const before = pair === tlsPair || pair === rawTlsPair ? 1 : 0;
 
   it('hands up what the peer sends and sends what it is given, then hears the end', async () => {
     const heard = new Recorder();
@@ -241,8 +269,11 @@ describe.each([
   });
 });
 
-it('what is queued is not overtaken, although the kernel has room again', async () => {
-  const { conn, peer } = await plainPair(withNative, new Recorder());
+it.each([
+  ['', plainPair],
+  ['on a raw socket ', rawPair],
+])('what is queued %sis not overtaken, although the kernel has room again', async (_name, pair) => {
+  const { conn, peer } = await pair(withNative, new Recorder());
   peer.pause();
   const block = Buffer.alloc(64 * 1024, 'a');
   let total = 0;
@@ -265,14 +296,14 @@ it('what is queued is not overtaken, although the kernel has room again', async 
   expect(Buffer.concat(rest).toString('latin1', received - 4)).toBe('last');
 });
 
-it('a handler that throws loses its connection and nothing else', async () => {
+it.each(plainOnes)('a handler that throws loses its connection and nothing else, %s', async (_name, pair) => {
   const broken = new Recorder();
-  const { conn, peer } = await plainPair(withNative, broken);
+  const { conn, peer } = await pair(withNative, broken);
   const bug = new Error('a bug');
   broken.onBytes = () => {
     throw bug;
   };
-  const healthy = await plainPair(withNative, new Recorder());
+  const healthy = await pair(withNative, new Recorder());
   peer.write('x');
   await waitFor(() => broken.closed !== null);
   expect(broken.faults).toEqual([bug]);
@@ -281,11 +312,10 @@ it('a handler that throws loses its connection and nothing else', async () => {
   await waitFor(() => (healthy.conn.handler as Recorder).bytes.toString() === 'y');
 });
 
-it('a connection that another one ends hears nothing more, although its bytes have come too', async () => {
-  const pairs = await Promise.all([
-    plainPair(withNative, new Recorder()),
-    plainPair(withNative, new Recorder()),
-  ]);
+it.each(
+  plainOnes,
+)('a connection that another one ends hears nothing more, although its bytes have come too, %s', async (_name, pair) => {
+  const pairs = await Promise.all([pair(withNative, new Recorder()), pair(withNative, new Recorder())]);
   const heard = pairs.map(({ conn }) => conn.handler as Recorder);
   heard.forEach((recorder, i) => {
     recorder.onBytes = (chunk, end) => {
@@ -296,14 +326,16 @@ it('a connection that another one ends hears nothing more, although its bytes ha
   for (const { peer } of pairs) peer.write('first come, first served');
   await waitFor(() => heard.some((recorder) => recorder.closed !== null));
   expect(heard.filter((recorder) => recorder.chunks.length > 0).length).toBe(1);
-  const after = await plainPair(withNative, new Recorder());
+  const after = await pair(withNative, new Recorder());
   after.peer.write('y');
   await waitFor(() => (after.conn.handler as Recorder).bytes.toString() === 'y');
 });
 
-it('a connection whose peer has finished can be written to, and closes once it is ended', async () => {
+it.each(
+  plainOnes,
+)('a connection whose peer has finished can be written to, and closes once it is ended, %s', async (_name, pair) => {
   const heard = new Recorder();
-  const { conn, peer } = await plainPair(withNative, heard);
+  const { conn, peer } = await pair(withNative, heard);
   const got: Buffer[] = [];
   peer.on('data', (chunk: Buffer) => got.push(chunk));
   const closes = new Promise((resolve) => peer.on('end', resolve));
@@ -320,9 +352,11 @@ it('a connection whose peer has finished can be written to, and closes once it i
   expect([heard.bytes.toString(), Buffer.concat(got).toString()]).toEqual(['question', 'answer, end']);
 });
 
-it('what handlers leave for the next tick runs although nothing else happens', async () => {
+it.each(
+  plainOnes,
+)('what handlers leave for the next tick runs although nothing else happens, %s', async (_name, pair) => {
   const heard = new Recorder();
-  const { peer } = await plainPair(withNative, heard);
+  const { peer } = await pair(withNative, heard);
   const ran: string[] = [];
   heard.onBytes = () => {
     process.nextTick(() => ran.push('tick'));
@@ -350,9 +384,11 @@ it('a socket that was not paused when it was accepted loses nothing', async () =
   eager.close();
 });
 
-it('a write to a peer that has reset the connection ends it with an error, and nothing throws', async () => {
+it.each(
+  plainOnes,
+)('a write to a peer that has reset the connection ends it with an error, and nothing throws, %s', async (_name, pair) => {
   const heard = new Recorder();
-  const { conn, peer } = await plainPair(withNative, heard);
+  const { conn, peer } = await pair(withNative, heard);
   conn.pause();
   peer.resetAndDestroy();
   await waitFor(() => {
@@ -362,9 +398,11 @@ it('a write to a peer that has reset the connection ends it with an error, and n
   expect(['ECONNRESET', 'EPIPE']).toContain((heard.closed?.error as NodeJS.ErrnoException).code);
 });
 
-it('what the peer has said before it reset the connection is heard, although a write has failed on that first', async () => {
+it.each(
+  plainOnes,
+)('what the peer has said before it reset the connection is heard, although a write has failed on that first, %s', async (_name, pair) => {
   const heard = new Recorder();
-  const { conn, peer } = await plainPair(withNative, heard);
+  const { conn, peer } = await pair(withNative, heard);
   conn.pause();
   peer.write('last words');
   peer.resetAndDestroy();
@@ -378,13 +416,15 @@ it('what the peer has said before it reset the connection is heard, although a w
   await waitFor(() => heard.closed !== null);
 });
 
-it('many connections over one read buffer: every stream arrives as it was sent, slow readers among them', async () => {
+it.each(
+  plainOnes,
+)('many connections over one read buffer: every stream arrives as it was sent, slow readers among them, %s', async (_name, pair) => {
   const pairs = 12;
   const bytesEach = 2 * 1024 * 1024;
   // Each relay forwards its client's bytes to its server's connection, as the pooler does.
   const lines = await Promise.all(
     Array.from({ length: pairs }, async (_unused, i) => {
-      const out = await plainPair(withNative, new Recorder());
+      const out = await pair(withNative, new Recorder());
       const handler: ConnHandler = {
         onBytes: (chunk, end) => {
           // In two runs, so that borrowed parts of the buffer are queued apart.
@@ -397,7 +437,7 @@ it('many connections over one read buffer: every stream arrives as it was sent, 
         onClosed: () => {},
         onFault: () => {},
       };
-      const inward = await plainPair(withNative, handler);
+      const inward = await pair(withNative, handler);
       (out.conn.handler as Recorder).onDrain = () => inward.conn.resume();
       return { out, inward, isSlow: i % 3 === 0 };
     }),
@@ -428,6 +468,7 @@ it('many connections over one read buffer: every stream arrives as it was sent, 
 describe('a peer that leaves a paused connection', () => {
   it.each([
     ['in the clear', plainPair],
+    ['on a raw socket', rawPair],
     ['over TLS', tlsPair],
   ])('is noticed by the native call, with bytes unread, %s', async (_name, pair) => {
     const { conn, peer } = await pair(withNative, new Recorder());
@@ -503,6 +544,7 @@ describe.each([
   ['with native calls', withNative, plainPair],
   ['without', withoutNative, plainPair],
   ['over TLS', withNative, tlsPair],
+  ['over TLS, accepted as a raw socket', withNative, rawTlsPair],
 ])('suspend, %s', (_, native, pair) => {
   it('stops reading until wake, whatever resume says, and loses nothing', async () => {
     const handler = new Recorder();

@@ -6,6 +6,7 @@ import { afterEach, beforeEach } from 'vitest';
 import type { Logger } from '../../src/base/log.ts';
 import { type ListenOptions, type Listeners, openListeners } from '../../src/net/listener.ts';
 import type { ListenerInfo } from '../../src/net/listening-socket.ts';
+import { type ConnSocket, RawSocket } from '../../src/net/raw-socket.ts';
 
 /** Keeps lines as `LEVEL text`. */
 export class RecordingLog implements Logger {
@@ -41,7 +42,7 @@ export class ManualSchedule {
 export class ListenerKit {
   readonly log = new RecordingLog();
   readonly timers = new ManualSchedule();
-  readonly accepted: { readonly socket: Socket; readonly listener: ListenerInfo }[] = [];
+  readonly accepted: { readonly socket: ConnSocket; readonly listener: ListenerInfo }[] = [];
   readonly servers: Server[] = [];
   closedServers = 0;
   readonly #clients: Socket[] = [];
@@ -62,7 +63,7 @@ export class ListenerKit {
         ...options,
       },
       (socket, listener) => {
-        socket.on('error', () => {});
+        if (!(socket instanceof RawSocket)) socket.on('error', () => {});
         this.accepted.push({ socket, listener });
       },
       this.log,

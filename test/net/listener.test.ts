@@ -1,9 +1,16 @@
 import { createServer } from 'node:net';
-import { networkInterfaces } from 'node:os';
+import { constants, networkInterfaces } from 'node:os';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { ListenerInfo } from '../../src/net/listening-socket.ts';
+import { Conn } from '../../src/net/conn.ts';
+import { openNative } from '../../src/net/native.ts';
+import { RawSocket } from '../../src/net/raw-socket.ts';
+import { socketError } from '../../src/net/socket-error.ts';
 import { waitFor } from '../support/wait-for.ts';
+import { withoutNative } from '../support/without-native.ts';
 import { ListenerKit } from './listener-kit.ts';
+
+const native = openNative();
 
 let kit: ListenerKit;
 
@@ -41,15 +48,24 @@ describe('TCP listeners', () => {
     expect(kit.accepted.map(({ listener }) => listener.address).sort()).toEqual(['127.0.0.1', '127.0.0.2']);
   });
 
-  it('keep a connection open for writing after the client has finished sending', async () => {
-    const { addresses } = await kit.open({ listenAddr: ['127.0.0.1'] });
+  it.each([
+    ['with', native],
+    ['without', withoutNative],
+  ])('keep a connection open for writing after the client has finished sending, %s native calls', async (_, calls) => {
+    const { addresses } = await kit.open({ listenAddr: ['127.0.0.1'], native: calls });
     const client = await kit.dial(first(addresses));
     if (typeof client === 'string') throw new Error(client);
     client.end();
     const { socket } = await waitFor(() => kit.accepted[0]);
-    await new Promise((resolve) => socket.once('end', resolve).resume());
+    expect(socket instanceof RawSocket).toBe(calls === native);
     const answer = new Promise((resolve) => client.once('data', resolve));
-    socket.write('late');
+    let conn: Conn | null = null;
+    await new Promise<void>((onEnd) => {
+      const nothing = () => {};
+      const handler = { onBytes: nothing, onEnd, onDrain: nothing, onClosed: nothing, onFault: nothing };
+      conn = Conn.accept(socket, calls, handler);
+    });
+    (conn as Conn | null)?.write(Buffer.from('late'));
     expect(String(await answer)).toBe('late');
   });
 
@@ -128,7 +144,7 @@ describe('TCP listeners', () => {
   });
 });
 
-describe('a listener whose accept() fails', () => {
+describe('a listener of Node whose accept() fails', () => {
   function failAccept(code: string): void {
     const error: NodeJS.ErrnoException = new Error(`accept ${code}`);
     error.code = code;
@@ -136,7 +152,7 @@ describe('a listener whose accept() fails', () => {
   }
 
   async function openOne(): Promise<ListenerInfo> {
-    return first((await kit.open({ listenAddr: ['127.0.0.1'] })).addresses);
+    return first((await kit.open({ listenAddr: ['127.0.0.1'], native: withoutNative })).addresses);
   }
 
   it('for lack of descriptors rests for five seconds and then listens on the same port again', async () => {
@@ -178,18 +194,72 @@ describe('a listener whose accept() fails', () => {
   });
 
   it('stays closed when it is closed while it rests', async () => {
-    const listeners = await kit.open({ listenAddr: ['127.0.0.1'] });
+    const listeners = await kit.open({ listenAddr: ['127.0.0.1'], native: withoutNative });
     failAccept('EMFILE');
     listeners.close();
     expect(kit.timers.pending).toEqual([]);
   });
 
   it('stays closed when it is closed while it comes back', async () => {
-    const listeners = await kit.open({ listenAddr: ['127.0.0.1'] });
+    const listeners = await kit.open({ listenAddr: ['127.0.0.1'], native: withoutNative });
     failAccept('EMFILE');
     kit.timers.fire();
     listeners.close();
     await waitFor(() => kit.closedServers === 2);
+    expect(await kit.dial(first(listeners.addresses))).toBe('ECONNREFUSED');
+  });
+});
+
+describe('a listener of raw sockets whose accept() fails', () => {
+  /** Fails as often as there are errors for it. */
+  const errors: number[] = [];
+  const failing = {
+    ...native,
+    listen: {
+      ...native.listen,
+      accept(fd: number) {
+        const errno = errors.shift();
+        if (errno !== undefined) throw socketError('accept', errno);
+        return native.listen.accept(fd);
+      },
+    },
+  };
+  const { EMFILE, ECONNABORTED } = constants.errno;
+
+  it('for lack of descriptors rests for five seconds, in which nobody is refused, and goes on', async () => {
+    const info = first((await kit.open({ listenAddr: ['127.0.0.1'], native: failing })).addresses);
+    errors.push(EMFILE);
+    await kit.dial(info);
+    await waitFor(() => kit.timers.pending.length === 1);
+    expect(kit.timers.pending.map((timer) => timer.delayMs)).toEqual([5000]);
+    expect(kit.log.lines[1]).toBe(
+      `ERROR accept() failed on 127.0.0.1:${info.port}: too many open files, suspending the listener for 5 s`,
+    );
+    expect(typeof (await kit.dial(info))).toBe('object');
+    expect(kit.accepted).toHaveLength(0);
+    kit.timers.fire();
+    expect(kit.log.lines.at(-1)).toBe(`LOG listening on 127.0.0.1:${info.port} again`);
+    await waitFor(() => kit.accepted.length === 2);
+  });
+
+  it('goes on at once when only that one connection was at fault', async () => {
+    const info = first((await kit.open({ listenAddr: ['127.0.0.1'], native: failing })).addresses);
+    errors.push(ECONNABORTED);
+    await kit.dial(info);
+    await waitFor(() => kit.accepted.length === 1);
+    expect(kit.timers.pending).toEqual([]);
+    expect(kit.log.lines[1]).toBe(
+      `WARNING accept() failed on 127.0.0.1:${info.port}: software caused connection abort`,
+    );
+  });
+
+  it('stays closed when it is closed while it rests', async () => {
+    const listeners = await kit.open({ listenAddr: ['127.0.0.1'], native: failing });
+    errors.push(EMFILE);
+    await kit.dial(first(listeners.addresses));
+    await waitFor(() => kit.timers.pending.length === 1);
+    listeners.close();
+    expect(kit.timers.pending).toEqual([]);
     expect(await kit.dial(first(listeners.addresses))).toBe('ECONNREFUSED');
   });
 });

@@ -6,7 +6,7 @@ import { connect, createServer, type Server, Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
-import { allocPinned } from '../../src/net/native-io.ts';
+import { allocPinned, Interest } from '../../src/net/native-io.ts';
 import { type Native, NATIVE_THEMES, type NativeTheme, openNative } from '../../src/net/native.ts';
 import { noProcessCalls } from '../../src/net/native-process.ts';
 import { socketFd } from '../../src/net/native-sockets.ts';
@@ -116,12 +116,13 @@ describe.runIf(isLinux).each([
     set.onReady(() => {
       const count = set.wait();
       if (count < 1) return;
-      expect([count, set.fdAt(0), set.isHungUpAt(0)]).toEqual([1, fd, false]);
+      expect([count, set.fdAt(0), set.tokenAt(0)]).toEqual([1, fd, -5]);
+      expect([set.isReadableAt(0), set.isWritableAt(0), set.isHungUpAt(0)]).toEqual([true, false, false]);
       found++;
     });
     set.keepAlive(true);
     cleanups.push(() => set.keepAlive(false));
-    expect(set.add(fd)).toBe(true);
+    expect(set.add(fd, Interest.read, -5)).toBe(true);
     client.write('ab');
     await waitFor(() => found >= 3);
     const buffer = Buffer.alloc(10);
@@ -215,6 +216,9 @@ describe.runIf(isLinux)('a C library without one function', () => {
     [' send(', ['io']],
     ['recv', ['io']],
     ['epoll_wait', ['io']],
+    ['shutdown', ['io']],
+    ['close(', ['io']],
+    ['inet_ntop', ['io', 'listen']],
     ['getpwuid', ['names']],
     ['getpwnam', ['names']],
     ['prctl', ['process']],

@@ -1,7 +1,9 @@
 import { existsSync } from 'node:fs';
+import { constants } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { openNative } from '../../src/net/native.ts';
+import { socketError } from '../../src/net/socket-error.ts';
 import { RawListener } from '../support/raw-listener.ts';
 import { waitFor } from '../support/wait-for.ts';
 import { ListenerStage } from './listener-kit.ts';
@@ -55,13 +57,18 @@ describe('passed sockets', () => {
 
   it('rest after a failed accept and are listened on again', async () => {
     using tcp = new RawListener();
-    await stage.kit.open({ passed: [{ fd: copyOf(tcp), name: '' }], native });
-    const error: NodeJS.ErrnoException = Object.assign(new Error('accept EMFILE'), { code: 'EMFILE' });
-    stage.kit.servers[0]?.emit('error', error);
-    expect(stage.kit.log.lines.at(-1)).toContain('suspending the listener for 5 s');
-    // It waits in the queue.
+    let fails = true;
+    const accept = (fd: number) => {
+      if (fails) throw socketError('accept', constants.errno.EMFILE);
+      return native.listen.accept(fd);
+    };
+    const failing = { ...native, listen: { ...native.listen, accept } };
+    await stage.kit.open({ passed: [{ fd: copyOf(tcp), name: '' }], native: failing });
     await stage.kit.dial({ kind: 'tcp', address: '127.0.0.1', port: tcp.port });
+    await waitFor(() => stage.kit.log.lines.at(-1)?.includes('suspending the listener for 5 s'));
+    // It waits in the queue.
     expect(stage.kit.accepted).toHaveLength(0);
+    fails = false;
     stage.kit.timers.fire();
     await waitFor(() => stage.kit.accepted.length === 1);
   });

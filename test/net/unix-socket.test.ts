@@ -1,10 +1,25 @@
-import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { openNative } from '../../src/net/native.ts';
-import { checkUnixSocketFree, resolveGroup, unixSocketPath } from '../../src/net/unix-socket.ts';
+import {
+  checkUnixSocketFree,
+  keepSocketFile,
+  resolveGroup,
+  unixSocketPath,
+} from '../../src/net/unix-socket.ts';
 import { waitFor } from '../support/wait-for.ts';
 import { ListenerKit } from './listener-kit.ts';
 import { withoutNative } from '../support/without-native.ts';
@@ -191,5 +206,34 @@ describe('unix_socket_group', () => {
 
   it('finds local groups withoutNative the native library too', () => {
     expect(resolveGroup('daemon', withoutNative)).toBe(resolveGroup('daemon', openNative()));
+  });
+});
+
+describe('keeping a socket’s file beyond a close that removes it', () => {
+  it('leaves the same file there, and no other', () => {
+    const path = join(dir, 's');
+    writeFileSync(path, 'a');
+    const { ino } = statSync(path);
+    expect(keepSocketFile(path, () => rmSync(path))).toBe(true);
+    expect([statSync(path).ino, readdirSync(dir)]).toEqual([ino, ['s']]);
+  });
+
+  it('never takes the place of another one that has come meanwhile', () => {
+    const path = join(dir, 's');
+    writeFileSync(path, 'a');
+    const close = () => {
+      rmSync(path);
+      writeFileSync(path, 'of another');
+    };
+    expect(() => keepSocketFile(path, close)).toThrow('EEXIST');
+    expect([readFileSync(path, 'utf8'), readdirSync(dir)]).toEqual(['of another', ['s']]);
+  });
+
+  it('does nothing where there can be no second name', () => {
+    let isClosed = false;
+    const close = () => {
+      isClosed = true;
+    };
+    expect([keepSocketFile(join(dir, 'missing'), close), isClosed]).toEqual([false, false]);
   });
 });

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import type { Socket } from 'node:net';
+import type { ConnSocket } from '../../src/net/raw-socket.ts';
 import { socketFd } from '../../src/net/native-sockets.ts';
 import type { TcpOptions } from '../../src/net/tcp-options.ts';
 
@@ -18,7 +18,7 @@ export interface KernelOptions extends Omit<TcpOptions, 'bufferBytes'> {
   readonly buffers: readonly [sent: number, received: number];
 }
 
-export function kernelOptionsOf(socket: Socket): KernelOptions {
+export function kernelOptionsOf(socket: ConnSocket): KernelOptions {
   const koffi = createRequire(import.meta.url)('koffi') as typeof import('koffi');
   const getsockopt = koffi.load(null).func('int getsockopt(int, int, int, void *, void *)');
   const read = (level: number, name: number): number => {

@@ -1,0 +1,100 @@
+import { type Fault, fault } from './fault.ts';
+
+const RAW = 'src/net/raw-socket.ts';
+const READINESS = 'src/net/readiness.ts';
+
+/** Descriptors of our own: to whom a number belongs, and what becomes of its bytes. */
+export const socketFaults: readonly Fault[] = [
+  fault(
+    'an event for a connection that was closed is told to the next owner of its number',
+    { file: READINESS, find: ' || this.#tokens[fd] !== epoll.tokenAt(index)', replace: '' },
+    ['test/net/readiness.test.ts'],
+  ),
+  fault(
+    'a number is given away while events for it are still to be dealt with',
+    {
+      file: READINESS,
+      find: 'if (this.#isDraining) this.#unclosed.push(fd);\n    else this.native.closeFd(fd);',
+      replace: 'this.native.closeFd(fd);',
+    },
+    ['test/net/readiness.test.ts'],
+  ),
+  fault(
+    'what has no room for more and was ended by that is read all the same',
+    { file: READINESS, find: 'if (this.#readers[fd] !== reader) return;', replace: '' },
+    ['test/net/readiness.test.ts'],
+  ),
+  fault(
+    'a socket that was destroyed writes to whoever has its number now',
+    { file: RAW, find: '    this.#unwatch();\n    this.#fd = -1;', replace: '    this.#unwatch();' },
+    ['test/net/raw-socket.test.ts', 'test/net/conn.test.ts'],
+  ),
+  fault(
+    'a descriptor that has become Node’s is closed by us, too',
+    {
+      file: RAW,
+      find: 'this.owner = null;\n    this.#letGo();',
+      replace: 'this.owner = null;',
+    },
+    ['test/net/raw-socket.test.ts'],
+  ),
+  fault(
+    'what waits for a slow peer is lost when the connection goes over to TLS',
+    { file: RAW, find: 'if (queue !== null) for (const bytes of queue) socket.write(bytes);', replace: '' },
+    ['test/net/raw-socket.test.ts'],
+  ),
+  fault(
+    'what the kernel took of a queued chunk is sent again',
+    { file: RAW, find: 'queue[0] = (queue[0] as Buffer).subarray(left);', replace: '' },
+    ['test/net/raw-socket.test.ts'],
+  ),
+  fault(
+    'bytes overtake others that wait in a raw socket',
+    {
+      file: RAW,
+      find: 'if (this.#queue === null) {\n      taken',
+      replace: 'if (this.#fd >= 0) {\n      taken',
+    },
+    ['test/net/raw-socket.test.ts', 'test/net/conn.test.ts'],
+    { file: RAW, find: 'this.#queue = [];', replace: 'this.#queue ??= [];' },
+    { file: 'src/net/conn.ts', find: 'if (this.#socket.writableLength > 0) return 0;', replace: '' },
+  ),
+  fault(
+    'a peer that never reads makes a raw socket queue without end',
+    {
+      file: RAW,
+      find: 'if (this.#queuedBytes < HIGH_WATER_MARK) return true;',
+      replace: 'if (this.#queuedBytes >= 0) return true;',
+    },
+    ['test/integration/back-pressure.test.ts'],
+  ),
+  fault(
+    'a writer that was asked to stop is never told to go on',
+    { file: RAW, find: 'this.owner?.socketDrained();', replace: '' },
+    ['test/net/raw-socket.test.ts'],
+  ),
+  fault(
+    'a raw socket that was reset is taken for an open one',
+    { file: RAW, find: "else if (count < -1) this.destroy(socketError('read', -count));", replace: '' },
+    ['test/net/raw-socket.test.ts'],
+  ),
+  fault(
+    'the end overtakes what waits for a slow peer',
+    {
+      file: RAW,
+      find: 'if (this.#fd >= 0 && this.#queue === null) this.#finish();',
+      replace: 'if (this.#fd >= 0) this.#finish();',
+    },
+    ['test/net/raw-socket.test.ts'],
+  ),
+  fault(
+    'a listener without descriptors asks for connections over and over',
+    { file: 'src/net/listening-socket.ts', find: '      this.#acceptor.rest();\n', replace: '' },
+    ['test/net/listener.test.ts'],
+  ),
+  fault(
+    'a flood of new connections starves those that are there',
+    { file: 'src/net/acceptor.ts', find: 'ACCEPTS_AT_A_TIME = 8', replace: 'ACCEPTS_AT_A_TIME = 1e9' },
+    ['test/net/raw-socket.test.ts'],
+  ),
+];

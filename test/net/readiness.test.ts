@@ -1,0 +1,183 @@
+import { describe, expect, it } from 'vitest';
+import { type Native, openNative } from '../../src/net/native.ts';
+import { type EpollSet, Interest } from '../../src/net/native-io.ts';
+import { Readiness, type Reader } from '../../src/net/readiness.ts';
+
+interface Event {
+  readonly fd: number;
+  readonly token: number;
+  readonly write?: boolean;
+  readonly gone?: boolean;
+}
+
+/** A set whose events the test makes up; the kernel gives descriptors away by their lowest free number. */
+class ScriptedSet implements EpollSet {
+  readonly #rounds: Event[][] = [];
+  #round: Event[] = [];
+  #drain: () => void = () => {};
+  /** By descriptor, of those in the set. */
+  readonly tokens = new Map<number, number>();
+  readonly closed: number[] = [];
+  readonly readiness: Readiness;
+
+  constructor() {
+    const native: Native = { ...openNative(), closeFd: (fd) => void this.closed.push(fd) };
+    this.readiness = new Readiness(native, this);
+  }
+
+  /** Has one round of events come, in one turn. */
+  turn(...events: Event[]): void {
+    this.#rounds.push(events);
+    this.#drain();
+  }
+
+  /** As the kernel reports what is in the set now. */
+  event(fd: number, more: { write?: boolean; gone?: boolean } = {}): Event {
+    return { fd, token: this.tokens.get(fd) ?? Number.NaN, ...more };
+  }
+
+  add(fd: number, _interest: number, token: number): boolean {
+    this.tokens.set(fd, token);
+    return true;
+  }
+  change(): void {}
+  remove(fd: number): void {
+    this.tokens.delete(fd);
+  }
+  wait(): number {
+    this.#round = this.#rounds.shift() ?? [];
+    return this.#round.length;
+  }
+  fdAt(index: number): number {
+    return (this.#round[index] as Event).fd;
+  }
+  tokenAt(index: number): number {
+    return (this.#round[index] as Event).token;
+  }
+  isReadableAt(index: number): boolean {
+    return (this.#round[index] as Event).write !== true;
+  }
+  isWritableAt(index: number): boolean {
+    return (this.#round[index] as Event).write === true;
+  }
+  isHungUpAt(index: number): boolean {
+    return (this.#round[index] as Event).gone === true;
+  }
+  onReady(callback: () => void): void {
+    this.#drain = callback;
+  }
+  keepAlive(): void {}
+}
+
+/** Keeps what it is told, and does `then` behind it. */
+class Listener implements Reader {
+  readonly told: string[] = [];
+  then: () => void = () => {};
+  readable(): void {
+    this.told.push('readable');
+    this.then();
+  }
+  hungUp(): void {
+    this.told.push('hungUp');
+    this.then();
+  }
+  writable(): void {
+    this.told.push('writable');
+    this.then();
+  }
+}
+
+describe('events that were fetched together', () => {
+  it('are not told to who has been given the number of a connection that was closed meanwhile', () => {
+    const set = new ScriptedSet();
+    const [first, second, heir] = [new Listener(), new Listener(), new Listener()];
+    set.readiness.add(5, first);
+    set.readiness.add(6, second);
+    // As Node closes its own, at once; the next connection gets the number.
+    first.then = () => {
+      set.readiness.remove(6, second, false);
+      set.readiness.add(6, heir);
+    };
+    set.turn(set.event(5), set.event(6, { gone: true }));
+    expect([first.told, second.told, heir.told]).toEqual([['readable'], [], []]);
+    set.turn(set.event(6));
+    expect(heir.told).toEqual(['readable']);
+  });
+
+  it('keep the numbers of what is closed meanwhile from being given away', () => {
+    const set = new ScriptedSet();
+    const [first, second, third] = [new Listener(), new Listener(), new Listener()];
+    set.readiness.add(5, first);
+    set.readiness.add(6, second);
+    set.readiness.add(7, third);
+    first.then = () => {
+      set.readiness.remove(6, second, true);
+      set.readiness.close(6);
+      expect(set.closed).toEqual([]);
+    };
+    third.then = () => expect(set.closed).toEqual([]);
+    set.turn(set.event(5), set.event(6), set.event(7));
+    expect([second.told, third.told, set.closed]).toEqual([[], ['readable'], [6]]);
+    set.readiness.close(8);
+    expect(set.closed).toEqual([6, 8]);
+  });
+
+  it('are dealt with to the end, closed ones closed, although one of them makes a reader throw', () => {
+    const set = new ScriptedSet();
+    const first = new Listener();
+    set.readiness.add(5, first);
+    first.then = () => {
+      set.readiness.close(9);
+      throw new Error('a bug');
+    };
+    expect(() => set.turn(set.event(5))).toThrow('a bug');
+    expect(set.closed).toEqual([9]);
+  });
+
+  it('are followed by all that was asked for, although the first of it throws', async () => {
+    const set = new ScriptedSet();
+    const first = new Listener();
+    let isCalled = false;
+    set.readiness.add(5, first);
+    first.then = () => {
+      set.readiness.soon(() => {
+        throw new Error('a bug');
+      });
+      set.readiness.soon(() => {
+        isCalled = true;
+      });
+    };
+    expect(() => set.turn(set.event(5))).toThrow('a bug');
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(isCalled).toBe(true);
+  });
+
+  it('tell of room first, and no more to who has gone because of it', () => {
+    const set = new ScriptedSet();
+    const [stays, goes] = [new Listener(), new Listener()];
+    for (const [fd, listener] of [
+      [5, stays],
+      [6, goes],
+    ] as const)
+      set.readiness.add(fd, listener, Interest.read | Interest.write);
+    goes.then = () => set.readiness.remove(6, goes, true);
+    set.turn(set.event(5, { write: true, gone: true }), set.event(6, { write: true, gone: true }));
+    expect([stays.told, goes.told]).toEqual([['writable', 'hungUp'], ['writable']]);
+  });
+
+  it('are followed by what was asked for meanwhile, and else that comes in a turn of its own', async () => {
+    const set = new ScriptedSet();
+    const order: string[] = [];
+    const [first, second] = [new Listener(), new Listener()];
+    set.readiness.add(5, first);
+    set.readiness.add(6, second);
+    first.then = () => set.readiness.soon(() => order.push('soon'));
+    second.then = () => order.push('second');
+    set.turn(set.event(5), set.event(6));
+    expect(order).toEqual(['second', 'soon']);
+    set.readiness.soon(() => order.push('later'));
+    expect(order).toHaveLength(2);
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(order).toEqual(['second', 'soon', 'later']);
+  });
+});
