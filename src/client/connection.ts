@@ -1,6 +1,7 @@
 import type { LogLevel } from '../base/log.ts';
 import { formatPeer, type PeerAddress } from '../net/address.ts';
-import { Conn, type ConnHandler } from '../net/conn.ts';
+import { Conn } from '../net/conn.ts';
+import type { ConnHandler } from '../net/conn-handler.ts';
 import type { ConnSocket } from '../net/raw-socket.ts';
 import type { Grant } from '../pool/budget.ts';
 import type { TlsInfo } from '../tls/info.ts';

@@ -1,5 +1,6 @@
-import { connect, type IpcNetConnectOpts, type Socket, type TcpNetConnectOpts } from 'node:net';
+import { connect, type Socket } from 'node:net';
 import { constants } from 'node:os';
+import type { ConnectOptions, ConnHandler } from './conn-handler.ts';
 import { NOBODY, peerLeft } from './descriptor.ts';
 import type { Native } from './native.ts';
 import { socketFd } from './native-sockets.ts';
@@ -8,28 +9,6 @@ import { READ_BUFFER, type Readiness, type Reader, readinessOf } from './readine
 import type { TlsUpgrade } from './tls-upgrade.ts';
 
 const { EPIPE, ECONNRESET } = constants.errno;
-
-/**
- * What a connection's owner hears. Calls come one at a time, never from inside a call to `Conn.write`.
- */
-export interface ConnHandler {
-  /**
-   * `chunk[0, end)` just arrived. The bytes are borrowed until the callback returns: copy what must outlive it,
-   * and never look behind `end`, where other connections' bytes are.
-   */
-  onBytes(chunk: Buffer, end: number): void;
-  /** The peer finished sending (FIN). Writing is still possible. */
-  onEnd(): void;
-  /** What was buffered for the peer is below the high-water mark again. */
-  onDrain(): void;
-  /** The socket is gone; the last call. `error` is the reason when it was not an orderly close. */
-  onClosed(error: Error | null): void;
-  /** One of the calls above threw, which is a bug: log it. The connection is cut; the process goes on. */
-  onFault(error: unknown): void;
-}
-
-/** What `Conn.connect` takes. */
-export type ConnectOptions = TcpNetConnectOpts | IpcNetConnectOpts;
 
 /**
  * One byte stream, client or server side: bytes in and out, back-pressure, no SQL. TLS sits below this

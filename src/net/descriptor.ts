@@ -1,5 +1,5 @@
 import { Socket, type SocketConstructorOpts } from 'node:net';
-import type { ConnHandler } from './conn.ts';
+import type { ConnHandler } from './conn-handler.ts';
 
 /**
  * The socket of a connection that was made elsewhere in the process, by a descriptor of its own, which is the socket's from

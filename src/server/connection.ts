@@ -1,5 +1,6 @@
 import type { LogLevel } from '../base/log.ts';
-import type { Conn, ConnHandler } from '../net/conn.ts';
+import type { Conn } from '../net/conn.ts';
+import type { ConnHandler } from '../net/conn-handler.ts';
 import type { Grant } from '../pool/budget.ts';
 import type { DedicatedClient, LoginFailure, PoolClient, PoolServer, TestPurpose } from '../pool/peers.ts';
 import type { Pool, WelcomeData } from '../pool/pool.ts';

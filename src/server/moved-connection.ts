@@ -1,5 +1,6 @@
 import type { Clock } from '../base/clock.ts';
-import { Conn, type ConnHandler } from '../net/conn.ts';
+import { Conn } from '../net/conn.ts';
+import type { ConnHandler } from '../net/conn-handler.ts';
 import { socketOf } from '../net/descriptor.ts';
 import type { Native } from '../net/native.ts';
 import type { MovedParts } from '../pool/moved-server.ts';

@@ -1,5 +1,6 @@
 import type { LogLevel } from '../base/log.ts';
-import { Conn, type ConnHandler } from '../net/conn.ts';
+import { Conn } from '../net/conn.ts';
+import type { ConnHandler } from '../net/conn-handler.ts';
 import type { Grant } from '../pool/budget.ts';
 import type { LoginFailure, ServerAttempt } from '../pool/peers.ts';
 import type { WelcomeData } from '../pool/pool.ts';

@@ -1,7 +1,7 @@
 import type { LookupFunction } from 'node:net';
 import type { ServerCredentials } from '../auth/credentials.ts';
 import { formatHostPort, type PeerAddress, tcpPeerAddress } from '../net/address.ts';
-import type { ConnectOptions } from '../net/conn.ts';
+import type { ConnectOptions } from '../net/conn-handler.ts';
 import type { ConnSocket } from '../net/raw-socket.ts';
 import type { DedicatedClient } from '../pool/peers.ts';
 

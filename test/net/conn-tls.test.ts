@@ -1,7 +1,8 @@
 import { connect, type Socket } from 'node:net';
 import { connect as connectTls, createSecureContext, TLSSocket } from 'node:tls';
 import { describe, expect, it } from 'vitest';
-import { Conn, type ConnHandler } from '../../src/net/conn.ts';
+import { Conn } from '../../src/net/conn.ts';
+import type { ConnHandler } from '../../src/net/conn-handler.ts';
 import { openNative } from '../../src/net/native.ts';
 import { makeCertificate } from '../support/certificates.ts';
 import { waitFor } from '../support/wait-for.ts';
