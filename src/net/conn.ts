@@ -1,14 +1,12 @@
 import { connect, type Socket } from 'node:net';
-import { constants } from 'node:os';
 import type { ConnectOptions, ConnHandler } from './conn-handler.ts';
 import { NOBODY, peerLeft } from './descriptor.ts';
 import type { Native } from './native.ts';
 import { socketFd } from './native-sockets.ts';
 import { type ConnSocket, nodeSocketOf, RawSocket, type SocketOwner } from './raw-socket.ts';
 import { READ_BUFFER, type Readiness, type Reader, readinessOf } from './readiness.ts';
+import { isPeerGone } from './socket-error.ts';
 import type { TlsUpgrade } from './tls-upgrade.ts';
-
-const { EPIPE, ECONNRESET } = constants.errno;
 
 /**
  * One byte stream, client or server side: bytes in and out, back-pressure, no SQL. TLS sits below this
@@ -393,7 +391,7 @@ export class Conn implements Reader, SocketOwner {
       this.#mayQueue = false;
     }
     const taken = this.#native.write(this.#fd, bytes, start, end);
-    if ((taken === -EPIPE || taken === -ECONNRESET) && !this.#paused && !this.#isSuspended) {
+    if (isPeerGone(taken) && !this.#paused && !this.#isSuspended) {
       // A write of the socket's own would close the connection at once, over what the peer has said before it went.
       if (this.#isWatched) this.hungUp();
       return end - start;
