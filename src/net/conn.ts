@@ -3,7 +3,7 @@ import type { ConnectOptions, ConnHandler } from './conn-handler.ts';
 import { NOBODY, peerLeft } from './descriptor.ts';
 import type { Native } from './native.ts';
 import { socketFd } from './native-sockets.ts';
-import { type ConnSocket, nodeSocketOf, RawSocket, type SocketOwner } from './raw-socket.ts';
+import { type ConnSocket, hasUnread, nodeSocketOf, RawSocket, type SocketOwner } from './raw-socket.ts';
 import { READ_BUFFER, type Readiness, type Reader, readinessOf } from './readiness.ts';
 import { isPeerGone } from './socket-error.ts';
 import type { TlsUpgrade } from './tls-upgrade.ts';
@@ -234,7 +234,7 @@ export class Conn implements Reader, SocketOwner {
     this.#isCaughtUp = false;
     for (let round = 0; round < 4; round++) {
       // What the stream holds would be overtaken.
-      if (this.#paused || this.#isSuspended || this.isClosed || this.#hasUnread()) return;
+      if (this.#paused || this.#isSuspended || this.isClosed || hasUnread(this.#socket)) return;
       const end = this.#fd < 0 ? 0 : (this.#native?.receive(this.#fd, READ_BUFFER) ?? 0);
       this.#isCaughtUp = end < 0;
       if (end === 0 && this.#isWatched) this.hungUp();
@@ -274,11 +274,6 @@ export class Conn implements Reader, SocketOwner {
     this.#closed = true;
     this.#error ??= error;
     this.#guard(() => this.handler.onClosed(this.#error));
-  }
-
-  /** A stream holds bytes that have come. */
-  #hasUnread(): boolean {
-    return !(this.#socket instanceof RawSocket) && this.#socket.readableLength > 0;
   }
 
   readable(): void {

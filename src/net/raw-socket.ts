@@ -9,6 +9,11 @@ import { socketError } from './socket-error.ts';
 /** What a connection stands on. */
 export type ConnSocket = Socket | RawSocket;
 
+/** A stream holds bytes that have come out of the kernel. */
+export function hasUnread(socket: ConnSocket): boolean {
+  return !(socket instanceof RawSocket) && socket.readableLength > 0;
+}
+
 /** What a {@link RawSocket}'s owner hears. Calls come one at a time, never from inside a call to the socket. */
 export interface SocketOwner {
   /** `chunk[0, end)` just arrived: borrowed until the call returns. */
