@@ -1,7 +1,7 @@
 /**
  * Permission to hold something scarce: a server connection or a place for a client. Everything that opens a
- * server connection or admits a client asks here first, so that later one budget can span threads or
- * machines. Answers are synchronous; what a refused asker waits for is told by `onFreed`.
+ * server connection or admits a client asks here first, so that one budget can span threads. Answers are
+ * synchronous; what a refused asker waits for is told by `onFreed`.
  */
 
 /** What a grant is for. */
@@ -59,8 +59,6 @@ export interface BudgetOwner {
 
 export interface Budget {
   join(owner: string, callbacks: BudgetOwner): void;
-  /** Takes back everything a dead owner held. Only once its connections are known to be gone. */
-  reclaim(owner: string): void;
   askServer(ask: ServerAsk): Grant | Refusal;
   askClient(ask: ClientAsk): Grant | Refusal;
   giveBack(grant: Grant): void;
@@ -89,12 +87,6 @@ export class LocalBudget implements Budget {
 
   join(owner: string, callbacks: BudgetOwner): void {
     this.#owners.set(owner, callbacks);
-  }
-
-  reclaim(owner: string): void {
-    for (const grant of [...this.#grants.values()]) if (grant.owner === owner) this.giveBack(grant);
-    this.#owners.delete(owner);
-    this.#waits.delete(owner);
   }
 
   askServer(ask: ServerAsk): Grant | Refusal {

@@ -1,0 +1,287 @@
+import type {
+  Budget,
+  BudgetOwner,
+  ClientAsk,
+  Grant,
+  GrantKind,
+  Refusal,
+  ServerAsk,
+  YieldScope,
+} from './budget.ts';
+import { BudgetKeys, type GrantKeys, type KeyHash } from './budget-keys.ts';
+import { type BudgetView, countOf, viewOf } from './budget-view.ts';
+import { NONE, SharedCounts } from './shared-counts.ts';
+import type { SharedMemory } from './shared-memory.ts';
+import { ownerIndex, ownerName } from './shared-owners.ts';
+import { SharedWaits } from './shared-waits.ts';
+
+/** An owner wants a server connection closed within `scope`; plain data. */
+export interface YieldRequest {
+  readonly scope: YieldScope;
+  /** Index of the owner that asks. */
+  readonly asker: number;
+}
+
+/** How one thread reaches the others, and the system. None of it is called under the lock. */
+export interface SharedBudgetParts {
+  /** Has that owner's thread call `rung()`. */
+  ring(owner: number): void;
+  /** Has that owner's thread call `yieldAsked(request)`. */
+  askYield(owner: number, request: YieldRequest): void;
+  /** Another descriptor for what `fd` stands for; null when that fails. */
+  duplicate(fd: number): number | null;
+  closeDescriptor(fd: number): void;
+  /** A refusal because the shared memory is full, the first of several. */
+  full(what: string): void;
+}
+
+/**
+ * The budget of several event loops, as one of their threads has it: everything is in shared memory. Asking checks all
+ * limits and counts in one section, so the limits hold exactly at every moment; a thread that dies in one leaves no
+ * trace of it.
+ *
+ * A refused owner is remembered where it was refused, and rung once something is given back there.
+ */
+export class SharedBudget implements Budget {
+  readonly name: string;
+  readonly #me: number;
+  readonly #view: BudgetView;
+  readonly #keys: BudgetKeys;
+  readonly #waits: SharedWaits;
+  readonly #parts: SharedBudgetParts;
+  #callbacks: BudgetOwner | null = null;
+  #wakeQueued = false;
+  readonly #rings = new Set<number>();
+  #isFull = false;
+
+  /** `owner`: index, from 0; its name is `ownerName(owner)`. */
+  constructor(
+    memory: SharedMemory,
+    owner: number,
+    parts: SharedBudgetParts,
+    seams: { view?: BudgetView; keys?: BudgetKeys; pinnedPools?: number } = {},
+  ) {
+    this.name = ownerName(owner);
+    this.#me = owner;
+    this.#view = seams.view ?? viewOf(memory, owner);
+    this.#keys = seams.keys ?? new BudgetKeys();
+    this.#parts = parts;
+    const noRoom = (): void => this.#full('pools');
+    this.#waits = new SharedWaits({ ...this.#view, keys: this.#keys }, owner, noRoom, seams.pinnedPools);
+  }
+
+  /** Once; throws when another thread has this place, or a dead one whose grants have not been reclaimed. */
+  join(owner: string, callbacks: BudgetOwner): void {
+    this.#assertMine(owner);
+    this.#view.section.run(() => this.#view.owners.join(this.#me));
+    this.#callbacks = callbacks;
+  }
+
+  askServer(ask: ServerAsk): Grant | Refusal {
+    this.#assertMine(ask.owner);
+    return this.#ask('server', ask, [
+      ['pool', 'pool', ask.poolLimit],
+      ['database', 'database', ask.databaseLimit],
+      ['user', 'user', ask.userLimit],
+    ]);
+  }
+
+  askClient(ask: ClientAsk): Grant | Refusal {
+    this.#assertMine(ask.owner);
+    return this.#ask('client', ask, [
+      ['total', null, ask.totalLimit],
+      ['database', 'database', ask.databaseLimit],
+      ['user', 'user', ask.userLimit],
+    ]);
+  }
+
+  /** Also lets a server connection's descriptor go that is in custody. What is not this owner's is ignored. */
+  giveBack(grant: Grant): void {
+    const { section, records, custody } = this.#view;
+    let fd = NONE;
+    const isBack = section.run(() => {
+      const record = records.find(grant.id, this.#me);
+      if (record === NONE) return false;
+      if (grant.kind === 'server') fd = custody.take(record);
+      records.remove(record, this.#ring);
+      return true;
+    });
+    if (fd !== NONE) this.#parts.closeDescriptor(fd);
+    if (isBack && grant.kind === 'server') this.#wake();
+  }
+
+  requestYield(scope: YieldScope): boolean {
+    return this.#callbacks?.yieldServer(scope) === true || this.#passOn({ scope, asker: this.#me });
+  }
+
+  /** Another thread wants room: closes a connection here, or asks the next thread that holds some. */
+  yieldAsked(request: YieldRequest): void {
+    if (this.#callbacks?.yieldServer(request.scope) !== true) this.#passOn(request);
+  }
+
+  publishWait(owner: string, key: string, waitStartMs: number): void {
+    this.#assertMine(owner);
+    this.#waits.publish(key, waitStartMs);
+  }
+
+  /** Since when, by the clock that all threads share, a client of the pool waits in another thread; 0 = none does. */
+  longestWaitElsewhere(key: string): number {
+    return this.#waits.longestElsewhere(key);
+  }
+
+  /** Server connections of a pool that an owner has. */
+  heldBy(owner: number, key: string): number {
+    return this.#view.counts.heldNow(this.#keys.pool('server', key), owner);
+  }
+
+  count(kind: GrantKind, scope: { database?: string; user?: string } = {}): number {
+    return countOf(this.#view, this.#keys, kind, scope);
+  }
+
+  /** Something that this owner was refused for has been given back in another thread. */
+  rung(): void {
+    this.#wake();
+  }
+
+  /**
+   * The grant, and what is in custody with it, becomes another owner's in one step: no count changes meanwhile. Either of
+   * the two may do it; best the new one, when the connection has reached it: until then it is the old one's to give back,
+   * also if that one dies. Null when the grant is no longer `grant.owner`'s, or `to` isn't there.
+   */
+  transfer(grant: Grant, to: number): Grant | null {
+    const { section, records, owners } = this.#view;
+    const isMoved = section.run(() => {
+      const record = records.find(grant.id, ownerIndex(grant.owner));
+      if (record === NONE || !owners.isThere(to)) return false;
+      records.move(record, to);
+      return true;
+    });
+    return isMoved ? { ...grant, owner: ownerName(to) } : null;
+  }
+
+  /**
+   * Takes a duplicate of a server connection's descriptor into custody, in place of what is there: before a byte is sent.
+   * A thread that dies on the way leaves at most one descriptor open that nobody knows of, of a connection that has
+   * not begun its login: PostgreSQL closes it after `authentication_timeout`. False: there is none to be had, or the grant
+   * is not this owner's.
+   */
+  takeCustody(grant: Grant, fd: number): boolean {
+    const { section, records, custody } = this.#view;
+    const copy = this.#parts.duplicate(fd);
+    if (copy === null) return false;
+    const before = section.run(() => {
+      const record = records.find(grant.id, this.#me);
+      return record === NONE ? copy : custody.put(record, copy);
+    });
+    if (before !== NONE) this.#parts.closeDescriptor(before);
+    return before !== copy;
+  }
+
+  /** What a CancelRequest for the connection takes: at the end of its login. */
+  setBackendKey(grant: Grant, backendKey: Buffer, isTls: boolean): void {
+    const record = this.#view.records.find(grant.id, this.#me);
+    if (record !== NONE) this.#view.custody.setKey(record, backendKey, isTls);
+  }
+
+  /** The connection is gone, the grant is kept, for another attempt: the duplicate is closed. */
+  endCustody(grant: Grant): void {
+    const { section, records, custody } = this.#view;
+    const fd = section.run(() => {
+      const record = records.find(grant.id, this.#me);
+      return record === NONE ? NONE : custody.take(record);
+    });
+    if (fd !== NONE) this.#parts.closeDescriptor(fd);
+  }
+
+  /** One allocator for all threads numbers clients and servers; from 1. */
+  nextId(): number {
+    return Number(Atomics.add(this.#view.layout.longs, this.#view.layout.ids, 1n)) + 1;
+  }
+
+  /** `number`: one of `OWNER_NUMBERS`. */
+  publishNumber(number: number, value: number): void {
+    this.#view.owners.publish(this.#me, number, value);
+  }
+
+  #ask(
+    kind: GrantKind,
+    { database, user }: { database: string; user: string },
+    limits: readonly (readonly [Refusal, keyof GrantKeys | null, number])[],
+  ): Grant | Refusal {
+    const { section, counts, records } = this.#view;
+    const keys = this.#keys.of(kind, database, user);
+    const answer = section.run((): number | Refusal => {
+      for (const [refusal, key, limit] of limits) {
+        if (limit <= 0) continue;
+        const slot = key === null ? SharedCounts.all(kind) : counts.find(keys[key]);
+        if (counts.total(slot) < limit) continue;
+        return this.#refuse(kind, slot, refusal);
+      }
+      const missing = [keys.database, keys.user, keys.pool].filter((key) => counts.find(key) === NONE).length;
+      if (!records.hasRoom(kind) || (missing > 0 && counts.room < missing)) {
+        return this.#refuse(kind, SharedCounts.all(kind), 'total');
+      }
+      const slots = [keys.database, keys.user, keys.pool].map((key) => counts.obtain(key));
+      return records.add(kind, this.#me, slots as [number, number, number]);
+    });
+    if (typeof answer === 'string') {
+      if (answer === 'total' && limits.every(([refusal, , limit]) => refusal !== 'total' || limit <= 0)) {
+        this.#full(`${kind}s`);
+      }
+      return answer;
+    }
+    this.#isFull = false;
+    return { id: answer, kind, owner: this.name, database, user };
+  }
+
+  #refuse(kind: GrantKind, slot: number, refusal: Refusal): Refusal {
+    if (kind === 'server') this.#view.counts.markRefused(slot, this.#me);
+    return refusal;
+  }
+
+  #full(what: string): void {
+    if (!this.#isFull) this.#parts.full(what);
+    this.#isFull = true;
+  }
+
+  /** Each thread with connections in the scope is asked at most once, until one has something to close. */
+  #passOn(request: YieldRequest): boolean {
+    const key = this.#scopeKey(request.scope);
+    const { counts, layout } = this.#view;
+    const { owners } = layout.sizes;
+    for (let step = 1; step < owners; step++) {
+      const owner = (this.#me + step) % owners;
+      if (owner === request.asker) return false;
+      if (counts.heldNow(key, owner) === 0) continue;
+      this.#parts.askYield(owner, request);
+      return true;
+    }
+    return false;
+  }
+
+  #scopeKey({ kind, name }: YieldScope): KeyHash {
+    return kind === 'database' ? this.#keys.database('server', name) : this.#keys.user('server', name);
+  }
+
+  /** Under the lock: remembers whom to ring. */
+  readonly #ring = (owner: number): void => {
+    if (owner !== this.#me) this.#rings.add(owner);
+  };
+
+  /** Once for any number of grants that come back in the same turn of the event loop; never from inside of an ask. */
+  #wake(): void {
+    if (this.#wakeQueued) return;
+    this.#wakeQueued = true;
+    queueMicrotask(() => {
+      this.#wakeQueued = false;
+      const rings = [...this.#rings];
+      this.#rings.clear();
+      for (const owner of rings) this.#parts.ring(owner);
+      this.#callbacks?.onFreed();
+    });
+  }
+
+  #assertMine(owner: string): void {
+    if (owner !== this.name) throw new Error(`${owner} is not of this thread, which is ${this.name}`);
+  }
+}
