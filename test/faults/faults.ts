@@ -15,6 +15,7 @@ import { protocolFaults } from './protocol.ts';
 import { readingFaults } from './reading.ts';
 import { relayFaults } from './relay.ts';
 import { replicationFaults } from './replication.ts';
+import { sharedBudgetFaults } from './shared-budget.ts';
 import { tlsFaults } from './tls.ts';
 import { toldRowsFaults } from './told-rows.ts';
 import { vanishFaults } from './vanish.ts';
@@ -42,4 +43,5 @@ export const faults: readonly Fault[] = [
   ...oracleFaults,
   ...peerFaults,
   ...hostFaults,
+  ...sharedBudgetFaults,
 ];

@@ -138,6 +138,10 @@ describe('a thread dies at any step while it', () => {
     const held = viewOf(stage.memory, 1);
     stage.picture(work);
     expect(audit(held)).toEqual([]);
+    const recorded = [...Array(SMALL.servers).keys()]
+      .filter((record) => held.records.isHeldBy(record, 0) || held.records.isHeldBy(record, 1))
+      .map((record) => held.custody.read(record)?.fd);
+    expect([...stage.open]).toEqual(recorded.filter((fd) => fd !== undefined));
     expect(stage.pictures.length).toBeGreaterThan(4);
     for (const picture of stage.pictures) {
       const closed: number[] = [];
@@ -145,8 +149,13 @@ describe('a thread dies at any step while it', () => {
         ring: () => {},
         closeDescriptor: (fd) => void closed.push(fd),
       });
-      const orphans = await keeper.reclaim(0);
       const view = viewOf(picture, 1);
+      view.section.recover(1);
+      const inCustody = [...Array(SMALL.servers).keys()].filter(
+        (record) => view.records.isHeldBy(record, 0) && view.custody.has(record),
+      );
+      const orphans = await keeper.reclaim(0);
+      expect(orphans.map(({ record }) => record)).toEqual(inCustody);
       expect(audit(view)).toEqual([]);
       const left = new SharedBudget(picture, 1, stage.parts);
       // What is in custody is still counted, whoever has it now; nothing else of the dead one's is.
