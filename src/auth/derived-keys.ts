@@ -5,7 +5,7 @@
  */
 import { createHash } from 'node:crypto';
 import type { Pbkdf2Queue } from './pbkdf2-queue.ts';
-import { RecentlyUsed } from './recently-used.ts';
+import { RecentlyUsed } from '../base/recently-used.ts';
 import { saslprep } from './saslprep.ts';
 import { scramKeysOf } from './scram.ts';
 import type { ScramVerifier } from './secret.ts';

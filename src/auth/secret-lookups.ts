@@ -1,6 +1,6 @@
 import type { Clock } from '../base/clock.ts';
 import { fatal, type PgErrorFields } from '../wire/pg-error.ts';
-import { RecentlyUsed } from './recently-used.ts';
+import { RecentlyUsed } from '../base/recently-used.ts';
 
 /** Where and how a name is looked up. Plain data; `key` is the same for what gives the same answers. */
 export interface LookupTarget {

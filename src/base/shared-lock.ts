@@ -1,49 +1,70 @@
-/** A try takes less than a microsecond: before a thread goes to sleep, it has waited for about as long as one is held. */
-const SPINS = 200;
+/** Set in the word beside the holder's number: somebody may be asleep. */
+const SLEEPERS = 1 << 30;
 
-/** Whoever sleeps looks again after so long, should a wake-up be lost with a thread that has died. */
-const NAP_MS = 10;
+/** Critical sections last about a microsecond: most end before this many looks have been taken. */
+const SPINS = 100;
+
+/** A notice that went missing (its sender died before it was sent) costs at most this much. */
+const SLEEP_MS = 2;
 
 /**
- * A lock between threads, in one word of shared memory: 0, or the number of the thread that holds it. Held for
- * microseconds, never across an await. A thread may die with it: whoever knows that frees it by {@link freeOf}, so what it
- * guards has to be sound at every instruction.
+ * A lock among threads that may die at any instruction, in a word of shared memory: 0 = free, otherwise the number (from 1
+ * up, below 2^30) of who holds it. Nobody finds out by itself that a holder is dead: whoever sees threads end calls
+ * {@link freeOf}. Not reentrant.
  */
 export class SharedLock {
   readonly #words: Int32Array;
   readonly #at: number;
-  readonly #number: number;
+  readonly #me: number;
 
-  /** The lock at `words[at]`, for the thread with this number, from 1 on. */
-  constructor(words: Int32Array, at: number, number: number) {
+  constructor(words: Int32Array, at: number, me: number) {
     this.#words = words;
     this.#at = at;
-    this.#number = number;
+    this.#me = me;
   }
 
-  /** Waits until this thread has it; gives up after `patienceMs`: false. */
-  take(patienceMs = Number.POSITIVE_INFINITY): boolean {
-    const words = this.#words;
-    const at = this.#at;
-    for (let spins = 0; spins < SPINS; spins++) {
-      if (Atomics.compareExchange(words, at, 0, this.#number) === 0) return true;
+  /** Waits for as long as it takes, asleep. */
+  acquire(): void {
+    while (!this.tryAcquire(Number.POSITIVE_INFINITY));
+  }
+
+  /** Waits for about `patienceMs`, which is for threads that may have to free it themselves: false when it is still held. */
+  tryAcquire(patienceMs: number): boolean {
+    const [words, at, me] = [this.#words, this.#at, this.#me];
+    for (let spin = 0; spin < SPINS; spin++) {
+      if (Atomics.compareExchange(words, at, 0, me) === 0) return true;
     }
-    for (let waitedMs = 0; waitedMs < patienceMs; waitedMs += NAP_MS) {
-      const holder = Atomics.load(words, at);
-      if (holder !== 0) Atomics.wait(words, at, holder, NAP_MS);
-      if (Atomics.compareExchange(words, at, 0, this.#number) === 0) return true;
+    for (let sleptMs = 0; ; sleptMs += SLEEP_MS) {
+      const seen = Atomics.load(words, at);
+      // Others may be asleep still, and only one is woken: whoever has slept leaves word of them.
+      if (seen === 0) {
+        if (Atomics.compareExchange(words, at, 0, me | SLEEPERS) === 0) return true;
+        continue;
+      }
+      if (sleptMs >= patienceMs) return false;
+      if ((seen & SLEEPERS) === 0 && Atomics.compareExchange(words, at, seen, seen | SLEEPERS) !== seen)
+        continue;
+      Atomics.wait(words, at, seen | SLEEPERS, SLEEP_MS);
     }
-    return false;
   }
 
   release(): void {
-    Atomics.store(this.#words, this.#at, 0);
-    Atomics.notify(this.#words, this.#at, 1);
+    const was = Atomics.exchange(this.#words, this.#at, 0);
+    if ((was & SLEEPERS) !== 0) Atomics.notify(this.#words, this.#at, 1);
   }
 
-  /** The thread with this number has died: should it hold the lock, it doesn't any more. */
-  freeOf(number: number): void {
-    if (Atomics.compareExchange(this.#words, this.#at, number, 0) === number)
-      Atomics.notify(this.#words, this.#at);
+  /** Whether `holder` has it: final once that one is dead. */
+  isHeldBy(holder: number): boolean {
+    return (Atomics.load(this.#words, this.#at) & ~SLEEPERS) === holder;
+  }
+
+  /** Frees it if `holder`, which is dead, has it; what the lock guards must be sound by then. */
+  freeOf(holder: number): void {
+    const [words, at] = [this.#words, this.#at];
+    for (let seen = Atomics.load(words, at); (seen & ~SLEEPERS) === holder; seen = Atomics.load(words, at)) {
+      // Fails only when somebody goes to sleep meanwhile.
+      if (Atomics.compareExchange(words, at, seen, 0) === seen) break;
+    }
+    Atomics.notify(words, at);
   }
 }

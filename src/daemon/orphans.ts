@@ -1,7 +1,7 @@
 import { connect, type NetConnectOpts, Socket } from 'node:net';
 import type { Logger } from '../base/log.ts';
 import type { Native } from '../net/native.ts';
-import type { LeftConnection } from '../pool/shared-memory.ts';
+import type { Orphan } from '../pool/budget-keeper.ts';
 import { cancelRequest } from '../wire/startup-message.ts';
 
 /** What an orphan's end needs of the process. */
@@ -17,11 +17,14 @@ export interface OrphanHost {
  * nobody is there any more. Resolves when its end is gone, or its time is up: only then may its place be another's. See
  * docs/decisions/0002-slot-ownership.md.
  */
-export function endOrphan({ fd, backendKey }: LeftConnection, host: OrphanHost): Promise<void> {
+export function endOrphan({ fd, backendKey }: Orphan, host: OrphanHost): Promise<void> {
   return new Promise((resolve) => {
     let socket: Socket;
     try {
-      socket = new Socket({ fd, allowHalfOpen: true, readable: true, writable: true });
+      // Its own: the budget's is the keeper's to close.
+      const own = host.native.listen.duplicate(fd);
+      if (own === null) throw new Error('no descriptor is left');
+      socket = new Socket({ fd: own, allowHalfOpen: true, readable: true, writable: true });
     } catch (error) {
       host.log.log('ERROR', `a server connection that a worker has left cannot be closed: ${String(error)}`);
       resolve();

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { closeSync } from 'node:fs';
 import { statsLine, sumPools } from '../admin/averages.ts';
 import { configRows } from '../config/show.ts';
 import type { Config } from '../config/config.ts';
@@ -11,7 +12,9 @@ import { socketFd } from '../net/native-sockets.ts';
 import type { ConnSocket } from '../net/raw-socket.ts';
 import { systemLookup } from '../net/system-lookup.ts';
 import { tuneTcp } from '../net/tcp-options.ts';
-import { SharedMemory } from '../pool/shared-memory.ts';
+import { BudgetKeeper } from '../pool/budget-keeper.ts';
+import { budgetSizes, Layout } from '../pool/shared-memory.ts';
+import { newStatementNaming } from '../prepared/statement.ts';
 import { openCancel } from '../server/cancel.ts';
 import { type PreparedTls, TlsContexts } from '../tls/contexts.ts';
 import { forwardCancel } from './client-services.ts';
@@ -40,11 +43,8 @@ import { Workforce } from './workforce.ts';
 /** A pooler of several threads. */
 export interface ThreadedPooler extends RunningPooler {
   readonly workforce: Workforce;
-  readonly memory: SharedMemory;
+  readonly keeper: BudgetKeeper;
 }
-
-/** So many columns there are at most: of those who live, and of the dead. */
-const MAX_COLUMNS = 130;
 
 /**
  * A pooler with `count` threads that serve clients, under one limit. The main thread serves nobody: it accepts
@@ -61,8 +61,12 @@ export async function createThreadedPooler(options: PoolerOptions, count: number
   useTls(firstTls);
   let tlsTexts = firstTls.texts;
   const mockSecret = randomBytes(32);
-  // A thread that has died keeps its column until all that it had is gone: another takes its place meanwhile.
-  const memory = new SharedMemory(Math.min(2 * count + 2, MAX_COLUMNS));
+  const naming = newStatementNaming();
+  const memory = Layout.make(budgetSizes(count, options.fdLimit ?? 0));
+  const keeper: BudgetKeeper = new BudgetKeeper(memory, {
+    ring: (owner) => workforce.tellOwner(owner, { kind: 'ring' }),
+    closeDescriptor: closeSync,
+  });
   const { settings } = config;
   const tune = (socket: ConnSocket): void => tuneTcp(native, socket, tcpOptions(config));
 
@@ -105,30 +109,20 @@ export async function createThreadedPooler(options: PoolerOptions, count: number
   const workforce: Workforce = new Workforce({
     log,
     memory,
-    start: () => ({ config, tlsTexts, mockSecret, levels: levelsOf(log) }),
+    published: (owner, number) => keeper.published(owner, number),
+    start: () => ({ config, tlsTexts, mockSecret, naming, levels: levelsOf(log) }),
     answer,
     drained: (last) => {
       log.log('LOG', `${last} connections dropped, exiting`);
       exit();
     },
-    bury: (column) => bury(column),
+    bury: (owner) => bury(owner),
   });
-  const bury = async (column: number): Promise<void> => {
-    const left = memory.reclaim(column);
-    ringAll();
+  const bury = async (owner: number): Promise<void> => {
+    const orphans = await keeper.reclaim(owner);
     const { server_close_timeout, server_cancel_timeout } = config.own;
     const host = { log, native, patienceMs: (server_close_timeout + server_cancel_timeout) * 1000 };
-    await Promise.all(
-      left.map(async (connection) => {
-        await endOrphan(connection, host);
-        memory.reclaimConnection(column, connection);
-        ringAll();
-      }),
-    );
-    memory.clear(column);
-  };
-  const ringAll = (): void => {
-    for (const column of memory.waitingColumns()) workforce.tellColumn(column, { kind: 'ring' });
+    for (const orphan of orphans) void endOrphan(orphan, host).then(() => keeper.release(orphan));
   };
 
   const stop = (): void => {
@@ -241,7 +235,7 @@ export async function createThreadedPooler(options: PoolerOptions, count: number
 
   return {
     workforce,
-    memory,
+    keeper,
     addresses: listeners.addresses,
     control,
     standing: () => ({ ...workforce.standing, shutdown }),

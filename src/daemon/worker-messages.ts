@@ -8,7 +8,10 @@ import type { SnapshotKind } from '../admin/snapshot.ts';
 import type { Config } from '../config/config.ts';
 import type { PeerAddress } from '../net/address.ts';
 import type { ListenerInfo } from '../net/listening-socket.ts';
-import type { YieldScope } from '../pool/budget.ts';
+import type { MovedServer } from '../pool/moved-server.ts';
+import type { YieldRequest } from '../pool/shared-budget.ts';
+import type { SharedMemory } from '../pool/shared-memory.ts';
+import type { StatementNaming } from '../prepared/statement.ts';
 import type { TlsTexts } from '../tls/material.ts';
 import type { ShutdownState } from './context.ts';
 import type { Correspondence } from './correspondence.ts';
@@ -24,15 +27,19 @@ export interface Standing {
 
 /** What a worker begins with. */
 export interface WorkerStart {
-  /** Its column in shared memory. */
-  readonly column: number;
+  /** Its number in the budget, from 0 on. */
+  readonly owner: number;
+  /** All of them, its own too. */
+  readonly owners: readonly number[];
+  /** How statements are named: the same in all threads. */
+  readonly naming: StatementNaming;
   readonly config: Config;
   /** The files that the TLS settings name. */
   readonly tlsTexts: TlsTexts;
   /** See `LoopOptions`. */
   readonly mockSecret: Uint8Array;
   /** The budget of all loops. */
-  readonly memory: SharedArrayBuffer;
+  readonly memory: SharedMemory;
   readonly standing: Standing;
   /** The levels below LOG that are written. */
   readonly levels: readonly LogLevel[];
@@ -61,10 +68,14 @@ export type MainNotice =
     }
   /** `tls` null: what was in force stays so. */
   | { readonly kind: 'apply'; readonly config: Config; readonly tls: TlsTexts | null }
+  /** A server connection, whose descriptor and grant are the worker's. */
+  | { readonly kind: 'server'; readonly moved: MovedServer }
+  /** Another thread lacks a server of this pool. */
+  | { readonly kind: 'offer'; readonly database: string; readonly user: string }
   /** Something was freed that clients here may wait for. */
   | { readonly kind: 'ring' }
   /** Another thread lacks a server connection: an idle one is to be given up. */
-  | { readonly kind: 'yield'; readonly scope: YieldScope }
+  | { readonly kind: 'yield'; readonly request: YieldRequest }
   | { readonly kind: 'levels'; readonly levels: readonly LogLevel[] }
   /** A graceful shutdown: no connection comes any more. */
   | { readonly kind: 'retired' }
@@ -74,11 +85,11 @@ export type WorkerNotice =
   | { readonly kind: 'ready' }
   | { readonly kind: 'log'; readonly lines: readonly (readonly [LogLevel, string])[] }
   | { readonly kind: 'standing'; readonly standing: Standing }
-  /** For the worker of this column. */
+  /** For another worker. */
   | {
       readonly kind: 'pass on';
-      readonly column: number;
-      readonly notice: Extract<MainNotice, { kind: 'ring' | 'yield' }>;
+      readonly owner: number;
+      readonly notice: Extract<MainNotice, { kind: 'ring' | 'yield' | 'server' | 'offer' }>;
     }
   /** A graceful shutdown has nothing to wait for here: the last of these is gone. */
   | { readonly kind: 'drained'; readonly last: 'server' | 'client' };

@@ -1,22 +1,29 @@
 /** A thread that serves clients: one event loop, which begins with what the main thread gives it. */
 import { closeSync } from 'node:fs';
+import type { Socket } from 'node:net';
 import { parentPort, workerData } from 'node:worker_threads';
+import type { ControlRequest } from '../admin/control.ts';
 import { SystemClock } from '../base/clock.ts';
 import { acceptedSocket } from '../net/accepted.ts';
 import { openNative } from '../net/native.ts';
 import { socketFd } from '../net/native-sockets.ts';
-import { RawSocket } from '../net/raw-socket.ts';
+import type { Grant } from '../pool/budget.ts';
 import { SharedBudget } from '../pool/shared-budget.ts';
+import { OWNER_NUMBERS } from '../pool/shared-owners.ts';
 import type { CancelOutcome } from '../client/services.ts';
 import { cancelHere } from './client-services.ts';
 import { Correspondence } from './correspondence.ts';
 import { createLoop, type Loop } from './loop.ts';
 import { applyTls } from './reload.ts';
 import { RemoteControl } from './remote-control.ts';
+import { WorkerExchange } from './server-exchange.ts';
 import { snapshotOf } from './snapshots.ts';
 import { putStanding, standingOf } from './standing.ts';
 import { WorkerLog } from './worker-log.ts';
 import type { MainNotice, MainQuestion, WorkerEnd, WorkerStart } from './worker-messages.ts';
+
+/** Commands that have servers replaced. */
+const NEW_ERA: ReadonlySet<ControlRequest['kind']> = new Set(['reconnect', 'kill']);
 
 if (parentPort === null) throw new Error('a worker needs a main thread');
 const start = workerData as WorkerStart;
@@ -24,11 +31,26 @@ const main: WorkerEnd = new Correspondence(parentPort, answer, hear);
 const log = new WorkerLog(start.levels, (lines) => main.tell({ kind: 'log', lines }));
 const clock = new SystemClock();
 const native = openNative();
-const budget = new SharedBudget(start.memory, start.column, {
-  ring: (column) => main.tell({ kind: 'pass on', column, notice: { kind: 'ring' } }),
-  askYield: (column, scope) => main.tell({ kind: 'pass on', column, notice: { kind: 'yield', scope } }),
-  close: closeSync,
+const budget = new SharedBudget(start.memory, start.owner, {
+  ring: (owner) => main.tell({ kind: 'pass on', owner, notice: { kind: 'ring' } }),
+  askYield: (owner, request) => main.tell({ kind: 'pass on', owner, notice: { kind: 'yield', request } }),
+  duplicate: (fd) => native.listen.duplicate(fd),
+  closeDescriptor: closeSync,
+  poolFull: (database, user) => exchange.refused(database, user),
+  full: (what) => log.log('ERROR', `no room is left for more ${what} in what the threads share`),
 });
+const exchange = new WorkerExchange({
+  clock,
+  budget,
+  pools: () => loop.state.pools,
+  others: start.owners.filter((owner) => owner !== start.owner),
+  give: (owner, moved) => main.tell({ kind: 'pass on', owner, notice: { kind: 'server', moved } }),
+  askFor: (owner, database, user) =>
+    main.tell({ kind: 'pass on', owner, notice: { kind: 'offer', database, user } }),
+});
+/** Connections that were given to this thread, and those of them that are gone. */
+let taken = 0;
+let gone = 0;
 /** What commands do to the whole process. */
 const wholeProcess = new RemoteControl(main);
 let isUnixReplaced = false;
@@ -39,22 +61,20 @@ const loop: Loop = createLoop({
   log,
   native,
   budget,
-  owner: budget.owner,
+  owner: budget.name,
   custody: {
     keep(grant, socket) {
-      if (socket instanceof RawSocket) throw new Error('a server connection without a socket of Node');
-      const fd = native.listen.duplicate(socketFd(socket));
-      if (fd === null) return false;
-      const isKept = budget.keep(grant, fd);
-      // While there is a copy, the peer hears nothing of the end of the original.
-      if (isKept) socket.prependOnceListener('close', () => budget.letGo(grant, fd));
-      else closeSync(fd);
-      return isKept;
+      if (!budget.takeCustody(grant, socketFd(socket))) return false;
+      watch(grant, socket);
+      return true;
     },
-    learnKey: (grant, key) => budget.learnKey(grant, key),
+    watch,
+    learnKey: (grant, key, isTls) => budget.setBackendKey(grant, key, isTls),
   },
   nextId: () => budget.nextId(),
   mockSecret: Buffer.from(start.mockSecret),
+  naming: start.naming,
+  exchange,
   outside: {
     control: wholeProcess,
     hooks: {
@@ -80,9 +100,15 @@ putStanding(loop, start.standing);
 loop.begin();
 main.tell({ kind: 'ready' });
 
+/** While there is a copy of its descriptor, the peer hears nothing of the end of the original. */
+function watch(grant: Grant, socket: Socket): void {
+  socket.prependOnceListener('close', () => budget.endCustody(grant));
+}
+
 function answer(question: MainQuestion, signal: AbortSignal): unknown {
   switch (question.kind) {
     case 'command': {
+      if (NEW_ERA.has(question.request.kind)) exchange.newEra();
       const reply = loop.control.request(question.request, signal);
       main.tell({ kind: 'standing', standing: standingOf(state) });
       return reply;
@@ -98,22 +124,38 @@ function hear(notice: MainNotice): void {
   switch (notice.kind) {
     case 'connection': {
       isUnixReplaced = notice.isUnixReplaced;
-      budget.tookConnection();
+      // From here on its descriptor is this thread's to close.
+      taken = (taken + 1) | 0;
+      budget.publishNumber(OWNER_NUMBERS.taken, taken);
       const socket = acceptedSocket(notice.fd);
-      if (socket === null) return;
-      socket.once('close', () => budget.connectionGone());
+      if (socket === null) {
+        countGone();
+        return;
+      }
+      socket.once('close', countGone);
       loop.accept(socket, notice.listener);
       break;
     }
     case 'apply':
+      exchange.newEra();
       if (notice.tls !== null) putTls(notice.tls, notice.config);
       loop.apply(withoutPeers(notice.config), null);
+      break;
+    case 'server':
+      // Its descriptor, too, is this thread's from here on.
+      taken = (taken + 1) | 0;
+      budget.publishNumber(OWNER_NUMBERS.taken, taken);
+      countGone();
+      exchange.received(notice.moved);
+      break;
+    case 'offer':
+      exchange.askedFor(notice.database, notice.user);
       break;
     case 'ring':
       budget.rung();
       break;
     case 'yield':
-      budget.yieldHere(notice.scope);
+      budget.yieldAsked(notice.request);
       break;
     case 'levels':
       log.configure(notice.levels);
@@ -122,10 +164,16 @@ function hear(notice: MainNotice): void {
       state.isRetiring = false;
       break;
     case 'stop':
+      exchange.stop();
       loop.stop();
       log.flush();
       break;
   }
+}
+
+function countGone(): void {
+  gone = (gone + 1) | 0;
+  budget.publishNumber(OWNER_NUMBERS.gone, gone);
 }
 
 /** What there is to warn of, the main thread has. */

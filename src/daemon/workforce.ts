@@ -2,6 +2,7 @@ import { closeSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
 import type { Logger, LogLevel } from '../base/log.ts';
 import type { SharedMemory } from '../pool/shared-memory.ts';
+import { OWNER_NUMBERS } from '../pool/shared-owners.ts';
 import { Correspondence } from './correspondence.ts';
 import { RemoteControl } from './remote-control.ts';
 import { AT_START } from './standing.ts';
@@ -18,13 +19,15 @@ import type {
 export interface WorkforceHost {
   readonly log: Logger;
   readonly memory: SharedMemory;
+  /** See `BudgetKeeper.published`. */
+  published(owner: number, number: number): number;
   /** What a worker begins with now, but for what the workforce knows. */
-  start(): Omit<WorkerStart, 'column' | 'memory' | 'standing'>;
+  start(): Omit<WorkerStart, 'owner' | 'owners' | 'memory' | 'standing'>;
   answer(question: WorkerQuestion, from: MainEnd, signal: AbortSignal): unknown;
   /** A graceful shutdown has nothing to wait for in any worker. */
   drained(last: 'server' | 'client'): void;
-  /** A worker has died: what it has left in this column is to be reclaimed; resolves when nothing is there any more. */
-  bury(column: number): Promise<void>;
+  /** A worker has died: what it held is to be reclaimed. Resolves when another may take its place in the budget. */
+  bury(owner: number): Promise<void>;
 }
 
 /** A worker that dies sooner than this after its start is not started again at once. */
@@ -33,8 +36,6 @@ const SHORT_LIFE_MS = 1000;
 /** A thread that serves clients. */
 interface Living {
   readonly number: number;
-  /** Its column in shared memory, which is nobody else's until all that it had is reclaimed. */
-  readonly column: number;
   readonly thread: Worker;
   readonly end: MainEnd;
   readonly control: RemoteControl;
@@ -55,10 +56,9 @@ interface Living {
 export class Workforce {
   readonly #host: WorkforceHost;
   readonly #workers = new Map<number, Living>();
-  /** Columns of the living and of the dead that still have something there. */
-  readonly #columns = new Set<number>();
   /** Connections for which no worker is there yet. */
   #waiting: Extract<MainNotice, { kind: 'connection' }>[] = [];
+  #owners: number[] = [];
   #isStopped = false;
   #isRetired = false;
   #standing: Standing = AT_START;
@@ -84,7 +84,8 @@ export class Workforce {
 
   /** Starts so many; resolves when they serve. Rejects with what the first one has died of before that. */
   async start(count: number): Promise<void> {
-    await Promise.all(Array.from({ length: count }, (_, i) => this.#begin(i + 1)));
+    this.#owners = Array.from({ length: count }, (_, i) => i);
+    await Promise.all(this.#owners.map((owner) => this.#begin(owner + 1)));
   }
 
   /** Gives the descriptor of a connection to the worker with the fewest. */
@@ -92,7 +93,7 @@ export class Workforce {
     let least: Living | null = null;
     let fewest = Number.POSITIVE_INFINITY;
     for (const worker of this.#ready()) {
-      const count = worker.taken + worker.given.length - this.#host.memory.connectionsGone(worker.column);
+      const count = (worker.taken + worker.given.length - this.#published(worker, 'gone')) | 0;
       if (count < fewest) {
         fewest = count;
         least = worker;
@@ -102,8 +103,7 @@ export class Workforce {
       this.#waiting.push(connection);
       return;
     }
-    this.#forgetTaken(least);
-    least.given.push(connection.fd);
+    this.#note(least, connection.fd);
     least.end.tell(connection);
   }
 
@@ -112,9 +112,16 @@ export class Workforce {
     for (const { end } of this.#workers.values()) end.tell(notice);
   }
 
-  /** Tells the worker of this column, if there is one still. */
-  tellColumn(column: number, notice: MainNotice): void {
-    for (const worker of this.#workers.values()) if (worker.column === column) worker.end.tell(notice);
+  /** Tells a worker, by its number in the budget, if it is there still. */
+  tellOwner(owner: number, notice: MainNotice): void {
+    const worker = this.#workers.get(owner + 1);
+    if (notice.kind === 'server') {
+      const { fd } = notice.moved.parts;
+      // What is the dead one's in the budget is ended by the copy of the descriptor there.
+      if (worker === undefined) closeSync(fd);
+      else this.#note(worker, fd);
+    }
+    worker?.end.tell(notice);
   }
 
   /** Asks all but `asker`, one after the other, until one has an answer that is not null. */
@@ -143,13 +150,11 @@ export class Workforce {
   }
 
   async #begin(number: number): Promise<void> {
-    const { memory } = this.#host;
-    const column = this.#freeColumn();
-    if (column === null) throw new Error('no column is free');
     const start: WorkerStart = {
       ...this.#host.start(),
-      column,
-      memory: memory.buffer,
+      owner: number - 1,
+      owners: this.#owners,
+      memory: this.#host.memory,
       standing: this.#standing,
     };
     const file = import.meta.url.endsWith('.ts') ? './worker.ts' : './worker.js';
@@ -169,7 +174,7 @@ export class Workforce {
       },
     );
     const worker: Living = {
-      ...{ number, column, thread, end, control: new RemoteControl(end), startMs: performance.now() },
+      ...{ number, thread, end, control: new RemoteControl(end), startMs: performance.now() },
       ...{ isReady: false, isDrained: false, failure: null, given: [], taken: 0 },
     };
     this.#workers.set(number, worker);
@@ -197,7 +202,7 @@ export class Workforce {
         this.#standing = notice.standing;
         break;
       case 'pass on':
-        this.tellColumn(notice.column, notice.notice);
+        this.tellOwner(notice.owner, notice.notice);
         break;
       case 'drained':
         worker.isDrained = true;
@@ -207,7 +212,7 @@ export class Workforce {
   }
 
   #died(worker: Living): void {
-    const { number, column, end } = worker;
+    const { number, end } = worker;
     worker.isReady = false;
     this.#workers.delete(number);
     end.cut();
@@ -216,9 +221,9 @@ export class Workforce {
     for (const fd of worker.given) closeSync(fd);
     const why = worker.failure === null ? '' : `: ${worker.failure.stack ?? worker.failure.message}`;
     this.#host.log.log('ERROR', `worker ${number} has died, and its clients with it${why}`);
-    void this.#host.bury(column).then(() => this.#columns.delete(column));
     const delayMs = performance.now() - worker.startMs < SHORT_LIFE_MS ? SHORT_LIFE_MS : 0;
-    setTimeout(() => void this.#replace(number), delayMs).unref();
+    const isBuried = this.#host.bury(number - 1);
+    setTimeout(() => void isBuried.then(() => this.#replace(number)), delayMs).unref();
   }
 
   async #replace(number: number): Promise<void> {
@@ -227,26 +232,24 @@ export class Workforce {
       await this.#begin(number);
       this.#host.log.log('LOG', `worker ${number} serves again`);
     } catch {
-      // Where it has died again, that has been said, and another one is on its way.
-      if (!this.#workers.has(number) && this.#columns.size >= this.#host.memory.columns)
-        setTimeout(() => void this.#replace(number), SHORT_LIFE_MS).unref();
+      // It has died again, which has been said, and is being started again.
     }
+  }
+
+  /** A descriptor is on its way to the worker. */
+  #note(worker: Living, fd: number): void {
+    this.#forgetTaken(worker);
+    worker.given.push(fd);
   }
 
   /** Those descriptors are the worker's to close. */
   #forgetTaken(worker: Living): void {
-    const taken = this.#host.memory.connectionsTaken(worker.column);
-    worker.given.splice(0, taken - worker.taken);
+    const taken = this.#published(worker, 'taken');
+    worker.given.splice(0, (taken - worker.taken) | 0);
     worker.taken = taken;
   }
 
-  /** Null: the dead have them all, still. */
-  #freeColumn(): number | null {
-    const column = Array.from({ length: this.#host.memory.columns }, (_, i) => i).find(
-      (one) => !this.#columns.has(one),
-    );
-    if (column === undefined) return null;
-    this.#columns.add(column);
-    return column;
+  #published({ number }: Living, what: keyof typeof OWNER_NUMBERS): number {
+    return this.#host.published(number - 1, OWNER_NUMBERS[what]);
   }
 }

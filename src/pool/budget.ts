@@ -1,7 +1,7 @@
 /**
  * Permission to hold something scarce: a server connection or a place for a client. Everything that opens a
- * server connection or admits a client asks here first, so that later one budget can span threads or
- * machines. Answers are synchronous; what a refused asker waits for is told by `onFreed`.
+ * server connection or admits a client asks here first, so that one budget can span threads. Answers are
+ * synchronous; what a refused asker waits for is told by `onFreed`.
  */
 
 /** What a grant is for. */
@@ -59,8 +59,6 @@ export interface BudgetOwner {
 
 export interface Budget {
   join(owner: string, callbacks: BudgetOwner): void;
-  /** Takes back everything a dead owner held. Only once its connections are known to be gone. */
-  reclaim(owner: string): void;
   askServer(ask: ServerAsk): Grant | Refusal;
   askClient(ask: ClientAsk): Grant | Refusal;
   giveBack(grant: Grant): void;
@@ -68,8 +66,6 @@ export interface Budget {
   requestYield(scope: YieldScope): boolean;
   /** A pool's oldest waiter since `waitStartMs`, or 0 when nobody waits; capacity goes to the longest wait. */
   publishWait(owner: string, poolKey: string, waitStartMs: number): void;
-  /** The pool is gone, and nobody waits there any more. */
-  forgetPool(poolKey: string): void;
   /** Clients (or servers) in use: all, of a database, of a user. */
   count(kind: GrantKind, scope?: { database?: string; user?: string }): number;
 }
@@ -77,16 +73,6 @@ export interface Budget {
 /** Key of a pool: names cannot contain a zero byte. */
 export function poolKey(database: string, user: string): string {
   return `${database}\0${user}`;
-}
-
-/** What a grant counts as. */
-export function grantKeys({ kind, database, user }: Grant): [string, string, string, string] {
-  return [
-    `${kind}:all`,
-    `${kind}:d:${database}`,
-    `${kind}:u:${user}`,
-    `${kind}:p:${poolKey(database, user)}`,
-  ];
 }
 
 /** The budget of a single event loop: plain counters. */
@@ -101,12 +87,6 @@ export class LocalBudget implements Budget {
 
   join(owner: string, callbacks: BudgetOwner): void {
     this.#owners.set(owner, callbacks);
-  }
-
-  reclaim(owner: string): void {
-    for (const grant of [...this.#grants.values()]) if (grant.owner === owner) this.giveBack(grant);
-    this.#owners.delete(owner);
-    this.#waits.delete(owner);
   }
 
   askServer(ask: ServerAsk): Grant | Refusal {
@@ -125,7 +105,7 @@ export class LocalBudget implements Budget {
 
   giveBack(grant: Grant): void {
     if (!this.#grants.delete(grant.id)) return;
-    for (const key of grantKeys(grant)) {
+    for (const key of this.#keys(grant)) {
       const left = (this.#counts.get(key) ?? 0) - 1;
       if (left > 0) this.#counts.set(key, left);
       else this.#counts.delete(key);
@@ -148,10 +128,6 @@ export class LocalBudget implements Budget {
     else waits.set(key, waitStartMs);
   }
 
-  forgetPool(key: string): void {
-    for (const waits of this.#waits.values()) waits.delete(key);
-  }
-
   count(kind: GrantKind, scope: { database?: string; user?: string } = {}): number {
     if (scope.database !== undefined && scope.user !== undefined) {
       return this.#counts.get(`${kind}:p:${poolKey(scope.database, scope.user)}`) ?? 0;
@@ -168,8 +144,17 @@ export class LocalBudget implements Budget {
   #grant(kind: GrantKind, owner: string, database: string, user: string): Grant {
     const grant: Grant = { id: this.#nextId++, kind, owner, database, user };
     this.#grants.set(grant.id, grant);
-    for (const key of grantKeys(grant)) this.#counts.set(key, (this.#counts.get(key) ?? 0) + 1);
+    for (const key of this.#keys(grant)) this.#counts.set(key, (this.#counts.get(key) ?? 0) + 1);
     return grant;
+  }
+
+  #keys(grant: Grant): string[] {
+    return [
+      `${grant.kind}:all`,
+      `${grant.kind}:d:${grant.database}`,
+      `${grant.kind}:u:${grant.user}`,
+      `${grant.kind}:p:${poolKey(grant.database, grant.user)}`,
+    ];
   }
 
   /**

@@ -35,7 +35,6 @@ export class Pools implements BudgetOwner {
   /** Forgets a pool that has neither clients nor servers; its counters go with it. */
   remove(pool: Pool): void {
     this.#pools.delete(pool.key);
-    this.#context.budget.forgetPool(pool.key);
   }
 
   /** All pools, or those of one database, by database and user name. */

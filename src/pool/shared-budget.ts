@@ -1,317 +1,295 @@
-import { SharedLock } from '../base/shared-lock.ts';
-import {
-  type Budget,
-  type BudgetOwner,
-  type ClientAsk,
-  type Grant,
-  type GrantKind,
-  grantKeys,
-  poolKey,
-  type Refusal,
-  type ServerAsk,
-  type YieldScope,
+import type {
+  Budget,
+  BudgetOwner,
+  ClientAsk,
+  Grant,
+  GrantKind,
+  Refusal,
+  ServerAsk,
+  YieldScope,
 } from './budget.ts';
-import { SharedCounts } from './shared-counts.ts';
-import {
-  GONE,
-  LOCK,
-  NEXT_ID,
-  RECORD_FD,
-  RECORD_KEY_BYTES,
-  RECORD_OWNER,
-  RECORD_SLOTS,
-  SharedLayout,
-  TAKEN,
-  WAITING,
-} from './shared-layout.ts';
+import { BudgetKeys, type GrantKeys, type KeyHash } from './budget-keys.ts';
+import { type BudgetView, countOf, viewOf } from './budget-view.ts';
+import { NONE, SharedCounts } from './shared-counts.ts';
+import type { SharedMemory } from './shared-memory.ts';
+import { ownerIndex, ownerName } from './shared-owners.ts';
+import { SharedWaits } from './shared-waits.ts';
 
-/** What other threads have to be told. */
-export interface SharedBudgetHost {
-  /** Something was freed for which clients of this column may wait. */
-  ring(column: number): void;
-  /** The thread of this column is asked to give up an idle server connection. */
-  askYield(column: number, scope: YieldScope): void;
-  /** Closes a descriptor of ours. */
-  close(fd: number): void;
+/** An owner wants a server connection closed within `scope`; plain data. */
+export interface YieldRequest {
+  readonly scope: YieldScope;
+  /** Index of the owner that asks. */
+  readonly asker: number;
 }
 
-/** A wait word that says that the pool is open here and nobody waits; any other but 0 is a time. */
-const NOBODY = 1;
+/** How one thread reaches the others, and the system. None of it is called under the lock. */
+export interface SharedBudgetParts {
+  /** Has that owner's thread call `rung()`. */
+  ring(owner: number): void;
+  /** Has that owner's thread call `yieldAsked(request)`. */
+  askYield(owner: number, request: YieldRequest): void;
+  /** Another descriptor for what `fd` stands for; null when that fails. */
+  duplicate(fd: number): number | null;
+  closeDescriptor(fd: number): void;
+  /** A server was refused because its pool has all that it may have, perhaps in other threads. */
+  poolFull?(database: string, user: string): void;
+  /** A refusal because the shared memory is full, the first of several. */
+  full(what: string): void;
+}
 
 /**
- * The budget of all threads, as one of them sees it. Limits hold over all of them at every moment: an ask is checked and
- * counted under one lock, and what a dead thread has left is given back by the main thread, see `SharedMemory`.
+ * The budget of several event loops, as one of their threads has it: everything is in shared memory. Asking checks all
+ * limits and counts in one section, so the limits hold exactly at every moment; a thread that dies in one leaves no
+ * trace of it.
+ *
+ * A refused owner is remembered where it was refused, and rung once something is given back there.
  */
 export class SharedBudget implements Budget {
-  /** Its name as an owner of grants. */
-  readonly owner: string;
-  readonly #column: number;
-  readonly #host: SharedBudgetHost;
-  readonly #layout: SharedLayout;
-  readonly #words: Int32Array;
-  readonly #counts: SharedCounts;
-  readonly #lock: SharedLock;
+  readonly name: string;
+  readonly #me: number;
+  readonly #view: BudgetView;
+  readonly #keys: BudgetKeys;
+  readonly #waits: SharedWaits;
+  readonly #parts: SharedBudgetParts;
   #callbacks: BudgetOwner | null = null;
-  /** Of pools that are open here: the words that say how long their first clients have waited. */
-  readonly #waitWords = new Map<string, number>();
-  /** Records of server connections, by the ids of their grants. */
-  readonly #records = new Map<number, number>();
-  readonly #held = new Set<number>();
-  #nextRecord = 0;
   #wakeQueued = false;
+  readonly #rings = new Set<number>();
+  #isFull = false;
 
-  constructor(memory: SharedArrayBuffer, column: number, host: SharedBudgetHost) {
-    this.#layout = new SharedLayout(memory);
-    this.#words = this.#layout.words;
-    this.#column = column;
-    this.owner = `worker ${column}`;
-    this.#host = host;
-    this.#counts = new SharedCounts(this.#layout);
-    this.#lock = new SharedLock(this.#words, LOCK, column + 1);
+  /** `owner`: index, from 0; its name is `ownerName(owner)`. */
+  constructor(
+    memory: SharedMemory,
+    owner: number,
+    parts: SharedBudgetParts,
+    seams: { view?: BudgetView; keys?: BudgetKeys; pinnedPools?: number } = {},
+  ) {
+    this.name = ownerName(owner);
+    this.#me = owner;
+    this.#view = seams.view ?? viewOf(memory, owner);
+    this.#keys = seams.keys ?? new BudgetKeys();
+    this.#parts = parts;
+    const noRoom = (): void => this.#full('pools');
+    this.#waits = new SharedWaits({ ...this.#view, keys: this.#keys }, owner, noRoom, seams.pinnedPools);
   }
 
-  /** Numbers clients and servers of all threads. */
-  nextId(): number {
-    return Atomics.add(this.#words, NEXT_ID, 1);
-  }
-
-  /** A connection that was given to this thread is its to close from here on. */
-  tookConnection(): void {
-    Atomics.add(this.#words, this.#layout.columnAt(this.#column) + TAKEN, 1);
-  }
-
-  connectionGone(): void {
-    Atomics.add(this.#words, this.#layout.columnAt(this.#column) + GONE, 1);
-  }
-
-  join(_owner: string, callbacks: BudgetOwner): void {
+  /** Once; throws when another thread has this place, or a dead one whose grants have not been reclaimed. */
+  join(owner: string, callbacks: BudgetOwner): void {
+    this.#assertMine(owner);
+    this.#view.section.run(() => this.#view.owners.join(this.#me));
     this.#callbacks = callbacks;
   }
 
-  reclaim(): void {
-    throw new Error('what a thread has left the main thread reclaims');
-  }
-
   askServer(ask: ServerAsk): Grant | Refusal {
+    this.#assertMine(ask.owner);
     return this.#ask('server', ask, [
-      [`server:p:${poolKey(ask.database, ask.user)}`, ask.poolLimit, 'pool'],
-      [`server:d:${ask.database}`, ask.databaseLimit, 'database'],
-      [`server:u:${ask.user}`, ask.userLimit, 'user'],
+      ['pool', 'pool', ask.poolLimit],
+      ['database', 'database', ask.databaseLimit],
+      ['user', 'user', ask.userLimit],
     ]);
   }
 
   askClient(ask: ClientAsk): Grant | Refusal {
+    this.#assertMine(ask.owner);
     return this.#ask('client', ask, [
-      ['client:all', ask.totalLimit, 'total'],
-      [`client:d:${ask.database}`, ask.databaseLimit, 'database'],
-      [`client:u:${ask.user}`, ask.userLimit, 'user'],
+      ['total', null, ask.totalLimit],
+      ['database', 'database', ask.databaseLimit],
+      ['user', 'user', ask.userLimit],
     ]);
   }
 
+  /** Also lets a server connection's descriptor go that is in custody. What is not this owner's is ignored. */
   giveBack(grant: Grant): void {
-    if (!this.#held.delete(grant.id)) return;
-    this.#lock.take();
-    try {
-      for (const key of grantKeys(grant)) {
-        const slot = this.#counts.find(key);
-        this.#counts.add(slot, this.#column, -1);
-        this.#counts.dropIfUnused(slot);
-      }
-    } finally {
-      this.#lock.release();
-    }
-    if (grant.kind === 'server') this.#wake();
+    const { section, records, custody } = this.#view;
+    let fd = NONE;
+    const isBack = section.run(() => {
+      const record = records.find(grant.id, this.#me);
+      if (record === NONE) return false;
+      if (grant.kind === 'server') fd = custody.take(record);
+      records.remove(record, this.#ring);
+      return true;
+    });
+    if (fd !== NONE) this.#parts.closeDescriptor(fd);
+    if (isBack && grant.kind === 'server') this.#wake();
   }
 
   requestYield(scope: YieldScope): boolean {
-    if (this.#callbacks?.yieldServer(scope) === true) return true;
-    const slot = this.#counts.find(`server:${scope.kind === 'database' ? 'd' : 'u'}:${scope.name}`);
-    if (slot < 0) return false;
-    let isAsked = false;
-    for (let column = 0; column < this.#layout.columns; column++) {
-      if (column === this.#column || this.#counts.of(slot, column) === 0) continue;
-      this.#host.askYield(column, scope);
-      isAsked = true;
-    }
-    return isAsked;
+    return this.#callbacks?.yieldServer(scope) === true || this.#passOn({ scope, asker: this.#me });
   }
 
-  /** Another thread asks for room within `scope`. */
-  yieldHere(scope: YieldScope): void {
-    this.#callbacks?.yieldServer(scope);
+  /** Another thread wants room: closes a connection here, or asks the next thread that holds some. */
+  yieldAsked(request: YieldRequest): void {
+    if (this.#callbacks?.yieldServer(request.scope) !== true) this.#passOn(request);
   }
 
-  publishWait(_owner: string, key: string, waitStartMs: number): void {
-    let word = this.#waitWords.get(key);
-    if (word === undefined) {
-      if (waitStartMs === 0) return;
-      word = this.#openPool(key);
-      if (word < 0) return;
-    }
-    const now = waitStartMs === 0 ? NOBODY : encoded(waitStartMs);
-    const before = Atomics.exchange(this.#words, word, now);
-    if ((before > NOBODY || before < 0) === (now !== NOBODY)) return;
-    Atomics.add(this.#words, this.#layout.columnAt(this.#column) + WAITING, now === NOBODY ? -1 : 1);
+  publishWait(owner: string, key: string, waitStartMs: number): void {
+    this.#assertMine(owner);
+    this.#waits.publish(key, waitStartMs);
   }
 
-  forgetPool(key: string): void {
-    const word = this.#waitWords.get(key);
-    if (word === undefined) return;
-    this.publishWait(this.owner, key, 0);
-    this.#waitWords.delete(key);
-    this.#lock.take();
-    try {
-      Atomics.store(this.#words, word, 0);
-      const slot = this.#counts.find(`server:p:${key}`);
-      if (slot >= 0) this.#counts.dropIfUnused(slot);
-    } finally {
-      this.#lock.release();
-    }
+  /** Since when, by the clock that all threads share, a client of the pool waits in another thread; 0 = none does. */
+  longestWaitElsewhere(key: string): number {
+    return this.#waits.longestElsewhere(key);
   }
 
-  /** How long, as of `nowMs`, a client of this pool has waited on another thread at most; 0: nobody waits there. */
-  longestWaitElsewhereMs(key: string, nowMs: number): number {
-    const own = this.#waitWords.get(key) ?? this.#openPool(key);
-    if (own < 0) return 0;
-    const from = own - this.#column;
-    const now = encoded(nowMs);
-    let longest = 0;
-    for (let column = 0; column < this.#layout.columns; column++) {
-      if (column === this.#column) continue;
-      const since = Atomics.load(this.#words, from + column);
-      if (since === 0 || since === NOBODY) continue;
-      longest = Math.max(longest, (now - since) | 0);
-    }
-    return longest;
+  /** Whose client that is; -1: nobody's. */
+  longestWaiterElsewhere(key: string): number {
+    return this.#waits.longestWaiter(key);
+  }
+
+  /** Server connections of a pool that an owner has. */
+  heldBy(owner: number, key: string): number {
+    return this.#view.counts.heldNow(this.#keys.pool('server', key), owner);
   }
 
   count(kind: GrantKind, scope: { database?: string; user?: string } = {}): number {
-    const { database, user } = scope;
-    let key = `${kind}:all`;
-    if (database !== undefined && user !== undefined) key = `${kind}:p:${poolKey(database, user)}`;
-    else if (database !== undefined) key = `${kind}:d:${database}`;
-    else if (user !== undefined) key = `${kind}:u:${user}`;
-    const slot = this.#counts.find(key);
-    return slot < 0 ? 0 : this.#counts.total(slot);
+    return countOf(this.#view, this.#keys, kind, scope);
+  }
+
+  /** Something that this owner was refused for has been given back in another thread. */
+  rung(): void {
+    this.#wake();
   }
 
   /**
-   * A server connection has come about, and nothing has been sent on it yet: from here on its grant comes back only when
-   * its end is gone, whatever becomes of this thread. `fd` is a copy of its descriptor, for this alone. False: there is no
-   * room to note it down; the connection must not be used then.
+   * The grant, and what is in custody with it, becomes another owner's in one step: no count changes meanwhile. Either of
+   * the two may do it; best the new one, when the connection has reached it: until then it is the old one's to give back,
+   * also if that one dies. Null when the grant is no longer `grant.owner`'s, or `to` isn't there.
    */
-  keep(grant: Grant, fd: number): boolean {
-    const { records } = this.#layout;
-    this.#lock.take();
-    try {
-      for (let i = 0; i < records; i++) {
-        const record = (this.#nextRecord + i) % records;
-        const at = this.#layout.recordAt(record);
-        if (Atomics.load(this.#words, at + RECORD_OWNER) !== 0) continue;
-        this.#nextRecord = record + 1;
-        grantKeys(grant).forEach((key, j) => {
-          Atomics.store(this.#words, at + RECORD_SLOTS + j, this.#counts.find(key));
-        });
-        Atomics.store(this.#words, at + RECORD_FD, fd);
-        Atomics.store(this.#words, at + RECORD_KEY_BYTES, 0);
-        Atomics.store(this.#words, at + RECORD_OWNER, this.#column + 1);
-        this.#records.set(grant.id, record);
-        return true;
-      }
-    } finally {
-      this.#lock.release();
-    }
-    return false;
+  transfer(grant: Grant, to: number): Grant | null {
+    const { section, records, owners } = this.#view;
+    const isMoved = section.run(() => {
+      const record = records.find(grant.id, ownerIndex(grant.owner));
+      if (record === NONE || !owners.isThere(to)) return false;
+      records.move(record, to);
+      return true;
+    });
+    return isMoved ? { ...grant, owner: ownerName(to) } : null;
   }
 
-  /** That connection is closed, and with it goes its copy `fd`; the grant may be for another connection next. */
-  letGo(grant: Grant, fd: number): void {
-    const record = this.#records.get(grant.id);
-    if (record === undefined) return;
-    const at = this.#layout.recordAt(record);
-    if (Atomics.load(this.#words, at + RECORD_FD) !== fd) return;
-    this.#records.delete(grant.id);
-    // From here on nobody else closes it: its number may be another's in a moment.
-    Atomics.store(this.#words, at + RECORD_OWNER, -(this.#column + 1));
-    this.#host.close(fd);
-    Atomics.store(this.#words, at + RECORD_OWNER, 0);
+  /**
+   * Takes a duplicate of a server connection's descriptor into custody, in place of what is there: before a byte is sent.
+   * A thread that dies on the way leaves at most one descriptor open that nobody knows of, of a connection that has
+   * not begun its login: PostgreSQL closes it after `authentication_timeout`. False: there is none to be had, or the grant
+   * is not this owner's.
+   */
+  takeCustody(grant: Grant, fd: number): boolean {
+    const { section, records, custody } = this.#view;
+    const copy = this.#parts.duplicate(fd);
+    if (copy === null) return false;
+    const before = section.run(() => {
+      const record = records.find(grant.id, this.#me);
+      return record === NONE ? copy : custody.put(record, copy);
+    });
+    if (before !== NONE) this.#parts.closeDescriptor(before);
+    return before !== copy;
   }
 
-  /** The server of a connection that is {@link keep | kept} has told how it can be cancelled. */
-  learnKey(grant: Grant, backendKey: Buffer): void {
-    const record = this.#records.get(grant.id);
-    if (record === undefined) return;
-    this.#layout.keyOf(record).set(backendKey);
-    Atomics.store(this.#words, this.#layout.recordAt(record) + RECORD_KEY_BYTES, backendKey.length);
+  /** What a CancelRequest for the connection takes: at the end of its login. */
+  setBackendKey(grant: Grant, backendKey: Buffer, isTls: boolean): void {
+    const record = this.#view.records.find(grant.id, this.#me);
+    if (record !== NONE) this.#view.custody.setKey(record, backendKey, isTls);
   }
 
-  /** Something was freed by another thread. */
-  rung(): void {
-    this.#callbacks?.onFreed();
+  /** The connection is gone, the grant is kept, for another attempt: the duplicate is closed. */
+  endCustody(grant: Grant): void {
+    const { section, records, custody } = this.#view;
+    const fd = section.run(() => {
+      const record = records.find(grant.id, this.#me);
+      return record === NONE ? NONE : custody.take(record);
+    });
+    if (fd !== NONE) this.#parts.closeDescriptor(fd);
+  }
+
+  /** One allocator for all threads numbers clients and servers; from 1. */
+  nextId(): number {
+    return Number(Atomics.add(this.#view.layout.longs, this.#view.layout.ids, 1n)) + 1;
+  }
+
+  /** `number`: one of `OWNER_NUMBERS`. */
+  publishNumber(number: number, value: number): void {
+    this.#view.owners.publish(this.#me, number, value);
   }
 
   #ask(
     kind: GrantKind,
-    ask: { readonly owner: string; readonly database: string; readonly user: string },
-    limits: readonly (readonly [key: string, limit: number, refusal: Refusal])[],
+    { database, user }: { database: string; user: string },
+    limits: readonly (readonly [Refusal, keyof GrantKeys | null, number])[],
   ): Grant | Refusal {
-    const grant: Grant = {
-      id: this.nextId(),
-      kind,
-      owner: this.owner,
-      database: ask.database,
-      user: ask.user,
-    };
-    this.#lock.take();
-    try {
-      for (const [key, limit, refusal] of limits) {
-        if (limit === 0) continue;
-        const slot = this.#counts.find(key);
-        if (slot >= 0 && this.#counts.total(slot) >= limit) return refusal;
+    const { section, counts, records } = this.#view;
+    const keys = this.#keys.of(kind, database, user);
+    const answer = section.run((): number | Refusal => {
+      for (const [refusal, key, limit] of limits) {
+        if (limit <= 0) continue;
+        const slot = key === null ? SharedCounts.all(kind) : counts.find(keys[key]);
+        if (counts.total(slot) < limit) continue;
+        return this.#refuse(kind, slot, refusal);
       }
-      const slots = grantKeys(grant).map((key) => this.#counts.obtain(key));
-      // The table is full. What was made for this stays until its next use.
-      if (slots.includes(-1)) return 'total';
-      for (const slot of slots) this.#counts.add(slot, this.#column, 1);
-    } finally {
-      this.#lock.release();
+      const missing = [keys.database, keys.user, keys.pool].filter((key) => counts.find(key) === NONE).length;
+      if (!records.hasRoom(kind) || (missing > 0 && counts.room < missing)) {
+        return this.#refuse(kind, SharedCounts.all(kind), 'total');
+      }
+      const slots = [keys.database, keys.user, keys.pool].map((key) => counts.obtain(key));
+      return records.add(kind, this.#me, slots as [number, number, number]);
+    });
+    if (typeof answer === 'string') {
+      if (answer === 'pool') this.#parts.poolFull?.(database, user);
+      if (answer === 'total' && limits.every(([refusal, , limit]) => refusal !== 'total' || limit <= 0)) {
+        this.#full(`${kind}s`);
+      }
+      return answer;
     }
-    this.#held.add(grant.id);
-    return grant;
+    this.#isFull = false;
+    return { id: answer, kind, owner: this.name, database, user };
   }
 
-  /** Index of the wait word of a pool of this thread, which keeps its slot from now on; -1: there is none to be had. */
-  #openPool(key: string): number {
-    this.#lock.take();
-    try {
-      const slot = this.#counts.obtain(`server:p:${key}`);
-      if (slot < 0) return -1;
-      const word = this.#counts.waitWord(slot, this.#column);
-      Atomics.store(this.#words, word, NOBODY);
-      this.#waitWords.set(key, word);
-      return word;
-    } finally {
-      this.#lock.release();
-    }
+  #refuse(kind: GrantKind, slot: number, refusal: Refusal): Refusal {
+    if (kind === 'server') this.#view.counts.markRefused(slot, this.#me);
+    return refusal;
   }
 
-  /** One wake-up for what comes back in one turn. */
+  #full(what: string): void {
+    if (!this.#isFull) this.#parts.full(what);
+    this.#isFull = true;
+  }
+
+  /** Each thread with connections in the scope is asked at most once, until one has something to close. */
+  #passOn(request: YieldRequest): boolean {
+    const key = this.#scopeKey(request.scope);
+    const { counts, layout } = this.#view;
+    const { owners } = layout.sizes;
+    for (let step = 1; step < owners; step++) {
+      const owner = (this.#me + step) % owners;
+      if (owner === request.asker) return false;
+      if (counts.heldNow(key, owner) === 0) continue;
+      this.#parts.askYield(owner, request);
+      return true;
+    }
+    return false;
+  }
+
+  #scopeKey({ kind, name }: YieldScope): KeyHash {
+    return kind === 'database' ? this.#keys.database('server', name) : this.#keys.user('server', name);
+  }
+
+  /** Under the lock: remembers whom to ring. */
+  readonly #ring = (owner: number): void => {
+    if (owner !== this.#me) this.#rings.add(owner);
+  };
+
+  /** Once for any number of grants that come back in the same turn of the event loop; never from inside of an ask. */
   #wake(): void {
     if (this.#wakeQueued) return;
     this.#wakeQueued = true;
     queueMicrotask(() => {
       this.#wakeQueued = false;
-      for (let column = 0; column < this.#layout.columns; column++) {
-        if (column === this.#column) continue;
-        if (Atomics.load(this.#words, this.#layout.columnAt(column) + WAITING) > 0) this.#host.ring(column);
-      }
+      const rings = [...this.#rings];
+      this.#rings.clear();
+      for (const owner of rings) this.#parts.ring(owner);
       this.#callbacks?.onFreed();
     });
   }
-}
 
-/** Milliseconds, as far as 32 bits go, and neither of the two that mean something else. */
-function encoded(ms: number): number {
-  const word = Math.trunc(ms) | 0;
-  return word === 0 || word === NOBODY ? 2 : word;
+  #assertMine(owner: string): void {
+    if (owner !== this.name) throw new Error(`${owner} is not of this thread, which is ${this.name}`);
+  }
 }

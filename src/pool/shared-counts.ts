@@ -1,149 +1,215 @@
-import { createHash } from 'node:crypto';
-import type { SharedLayout } from './shared-layout.ts';
+import type { SharedSection } from '../base/shared-section.ts';
+import type { GrantKind } from './budget.ts';
+import type { KeyHash } from './budget-keys.ts';
+import { FIXED_SLOTS, type Layout, SLOT_WORDS } from './shared-memory.ts';
 
-/** What a slot of the table is. */
-const EMPTY = 0;
-const USED = 1;
-/** It was used: whoever looks for a key looks on behind it. */
-const DELETED = 2;
+/** No slot. */
+export const NONE = -1;
 
-const HASH_WORDS = 4;
-/** Words of a slot ahead of its cells: the hash, what it is. */
-const STATE = HASH_WORDS;
-const HEAD = 8;
+// Words of a slot: index of the next one in its chain or among free ones, plus 1; 4 of hash; the rest by name.
+const NEXT = 0;
+const HASH = 1;
+const TOTAL = 5;
+/** Bits of owners that were refused here and have not been rung since: 2 words each. */
+const REFUSED = 6;
+/** Bits of owners that write this pool's waits. */
+const PINNED = 8;
 
-/** So many keys' hashes are remembered. */
-const MAX_HASHES = 20_000;
+/** Heads of free slots, and slots that were ever used, after the words that grant records have there. */
+const FREE_SLOT = 4;
+const USED_SLOTS = 5;
 
 /**
- * How many grants there are for each key, in shared memory: a table of open addressing by a hash of the key's text (names
- * come from the network: no weak one will do), in which each slot has a cell for every column, which is its thread's alone
- * to write. So it is sound at every instruction: what a thread that dies leaves half done stands in its own column.
- * Everything but {@link total} wants the lock to be held.
+ * How many there are of something, by key: a hash table in shared memory with a chain for each bucket. A slot stays
+ * where it is for as long as anything counts there or an owner has pinned it, so its index can be kept. All that changes
+ * it happens in sections, and so do all look-ups but {@link totalNow}.
  */
 export class SharedCounts {
-  readonly #layout: SharedLayout;
+  readonly #section: SharedSection;
+  readonly #layout: Layout;
   readonly #words: Int32Array;
-  readonly #hashes = new Map<string, Int32Array>();
-  readonly #hash: (key: string) => Int32Array;
 
-  /** `hash` stands in for a good one, in tests. */
-  constructor(layout: SharedLayout, hash: (key: string) => Int32Array = hashOf) {
+  constructor(section: SharedSection, layout: Layout) {
+    this.#section = section;
     this.#layout = layout;
     this.#words = layout.words;
-    this.#hash = hash;
   }
 
-  /** The slot of `key`; -1: it has none. */
-  find(key: string): number {
-    const hash = this.#hashOf(key);
-    const { slots } = this.#layout;
-    for (let i = 0, slot = this.#first(hash); i < slots; i++, slot = (slot + 1) % slots) {
-      const at = this.#at(slot);
-      const state = Atomics.load(this.#words, at + STATE);
-      if (state === EMPTY) return -1;
-      if (state === USED && this.#isOf(at, hash)) return slot;
+  /** The slot of everything of a kind. */
+  static all(kind: GrantKind): number {
+    return kind === 'server' ? 0 : 1;
+  }
+
+  /** Slots that were ever in use: those below may be in use now. */
+  get used(): number {
+    return FIXED_SLOTS + Atomics.load(this.#words, this.#layout.free + USED_SLOTS);
+  }
+
+  find(key: KeyHash): number {
+    const words = this.#words;
+    // Without the lock this may follow links that change meanwhile, so it counts its steps.
+    let left = this.#layout.slots;
+    for (let link = Atomics.load(words, this.#bucket(key)); link !== 0 && left > 0; left--) {
+      const at = this.#at(link - 1);
+      if (this.#isKey(at, key)) return link - 1;
+      link = Atomics.load(words, at + NEXT);
     }
-    return -1;
+    return NONE;
   }
 
-  /** The slot of `key`, made if need be; -1: the table is full. */
-  obtain(key: string): number {
-    const hash = this.#hashOf(key);
-    const { slots } = this.#layout;
-    let free = -1;
-    for (let i = 0, slot = this.#first(hash); i < slots; i++, slot = (slot + 1) % slots) {
-      const at = this.#at(slot);
-      const state = Atomics.load(this.#words, at + STATE);
-      if (state === USED) {
-        if (this.#isOf(at, hash)) return slot;
-        continue;
-      }
-      if (free < 0) free = slot;
-      if (state === EMPTY) break;
-    }
-    if (free < 0) return -1;
-    const at = this.#at(free);
-    for (let i = 0; i < HASH_WORDS; i++) Atomics.store(this.#words, at + i, hash[i] as number);
-    // Only now is it somebody's.
-    Atomics.store(this.#words, at + STATE, USED);
-    return free;
-  }
-
-  /** All columns' together; may be asked without the lock. */
   total(slot: number): number {
-    const from = this.#at(slot) + HEAD;
-    let total = 0;
-    for (let column = 0; column < this.#layout.columns; column++)
-      total += Atomics.load(this.#words, from + column);
-    return total;
+    return slot === NONE ? 0 : Atomics.load(this.#words, this.#at(slot) + TOTAL);
   }
 
-  add(slot: number, column: number, change: number): void {
-    Atomics.add(this.#words, this.#at(slot) + HEAD + column, change);
+  /** The total of a key without the lock; it has been true at some moment meanwhile. */
+  totalNow(key: KeyHash): number {
+    const look = (): number => this.total(this.find(key));
+    return this.#section.read(look) ?? look();
   }
 
-  of(slot: number, column: number): number {
-    return Atomics.load(this.#words, this.#at(slot) + HEAD + column);
+  /** How many of them one column holds: an owner's, or that of the dead. */
+  held(slot: number, column: number): number {
+    return slot === NONE ? 0 : Atomics.load(this.#words, this.#at(slot) + SLOT_WORDS + column);
   }
 
-  set(slot: number, column: number, count: number): void {
-    Atomics.store(this.#words, this.#at(slot) + HEAD + column, count);
+  /** As {@link held}, without the lock. */
+  heldNow(key: KeyHash, column: number): number {
+    const look = (): number => this.held(this.find(key), column);
+    return this.#section.read(look) ?? look();
   }
 
-  /** Index of the word that says how long a column's first client has waited in the pool of this slot. */
-  waitWord(slot: number, column: number): number {
-    return this.#at(slot) + HEAD + this.#layout.columns + column;
+  /** How many more keys there is room for. */
+  get room(): number {
+    const { free, slots } = this.#layout;
+    const hasFree = this.#words[free + FREE_SLOT] !== 0;
+    // Exactly how many are free nobody asks: three are needed at most, and a walk that short is cheap.
+    let count = slots - this.used;
+    for (
+      let link = hasFree ? (this.#words[free + FREE_SLOT] as number) : 0;
+      link !== 0 && count < 3;
+      count++
+    ) {
+      link = this.#words[this.#at(link - 1) + NEXT] as number;
+    }
+    return count;
   }
 
-  /** Nobody needs the slot: it is free for another key. */
-  dropIfUnused(slot: number): void {
+  /** The slot of a key, made when there is none. There must be room. */
+  obtain(key: KeyHash): number {
+    const found = this.find(key);
+    if (found !== NONE) return found;
+    const section = this.#section;
+    const { free, slots } = this.#layout;
+    section.changeLinks();
+    const freed = this.#words[free + FREE_SLOT] as number;
+    let slot = freed - 1;
+    if (freed !== 0) {
+      section.write(free + FREE_SLOT, this.#words[this.#at(slot) + NEXT] as number);
+    } else {
+      slot = this.used;
+      if (slot >= slots) throw new RangeError('no room for another key');
+      section.add(free + USED_SLOTS, 1);
+    }
     const at = this.#at(slot);
-    if (Atomics.load(this.#words, at + STATE) !== USED) return;
-    const end = at + HEAD + 2 * this.#layout.columns;
-    for (let word = at + HEAD; word < end; word++) if (Atomics.load(this.#words, word) !== 0) return;
-    Atomics.store(this.#words, at + STATE, DELETED);
-    // At the end of a chain nobody looks on behind it: each of these steps leaves a table in which all is found.
-    const { slots } = this.#layout;
-    if (Atomics.load(this.#words, this.#at((slot + 1) % slots) + STATE) !== EMPTY) return;
-    for (let last = slot; ; last = (last + slots - 1) % slots) {
-      const state = this.#at(last) + STATE;
-      if (Atomics.load(this.#words, state) !== DELETED) return;
-      Atomics.store(this.#words, state, EMPTY);
+    for (let word = 0; word < 4; word++) section.write(at + HASH + word, key[word] as number);
+    const bucket = this.#bucket(key);
+    section.write(at + NEXT, this.#words[bucket] as number);
+    section.write(bucket, slot + 1);
+    section.changeLinks();
+    return slot;
+  }
+
+  /** Counts one more or, `by` = -1, one fewer; the slot goes when it was the last reason for it. */
+  count(slot: number, column: number, by: 1 | -1): void {
+    const at = this.#at(slot);
+    this.#section.add(at + SLOT_WORDS + column, by);
+    this.#section.add(at + TOTAL, by);
+    if (by < 0) this.#dropUnused(slot);
+  }
+
+  /** One of them changes hands; the total stays. */
+  move(slot: number, from: number, to: number): void {
+    const at = this.#at(slot) + SLOT_WORDS;
+    this.#section.add(at + from, -1);
+    this.#section.add(at + to, 1);
+  }
+
+  /** An owner wants to be rung when something is given back here. */
+  markRefused(slot: number, owner: number): void {
+    this.#setBit(this.#at(slot) + REFUSED, owner, true);
+  }
+
+  /** Tells each owner that was refused here, once. */
+  takeRefused(slot: number, ring: (owner: number) => void): void {
+    const at = this.#at(slot) + REFUSED;
+    for (const word of [0, 1]) {
+      let bits = this.#words[at + word] as number;
+      if (bits === 0) continue;
+      this.#section.write(at + word, 0);
+      for (; bits !== 0; bits &= bits - 1) ring(32 * word + 31 - Math.clz32(bits & -bits));
     }
   }
 
-  /** Words from which a slot begins. */
-  static slotWords(columns: number): number {
-    return HEAD + 2 * columns;
+  /** The owner writes waits here: the slot stays. */
+  pin(slot: number, owner: number): void {
+    this.#setBit(this.#at(slot) + PINNED, owner, true);
   }
 
-  #first(hash: Int32Array): number {
-    return ((hash[0] as number) >>> 0) % this.#layout.slots;
+  unpin(slot: number, owner: number): void {
+    this.#setBit(this.#at(slot) + PINNED, owner, false);
+    this.#dropUnused(slot);
   }
 
-  #at(slot: number): number {
-    return this.#layout.slotsAt + slot * this.#layout.slotWords;
+  /** Nothing of a dead owner's is left in the slot but what it has counted. */
+  forget(slot: number, owner: number): void {
+    const at = this.#at(slot);
+    this.#setBit(at + REFUSED, owner, false);
+    if (this.#hasBit(at + PINNED, owner)) this.unpin(slot, owner);
   }
 
-  #isOf(at: number, hash: Int32Array): boolean {
-    for (let i = 0; i < HASH_WORDS; i++) {
-      if (Atomics.load(this.#words, at + i) !== hash[i]) return false;
+  #dropUnused(slot: number): void {
+    const words = this.#words;
+    const at = this.#at(slot);
+    if (slot < FIXED_SLOTS || words[at + TOTAL] !== 0) return;
+    if (words[at + PINNED] !== 0 || words[at + PINNED + 1] !== 0) return;
+    const section = this.#section;
+    section.changeLinks();
+    let link = this.#bucket(words.subarray(at + HASH, at + HASH + 4));
+    // The word that leads to it: the bucket, or a slot's `next`, which is its first word.
+    while (words[link] !== slot + 1) link = this.#at((words[link] as number) - 1);
+    section.write(link, words[at + NEXT] as number);
+    for (const word of [0, 1]) if (words[at + REFUSED + word] !== 0) section.write(at + REFUSED + word, 0);
+    const { free } = this.#layout;
+    section.write(at + NEXT, words[free + FREE_SLOT] as number);
+    section.write(free + FREE_SLOT, slot + 1);
+    section.changeLinks();
+  }
+
+  #setBit(at: number, owner: number, on: boolean): void {
+    const word = at + (owner >>> 5);
+    const bit = 1 << (owner & 31);
+    const was = this.#words[word] as number;
+    const is = on ? was | bit : was & ~bit;
+    if (is !== was) this.#section.write(word, is);
+  }
+
+  #hasBit(at: number, owner: number): boolean {
+    return ((this.#words[at + (owner >>> 5)] as number) & (1 << (owner & 31))) !== 0;
+  }
+
+  #isKey(at: number, key: KeyHash): boolean {
+    const words = this.#words;
+    for (let word = 0; word < 4; word++) {
+      if (Atomics.load(words, at + HASH + word) !== key[word]) return false;
     }
     return true;
   }
 
-  #hashOf(key: string): Int32Array {
-    const known = this.#hashes.get(key);
-    if (known !== undefined) return known;
-    if (this.#hashes.size >= MAX_HASHES) this.#hashes.clear();
-    const hash = this.#hash(key);
-    this.#hashes.set(key, hash);
-    return hash;
+  #bucket(key: KeyHash): number {
+    return this.#layout.buckets + ((key[0] as number) & (this.#layout.bucketCount - 1));
   }
-}
 
-function hashOf(key: string): Int32Array {
-  const digest = createHash('sha256').update(key).digest();
-  return Int32Array.from({ length: HASH_WORDS }, (_, i) => digest.readInt32LE(i * 4));
+  #at(slot: number): number {
+    return this.#layout.slotsAt + slot * this.#layout.slotStride;
+  }
 }

@@ -1,141 +1,126 @@
-import { SharedLock } from '../base/shared-lock.ts';
-import { SharedCounts } from './shared-counts.ts';
-import {
-  GONE,
-  LOCK,
-  RECORD_FD,
-  RECORD_KEY_BYTES,
-  RECORD_OWNER,
-  RECORD_SLOTS,
-  SharedLayout,
-  TAKEN,
-  WAITING,
-} from './shared-layout.ts';
+import { SECTION_WORDS } from '../base/shared-section.ts';
 
-/** Beyond that nobody has so many keys, or descriptors. */
-const SLOTS = 65_536;
-const RECORDS = 8192;
+/** Bits of an owner's index must fit into two words. */
+export const MAX_OWNERS = 64;
 
-/** The main thread's number for the lock; no column is as high. */
-const MAIN = 1000;
-
-/** So long the main thread waits for the lock, which a thread may hold whose death it has not heard of. */
-const PATIENCE_MS = 50;
-
-/** A server connection whose thread has died, and which still has its place. */
-export interface LeftConnection {
-  readonly record: number;
-  /** Our copy of its descriptor. */
-  readonly fd: number;
-  /** Process ID and secret; null: the server has not told them. */
-  readonly backendKey: Buffer | null;
+/** How much a shared budget has room for. */
+export interface BudgetSizes {
+  /** Event loops, 1 to 64. */
+  readonly owners: number;
+  /** Server connections at a time. */
+  readonly servers: number;
+  /** Clients at a time. */
+  readonly clients: number;
+  /** Databases, users and pools at a time that somebody is connected for. */
+  readonly keys: number;
 }
 
-/**
- * What all threads share, as the main thread has it, which makes it and cleans up behind threads that have died. Column:
- * the place of a thread, from 0 on.
- */
-export class SharedMemory {
+/** What the main thread makes and hands to each worker: plain data. */
+export interface SharedMemory {
   readonly buffer: SharedArrayBuffer;
+  readonly sizes: BudgetSizes;
+}
+
+/** Slots that are there from the beginning: all servers, all clients. */
+export const FIXED_SLOTS = 2;
+/** Words of a slot before the cells of its owners. */
+export const SLOT_WORDS = 10;
+export const RECORD_WORDS = 8;
+/** 3 words, and a backend key of 260 bytes. */
+export const CUSTODY_WORDS = 68;
+/** A cache line for each owner, so that they don't slow each other down. */
+export const OWNER_WORDS = 16;
+
+const FEWEST_DESCRIPTORS = 1024;
+const MOST_CLIENTS = 1 << 19;
+const MOST_SERVERS = 1 << 15;
+const MOST_KEYS = 1 << 17;
+
+/**
+ * Room for all that `descriptors`, the process's limit, can be open for: a client has one, a server two (one in custody).
+ * Some more, for grants are asked for before the descriptors are. Memory that is never written to stays virtual.
+ */
+export function budgetSizes(owners: number, descriptors: number): BudgetSizes {
+  const most = Math.max(descriptors, FEWEST_DESCRIPTORS);
+  const clients = Math.min(most, MOST_CLIENTS);
+  const servers = Math.min(most, MOST_SERVERS);
+  return { owners, servers, clients, keys: Math.min(3 * (clients + servers), MOST_KEYS) };
+}
+
+/** Where things are in the buffer: indices of Int32 words, except for `waits`. */
+export class Layout {
+  readonly words: Int32Array;
+  /** Per slot and owner: since when a pool's oldest client waits. */
+  readonly waits: Float64Array;
+  readonly longs: BigInt64Array;
+  readonly sizes: BudgetSizes;
+  /** Owners, and one column more for whoever looks after what dead ones have left. */
   readonly columns: number;
-  readonly #layout: SharedLayout;
-  readonly #counts: SharedCounts;
-  readonly #lock: SharedLock;
+  readonly slotStride: number;
+  readonly slots: number;
+  readonly bucketCount: number;
 
-  constructor(columns: number, slots = SLOTS, records = RECORDS) {
-    this.buffer = SharedLayout.create(columns, slots, records);
-    this.columns = columns;
-    this.#layout = new SharedLayout(this.buffer);
-    this.#counts = new SharedCounts(this.#layout);
-    this.#lock = new SharedLock(this.#layout.words, LOCK, MAIN);
+  readonly section = 0;
+  /** Index into `longs`. */
+  readonly ids: number;
+  readonly free: number;
+  readonly owners: number;
+  readonly buckets: number;
+  readonly slotsAt: number;
+  readonly records: number;
+  readonly custody: number;
+
+  constructor({ buffer, sizes }: SharedMemory) {
+    const plan = planOf(sizes);
+    this.sizes = sizes;
+    this.columns = sizes.owners + 1;
+    this.slotStride = plan.slotStride;
+    this.slots = plan.slots;
+    this.bucketCount = plan.bucketCount;
+    this.ids = plan.ids / 2;
+    this.free = plan.free;
+    this.owners = plan.owners;
+    this.buckets = plan.buckets;
+    this.slotsAt = plan.slotsAt;
+    this.records = plan.records;
+    this.custody = plan.custody;
+    this.words = new Int32Array(buffer, 0, plan.waits);
+    this.longs = new BigInt64Array(buffer, 0, plan.waits / 2);
+    this.waits = new Float64Array(buffer, 4 * plan.waits, plan.slots * sizes.owners);
   }
 
-  /** Connections that the thread has taken over, since the column is its. */
-  connectionsTaken(column: number): number {
-    return Atomics.load(this.#layout.words, this.#layout.columnAt(column) + TAKEN);
+  static make(sizes: BudgetSizes): SharedMemory {
+    const { owners, servers, clients, keys } = sizes;
+    if (owners < 1 || owners > MAX_OWNERS) throw new RangeError(`${owners} owners`);
+    if (Math.min(servers, clients, keys) < 1) throw new RangeError('a budget without room');
+    const plan = planOf(sizes);
+    const buffer = new SharedArrayBuffer(4 * plan.waits + 8 * plan.slots * owners);
+    return { buffer, sizes };
   }
+}
 
-  /** Of those, how many are gone. */
-  connectionsGone(column: number): number {
-    return Atomics.load(this.#layout.words, this.#layout.columnAt(column) + GONE);
-  }
+/** Word offsets, in order; all even, so that longer numbers may lie anywhere. */
+function planOf({ owners, servers, clients, keys }: BudgetSizes) {
+  const slots = FIXED_SLOTS + keys;
+  const bucketCount = 2 ** Math.ceil(Math.log2(slots));
+  const slotStride = even(SLOT_WORDS + owners + 1);
+  let end = even(SECTION_WORDS);
+  const take = (words: number): number => {
+    const at = end;
+    end += even(words);
+    return at;
+  };
+  const ids = take(OWNER_WORDS);
+  const free = take(OWNER_WORDS);
+  const ownersAt = take(owners * OWNER_WORDS);
+  const buckets = take(bucketCount);
+  const slotsAt = take(slots * slotStride);
+  const records = take((servers + clients) * RECORD_WORDS);
+  const custody = take(servers * CUSTODY_WORDS);
+  const plan = { ids, free, owners: ownersAt, buckets, slotsAt, records, custody };
+  return { ...plan, slots, bucketCount, slotStride, waits: end };
+}
 
-  /** Columns in which clients wait for servers. */
-  waitingColumns(): number[] {
-    const all = Array.from({ length: this.columns }, (_, column) => column);
-    return all.filter(
-      (column) => Atomics.load(this.#layout.words, this.#layout.columnAt(column) + WAITING) > 0,
-    );
-  }
-
-  /**
-   * The thread of this column has died: gives back what it held, but for server connections that PostgreSQL may still have;
-   * those are returned, and stay counted until {@link reclaimConnection}.
-   */
-  reclaim(column: number): LeftConnection[] {
-    this.#lock.freeOf(column + 1);
-    const { words } = this.#layout;
-    const left = this.#leftIn(column);
-    const counted = new Map<number, number>();
-    for (const { record } of left) {
-      for (const slot of this.#slotsOf(record)) counted.set(slot, (counted.get(slot) ?? 0) + 1);
-    }
-    for (let slot = 0; slot < this.#layout.slots; slot++) {
-      this.#counts.set(slot, column, counted.get(slot) ?? 0);
-      Atomics.store(words, this.#counts.waitWord(slot, column), 0);
-    }
-    Atomics.store(words, this.#layout.columnAt(column) + WAITING, 0);
-    this.#sweep();
-    return left;
-  }
-
-  /** The server's end of it is gone. Its descriptor is closed by now. */
-  reclaimConnection(column: number, { record }: LeftConnection): void {
-    for (const slot of this.#slotsOf(record)) this.#counts.add(slot, column, -1);
-    Atomics.store(this.#layout.words, this.#layout.recordAt(record) + RECORD_OWNER, 0);
-    this.#sweep();
-  }
-
-  /** Nothing of the dead thread is left: another may have the column. */
-  clear(column: number): void {
-    const at = this.#layout.columnAt(column);
-    for (const word of [TAKEN, GONE, WAITING]) Atomics.store(this.#layout.words, at + word, 0);
-  }
-
-  /** How many grants of this key there are. */
-  count(key: string): number {
-    const slot = this.#counts.find(key);
-    return slot < 0 ? 0 : this.#counts.total(slot);
-  }
-
-  #leftIn(column: number): LeftConnection[] {
-    const { words } = this.#layout;
-    const left: LeftConnection[] = [];
-    for (let record = 0; record < this.#layout.records; record++) {
-      const at = this.#layout.recordAt(record);
-      const owner = Atomics.load(words, at + RECORD_OWNER);
-      // It was giving it back: the server's end is gone, and perhaps the descriptor is another's by now.
-      if (owner === -(column + 1)) Atomics.store(words, at + RECORD_OWNER, 0);
-      if (owner !== column + 1) continue;
-      const bytes = Atomics.load(words, at + RECORD_KEY_BYTES);
-      const backendKey = bytes === 0 ? null : Buffer.from(this.#layout.keyOf(record).subarray(0, bytes));
-      left.push({ record, fd: Atomics.load(words, at + RECORD_FD), backendKey });
-    }
-    return left;
-  }
-
-  #slotsOf(record: number): number[] {
-    const at = this.#layout.recordAt(record) + RECORD_SLOTS;
-    return [0, 1, 2, 3].map((i) => Atomics.load(this.#layout.words, at + i));
-  }
-
-  /** Frees slots that nobody needs; those that stay for now, whoever has the key next finds, or the next sweep. */
-  #sweep(): void {
-    if (!this.#lock.take(PATIENCE_MS)) return;
-    try {
-      for (let slot = 0; slot < this.#layout.slots; slot++) this.#counts.dropIfUnused(slot);
-    } finally {
-      this.#lock.release();
-    }
-  }
+function even(words: number): number {
+  return words + (words & 1);
 }

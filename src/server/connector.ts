@@ -1,4 +1,5 @@
 import { close } from 'node:fs';
+import { Socket } from 'node:net';
 import type { Grant } from '../pool/budget.ts';
 import type { CancelCarrier, DedicatedClient, PoolServer, ServerConnector } from '../pool/peers.ts';
 import type { MovedParts } from '../pool/moved-server.ts';
@@ -83,6 +84,8 @@ export class Connector implements ServerConnector<Pool> {
       close(moved.fd, () => {});
       throw error;
     }
+    const { socket } = server.conn;
+    if (socket instanceof Socket) this.#shared.custody?.watch(grant, socket);
     server.restore(moved);
     return server;
   }

@@ -1,3 +1,4 @@
+import { Socket } from 'node:net';
 import type { LogLevel } from '../base/log.ts';
 import { Conn } from '../net/conn.ts';
 import type { ConnHandler } from '../net/conn-handler.ts';
@@ -124,7 +125,10 @@ export class ServerOpening implements Opening {
     this.#encryption = null;
     this.#tls = null;
     const connected = (): void => {
-      if (this.#services.custody?.keep(this.#host.grant, conn.socket) === false) {
+      const { socket } = conn;
+      // Only accepted connections stand on others.
+      if (!(socket instanceof Socket)) return;
+      if (this.#services.custody?.keep(this.#host.grant, socket) === false) {
         conn.destroy();
         return;
       }
@@ -244,7 +248,8 @@ export class ServerOpening implements Opening {
     this.#isLoggedIn = true;
     this.#route.reached();
     host.loggedIn(result);
-    if (result.backendKey !== null) this.#services.custody?.learnKey(host.grant, result.backendKey);
+    if (result.backendKey !== null)
+      this.#services.custody?.learnKey(host.grant, result.backendKey, this.#tls !== null);
     const { connectQuery } = this.#target;
     if (connectQuery === null) {
       this.#begun(result.welcome);

@@ -1,3 +1,4 @@
+import type { Socket } from 'node:net';
 import type { ServerAuthArgs } from '../auth/server-auth.ts';
 import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
@@ -14,9 +15,11 @@ import type { ServerAddress } from './target.ts';
 /** Sees to it that the place of a server connection isn't another's before its end is gone, should this thread die. */
 export interface ServerCustody {
   /** The connection has come about, and nothing has been sent. False: it must not be used. */
-  keep(grant: Grant, socket: ConnSocket): boolean;
+  keep(grant: Grant, socket: Socket): boolean;
+  /** One that another thread has kept, and that is this one's now, has this socket here. */
+  watch(grant: Grant, socket: Socket): void;
   /** How what runs there is cancelled. */
-  learnKey(grant: Grant, backendKey: Buffer): void;
+  learnKey(grant: Grant, backendKey: Buffer, isTls: boolean): void;
 }
 
 /** What server connections share, given by the daemon. */

@@ -18,6 +18,7 @@ import { readingFaults } from './reading.ts';
 import { relayFaults } from './relay.ts';
 import { replicationFaults } from './replication.ts';
 import { socketFaults } from './sockets.ts';
+import { sharedBudgetFaults } from './shared-budget.ts';
 import { tlsFaults } from './tls.ts';
 import { toldRowsFaults } from './told-rows.ts';
 import { vanishFaults } from './vanish.ts';
@@ -48,4 +49,5 @@ export const faults: readonly Fault[] = [
   ...peerFaults,
   ...hostFaults,
   ...moveFaults,
+  ...sharedBudgetFaults,
 ];

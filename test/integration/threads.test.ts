@@ -4,6 +4,7 @@ import { SystemClock } from '../../src/base/clock.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import { createThreadedPooler, type ThreadedPooler } from '../../src/daemon/threads.ts';
 import { openNative } from '../../src/net/native.ts';
+import { OWNER_NUMBERS } from '../../src/pool/shared-owners.ts';
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -93,8 +94,10 @@ test('the clients of all threads share one pool, and SHOW tells of all of them',
   const [lists] = (await show('SHOW LISTS')).filter(({ list }) => list === 'used_clients');
   expect(lists).toEqual({ list: 'used_clients', items: CLIENTS + 1 });
   // Both threads have had their share.
-  expect([0, 1].map((column) => pooler.memory.connectionsTaken(column) >= CLIENTS / 2)).toEqual([true, true]);
-  expect(pooler.memory.count(`server:p:postgres\0${role}`)).toBeLessThanOrEqual(POOL_SIZE);
+  expect([0, 1].map((column) => pooler.keeper.published(column, OWNER_NUMBERS.taken) >= CLIENTS / 2)).toEqual(
+    [true, true],
+  );
+  expect(pooler.keeper.count('server', { database: 'postgres', user: role })).toBeLessThanOrEqual(POOL_SIZE);
   await Promise.all(clients.map((client) => client.end()));
   expect(refusals()).toEqual([]);
 });
@@ -208,16 +211,18 @@ test(
             }
           }
         }
-        expect(pooler.memory.count(`server:p:postgres\0${role}`)).toBeLessThanOrEqual(POOL_SIZE);
+        expect(pooler.keeper.count('server', { database: 'postgres', user: role })).toBeLessThanOrEqual(
+          POOL_SIZE,
+        );
       }
       await waitFor(() => pooler.workforce.threads.length === 2, { what: 'both threads' });
       await Promise.all(workers.map((worker) => worker.stop()));
       await admin.end().catch(() => {});
       expect(workers.map(({ wrong }) => wrong)).toEqual(workers.map(() => 0));
       expect(refusals()).toEqual([]);
-      await waitFor(() => pooler.memory.count('client:all') === 0, { what: 'the end of all clients' });
+      await waitFor(() => pooler.keeper.count('client') === 0, { what: 'the end of all clients' });
       await pooler.control.request({ kind: 'kill', database: null }, new AbortController().signal);
-      await waitFor(() => pooler.memory.count('server:all') === 0, { what: 'the end of all servers' });
+      await waitFor(() => pooler.keeper.count('server') === 0, { what: 'the end of all servers' });
       await pooler.control.request({ kind: 'resume', database: null }, new AbortController().signal);
       await waitFor(() => fds() <= before + 4, { what: `descriptors: ${before} before, ${fds()} now` });
     });

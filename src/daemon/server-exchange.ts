@@ -1,0 +1,139 @@
+import type { Clock } from '../base/clock.ts';
+import { poolKey } from '../pool/budget.ts';
+import type { ServerExchange } from '../pool/context.ts';
+import { askInMs, decideMove } from '../pool/decide-move.ts';
+import type { MovedServer } from '../pool/moved-server.ts';
+import type { Pool } from '../pool/pool.ts';
+import type { Pools } from '../pool/pools.ts';
+import type { SharedBudget } from '../pool/shared-budget.ts';
+
+/** Longest time between two questions to other threads for servers of one pool. */
+const MAX_ASK_MS = 100;
+
+/** What the exchange has of its thread. */
+export interface ExchangeHost {
+  readonly clock: Clock;
+  readonly budget: SharedBudget;
+  pools(): Pools;
+  /** The other threads, by their numbers in the budget. */
+  readonly others: readonly number[];
+  /** Gives a server to that thread, whose grant it is by now. */
+  give(owner: number, moved: MovedServer): void;
+  /** Asks that thread whether a server of the pool rests there. */
+  askFor(owner: number, database: string, user: string): void;
+}
+
+/** What is remembered of a pool. */
+interface PoolMoves {
+  /** When servers were given away within the last second. */
+  givenMs: number[];
+  timer: NodeJS.Timeout | null;
+}
+
+/**
+ * Idle servers that go to threads where clients have waited for longer, and the questions for them: see
+ * docs/decisions/0014-moving-servers.md.
+ */
+export class WorkerExchange implements ServerExchange<Pool> {
+  readonly #host: ExchangeHost;
+  readonly #pools = new Map<string, PoolMoves>();
+  #era = 0;
+
+  constructor(host: ExchangeHost) {
+    this.#host = host;
+  }
+
+  era(): number {
+    return this.#era;
+  }
+
+  /** A command has been heard that has servers replaced, or their settings changed. */
+  newEra(): void {
+    this.#era++;
+  }
+
+  wants(pool: Pool): boolean {
+    const { budget, clock } = this.#host;
+    const sinceMs = budget.longestWaitElsewhere(pool.key);
+    if (sinceMs === 0) return false;
+    const nowMs = clock.nowMs();
+    const own = pool.clients.isWaiting ? pool.clients.oldestWaitStartMs : 0;
+    const given = this.#given(pool.key, nowMs);
+    const decision = decideMove({
+      waitMs: own === 0 ? null : nowMs - own,
+      otherWaitMs: nowMs - sinceMs,
+      sinceMoveMs: nowMs - (given.at(-1) ?? Number.NEGATIVE_INFINITY),
+      movesLastSecond: given.length,
+    });
+    return decision.action === 'move';
+  }
+
+  send(pool: Pool, moved: MovedServer): void {
+    const { budget, clock, give } = this.#host;
+    const owner = budget.longestWaiterElsewhere(pool.key);
+    const grant = owner < 0 ? null : budget.transfer(moved.grant, owner);
+    if (grant === null) {
+      // Nobody is there any more who could have it.
+      pool.moves.adopt(moved, moved.grant);
+      return;
+    }
+    this.#given(pool.key, clock.nowMs()).push(clock.nowMs());
+    give(owner, { ...moved, grant });
+  }
+
+  /** A server has come from another thread. */
+  received(moved: MovedServer): void {
+    const pool = this.#host.pools().open(moved.identity, moved.limits);
+    pool.moves.adopt(moved, moved.grant);
+  }
+
+  /** Another thread lacks a server of this pool. */
+  askedFor(database: string, user: string): void {
+    this.#host.pools().find(database, user)?.moves.offer();
+  }
+
+  /** The pool has all the servers that it may have, and somebody waits: others may have idle ones. */
+  refused(database: string, user: string): void {
+    const key = poolKey(database, user);
+    const moves = this.#movesOf(key);
+    if (moves.timer !== null) return;
+    this.#askLater(moves, key, database, user, askInMs(0, Number.POSITIVE_INFINITY));
+  }
+
+  /** No more servers go, or are asked for. */
+  stop(): void {
+    for (const { timer } of this.#pools.values()) if (timer !== null) clearTimeout(timer);
+    this.#pools.clear();
+  }
+
+  #askLater(moves: PoolMoves, key: string, database: string, user: string, delayMs: number): void {
+    moves.timer = setTimeout(() => {
+      moves.timer = null;
+      const pool = this.#host.pools().find(database, user);
+      if (pool === null || !pool.clients.isWaiting) {
+        if (this.#given(key, this.#host.clock.nowMs()).length === 0) this.#pools.delete(key);
+        return;
+      }
+      for (const owner of this.#host.others) {
+        if (this.#host.budget.heldBy(owner, key) > 0) this.#host.askFor(owner, database, user);
+      }
+      this.#askLater(moves, key, database, user, Math.min(2 * delayMs, MAX_ASK_MS));
+    }, delayMs);
+    moves.timer.unref();
+  }
+
+  #given(key: string, nowMs: number): number[] {
+    const { givenMs } = this.#movesOf(key);
+    while (givenMs[0] !== undefined && nowMs - givenMs[0] > 1000) givenMs.shift();
+    return givenMs;
+  }
+
+  #movesOf(key: string): PoolMoves {
+    let moves = this.#pools.get(key);
+    if (moves === undefined) {
+      moves = { givenMs: [], timer: null };
+      this.#pools.set(key, moves);
+    }
+    return moves;
+  }
+}

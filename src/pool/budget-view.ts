@@ -1,0 +1,52 @@
+import { SharedSection } from '../base/shared-section.ts';
+import { type GrantKind, poolKey } from './budget.ts';
+import type { BudgetKeys } from './budget-keys.ts';
+import { CustodyWords } from './custody.ts';
+import { GrantRecords } from './grant-records.ts';
+import { SharedCounts } from './shared-counts.ts';
+import { Layout, type SharedMemory } from './shared-memory.ts';
+import { SharedOwners } from './shared-owners.ts';
+
+/** What is in the shared memory, as one thread sees it. */
+export interface BudgetView {
+  readonly layout: Layout;
+  readonly section: SharedSection;
+  readonly counts: SharedCounts;
+  readonly records: GrantRecords;
+  readonly custody: CustodyWords;
+  readonly owners: SharedOwners;
+}
+
+/** `column`: the owner's index, or the number of owners for who looks after what dead ones have left. */
+export function viewOf(memory: SharedMemory, column: number, makeSection = openSection): BudgetView {
+  const layout = new Layout(memory);
+  const section = makeSection(layout, column + 1);
+  const counts = new SharedCounts(section, layout);
+  return {
+    layout,
+    section,
+    counts,
+    records: new GrantRecords(section, layout, counts),
+    custody: new CustodyWords(section, layout),
+    owners: new SharedOwners(section, layout),
+  };
+}
+
+function openSection(layout: Layout, me: number): SharedSection {
+  return new SharedSection(layout.words, layout.section, me);
+}
+
+/** Clients or servers in use, without the lock. */
+export function countOf(
+  { counts }: BudgetView,
+  keys: BudgetKeys,
+  kind: GrantKind,
+  { database, user }: { database?: string; user?: string },
+): number {
+  if (database !== undefined && user !== undefined) {
+    return counts.totalNow(keys.pool(kind, poolKey(database, user)));
+  }
+  if (database !== undefined) return counts.totalNow(keys.database(kind, database));
+  if (user !== undefined) return counts.totalNow(keys.user(kind, user));
+  return counts.total(SharedCounts.all(kind));
+}

@@ -1,0 +1,135 @@
+import type { SharedSection } from '../base/shared-section.ts';
+import type { GrantKind } from './budget.ts';
+import { type Layout, RECORD_WORDS } from './shared-memory.ts';
+import { NONE, SharedCounts } from './shared-counts.ts';
+
+// Words of a record.
+const HELD = 0;
+const COLUMN = 1;
+/** How often the record was used: makes the grant's id one that no other has. */
+const USE = 2;
+const SLOTS = 3;
+const SLOT_COUNT = 3;
+/** Among free ones: index of the next one, plus 1. */
+const NEXT = 6;
+
+/** Servers' first, then clients': of each the first free one, and how many were ever used. */
+const FREE = { server: 0, client: 2 } as const;
+
+const MAX_USE = 0x7fffffff;
+
+/**
+ * A record for each grant in use, in shared memory: who holds it and where it counts, so that it is given back once,
+ * by whomever. The grant's id tells the record. Called inside of sections.
+ */
+export class GrantRecords {
+  readonly #section: SharedSection;
+  readonly #layout: Layout;
+  readonly #words: Int32Array;
+  readonly #counts: SharedCounts;
+
+  constructor(section: SharedSection, layout: Layout, counts: SharedCounts) {
+    this.#section = section;
+    this.#layout = layout;
+    this.#words = layout.words;
+    this.#counts = counts;
+  }
+
+  /** Records of a kind that were ever in use: indices from `begin` up to but without `end`. */
+  range(kind: GrantKind): { begin: number; end: number } {
+    const begin = kind === 'server' ? 0 : this.#layout.sizes.servers;
+    return { begin, end: begin + Atomics.load(this.#words, this.#layout.free + FREE[kind] + 1) };
+  }
+
+  hasRoom(kind: GrantKind): boolean {
+    const { begin, end } = this.range(kind);
+    return this.#words[this.#layout.free + FREE[kind]] !== 0 || end - begin < this.#layout.sizes[`${kind}s`];
+  }
+
+  /** A grant that counts in these slots: its id. There must be room. */
+  add(kind: GrantKind, column: number, slots: readonly [number, number, number]): number {
+    const section = this.#section;
+    const free = this.#layout.free + FREE[kind];
+    const freed = this.#words[free] as number;
+    let record = freed - 1;
+    if (freed !== 0) {
+      section.write(free, this.#words[this.#at(record) + NEXT] as number);
+    } else {
+      record = this.range(kind).end;
+      section.add(free + 1, 1);
+    }
+    const at = this.#at(record);
+    section.write(at + HELD, 1);
+    section.write(at + COLUMN, column);
+    const use = this.#words[at + USE] === MAX_USE ? 1 : (this.#words[at + USE] as number) + 1;
+    section.write(at + USE, use);
+    slots.forEach((slot, i) => {
+      section.write(at + SLOTS + i, slot);
+      this.#counts.count(slot, column, 1);
+    });
+    this.#counts.count(SharedCounts.all(kind), column, 1);
+    return this.idOf(record);
+  }
+
+  /** The record of a grant while `column` holds it, otherwise {@link NONE}. */
+  find(id: number, column: number): number {
+    const span = this.#span;
+    const record = id % span;
+    const at = this.#at(record);
+    const words = this.#words;
+    if (Atomics.load(words, at + HELD) === 0 || Atomics.load(words, at + COLUMN) !== column) return NONE;
+    return Atomics.load(words, at + USE) === Math.floor(id / span) ? record : NONE;
+  }
+
+  idOf(record: number): number {
+    return (this.#words[this.#at(record) + USE] as number) * this.#span + record;
+  }
+
+  kindOf(record: number): GrantKind {
+    return record < this.#layout.sizes.servers ? 'server' : 'client';
+  }
+
+  isHeldBy(record: number, column: number): boolean {
+    const at = this.#at(record);
+    return Atomics.load(this.#words, at + HELD) !== 0 && Atomics.load(this.#words, at + COLUMN) === column;
+  }
+
+  /** The grant counts nowhere any more. `ring`: told of each owner that was refused where it has counted. */
+  remove(record: number, ring: (owner: number) => void): void {
+    const section = this.#section;
+    const at = this.#at(record);
+    const column = this.#words[at + COLUMN] as number;
+    const kind = this.kindOf(record);
+    section.write(at + HELD, 0);
+    for (const slot of [...this.#slots(at), SharedCounts.all(kind)]) {
+      this.#counts.takeRefused(slot, ring);
+      this.#counts.count(slot, column, -1);
+    }
+    const free = this.#layout.free + FREE[kind];
+    section.write(at + NEXT, this.#words[free] as number);
+    section.write(free, record + 1);
+  }
+
+  /** The grant changes hands: every total stays what it is. */
+  move(record: number, to: number): void {
+    const at = this.#at(record);
+    const from = this.#words[at + COLUMN] as number;
+    this.#section.write(at + COLUMN, to);
+    for (const slot of [...this.#slots(at), SharedCounts.all(this.kindOf(record))]) {
+      this.#counts.move(slot, from, to);
+    }
+  }
+
+  #slots(at: number): number[] {
+    return Array.from({ length: SLOT_COUNT }, (_, i) => this.#words[at + SLOTS + i] as number);
+  }
+
+  get #span(): number {
+    const { servers, clients } = this.#layout.sizes;
+    return servers + clients;
+  }
+
+  #at(record: number): number {
+    return this.#layout.records + record * RECORD_WORDS;
+  }
+}

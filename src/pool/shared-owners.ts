@@ -1,0 +1,83 @@
+import type { SharedSection } from '../base/shared-section.ts';
+import { type Layout, OWNER_WORDS } from './shared-memory.ts';
+
+const STATE = 0;
+const NUMBERS = 1;
+
+const VACANT = 0;
+const JOINED = 1;
+/** Dead, and being reclaimed. */
+const LEAVING = 2;
+
+/** What an owner tells all others of itself, and the place where it does. */
+export const OWNER_NUMBERS = {
+  /** Connections that it has taken over. */
+  taken: 0,
+  /** Of those, how many are gone. */
+  gone: 1,
+} as const;
+
+const NAME = 'worker ';
+
+/** How owners are called in asks and grants. */
+export function ownerName(index: number): string {
+  return `${NAME}${index}`;
+}
+
+/** The other way round. */
+export function ownerIndex(name: string): number {
+  return Number(name.slice(NAME.length));
+}
+
+/** Who takes part in a shared budget. */
+export class SharedOwners {
+  readonly #section: SharedSection;
+  readonly #layout: Layout;
+  readonly #words: Int32Array;
+
+  constructor(section: SharedSection, layout: Layout) {
+    this.#section = section;
+    this.#layout = layout;
+    this.#words = layout.words;
+  }
+
+  /** Inside of a section. Throws when somebody else has this place, or a dead one that has not been reclaimed. */
+  join(owner: number): void {
+    const at = this.#at(owner) + STATE;
+    if (this.#words[at] !== VACANT) throw new Error(`${ownerName(owner)} is there already`);
+    this.#section.write(at, JOINED);
+  }
+
+  /** Inside of a section: nothing comes to it any more. */
+  beginLeave(owner: number): void {
+    this.#section.write(this.#at(owner) + STATE, LEAVING);
+  }
+
+  /** Inside of a section: its place may be taken. */
+  endLeave(owner: number): void {
+    this.#section.write(this.#at(owner) + STATE, VACANT);
+    for (const number of Object.values(OWNER_NUMBERS)) this.publish(owner, number, 0);
+  }
+
+  isThere(owner: number): boolean {
+    return Atomics.load(this.#words, this.#at(owner) + STATE) === JOINED;
+  }
+
+  get present(): number[] {
+    const all = Array.from({ length: this.#layout.sizes.owners }, (_, owner) => owner);
+    return all.filter((owner) => this.isThere(owner));
+  }
+
+  /** `value`: a whole number of 31 bits. Only the owner does this. */
+  publish(owner: number, number: number, value: number): void {
+    Atomics.store(this.#words, this.#at(owner) + NUMBERS + number, value);
+  }
+
+  published(owner: number, number: number): number {
+    return Atomics.load(this.#words, this.#at(owner) + NUMBERS + number);
+  }
+
+  #at(owner: number): number {
+    return this.#layout.owners + owner * OWNER_WORDS;
+  }
+}
