@@ -102,6 +102,45 @@ test('the clients of all threads share one pool, and SHOW tells of all of them',
   expect(refusals()).toEqual([]);
 });
 
+test('a server goes to the thread where somebody waits for it, and is the same there', async () => {
+  const set = (value: number) =>
+    pooler.control.request(
+      { kind: 'set', key: 'default_pool_size', value: String(value) },
+      new AbortController().signal,
+    );
+  expect(await set(1)).toMatchObject({ ok: true });
+  expect(
+    await pooler.control.request({ kind: 'reconnect', database: null }, new AbortController().signal),
+  ).toMatchObject({ ok: true });
+  await waitFor(() => pooler.keeper.count('server') === 0, { what: 'the end of earlier servers' });
+  const clients = [await connect(), await connect()];
+  const pids = new Set<number>();
+  for (let round = 0; round < 20; round++) {
+    for (const client of clients) {
+      const { rows } = await client.query<{ pid: number; n: number }>({
+        name: `statement ${round % 3}`,
+        text: `SELECT pg_backend_pid() AS pid, ${round % 3} AS n`,
+      });
+      pids.add(rows[0]?.pid ?? 0);
+      expect(rows[0]?.n).toBe(round % 3);
+    }
+  }
+  expect(pids.size).toBe(1);
+  // While one keeps it busy, the other has its turn.
+  let isOver = false;
+  const busy = (async () => {
+    let done = 0;
+    for (; !isOver; done++) await clients[0]?.query('SELECT 1');
+    return done;
+  })();
+  for (let turn = 0; turn < 10; turn++) await clients[1]?.query('SELECT 2');
+  isOver = true;
+  expect(await busy).toBeGreaterThan(0);
+  expect(await set(POOL_SIZE)).toMatchObject({ ok: true });
+  await Promise.all(clients.map((client) => client.end()));
+  expect(refusals()).toEqual([]);
+});
+
 test('a cancel request finds its client on whichever thread', async () => {
   const clients = await Promise.all([connect(), connect()]);
   for (const client of clients) {
