@@ -10,6 +10,9 @@ import type { SharedBudget } from '../pool/shared-budget.ts';
 /** Longest time between two questions to other threads for servers of one pool. */
 const MAX_ASK_MS = 100;
 
+/** A login is a new process for PostgreSQL: so long a pool waits before it closes another server for one elsewhere. */
+const REOPEN_SPACING_MS = 200;
+
 /** What the exchange has of its thread. */
 export interface ExchangeHost {
   readonly clock: Clock;
@@ -27,6 +30,8 @@ export interface ExchangeHost {
 interface PoolMoves {
   /** When servers were given away within the last second. */
   givenMs: number[];
+  /** When one was closed for another thread. */
+  closedMs: number;
   timer: NodeJS.Timeout | null;
 }
 
@@ -66,6 +71,14 @@ export class WorkerExchange implements ServerExchange<Pool> {
       movesLastSecond: given.length,
     });
     return decision.action === 'move';
+  }
+
+  mayReopen(pool: Pool): boolean {
+    const moves = this.#movesOf(pool.key);
+    const nowMs = this.#host.clock.nowMs();
+    if (nowMs - moves.closedMs < REOPEN_SPACING_MS) return false;
+    moves.closedMs = nowMs;
+    return true;
   }
 
   send(pool: Pool, moved: MovedServer): void {
@@ -131,7 +144,7 @@ export class WorkerExchange implements ServerExchange<Pool> {
   #movesOf(key: string): PoolMoves {
     let moves = this.#pools.get(key);
     if (moves === undefined) {
-      moves = { givenMs: [], timer: null };
+      moves = { givenMs: [], closedMs: Number.NEGATIVE_INFINITY, timer: null };
       this.#pools.set(key, moves);
     }
     return moves;

@@ -17,6 +17,8 @@ export interface ServerExchange<P> {
   era(): number;
   /** Whether a server of `pool` that rests is to go elsewhere now; see `decideMove`. */
   wants(pool: P): boolean;
+  /** Whether one is to be closed here, so that another can be opened there: none can go as it is, as over TLS. */
+  mayReopen(pool: P): boolean;
   /** Takes a server of `pool` there, and its grant. */
   send(pool: P, moved: MovedServer): void;
 }

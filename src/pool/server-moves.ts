@@ -46,12 +46,18 @@ export class ServerMoves<P extends MovesHost> {
     return this.#exchange?.wants(this.#host) === true;
   }
 
-  /** Sends an idle server to where it is wanted, if it is and there is one. */
+  /** Sends an idle server to where it is wanted, if it is and there is one; one that cannot go is closed for another. */
   offer(): void {
     const exchange = this.#exchange;
-    if (exchange === null || !exchange.wants(this.#host)) return;
+    const host = this.#host;
+    if (exchange === null || !exchange.wants(host)) return;
     const moved = this.surrender();
-    if (moved !== null) exchange.send(this.#host, moved);
+    if (moved !== null) {
+      exchange.send(host, moved);
+      return;
+    }
+    const idle = host.isHeld ? null : host.servers.mostIdle();
+    if (idle !== null && exchange.mayReopen(host)) host.closeServer(idle, 'wanted by another thread');
   }
 
   /**

@@ -11,6 +11,7 @@ class Elsewhere implements ServerExchange<Pool> {
   readonly pool: Pool;
   readonly sent: MovedServer[] = [];
   isWanted = false;
+  isReopening = false;
   ownEra = 0;
 
   constructor(kit: PoolKit, owner = 'loop-1') {
@@ -35,6 +36,10 @@ class Elsewhere implements ServerExchange<Pool> {
 
   wants(): boolean {
     return this.isWanted;
+  }
+
+  mayReopen(): boolean {
+    return this.isReopening;
   }
 
   send(_pool: Pool, moved: MovedServer): void {
@@ -192,5 +197,23 @@ describe('a server that comes to rest while it is wanted elsewhere', () => {
     elsewhere.isWanted = true;
     starter.finish();
     expect([next.heard, elsewhere.sent]).toEqual([['linked'], []]);
+  });
+
+  it('is closed for another to be opened there, where it can’t be moved and that may be', () => {
+    const kit = new PoolKit();
+    const elsewhere = new Elsewhere(kit);
+    const { pool } = elsewhere;
+    pool.limits = { ...QUIET_LIMITS, poolSize: 1 };
+    const client = kit.joined(pool);
+    kit.connector.last.ready();
+    const server = kit.connector.last;
+    server.mayMove = false;
+    elsewhere.isWanted = true;
+    client.acquire();
+    client.finish();
+    expect(server.state).toBe('idle');
+    elsewhere.isReopening = true;
+    pool.moves.offer();
+    expect([server.state, elsewhere.sent]).toEqual(['closing', []]);
   });
 });
