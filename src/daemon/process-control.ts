@@ -18,8 +18,10 @@ import { mergedSnapshot, type OwnSnapshots } from './merged-snapshots.ts';
 export interface ProcessHooks {
   readonly log: Logger;
   config(): Config;
-  /** The threads that serve clients now. */
-  workers(): readonly Control[];
+  /** What each thread that serves clients says to a command. Rejects with ThreadGone where one dies first. */
+  command(request: ControlRequest, signal: AbortSignal): Promise<ControlReply>[];
+  /** What each of them has of this kind; as above. */
+  snapshots<K extends SnapshotKind>(kind: K): Promise<Snapshots[K]>[];
   /** See {@link OwnSnapshots}. */
   own(): OwnSnapshots;
   /** Reads the configuration file again and puts it in force everywhere; throws ConfigError and changes nothing. */
@@ -53,25 +55,15 @@ export class ProcessControl implements Control {
         }
         this.#hooks.shutdownBegins(request.mode);
     }
-    return together(await this.#all((worker) => worker.request(request, signal)), request.kind);
+    return together(await ofTheLiving(this.#hooks.command(request, signal)), request.kind);
   }
 
   snapshot<K extends SnapshotKind>(kind: K): Promise<Snapshots[K]> {
     return mergedSnapshot(
       kind,
-      (which) => this.#all((worker) => worker.snapshot(which)),
+      (which) => ofTheLiving(this.#hooks.snapshots(which)),
       () => this.#hooks.own(),
     );
-  }
-
-  /** The answers of those that are still there: what a thread had that has died meanwhile is gone. */
-  async #all<T>(ask: (worker: Control) => Promise<T>): Promise<T[]> {
-    const settled = await Promise.allSettled(this.#hooks.workers().map(ask));
-    return settled.flatMap((one) => {
-      if (one.status === 'fulfilled') return [one.value];
-      if (one.reason instanceof ThreadGone) return [];
-      throw one.reason;
-    });
   }
 
   #reload(): ControlReply {
@@ -91,6 +83,15 @@ export class ProcessControl implements Control {
     if (!result.ok) return controlFailure.setFailed(result.reason);
     return { ok: true, notice: this.#hooks.set(result.config, key) ?? result.notice };
   }
+}
+
+/** The answers of those that are still there: what a thread had that has died meanwhile is gone. */
+async function ofTheLiving<T>(asked: readonly Promise<T>[]): Promise<T[]> {
+  return (await Promise.allSettled(asked)).flatMap((one) => {
+    if (one.status === 'fulfilled') return [one.value];
+    if (one.reason instanceof ThreadGone) return [];
+    throw one.reason;
+  });
 }
 
 /** What one thread alone can do: the others know nothing of the client, or of a database made from `*`. */

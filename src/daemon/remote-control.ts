@@ -1,12 +1,12 @@
 import type { Control, ControlReply, ControlRequest } from '../admin/control.ts';
 import type { SnapshotKind, Snapshots } from '../admin/snapshot.ts';
-import type { MainEnd, WorkerEnd } from './worker-messages.ts';
+import type { WorkerEnd } from './worker-messages.ts';
 
-/** What another thread controls. Its promises reject with ThreadGone when that thread has ended. */
+/** The whole process, as a worker has it controlled: by the main thread. */
 export class RemoteControl implements Control {
-  readonly #other: MainEnd | WorkerEnd;
+  readonly #other: WorkerEnd;
 
-  constructor(other: MainEnd | WorkerEnd) {
+  constructor(other: WorkerEnd) {
     this.#other = other;
   }
 

@@ -4,6 +4,7 @@ import type { Standing } from './worker-messages.ts';
 
 /** Before any command. */
 export const AT_START: Standing = {
+  command: 0,
   isPaused: false,
   isSuspended: false,
   pausedDatabases: [],
@@ -11,10 +12,11 @@ export const AT_START: Standing = {
   shutdown: 'no',
 };
 
-/** What commands have brought about in a loop. */
-export function standingOf(state: PoolerState): Standing {
+/** What commands, up to this one, have brought about in a loop. */
+export function standingOf(state: PoolerState, command: number): Standing {
   const databases = state.databases.all();
   return {
+    command,
     isPaused: state.isPaused,
     isSuspended: state.isSuspended,
     pausedDatabases: databases.filter(({ paused }) => paused).map(({ entry }) => entry.name),

@@ -174,7 +174,8 @@ export async function createThreadedPooler(options: PoolerOptions, count: number
   const control: ProcessControl = new ProcessControl({
     log,
     config: () => config,
-    workers: () => workforce.controls,
+    command: (request, signal) => workforce.command(request, signal),
+    snapshots: (kind) => workforce.snapshots(kind),
     own: () => ({
       config: configRows(config),
       peers: peerSnapshots(config),

@@ -18,6 +18,8 @@ import type { Correspondence } from './correspondence.ts';
 
 /** What commands have brought about, for a worker that begins later. */
 export interface Standing {
+  /** Number of the last one of them. */
+  readonly command: number;
   readonly isPaused: boolean;
   readonly isSuspended: boolean;
   readonly pausedDatabases: readonly string[];
@@ -45,17 +47,22 @@ export interface WorkerStart {
   readonly levels: readonly LogLevel[];
 }
 
-/** Of either side. `command` is answered by a ControlReply, `snapshot` by that kind's records. */
-type Common =
-  | { readonly kind: 'command'; readonly request: ControlRequest }
-  | { readonly kind: 'snapshot'; readonly of: SnapshotKind };
+/** Of either side: answered by that kind's records. */
+type Common = { readonly kind: 'snapshot'; readonly of: SnapshotKind };
 
-/** Of the main thread to a worker. `cancel`: the log text, or null when the key is none of its clients'. */
-export type MainQuestion = Common | { readonly kind: 'cancel'; readonly key: Uint8Array };
+/**
+ * Of the main thread to a worker. `command`, which is the `number`th one of the process: a ControlReply. `cancel`: the log
+ * text, or null when the key is none of its clients'.
+ */
+export type MainQuestion =
+  | Common
+  | { readonly kind: 'command'; readonly request: ControlRequest; readonly number: number }
+  | { readonly kind: 'cancel'; readonly key: Uint8Array };
 
-/** Of a worker to the main thread. `cancel`: a CancelOutcome, or null. */
+/** Of a worker to the main thread. `command`: a ControlReply. `cancel`: a CancelOutcome, or null. */
 export type WorkerQuestion =
   | Common
+  | { readonly kind: 'command'; readonly request: ControlRequest }
   | { readonly kind: 'cancel'; readonly key: Uint8Array; readonly cameBy: PeerAddress['kind'] };
 
 export type MainNotice =

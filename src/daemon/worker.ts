@@ -110,7 +110,7 @@ function answer(question: MainQuestion, signal: AbortSignal): unknown {
     case 'command': {
       if (NEW_ERA.has(question.request.kind)) exchange.newEra();
       const reply = loop.control.request(question.request, signal);
-      main.tell({ kind: 'standing', standing: standingOf(state) });
+      main.tell({ kind: 'standing', standing: standingOf(state, question.number) });
       return reply;
     }
     case 'snapshot':

@@ -1,14 +1,16 @@
 import { closeSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
+import type { ControlReply, ControlRequest } from '../admin/control.ts';
+import type { SnapshotKind, Snapshots } from '../admin/snapshot.ts';
 import type { Logger, LogLevel } from '../base/log.ts';
 import type { SharedMemory } from '../pool/shared-memory.ts';
 import { OWNER_NUMBERS } from '../pool/shared-owners.ts';
 import { Correspondence } from './correspondence.ts';
-import { RemoteControl } from './remote-control.ts';
 import { AT_START } from './standing.ts';
 import type {
   MainEnd,
   MainNotice,
+  MainQuestion,
   Standing,
   WorkerNotice,
   WorkerQuestion,
@@ -38,7 +40,6 @@ interface Living {
   readonly number: number;
   readonly thread: Worker;
   readonly end: MainEnd;
-  readonly control: RemoteControl;
   readonly startMs: number;
   isReady: boolean;
   isDrained: boolean;
@@ -61,6 +62,9 @@ export class Workforce {
   #owners: number[] = [];
   #isStopped = false;
   #isRetired = false;
+  #lastCommand = 0;
+  /** Commands of which no worker has said yet what they have brought about. */
+  #unconfirmed: { readonly number: number; readonly request: ControlRequest }[] = [];
   #standing: Standing = AT_START;
 
   constructor(host: WorkforceHost) {
@@ -77,9 +81,23 @@ export class Workforce {
     return [...this.#ready()].map(({ thread }) => thread);
   }
 
-  /** Of those that serve clients now, in the order of their numbers. */
-  get controls(): RemoteControl[] {
-    return [...this.#ready()].map(({ control }) => control);
+  /** Of all, those that are about to serve clients among them. */
+  snapshots<K extends SnapshotKind>(kind: K): Promise<Snapshots[K]>[] {
+    return this.#askAll({ kind: 'snapshot', of: kind }) as Promise<Snapshots[K]>[];
+  }
+
+  /**
+   * Has all carry a command out, those that are about to serve clients among them: they began with what was known of
+   * earlier ones.
+   */
+  command(request: ControlRequest, signal: AbortSignal): Promise<ControlReply>[] {
+    const number = ++this.#lastCommand;
+    this.#unconfirmed.push({ number, request });
+    return this.#askAll({ kind: 'command', request, number }, signal) as Promise<ControlReply>[];
+  }
+
+  #askAll(question: MainQuestion, signal?: AbortSignal): Promise<unknown>[] {
+    return [...this.#workers.values()].map(({ end }) => end.ask(question, signal));
   }
 
   /** Starts so many; resolves when they serve. Rejects with what the first one has died of before that. */
@@ -174,10 +192,12 @@ export class Workforce {
       },
     );
     const worker: Living = {
-      ...{ number, thread, end, control: new RemoteControl(end), startMs: performance.now() },
+      ...{ number, thread, end, startMs: performance.now() },
       ...{ isReady: false, isDrained: false, failure: null, given: [], taken: 0 },
     };
     this.#workers.set(number, worker);
+    // What it does not know of, and others have been asked for already; nobody waits for its answer.
+    for (const each of this.#unconfirmed) void end.ask({ kind: 'command', ...each }).catch(() => {});
     thread.on('error', (error) => {
       worker.failure = error instanceof Error ? error : new Error(String(error));
     });
@@ -198,9 +218,13 @@ export class Workforce {
       case 'log':
         for (const [level, message] of notice.lines) this.#host.log.log(level satisfies LogLevel, message);
         break;
-      case 'standing':
+      case 'standing': {
+        const { command } = notice.standing;
+        if (command < this.#standing.command) break;
         this.#standing = notice.standing;
+        this.#unconfirmed = this.#unconfirmed.filter(({ number }) => number > command);
         break;
+      }
       case 'pass on':
         this.tellOwner(notice.owner, notice.notice);
         break;
