@@ -65,15 +65,6 @@ export const moveFaults: readonly Fault[] = [
     ['test/net/conn-moved.test.ts'],
   ),
   fault(
-    'each event loop names statements by a secret of its own',
-    {
-      file: 'src/daemon/loop.ts',
-      find: 'new StatementCache(options.naming)',
-      replace: 'new StatementCache()',
-    },
-    [...RANDOM, ...MOVED],
-  ),
-  fault(
     'a server that is wanted elsewhere stays',
     { file: 'src/pool/pool.ts', find: "if (server.state === 'idle') this.moves.offer();", replace: '' },
     UNIT,

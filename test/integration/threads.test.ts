@@ -126,6 +126,9 @@ test('a server goes to the thread where somebody waits for it, and is the same t
     }
   }
   expect(pids.size).toBe(1);
+  // Whichever thread had them prepared, a text has one name.
+  const prepared = await clients[0]?.query<{ count: string }>('SELECT count(*) FROM pg_prepared_statements');
+  expect(prepared?.rows[0]?.count).toBe('3');
   // While one keeps it busy, the other has its turn.
   let isOver = false;
   const busy = (async () => {

@@ -6,6 +6,7 @@ import { Conn } from '../../src/net/conn.ts';
 import type { ConnHandler } from '../../src/net/conn-handler.ts';
 import { socketOf } from '../../src/net/descriptor.ts';
 import { openNative } from '../../src/net/native.ts';
+import { hasUnread } from '../support/unread.ts';
 import { waitFor } from '../support/wait-for.ts';
 import { withoutNative } from '../support/without-native.ts';
 import { ConnStage } from './conn-stage.ts';
@@ -186,7 +187,43 @@ describe.each([
   });
 });
 
+/** Native calls whose epoll set counts what it has told of. */
+function counting() {
+  const told = { events: 0 };
+  const calls = {
+    ...native,
+    epoll: () => {
+      const set = native.epoll();
+      if (set === null) return null;
+      const wait = (): number => {
+        const count = set.wait();
+        told.events += Math.max(0, count);
+        return count;
+      };
+      return { ...set, wait };
+    },
+  };
+  return { calls, told };
+}
+
 describe('a socket of a descriptor', () => {
+  it.skipIf(native.missing.has('io'))(
+    'is not watched any more: what comes for it then wakes nobody here',
+    async () => {
+      const { calls, told } = counting();
+      const heard = new Heard();
+      const { conn, peer } = await connected(heard, calls);
+      const fd = detach(conn);
+      if (fd === null) throw new Error('it cannot be detached');
+      peer.write('for whoever has it now');
+      await waitFor(() => hasUnread(fd), { what: 'the bytes' });
+      const before = told.events;
+      for (let turn = 0; turn < 10; turn++) await new Promise((resolve) => setImmediate(resolve));
+      expect(told.events).toBe(before);
+      closeSync(fd);
+    },
+  );
+
   it('reads nothing before it is told to', async () => {
     const { conn, peer } = await connected(new Heard());
     const socket = socketOf(detach(conn) as number);
