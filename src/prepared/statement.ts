@@ -148,8 +148,8 @@ export function newStatementNaming(): StatementNaming {
   return { prefix: `pgweir_${randomBytes(4).toString('hex')}_`, secret: randomBytes(32).toString('hex') };
 }
 
-/** Hex digits of a name behind the prefix: 128 bits. */
-const NAME_DIGITS = 32;
+/** Hex digits of a name behind the prefix: 88 bits. With more of them the largest Bind that PostgreSQL takes would not be. */
+const NAME_DIGITS = 22;
 
 /**
  * All statements in use by anybody, one for each text with types (byte by byte the same) and way to read it (see

@@ -162,7 +162,7 @@ describe('the cache', () => {
     expect(cache.hold('parse', 'SELECT 1\0\0\0')).toBe(one);
     const sql = cache.hold('sql', 'SELECT 1\0\0\0');
     expect(new Set([one.name, sql.name]).size).toBe(2);
-    expect(one.name).toMatch(/^p_[0-9a-f]{32}$/);
+    expect(one.name).toMatch(/^p_[0-9a-f]{22}$/);
     expect(cache.size).toBe(2);
     cache.release(one);
     cache.release(one);
@@ -297,7 +297,7 @@ describe('the statements of a server that goes to another event loop', () => {
     from.end();
     expect([here.size, here.budget.usedBytes, to.size]).toEqual([0, 0, 5]);
     const surplus = to.surplus(4, new Set());
-    expect(surplus?.closeMessage().toString('latin1')).toMatch(/p_[0-9a-f]{32}\0$/);
+    expect(surplus?.closeMessage().toString('latin1')).toMatch(/p_[0-9a-f]{22}\0$/);
     to.end();
     expect([there.size, there.budget.usedBytes]).toEqual([0, 0]);
   });
