@@ -224,7 +224,7 @@ describe('the cache', () => {
     const parse = one.parseMessage();
     const length = String.fromCharCode(parse.length - 1);
     expect(parse.toString('latin1')).toBe(`P${'\0\0\0'}${length}${one.name}\0${body}`);
-    expect(one.closeMessage().toString('latin1')).toBe(`C\0\0\0\x28S${one.name}\0`);
+    expect(one.closeMessage().toString('latin1')).toBe(`C\0\0\0\x1eS${one.name}\0`);
     const sql = cache.hold('sql', ' AS SELECT 1');
     expect(sql.prepareText()).toBe(`PREPARE ${sql.name} AS SELECT 1`);
   });
