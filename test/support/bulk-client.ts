@@ -85,8 +85,9 @@ export class BulkClient implements Disposable {
     if (this.fault !== null) throw new Error(this.fault);
   }
 
-  /** Sends; settles when the socket wants more. */
+  /** Sends; settles when the socket wants more. Throws when it is closed. */
   async send(bytes: Buffer): Promise<void> {
+    if (this.#isOver) throw new Error('the connection is closed');
     if (this.#socket.write(bytes)) return;
     await new Promise<void>((resolve) => {
       const done = () => {
