@@ -13,6 +13,11 @@ import { TxStatus } from '../wire/codes.ts';
  */
 let lastUnknown = 0;
 
+/** As a parameter's value: not known, and no other is the same. */
+function newUnknown(): string {
+  return `\0${threadId}.${++lastUnknown}`;
+}
+
 /**
  * How the session reads is not known while a SET of it is on its way, or the end of a transaction in which it was changed:
  * PostgreSQL reports it at the next ReadyForQuery. What is prepared in a later stretch waits for that; in the same one
@@ -20,6 +25,8 @@ let lastUnknown = 0;
  * against it: no error, nothing rolled back.
  */
 export class ReadingDoubts {
+  /** Stands for whatever is not known of how this session reads. */
+  readonly unknown = newUnknown();
   /** Not answered yet. */
   readonly #sent = new RareSet<Change>();
   /** Answered, and not reported. */
@@ -99,9 +106,7 @@ export class ReadingDoubts {
   /** How the session reads, as far as it is known. */
   reading(values: readonly string[]): Reading {
     if (!this.areAny) return readingOf(values);
-    return readingOf(
-      values.map((value, i) => (this.#indexes.has(i) ? `\0${threadId}.${++lastUnknown}` : value)),
-    );
+    return readingOf(values.map((value, i) => (this.#indexes.has(i) ? newUnknown() : value)));
   }
 
   /** It was prepared by that reading. */

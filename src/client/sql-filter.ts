@@ -136,7 +136,7 @@ export class SqlFilter {
 
   /** As RequestFilter.pass, for a Parse without a name. */
   passUnnamed(chunk: Buffer, body: number, end: number, bodyBytes: number, out: RunWriter): number {
-    const { tracker, statements: known } = this.#sender.server;
+    const { tracker } = this.#sender.server;
     if (end - body < bodyBytes) return this.#passPlain(body, body + bodyBytes, out, null);
     const zero = nameEnd(chunk, body + 1, end);
     if (zero < 0) throw new ProtocolViolation('broken Parse packet');
@@ -169,7 +169,7 @@ export class SqlFilter {
     } else if (meant !== null && statement.kind === 'prepare') {
       // It has to fail.
       meant = this.#sender.taken(meant, out);
-    } else if (meant !== null && known.has(meant, tracker.segment) !== true) this.#sender.teach(meant, out);
+    } else if (meant !== null) this.#sender.ensure(meant, out);
     const { nameStart, nameEnd: nameStop, name, kind } = statement;
     const replacements = meant === null ? [] : [{ start: nameStart, end: nameStop, text: meant.name }];
     const text = new TextChange(chunk, body + 1, zero, replacements, this.#isUtf8);

@@ -260,7 +260,7 @@ export class StatementFilter implements RequestFilter {
       );
       if (typeof isRight === 'number') return isRight;
       if (isRight) {
-        this.#teach(statement, out);
+        this.#sender.ensure(statement, out);
         const its = this.#rows.bound(name, statement, out);
         if (its === NEEDS_ANSWERS) return its;
         bound = its;
@@ -297,7 +297,7 @@ export class StatementFilter implements RequestFilter {
     };
     if (statement === null) send(null);
     else {
-      this.#teach(statement, out);
+      this.#sender.ensure(statement, out);
       this.#rows.telling(name, statement, out, send);
     }
     return end;
@@ -340,12 +340,6 @@ export class StatementFilter implements RequestFilter {
     const { statements: known } = this.#server;
     const isUnsettled = known.has(statement, segment) === UNSETTLED || known.isAsked(statement, segment);
     return isUnsettled ? UNSETTLED : statement;
-  }
-
-  /** Makes sure of the statement on the server. */
-  #teach(statement: Statement, out: RunWriter): void {
-    const { tracker, statements: known } = this.#server;
-    if (known.has(statement, tracker.segment) !== true) this.#sender.teach(statement, out);
   }
 
   /** The note on a request of `type` that names `statement` by `name`, about to be sent; its body is at `body`. */

@@ -1,6 +1,6 @@
 import type { ClientStatements } from '../prepared/client-statements.ts';
 import { type Change, UNSETTLED } from '../prepared/ledger.ts';
-import { type Reading, readingSwitch } from '../prepared/reading.ts';
+import { constantsKey, type Reading, readingSwitch } from '../prepared/reading.ts';
 import type { ReadingOptions } from '../prepared/sql-statements.ts';
 import type { StatementShape } from '../prepared/statement-shape.ts';
 import type { ServerStatements } from '../prepared/server-statements.ts';
@@ -110,6 +110,20 @@ export class StatementSender {
     hanging.steps.at(-1)?.push(known.add(statement, tracker.segment));
     tracker.sent(F.Parse, action, null, hanging);
     this.#makeRoom(out, kept);
+  }
+
+  /** A request uses `statement`: the server has it then, and it says there what the session has prepared. */
+  ensure(statement: Statement, out: RunWriter, kept: ReadonlySet<Statement> = NONE): void {
+    const { tracker, statements: known } = this.server;
+    const isThere = known.has(statement, tracker.segment) === true;
+    if (!statement.hasConstants) {
+      if (!isThere) this.teach(statement, out, kept);
+      return;
+    }
+    const { reading, doubts } = this.#host;
+    const key = statement.isReadOtherwise(reading) ? constantsKey(reading, doubts.unknown) : null;
+    if (!isThere || !known.isReadBy(statement, key)) this.teach(statement, out, kept);
+    known.usedBy(statement, key);
   }
 
   /**

@@ -9,6 +9,9 @@ export const READING_PARAMETERS = [
   'IntervalStyle',
 ] as const;
 
+/** These and those behind matter to constants of types that have them. */
+const FIRST_OF_CONSTANTS = READING_PARAMETERS.indexOf('DateStyle');
+
 /** Values of {@link READING_PARAMETERS}, in their order; empty: the server's own. */
 export interface Reading {
   readonly values: readonly string[];
@@ -38,6 +41,28 @@ const ESCAPES = /\\|&'/;
 const CONSTANTS = /'|\$(?!\d)/;
 /** What a text has in it that a parameter matters to, in the order of {@link READING_PARAMETERS}. */
 const SIGNS = [BYTES, ESCAPES, CONSTANTS, CONSTANTS, CONSTANTS];
+
+/** How constants are read: the same for all that read alike. What isn't known is as `unknown` says. */
+export function constantsKey({ values }: Reading, unknown: string): string {
+  const known = values.slice(FIRST_OF_CONSTANTS).map((value) => (isKnown(value) ? value : unknown));
+  return known.join('\0');
+}
+
+/** Whether constants that were read by `then` are read otherwise now; false: how they were read isn't known. */
+export function readsConstantsOtherwise(then: Reading, now: Reading): boolean {
+  let isOther = false;
+  for (let i = FIRST_OF_CONSTANTS; i < then.values.length; i++) {
+    const value = then.values[i] as string;
+    if (!isKnown(value)) return false;
+    isOther ||= value !== now.values[i];
+  }
+  return isOther;
+}
+
+/** Whether any matters to `text` (latin1) by its constants. */
+export function hasConstants(text: string): boolean {
+  return CONSTANTS.test(text);
+}
 
 /** Whether the value at `index` matters to `text` (latin1). */
 export function dependsOn(text: string, index: number): boolean {

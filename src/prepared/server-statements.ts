@@ -13,6 +13,8 @@ export interface MovedStatement {
   readonly shape: ShapeData | null;
   /** The server has lost it, or cannot use it any more. */
   readonly isDoubtful: boolean;
+  /** As {@link ServerStatements.isReadBy} knows it. */
+  readonly readBy: string | null;
 }
 
 /** Texts that go along with a server: each, and all of them. Bytes of latin1. */
@@ -30,6 +32,8 @@ export class ServerStatements extends Ledger<Statement> {
   readonly #doubtful = new Set<Statement>();
   /** What their rows are, as far as that was asked for since they were prepared. */
   readonly #shapes = new Map<Statement, StatementShape>();
+  /** The session that used it last reads otherwise than it was prepared: so. */
+  readonly #readBy = new Map<Statement, string>();
 
   /** Whether requests of stretch `segment` may count on `statement`, which counts as used then. */
   has(statement: Statement, segment: number): boolean | Unsettled {
@@ -53,6 +57,22 @@ export class ServerStatements extends Ledger<Statement> {
     if (sqlstate === SqlState.invalidSqlStatementName || sqlstate === SqlState.featureNotSupported) {
       this.doubt(statement);
     }
+  }
+
+  /**
+   * Whether `statement` says what it should to a session that reads constants by `key`; null: as it was prepared. When a
+   * table or the search_path changes, PostgreSQL reads them anew by what is set at the next use, whose ever that is. Its
+   * user lives with that, as with a session of its own; nobody else has to.
+   */
+  isReadBy(statement: Statement, key: string | null): boolean {
+    const last = this.#readBy.get(statement);
+    return last === undefined || last === key;
+  }
+
+  /** A session uses it that reads constants by `key`; null: as it was prepared. */
+  usedBy(statement: Statement, key: string | null): void {
+    if (key !== null) this.#readBy.set(statement, key);
+    else this.#readBy.delete(statement);
   }
 
   /** What its rows are; null: it was not asked for them. */
@@ -87,6 +107,7 @@ export class ServerStatements extends Ledger<Statement> {
   renewed(statement: Statement): void {
     this.#doubtful.delete(statement);
     this.#shapes.delete(statement);
+    this.#readBy.delete(statement);
   }
 
   /** It is sent in stretch `segment`. */
@@ -94,6 +115,7 @@ export class ServerStatements extends Ledger<Statement> {
     this.wereAny = true;
     this.#last = null;
     this.#shapes.delete(statement);
+    this.#readBy.delete(statement);
     return this.set(statement, statement, segment);
   }
 
@@ -102,14 +124,17 @@ export class ServerStatements extends Ledger<Statement> {
     this.#last = null;
     this.#shapes.delete(statement);
     const wasDoubtful = this.#doubtful.delete(statement);
+    const readBy = this.#readBy.get(statement) ?? null;
+    this.#readBy.delete(statement);
     const change = this.set(statement, null, segment);
-    if (!wasDoubtful) return change;
+    if (!wasDoubtful && readBy === null) return change;
     return {
       settle: change.settle,
       // It is there as it was.
       undo: () => {
         change.undo();
-        this.doubt(statement);
+        if (wasDoubtful) this.doubt(statement);
+        if (readBy !== null && this.holds(statement)) this.#readBy.set(statement, readBy);
       },
     };
   }
@@ -131,6 +156,7 @@ export class ServerStatements extends Ledger<Statement> {
     super.clear();
     this.#doubtful.clear();
     this.#shapes.clear();
+    this.#readBy.clear();
     this.#last = null;
   }
 
@@ -148,6 +174,7 @@ export class ServerStatements extends Ledger<Statement> {
         text: isCarried ? { origin, body, reading } : null,
         shape: shape?.data ?? null,
         isDoubtful: this.#doubtful.has(statement),
+        readBy: this.#readBy.get(statement) ?? null,
       };
     });
     return newestFirst.reverse();
@@ -155,12 +182,13 @@ export class ServerStatements extends Ledger<Statement> {
 
   /** The server comes from another event loop, and knows these; `cache` is this loop's. */
   restore(statements: readonly MovedStatement[], cache: StatementCache): void {
-    for (const { name, text, shape, isDoubtful } of statements) {
+    for (const { name, text, shape, isDoubtful, readBy } of statements) {
       const statement = cache.holdNamed(name, text);
       this.add(statement, 0).settle();
       cache.release(statement);
       if (shape !== null) this.#shapes.set(statement, movedShape(shape));
       if (isDoubtful) this.#doubtful.add(statement);
+      this.usedBy(statement, readBy);
     }
   }
 

@@ -1,7 +1,7 @@
 import { hash, randomBytes } from 'node:crypto';
 import { FrontendType as F } from '../wire/codes.ts';
 import { Writer } from '../wire/writer.ts';
-import { isKnown, READ_ANYHOW, type Reading } from './reading.ts';
+import { hasConstants, isKnown, READ_ANYHOW, type Reading, readsConstantsOtherwise } from './reading.ts';
 import type { ReadingChange } from './sql-reading.ts';
 import { TextBudget } from './text-budget.ts';
 
@@ -41,6 +41,8 @@ export class Statement implements StatementText {
   setsReading: ReadingChange | null = null;
   /** Holders: clients' names, servers' sets, changes under way. */
   users = 0;
+  /** It has some that are read by parameters. */
+  hasConstants = false;
 
   constructor(name: string) {
     this.name = name;
@@ -58,6 +60,12 @@ export class Statement implements StatementText {
     this.origin = origin;
     this.body = body;
     this.reading = reading;
+    this.hasConstants = hasConstants(body);
+  }
+
+  /** Read by `now`, its constants may say something else. Where that isn't known it is one client's alone. */
+  isReadOtherwise(now: Reading): boolean {
+    return this.hasConstants && readsConstantsOtherwise(this.reading, now);
   }
 
   /** The Parse message under the name for servers. Only for `parse`. */

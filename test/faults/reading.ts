@@ -50,6 +50,24 @@ export const readingFaults: readonly Fault[] = [
     READING,
   ),
   fault(
+    'constants that PostgreSQL has read anew for a client stay so for others',
+    {
+      file: 'src/client/statement-sender.ts',
+      find: 'if (!isThere || !known.isReadBy(statement, key)) this.teach',
+      replace: 'if (!isThere) this.teach',
+    },
+    READING,
+  ),
+  fault(
+    'whoever reads otherwise has a statement prepared anew each time',
+    {
+      file: 'src/prepared/server-statements.ts',
+      find: 'return last === undefined || last === key;',
+      replace: 'return last === undefined;',
+    },
+    READING,
+  ),
+  fault(
     'a text that is prepared behind a SET on its way is taken for one that was read before',
     {
       file: DOUBTS,

@@ -96,7 +96,9 @@ describe.each([
             const refusal = got.all.findIndex((each) => NOT_KNOWN.test(each));
             if (refusal < 0) expect(got).toEqual(expected);
             else {
-              expect(got.all.slice(0, refusal)).toEqual(expected.all.slice(0, refusal));
+              // What it takes back is reported ahead of it.
+              const told = got.all.slice(0, refusal).findLastIndex((each) => !each.startsWith('S ')) + 1;
+              expect(got.all.slice(0, told)).toEqual(expected.all.slice(0, told));
               await Promise.all([direct.end(), pooled.end()]);
               pairs[at] = await pair();
             }

@@ -257,3 +257,34 @@ test('what nothing in a text depends on costs nothing', async () => {
   expect((await begun('b')).rows).toEqual([['x1']]);
   expect(await client.value("SELECT current_setting('pgweir.client_encoding', true)")).toBe(null);
 });
+
+test.each(
+  Object.entries(PREPARE),
+)('a client that reads otherwise by now does not decide for others what is read anew, prepared %s', async (_by, prepare) => {
+  const [client, other, direct] = [await connect(), await connect(), await connect('server')];
+  await direct.rows('DROP TABLE IF EXISTS changing');
+  await direct.rows('CREATE TABLE changing AS SELECT 1 AS n');
+  for (const each of [client, other, direct]) {
+    await each.rows("SET DateStyle = 'ISO, DMY'");
+    await each.ask(...prepare(latin1("SELECT '01/02/2003'::date FROM changing")));
+  }
+  const run = async (who: WireClient) => (await who.ask(...bound, sync())).rows;
+  expect(await run(client)).toEqual([['2003-02-01']]);
+  for (const each of [other, direct]) await each.rows("SET DateStyle = 'ISO, MDY'");
+  await direct.rows('ANALYZE changing');
+  // Now PostgreSQL reads the constant again.
+  expect(await run(direct)).toEqual([['2003-01-02']]);
+  expect(await run(other)).toEqual([['2003-01-02']]);
+  expect(await run(client)).toEqual([['2003-02-01']]);
+  expect(await run(client)).toEqual([['2003-02-01']]);
+  // It is prepared once more for each who reads otherwise than the one before, and for nobody else.
+  const prepared = async () => (await client.rows('SELECT prepare_time FROM pg_prepared_statements'))[0];
+  const then = await prepared();
+  await run(client);
+  expect(await prepared()).toEqual(then);
+  await run(other);
+  await run(other);
+  expect(await prepared()).toEqual(then);
+  await run(client);
+  expect(await prepared()).not.toEqual(then);
+});
