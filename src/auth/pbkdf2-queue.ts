@@ -16,24 +16,42 @@ class Job implements ListNode {
   listPrev: ListNode | null = null;
   listNext: ListNode | null = null;
   listOwner: object | null = null;
-  readonly start: () => void;
+  /** `leave` is called when it is over. */
+  readonly start: (leave: () => void) => void;
 
-  constructor(start: () => void) {
+  constructor(start: Job['start']) {
     this.start = start;
   }
 }
 
 /**
- * Runs PBKDF2 off the event loop, at most `concurrency` at once and first come, first served: a flood of logins
- * then leaves threads of the shared pool to file and DNS work. One per process (or thread), injected.
+ * Derivations at a time: a flood of logins leaves the other threads of libuv's pool, of which a process has one, to file and
+ * DNS work.
+ */
+export const MAX_DERIVATIONS = 2;
+
+/** Bounds the derivations of several queues together. */
+export interface DerivationGate {
+  /** What is to be called when the derivation is over; null: not now, and {@link onRoom} is called later. */
+  enter(): (() => void) | null;
+  /** Set by the queue: there may be room again. */
+  onRoom: () => void;
+}
+
+/**
+ * Runs PBKDF2 off the event loop, at most `concurrency` at once and first come, first served. One per event loop,
+ * injected; where there are several of those, a gate in common holds them to the same bound.
  */
 export class Pbkdf2Queue {
   readonly #concurrency: number;
+  readonly #gate: DerivationGate | null;
   readonly #waiting = new IntrusiveList<Job>();
   #running = 0;
 
-  constructor(concurrency = 2) {
+  constructor(concurrency = MAX_DERIVATIONS, gate: DerivationGate | null = null) {
     this.#concurrency = concurrency;
+    this.#gate = gate;
+    if (gate !== null) gate.onRoom = () => this.#startNext();
   }
 
   /** Derivations in the thread pool now. */
@@ -62,14 +80,16 @@ export class Pbkdf2Queue {
       return Promise.reject(new Pbkdf2Error(text));
     }
     return new Promise((resolve, reject) => {
-      const job = new Job(() => {
+      const job = new Job((leave) => {
         if (!stillWanted()) {
+          leave();
           reject(new Pbkdf2Error('nobody waits for the key any more'));
           return;
         }
         this.#running++;
         pbkdf2(password, salt, iterations, 32, 'sha256', (error, key) => {
           this.#running--;
+          leave();
           if (error === null) resolve(key);
           else reject(new Pbkdf2Error('PBKDF2 failed', { cause: error }));
           this.#startNext();
@@ -81,10 +101,10 @@ export class Pbkdf2Queue {
   }
 
   #startNext(): void {
-    while (this.#running < this.#concurrency) {
-      const job = this.#waiting.shift();
-      if (job === null) return;
-      job.start();
+    while (this.#running < this.#concurrency && this.#waiting.length > 0) {
+      const leave = this.#gate === null ? () => {} : this.#gate.enter();
+      if (leave === null) return;
+      this.#waiting.shift()?.start(leave);
     }
   }
 }

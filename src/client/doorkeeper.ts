@@ -1,4 +1,5 @@
 import type { Clock } from '../base/clock.ts';
+import type { Budget, Grant, PlaceKind, PlaceRefusal } from '../pool/budget.ts';
 import type { PeerLines } from './peer-lines.ts';
 
 /** 0 = no limit. Source: our settings `max_login_conn`, `max_login_conn_per_address`. */
@@ -47,12 +48,15 @@ export class Visit {
   visitor: Visitor | null = null;
   /** The doorkeeper's alone to change, like `bytes`. */
   stage: Stage = 'login';
+  /** Its place among those of its stage. */
+  place: Grant;
   bytes = 0;
   readonly #door: Doorkeeper;
   #hasLines = false;
 
-  constructor(door: Doorkeeper, peer: string, sinceMs: number) {
+  constructor(door: Doorkeeper, place: Grant, peer: string, sinceMs: number) {
     this.#door = door;
+    this.place = place;
     this.peer = peer;
     this.sinceMs = sinceMs;
   }
@@ -102,49 +106,55 @@ export class Visit {
  * Bounds what connections cost that have not proved who they are: how many there are, in all and of one address, how
  * many bytes they have sent, how many lines they write. Unix sockets are not asked: who reaches one is let in by its
  * mode. Where there is no room, whoever has taken most of it gives way, so that a flood leaves others their turn.
+ *
+ * Of several threads each has one: the limits are of all, counted in the budget, but only those of its own does it know and
+ * have give way. Each has its share of the bytes.
  */
 export class Doorkeeper {
   readonly lines: PeerLines;
   readonly #clock: Clock;
   readonly #limits: () => DoorLimits;
+  readonly #budget: Budget;
+  readonly #owner: string;
+  readonly #mostBytes: number;
   /** By peer and in the order in which they came. */
   readonly #logins = new Map<string, Set<Visit>>();
-  #loginCount = 0;
   #loginBytes = 0;
-  readonly #cancels = new Map<string, number>();
-  #cancelCount = 0;
   readonly #leaving = new Set<Visit>();
 
-  constructor(parts: { clock: Clock; lines: PeerLines; limits: () => DoorLimits }) {
+  /** `owner`: the event loop's name in the budget; `loops`: how many there are, default 1. */
+  constructor(parts: {
+    clock: Clock;
+    lines: PeerLines;
+    limits: () => DoorLimits;
+    budget: Budget;
+    owner: string;
+    loops?: number;
+  }) {
     this.#clock = parts.clock;
     this.lines = parts.lines;
     this.#limits = parts.limits;
-  }
-
-  /** Connections that have not logged in. */
-  get loginCount(): number {
-    return this.#loginCount;
-  }
-
-  get cancelCount(): number {
-    return this.#cancelCount;
+    this.#budget = parts.budget;
+    this.#owner = parts.owner;
+    this.#mostBytes = MAX_TOTAL_BYTES / (parts.loops ?? 1);
   }
 
   /** A connection of `peer` has been accepted; another one may be evicted for it. */
   enter(peer: string): Visit | DoorRefusal {
-    const { total, perAddress } = this.#limits();
-    if (perAddress > 0 && this.#countOf(peer) >= perAddress) return 'max_login_conn_per_address';
-    if (total > 0 && this.#loginCount >= total) {
+    let place = this.#ask('login', peer);
+    if (place === 'total') {
       if (!this.#makeRoom(this.#heaviest(), this.#countOf(peer), 'max_login_conn')) return 'max_login_conn';
+      place = this.#ask('login', peer);
     }
-    const visit = new Visit(this, peer, this.#clock.nowMs());
+    if (place === 'key') return 'max_login_conn_per_address';
+    if (place === 'total') return 'max_login_conn';
+    const visit = new Visit(this, place, peer, this.#clock.nowMs());
     let visits = this.#logins.get(peer);
     if (visits === undefined) {
       visits = new Set();
       this.#logins.set(peer, visits);
     }
     visits.add(visit);
-    this.#loginCount++;
     return visit;
   }
 
@@ -173,16 +183,16 @@ export class Doorkeeper {
     visit.bytes += bytes;
     if (visit.stage === 'login') this.#loginBytes += bytes;
     if (visit.bytes > MAX_BYTES) return false;
-    if (this.#loginBytes > MAX_TOTAL_BYTES) this.#evictLargest();
+    if (this.#loginBytes > this.#mostBytes) this.#evictLargest();
     return true;
   }
 
   /** Of a visit: see {@link Visit.cancels}. */
   cancels(visit: Visit): boolean {
-    const { total, perAddress } = this.#limits();
-    if (perAddress > 0 && (this.#cancels.get(visit.peer) ?? 0) >= perAddress) return false;
-    if (total > 0 && this.#cancelCount >= total) return false;
+    const place = this.#ask('cancel', visit.peer);
+    if (typeof place === 'string') return false;
     this.move(visit, 'cancel');
+    visit.place = place;
     return true;
   }
 
@@ -193,9 +203,15 @@ export class Doorkeeper {
     visit.stage = to;
     if (from === 'login') this.#takeLogin(visit);
     else if (from === 'leaving') this.#leaving.delete(visit);
-    else this.#countCancel(visit.peer, -1);
-    if (to === 'cancel') this.#countCancel(visit.peer, 1);
-    else if (to === 'leaving') this.#addLeaving(visit);
+    this.#budget.giveBack(visit.place);
+    if (to === 'leaving') this.#addLeaving(visit);
+  }
+
+  #ask(kind: PlaceKind, peer: string): Grant | PlaceRefusal {
+    const { total, perAddress } = this.#limits();
+    // Who leaves is soon gone, or cut: one address may have them all.
+    const keyLimit = kind === 'leaving' ? 0 : perAddress;
+    return this.#budget.askPlace({ owner: this.#owner, kind, key: peer, totalLimit: total, keyLimit });
   }
 
   #countOf(peer: string): number {
@@ -206,25 +222,25 @@ export class Doorkeeper {
     const visits = this.#logins.get(visit.peer);
     visits?.delete(visit);
     if (visits?.size === 0) this.#logins.delete(visit.peer);
-    this.#loginCount--;
     this.#loginBytes -= visit.bytes;
-  }
-
-  #countCancel(peer: string, change: 1 | -1): void {
-    this.#cancelCount += change;
-    const count = (this.#cancels.get(peer) ?? 0) + change;
-    if (count === 0) this.#cancels.delete(peer);
-    else this.#cancels.set(peer, count);
   }
 
   /** Who takes its time to leave must not keep others from coming. */
   #addLeaving(visit: Visit): void {
-    this.#leaving.add(visit);
-    const { total } = this.#limits();
+    let place = this.#ask('leaving', visit.peer);
     const [oldest] = this.#leaving;
-    if (total === 0 || this.#leaving.size <= total || oldest === undefined) return;
-    this.move(oldest, 'over');
-    oldest.visitor?.cut();
+    if (typeof place === 'string' && oldest !== undefined) {
+      this.move(oldest, 'over');
+      oldest.visitor?.cut();
+      place = this.#ask('leaving', visit.peer);
+    }
+    if (typeof place === 'string') {
+      visit.stage = 'over';
+      visit.visitor?.cut();
+      return;
+    }
+    visit.place = place;
+    this.#leaving.add(visit);
   }
 
   #heaviest(): Crowd | null {

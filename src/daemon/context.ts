@@ -78,6 +78,7 @@ export class PoolerState {
     budget: Budget;
     owner: string;
     nextId: () => number;
+    loops: number;
     tls: TlsContexts;
     databases: Databases;
     pools: (state: PoolerState) => Pools;
@@ -95,6 +96,9 @@ export class PoolerState {
       clock: parts.clock,
       lines: new PeerLines(parts.clock, parts.log),
       limits: () => doorLimits(this.#config),
+      budget: parts.budget,
+      owner: parts.owner,
+      loops: parts.loops,
     });
     this.databases = parts.databases;
     this.startWallMs = parts.clock.wallMs();

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import type { Control } from '../admin/control.ts';
 import { ScramVerifierCache, SaltedPasswordCache } from '../auth/derived-keys.ts';
-import { Pbkdf2Queue } from '../auth/pbkdf2-queue.ts';
+import { type DerivationGate, MAX_DERIVATIONS, Pbkdf2Queue } from '../auth/pbkdf2-queue.ts';
 import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
 import { ClientConnection } from '../client/connection.ts';
@@ -56,6 +56,10 @@ export interface LoopOptions {
   readonly custody: ServerCustody | null;
   /** Numbers clients and servers; no number comes twice in a process. */
   readonly nextId: () => number;
+  /** How many loops share the budget; default: 1. */
+  readonly loops?: number;
+  /** Bounds derivations of keys over all of those; default: nothing does. */
+  readonly derivations?: DerivationGate;
   /** Stands behind names that nobody has; the same in all loops of a process. 32 random bytes. */
   readonly mockSecret: Buffer;
   /** The same in all loops of a process that exchange servers; default: one of its own. */
@@ -103,7 +107,7 @@ export function createLoop(options: LoopOptions): Loop {
   const { settings } = config;
   const tracked = new TrackedParameters(settings.track_extra_parameters);
   const statements = new StatementCache(options.naming);
-  const pbkdf2 = new Pbkdf2Queue();
+  const pbkdf2 = new Pbkdf2Queue(MAX_DERIVATIONS, options.derivations);
   const windows = new StatsWindows(clock.nowMs());
   let isStopped = false;
   let sweeper: NodeJS.Timeout | null = null;
@@ -116,6 +120,7 @@ export function createLoop(options: LoopOptions): Loop {
     budget,
     owner: options.owner,
     nextId: options.nextId,
+    loops: options.loops ?? 1,
     tls: options.tls ?? new TlsContexts(),
     databases: new Databases(config, log),
     pools: (self) =>

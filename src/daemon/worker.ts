@@ -17,6 +17,7 @@ import { createLoop, type Loop } from './loop.ts';
 import { applyTls } from './reload.ts';
 import { RemoteControl } from './remote-control.ts';
 import { WorkerExchange } from './server-exchange.ts';
+import { SharedGate } from './shared-gate.ts';
 import { snapshotOf } from './snapshots.ts';
 import { putStanding, standingOf } from './standing.ts';
 import { WorkerLog } from './worker-log.ts';
@@ -48,6 +49,7 @@ const exchange = new WorkerExchange({
   askFor: (owner, database, user) =>
     main.tell({ kind: 'pass on', owner, notice: { kind: 'offer', database, user } }),
 });
+const derivations = new SharedGate(budget);
 /** Connections that were given to this thread, and those of them that are gone. */
 let taken = 0;
 let gone = 0;
@@ -72,6 +74,8 @@ const loop: Loop = createLoop({
     learnKey: (grant, key, isTls) => budget.setBackendKey(grant, key, isTls),
   },
   nextId: () => budget.nextId(),
+  loops: start.owners.length,
+  derivations,
   mockSecret: Buffer.from(start.mockSecret),
   naming: start.naming,
   exchange,
@@ -153,6 +157,7 @@ function hear(notice: MainNotice): void {
       break;
     case 'ring':
       budget.rung();
+      derivations.rung();
       break;
     case 'yield':
       budget.yieldAsked(notice.request);

@@ -1,6 +1,7 @@
 import type { GrantKind } from './budget.ts';
 import { BudgetKeys } from './budget-keys.ts';
 import type { Custody } from './custody.ts';
+import { RECORD_KINDS } from './grant-records.ts';
 import { NONE } from './shared-counts.ts';
 import { type BudgetView, countOf, viewOf } from './budget-view.ts';
 import type { SharedMemory } from './shared-memory.ts';
@@ -44,7 +45,7 @@ export class BudgetKeeper {
   }
 
   /**
-   * The owner's thread has ended: its lock is free again at once. Then all its clients' grants come back, and those of
+   * The owner's thread has ended: its lock is free again at once. Then its clients' grants and places come back, and those of
    * servers that never got as far as custody; the others become the keeper's, and are the answer: each is still counted
    * until {@link release}. Afterwards another thread may join in its place.
    */
@@ -53,7 +54,7 @@ export class BudgetKeeper {
     section.recover(owner + 1);
     await this.#soon(() => owners.beginLeave(owner));
     const orphans: Orphan[] = [];
-    for (const kind of ['client', 'server'] as const) {
+    for (const kind of RECORD_KINDS) {
       const { begin, end } = records.range(kind);
       await this.#each(begin, end, (record) => {
         const orphan = this.#inherit(record, owner);
@@ -108,7 +109,7 @@ export class BudgetKeeper {
   #inherit(record: number, owner: number): Orphan | null {
     const { records, custody } = this.#view;
     if (!records.isHeldBy(record, owner)) return null;
-    if (records.kindOf(record) === 'client' || !custody.has(record)) {
+    if (records.kindOf(record) !== 'server' || !custody.has(record)) {
       records.remove(record, this.#ring);
       return null;
     }

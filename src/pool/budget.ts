@@ -4,8 +4,14 @@
  * synchronous; what a refused asker waits for is told by `onFreed`.
  */
 
+/**
+ * What there is a bounded number of beside server connections and clients: connections that have not logged in, carry a
+ * CancelRequest, or have been closed before they logged in; keys that are being derived from passwords.
+ */
+export type PlaceKind = 'login' | 'cancel' | 'leaving' | 'derivation';
+
 /** What a grant is for. */
-export type GrantKind = 'server' | 'client';
+export type GrantKind = 'server' | 'client' | PlaceKind;
 
 /** A permission in use. Plain data: it can cross threads, and a dead owner's grants can be found and reclaimed. */
 export interface Grant {
@@ -13,8 +19,9 @@ export interface Grant {
   readonly kind: GrantKind;
   /** Which event loop holds it. */
   readonly owner: string;
+  /** Empty for a place. */
   readonly database: string;
-  /** Server: the pool user. Client: the login user. */
+  /** Server: the pool user. Client: the login user. Place: whose it is, as {@link PlaceAsk.key}. */
   readonly user: string;
 }
 
@@ -37,8 +44,19 @@ export interface ClientAsk {
   readonly userLimit: number;
 }
 
+/** Of a place. Limits of 0, again, mean unlimited. */
+export interface PlaceAsk {
+  readonly owner: string;
+  readonly kind: PlaceKind;
+  /** Whose places count together: an address; may be empty. */
+  readonly key: string;
+  readonly totalLimit: number;
+  readonly keyLimit: number;
+}
+
 /** Which limit said no. */
 export type Refusal = 'pool' | 'total' | 'database' | 'user';
+export type PlaceRefusal = 'key' | 'total';
 
 /** Where a connection has to be given up to make room. */
 export interface YieldScope {
@@ -61,12 +79,13 @@ export interface Budget {
   join(owner: string, callbacks: BudgetOwner): void;
   askServer(ask: ServerAsk): Grant | Refusal;
   askClient(ask: ClientAsk): Grant | Refusal;
+  askPlace(ask: PlaceAsk): Grant | PlaceRefusal;
   giveBack(grant: Grant): void;
   /** Asks owners to make room within `scope`: true when one of them has begun to. */
   requestYield(scope: YieldScope): boolean;
   /** A pool's oldest waiter since `waitStartMs`, or 0 when nobody waits; capacity goes to the longest wait. */
   publishWait(owner: string, poolKey: string, waitStartMs: number): void;
-  /** Clients (or servers) in use: all, of a database, of a user. */
+  /** Clients (or servers) in use: all, of a database, of a user. Places: all, of a key (as `user`). */
   count(kind: GrantKind, scope?: { database?: string; user?: string }): number;
 }
 
@@ -101,6 +120,12 @@ export class LocalBudget implements Budget {
     if (this.#full(`client:d:${ask.database}`, ask.databaseLimit)) return 'database';
     if (this.#full(`client:u:${ask.user}`, ask.userLimit)) return 'user';
     return this.#grant('client', ask.owner, ask.database, ask.user);
+  }
+
+  askPlace({ owner, kind, key, totalLimit, keyLimit }: PlaceAsk): Grant | PlaceRefusal {
+    if (this.#full(`${kind}:u:${key}`, keyLimit)) return 'key';
+    if (this.#full(`${kind}:all`, totalLimit)) return 'total';
+    return this.#grant(kind, owner, '', key);
   }
 
   giveBack(grant: Grant): void {
@@ -148,13 +173,10 @@ export class LocalBudget implements Budget {
     return grant;
   }
 
-  #keys(grant: Grant): string[] {
-    return [
-      `${grant.kind}:all`,
-      `${grant.kind}:d:${grant.database}`,
-      `${grant.kind}:u:${grant.user}`,
-      `${grant.kind}:p:${poolKey(grant.database, grant.user)}`,
-    ];
+  #keys({ kind, database, user }: Grant): string[] {
+    const common = [`${kind}:all`, `${kind}:u:${user}`];
+    if (kind !== 'server' && kind !== 'client') return common;
+    return [...common, `${kind}:d:${database}`, `${kind}:p:${poolKey(database, user)}`];
   }
 
   /**

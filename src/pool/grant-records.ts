@@ -8,13 +8,18 @@ const HELD = 0;
 const COLUMN = 1;
 /** How often the record was used: makes the grant's id one that no other has. */
 const USE = 2;
+/** Where it counts; NONE where it counts less often. */
 const SLOTS = 3;
-const SLOT_COUNT = 3;
+const SLOT_COUNT = 4;
 /** Among free ones: index of the next one, plus 1. */
-const NEXT = 6;
+const NEXT = 7;
 
-/** Servers' first, then clients': of each the first free one, and how many were ever used. */
-const FREE = { server: 0, client: 2 } as const;
+/** Kinds of records: all that is neither a server's nor a client's is a place's. */
+export const RECORD_KINDS = ['server', 'client', 'place'] as const;
+export type RecordKind = (typeof RECORD_KINDS)[number];
+
+/** Servers' first, then clients', then places': of each the first free one, and how many were ever used. */
+const FREE: Readonly<Record<RecordKind, number>> = { server: 0, client: 2, place: 4 };
 
 const MAX_USE = 0x7fffffff;
 
@@ -36,26 +41,28 @@ export class GrantRecords {
   }
 
   /** Records of a kind that were ever in use: indices from `begin` up to but without `end`. */
-  range(kind: GrantKind): { begin: number; end: number } {
-    const begin = kind === 'server' ? 0 : this.#layout.sizes.servers;
+  range(kind: RecordKind): { begin: number; end: number } {
+    const { servers, clients } = this.#layout.sizes;
+    const begin = kind === 'server' ? 0 : kind === 'client' ? servers : servers + clients;
     return { begin, end: begin + Atomics.load(this.#words, this.#layout.free + FREE[kind] + 1) };
   }
 
-  hasRoom(kind: GrantKind): boolean {
+  hasRoom(kind: RecordKind): boolean {
     const { begin, end } = this.range(kind);
     return this.#words[this.#layout.free + FREE[kind]] !== 0 || end - begin < this.#layout.sizes[`${kind}s`];
   }
 
-  /** A grant that counts in these slots: its id. There must be room. */
-  add(kind: GrantKind, column: number, slots: readonly [number, number, number]): number {
+  /** A grant that counts in these slots, up to 3, and as one of its kind: its id. There must be room. */
+  add(kind: GrantKind, column: number, slots: readonly number[]): number {
     const section = this.#section;
-    const free = this.#layout.free + FREE[kind];
+    const recordKind = recordKindOf(kind);
+    const free = this.#layout.free + FREE[recordKind];
     const freed = this.#words[free] as number;
     let record = freed - 1;
     if (freed !== 0) {
       section.write(free, this.#words[this.#at(record) + NEXT] as number);
     } else {
-      record = this.range(kind).end;
+      record = this.range(recordKind).end;
       section.add(free + 1, 1);
     }
     const at = this.#at(record);
@@ -63,11 +70,12 @@ export class GrantRecords {
     section.write(at + COLUMN, column);
     const use = this.#words[at + USE] === MAX_USE ? 1 : (this.#words[at + USE] as number) + 1;
     section.write(at + USE, use);
-    slots.forEach((slot, i) => {
+    const all = [...slots, SharedCounts.all(kind)];
+    for (let i = 0; i < SLOT_COUNT; i++) {
+      const slot = all[i] ?? NONE;
       section.write(at + SLOTS + i, slot);
-      this.#counts.count(slot, column, 1);
-    });
-    this.#counts.count(SharedCounts.all(kind), column, 1);
+      if (slot !== NONE) this.#counts.count(slot, column, 1);
+    }
     return this.idOf(record);
   }
 
@@ -85,8 +93,10 @@ export class GrantRecords {
     return (this.#words[this.#at(record) + USE] as number) * this.#span + record;
   }
 
-  kindOf(record: number): GrantKind {
-    return record < this.#layout.sizes.servers ? 'server' : 'client';
+  kindOf(record: number): RecordKind {
+    const { servers, clients } = this.#layout.sizes;
+    if (record < servers) return 'server';
+    return record < servers + clients ? 'client' : 'place';
   }
 
   isHeldBy(record: number, column: number): boolean {
@@ -101,7 +111,7 @@ export class GrantRecords {
     const column = this.#words[at + COLUMN] as number;
     const kind = this.kindOf(record);
     section.write(at + HELD, 0);
-    for (const slot of [...this.#slots(at), SharedCounts.all(kind)]) {
+    for (const slot of this.#slots(at)) {
       this.#counts.takeRefused(slot, ring);
       this.#counts.count(slot, column, -1);
     }
@@ -115,21 +125,26 @@ export class GrantRecords {
     const at = this.#at(record);
     const from = this.#words[at + COLUMN] as number;
     this.#section.write(at + COLUMN, to);
-    for (const slot of [...this.#slots(at), SharedCounts.all(this.kindOf(record))]) {
+    for (const slot of this.#slots(at)) {
       this.#counts.move(slot, from, to);
     }
   }
 
   #slots(at: number): number[] {
-    return Array.from({ length: SLOT_COUNT }, (_, i) => this.#words[at + SLOTS + i] as number);
+    const all = Array.from({ length: SLOT_COUNT }, (_, i) => this.#words[at + SLOTS + i] as number);
+    return all.filter((slot) => slot !== NONE);
   }
 
   get #span(): number {
-    const { servers, clients } = this.#layout.sizes;
-    return servers + clients;
+    const { servers, clients, places } = this.#layout.sizes;
+    return servers + clients + places;
   }
 
   #at(record: number): number {
     return this.#layout.records + record * RECORD_WORDS;
   }
+}
+
+export function recordKindOf(kind: GrantKind): RecordKind {
+  return kind === 'server' || kind === 'client' ? kind : 'place';
 }

@@ -4,12 +4,15 @@ import type {
   ClientAsk,
   Grant,
   GrantKind,
+  PlaceAsk,
+  PlaceRefusal,
   Refusal,
   ServerAsk,
   YieldScope,
 } from './budget.ts';
-import { BudgetKeys, type GrantKeys, type KeyHash } from './budget-keys.ts';
+import { BudgetKeys, type KeyHash } from './budget-keys.ts';
 import { type BudgetView, countOf, viewOf } from './budget-view.ts';
+import { recordKindOf } from './grant-records.ts';
 import { NONE, SharedCounts } from './shared-counts.ts';
 import type { SharedMemory } from './shared-memory.ts';
 import { ownerIndex, ownerName } from './shared-owners.ts';
@@ -81,24 +84,41 @@ export class SharedBudget implements Budget {
 
   askServer(ask: ServerAsk): Grant | Refusal {
     this.#assertMine(ask.owner);
-    return this.#ask('server', ask, [
-      ['pool', 'pool', ask.poolLimit],
-      ['database', 'database', ask.databaseLimit],
-      ['user', 'user', ask.userLimit],
+    const { database, user, pool } = this.#keys.of('server', ask.database, ask.user);
+    const answer = this.#ask<Refusal>('server', ask, [
+      ['pool', pool, ask.poolLimit],
+      ['database', database, ask.databaseLimit],
+      ['user', user, ask.userLimit],
     ]);
+    if (answer === 'pool') this.#parts.poolFull?.(ask.database, ask.user);
+    return answer;
   }
 
   askClient(ask: ClientAsk): Grant | Refusal {
     this.#assertMine(ask.owner);
-    return this.#ask('client', ask, [
+    const { database, user, pool } = this.#keys.of('client', ask.database, ask.user);
+    return this.#ask<Refusal>('client', ask, [
       ['total', null, ask.totalLimit],
-      ['database', 'database', ask.databaseLimit],
-      ['user', 'user', ask.userLimit],
+      ['database', database, ask.databaseLimit],
+      ['user', user, ask.userLimit],
+      ['pool', pool, 0],
     ]);
   }
 
-  /** Also lets a server connection's descriptor go that is in custody. What is not this owner's is ignored. */
-  giveBack(grant: Grant): void {
+  askPlace(ask: PlaceAsk): Grant | PlaceRefusal {
+    this.#assertMine(ask.owner);
+    const scope = { database: '', user: ask.key };
+    return this.#ask<PlaceRefusal>(ask.kind, scope, [
+      ['key', this.#keys.user(ask.kind, ask.key), ask.keyLimit],
+      ['total', null, ask.totalLimit],
+    ]);
+  }
+
+  /**
+   * Also lets a server connection's descriptor go that is in custody. What is not this owner's is ignored. True when
+   * another thread is about to be rung, which was refused before.
+   */
+  giveBack(grant: Grant): boolean {
     const { section, records, custody } = this.#view;
     let fd = NONE;
     const isBack = section.run(() => {
@@ -109,7 +129,8 @@ export class SharedBudget implements Budget {
       return true;
     });
     if (fd !== NONE) this.#parts.closeDescriptor(fd);
-    if (isBack && grant.kind === 'server') this.#wake();
+    if (isBack && isWaitedFor(grant.kind)) this.#wake();
+    return this.#rings.size > 0;
   }
 
   requestYield(scope: YieldScope): boolean {
@@ -210,40 +231,41 @@ export class SharedBudget implements Budget {
     this.#view.owners.publish(this.#me, number, value);
   }
 
-  #ask(
+  /** `limits`: under what it counts beside `all` (null), and how many there may be; the first that is reached says no. */
+  #ask<R extends string>(
     kind: GrantKind,
     { database, user }: { database: string; user: string },
-    limits: readonly (readonly [Refusal, keyof GrantKeys | null, number])[],
-  ): Grant | Refusal {
+    limits: readonly (readonly [R, KeyHash | null, number])[],
+  ): Grant | R | 'total' {
     const { section, counts, records } = this.#view;
-    const keys = this.#keys.of(kind, database, user);
-    const answer = section.run((): number | Refusal => {
+    const recordKind = recordKindOf(kind);
+    let isFull = false;
+    const answer = section.run((): number | R | 'total' => {
       for (const [refusal, key, limit] of limits) {
         if (limit <= 0) continue;
-        const slot = key === null ? SharedCounts.all(kind) : counts.find(keys[key]);
+        const slot = key === null ? SharedCounts.all(kind) : counts.find(key);
         if (counts.total(slot) < limit) continue;
         return this.#refuse(kind, slot, refusal);
       }
-      const missing = [keys.database, keys.user, keys.pool].filter((key) => counts.find(key) === NONE).length;
-      if (!records.hasRoom(kind) || (missing > 0 && counts.room < missing)) {
+      const keys = limits.flatMap(([, key]) => (key === null ? [] : [key]));
+      const missing = keys.filter((key) => counts.find(key) === NONE).length;
+      if (!records.hasRoom(recordKind) || (missing > 0 && counts.room < missing)) {
+        isFull = true;
         return this.#refuse(kind, SharedCounts.all(kind), 'total');
       }
-      const slots = [keys.database, keys.user, keys.pool].map((key) => counts.obtain(key));
-      return records.add(kind, this.#me, slots as [number, number, number]);
+      const slots = keys.map((key) => counts.obtain(key));
+      return records.add(kind, this.#me, slots);
     });
     if (typeof answer === 'string') {
-      if (answer === 'pool') this.#parts.poolFull?.(database, user);
-      if (answer === 'total' && limits.every(([refusal, , limit]) => refusal !== 'total' || limit <= 0)) {
-        this.#full(`${kind}s`);
-      }
+      if (isFull) this.#full(`${recordKind}s`);
       return answer;
     }
     this.#isFull = false;
     return { id: answer, kind, owner: this.name, database, user };
   }
 
-  #refuse(kind: GrantKind, slot: number, refusal: Refusal): Refusal {
-    if (kind === 'server') this.#view.counts.markRefused(slot, this.#me);
+  #refuse<R extends string>(kind: GrantKind, slot: number, refusal: R): R {
+    if (isWaitedFor(kind)) this.#view.counts.markRefused(slot, this.#me);
     return refusal;
   }
 
@@ -292,4 +314,9 @@ export class SharedBudget implements Budget {
   #assertMine(owner: string): void {
     if (owner !== this.name) throw new Error(`${owner} is not of this thread, which is ${this.name}`);
   }
+}
+
+/** Who is refused one waits until one comes back; others are sent away. */
+function isWaitedFor(kind: GrantKind): boolean {
+  return kind === 'server' || kind === 'derivation';
 }

@@ -16,8 +16,18 @@ const REFUSED = 6;
 const PINNED = 8;
 
 /** Heads of free slots, and slots that were ever used, after the words that grant records have there. */
-const FREE_SLOT = 4;
-const USED_SLOTS = 5;
+const FREE_SLOT = 6;
+const USED_SLOTS = 7;
+
+/** The slots of everything of a kind. */
+const ALL: Readonly<Record<GrantKind, number>> = {
+  server: 0,
+  client: 1,
+  login: 2,
+  cancel: 3,
+  leaving: 4,
+  derivation: 5,
+};
 
 /**
  * How many there are of something, by key: a hash table in shared memory with a chain for each bucket. A slot stays
@@ -37,7 +47,7 @@ export class SharedCounts {
 
   /** The slot of everything of a kind. */
   static all(kind: GrantKind): number {
-    return kind === 'server' ? 0 : 1;
+    return ALL[kind];
   }
 
   /** Slots that were ever in use: those below may be in use now. */

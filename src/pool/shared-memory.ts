@@ -11,7 +11,9 @@ export interface BudgetSizes {
   readonly servers: number;
   /** Clients at a time. */
   readonly clients: number;
-  /** Databases, users and pools at a time that somebody is connected for. */
+  /** Places at a time, of all kinds: see `PlaceKind`. */
+  readonly places: number;
+  /** Databases, users, pools and addresses at a time that somebody is connected for, or from. */
   readonly keys: number;
 }
 
@@ -21,11 +23,11 @@ export interface SharedMemory {
   readonly sizes: BudgetSizes;
 }
 
-/** Slots that are there from the beginning: all servers, all clients. */
-export const FIXED_SLOTS = 2;
+/** Slots that are there from the beginning: all of each kind of grant. */
+export const FIXED_SLOTS = 6;
 /** Words of a slot before the cells of its owners. */
 export const SLOT_WORDS = 10;
-export const RECORD_WORDS = 8;
+export const RECORD_WORDS = 10;
 /** 3 words, and a backend key of 260 bytes. */
 export const CUSTODY_WORDS = 68;
 /** A cache line for each owner, so that they don't slow each other down. */
@@ -35,6 +37,8 @@ const FEWEST_DESCRIPTORS = 1024;
 const MOST_CLIENTS = 1 << 19;
 const MOST_SERVERS = 1 << 15;
 const MOST_KEYS = 1 << 17;
+/** Keys that are being derived, and connections that are about to be something else. */
+const FURTHER_PLACES = 64;
 
 /**
  * Room for all that `descriptors`, the process's limit, can be open for: a client has one, a server two (one in custody).
@@ -44,7 +48,8 @@ export function budgetSizes(owners: number, descriptors: number): BudgetSizes {
   const most = Math.max(descriptors, FEWEST_DESCRIPTORS);
   const clients = Math.min(most, MOST_CLIENTS);
   const servers = Math.min(most, MOST_SERVERS);
-  return { owners, servers, clients, keys: Math.min(3 * (clients + servers), MOST_KEYS) };
+  const places = clients + FURTHER_PLACES;
+  return { owners, servers, clients, places, keys: Math.min(3 * (clients + servers) + places, MOST_KEYS) };
 }
 
 /** Where things are in the buffer: indices of Int32 words, except for `waits`. */
@@ -90,9 +95,9 @@ export class Layout {
   }
 
   static make(sizes: BudgetSizes): SharedMemory {
-    const { owners, servers, clients, keys } = sizes;
+    const { owners, servers, clients, places, keys } = sizes;
     if (owners < 1 || owners > MAX_OWNERS) throw new RangeError(`${owners} owners`);
-    if (Math.min(servers, clients, keys) < 1) throw new RangeError('a budget without room');
+    if (Math.min(servers, clients, places, keys) < 1) throw new RangeError('a budget without room');
     const plan = planOf(sizes);
     const buffer = new SharedArrayBuffer(4 * plan.waits + 8 * plan.slots * owners);
     return { buffer, sizes };
@@ -100,7 +105,7 @@ export class Layout {
 }
 
 /** Word offsets, in order; all even, so that longer numbers may lie anywhere. */
-function planOf({ owners, servers, clients, keys }: BudgetSizes) {
+function planOf({ owners, servers, clients, places, keys }: BudgetSizes) {
   const slots = FIXED_SLOTS + keys;
   const bucketCount = 2 ** Math.ceil(Math.log2(slots));
   const slotStride = even(SLOT_WORDS + owners + 1);
@@ -115,7 +120,7 @@ function planOf({ owners, servers, clients, keys }: BudgetSizes) {
   const ownersAt = take(owners * OWNER_WORDS);
   const buckets = take(bucketCount);
   const slotsAt = take(slots * slotStride);
-  const records = take((servers + clients) * RECORD_WORDS);
+  const records = take((servers + clients + places) * RECORD_WORDS);
   const custody = take(servers * CUSTODY_WORDS);
   const plan = { ids, free, owners: ownersAt, buckets, slotsAt, records, custody };
   return { ...plan, slots, bucketCount, slotStride, waits: end };

@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { type DoorLimits, Doorkeeper, TOO_MUCH, Visit } from '../../src/client/doorkeeper.ts';
 import { FAILURES_LOGGED, PeerLines } from '../../src/client/peer-lines.ts';
 import { silentLogger } from '../../src/base/log.ts';
+import { LocalBudget } from '../../src/pool/budget.ts';
 import { ManualClock } from '../support/manual-clock.ts';
 
 const GRACE_MS = 2000;
@@ -11,7 +12,8 @@ const KIB = 1024;
 function stage(limits: DoorLimits) {
   const clock = new ManualClock();
   const lines = new PeerLines(clock, silentLogger);
-  const door = new Doorkeeper({ clock, lines, limits: () => limits });
+  const budget = new LocalBudget();
+  const door = new Doorkeeper({ clock, lines, limits: () => limits, budget, owner: 'main' });
   const evicted: [name: string, message: string][] = [];
   const cut: string[] = [];
   /** Visitors take the place that they are given at once. */
@@ -28,7 +30,7 @@ function stage(limits: DoorLimits) {
     };
     return visit;
   };
-  return { clock, lines, door, enter, evicted, cut };
+  return { clock, lines, door, budget, enter, evicted, cut };
 }
 
 const none = { total: 0, perAddress: 0 };
@@ -36,9 +38,9 @@ const NO_ROOM = 'no more connections allowed (max_login_conn)';
 
 describe('connections that have not logged in', () => {
   test('are as many as come without limits', () => {
-    const { door, enter, evicted } = stage(none);
+    const { budget, enter, evicted } = stage(none);
     for (let i = 0; i < 1000; i++) enter(`a${i}`, 'a');
-    expect([door.loginCount, evicted]).toEqual([1000, []]);
+    expect([budget.count('login'), evicted]).toEqual([1000, []]);
   });
 
   test.each([
@@ -47,7 +49,7 @@ describe('connections that have not logged in', () => {
     ['is gone', (visit: Visit) => visit.gone()],
     ['turns out to bring a cancel request', (visit: Visit) => visit.cancels()],
   ])('are as many of one address as it may have, until one of them %s', (_what, end) => {
-    const { door, enter, evicted } = stage({ total: 0, perAddress: 2 });
+    const { budget, door, enter, evicted } = stage({ total: 0, perAddress: 2 });
     const first = enter('a');
     enter('a');
     expect(door.enter('a')).toBe('max_login_conn_per_address');
@@ -55,17 +57,17 @@ describe('connections that have not logged in', () => {
     end(first);
     enter('a');
     expect(door.enter('a')).toBe('max_login_conn_per_address');
-    expect([door.loginCount, evicted]).toEqual([3, []]);
+    expect([budget.count('login'), evicted]).toEqual([3, []]);
   });
 
   test('give way in all to others: the oldest of the address that has most', () => {
-    const { door, enter, evicted } = stage({ total: 5, perAddress: 0 });
+    const { budget, enter, evicted } = stage({ total: 5, perAddress: 0 });
     enter('b1', 'b');
     for (const name of ['a1', 'a2', 'a3']) enter(name, 'a');
     enter('b2', 'b');
     enter('c');
     expect(evicted).toEqual([['a1', NO_ROOM]]);
-    expect(door.loginCount).toBe(5);
+    expect(budget.count('login')).toBe(5);
   });
 
   test('do not throw each other out when they come together, nor those who have come in as many', () => {
@@ -139,18 +141,18 @@ describe('a place of max_client_conn', () => {
 
 describe('cancel requests', () => {
   test('are counted by themselves: as many per address, and in all', () => {
-    const { door, enter } = stage({ total: 3, perAddress: 2 });
+    const { budget, enter } = stage({ total: 3, perAddress: 2 });
     const first = enter('a');
     expect([first.cancels(), enter('a').cancels()]).toEqual([true, true]);
     expect(enter('a').cancels()).toBe(false);
     expect(enter('b').cancels()).toBe(true);
     const late = enter('c');
     expect(late.cancels()).toBe(false);
-    expect([door.loginCount, door.cancelCount]).toEqual([2, 3]);
+    expect([budget.count('login'), budget.count('cancel')]).toEqual([2, 3]);
     first.leaves();
     expect(late.cancels()).toBe(true);
     late.gone();
-    expect([door.loginCount, door.cancelCount]).toEqual([1, 2]);
+    expect([budget.count('login'), budget.count('cancel')]).toEqual([1, 2]);
   });
 });
 

@@ -30,7 +30,7 @@ export const sharedBudgetFaults: readonly Fault[] = [
     'grants of a dead thread come back while its servers live',
     {
       file: KEEPER,
-      find: "records.kindOf(record) === 'client' || !custody.has(record)",
+      find: "records.kindOf(record) !== 'server' || !custody.has(record)",
       replace: 'true',
     },
     [DEATH],
@@ -48,7 +48,7 @@ export const sharedBudgetFaults: readonly Fault[] = [
     'a refused thread is not rung',
     {
       file: 'src/pool/shared-budget.ts',
-      find: "if (kind === 'server') this.#view.counts.markRefused(slot, this.#me);",
+      find: 'if (isWaitedFor(kind)) this.#view.counts.markRefused(slot, this.#me);',
       replace: '',
     },
     ['test/pool/budget.test.ts'],

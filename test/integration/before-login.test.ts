@@ -57,7 +57,7 @@ const noRoom = (setting: string) => ({
   M: `no more connections allowed (${setting})`,
 });
 
-const door = (pooler: LocalPooler) => pooler.pooler.state.door;
+const placesOf = (pooler: LocalPooler, kind: 'login' | 'cancel') => pooler.pooler.state.budget.count(kind);
 const times = <T>(count: number, make: (i: number) => Promise<T>) =>
   Promise.all(Array.from({ length: count }, (_, i) => make(i)));
 
@@ -76,7 +76,7 @@ describe('connections that have not logged in', () => {
     expect(await refusal(await connectPeer(pooler.port))).toMatchObject(noRoom('max_login_conn_per_address'));
     // And who has left.
     await silent[0]?.close();
-    await waitFor(() => door(pooler).loginCount === 3);
+    await waitFor(() => placesOf(pooler, 'login') === 3);
     await finishLogin(await halfLogin(pooler.port));
     for (const peer of [...silent, half, elsewhere, ...local, next]) await peer.close();
   });
@@ -88,10 +88,10 @@ describe('connections that have not logged in', () => {
     pooler.reload({ own: { max_login_conn_per_address: 0 } });
     peers.push(...(await times(120, () => connectPeer(pooler.port))));
     await waitFor(() => peers.filter(({ unread }) => unread > 0).length === 21);
-    expect(door(pooler).loginCount).toBe(100);
+    expect(placesOf(pooler, 'login')).toBe(100);
     pooler.reload({ own: { max_login_conn_per_address: 0, max_login_conn: 0 } });
     peers.push(...(await times(120, () => connectPeer(pooler.port))));
-    await waitFor(() => door(pooler).loginCount === 220);
+    await waitFor(() => placesOf(pooler, 'login') === 220);
     for (const peer of peers) peer.reset();
   });
 
@@ -99,7 +99,7 @@ describe('connections that have not logged in', () => {
     await using pooler = await start({ own: { max_login_conn: 4 } });
     const flood = [await connectPeer(pooler.port, OTHER)];
     flood.push(...(await times(3, () => connectPeer(pooler.port, OTHER))));
-    await waitFor(() => door(pooler).loginCount === 4);
+    await waitFor(() => placesOf(pooler, 'login') === 4);
     const honest = await halfLogin(pooler.port);
     expect(await refusal(flood[0] as ScriptedPeer)).toMatchObject(noRoom('max_login_conn'));
     await finishLogin(honest);
@@ -161,7 +161,7 @@ describe('cancel requests', () => {
     // PostgreSQL takes them and does not answer.
     const cancels = [client.cancel(), client.cancel()];
     const carriers = [await server.accept(), await server.accept()];
-    await waitFor(() => door(pooler).cancelCount === 2);
+    await waitFor(() => placesOf(pooler, 'cancel') === 2);
     await client.cancel();
     const dropped = () =>
       pooler.lines.filter((line) => line.endsWith('because: too many cancel requests (age=0s)'));
@@ -169,7 +169,7 @@ describe('cancel requests', () => {
     const others = await times(2, () => WireClient.connect(pooler.port, { user, database: 'scripted' }));
     for (const carrier of carriers) await carrier.close();
     await Promise.all(cancels);
-    await waitFor(() => door(pooler).cancelCount === 0);
+    await waitFor(() => placesOf(pooler, 'cancel') === 0);
     for (const other of others) await other.end();
   });
 
@@ -347,11 +347,11 @@ test('what begun handshakes hold is bounded, too', async () => {
   const peers: ScriptedPeer[] = [];
   // One after the other: a backlog is shorter.
   while (peers.length < COUNT) peers.push(await connectPeer(pooler.port));
-  await waitFor(() => door(pooler).loginCount === COUNT);
+  await waitFor(() => placesOf(pooler, 'login') === COUNT);
   await Promise.all(peers.map((peer) => peer.send(...records)));
   // 64 MiB are some 516 of them.
-  await waitFor(() => door(pooler).loginCount < 520, { what: 'some are closed' });
-  expect(door(pooler).loginCount).toBeGreaterThan(400);
+  await waitFor(() => placesOf(pooler, 'login') < 520, { what: 'some are closed' });
+  expect(placesOf(pooler, 'login')).toBeGreaterThan(400);
   await Promise.all(peers.map((peer) => peer.close()));
 });
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { SharedSection } from '../../src/base/shared-section.ts';
-import type { Grant } from '../../src/pool/budget.ts';
+import type { Grant, PlaceAsk } from '../../src/pool/budget.ts';
 import { BudgetKeeper } from '../../src/pool/budget-keeper.ts';
 import { viewOf } from '../../src/pool/budget-view.ts';
 import { SharedBudget, type SharedBudgetParts } from '../../src/pool/shared-budget.ts';
@@ -9,6 +9,7 @@ import { audit, copyOf } from './budget-audit.ts';
 import { CLIENT, granted, SERVER, SMALL } from './budget-stage.ts';
 
 const QUIET = { onFreed: () => {}, yieldServer: () => false };
+const LOGIN: PlaceAsk = { owner: 'worker 0', kind: 'login', key: '10.0.0.1', totalLimit: 0, keyLimit: 0 };
 const B_SERVER = { ...SERVER, owner: 'worker 1' };
 
 /** Takes a picture of the memory before and after each step of a section: what a thread leaves that dies there. */
@@ -89,6 +90,16 @@ const WORKS: Readonly<Record<string, (stage: Stage) => () => void>> = {
   'asks for a client': ({ a }) => {
     return () => void a.askClient({ ...CLIENT, user: 'y' });
   },
+  'asks for the place of a login': ({ a }) => {
+    return () => void a.askPlace(LOGIN);
+  },
+  'gives a place back that another was refused': ({ a, b }) => {
+    const derivation = { ...LOGIN, kind: 'derivation', totalLimit: 1 } as const;
+    const place = a.askPlace(derivation);
+    if (typeof place === 'string') throw new Error(place);
+    b.askPlace({ ...derivation, owner: 'worker 1' });
+    return () => void a.giveBack(place);
+  },
   'is refused': ({ a }) => {
     return () => void a.askServer({ ...SERVER, poolLimit: 1 });
   },
@@ -166,7 +177,7 @@ describe('a thread dies at any step while it', () => {
       expect(closed).toEqual(orphans.map(({ fd }) => fd));
       expect(audit(view)).toEqual([]);
       expect([view.counts.held(0, 0), view.counts.held(0, SMALL.owners)]).toEqual([0, 0]);
-      expect(left.count('client')).toBe(0);
+      expect([left.count('client'), left.count('login'), left.count('derivation')]).toEqual([0, 0, 0]);
       for (const grant of others) left.giveBack(grant);
       expect(audit(view)).toEqual([]);
       // Another one takes its place, and can use all of it.

@@ -56,7 +56,7 @@ export const BUDGETS: readonly (readonly [name: string, make: () => BudgetOf])[]
   ],
 ];
 
-export const SMALL: BudgetSizes = { owners: 3, servers: 16, clients: 16, keys: 64 };
+export const SMALL: BudgetSizes = { owners: 3, servers: 16, clients: 16, places: 16, keys: 64 };
 
 /** Several owners of one shared memory, all in this thread. */
 export class SharedStage {
@@ -68,6 +68,8 @@ export class SharedStage {
   readonly full: string[] = [];
   /** Descriptors that are open; a duplicate is a number that was never used. */
   readonly open = new Set<number>();
+  /** Beside what budgets do when they are rung. */
+  onRing: (owner: number) => void = () => {};
   #lastFd = 100;
 
   constructor(sizes: BudgetSizes = SMALL, seams: ConstructorParameters<typeof SharedBudget>[3] = {}) {
@@ -107,6 +109,7 @@ export class SharedStage {
       ring: (owner) => {
         this.rings.push(owner);
         this.budget(owner).rung();
+        this.onRing(owner);
       },
       askYield: (owner, request) => this.budget(owner).yieldAsked(request),
       duplicate: () => {

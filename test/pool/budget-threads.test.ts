@@ -25,7 +25,7 @@ const DEATHS = 24;
 
 /** Threads that ask and give back at random, in a shared budget that is nearly always full. */
 class Threads {
-  readonly memory = Layout.make({ owners: OWNERS, servers: 8, clients: 4, keys: 5 });
+  readonly memory = Layout.make({ owners: OWNERS, servers: 8, clients: 4, places: 4, keys: 5 });
   readonly keeper = new BudgetKeeper(this.memory, { ring: () => {}, closeDescriptor: () => {} });
   readonly witness = new Int32Array(new SharedArrayBuffer(4 * WITNESS_WORDS));
   readonly #workers: Worker[] = [];

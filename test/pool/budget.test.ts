@@ -2,7 +2,9 @@ import { describe, expect, it } from 'vitest';
 import {
   type BudgetOwner,
   type ClientAsk,
+  type Grant,
   LocalBudget,
+  type PlaceAsk,
   type Refusal,
   type ServerAsk,
 } from '../../src/pool/budget.ts';
@@ -21,6 +23,23 @@ function owner(name: string, calls: string[], yields = false): BudgetOwner {
 }
 
 describe.each(BUDGETS)('a budget %s', (_, make) => {
+  it('has so many places in all and of each key, over all owners, and of each kind for itself', () => {
+    const of = make();
+    const ask = (owner: string, key: string, kind: PlaceAsk['kind'] = 'login') =>
+      of(owner).askPlace({ owner, kind, key, totalLimit: 3, keyLimit: 2 });
+    const first = ask(A, 'x') as Grant;
+    expect([ask(B, 'x'), ask(C, 'y')].map((answer) => typeof answer)).toEqual(['object', 'object']);
+    expect([ask(A, 'x'), ask(B, 'x'), ask(B, 'y'), ask(C, 'z')]).toEqual(['key', 'key', 'total', 'total']);
+    expect(typeof ask(C, 'x', 'cancel')).toBe('object');
+    expect([of(A).count('login'), of(B).count('login', { user: 'x' }), of(B).count('cancel')]).toEqual([
+      3, 2, 1,
+    ]);
+    of(A).giveBack(first);
+    of(A).giveBack(first);
+    expect([of(B).count('login'), of(B).count('login', { user: 'x' })]).toEqual([2, 1]);
+    expect([typeof ask(B, 'x'), ask(A, 'z')]).toEqual(['object', 'total']);
+  });
+
   describe('server connections', () => {
     it.each<[Refusal, Partial<ServerAsk>, Partial<ServerAsk>]>([
       ['pool', { poolLimit: 2 }, { user: 'other' }],
