@@ -53,4 +53,37 @@ export const sharedBudgetFaults: readonly Fault[] = [
     },
     ['test/pool/budget.test.ts'],
   ),
+  fault(
+    'each thread lets as many connections in before login as all together may',
+    {
+      file: 'src/pool/shared-budget.ts',
+      find: "return this.#ask<PlaceRefusal>(ask.kind, scope, [\n      ['key', this.#keys.user(ask.kind, ask.key), ask.keyLimit],",
+      replace:
+        "return this.#ask<PlaceRefusal>(ask.kind, scope, [\n      ['key', this.#keys.user(ask.kind, this.name + ask.key), ask.keyLimit],",
+    },
+    ['test/daemon/shared-gate.test.ts'],
+  ),
+  fault(
+    'places of a dead thread stay taken',
+    {
+      file: KEEPER,
+      find: 'for (const kind of RECORD_KINDS)',
+      replace: "for (const kind of ['client', 'server'] as const)",
+    },
+    [DEATH],
+  ),
+  fault(
+    'each thread derives as many keys at a time as all together may',
+    { file: 'src/daemon/shared-gate.ts', find: 'totalLimit: MAX_DERIVATIONS,', replace: 'totalLimit: 0,' },
+    ['test/daemon/shared-gate.test.ts'],
+  ),
+  fault(
+    'a thread that derives keys leaves no turn to another',
+    {
+      file: 'src/daemon/shared-gate.ts',
+      find: 'if (this.#standsBack !== null) return null;',
+      replace: '',
+    },
+    ['test/daemon/shared-gate.test.ts'],
+  ),
 ];

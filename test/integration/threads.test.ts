@@ -1,3 +1,5 @@
+import { once } from 'node:events';
+import { createConnection, type Socket } from 'node:net';
 import type pg from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { SystemClock } from '../../src/base/clock.ts';
@@ -183,6 +185,42 @@ test('a cancel request finds its client on whichever thread', async () => {
     expect(await ended).toBe('57014');
   }
   await Promise.all(clients.map((client) => client.end()));
+});
+
+test('connections before login are bounded over all threads, and those of a dead one count no more', async () => {
+  const set = (value: number) =>
+    pooler.control.request(
+      { kind: 'set', key: 'max_login_conn', value: String(value) },
+      new AbortController().signal,
+    );
+  const dial = async (): Promise<Socket> => {
+    const socket = createConnection(address().port, '127.0.0.1').on('error', () => {});
+    await once(socket, 'connect');
+    return socket;
+  };
+  const refusal = async (): Promise<string> => {
+    const [told] = (await once(await dial(), 'data')) as [Buffer];
+    return told.toString('latin1');
+  };
+  const inLogin = () => pooler.keeper.count('login');
+  const published = (owner: number, number: number) => pooler.keeper.published(owner, number);
+  const isEmpty = (owner: number) =>
+    published(owner, OWNER_NUMBERS.taken) === published(owner, OWNER_NUMBERS.gone);
+  await waitFor(() => isEmpty(0) && isEmpty(1), { what: 'the end of earlier connections' });
+  expect(await set(4)).toMatchObject({ ok: true });
+  const silent = await Promise.all(Array.from({ length: 4 }, dial));
+  await waitFor(() => inLogin() === 4);
+  // Two are with each thread, and neither takes one more.
+  for (let i = 0; i < 4; i++) expect(await refusal()).toContain('max_login_conn_per_address');
+  await pooler.workforce.threads[0]?.terminate();
+  await waitFor(() => inLogin() === 2, { what: 'the places of the dead thread' });
+  await waitFor(() => pooler.workforce.threads.length === 2, { what: 'both threads' });
+  silent.push(await dial(), await dial());
+  await waitFor(() => inLogin() === 4);
+  expect(await refusal()).toContain('max_login_conn_per_address');
+  for (const socket of silent) socket.destroy();
+  await waitFor(() => inLogin() === 0);
+  expect(await set(-1)).toMatchObject({ ok: true });
 });
 
 /** Runs transactions, anew whenever its connection is cut, until told to stop; counts those that were committed. */
