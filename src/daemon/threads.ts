@@ -202,6 +202,7 @@ export async function createThreadedPooler(options: PoolerOptions, count: number
   const accept = (socket: ConnSocket, listener: ListenerInfo): void => {
     // The worker makes a socket of its own around it; closing ours leaves the connection as it is.
     const fd = native.listen.duplicate(socketFd(socket));
+    const { remoteAddress: ip, remotePort: port } = socket;
     socket.destroy();
     if (fd === null) {
       log.log('ERROR', 'cannot hand a connection over: no descriptor is left');
@@ -210,6 +211,7 @@ export async function createThreadedPooler(options: PoolerOptions, count: number
     workforce.give({
       kind: 'connection',
       fd,
+      peer: ip === undefined || port === undefined ? null : { ip, port },
       listener,
       isUnixReplaced: listeners?.isUnixReplaced() === true,
     });

@@ -8,6 +8,7 @@ import type { SnapshotKind } from '../admin/snapshot.ts';
 import type { Config } from '../config/config.ts';
 import type { PeerAddress } from '../net/address.ts';
 import type { ListenerInfo } from '../net/listening-socket.ts';
+import type { SocketName } from '../net/native-address.ts';
 import type { MovedServer } from '../pool/moved-server.ts';
 import type { YieldRequest } from '../pool/shared-budget.ts';
 import type { SharedMemory } from '../pool/shared-memory.ts';
@@ -70,6 +71,8 @@ export type MainNotice =
       readonly kind: 'connection';
       /** The worker's from now on. */
       readonly fd: number;
+      /** The other end; null for a unix socket. */
+      readonly peer: SocketName | null;
       readonly listener: ListenerInfo;
       readonly isUnixReplaced: boolean;
     }

@@ -7,6 +7,7 @@ import { SystemClock } from '../base/clock.ts';
 import { acceptedSocket } from '../net/accepted.ts';
 import { openNative } from '../net/native.ts';
 import { socketFd } from '../net/native-sockets.ts';
+import { whenOver } from '../net/raw-socket.ts';
 import type { Grant } from '../pool/budget.ts';
 import { SharedBudget } from '../pool/shared-budget.ts';
 import { OWNER_NUMBERS } from '../pool/shared-owners.ts';
@@ -131,12 +132,14 @@ function hear(notice: MainNotice): void {
       // From here on its descriptor is this thread's to close.
       taken = (taken + 1) | 0;
       budget.publishNumber(OWNER_NUMBERS.taken, taken);
-      const socket = acceptedSocket(notice.fd);
+      // Right behind it, with no call of a function of ours in between: the thread may be ended at each of those.
+      native.closeAtEnd(notice.fd);
+      const socket = acceptedSocket(native, notice.fd, notice.peer);
       if (socket === null) {
         countGone();
         return;
       }
-      socket.once('close', countGone);
+      whenOver(socket, countGone);
       loop.accept(socket, notice.listener);
       break;
     }

@@ -1,10 +1,14 @@
 import { constants } from 'node:os';
 import { isMainThread } from 'node:worker_threads';
 import { type SocketName, socketNames } from './native-address.ts';
+import { plainWatcher, quietWatcher, type ThreadEnd, threadEnd, type Watcher } from './native-watcher.ts';
 
-/** Reading and writing past Node's streams. Without the library: no set, nothing read, nothing taken. */
-export interface IoCalls {
-  /** A new, empty set; null when there is none to be had. */
+/**
+ * Reading and writing past Node's streams. Without the library: no set, nothing read, nothing taken. The end of the main
+ * thread is the process's: there is nothing to close there.
+ */
+export interface IoCalls extends ThreadEnd {
+  /** A new, empty set, which lasts as long as its thread; null when there is none to be had. */
   epoll(): EpollSet | null;
   /**
    * recv(2) into `buffer` from its start, without waiting. Returns how many bytes came, 0 at the peer's end, -1
@@ -19,7 +23,7 @@ export interface IoCalls {
   write(fd: number, bytes: Buffer, start: number, end: number): number;
   /** Sends FIN behind what was written. */
   shutdownWrite(fd: number): void;
-  /** close(2), without a word about how it went: the number is free in any case. */
+  /** close(2), without a word about how it went: the number is free in any case. The thread's end spares it. */
   closeFd(fd: number): void;
   /** Where a TCP socket is bound; null for others. */
   localName(fd: number): SocketName | null;
@@ -80,9 +84,6 @@ const EPOLLRDHUP = 0x2000;
 const EPOLL_GONE = 0x8 | 0x10 | EPOLLRDHUP;
 /** How many ready descriptors one `wait` fetches at most. */
 const EVENTS_PER_WAIT = 256;
-/** libuv's `uv_handle_type` and `uv_poll_event`. */
-const UV_POLL = 8;
-const UV_READABLE = 1;
 
 const SHUT_WR = 1;
 
@@ -92,6 +93,8 @@ export const noIoCalls: IoCalls = {
   write: () => -1,
   shutdownWrite: () => {},
   closeFd: () => {},
+  closeAtEnd: () => {},
+  spareAtEnd: () => {},
   localName: () => null,
 };
 
@@ -111,16 +114,18 @@ export function ioCalls(libc: ReturnType<Koffi['load']>, koffi: Koffi): IoCalls 
     const errno = koffi.errno();
     return errno === EAGAIN || errno === EINTR || errno === ENOBUFS ? -1 : -errno;
   };
+  const end = threadEnd(libc, koffi);
   const epollCalls: EpollCalls = {
     koffi,
     libc,
+    end,
+    close,
     create: libc.func('int epoll_create1(int)'),
     control: libc.func('int epoll_ctl(int, int, int, void *)'),
     wait: libc.func('int epoll_wait(int, uintptr_t, int, int)'),
   };
   return {
-    // A worker may be ended while it is called back, and with the library's watcher that ends the process.
-    epoll: () => (isMainThread ? epollSet(epollCalls) : null),
+    epoll: () => epollSet(epollCalls),
     receive(fd, buffer) {
       const address = addressOf(koffi, buffer);
       const count: number =
@@ -141,8 +146,12 @@ export function ioCalls(libc: ReturnType<Koffi['load']>, koffi: Koffi): IoCalls 
       shutdown(fd, SHUT_WR);
     },
     closeFd(fd) {
+      // With no call of a function of ours in between: a thread is ended nowhere else.
+      end?.spareAtEnd(fd);
       close(fd);
     },
+    closeAtEnd: end === null ? noIoCalls.closeAtEnd : end.closeAtEnd,
+    spareAtEnd: end === null ? noIoCalls.spareAtEnd : end.spareAtEnd,
     localName: (fd) => nameOf((name, length) => getsockname(fd, name, length) as number).name,
   };
 }
@@ -161,14 +170,31 @@ function addressOf(koffi: Koffi, bytes: Uint8Array): number {
 interface EpollCalls {
   readonly koffi: Koffi;
   readonly libc: ReturnType<Koffi['load']>;
+  readonly end: ThreadEnd | null;
+  readonly close: KoffiFunction;
   readonly create: KoffiFunction;
   readonly control: KoffiFunction;
   readonly wait: KoffiFunction;
 }
 
-function epollSet({ koffi, libc, create, control, wait }: EpollCalls): EpollSet | null {
-  const set: unknown = create(EPOLL_CLOEXEC);
+function watcherOf({ koffi, libc, end }: EpollCalls, set: number): Watcher | null {
+  if (isMainThread) return quietWatcher(koffi, libc, set) ?? plainWatcher(koffi, set);
+  // A worker may be ended while it is called back, and with the library's watcher that ends the process.
+  return end === null ? null : quietWatcher(koffi, libc, set);
+}
+
+function epollSet(calls: EpollCalls): EpollSet | null {
+  const { koffi, control, wait } = calls;
+  const set: unknown = calls.create(EPOLL_CLOEXEC);
   if (typeof set !== 'number' || set < 0) return null;
+  // Ahead of the watcher, which stops first then.
+  calls.end?.closeAtEnd(set);
+  const watcher = watcherOf(calls, set);
+  if (watcher === null) {
+    calls.end?.spareAtEnd(set);
+    calls.close(set);
+    return null;
+  }
   // struct epoll_event in 32-bit words: events, padding (it is packed on x86-64), and 64 bits of ours.
   const words = process.arch === 'x64' ? 3 : 4;
   const fdWord = words - 2;
@@ -182,7 +208,6 @@ function epollSet({ koffi, libc, create, control, wait }: EpollCalls): EpollSet 
   const ready = new Int32Array(words * EVENTS_PER_WAIT);
   // Too large to lie on the heap, where it could move.
   const readyAt = Number(koffi.address(ready));
-  let watcher: Watcher | null = null;
   return {
     add: (fd, interest, token) => ask(EPOLL_CTL_ADD, fd, interest, token),
     change(fd, interest, token) {
@@ -198,63 +223,11 @@ function epollSet({ koffi, libc, create, control, wait }: EpollCalls): EpollSet 
     isWritableAt: (index) => ((ready[index * words] as number) & Interest.write) !== 0,
     isHungUpAt: (index) => ((ready[index * words] as number) & EPOLL_GONE) !== 0,
     onReady(callback) {
-      watcher = quietWatcher(koffi, libc, set, callback) ?? plainWatcher(koffi, set, callback);
-      watcher.unref();
+      watcher.begin(callback);
     },
     keepAlive(on) {
-      if (on) watcher?.ref();
-      else watcher?.unref();
+      if (on) watcher.ref();
+      else watcher.unref();
     },
   };
-}
-
-/** Wakes the event loop. */
-interface Watcher {
-  ref(): void;
-  unref(): void;
-}
-
-/** The library's own watcher makes an object for JavaScript at each wake-up. */
-function plainWatcher(koffi: Koffi, fd: number, callback: () => void): Watcher {
-  // Node runs the next tick's work behind its own callbacks, of which the watcher's is none.
-  return koffi.node.poll(fd, () => setImmediate(callback));
-}
-
-/**
- * A `uv_poll_t` whose callback does nothing: that the loop wakes up is enough, for an immediate that keeps nothing
- * awake is due in each turn. Null where the loop cannot be reached so.
- */
-function quietWatcher(
-  koffi: Koffi,
-  libc: ReturnType<Koffi['load']>,
-  fd: number,
-  callback: () => void,
-): Watcher | null {
-  let ref: (handle: bigint) => void;
-  let unref: (handle: bigint) => void;
-  let handle: bigint;
-  try {
-    const getLoop = libc.func('int napi_get_uv_event_loop(void *, _Out_ void **)');
-    const symbol = libc.func('void *dlsym(void *, const char *)');
-    const sizeOf = libc.func('size_t uv_handle_size(int)');
-    const calloc = libc.func('void *calloc(size_t, size_t)');
-    const init = libc.func('int uv_poll_init(void *, void *, int)');
-    const start = libc.func('int uv_poll_start(void *, int, void *)');
-    ref = libc.func('void uv_ref(void *)');
-    unref = libc.func('void uv_unref(void *)');
-    // It takes what the loop passes and looks at the pointer's value alone.
-    const nothing: unknown = symbol(null, 'labs');
-    const loop: [bigint | null] = [null];
-    if (nothing === null || getLoop(koffi.node.env, loop) !== 0 || loop[0] === null) return null;
-    handle = calloc(1, sizeOf(UV_POLL)) as bigint;
-    if (init(loop[0], handle, fd) !== 0 || start(handle, UV_READABLE, nothing) !== 0) return null;
-  } catch {
-    return null;
-  }
-  const turn = () => {
-    setImmediate(turn).unref();
-    callback();
-  };
-  setImmediate(turn).unref();
-  return { ref: () => ref(handle), unref: () => unref(handle) };
 }

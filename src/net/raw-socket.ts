@@ -54,6 +54,8 @@ export function rawReadiness(native: Native): Readiness | null {
 export class RawSocket implements Reader {
   /** Set before anything can be heard: while it is paused. Null: nobody listens. */
   owner: SocketOwner | null = null;
+  /** Called once the connection is over, whatever socket it is on by then. */
+  whenOver: (() => void) | null = null;
   readonly #readiness: Readiness;
   readonly #peer: SocketName | null;
   #fd: number;
@@ -171,7 +173,10 @@ export class RawSocket implements Reader {
     this.#error = error;
     this.#letGo();
     this.#readiness.close(fd);
-    this.#readiness.soon(() => this.owner?.socketClosed(this.#error));
+    this.#readiness.soon(() => {
+      this.whenOver?.();
+      this.owner?.socketClosed(this.#error);
+    });
   }
 
   /**
@@ -188,7 +193,16 @@ export class RawSocket implements Reader {
       readable: true,
       writable: true,
     };
-    const socket = new Socket(options);
+    const { native } = this.#readiness;
+    native.spareAtEnd(this.#fd);
+    let socket: Socket;
+    try {
+      socket = new Socket(options);
+    } catch (error) {
+      native.closeAtEnd(this.#fd);
+      throw error;
+    }
+    if (this.whenOver !== null) socket.once('close', this.whenOver);
     const queue = this.#queue;
     this.owner = null;
     this.#letGo();
@@ -331,6 +345,12 @@ export function nodeSocketOf(socket: ConnSocket): Socket | null {
     socket.destroy(error instanceof Error ? error : new Error(String(error)));
     return null;
   }
+}
+
+/** Calls `call` once the connection is over. Once for a socket. */
+export function whenOver(socket: ConnSocket, call: () => void): void {
+  if (socket instanceof RawSocket) socket.whenOver = call;
+  else socket.once('close', call);
 }
 
 /** Tells a connection that a listener has just accepted `last`, and closes it. */

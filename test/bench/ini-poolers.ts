@@ -102,6 +102,14 @@ export const pgweir: Pooler = {
   configure: (setup) => iniFiles(setup),
 };
 
+/** pgweir once more, on two cores. */
+export const workers: Pooler = {
+  facts: 'as pgweir, and workers = 2',
+  sharesServers: true,
+  find: () => findPgweir(['PGWEIR_BENCH_PGWEIR']),
+  configure: (setup) => iniFiles(setup, ';pgweir workers = 2\n'),
+};
+
 /**
  * pgweir once more, to compare it with itself: that of `PGWEIR_BENCH_VARIANT` if that is set, with `settings` in its own
  * section, whose lines PgBouncer takes for comments.

@@ -95,8 +95,8 @@ async function main(options: BenchOptions, children: Children, interrupt: AbortS
     const chart = file.replace(/(\.json)?$/, '.svg');
     writeFileSync(chart, renderChart(result));
     console.log(`\nwritten to ${file} and ${chart}`);
-    const { pgweir = 0, variant = 0 } = result.refusals;
-    if (pgweir + variant > 0) {
+    const { pgweir = 0, workers = 0, variant = 0 } = result.refusals;
+    if (pgweir + workers + variant > 0) {
       process.exitCode = 1;
       console.error('pgweir wanted more server connections than its pool size');
     }

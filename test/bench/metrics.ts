@@ -7,7 +7,7 @@ export interface Metric {
   readonly better: 'lower' | 'higher';
 }
 
-/** All figures. Times are kept in µs, memory and amounts in bytes; a name tells the unit it is kept in. */
+/** All figures. Times are kept in µs, memory and amounts in bytes, shares as such; a name tells the unit it is kept in. */
 export const metrics = {
   tps: { title: 'tps', divisor: 1, digits: 0, better: 'higher' },
   p50Us: { title: 'p50 ms', divisor: 1000, digits: 3, better: 'lower' },
@@ -19,6 +19,7 @@ export const metrics = {
   bytesPerSecond: { title: 'MB/s', divisor: 1e6, digits: 0, better: 'higher' },
   bytesPerCpuSecond: { title: 'MB/CPU s', divisor: 1e6, digits: 0, better: 'higher' },
   bytesPerClient: { title: 'kB/client', divisor: 1000, digits: 2, better: 'lower' },
+  threadSpread: { title: 'threads %', divisor: 0.01, digits: 0, better: 'lower' },
   callsPerTransaction: { title: 'calls/tx', divisor: 1, digits: 2, better: 'lower' },
 } as const satisfies Readonly<Record<string, Metric>>;
 

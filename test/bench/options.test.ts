@@ -17,7 +17,7 @@ describe('options of the benchmark', () => {
       idleClients: 10_000,
       poolSize: 20,
       workloads: workloadNames,
-      systems: ['pgbouncer', 'pgweir', 'odyssey', 'pgpool', 'direct'],
+      systems: ['pgbouncer', 'pgweir', 'workers', 'odyssey', 'pgpool', 'direct'],
       scale: 10,
       load: 'pgbench',
       variantSettings: [],
@@ -56,7 +56,7 @@ describe('options of the benchmark', () => {
   test('a variant takes part where it differs from pgweir, by settings or by its program', () => {
     const { variantSettings, systems } = readOptions(['--set', 'log_format = json', '--set', 'a_b=1']);
     expect(variantSettings).toEqual(['log_format = json', 'a_b=1']);
-    expect(systems).toEqual(['pgbouncer', 'pgweir', 'variant', 'odyssey', 'pgpool', 'direct']);
+    expect(systems).toEqual(['pgbouncer', 'pgweir', 'workers', 'variant', 'odyssey', 'pgpool', 'direct']);
     expect(() => readOptions(['--systems', 'pgweir,variant'])).toThrow('got "variant"');
     vi.stubEnv('PGWEIR_BENCH_VARIANT', '/some/where/bin.ts');
     expect(readOptions(['--quick']).systems).toEqual(['pgbouncer', 'pgweir', 'variant']);

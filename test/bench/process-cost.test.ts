@@ -1,7 +1,16 @@
 import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync } from 'node:fs';
+import { Worker } from 'node:worker_threads';
 import { describe, expect, test } from 'vitest';
-import { parseStat, processCpuUs, processMemory, processTree, processTreeOf } from './process-cost.ts';
+import {
+  parseStat,
+  processCpuUs,
+  processMemory,
+  processTree,
+  processTreeOf,
+  threadCpuUs,
+} from './process-cost.ts';
 
 /** Fields 4 to 17 of /proc/PID/stat with user 7, system 5, reaped user 3, reaped system 2. */
 const fields = '41 40 40 0 -1 4194560 100 200 0 0 7 5 3 2';
@@ -34,6 +43,31 @@ describe('CPU and memory of a process tree', () => {
       return;
     }
     expect((after ?? 0) - (before ?? 0)).toBeGreaterThanOrEqual(40_000);
+  });
+
+  test.runIf(existsSync('/proc/self/stat'))('threads are told apart by their names', async () => {
+    const burning = `const { parentPort } = require('node:worker_threads');
+      parentPort.once('message', () => {
+        const start = process.threadCpuUsage();
+        for (;;) { const { user, system } = process.threadCpuUsage(start); if (user + system > 60_000) break; }
+        parentPort.postMessage('done');
+      });`;
+    const threads = ['burning-1', 'burning-2'].map((name) => new Worker(burning, { eval: true, name }));
+    try {
+      const [busy] = threads as [Worker, Worker];
+      await Promise.all(threads.map((thread) => once(thread, 'online')));
+      const before = threadCpuUs(process.pid, 'burning-');
+      expect(before.size).toBe(2);
+      busy.postMessage('go');
+      await once(busy, 'message');
+      const after = threadCpuUs(process.pid, 'burning-');
+      const used = [...after].map(([thread, us]) => us - (before.get(thread) ?? 0)).sort((a, b) => b - a);
+      expect(used[0]).toBeGreaterThanOrEqual(40_000);
+      expect(used[1]).toBeLessThan(40_000);
+      expect(threadCpuUs(process.pid, 'other-').size).toBe(0);
+    } finally {
+      await Promise.all(threads.map((thread) => thread.terminate()));
+    }
   });
 
   test.runIf(existsSync('/proc/self/stat'))(

@@ -78,6 +78,21 @@ export function processCpuUs(rootPid: number): number | null {
   return tree.reduce((sum, { ticks }) => sum + ticks, 0) * microsecondsPerTick();
 }
 
+/**
+ * User and system time of a process's threads whose names begin with `prefix`, by their ID, in µs: resolution as above.
+ * Empty where there is no `/proc`, or nothing of that name.
+ */
+export function threadCpuUs(pid: number, prefix: string): Map<string, number> {
+  const found = new Map<string, number>();
+  const threads = readProc(pid, 'stat') === null ? [] : readdirSync(`/proc/${pid}/task`);
+  for (const thread of threads) {
+    const line = readProc(pid, `task/${thread}/stat`);
+    if (line?.slice(line.indexOf('(') + 1).startsWith(prefix) === true)
+      found.set(thread, parseStat(line).ticks * microsecondsPerTick());
+  }
+  return found;
+}
+
 /** A line `name: 123 kB` of a `/proc` file, in bytes; null: there is none. */
 function kilobytes(text: string | null, name: string): number | null {
   const found = new RegExp(`^${name}:\\s+(\\d+) kB$`, 'm').exec(text ?? '')?.[1];

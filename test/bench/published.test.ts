@@ -47,7 +47,9 @@ describe('published speed', () => {
     const part = renderReadmePart(example());
     expect(part).toContain('on 2026-11-26 on 4 × Made-up <CPU> & Co. with 16 GB');
     expect(part).toContain('pgweir at commit 0123456789ab.');
-    expect(part).toContain('| simple, 50 | CPU µs/tx | 20.0 | 23.0 | 1.15× | ≤ 1.15× | ≤ 1.00× | bar met |');
+    expect(part).toContain(
+      '| simple, 50 | CPU µs/tx | 20.0 (PgBouncer) | 23.0 | 1.15× | ≤ 1.15× | ≤ 1.00× | bar met |',
+    );
     expect(part).toContain('Not measured: extended with 50 (CPU µs/tx)');
   });
 

@@ -5,7 +5,9 @@ import type { SystemName } from './systems.ts';
 import { type Setting, settingsOf, type Workload, workloads } from './workloads.ts';
 
 /** Why a system doesn't run a load that others do; `null`: it does. */
-export function reasonAgainst(system: SystemName, { kind }: Workload): string | null {
+export function reasonAgainst(system: SystemName, { kind }: Workload, clients: number): string | null {
+  if (system === 'workers' && (kind !== 'transactions' || clients === 1))
+    return 'it takes many clients at work';
   if (system === 'direct' && (kind === 'idle' || kind === 'calls')) return 'takes a pooler';
   if (system === 'pgpool' && kind === 'idle') return 'it has a process for each client';
   return null;
@@ -66,7 +68,7 @@ export async function measureRounds(
 ): Promise<Cell[]> {
   const groups = settingsOf(options.workloads, options.clients, options.idleClients).map((setting: Setting) =>
     bench.systems.entrants.map(({ name }): Cell => {
-      const failure = reasonAgainst(name, workloads[setting.workload]);
+      const failure = reasonAgainst(name, workloads[setting.workload], setting.clients);
       return { ...setting, system: name, samples: [], failure };
     }),
   );

@@ -3,7 +3,7 @@ import type { Children } from './children.ts';
 import { idlePlaces, measureIdle } from './idle-clients.ts';
 import type { Load, LoadJob, LoadResult } from './load.ts';
 import type { Sample } from './metrics.ts';
-import { processCpuUs, processMemory } from './process-cost.ts';
+import { processCpuUs, processMemory, threadCpuUs } from './process-cost.ts';
 import { percentile, type Cell } from './summary.ts';
 import { type CallCount, countCalls } from './system-calls.ts';
 import type { RunningSystem, Systems } from './systems.ts';
@@ -14,10 +14,25 @@ export interface Used {
   readonly cpuUs: number | null;
   /** At its end. */
   readonly residentBytes: number | null;
+  /** How far its threads' CPU lies apart, as a share of the busiest one's; of one thread there is none. */
+  readonly threadSpread?: number;
+}
+
+/** What event loops in threads of their own are called, as `src/daemon/workforce.ts` does. */
+const threadNames = 'pgweir-';
+
+/** As {@link Used} has it, between two looks at the threads. */
+export function threadSpread(
+  before: ReadonlyMap<string, number>,
+  after: ReadonlyMap<string, number>,
+): number | undefined {
+  const used = [...after].map(([thread, us]) => us - (before.get(thread) ?? 0));
+  const most = Math.max(...used);
+  return used.length < 2 || most === 0 ? undefined : (most - Math.min(...used)) / most;
 }
 
 /** The figures of a window of transactions. Errors: throws when there was none. */
-export function toSample(result: LoadResult, { cpuUs, residentBytes }: Used): Sample {
+export function toSample(result: LoadResult, { cpuUs, residentBytes, threadSpread: spread }: Used): Sample {
   const { transactions, windowMs, latenciesUs, errors } = result;
   if (transactions === 0) throw new Error('not one transaction completed in the measured window');
   // With a connection for each transaction a latency takes two of a client.
@@ -30,6 +45,7 @@ export function toSample(result: LoadResult, { cpuUs, residentBytes }: Used): Sa
     cpuUsPerTransaction: cpuUs === null ? null : cpuUs / transactions,
     residentBytes,
     errors,
+    ...(spread === undefined ? {} : { threadSpread: spread }),
   };
 }
 
@@ -47,6 +63,8 @@ class Gauge {
   #beforeUs: number | null = null;
   #afterUs: number | null = null;
   #residentBytes: number | null = null;
+  #threadsBefore = new Map<string, number>();
+  #threadsAfter = new Map<string, number>();
   readonly #pid: number | null;
 
   constructor({ child }: RunningSystem) {
@@ -54,20 +72,25 @@ class Gauge {
   }
 
   readonly onWindowStart = (): void => {
-    if (this.#pid !== null) this.#beforeUs = processCpuUs(this.#pid);
+    if (this.#pid === null) return;
+    this.#beforeUs = processCpuUs(this.#pid);
+    this.#threadsBefore = threadCpuUs(this.#pid, threadNames);
   };
 
   readonly onWindowEnd = (): void => {
     if (this.#pid === null) return;
     this.#afterUs = processCpuUs(this.#pid);
+    this.#threadsAfter = threadCpuUs(this.#pid, threadNames);
     this.#residentBytes = processMemory(this.#pid);
   };
 
   get used(): Used {
     const [before, after] = [this.#beforeUs, this.#afterUs];
+    const spread = threadSpread(this.#threadsBefore, this.#threadsAfter);
     return {
       cpuUs: before === null || after === null ? null : after - before,
       residentBytes: this.#residentBytes,
+      ...(spread === undefined ? {} : { threadSpread: spread }),
     };
   }
 }

@@ -94,9 +94,9 @@ describe('summary of a benchmark', () => {
     const [, , , first, second, third] = text.split('\n');
     expect(first).toMatch(/^ {2}pgbouncer +20000 +0% +1\.00× +1\.500 +3\.000 +0% +1\.00× +4\.000 +10\.0 /);
     expect(second).toMatch(
-      /^ {2}pgweir +15000 +0% +0\.75× +1\.500 +3\.000 +0% +1\.00× +4\.000 +13\.0 +0% +1\.30× +5\.0 +0$/,
+      /^ {2}pgweir +15000 +0% +0\.75× +1\.500 +3\.000 +0% +1\.00× +4\.000 +13\.0 +0% +1\.30× +5\.0 +0 +–$/,
     );
-    expect(third).toMatch(/^ {2}direct +30000 +0% +1\.50× +1\.500 +3\.000 +0% +1\.00× +4\.000 +– +– +0$/);
+    expect(third).toMatch(/^ {2}direct +30000 +0% +1\.50× +1\.500 +3\.000 +0% +1\.00× +4\.000 +– +– +0 +–$/);
     expect(renderTable([cell('pgweir', 0, null, 'no such thing')])).toContain(
       'pgweir: not measured: no such thing',
     );

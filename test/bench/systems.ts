@@ -5,7 +5,7 @@ import type { Certificate } from '../support/certificates.ts';
 import { untilAnswering } from './answering.ts';
 import type { Child, Children } from './children.ts';
 import { benchPassword, clusterTarget, makeRole, refusals } from './cluster.ts';
-import { pgbouncer, pgweir, variant } from './ini-poolers.ts';
+import { pgbouncer, pgweir, variant, workers } from './ini-poolers.ts';
 import type { Target } from './load.ts';
 import { odyssey } from './odyssey.ts';
 import { allowOpenFiles } from './open-files.ts';
@@ -15,9 +15,17 @@ import type { Door } from './workloads.ts';
 
 /**
  * What is compared, by the name that `--systems` takes, in the order of the report. `variant` is pgweir with other
- * settings or another program, `direct` is PostgreSQL itself.
+ * settings or another program, `workers` with two event loops, `direct` is PostgreSQL itself.
  */
-export const systemNames = ['pgbouncer', 'pgweir', 'variant', 'odyssey', 'pgpool', 'direct'] as const;
+export const systemNames = [
+  'pgbouncer',
+  'pgweir',
+  'workers',
+  'variant',
+  'odyssey',
+  'pgpool',
+  'direct',
+] as const;
 
 export type SystemName = (typeof systemNames)[number];
 
@@ -25,6 +33,7 @@ export type SystemName = (typeof systemNames)[number];
 export const systemTitles: Readonly<Record<SystemName, string>> = {
   pgbouncer: 'PgBouncer',
   pgweir: 'pgweir',
+  workers: 'pgweir, 2 workers',
   variant: 'pgweir, variant',
   odyssey: 'Odyssey',
   pgpool: 'Pgpool-II',
@@ -108,7 +117,8 @@ export class Systems {
 
   /** Looks for the programs of `names`; what isn't there is among the absentees from then on. */
   find(names: readonly SystemName[]): void {
-    const poolers = { pgbouncer, pgweir, variant: variant(this.#settings.variantSettings), odyssey, pgpool };
+    const { variantSettings } = this.#settings;
+    const poolers = { pgbouncer, pgweir, workers, variant: variant(variantSettings), odyssey, pgpool };
     for (const name of names) {
       if (name === 'direct') {
         const facts = 'a server process for each client';

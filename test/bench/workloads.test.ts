@@ -46,10 +46,17 @@ describe('what is run', () => {
   });
 
   test('who cannot take part in a load is left out with the reason', () => {
-    expect(reasonAgainst('direct', workloads.idle)).toBe('takes a pooler');
-    expect(reasonAgainst('direct', workloads.calls)).toBe('takes a pooler');
-    expect(reasonAgainst('direct', workloads.result)).toBeNull();
-    expect(reasonAgainst('pgpool', workloads['idle-tls'])).toBe('it has a process for each client');
-    expect(reasonAgainst('pgweir', workloads['idle-tls'])).toBeNull();
+    expect(reasonAgainst('direct', workloads.idle, 50)).toBe('takes a pooler');
+    expect(reasonAgainst('direct', workloads.calls, 50)).toBe('takes a pooler');
+    expect(reasonAgainst('direct', workloads.result, 1)).toBeNull();
+    expect(reasonAgainst('pgpool', workloads['idle-tls'], 50)).toBe('it has a process for each client');
+    expect(reasonAgainst('pgweir', workloads['idle-tls'], 50)).toBeNull();
+    expect(reasonAgainst('workers', workloads.simple, 50)).toBeNull();
+    for (const [workload, clients] of [
+      ['simple', 1] as const,
+      ['result', 1] as const,
+      ['calls', 50] as const,
+    ])
+      expect(reasonAgainst('workers', workloads[workload], clients)).toBe('it takes many clients at work');
   });
 });

@@ -137,7 +137,7 @@ export const columnsOf: Readonly<Record<Workload['kind'], readonly Column[]>> = 
     compared('p99Us'),
     ...shown('p999Us'),
     compared('cpuUsPerTransaction'),
-    ...shown('residentBytes', 'errors'),
+    ...shown('residentBytes', 'errors', 'threadSpread'),
   ],
   bulk: [
     compared('bytesPerSecond'),

@@ -23,6 +23,12 @@ const TAUGHT_IN_VAIN = /^E .*C25P02.*Rexec_parse_message/;
 /** In the middle of a COPY it may be a request of ours that ends it, ahead of the client's that needs it. */
 const AMID_COPY = /unexpected message type 0x[0-9a-f]+ during COPY/i;
 
+/**
+ * Where a server learns a statement, an Execute of ours is ahead of what needs a transaction block, for which PostgreSQL
+ * takes a pipeline: then it has nothing to say of a SET LOCAL.
+ */
+const NO_BLOCK = /^N .*C25P01.*SET LOCAL can only be used in transaction blocks/;
+
 /** Where in a text an error is: that is not known any more behind an unnamed Parse that was skipped. */
 const POSITION = /(?<=\\u0000)P\d+(?=\\u0000)/;
 
@@ -40,10 +46,10 @@ export function withPositionsOf(got: Answers, expected: Answers): Answers {
 
 /**
  * `got`, with errors from the Parse by which a server was to learn a statement anew, in a transaction that has failed, taken
- * for those of the requests that they stand for.
+ * for those of the requests that they stand for; and with warnings that a teaching ahead has made needless.
  */
 export function reconciled(got: Answers, expected: Answers): Answers {
-  const all = got.all.map((each, i) => {
+  const all = withWarnings(got.all, expected.all).map((each, i) => {
     const other = expected.all[i];
     if (other === undefined) return each;
     const ending = AMID_COPY.exec(other)?.[0];
@@ -55,6 +61,15 @@ export function reconciled(got: Answers, expected: Answers): Answers {
     return TAUGHT_IN_VAIN.test(each) && other.startsWith('E ') ? other : each;
   });
   return { ...got, all };
+}
+
+/** `got` with the warnings that a teaching ahead of them has made needless. */
+function withWarnings(got: readonly string[], expected: readonly string[]): string[] {
+  const all = [...got];
+  expected.forEach((each, i) => {
+    if (NO_BLOCK.test(each) && all[i] !== each) all.splice(i, 0, each);
+  });
+  return all;
 }
 
 function withoutPlace(shownError: string): string {
