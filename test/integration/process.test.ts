@@ -137,7 +137,8 @@ describe('signals', () => {
     // The line is written first, so a connection may still have got into the listener's queue.
     await waitFor(() =>
       pooler.client().then(
-        () => false,
+        // Else it would be waited for, too.
+        (late) => late.end().then(() => false),
         ({ code }) => code === 'ECONNREFUSED',
       ),
     );
