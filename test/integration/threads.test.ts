@@ -21,7 +21,7 @@ const role = 'threads_app';
 const POOL_SIZE = 3;
 const CLIENTS = 12;
 const STEPS = isFull ? 60 : 12;
-const TIMEOUT_MS = isFull ? 300_000 : 60_000;
+const TIMEOUT_MS = isFull ? 900_000 : 60_000;
 
 const folder = mkdtempSync(join(tmpdir(), 'pgweir-threads-'));
 const lines: string[] = [];

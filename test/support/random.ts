@@ -35,11 +35,9 @@ export async function withSeed(work: (random: Random) => Promise<void>): Promise
   try {
     await work(new Random(seed));
   } catch (error) {
-    throw new Error(
-      `with PGWEIR_TEST_SEED=${seed}: ${error instanceof Error ? error.message : String(error)}`,
-      {
-        cause: error,
-      },
-    );
+    const told = `with PGWEIR_TEST_SEED=${seed}: ${error instanceof Error ? error.message : String(error)}`;
+    // Said at once as well: of a long run that is ended by hand, no summary is printed.
+    console.error(told);
+    throw new Error(told, { cause: error });
   }
 }
