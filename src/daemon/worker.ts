@@ -4,6 +4,7 @@ import type { Socket } from 'node:net';
 import { parentPort, workerData } from 'node:worker_threads';
 import type { ControlRequest } from '../admin/control.ts';
 import { SystemClock } from '../base/clock.ts';
+import { boundYoungHeap } from '../base/young-heap.ts';
 import { acceptedSocket } from '../net/accepted.ts';
 import { openNative } from '../net/native.ts';
 import { socketFd } from '../net/native-sockets.ts';
@@ -28,6 +29,7 @@ import type { MainNotice, MainQuestion, WorkerEnd, WorkerStart } from './worker-
 const NEW_ERA: ReadonlySet<ControlRequest['kind']> = new Set(['reconnect', 'kill']);
 
 if (parentPort === null) throw new Error('a worker needs a main thread');
+boundYoungHeap();
 const start = workerData as WorkerStart;
 const main: WorkerEnd = new Correspondence(parentPort, answer, hear);
 const log = new WorkerLog(start.levels, (lines) => main.tell({ kind: 'log', lines }));
