@@ -63,7 +63,9 @@ it('a login may be cut anywhere, whatever others have sent meanwhile', async () 
     await peer.send(whole.subarray(cut));
     const told = await peer.messagesTo('Z');
     expect(told.map(({ type }) => type).join(''), `cut at ${cut}`).toMatch(/^RS+KZ$/);
-    expect((await peer.messagesTo('Z')).map(({ type }) => type).join(''), `cut at ${cut}`).toMatch(/^TDN*CZ$/);
+    expect((await peer.messagesTo('Z')).map(({ type }) => type).join(''), `cut at ${cut}`).toMatch(
+      /^TDN*CZ$/,
+    );
     await peer.close();
   }
 });

@@ -33,12 +33,7 @@ test('who executes a portal of EXECUTE behind a SET does not decide for others',
   expect(await run(client)).toEqual([['2003-02-01']]);
   await other.ask(query('BEGIN'));
   await other.ask(parse('', 'EXECUTE a'), sync());
-  await other.ask(
-    parse('s', "SET DateStyle = 'ISO, MDY'"),
-    bindTexts('', 's', []),
-    execute(''),
-    sync(),
-  );
+  await other.ask(parse('s', "SET DateStyle = 'ISO, MDY'"), bindTexts('', 's', []), execute(''), sync());
   await direct.rows('ANALYZE changing');
   expect((await other.ask(bindTexts('', '', []), execute(''), sync())).rows).toEqual([['2003-01-02']]);
   await other.ask(query('COMMIT'));
@@ -50,9 +45,9 @@ test('in one Query a SET ahead of EXECUTE counts', async () => {
   const run = async (who: WireClient) => (await who.ask(...bound, sync())).rows;
   expect(await run(client)).toEqual([['2003-02-01']]);
   await direct.rows('ANALYZE changing');
-  expect((await other.ask(query("BEGIN; SET LOCAL DateStyle = 'ISO, MDY'; EXECUTE a; COMMIT"))).rows).toEqual([
-    ['2003-01-02'],
-  ]);
+  expect((await other.ask(query("BEGIN; SET LOCAL DateStyle = 'ISO, MDY'; EXECUTE a; COMMIT"))).rows).toEqual(
+    [['2003-01-02']],
+  );
   expect(await run(client)).toEqual([['2003-02-01']]);
 });
 
