@@ -92,8 +92,8 @@ export const poolFaults: readonly Fault[] = [
     'max_client_conn lets one client too many in',
     {
       file: 'src/pool/budget.ts',
-      find: "this.#full('client:all', ask.totalLimit)",
-      replace: "this.#full('client:all', ask.totalLimit && ask.totalLimit + 1)",
+      find: 'isFull(client.all, ask.totalLimit)',
+      replace: 'isFull(client.all, ask.totalLimit && ask.totalLimit + 1)',
     },
     ['test/pool/budget.test.ts'],
   ),
