@@ -242,6 +242,7 @@ export async function createThreadedPooler(options: PoolerOptions, count: number
     addresses: listeners.addresses,
     control,
     standing: () => ({ ...workforce.standing, shutdown }),
+    beat: () => workforce.beat(),
     shutdown: (mode) => void control.request({ kind: 'shutdown', mode }, new AbortController().signal),
     stop,
   };

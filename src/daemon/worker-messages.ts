@@ -52,11 +52,12 @@ export interface WorkerStart {
 type Common = { readonly kind: 'snapshot'; readonly of: SnapshotKind };
 
 /**
- * Of the main thread to a worker. `command`, which is the `number`th one of the process: a ControlReply. `cancel`: the log
+ * Of the main thread to a worker. `beat`: whatever, but soon. `command`, which is the `number`th one of the process: a ControlReply. `cancel`: the log
  * text, or null when the key is none of its clients'.
  */
 export type MainQuestion =
   | Common
+  | { readonly kind: 'beat' }
   | { readonly kind: 'command'; readonly request: ControlRequest; readonly number: number }
   | { readonly kind: 'cancel'; readonly key: Uint8Array };
 

@@ -118,6 +118,8 @@ function answer(question: MainQuestion, signal: AbortSignal): unknown {
       main.tell({ kind: 'standing', standing: standingOf(state, question.number) });
       return reply;
     }
+    case 'beat':
+      return null;
     case 'snapshot':
       return snapshotOf(question.of, state, loop.windows);
     case 'cancel':

@@ -96,6 +96,11 @@ export class Workforce {
     return this.#askAll({ kind: 'command', request, number }, signal) as Promise<ControlReply>[];
   }
 
+  /** Resolves when each of those that serve clients has answered, or died. */
+  beat(): Promise<unknown> {
+    return Promise.allSettled([...this.#ready()].map(({ end }) => end.ask({ kind: 'beat' })));
+  }
+
   #askAll(question: MainQuestion, signal?: AbortSignal): Promise<unknown>[] {
     return [...this.#workers.values()].map(({ end }) => end.ask(question, signal));
   }

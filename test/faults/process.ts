@@ -130,4 +130,22 @@ export const processFaults: readonly Fault[] = [
     },
     ['test/integration/secrets.test.ts'],
   ),
+  fault(
+    'the watchdog is fed while a thread hangs',
+    {
+      file: 'src/daemon/run.ts',
+      find: 'manager.watchOver(pooler.beat);',
+      replace: '',
+    },
+    ['test/integration/thread-watchdog.test.ts'],
+  ),
+  fault(
+    'a thread that dies while it is asked counts as hanging for ever',
+    {
+      file: 'src/daemon/correspondence.ts',
+      find: "for (const { reject } of waiting) reject(new ThreadGone('the thread has ended'));",
+      replace: '',
+    },
+    ['test/integration/thread-watchdog.test.ts'],
+  ),
 ];
