@@ -97,8 +97,8 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
     outside: {
       control: null,
       hooks: {
-        reload: () => reload(),
-        set: (next, key) => set(next, key),
+        reload: async () => reload(),
+        set: async (next, key) => set(next, key),
         shutdownBegins: () => {
           options.onShutdown?.();
           state.isRetiring = true;
