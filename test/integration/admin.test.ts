@@ -272,7 +272,7 @@ test('DISABLE keeps new clients out after they proved who they are, those inside
 
 test('commands reach databases that * can make', async () => {
   await createDatabase(sharedPostgres(), 'ad_auto');
-  stage.pooler.reload({ databases: { '*': '' } });
+  await stage.pooler.reload({ databases: { '*': '' } });
   for (const command of ['RESUME', 'ENABLE']) {
     expect(await stage.run(`${command} ad_auto`)).toContain('no such database: ad_auto');
   }
@@ -303,7 +303,7 @@ test('an error on the console is logged as one that a client was told, if log_po
     expect(stage.pooler.lines).toContainEqual(expect.stringMatching(prefix + text));
   }
   const before = stage.pooler.lines.length;
-  stage.pooler.reload({ settings: { log_pooler_errors: 0 } });
+  await stage.pooler.reload({ settings: { log_pooler_errors: 0 } });
   await stage.run('RESUME one');
   expect(stage.pooler.lines.slice(before).join()).not.toContain('pooler error');
 });

@@ -82,7 +82,10 @@ test('a session holds its server, and with it PAUSE, until it ends', async () =>
 });
 
 test('a cancel on the console of somebody who may only look ends nothing', async () => {
-  stage.pooler.reload({ settings: { stats_users: 'pause_onlooker' }, userlist: { pause_onlooker: '' } });
+  await stage.pooler.reload({
+    settings: { stats_users: 'pause_onlooker' },
+    userlist: { pause_onlooker: '' },
+  });
   await using onlooker = await WireClient.connect(stage.pooler.port, {
     user: 'pause_onlooker',
     database: 'pgbouncer',
@@ -95,7 +98,7 @@ test('a cancel on the console of somebody who may only look ends nothing', async
       line.endsWith('closing because: cancel request for console client (age=0s)'),
     ),
   ).toBe(true);
-  expect(stage.pooler.pooler.state.isPaused).toBe(true);
+  expect(stage.pooler.pooler.standing().isPaused).toBe(true);
 });
 
 test('a cancel on the console takes PAUSE back', async () => {

@@ -5,6 +5,7 @@ import { expect, onTestFinished, test } from 'vitest';
 import { DatagramPeer } from '../support/datagram-peer.ts';
 import { INSPECTED, Inspector } from '../support/inspector.ts';
 import { type SpawnedPooler, spawnPooler } from '../support/pooler.ts';
+import { watch } from '../support/console.ts';
 import { waitFor } from '../support/wait-for.ts';
 
 const TICK_MS = 100;
@@ -35,22 +36,40 @@ function run(inspector: Inspector, thread: string, script: string): Promise<void
   return inspector.tellThread(thread, expression);
 }
 
+/** Has the second thread hang; gives what lets it go on. */
+async function hang(pooler: SpawnedPooler, inspector: Inspector): Promise<() => void> {
+  const release = join(pooler.folder, 'release');
+  const hanging = `fs.writeSync(2, 'hangs now'); while (!fs.existsSync(${JSON.stringify(release)}));`;
+  await run(inspector, 'pgweir-2', hanging);
+  await waitFor(() => pooler.stderr.includes('hangs now'));
+  return () => writeFileSync(release, '');
+}
+
 test('a thread that hangs keeps the watchdog from being fed, though the main one turns', async () => {
   const { pooler, inspector, pings } = await start();
-  const release = join(pooler.folder, 'release');
-  await run(
-    inspector,
-    'pgweir-2',
-    `fs.writeSync(2, 'hangs now'); while (!fs.existsSync(${JSON.stringify(release)}));`,
-  );
-  await waitFor(() => pooler.stderr.includes('hangs now'));
+  const goOn = await hang(pooler, inspector);
   // What had been answered before may still be told.
   await inspector.turns(3 * TICK_MS);
   const before = pings();
   await inspector.turns(10 * TICK_MS);
   expect(pings()).toBe(before);
-  writeFileSync(release, '');
+  goOn();
   await waitFor(() => pings() >= before + 3, { what: 'pings when it turns again' });
+});
+
+test('RELOAD is answered when the last thread goes by the new configuration, and not before', async () => {
+  const { pooler, inspector } = await start();
+  // The first connection is the first thread's.
+  const console = await pooler.admin();
+  const goOn = await hang(pooler, inspector);
+  await console.query('SHOW VERSION');
+  const reload = watch(console.query('RELOAD'));
+  await waitFor(() => pooler.stderr.includes('RELOAD command issued'));
+  await inspector.turns(3 * TICK_MS);
+  expect(reload.settled).toBe(false);
+  goOn();
+  expect(await reload.promise).toMatchObject({ command: 'RELOAD' });
+  await console.end();
 });
 
 test('a thread that dies does not, whether it has been asked or not', async () => {
