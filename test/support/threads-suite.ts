@@ -7,6 +7,7 @@ export const threadsSuite = {
   short: ['shutdown', 'suspend'],
   /** In `npm run test:full`, beside those. */
   full: [
+    'admin',
     'admin-columns',
     'admin-show',
     'commands-amid-work',
@@ -21,6 +22,7 @@ export const threadsSuite = {
     'log',
     'memory',
     'operations-under-load',
+    'pause',
     'peer-processes',
     'ping',
     'process',
