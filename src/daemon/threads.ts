@@ -42,6 +42,8 @@ import { Workforce } from './workforce.ts';
 
 /** A pooler of several threads. */
 export interface ThreadedPooler extends RunningPooler {
+  /** Reads the configuration file again; rejects with ConfigError and changes nothing when it is wrong. */
+  reload(): Promise<void>;
   readonly workforce: Workforce;
   readonly keeper: BudgetKeeper;
 }
@@ -155,13 +157,14 @@ export async function createThreadedPooler(options: PoolerOptions, count: number
     workforce.tell({ kind: 'levels', levels: levelsOf(log) });
     workforce.tell({ kind: 'apply', config: next, tls: nextTls === null ? null : nextTls.texts });
   };
-  const reload = (): void => {
+  const reload = async (): Promise<void> => {
     options.onReload?.('begins');
     try {
       const next = loadConfig(config.settings.conffile, config);
       const nextTls = prepareTls(tls, next);
       for (const warning of [...next.warnings, ...secretFileWarnings(next)]) log.log('WARNING', warning);
       apply(next, nextTls);
+      await workforce.heard();
     } finally {
       options.onReload?.('is over');
     }
@@ -176,6 +179,8 @@ export async function createThreadedPooler(options: PoolerOptions, count: number
     config: () => config,
     command: (request, signal) => workforce.command(request, signal),
     snapshots: (kind) => workforce.snapshots(kind),
+    isSuspended: () => workforce.standing.isSuspended,
+    heard: () => workforce.heard(),
     own: () => ({
       config: configRows(config),
       peers: peerSnapshots(config),
@@ -184,12 +189,15 @@ export async function createThreadedPooler(options: PoolerOptions, count: number
       dnsHosts: dnsSnapshots(dns),
     }),
     reload,
-    set: (next, key) => {
+    set: async (next, key) => {
       const prepared = prepareTlsForSet(tls, next, key, log);
       apply(next, prepared.tls);
+      await workforce.heard();
       return prepared.notice;
     },
     shutdownBegins: (mode) => {
+      // Which decides about those whose login is under way.
+      if (listeners?.isUnixReplaced() === true) workforce.tell({ kind: 'unix replaced' });
       if (shutdown === 'no') {
         options.onShutdown?.();
         listeners?.retireTcp(() => workforce.tell({ kind: 'retired' }));
@@ -242,6 +250,8 @@ export async function createThreadedPooler(options: PoolerOptions, count: number
     addresses: listeners.addresses,
     control,
     standing: () => ({ ...workforce.standing, shutdown }),
+    beat: () => workforce.beat(),
+    reload,
     shutdown: (mode) => void control.request({ kind: 'shutdown', mode }, new AbortController().signal),
     stop,
   };

@@ -2,7 +2,7 @@
  * What the main thread and its workers say to each other: plain data. Both sides carry out commands and give snapshots
  * for the other one: a worker does so for its own loop, the main thread for the whole process.
  */
-import type { ControlRequest } from '../admin/control.ts';
+import type { ControlReply, ControlRequest } from '../admin/control.ts';
 import type { LogLevel } from '../base/log.ts';
 import type { SnapshotKind } from '../admin/snapshot.ts';
 import type { Config } from '../config/config.ts';
@@ -15,7 +15,7 @@ import type { SharedMemory } from '../pool/shared-memory.ts';
 import type { StatementNaming } from '../prepared/statement.ts';
 import type { TlsTexts } from '../tls/material.ts';
 import type { ShutdownState } from './context.ts';
-import type { Correspondence } from './correspondence.ts';
+import type { Correspondence, Lasting } from './correspondence.ts';
 
 /** What commands have brought about, for a worker that begins later. */
 export interface Standing {
@@ -52,11 +52,12 @@ export interface WorkerStart {
 type Common = { readonly kind: 'snapshot'; readonly of: SnapshotKind };
 
 /**
- * Of the main thread to a worker. `command`, which is the `number`th one of the process: a ControlReply. `cancel`: the log
+ * Of the main thread to a worker. `beat`: whatever, but soon. `command`, which is the `number`th one of the process: a ControlReply. `cancel`: the log
  * text, or null when the key is none of its clients'.
  */
 export type MainQuestion =
   | Common
+  | { readonly kind: 'beat' }
   | { readonly kind: 'command'; readonly request: ControlRequest; readonly number: number }
   | { readonly kind: 'cancel'; readonly key: Uint8Array };
 
@@ -87,6 +88,8 @@ export type MainNotice =
   /** Another thread lacks a server connection: an idle one is to be given up. */
   | { readonly kind: 'yield'; readonly request: YieldRequest }
   | { readonly kind: 'levels'; readonly levels: readonly LogLevel[] }
+  /** Another process's unix socket stands where ours did. */
+  | { readonly kind: 'unix replaced' }
   /** A graceful shutdown: no connection comes any more. */
   | { readonly kind: 'retired' }
   | { readonly kind: 'stop' };
@@ -103,6 +106,12 @@ export type WorkerNotice =
     }
   /** A graceful shutdown has nothing to wait for here: the last of these is gone. */
   | { readonly kind: 'drained'; readonly last: 'server' | 'client' };
+
+/** A SUSPEND ends with the console that asked for it, also when it is complete. */
+export const lasts: Lasting = (question, answer) => {
+  const { kind, request } = question as MainQuestion & { request?: ControlRequest };
+  return kind === 'command' && request?.kind === 'suspend' && (answer as ControlReply).ok;
+};
 
 export type MainEnd = Correspondence<MainQuestion, MainNotice, WorkerQuestion, WorkerNotice>;
 export type WorkerEnd = Correspondence<WorkerQuestion, WorkerNotice, MainQuestion, MainNotice>;

@@ -22,14 +22,20 @@ import { SharedGate } from './shared-gate.ts';
 import { snapshotOf } from './snapshots.ts';
 import { putStanding, standingOf } from './standing.ts';
 import { WorkerLog } from './worker-log.ts';
-import type { MainNotice, MainQuestion, WorkerEnd, WorkerStart } from './worker-messages.ts';
+import {
+  lasts,
+  type MainNotice,
+  type MainQuestion,
+  type WorkerEnd,
+  type WorkerStart,
+} from './worker-messages.ts';
 
 /** Commands that have servers replaced. */
 const NEW_ERA: ReadonlySet<ControlRequest['kind']> = new Set(['reconnect', 'kill']);
 
 if (parentPort === null) throw new Error('a worker needs a main thread');
 const start = workerData as WorkerStart;
-const main: WorkerEnd = new Correspondence(parentPort, answer, hear);
+const main: WorkerEnd = new Correspondence(parentPort, answer, hear, lasts);
 const log = new WorkerLog(start.levels, (lines) => main.tell({ kind: 'log', lines }));
 const clock = new SystemClock();
 const native = openNative();
@@ -55,8 +61,10 @@ const derivations = new SharedGate(budget);
 let taken = 0;
 let gone = 0;
 /** What commands do to the whole process. */
-const wholeProcess = new RemoteControl(main);
+const wholeProcess = new RemoteControl(main, () => log.flush());
 let isUnixReplaced = false;
+/** No connection comes any more. The main thread may say so before it says that a shutdown begins. */
+let isRetired = false;
 
 const loop: Loop = createLoop({
   config: withoutPeers(start.config),
@@ -84,12 +92,15 @@ const loop: Loop = createLoop({
     control: wholeProcess,
     hooks: {
       // Configurations come from the main thread, which reads them.
-      reload: () => refuse('RELOAD'),
-      set: () => refuse('SET'),
+      reload: async () => refuse('RELOAD'),
+      set: async () => refuse('SET'),
       shutdownBegins: () => {
-        loop.state.isRetiring = true;
+        loop.state.isRetiring = !isRetired;
       },
-      drained: (last) => main.tell({ kind: 'drained', last }),
+      drained: (last) => {
+        log.flush();
+        main.tell({ kind: 'drained', last });
+      },
       exit: () => refuse('SHUTDOWN'),
     },
     isUnixReplaced: () => isUnixReplaced,
@@ -118,6 +129,8 @@ function answer(question: MainQuestion, signal: AbortSignal): unknown {
       main.tell({ kind: 'standing', standing: standingOf(state, question.number) });
       return reply;
     }
+    case 'beat':
+      return null;
     case 'snapshot':
       return snapshotOf(question.of, state, loop.windows);
     case 'cancel':
@@ -168,7 +181,11 @@ function hear(notice: MainNotice): void {
     case 'levels':
       log.configure(notice.levels);
       break;
+    case 'unix replaced':
+      isUnixReplaced = true;
+      break;
     case 'retired':
+      isRetired = true;
       state.isRetiring = false;
       break;
     case 'stop':

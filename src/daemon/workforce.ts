@@ -7,14 +7,15 @@ import type { SharedMemory } from '../pool/shared-memory.ts';
 import { OWNER_NUMBERS } from '../pool/shared-owners.ts';
 import { Correspondence } from './correspondence.ts';
 import { AT_START } from './standing.ts';
-import type {
-  MainEnd,
-  MainNotice,
-  MainQuestion,
-  Standing,
-  WorkerNotice,
-  WorkerQuestion,
-  WorkerStart,
+import {
+  lasts,
+  type MainEnd,
+  type MainNotice,
+  type MainQuestion,
+  type Standing,
+  type WorkerNotice,
+  type WorkerQuestion,
+  type WorkerStart,
 } from './worker-messages.ts';
 
 /** What the workforce needs of the process. */
@@ -94,6 +95,16 @@ export class Workforce {
     const number = ++this.#lastCommand;
     this.#unconfirmed.push({ number, request });
     return this.#askAll({ kind: 'command', request, number }, signal) as Promise<ControlReply>[];
+  }
+
+  /** Resolves when all have heard what they have been told so far. */
+  heard(): Promise<unknown> {
+    return Promise.allSettled(this.#askAll({ kind: 'beat' }));
+  }
+
+  /** Resolves when each of those that serve clients has answered, or died. */
+  beat(): Promise<unknown> {
+    return Promise.allSettled([...this.#ready()].map(({ end }) => end.ask({ kind: 'beat' })));
   }
 
   #askAll(question: MainQuestion, signal?: AbortSignal): Promise<unknown>[] {
@@ -190,6 +201,7 @@ export class Workforce {
         if (notice.kind === 'ready') ready.resolve();
         else this.#hear(worker, notice);
       },
+      lasts,
     );
     const worker: Living = {
       ...{ number, thread, end, startMs: performance.now() },

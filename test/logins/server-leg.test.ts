@@ -173,7 +173,7 @@ async function start(
   });
   const lines = cases.map(({ provenBy }, i) => `host c${i} all 127.0.0.1/32 ${provenBy}`);
   writeFileSync(join(pooler.folder, 'hba'), lines.join('\n'));
-  pooler.reload({ settings: { auth_type: 'hba', auth_hba_file: join(pooler.folder, 'hba') } });
+  await pooler.reload({ settings: { auth_type: 'hba', auth_hba_file: join(pooler.folder, 'hba') } });
   return pooler;
 }
 
