@@ -23,7 +23,7 @@ import { createDns } from './dns.ts';
 import { SWEEP_INTERVAL_MS } from './janitor.ts';
 import { listenerFds } from './snapshot-sockets.ts';
 import { dnsSnapshots, peerPoolSnapshots, peerSnapshots } from './snapshots.ts';
-import { endOrphan } from './orphans.ts';
+import { Orphans } from './orphans.ts';
 import { Peers } from './peers.ts';
 import {
   cancelByProcesses,
@@ -116,14 +116,16 @@ export async function createThreadedPooler(options: PoolerOptions, count: number
       log.log('LOG', `${last} connections dropped, exiting`);
       exit();
     },
-    bury: (owner) => bury(owner),
+    leftBehind: () => orphans.endAll(),
+    bury: async (owner) => {
+      await keeper.reclaim(owner);
+      orphans.endAll();
+    },
   });
-  const bury = async (owner: number): Promise<void> => {
-    const orphans = await keeper.reclaim(owner);
+  const orphans = new Orphans(keeper, () => {
     const { server_close_timeout, server_cancel_timeout } = config.own;
-    const host = { log, native, patienceMs: (server_close_timeout + server_cancel_timeout) * 1000 };
-    for (const orphan of orphans) void endOrphan(orphan, host).then(() => keeper.release(orphan));
-  };
+    return { log, native, patienceMs: (server_close_timeout + server_cancel_timeout) * 1000 };
+  });
 
   const stop = (): void => {
     if (isStopped) return;

@@ -28,6 +28,8 @@ export interface WorkforceHost {
   answer(question: WorkerQuestion, from: MainEnd, signal: AbortSignal): unknown;
   /** A graceful shutdown has nothing to wait for in any worker. */
   drained(last: 'server' | 'client'): void;
+  /** A worker has left a server connection to the keeper of the budget. */
+  leftBehind(): void;
   /** A worker has died: what it held is to be reclaimed. Resolves when another may take its place in the budget. */
   bury(owner: number): Promise<void>;
 }
@@ -132,14 +134,7 @@ export class Workforce {
 
   /** Tells a worker, by its number in the budget, if it is there still. */
   tellOwner(owner: number, notice: MainNotice): void {
-    const worker = this.#workers.get(owner + 1);
-    if (notice.kind === 'server') {
-      const { fd } = notice.moved.parts;
-      // What is the dead one's in the budget is ended by the copy of the descriptor there.
-      if (worker === undefined) closeSync(fd);
-      else this.#note(worker, fd);
-    }
-    worker?.end.tell(notice);
+    this.#workers.get(owner + 1)?.end.tell(notice);
   }
 
   /** Asks all but `asker`, one after the other, until one has an answer that is not null. */
@@ -227,6 +222,9 @@ export class Workforce {
       }
       case 'pass on':
         this.tellOwner(notice.owner, notice.notice);
+        break;
+      case 'left behind':
+        this.#host.leftBehind();
         break;
       case 'drained':
         worker.isDrained = true;

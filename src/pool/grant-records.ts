@@ -13,6 +13,8 @@ const SLOTS = 3;
 const SLOT_COUNT = 4;
 /** Among free ones: index of the next one, plus 1. */
 const NEXT = 7;
+/** Who has given it away, plus 1, until it has arrived; 0 = it is where it belongs. */
+const GIVER = 8;
 
 /** Kinds of records: all that is neither a server's nor a client's is a place's. */
 export const RECORD_KINDS = ['server', 'client', 'place'] as const;
@@ -70,6 +72,7 @@ export class GrantRecords {
     section.write(at + COLUMN, column);
     const use = this.#words[at + USE] === MAX_USE ? 1 : (this.#words[at + USE] as number) + 1;
     section.write(at + USE, use);
+    if (this.#words[at + GIVER] !== 0) section.write(at + GIVER, 0);
     const all = [...slots, SharedCounts.all(kind)];
     for (let i = 0; i < SLOT_COUNT; i++) {
       const slot = all[i] ?? NONE;
@@ -120,14 +123,41 @@ export class GrantRecords {
     section.write(free, record + 1);
   }
 
-  /** The grant changes hands: every total stays what it is. */
+  /** The grant changes hands, and is where it belongs: every total stays what it is. */
   move(record: number, to: number): void {
+    this.#setGiver(record, NONE);
     const at = this.#at(record);
     const from = this.#words[at + COLUMN] as number;
     this.#section.write(at + COLUMN, to);
     for (const slot of this.#slots(at)) {
       this.#counts.move(slot, from, to);
     }
+  }
+
+  /** As {@link move}, and what the grant is for is on its way there. */
+  give(record: number, to: number): void {
+    const from = this.#words[this.#at(record) + COLUMN] as number;
+    this.move(record, to);
+    this.#setGiver(record, from);
+  }
+
+  /** Who has given it, while it is on its way; otherwise {@link NONE}. */
+  giverOf(record: number): number {
+    return Atomics.load(this.#words, this.#at(record) + GIVER) - 1;
+  }
+
+  isGivenBy(record: number, giver: number): boolean {
+    return Atomics.load(this.#words, this.#at(record) + HELD) !== 0 && this.giverOf(record) === giver;
+  }
+
+  /** It has reached whom it was given. */
+  arrive(record: number): void {
+    this.#setGiver(record, NONE);
+  }
+
+  #setGiver(record: number, giver: number): void {
+    const at = this.#at(record) + GIVER;
+    if (this.#words[at] !== giver + 1) this.#section.write(at, giver + 1);
   }
 
   #slots(at: number): number[] {

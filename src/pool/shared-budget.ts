@@ -15,7 +15,7 @@ import { type BudgetView, countOf, viewOf } from './budget-view.ts';
 import { recordKindOf } from './grant-records.ts';
 import { NONE, SharedCounts } from './shared-counts.ts';
 import type { SharedMemory } from './shared-memory.ts';
-import { ownerIndex, ownerName } from './shared-owners.ts';
+import { ownerName } from './shared-owners.ts';
 import { SharedWaits } from './shared-waits.ts';
 
 /** An owner wants a server connection closed within `scope`; plain data. */
@@ -36,6 +36,8 @@ export interface SharedBudgetParts {
   closeDescriptor(fd: number): void;
   /** A server was refused because its pool has all that it may have, perhaps in other threads. */
   poolFull?(database: string, user: string): void;
+  /** A server connection has become the keeper's: it is to look for it. */
+  leftBehind?(): void;
   /** A refusal because the shared memory is full, the first of several. */
   full(what: string): void;
 }
@@ -172,19 +174,54 @@ export class SharedBudget implements Budget {
   }
 
   /**
-   * The grant, and what is in custody with it, becomes another owner's in one step: no count changes meanwhile. Either of
-   * the two may do it; best the new one, when the connection has reached it: until then it is the old one's to give back,
-   * also if that one dies. Null when the grant is no longer `grant.owner`'s, or `to` isn't there.
+   * The grant, and what is in custody with it, becomes another owner's in one step: no count changes meanwhile. It is on
+   * its way until that one calls {@link arrived}; when one of the two dies before that, it is the keeper's. Null, and
+   * nothing has changed: it is no longer this owner's, nothing is in custody, or `to` isn't there.
    */
   transfer(grant: Grant, to: number): Grant | null {
-    const { section, records, owners } = this.#view;
+    const { section, records, custody, owners } = this.#view;
     const isMoved = section.run(() => {
-      const record = records.find(grant.id, ownerIndex(grant.owner));
-      if (record === NONE || !owners.isThere(to)) return false;
-      records.move(record, to);
+      const record = records.find(grant.id, this.#me);
+      if (record === NONE || !custody.has(record) || !owners.isThere(to)) return false;
+      records.give(record, to);
       return true;
     });
     return isMoved ? { ...grant, owner: ownerName(to) } : null;
+  }
+
+  /**
+   * A server connection has reached this owner, which it was given. False: it is this one's no more, for the other one
+   * has died, or it was given to a thread that has died in this one's place. The keeper has it then.
+   */
+  arrived(grant: Grant): boolean {
+    const { section, records } = this.#view;
+    return section.run(() => {
+      const record = records.find(grant.id, this.#me);
+      if (record === NONE || records.giverOf(record) === NONE) return false;
+      records.arrive(record);
+      return true;
+    });
+  }
+
+  /** One more descriptor of a connection in custody, the caller's to close; null when there is none to be had. */
+  duplicateOf(grant: Grant): number | null {
+    const { records, custody } = this.#view;
+    const record = records.find(grant.id, this.#me);
+    const kept = record === NONE ? null : custody.read(record);
+    return kept === null ? null : this.#parts.duplicate(kept.fd);
+  }
+
+  /** Nobody here would see the connection's end: the keeper ends it by what is in custody, and then the grant comes back. */
+  leaveBehind(grant: Grant): void {
+    const { section, records, custody, layout } = this.#view;
+    const isKept = section.run(() => {
+      const record = records.find(grant.id, this.#me);
+      if (record === NONE || !custody.has(record)) return false;
+      records.move(record, layout.sizes.owners);
+      return true;
+    });
+    if (isKept) this.#parts.leftBehind?.();
+    else this.giveBack(grant);
   }
 
   /**

@@ -24,11 +24,6 @@ export function ownerName(index: number): string {
   return `${NAME}${index}`;
 }
 
-/** The other way round. */
-export function ownerIndex(name: string): number {
-  return Number(name.slice(NAME.length));
-}
-
 /** Who takes part in a shared budget. */
 export class SharedOwners {
   readonly #section: SharedSection;
