@@ -114,6 +114,7 @@ export class BudgetKeeper {
       records.remove(record, this.#ring);
       return null;
     }
+    records.setAside(record);
     records.move(record, this.#column);
     return this.#orphan(record);
   }

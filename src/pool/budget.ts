@@ -33,6 +33,10 @@ export interface ServerAsk {
   readonly poolLimit: number;
   readonly databaseLimit: number;
   readonly userLimit: number;
+  /** Also refused (`pool`) where as many serve the pool; default: 0. */
+  readonly servingLimit?: number;
+  /** It is set aside from the beginning, for it is for one client alone; default: false. */
+  readonly isAside?: boolean;
 }
 
 export interface ClientAsk {
@@ -81,6 +85,13 @@ export interface Budget {
   askClient(ask: ClientAsk): Grant | Refusal;
   askPlace(ask: PlaceAsk): Grant | PlaceRefusal;
   giveBack(grant: Grant): void;
+  /** Servers of a pool that serve its clients or are to: all but those set aside. */
+  serving(database: string, user: string): number;
+  /**
+   * A server connection does not serve its pool any more: it is on its way out, and counts for limits alone until it is
+   * given back. False, and it goes on serving: no more than `least` do. True as well when it was set aside already.
+   */
+  setAside(grant: Grant, least?: number): boolean;
   /** Asks owners to make room within `scope`: true when one of them has begun to. */
   requestYield(scope: YieldScope): boolean;
   /** A pool's oldest waiter since `waitStartMs`, or 0 when nobody waits; capacity goes to the longest wait. */
@@ -94,11 +105,17 @@ export function poolKey(database: string, user: string): string {
   return `${database}\0${user}`;
 }
 
+function asideKey(database: string, user: string): string {
+  return `aside:${poolKey(database, user)}`;
+}
+
 /** The budget of a single event loop: plain counters. */
 export class LocalBudget implements Budget {
   readonly #owners = new Map<string, BudgetOwner>();
   readonly #grants = new Map<number, Grant>();
   readonly #counts = new Map<string, number>();
+  /** Grants that are set aside. */
+  readonly #aside = new Set<number>();
   /** Per owner: its pools' oldest waits. */
   readonly #waits = new Map<string, Map<string, number>>();
   #nextId = 1;
@@ -112,7 +129,11 @@ export class LocalBudget implements Budget {
     if (this.#full(`server:p:${poolKey(ask.database, ask.user)}`, ask.poolLimit)) return 'pool';
     if (this.#full(`server:d:${ask.database}`, ask.databaseLimit)) return 'database';
     if (this.#full(`server:u:${ask.user}`, ask.userLimit)) return 'user';
-    return this.#grant('server', ask.owner, ask.database, ask.user);
+    const { servingLimit = 0 } = ask;
+    if (servingLimit > 0 && this.serving(ask.database, ask.user) >= servingLimit) return 'pool';
+    const grant = this.#grant('server', ask.owner, ask.database, ask.user);
+    if (ask.isAside === true) this.setAside(grant);
+    return grant;
   }
 
   askClient(ask: ClientAsk): Grant | Refusal {
@@ -130,12 +151,23 @@ export class LocalBudget implements Budget {
 
   giveBack(grant: Grant): void {
     if (!this.#grants.delete(grant.id)) return;
-    for (const key of this.#keys(grant)) {
-      const left = (this.#counts.get(key) ?? 0) - 1;
-      if (left > 0) this.#counts.set(key, left);
-      else this.#counts.delete(key);
-    }
+    for (const key of this.#keys(grant)) this.#count(key, -1);
+    if (this.#aside.delete(grant.id)) this.#count(asideKey(grant.database, grant.user), -1);
     if (grant.kind === 'server') this.#wake();
+  }
+
+  serving(database: string, user: string): number {
+    const aside = this.#counts.get(asideKey(database, user)) ?? 0;
+    return this.count('server', { database, user }) - aside;
+  }
+
+  setAside(grant: Grant, least = 0): boolean {
+    const { id, database, user } = grant;
+    if (!this.#grants.has(id) || this.#aside.has(id)) return true;
+    if (this.serving(database, user) <= least) return false;
+    this.#aside.add(id);
+    this.#count(asideKey(database, user), 1);
+    return true;
   }
 
   requestYield(scope: YieldScope): boolean {
@@ -169,8 +201,14 @@ export class LocalBudget implements Budget {
   #grant(kind: GrantKind, owner: string, database: string, user: string): Grant {
     const grant: Grant = { id: this.#nextId++, kind, owner, database, user };
     this.#grants.set(grant.id, grant);
-    for (const key of this.#keys(grant)) this.#counts.set(key, (this.#counts.get(key) ?? 0) + 1);
+    for (const key of this.#keys(grant)) this.#count(key, 1);
     return grant;
+  }
+
+  #count(key: string, by: 1 | -1): void {
+    const left = (this.#counts.get(key) ?? 0) + by;
+    if (left > 0) this.#counts.set(key, left);
+    else this.#counts.delete(key);
   }
 
   #keys({ kind, database, user }: Grant): string[] {

@@ -4,7 +4,7 @@ import type { ClientLists } from './client-lists.ts';
 import { decideLaunch, isBelowMinimum, loginsAtOnce } from './decide.ts';
 import type { DedicatedServers } from './dedicated.ts';
 import type { PoolLimits } from './limits.ts';
-import type { DedicatedClient } from './peers.ts';
+import type { DedicatedClient, PoolServer } from './peers.ts';
 import type { ServerLists } from './server-lists.ts';
 
 /** What the launcher sees of its pool. */
@@ -105,6 +105,8 @@ export class Launcher {
       poolLimit: decision.poolLimit,
       databaseLimit: limits.maxDbConnections,
       userLimit: limits.maxUserConnections,
+      servingLimit: purpose === 'min_pool_size' ? limits.minPoolSize : 0,
+      isAside: dedicatedTo !== null,
     });
     if (typeof grant === 'string') {
       if (purpose !== 'min_pool_size') this.#evictFor(grant);
@@ -125,10 +127,27 @@ export class Launcher {
     }
   }
 
-  /** `min_pool_size`: opens one more connection when the pool is below it. */
+  /**
+   * Servers of the pool that can serve somebody, over all event loops; logins under way count where they are another
+   * one's.
+   */
+  get usable(): number {
+    const { database, user, servers } = this.#host;
+    let count = this.#budget.serving(database, user);
+    for (const { dedicatedTo } of servers.new) if (dedicatedTo === null) count--;
+    return count;
+  }
+
+  /** Whether a server may be closed that nobody needs: not when there are no more than `least`, over all event loops. */
+  maySpare({ grant }: PoolServer, least: number): boolean {
+    return this.#budget.setAside(grant, least);
+  }
+
+  /** `min_pool_size`, which counts over all event loops: opens one more connection when the pool is below it. */
   fillToMinimum(): void {
-    const { clients, isForcedUser, servers, limits } = this.#host;
-    const connected = servers.usable + servers.new.length;
+    const { database, user, clients, isForcedUser, servers, limits } = this.#host;
+    if (limits.minPoolSize === 0) return;
+    const connected = this.#budget.serving(database, user);
     const clientCount = clients.count - clients.waiting_dedicated.length - servers.dedicated.length;
     if (isBelowMinimum({ connected, clientCount, isForcedUser }, limits)) {
       this.launch('min_pool_size');

@@ -87,11 +87,17 @@ export class SharedBudget implements Budget {
   askServer(ask: ServerAsk): Grant | Refusal {
     this.#assertMine(ask.owner);
     const { database, user, pool } = this.#keys.of('server', ask.database, ask.user);
-    const answer = this.#ask<Refusal>('server', ask, [
-      ['pool', pool, ask.poolLimit],
-      ['database', database, ask.databaseLimit],
-      ['user', user, ask.userLimit],
-    ]);
+    const { servingLimit = 0, isAside = false } = ask;
+    const answer = this.#ask<Refusal>(
+      'server',
+      ask,
+      [
+        ['pool', pool, ask.poolLimit],
+        ['database', database, ask.databaseLimit],
+        ['user', user, ask.userLimit],
+      ],
+      { servingLimit, isAside },
+    );
     if (answer === 'pool') this.#parts.poolFull?.(ask.database, ask.user);
     return answer;
   }
@@ -133,6 +139,21 @@ export class SharedBudget implements Budget {
     if (fd !== NONE) this.#parts.closeDescriptor(fd);
     if (isBack && isWaitedFor(grant.kind)) this.#wake();
     return this.#rings.size > 0;
+  }
+
+  serving(database: string, user: string): number {
+    return this.#view.counts.servingNow(this.#keys.of('server', database, user).pool);
+  }
+
+  setAside(grant: Grant, least = 0): boolean {
+    const { section, records } = this.#view;
+    return section.run(() => {
+      const record = records.find(grant.id, this.#me);
+      if (record === NONE || records.isAside(record)) return true;
+      if (records.serving(record) <= least) return false;
+      records.setAside(record);
+      return true;
+    });
   }
 
   requestYield(scope: YieldScope): boolean {
@@ -217,6 +238,7 @@ export class SharedBudget implements Budget {
     const isKept = section.run(() => {
       const record = records.find(grant.id, this.#me);
       if (record === NONE || !custody.has(record)) return false;
+      records.setAside(record);
       records.move(record, layout.sizes.owners);
       return true;
     });
@@ -273,6 +295,7 @@ export class SharedBudget implements Budget {
     kind: GrantKind,
     { database, user }: { database: string; user: string },
     limits: readonly (readonly [R, KeyHash | null, number])[],
+    { servingLimit, isAside } = { servingLimit: 0, isAside: false },
   ): Grant | R | 'total' {
     const { section, counts, records } = this.#view;
     const recordKind = recordKindOf(kind);
@@ -284,6 +307,10 @@ export class SharedBudget implements Budget {
         if (counts.total(slot) < limit) continue;
         return this.#refuse(kind, slot, refusal);
       }
+      const [[refusal, first] = ['total', null]] = limits;
+      // Nobody waits for this, so nobody is rung for it.
+      if (servingLimit > 0 && first !== null && counts.serving(counts.find(first)) >= servingLimit)
+        return refusal;
       const keys = limits.flatMap(([, key]) => (key === null ? [] : [key]));
       const missing = keys.filter((key) => counts.find(key) === NONE).length;
       if (!records.hasRoom(recordKind) || (missing > 0 && counts.room < missing)) {
@@ -291,7 +318,9 @@ export class SharedBudget implements Budget {
         return this.#refuse(kind, SharedCounts.all(kind), 'total');
       }
       const slots = keys.map((key) => counts.obtain(key));
-      return records.add(kind, this.#me, slots);
+      const id = records.add(kind, this.#me, slots);
+      if (isAside) records.setAside(records.find(id, this.#me));
+      return id;
     });
     if (typeof answer === 'string') {
       if (isFull) this.#full(`${recordKind}s`);

@@ -107,6 +107,34 @@ export const poolFaults: readonly Fault[] = [
     ['test/pool/pools.test.ts', 'test/pool/launcher.test.ts'],
   ),
   fault(
+    'each event loop fills its pool up to min_pool_size for itself',
+    {
+      file: 'src/pool/launcher.ts',
+      find: 'const connected = this.#budget.serving(database, user);',
+      replace: 'const connected = servers.usable + servers.new.length;',
+    },
+    ['test/pool/minimum-random.test.ts'],
+    {
+      file: 'src/pool/launcher.ts',
+      find: "servingLimit: purpose === 'min_pool_size' ? limits.minPoolSize : 0,",
+      replace: 'servingLimit: 0,',
+    },
+  ),
+  fault(
+    'event loops that close idle servers at the same time go below min_pool_size',
+    {
+      file: 'src/pool/shared-budget.ts',
+      find: 'if (records.serving(record) <= least) return false;',
+      replace: '',
+    },
+    ['test/pool/budget.test.ts'],
+  ),
+  fault(
+    'servers of a dead thread count as ones that serve the pool',
+    { file: 'src/pool/budget-keeper.ts', find: 'records.setAside(record);', replace: '' },
+    ['test/pool/budget-death.test.ts'],
+  ),
+  fault(
     'filling up to min_pool_size evicts connections of other pools',
     {
       file: 'src/pool/launcher.ts',

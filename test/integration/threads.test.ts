@@ -2,18 +2,13 @@ import { once } from 'node:events';
 import { createConnection, type Socket } from 'node:net';
 import type pg from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { SystemClock } from '../../src/base/clock.ts';
-import { loadConfig } from '../../src/config/load.ts';
-import { createThreadedPooler, type ThreadedPooler } from '../../src/daemon/threads.ts';
-import { openNative } from '../../src/net/native.ts';
+import type { ThreadedPooler } from '../../src/daemon/threads.ts';
 import { OWNER_NUMBERS } from '../../src/pool/shared-owners.ts';
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { writePoolerConfig } from '../support/pooler-config.ts';
+import { readdirSync } from 'node:fs';
 import { connectTo, sharedPostgres, withClient } from '../support/postgres.ts';
 import { type Random, withSeed } from '../support/random.ts';
 import { createRole } from '../support/roles.ts';
+import { Threads } from '../support/threaded-pooler.ts';
 import { waitFor } from '../support/wait-for.ts';
 
 const isFull = process.env['PGWEIR_TEST_FULL'] !== undefined;
@@ -23,8 +18,7 @@ const CLIENTS = 12;
 const STEPS = isFull ? 60 : 12;
 const TIMEOUT_MS = isFull ? 900_000 : 60_000;
 
-const folder = mkdtempSync(join(tmpdir(), 'pgweir-threads-'));
-const lines: string[] = [];
+let stage: Threads;
 let pooler: ThreadedPooler;
 
 beforeAll(async () => {
@@ -33,46 +27,26 @@ beforeAll(async () => {
   await withClient(sharedPostgres(), (client) =>
     client.query(`ALTER ROLE ${role} CONNECTION LIMIT ${POOL_SIZE}`),
   );
-  const path = writePoolerConfig(folder, sharedPostgres(), {
-    settings: {
-      pool_mode: 'transaction',
-      default_pool_size: POOL_SIZE,
-      max_client_conn: 100,
-      server_login_retry: 0,
-    },
-    userlist: { [role]: '' },
-  });
-  pooler = await createThreadedPooler(
+  stage = await Threads.start(
     {
-      config: loadConfig(path, null),
-      clock: new SystemClock(),
-      log: {
-        enabled: (level) => level !== 'NOISE',
-        log: (level, text) => void lines.push(`${level} ${text}`),
+      settings: {
+        pool_mode: 'transaction',
+        default_pool_size: POOL_SIZE,
+        max_client_conn: 100,
+        server_login_retry: 0,
       },
-      native: openNative(),
-      onExit: () => {},
+      userlist: { [role]: '' },
     },
     2,
   );
+  pooler = stage.pooler;
 });
-afterAll(async () => {
-  pooler?.stop();
-  rmSync(folder, { recursive: true, force: true });
-});
+afterAll(() => stage?.[Symbol.asyncDispose]());
 
-const address = () => {
-  const port = pooler.addresses[0]?.port ?? 0;
-  return { ...sharedPostgres(), host: '127.0.0.1', port, socketDir: folder };
-};
-const connect = (): Promise<pg.Client> => connectTo(address(), { user: role, database: 'postgres' });
-const show = async (command: string): Promise<Record<string, unknown>[]> => {
-  const admin = await connectTo(address(), { database: 'pgbouncer' });
-  const { rows } = await admin.query<Record<string, unknown>>(command);
-  await admin.end();
-  return rows;
-};
-const refusals = () => lines.filter((line) => line.includes('too many connections for role'));
+const address = () => stage.address;
+const connect = (): Promise<pg.Client> => stage.client({ user: role, database: 'postgres' });
+const show = (command: string) => stage.show(command);
+const refusals = () => stage.refusals;
 const fds = () => readdirSync('/proc/self/fd').length;
 
 test('the clients of all threads share one pool, and SHOW tells of all of them', async () => {

@@ -149,6 +149,18 @@ const WORKS: Readonly<Record<string, (stage: Stage) => () => void>> = {
     a.arrived(grant);
     return () => a.giveBack(grant);
   },
+  'sets a server aside': ({ a }) => {
+    const grant = inCustody(a, SERVER);
+    return () => void a.setAside(grant);
+  },
+  'asks for a server of one client’s own': ({ a }) => {
+    return () => void a.askServer({ ...SERVER, isAside: true });
+  },
+  'gives a server back that was set aside': ({ a }) => {
+    const grant = inCustody(a, { ...SERVER, database: 'x' });
+    a.setAside(grant);
+    return () => a.giveBack(grant);
+  },
   'leaves a server behind': ({ a }) => {
     const grant = inCustody(a, SERVER);
     return () => a.leaveBehind(grant);
@@ -208,6 +220,7 @@ describe('a thread dies at any step while it', () => {
       // What is in custody is still counted, whoever has it now; nothing else of the dead one's is.
       expect(view.counts.held(0, 0)).toBe(0);
       expect(view.counts.held(0, SMALL.owners)).toBe(orphans.length);
+      expect(orphans.filter(({ record }) => !view.records.isAside(record))).toEqual([]);
       for (const orphan of orphans) await keeper.release(orphan);
       for (const orphan of orphans) await keeper.release(orphan);
       expect(closed).toEqual(orphans.map(({ fd }) => fd));
