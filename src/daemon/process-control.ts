@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import {
   type Control,
   type ControlReply,
@@ -24,6 +25,10 @@ export interface ProcessHooks {
   snapshots<K extends SnapshotKind>(kind: K): Promise<Snapshots[K]>[];
   /** See {@link OwnSnapshots}. */
   own(): OwnSnapshots;
+  /** Server connections of a database (null: all) that count for limits, wherever they are. */
+  serverCount(database: string | null): number;
+  /** PAUSE of the database (null: of all) is in force. */
+  isPaused(database: string | null): boolean;
   /** Reads the configuration file again and puts it in force everywhere; throws ConfigError and changes nothing. */
   reload(): void;
   /** Puts a configuration in force that SET of `key` has made; what there is to say about it, or null. */
@@ -33,6 +38,9 @@ export interface ProcessHooks {
   /** The process is to end now. */
   exit(): void;
 }
+
+/** How often PAUSE looks whether the last server connection is gone. */
+const DRAIN_POLL_MS = 5;
 
 /** Carries out commands on all threads as if there were one. */
 export class ProcessControl implements Control {
@@ -55,7 +63,8 @@ export class ProcessControl implements Control {
         }
         this.#hooks.shutdownBegins(request.mode);
     }
-    return together(await ofTheLiving(this.#hooks.command(request, signal)), request.kind);
+    const reply = together(await ofTheLiving(this.#hooks.command(request, signal)), request.kind);
+    return reply.ok && request.kind === 'pause' ? this.#drained(request.database, reply, signal) : reply;
   }
 
   snapshot<K extends SnapshotKind>(kind: K): Promise<Snapshots[K]> {
@@ -64,6 +73,15 @@ export class ProcessControl implements Control {
       (which) => ofTheLiving(this.#hooks.snapshots(which)),
       () => this.#hooks.own(),
     );
+  }
+
+  /** What is on its way between threads, or a dead one has left, stands in none of their lists: it is waited for here. */
+  async #drained(database: string | null, reply: ControlReply, signal: AbortSignal): Promise<ControlReply> {
+    while (this.#hooks.serverCount(database) > 0 && !signal.aborted) {
+      if (!this.#hooks.isPaused(database)) return controlFailure.canceled();
+      await delay(DRAIN_POLL_MS);
+    }
+    return reply;
   }
 
   #reload(): ControlReply {

@@ -2,8 +2,9 @@ import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
 import type { Grant } from '../pool/budget.ts';
 import { poolKey } from '../pool/budget.ts';
-import type { ServerExchange } from '../pool/context.ts';
+import type { PoolIdentity, ServerExchange } from '../pool/context.ts';
 import { askInMs, decideMove } from '../pool/decide-move.ts';
+import type { PoolLimits } from '../pool/limits.ts';
 import type { MovedServer } from '../pool/moved-server.ts';
 import type { Pool } from '../pool/pool.ts';
 import type { Pools } from '../pool/pools.ts';
@@ -23,7 +24,9 @@ export interface ExchangeHost {
   readonly clock: Clock;
   readonly log: Logger;
   readonly budget: SharedBudget;
-  pools(): Pools;
+  pools(): Pick<Pools, 'find'>;
+  /** The pool of a server from elsewhere. */
+  poolOf(identity: PoolIdentity, limits: PoolLimits): Pool;
   /** The other threads, by their numbers in the budget. */
   readonly others: readonly number[];
   /** Gives a server to that thread, whose grant it is by now; its descriptor is the one in custody. */
@@ -105,7 +108,7 @@ export class WorkerExchange implements ServerExchange<Pool> {
 
   /** A server has come from another thread; perhaps for one that has died, or after its giver has. */
   received(moved: MovedServer): void {
-    const { budget, log, pools } = this.#host;
+    const { budget, log } = this.#host;
     const { grant, identity } = moved;
     if (!budget.arrived(grant)) return;
     const fd = budget.duplicateOf(grant);
@@ -114,7 +117,11 @@ export class WorkerExchange implements ServerExchange<Pool> {
       budget.leaveBehind(grant);
       return;
     }
-    this.#adopt(pools().open(identity, moved.limits), { ...moved, parts: { ...moved.parts, fd } }, grant);
+    this.#adopt(
+      this.#host.poolOf(identity, moved.limits),
+      { ...moved, parts: { ...moved.parts, fd } },
+      grant,
+    );
   }
 
   /** The descriptor is gone, one way or the other. */

@@ -47,6 +47,7 @@ const exchange = new WorkerExchange({
   budget,
   closeDescriptor: closeSync,
   pools: () => loop.state.pools,
+  poolOf: (identity, limits) => loop.state.poolOf(identity, limits),
   others: start.owners.filter((owner) => owner !== start.owner),
   give: (owner, moved) => main.tell({ kind: 'pass on', owner, notice: { kind: 'server', moved } }),
   askFor: (owner, database, user) =>

@@ -3,7 +3,6 @@ import { WorkerExchange } from '../../src/daemon/server-exchange.ts';
 import { type Grant, poolKey } from '../../src/pool/budget.ts';
 import type { MovedServer } from '../../src/pool/moved-server.ts';
 import type { Pool } from '../../src/pool/pool.ts';
-import type { Pools } from '../../src/pool/pools.ts';
 import { A, granted, SERVER, SharedStage } from '../pool/budget-stage.ts';
 import { QUIET_LIMITS } from '../pool/kit.ts';
 import { ManualClock } from '../support/manual-clock.ts';
@@ -79,12 +78,12 @@ class Stage {
   }
 
   #exchange(owner: number): WorkerExchange {
-    const pools = { open: () => this.pool(owner) } as unknown as Pools;
     return new WorkerExchange({
       clock: this.clock,
       log: { enabled: () => true, log: (level, text) => void this.lines.push(`${level} ${text}`) },
       budget: this.budgets.budget(owner),
-      pools: () => pools,
+      pools: () => ({ find: () => null }),
+      poolOf: () => this.pool(owner),
       others: [0, 1, 2].filter((other) => other !== owner),
       give: (to, moved) => void this.posted.push({ owner: to, moved }),
       closeDescriptor: (fd) => this.budgets.close(fd),

@@ -79,6 +79,33 @@ export const moveFaults: readonly Fault[] = [
     [...UNIT, ...MOVED],
   ),
   fault(
+    'a server from elsewhere has an unpaused pool amid PAUSE',
+    {
+      file: 'src/daemon/context.ts',
+      find: 'this.#opened(this.pools.open(identity, limits));',
+      replace: 'this.pools.open(identity, limits);',
+    },
+    MOVED,
+  ),
+  fault(
+    'PAUSE over threads is answered while a server is on its way between them',
+    {
+      file: 'src/daemon/process-control.ts',
+      find: "reply.ok && request.kind === 'pause' ?",
+      replace: 'false ?',
+    },
+    ['test/daemon/process-control.test.ts'],
+  ),
+  fault(
+    'PAUSE over threads waits on when it has been taken back',
+    {
+      file: 'src/daemon/process-control.ts',
+      find: 'if (!this.#hooks.isPaused(database)) return controlFailure.canceled();',
+      replace: '',
+    },
+    ['test/daemon/process-control.test.ts'],
+  ),
+  fault(
     'servers go to and fro for nothing',
     { file: 'src/pool/decide-move.ts', find: 'waitMs + headStartMs(waitMs)', replace: 'waitMs' },
     ['test/pool/decide-move.test.ts'],
