@@ -270,12 +270,15 @@ export class SharedBudget implements Budget {
     if (record !== NONE) this.#view.custody.setKey(record, backendKey, isTls);
   }
 
-  /** The connection is gone, the grant is kept, for another attempt: the duplicate is closed. */
+  /**
+   * The connection is gone, the grant is kept, for another attempt: the duplicate is closed. Nothing happens while it is
+   * on its way here: what is gone is then what this owner had of it before.
+   */
   endCustody(grant: Grant): void {
     const { section, records, custody } = this.#view;
     const fd = section.run(() => {
       const record = records.find(grant.id, this.#me);
-      return record === NONE ? NONE : custody.take(record);
+      return record === NONE || records.giverOf(record) !== NONE ? NONE : custody.take(record);
     });
     if (fd !== NONE) this.#parts.closeDescriptor(fd);
   }

@@ -32,6 +32,22 @@ test('the end of a socket says nothing of the one that has come in its place', (
   expect(stage.open.size).toBe(0);
 });
 
+test('the end of a socket says nothing of a server that was given away and is on its way back', () => {
+  const { stage, custody, grant, socket } = started();
+  const [before, after] = [socket(), socket()];
+  custody.keep(grant, before);
+  const given = stage.budget(0).transfer(grant, 1) as Grant;
+  stage.budget(1).arrived(given);
+  const back = stage.budget(1).transfer(given, 0) as Grant;
+  // However late this thread gets to it.
+  before.emit('close');
+  expect(stage.open.size).toBe(1);
+  expect(stage.budget(0).arrived(back)).toBe(true);
+  custody.watch(back, after);
+  after.emit('close');
+  expect([stage.open.size, stage.keeper.count('server')]).toEqual([0, 1]);
+});
+
 test('what was given to another thread is that one’s, whenever the socket here is closed', () => {
   const { stage, custody, grant, socket } = started();
   const here = socket();

@@ -1,5 +1,8 @@
 import { strict as assert } from 'node:assert';
+import { EventEmitter } from 'node:events';
+import type { Socket } from 'node:net';
 import { it } from 'vitest';
+import { SharedCustody } from '../../src/daemon/server-custody.ts';
 import type { Grant } from '../../src/pool/budget.ts';
 import { viewOf } from '../../src/pool/budget-view.ts';
 import type { SharedBudget } from '../../src/pool/shared-budget.ts';
@@ -14,7 +17,11 @@ const POOL_LIMIT = 6;
 interface Life {
   readonly owner: number;
   readonly budget: SharedBudget;
-  readonly held: Grant[];
+  readonly custody: SharedCustody;
+  /** Its server connections, and the sockets that they have here. */
+  readonly held: { readonly grant: Grant; readonly socket: Socket | null }[];
+  /** Sockets of those that it has given away: closed, and the news of it comes later. */
+  readonly closing: Socket[];
   /** What was sent to it, and it has not heard. */
   readonly inbox: Grant[];
   isDead: boolean;
@@ -60,7 +67,8 @@ class World {
         if (!life.isDead) this.#give(life);
         break;
       case 6:
-        this.#forward();
+        if (random.below(2) === 0) this.#forward();
+        else if (!life.isDead) life.closing.shift()?.emit('close');
         break;
       case 7:
         if (!life.isDead) this.#hear(life);
@@ -91,36 +99,40 @@ class World {
   }
 
   #life(owner: number, budget: SharedBudget): Life {
-    return { owner, budget, held: [], inbox: [], isDead: false };
+    const custody = new SharedCustody(budget, () => 3);
+    return { owner, budget, custody, held: [], closing: [], inbox: [], isDead: false };
   }
 
   #ask(life: Life): void {
     const grant = life.budget.askServer({ ...SERVER, owner: life.budget.name, poolLimit: POOL_LIMIT });
     if (typeof grant === 'string') return;
-    life.held.push(grant);
     // Some have not got as far as a connection.
-    if (this.#random.below(5) === 0) return;
-    life.budget.takeCustody(grant, 3);
+    const socket = this.#random.below(5) === 0 ? null : (new EventEmitter() as unknown as Socket);
+    life.held.push({ grant, socket });
+    if (socket === null) return;
+    life.custody.keep(grant, socket);
     this.#open.add(grant.id);
   }
 
   #end(life: Life): void {
-    const grant = this.#take(life);
-    if (grant === null) return;
-    this.#open.delete(grant.id);
-    life.budget.giveBack(grant);
+    const one = this.#take(life);
+    if (one === null) return;
+    this.#open.delete(one.grant.id);
+    one.socket?.emit('close');
+    life.budget.giveBack(one.grant);
   }
 
   #give(life: Life): void {
-    const grant = this.#take(life);
-    if (grant === null) return;
+    const one = this.#take(life);
+    if (one === null) return;
     const to = this.#random.below(SMALL.owners);
-    const moved = to === life.owner ? null : life.budget.transfer(grant, to);
+    const moved = to === life.owner ? null : life.budget.transfer(one.grant, to);
     if (moved === null) {
-      life.held.push(grant);
+      life.held.push(one);
       return;
     }
     this.moves++;
+    if (one.socket !== null) life.closing.push(one.socket);
     // Two statements.
     if (this.#random.below(30) === 0) this.#die(life);
     else this.#posted.push({ grant: moved, to });
@@ -144,8 +156,13 @@ class World {
     }
     assert(this.#open.has(grant.id), 'what has arrived is open');
     // Taking it up fails at times.
-    if (this.#random.below(10) === 0) life.budget.leaveBehind(grant);
-    else life.held.push(grant);
+    if (this.#random.below(10) === 0) {
+      life.budget.leaveBehind(grant);
+      return;
+    }
+    const socket = new EventEmitter() as unknown as Socket;
+    life.custody.watch(grant, socket);
+    life.held.push({ grant, socket });
   }
 
   #die(life: Life): void {
@@ -173,7 +190,7 @@ class World {
     await this.stage.keeper.release(orphan);
   }
 
-  #take(life: Life): Grant | null {
+  #take(life: Life): Life['held'][number] | null {
     if (life.held.length === 0) return null;
     return life.held.splice(this.#random.below(life.held.length), 1)[0] ?? null;
   }
