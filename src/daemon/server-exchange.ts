@@ -9,6 +9,7 @@ import type { MovedServer } from '../pool/moved-server.ts';
 import type { Pool } from '../pool/pool.ts';
 import type { Pools } from '../pool/pools.ts';
 import type { SharedBudget } from '../pool/shared-budget.ts';
+import { OWNER_NUMBERS } from '../pool/shared-owners.ts';
 
 /** Longest time between two questions to other threads for servers of one pool. */
 const MAX_ASK_MS = 100;
@@ -52,6 +53,7 @@ interface PoolMoves {
 export class WorkerExchange implements ServerExchange<Pool> {
   readonly #host: ExchangeHost;
   readonly #pools = new Map<string, PoolMoves>();
+  readonly #counts = { sent: 0, received: 0, reopened: 0 };
   #era = 0;
 
   constructor(host: ExchangeHost) {
@@ -88,6 +90,7 @@ export class WorkerExchange implements ServerExchange<Pool> {
     const nowMs = this.#host.clock.nowMs();
     if (nowMs - moves.closedMs < REOPEN_SPACING_MS) return false;
     moves.closedMs = nowMs;
+    this.#count('reopened');
     return true;
   }
 
@@ -101,6 +104,7 @@ export class WorkerExchange implements ServerExchange<Pool> {
       return;
     }
     this.#given(pool.key, clock.nowMs()).push(clock.nowMs());
+    this.#count('sent');
     // Whatever becomes of the two threads, the one in custody is left.
     closeDescriptor(moved.parts.fd);
     give(owner, { ...moved, grant, parts: { ...moved.parts, fd: NO_DESCRIPTOR } });
@@ -111,6 +115,7 @@ export class WorkerExchange implements ServerExchange<Pool> {
     const { budget, log } = this.#host;
     const { grant, identity } = moved;
     if (!budget.arrived(grant)) return;
+    this.#count('received');
     const fd = budget.duplicateOf(grant);
     if (fd === null) {
       log.log('ERROR', `${identity.database}/${identity.user}: no descriptor is left for a server`);
@@ -122,6 +127,10 @@ export class WorkerExchange implements ServerExchange<Pool> {
       { ...moved, parts: { ...moved.parts, fd } },
       grant,
     );
+  }
+
+  #count(what: 'sent' | 'received' | 'reopened'): void {
+    this.#host.budget.publishNumber(OWNER_NUMBERS[what], ++this.#counts[what]);
   }
 
   /** The descriptor is gone, one way or the other. */

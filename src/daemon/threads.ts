@@ -38,6 +38,7 @@ import { prepareTls, prepareTlsForSet } from './reload.ts';
 import { tcpOptions } from './tcp-settings.ts';
 import type { MainEnd, WorkerQuestion } from './worker-messages.ts';
 import { levelsOf } from './worker-log.ts';
+import { WorkerRows } from './worker-rows.ts';
 import { Workforce } from './workforce.ts';
 
 /** A pooler of several threads. */
@@ -122,6 +123,7 @@ export async function createThreadedPooler(options: PoolerOptions, count: number
       orphans.endAll();
     },
   });
+  const workerRows = new WorkerRows(clock, keeper, () => workforce.lives);
   const orphans = new Orphans(keeper, () => {
     const { server_close_timeout, server_cancel_timeout } = config.own;
     return { log, native, patienceMs: (server_close_timeout + server_cancel_timeout) * 1000 };
@@ -189,6 +191,7 @@ export async function createThreadedPooler(options: PoolerOptions, count: number
       peerPools: peerPoolSnapshots(peers),
       fds: listenerFds(listeners?.bound() ?? []),
       dnsHosts: dnsSnapshots(dns),
+      workers: workerRows.all(),
     }),
     reload,
     set: (next, key) => {
@@ -240,6 +243,7 @@ export async function createThreadedPooler(options: PoolerOptions, count: number
     peers.sweep(nowMs);
     if (nowMs - periodStartMs < config.settings.stats_period * 1000) return;
     periodStartMs = nowMs;
+    workerRows.turn();
     void reportStats();
   }, SWEEP_INTERVAL_MS);
 

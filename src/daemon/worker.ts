@@ -12,6 +12,7 @@ import { OWNER_NUMBERS } from '../pool/shared-owners.ts';
 import type { CancelOutcome } from '../client/services.ts';
 import { cancelHere } from './client-services.ts';
 import { Correspondence } from './correspondence.ts';
+import { SWEEP_INTERVAL_MS } from './janitor.ts';
 import { createLoop, type Loop } from './loop.ts';
 import { applyTls } from './reload.ts';
 import { RemoteControl } from './remote-control.ts';
@@ -99,6 +100,7 @@ putTls(start.tlsTexts);
 putStanding(loop, start.standing);
 loop.begin();
 main.tell({ kind: 'ready' });
+setInterval(publishCpu, SWEEP_INTERVAL_MS).unref();
 
 function answer(question: MainQuestion, signal: AbortSignal): unknown {
   switch (question.kind) {
@@ -163,6 +165,12 @@ function hear(notice: MainNotice): void {
       log.flush();
       break;
   }
+}
+
+/** Read by the main thread, which needs no answer of this one for it. */
+function publishCpu(): void {
+  const { user, system } = process.threadCpuUsage();
+  budget.publishNumber(OWNER_NUMBERS.cpu, Math.floor((user + system) / 10_000));
 }
 
 function countGone(): void {

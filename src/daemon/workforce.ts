@@ -16,6 +16,7 @@ import type {
   WorkerQuestion,
   WorkerStart,
 } from './worker-messages.ts';
+import type { WorkerLife } from './worker-rows.ts';
 
 /** What the workforce needs of the process. */
 export interface WorkforceHost {
@@ -43,6 +44,7 @@ interface Living {
   readonly thread: Worker;
   readonly end: MainEnd;
   readonly startMs: number;
+  readonly startWallMs: number;
   isReady: boolean;
   isDrained: boolean;
   /** Why it dies, when that has been said. */
@@ -81,6 +83,15 @@ export class Workforce {
   /** Those that serve clients now. */
   get threads(): Worker[] {
     return [...this.#ready()].map(({ thread }) => thread);
+  }
+
+  /** All that there should be, by number. */
+  get lives(): WorkerLife[] {
+    return this.#owners.map((owner) => {
+      const worker = this.#workers.get(owner + 1);
+      const { isReady, startWallMs } = worker ?? { isReady: false, startWallMs: null };
+      return { number: owner + 1, isReady, startWallMs };
+    });
   }
 
   /** Of all, those that are about to serve clients among them. */
@@ -187,7 +198,7 @@ export class Workforce {
       },
     );
     const worker: Living = {
-      ...{ number, thread, end, startMs: performance.now() },
+      ...{ number, thread, end, startMs: performance.now(), startWallMs: Date.now() },
       ...{ isReady: false, isDrained: false, failure: null, given: [], taken: 0 },
     };
     this.#workers.set(number, worker);

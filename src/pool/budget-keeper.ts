@@ -2,7 +2,7 @@ import type { GrantKind } from './budget.ts';
 import { BudgetKeys } from './budget-keys.ts';
 import type { Custody } from './custody.ts';
 import { RECORD_KINDS } from './grant-records.ts';
-import { NONE } from './shared-counts.ts';
+import { NONE, SharedCounts } from './shared-counts.ts';
 import { type BudgetView, countOf, viewOf } from './budget-view.ts';
 import type { SharedMemory } from './shared-memory.ts';
 
@@ -99,6 +99,11 @@ export class BudgetKeeper {
 
   count(kind: GrantKind, scope: { database?: string; user?: string } = {}): number {
     return countOf(this.#view, this.#keys, kind, scope);
+  }
+
+  /** How many of a kind an owner holds. */
+  held(kind: GrantKind, owner: number): number {
+    return this.#view.counts.held(SharedCounts.all(kind), owner);
   }
 
   /** What an owner has published of itself; `number`: one of `OWNER_NUMBERS`. */

@@ -3,6 +3,7 @@ import { WorkerExchange } from '../../src/daemon/server-exchange.ts';
 import { type Grant, poolKey } from '../../src/pool/budget.ts';
 import type { MovedServer } from '../../src/pool/moved-server.ts';
 import type { Pool } from '../../src/pool/pool.ts';
+import { OWNER_NUMBERS } from '../../src/pool/shared-owners.ts';
 import { A, granted, SERVER, SharedStage } from '../pool/budget-stage.ts';
 import { QUIET_LIMITS } from '../pool/kit.ts';
 import { ManualClock } from '../support/manual-clock.ts';
@@ -73,6 +74,12 @@ class Stage {
     return { database, user, key: poolKey(database, user), moves: { adopt } } as unknown as Pool;
   }
 
+  /** What a thread has published of its moves: sent, received, reopened. */
+  counts(owner: number): number[] {
+    const { sent, received, reopened } = OWNER_NUMBERS;
+    return [sent, received, reopened].map((number) => this.budgets.keeper.published(owner, number));
+  }
+
   get count(): number {
     return this.budgets.keeper.count('server');
   }
@@ -105,6 +112,21 @@ describe('a server between threads', () => {
     expect(more).toEqual([]);
     expect(stage.budgets.open.has(one?.fd ?? -1)).toBe(true);
     expect([one?.grant.owner, stage.budgets.open.size, stage.count]).toEqual(['worker 1', 2, 1]);
+  });
+
+  it('is counted by both, and as one that is closed for another', () => {
+    const stage = new Stage();
+    stage.wait();
+    stage.send(stage.taken());
+    stage.deliver();
+    expect([0, 1].map((owner) => stage.counts(owner))).toEqual([
+      [1, 0, 0],
+      [0, 1, 0],
+    ]);
+    // Over TLS; each 200 ms at most.
+    const exchange = stage.exchanges[0] as WorkerExchange;
+    expect([exchange.mayReopen(stage.pool(0)), exchange.mayReopen(stage.pool(0))]).toEqual([true, false]);
+    expect(stage.counts(0)).toEqual([1, 0, 1]);
   });
 
   it('stays where it is when the other thread is not there any more', async () => {

@@ -79,6 +79,20 @@ export const moveFaults: readonly Fault[] = [
     [...UNIT, ...MOVED],
   ),
   fault(
+    'SHOW WORKERS counts moves of a dead thread’s life into the next one’s averages',
+    {
+      file: 'src/daemon/worker-rows.ts',
+      find: 'window === undefined || window.startWallMs !== startWallMs',
+      replace: 'window === undefined',
+    },
+    ['test/daemon/worker-rows.test.ts'],
+  ),
+  fault(
+    'servers that come from other threads are not counted',
+    { file: 'src/daemon/server-exchange.ts', find: "this.#count('received');", replace: '' },
+    ['test/daemon/server-exchange.test.ts'],
+  ),
+  fault(
     'a server from elsewhere has an unpaused pool amid PAUSE',
     {
       file: 'src/daemon/context.ts',

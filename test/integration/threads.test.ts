@@ -102,6 +102,20 @@ test('a server goes to the thread where somebody waits for it, and is the same t
     }
   }
   expect(pids.size).toBe(1);
+  // Both have sent, and what was sent has arrived.
+  const workers = await show('SHOW WORKERS');
+  expect(workers.map(({ worker, state }) => [worker, state])).toEqual([
+    [1, 'serving'],
+    [2, 'serving'],
+  ]);
+  const total = (column: string) => workers.map((row) => Number(row[column]));
+  expect(Math.min(...total('total_sent'))).toBeGreaterThan(0);
+  expect(total('total_received')).toEqual(total('total_sent').toReversed());
+  expect(total('total_reopened')).toEqual([0, 0]);
+  expect(total('clients').reduce((sum, count) => sum + count)).toBe(clients.length);
+  expect(total('servers').reduce((sum, count) => sum + count)).toBe(1);
+  // As soon as it has been published.
+  await waitFor(async () => (await show('SHOW WORKERS')).every((row) => Number(row['cpu_ms']) > 0));
   // Whichever thread had them prepared, a text has one name.
   const prepared = await clients[0]?.query<{ count: string }>('SELECT count(*) FROM pg_prepared_statements');
   expect(prepared?.rows[0]?.count).toBe('3');
@@ -186,9 +200,15 @@ test('connections before login are bounded over all threads, and those of a dead
   await waitFor(() => inLogin() === 4);
   // Two are with each thread, and neither takes one more.
   for (let i = 0; i < 4; i++) expect(await refusal()).toContain('max_login_conn_per_address');
+  const lives = async () => pooler.control.snapshot('workers');
+  const [first, second] = await lives();
   await pooler.workforce.threads[0]?.terminate();
   await waitFor(() => inLogin() === 2, { what: 'the places of the dead thread' });
   await waitFor(() => pooler.workforce.threads.length === 2, { what: 'both threads' });
+  const after = await lives();
+  expect(after.map(({ state }) => state)).toEqual(['serving', 'serving']);
+  expect(after[0]?.startWallMs).toBeGreaterThan(first?.startWallMs ?? 0);
+  expect(after[1]?.startWallMs).toBe(second?.startWallMs);
   silent.push(await dial(), await dial());
   await waitFor(() => inLogin() === 4);
   expect(await refusal()).toContain('max_login_conn_per_address');
