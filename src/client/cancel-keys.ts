@@ -51,7 +51,8 @@ export class CancelKeys<T> {
       const sharing = this.#byProcessId.get(processId);
       if (processId === 0 || (sharing !== undefined && tries < TRIES)) continue;
       if (sharing?.some((other) => other.key.equals(key)) === true) continue;
-      this.#byProcessId.set(processId, [{ key, owner, isMarked: peerId !== 0 }, ...(sharing ?? [])]);
+      const issued = { key, owner, isMarked: peerId !== 0 };
+      this.#byProcessId.set(processId, sharing === undefined ? [issued] : [issued, ...sharing]);
       this.#size++;
       return key;
     }

@@ -155,9 +155,7 @@ export class ClientConnection implements ConnHandler, Visitor {
   }
 
   onEnd(): void {
-    this.close(LEFT);
-    // Both ends are through with each other: nothing is left to linger for.
-    this.conn.endAndDestroy();
+    this.closeAtOnce(LEFT);
   }
 
   onDrain(): void {
@@ -197,15 +195,27 @@ export class ClientConnection implements ConnHandler, Visitor {
 
   /** Closes after sending `last`; the client gets a moment to read it. Only the first call counts. */
   close(reason: string, last?: Buffer): void {
-    if (this.isClosing) return;
+    if (!this.#begin(reason)) return;
+    this.conn.resume();
+    this.conn.end(last);
+    this.visit?.leaves();
+  }
+
+  /** Of a client that has said that it is through with us: nothing is left to linger for. */
+  closeAtOnce(reason: string): void {
+    if (this.#begin(reason)) this.visit?.leaves();
+    this.conn.endAndDestroy();
+  }
+
+  /** False when it is being closed already. */
+  #begin(reason: string): boolean {
+    if (this.isClosing) return false;
     this.#closeMs = this.services.clock.nowMs();
     this.#logClose(reason);
     this.phase.closing();
     if (this.grant !== null) this.services.budget.giveBack(this.grant);
     this.grant = null;
-    this.conn.resume();
-    this.conn.end(last);
-    this.visit?.leaves();
+    return true;
   }
 
   /** The sweep: time limits; a client that doesn't take its last message is cut; so is one that left unread. */

@@ -15,6 +15,8 @@ interface Welcome {
   readonly others: Buffer;
   /** By index of tracked parameters: the server's value, and its ParameterStatus. */
   readonly values: readonly ({ readonly value: string; readonly message: Buffer } | null)[];
+  /** The last client's: its tracked parameters, and all that it was told ahead of BackendKeyData. */
+  last: { readonly parameters: TrackedValues; readonly messages: Buffer } | null;
 }
 
 /** Each is written for the first client, and copied for the others. */
@@ -29,8 +31,9 @@ function welcomeOf(data: WelcomeData, tracked: TrackedParameters): Welcome {
     if (index >= 0)
       values[index] ??= { value, message: parameterStatus(tracked.names[index] as string, value) };
   }
-  const welcome = {
+  const welcome: Welcome = {
     tracked,
+    last: null,
     others: Buffer.concat(others(data, tracked, null)),
     values: tracked.names.map((_name, i) => values[i] ?? null),
   };
@@ -60,20 +63,35 @@ export function loginReply(
   notice: string,
 ): Buffer {
   const common = welcomeOf(welcome, tracked);
-  const messages: Buffer[] = [authenticationOk()];
-  if (extras.size === 0) messages.push(common.others);
-  else messages.push(...others(welcome, tracked, extras));
-  tracked.names.forEach((name, i) => {
-    const known = common.values[i] ?? null;
-    if (known !== null) parameters[i] ??= known.value;
-    const value = parameters[i] ?? null;
-    if (value === null) return;
-    messages.push(value === known?.value ? known.message : parameterStatus(name, value));
-  });
-  messages.push(backendKeyData(cancelKey));
+  for (let i = 0; i < tracked.names.length; i++) parameters[i] ??= common.values[i]?.value ?? null;
+  const messages = [ahead(common, parameters, extras, welcome), backendKeyData(cancelKey)];
   if (notice !== '') {
     messages.push(noticeResponse({ sqlstate: SqlState.successfulCompletion, message: notice }));
   }
   messages.push(readyForQueryIdle);
   return Buffer.concat(messages);
+}
+
+/** What goes ahead of BackendKeyData; to be copied. */
+function ahead(
+  common: Welcome,
+  parameters: TrackedValues,
+  extras: ExtraParameters,
+  welcome: WelcomeData,
+): Buffer {
+  const { last, tracked } = common;
+  const isPlain = extras.size === 0;
+  if (isPlain && last?.parameters.every((value, i) => value === parameters[i]) === true) return last.messages;
+  const messages = [authenticationOk()];
+  if (isPlain) messages.push(common.others);
+  else messages.push(...others(welcome, tracked, extras));
+  tracked.names.forEach((name, i) => {
+    const known = common.values[i] ?? null;
+    const value = parameters[i] ?? null;
+    if (value === null) return;
+    messages.push(value === known?.value ? known.message : parameterStatus(name, value));
+  });
+  const told = Buffer.concat(messages);
+  if (isPlain) common.last = { parameters: [...parameters], messages: told };
+  return told;
 }

@@ -231,7 +231,7 @@ export class LoginPhase implements ClientPhase {
 
   #message(type: number, body: Buffer): boolean {
     if (type === FrontendType.Terminate) {
-      this.#connection.close('client close request');
+      this.#connection.closeAtOnce('client close request');
       return false;
     }
     if (type !== FrontendType.Password || this.#exchange === null) {

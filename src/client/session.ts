@@ -271,7 +271,7 @@ export class ClientSession
 
   terminate(): void {
     this.saidGoodbye = true;
-    this.connection.close('client close request');
+    this.connection.closeAtOnce('client close request');
   }
 
   violation(text: string): void {

@@ -1,16 +1,24 @@
 import type { ClientTls } from '../tls/client-side.ts';
 import { FrontendType } from '../wire/codes.ts';
 import { fatal } from '../wire/pg-error.ts';
-import { parseStartupPacket, startupPacketLength, type StartupPacket } from '../wire/startup-packet.ts';
+import { startupPacketLength, type StartupPacket } from '../wire/startup-packet.ts';
 import { CancelPhase } from './cancel.ts';
 import type { ClientConnection, ClientPhase } from './connection.ts';
 import { HeldBytes } from './held-bytes.ts';
+import { KnownStartupPackets } from './known-startup-packets.ts';
 import { LoginPhase } from './login.ts';
 import { TlsPhase } from './tls.ts';
 
 /** To SSLRequest and GSSENCRequest. We have no GSSAPI. */
 const REFUSED = Buffer.from('N');
 const GRANTED = Buffer.from('S');
+
+const NOTHING = Buffer.alloc(0);
+
+/** Of a packet's length, which counts itself. */
+const LENGTH_BYTES = 4;
+
+const knownPackets = new KnownStartupPackets();
 
 /** A TLS record of the handshake begins with it, and no packet does. */
 const TLS_HANDSHAKE = 0x16;
@@ -37,22 +45,34 @@ export class StartupPhase implements ClientPhase {
       this.#sawAny = true;
       if (chunk[0] === TLS_HANDSHAKE && this.#beginsTls(chunk.subarray(0, end))) return;
     }
-    this.#gathered.add(chunk, 0, end);
-    if (this.#gathered.length < this.#needed) return;
-    const bytes = this.#gathered.take();
+    // Mostly a packet comes as a whole, and can be read where it is.
+    let bytes = chunk;
+    let length = end;
+    if (this.#gathered.length > 0 || !isWhole(chunk, end)) {
+      this.#gathered.add(chunk, 0, end);
+      if (this.#gathered.length < this.#needed) return;
+      length = this.#gathered.length;
+      bytes = this.#gathered.takeBuffer();
+    }
+    this.#look(bytes, length);
+  }
+
+  /** Takes the packet at the front of `bytes[0, end)`, if it is all there. */
+  #look(bytes: Buffer, end: number): void {
     // No startup packet is long enough to begin with this byte.
     if (bytes[0] === FrontendType.Password) {
       this.#connection.fail(fatal('client password pkt before startup packet'));
       return;
     }
-    const length = bytes.length < 4 ? 4 : startupPacketLength(bytes);
-    if (bytes.length < length) {
-      this.#gathered.add(bytes, 0, bytes.length);
+    const length = end < LENGTH_BYTES ? LENGTH_BYTES : startupPacketLength(bytes);
+    if (end < length) {
+      this.#gathered.add(bytes, 0, end);
       this.#needed = length;
       return;
     }
     this.#needed = 1;
-    this.#packet(parseStartupPacket(bytes.subarray(0, length)), Buffer.from(bytes.subarray(length)));
+    const rest = end === length ? NOTHING : Buffer.from(bytes.subarray(length, end));
+    this.#packet(knownPackets.read(bytes, length), rest);
   }
 
   drained(): void {}
@@ -138,4 +158,9 @@ export class StartupPhase implements ClientPhase {
   #secure(tls: ClientTls, seen: Buffer | null): void {
     new TlsPhase(this.#connection, tls, (connection) => new StartupPhase(connection)).begin(seen);
   }
+}
+
+/** A packet, and nothing else, is in `bytes[0, end)`. */
+function isWhole(bytes: Buffer, end: number): boolean {
+  return end >= LENGTH_BYTES && bytes.readUInt32BE(0) === end;
 }

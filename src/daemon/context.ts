@@ -71,7 +71,9 @@ export class PoolerState {
   isRetiring = false;
   #config: Config;
   #credentials = new Map<string, LoginCredentials>();
-  #limits = new Map<string, ClientLimits>();
+  /** By user within a database: there is one text less to put together at each login. */
+  #limits = new Map<string, Map<string, ClientLimits>>();
+  #limitsCount = 0;
 
   constructor(parts: {
     config: Config;
@@ -122,7 +124,12 @@ export class PoolerState {
   replaceConfig(config: Config): void {
     if (config.userlist !== this.#config.userlist) this.tally.setStored(config.userlist.values());
     this.#config = config;
+    this.#forgetLimits();
+  }
+
+  #forgetLimits(): void {
     this.#limits.clear();
+    this.#limitsCount = 0;
   }
 
   /** Limits of the clients of (database, login user); kept until the configuration changes. */
@@ -130,15 +137,20 @@ export class PoolerState {
     // However full the pooler is, its console can be reached.
     if (database === ADMIN_DATABASE)
       return { ...clientLimits(this.#config, NO_DATABASE, user), maxClientConn: 0 };
-    const key = `${database}\0${user}`;
-    let limits = this.#limits.get(key);
-    if (limits === undefined) {
-      const entry = this.databases.entryFor(database);
-      limits = clientLimits(this.#config, entry ?? NO_DATABASE, user);
-      // Names come from the network, and strangers make them up.
-      if (this.#limits.size >= MAX_CACHED_LIMITS) this.#limits.clear();
-      if (entry !== null) this.#limits.set(key, limits);
+    const known = this.#limits.get(database)?.get(user);
+    if (known !== undefined) return known;
+    const entry = this.databases.entryFor(database);
+    const limits = clientLimits(this.#config, entry ?? NO_DATABASE, user);
+    // Names come from the network, and strangers make them up.
+    if (this.#limitsCount >= MAX_CACHED_LIMITS) this.#forgetLimits();
+    if (entry === null) return limits;
+    let ofUsers = this.#limits.get(database);
+    if (ofUsers === undefined) {
+      ofUsers = new Map();
+      this.#limits.set(database, ofUsers);
     }
+    ofUsers.set(user, limits);
+    this.#limitsCount++;
     return limits;
   }
 

@@ -43,7 +43,8 @@ const MAPPED_IPV4 = /^::ffff:(?=\d+\.)/i;
 export function tcpPeerAddress(socket: ConnSocket): PeerAddress | null {
   const { remoteAddress, remotePort } = socket;
   if (remoteAddress === undefined || remotePort === undefined) return null;
-  return { kind: 'tcp', ip: remoteAddress.replace(MAPPED_IPV4, ''), port: remotePort };
+  const ip = remoteAddress.includes(':') ? remoteAddress.replace(MAPPED_IPV4, '') : remoteAddress;
+  return { kind: 'tcp', ip, port: remotePort };
 }
 
 /**

@@ -37,6 +37,9 @@ export function socketNames(
   const length = new Uint32Array(1);
   const family = new Uint16Array(name.buffer, name.byteOffset, 1);
   const isLittle = endianness() === 'LE';
+  /** Of the last IPv4 address: mostly it is the next one's, too, and the same text is found sooner where it is a key. */
+  let lastIp4 = 0;
+  let lastText = '0.0.0.0';
 
   /** `struct sockaddr_in6`: family, port, flow, 16 bytes of address, scope. */
   const ip6 = (): string => {
@@ -58,10 +61,11 @@ export function socketNames(
     switch (family[0] as number) {
       case AF_INET:
         // `struct sockaddr_in`: family, port, 4 bytes of address.
-        return {
-          result,
-          name: { ip: `${name[4]}.${name[5]}.${name[6]}.${name[7]}`, port: name.readUInt16BE(2) },
-        };
+        if (name.readUInt32BE(4) !== lastIp4) {
+          lastIp4 = name.readUInt32BE(4);
+          lastText = `${name[4]}.${name[5]}.${name[6]}.${name[7]}`;
+        }
+        return { result, name: { ip: lastText, port: name.readUInt16BE(2) } };
       case AF_INET6:
         return { result, name: { ip: ip6(), port: name.readUInt16BE(2) } };
       default:

@@ -297,9 +297,9 @@ export class RawSocket implements Reader {
   /** Nothing is queued and nothing more will be. */
   #finish(): void {
     this.#isFinished = true;
-    // When all has been read, closing it says the same.
-    if (!this.#hasPeerEnded) this.#readiness.native.shutdownWrite(this.#fd);
+    // Closing it says the same.
     if (this.#hasPeerEnded || this.#destroysSoon) this.destroy();
+    else this.#readiness.native.shutdownWrite(this.#fd);
   }
 
   /** Has the set watch for what is wanted now. */

@@ -105,17 +105,66 @@ export function poolKey(database: string, user: string): string {
   return `${database}\0${user}`;
 }
 
-function asideKey(database: string, user: string): string {
-  return `aside:${poolKey(database, user)}`;
+/** How many grants of one kind there are: by the names themselves, for text that is put together costs more than this. */
+class Counts {
+  all = 0;
+  readonly #databases = new Map<string, number>();
+  readonly #users = new Map<string, number>();
+  /** By database, then by user. */
+  readonly #pools = new Map<string, Map<string, number>>();
+
+  ofDatabase(name: string): number {
+    return this.#databases.get(name) ?? 0;
+  }
+
+  ofUser(name: string): number {
+    return this.#users.get(name) ?? 0;
+  }
+
+  ofPool(database: string, user: string): number {
+    return this.#pools.get(database)?.get(user) ?? 0;
+  }
+
+  add({ kind, database, user }: Grant, change: 1 | -1): void {
+    this.all += change;
+    addTo(this.#users, user, change);
+    if (kind !== 'server' && kind !== 'client') return;
+    addTo(this.#databases, database, change);
+    let ofUsers = this.#pools.get(database);
+    if (ofUsers === undefined) {
+      ofUsers = new Map();
+      this.#pools.set(database, ofUsers);
+    }
+    addTo(ofUsers, user, change);
+    if (ofUsers.size === 0) this.#pools.delete(database);
+  }
+}
+
+function addTo(counts: Map<string, number>, name: string, change: number): void {
+  const count = (counts.get(name) ?? 0) + change;
+  if (count > 0) counts.set(name, count);
+  else counts.delete(name);
+}
+
+function isFull(count: number, limit: number): boolean {
+  return limit > 0 && count >= limit;
 }
 
 /** The budget of a single event loop: plain counters. */
 export class LocalBudget implements Budget {
   readonly #owners = new Map<string, BudgetOwner>();
   readonly #grants = new Map<number, Grant>();
-  readonly #counts = new Map<string, number>();
-  /** Grants that are set aside. */
+  readonly #counts: Readonly<Record<GrantKind, Counts>> = {
+    server: new Counts(),
+    client: new Counts(),
+    login: new Counts(),
+    cancel: new Counts(),
+    leaving: new Counts(),
+    derivation: new Counts(),
+  };
+  /** Grants that are set aside, and how many there are of them. */
   readonly #aside = new Set<number>();
+  readonly #asideCounts = new Counts();
   /** Per owner: its pools' oldest waits. */
   readonly #waits = new Map<string, Map<string, number>>();
   #nextId = 1;
@@ -126,39 +175,40 @@ export class LocalBudget implements Budget {
   }
 
   askServer(ask: ServerAsk): Grant | Refusal {
-    if (this.#full(`server:p:${poolKey(ask.database, ask.user)}`, ask.poolLimit)) return 'pool';
-    if (this.#full(`server:d:${ask.database}`, ask.databaseLimit)) return 'database';
-    if (this.#full(`server:u:${ask.user}`, ask.userLimit)) return 'user';
-    const { servingLimit = 0 } = ask;
-    if (servingLimit > 0 && this.serving(ask.database, ask.user) >= servingLimit) return 'pool';
+    const { server } = this.#counts;
+    if (isFull(server.ofPool(ask.database, ask.user), ask.poolLimit)) return 'pool';
+    if (isFull(server.ofDatabase(ask.database), ask.databaseLimit)) return 'database';
+    if (isFull(server.ofUser(ask.user), ask.userLimit)) return 'user';
+    if (isFull(this.serving(ask.database, ask.user), ask.servingLimit ?? 0)) return 'pool';
     const grant = this.#grant('server', ask.owner, ask.database, ask.user);
     if (ask.isAside === true) this.setAside(grant);
     return grant;
   }
 
   askClient(ask: ClientAsk): Grant | Refusal {
-    if (this.#full('client:all', ask.totalLimit)) return 'total';
-    if (this.#full(`client:d:${ask.database}`, ask.databaseLimit)) return 'database';
-    if (this.#full(`client:u:${ask.user}`, ask.userLimit)) return 'user';
+    const { client } = this.#counts;
+    if (isFull(client.all, ask.totalLimit)) return 'total';
+    if (isFull(client.ofDatabase(ask.database), ask.databaseLimit)) return 'database';
+    if (isFull(client.ofUser(ask.user), ask.userLimit)) return 'user';
     return this.#grant('client', ask.owner, ask.database, ask.user);
   }
 
   askPlace({ owner, kind, key, totalLimit, keyLimit }: PlaceAsk): Grant | PlaceRefusal {
-    if (this.#full(`${kind}:u:${key}`, keyLimit)) return 'key';
-    if (this.#full(`${kind}:all`, totalLimit)) return 'total';
+    const counts = this.#counts[kind];
+    if (isFull(counts.ofUser(key), keyLimit)) return 'key';
+    if (isFull(counts.all, totalLimit)) return 'total';
     return this.#grant(kind, owner, '', key);
   }
 
   giveBack(grant: Grant): void {
     if (!this.#grants.delete(grant.id)) return;
-    for (const key of this.#keys(grant)) this.#count(key, -1);
-    if (this.#aside.delete(grant.id)) this.#count(asideKey(grant.database, grant.user), -1);
+    this.#counts[grant.kind].add(grant, -1);
+    if (this.#aside.delete(grant.id)) this.#asideCounts.add(grant, -1);
     if (grant.kind === 'server') this.#wake();
   }
 
   serving(database: string, user: string): number {
-    const aside = this.#counts.get(asideKey(database, user)) ?? 0;
-    return this.count('server', { database, user }) - aside;
+    return this.#counts.server.ofPool(database, user) - this.#asideCounts.ofPool(database, user);
   }
 
   setAside(grant: Grant, least = 0): boolean {
@@ -166,7 +216,7 @@ export class LocalBudget implements Budget {
     if (!this.#grants.has(id) || this.#aside.has(id)) return true;
     if (this.serving(database, user) <= least) return false;
     this.#aside.add(id);
-    this.#count(asideKey(database, user), 1);
+    this.#asideCounts.add(grant, 1);
     return true;
   }
 
@@ -186,35 +236,18 @@ export class LocalBudget implements Budget {
   }
 
   count(kind: GrantKind, scope: { database?: string; user?: string } = {}): number {
-    if (scope.database !== undefined && scope.user !== undefined) {
-      return this.#counts.get(`${kind}:p:${poolKey(scope.database, scope.user)}`) ?? 0;
-    }
-    if (scope.database !== undefined) return this.#counts.get(`${kind}:d:${scope.database}`) ?? 0;
-    if (scope.user !== undefined) return this.#counts.get(`${kind}:u:${scope.user}`) ?? 0;
-    return this.#counts.get(`${kind}:all`) ?? 0;
-  }
-
-  #full(key: string, limit: number): boolean {
-    return limit > 0 && (this.#counts.get(key) ?? 0) >= limit;
+    const { database, user } = scope;
+    const counts = this.#counts[kind];
+    if (database !== undefined && user !== undefined) return counts.ofPool(database, user);
+    if (database !== undefined) return counts.ofDatabase(database);
+    return user === undefined ? counts.all : counts.ofUser(user);
   }
 
   #grant(kind: GrantKind, owner: string, database: string, user: string): Grant {
     const grant: Grant = { id: this.#nextId++, kind, owner, database, user };
     this.#grants.set(grant.id, grant);
-    for (const key of this.#keys(grant)) this.#count(key, 1);
+    this.#counts[kind].add(grant, 1);
     return grant;
-  }
-
-  #count(key: string, by: 1 | -1): void {
-    const left = (this.#counts.get(key) ?? 0) + by;
-    if (left > 0) this.#counts.set(key, left);
-    else this.#counts.delete(key);
-  }
-
-  #keys({ kind, database, user }: Grant): string[] {
-    const common = [`${kind}:all`, `${kind}:u:${user}`];
-    if (kind !== 'server' && kind !== 'client') return common;
-    return [...common, `${kind}:d:${database}`, `${kind}:p:${poolKey(database, user)}`];
   }
 
   /**

@@ -14,7 +14,7 @@ test('a run measures pgweir by each kind of load, and leaves a result and a char
   try {
     const json = path.join(folder, 'result.json');
     const args = ['--quick', '--systems', 'pgweir,odyssey', '--scale', '1', '--clients', '4', '--idle', '50'];
-    args.push('--workloads', 'connect-scram,copy-in,result,idle-tls', '--load', 'node', '--json', json);
+    args.push('--workloads', 'connect-scram,copy-in,idle-tls', '--load', 'node', '--json', json);
     const main = path.join(import.meta.dirname, 'main.ts');
     const env = { ...process.env, PGWEIR_BENCH_ODYSSEY: path.join(folder, 'no-odyssey') };
     const { stdout } = await promisify(execFile)(process.execPath, [main, ...args], {
@@ -31,7 +31,6 @@ test('a run measures pgweir by each kind of load, and leaves a result and a char
     expect(idle?.samples[0]?.bytesPerClient).toBeTypeOf('number');
     expect(result.cells.map(({ workload, clients }) => [workload, clients])).toEqual([
       ['connect-scram', 4],
-      ['result', 1],
       ['copy-in', 1],
       ['idle-tls', 10],
     ]);

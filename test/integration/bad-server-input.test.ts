@@ -94,7 +94,7 @@ class Stage implements AsyncDisposable {
 }
 
 /** Of each random client. One takes as long as the pooler waits before it tries a server again. */
-const TURNS = process.env['PGWEIR_TEST_FULL'] === undefined ? 12 : 30;
+const TURNS = process.env['PGWEIR_TEST_FULL'] === undefined ? 6 : 30;
 
 describe.concurrent('a server that breaks the protocol during its login', () => {
   const ok = backend.authenticationOk();

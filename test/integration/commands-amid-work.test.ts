@@ -30,7 +30,7 @@ const EXPECTED = ['08P01', '57014', '57P01', '57P03'];
 
 /** How many commands are given: `npm run test:full` takes its time. */
 const isFull = process.env['PGWEIR_TEST_FULL'] !== undefined;
-const COMMANDS = isFull ? 1500 : 50;
+const COMMANDS = isFull ? 1500 : 30;
 const TIMEOUT_MS = isFull ? 900_000 : 120_000;
 
 const noSignal = new AbortController().signal;

@@ -179,7 +179,8 @@ test('trap: VALID UNTIL is not ignored: an expired password that is in the list 
   const name = 'sa_expired';
   const options = "VALID UNTIL '2000-01-01'";
   await createRole(sharedPostgres(), { name, auth: 'scram', password: PASSWORD, options });
-  await using pooler = await startPooler({ userlist: { [name]: PASSWORD } });
+  const settings = { server_login_retry: 1 };
+  await using pooler = await startPooler({ settings, userlist: { [name]: PASSWORD } });
   expect(await outcome(pooler, { user: name })).toBe(
     `FATAL 28P01 password authentication failed for user "${name}"`,
   );
