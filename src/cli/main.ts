@@ -2,7 +2,7 @@ import { versionLines } from '../daemon/version.ts';
 import type { RunOptions } from '../daemon/run.ts';
 import { parseArguments, type RunCommand, USAGE } from './arguments.ts';
 import { daemonize, STARTUP_FD_VARIABLE } from './daemonize.ts';
-import { keepYoungHeapSmall } from './young-heap.ts';
+import { boundYoungHeap } from './young-heap.ts';
 
 /** What the command line touches outside itself, for tests. */
 export interface MainEnvironment {
@@ -29,7 +29,7 @@ const processEnvironment: MainEnvironment = {
     process.title = title;
   },
   runDaemon: async (options) => {
-    keepYoungHeapSmall();
+    boundYoungHeap();
     // Loaded only when it is to run: `--version` needs none of it.
     const { runDaemon } = await import('../daemon/run.ts');
     return runDaemon(options);

@@ -102,7 +102,8 @@ function problemOf(source: string): string | null {
   }
   if (open.length > 1) return 'a regular expression with ) behind (';
   ways *= open[0]?.alternatives ?? 1;
-  for (let i = 1; i <= spans; i++) ways *= MAX_MATCHED_LENGTH / i;
+  // More of them than characters make it no quicker.
+  for (let i = 1; i <= spans; i++) ways *= Math.max(1, MAX_MATCHED_LENGTH / i);
   return ways > MAX_WAYS
     ? 'a regular expression with fewer repetitions, alternatives and ?, which together can take very long'
     : null;

@@ -142,3 +142,12 @@ test('whatever text comes, nothing is thrown', () => {
     { numRuns: 1000 },
   );
 });
+
+test.each([
+  4, 127, 128, 250, 1000, 10_000,
+])('%d repetitions are too many, however many more there are than characters', (count) => {
+  expect(compileNameRegex(`^(${'.*'.repeat(count)})$`)).toEqual({
+    expected:
+      'a regular expression with fewer repetitions, alternatives and ?, which together can take very long',
+  });
+});
