@@ -22,6 +22,9 @@ export interface LaunchHost {
   open(grant: Grant, dedicatedTo: DedicatedClient | null): void;
 }
 
+/** What a connection is opened for; a client: for that one alone. */
+type Purpose = 'client' | 'min_pool_size' | DedicatedClient;
+
 /**
  * Decides on new server connections of one pool and remembers how the last attempt ended: after a failure there
  * is no other one for `server_login_retry`, and clients meanwhile hear the cached reason.
@@ -78,8 +81,18 @@ export class Launcher {
    * Opens one connection if the limits allow: true. To fill up to min_pool_size nobody else's is asked for; for a client
    * that gets it for itself the pool's own are, too, and earlier failures say nothing.
    */
-  launch(purpose: 'client' | 'min_pool_size' | DedicatedClient): boolean {
+  launch(purpose: Purpose): boolean {
+    const { servers, limits } = this.#host;
+    const outcome = this.#attempt(purpose, servers.slotsTaken);
+    if (outcome !== 'full') return outcome === 'opened';
+    // Other event loops have what is lacking here.
+    return this.#attempt(purpose, limits.poolSize) === 'opened';
+  }
+
+  /** `full`: of those who may have no more than `pool_size`, others have more than was thought. */
+  #attempt(purpose: Purpose, slotsTaken: number): 'opened' | 'refused' | 'full' {
     const host = this.#host;
+    const { database, user, limits } = host;
     const dedicatedTo = typeof purpose === 'string' ? null : purpose;
     const failure = dedicatedTo === null ? this.#failure : null;
     const decision = decideLaunch(
@@ -88,16 +101,15 @@ export class Launcher {
         loginsInProgress: host.servers.new.length,
         loginsAllowed: this.#loginsAllowed(dedicatedTo),
         sinceFailureMs: failure === null ? null : host.nowMs - failure.atMs,
-        slotsTaken: host.servers.slotsTaken,
-        firstWaitMs: host.limits.reservePoolSize > 0 ? this.#firstWaitMs() : null,
+        slotsTaken,
+        firstWaitMs: limits.reservePoolSize > 0 ? this.#firstWaitMs() : null,
       },
-      host.limits,
+      limits,
     );
     if (decision.action === 'wait') {
       if (dedicatedTo !== null && decision.reason === 'pool is full') host.dedicated.makeRoom();
-      return false;
+      return 'refused';
     }
-    const { database, user, limits } = host;
     const grant = this.#budget.askServer({
       owner: this.#owner,
       database,
@@ -109,22 +121,30 @@ export class Launcher {
       isAside: dedicatedTo !== null,
     });
     if (typeof grant === 'string') {
-      if (purpose !== 'min_pool_size') this.#evictFor(grant);
-      return false;
+      if (purpose === 'min_pool_size') return 'refused';
+      if (grant === 'pool' && !decision.isReserve) return 'full';
+      this.#evictFor(grant);
+      return 'refused';
     }
     if (decision.isReserve) {
       this.#log.log('WARNING', `${database}/${user}: taking connection from reserve_pool`);
     }
     try {
       host.open(grant, dedicatedTo);
-      return true;
+      return 'opened';
     } catch (error) {
       this.#log.log('ERROR', `${database}/${user}: cannot open a server connection: ${String(error)}`);
       if (dedicatedTo === null) this.failed('connect failed');
       this.#budget.giveBack(grant);
       dedicatedTo?.notOpened({ message: 'connect failed', serverError: null, failWaiting: false });
-      return false;
+      return 'refused';
     }
+  }
+
+  /** As many servers as `pool_size` says hold slots, over all event loops. */
+  get isFull(): boolean {
+    const { database, user, limits } = this.#host;
+    return limits.poolSize > 0 && this.#budget.count('server', { database, user }) >= limits.poolSize;
   }
 
   /**

@@ -92,8 +92,8 @@ export const poolFaults: readonly Fault[] = [
     'max_client_conn lets one client too many in',
     {
       file: 'src/pool/budget.ts',
-      find: "this.#full('client:all', ask.totalLimit)",
-      replace: "this.#full('client:all', ask.totalLimit && ask.totalLimit + 1)",
+      find: 'isFull(client.all, ask.totalLimit)',
+      replace: 'isFull(client.all, ask.totalLimit && ask.totalLimit + 1)',
     },
     ['test/pool/budget.test.ts'],
   ),
@@ -130,6 +130,24 @@ export const poolFaults: readonly Fault[] = [
     ['test/pool/budget.test.ts'],
   ),
   fault(
+    'no reserve is lent where other event loops have a part of the pool',
+    {
+      file: 'src/pool/launcher.ts',
+      find: "if (grant === 'pool' && !decision.isReserve) return 'full';",
+      replace: '',
+    },
+    ['test/pool/several-loops.test.ts'],
+  ),
+  fault(
+    'a client waits for ever for a connection of its own while another event loop keeps a part of the pool busy',
+    {
+      file: 'src/pool/launcher.ts',
+      find: "this.#budget.count('server', { database, user }) >= limits.poolSize",
+      replace: 'this.#host.servers.slotsTaken >= limits.poolSize',
+    },
+    ['test/pool/several-loops.test.ts'],
+  ),
+  fault(
     'servers of a dead thread count as ones that serve the pool',
     { file: 'src/pool/budget-keeper.ts', find: 'records.setAside(record);', replace: '' },
     ['test/pool/budget-death.test.ts'],
@@ -138,8 +156,8 @@ export const poolFaults: readonly Fault[] = [
     'filling up to min_pool_size evicts connections of other pools',
     {
       file: 'src/pool/launcher.ts',
-      find: "if (purpose !== 'min_pool_size') this.#evictFor(grant);",
-      replace: 'this.#evictFor(grant);',
+      find: "if (purpose === 'min_pool_size') return 'refused';",
+      replace: '',
     },
     ['test/pool/launcher.test.ts'],
   ),
