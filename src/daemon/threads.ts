@@ -180,10 +180,7 @@ export async function createThreadedPooler(options: PoolerOptions, count: number
     config: () => config,
     command: (request, signal) => workforce.command(request, signal),
     serverCount: (database) => keeper.count('server', database === null ? {} : { database }),
-    isPaused: (database) => {
-      const { isPaused, pausedDatabases } = workforce.standing;
-      return database === null ? isPaused : pausedDatabases.includes(database);
-    },
+    isPaused: (database) => workforce.isPaused(database),
     snapshots: (kind) => workforce.snapshots(kind),
     own: () => ({
       config: configRows(config),

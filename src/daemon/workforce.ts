@@ -80,6 +80,16 @@ export class Workforce {
     return this.#standing;
   }
 
+  /** PAUSE of the database (null: of all) holds, or will in whichever worker comes next. */
+  isPaused(database: string | null): boolean {
+    for (const { request } of this.#unconfirmed.toReversed()) {
+      if (request.kind !== 'pause' && request.kind !== 'resume') continue;
+      if (request.database === database) return request.kind === 'pause';
+    }
+    const { isPaused, pausedDatabases } = this.#standing;
+    return database === null ? isPaused : pausedDatabases.includes(database);
+  }
+
   /** Those that serve clients now. */
   get threads(): Worker[] {
     return [...this.#ready()].map(({ thread }) => thread);

@@ -86,3 +86,27 @@ test(
   },
   isFull ? 900_000 : 90_000,
 );
+
+test('PAUSE holds when the threads die that have been asked for it', async () => {
+  await using threads = await Threads.start(
+    {
+      settings: { pool_mode: 'transaction', default_pool_size: POOL_SIZE, server_login_retry: 0 },
+      databases: { paused: 'dbname=postgres' },
+      userlist: { [ROLE]: '' },
+    },
+    2,
+  );
+  const client = await threads.client({ user: ROLE, database: 'paused' });
+  client.on('error', () => {});
+  await client.query('SELECT 1');
+  for (const thread of threads.pooler.workforce.threads) void thread.terminate();
+  expect(await within(threads.ask({ kind: 'pause', database: 'paused' }), 'PAUSE')).toEqual({ ok: true });
+  expect(threads.pooler.keeper.count('server')).toBe(0);
+  await waitFor(() => threads.pooler.workforce.threads.length === 2, { what: 'both threads' });
+  const databases = await threads.show('SHOW DATABASES');
+  expect(databases.find(({ name }) => name === 'paused')).toMatchObject({ paused: 1 });
+  expect(await threads.ask({ kind: 'resume', database: 'paused' })).toEqual({ ok: true });
+  const next = await threads.client({ user: ROLE, database: 'paused' });
+  expect((await next.query('SELECT 1 AS one')).rows).toEqual([{ one: 1 }]);
+  await next.end();
+});

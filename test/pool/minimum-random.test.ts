@@ -7,7 +7,7 @@ import { type Random, withSeed } from '../support/random.ts';
 import { BUDGETS, type BudgetOf } from './budget-stage.ts';
 import { type FakeClient, type FakeServer, PoolKit, wakeUps } from './kit.ts';
 
-const ROUNDS = process.env['PGWEIR_TEST_FULL'] === undefined ? 30 : 2000;
+const ROUNDS = process.env['PGWEIR_TEST_FULL'] === undefined ? 30 : 1000;
 const STEPS = 150;
 const MINIMUM = 3;
 const LIMITS: Partial<PoolLimits> = {
