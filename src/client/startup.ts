@@ -64,7 +64,7 @@ export class StartupPhase implements ClientPhase {
       this.#connection.fail(fatal('client password pkt before startup packet'));
       return;
     }
-    const length = end < LENGTH_BYTES ? LENGTH_BYTES : startupPacketLength(bytes);
+    const length = end < LENGTH_BYTES ? LENGTH_BYTES : startupPacketLength(bytes, end);
     if (end < length) {
       this.#gathered.add(bytes, 0, end);
       this.#needed = length;

@@ -19,13 +19,19 @@ export type NameRegex = { readonly regex: RegExp } | { readonly expected: string
 /** Escapes that mean the same in both. */
 const ESCAPES = /^[dDsSwWtnrfv]$/;
 
-/** Compiles what stands behind the slash. Never throws. */
+/** One of each kind of text that V8 has code of its own for, and one twice: what it runs first it runs slowly. */
+const WARM_UP = ['a', 'a', '\u0100'];
+
+/** Compiles what stands behind the slash. Never throws, nor does trying the expression. */
 export function compileNameRegex(source: string): NameRegex {
   const problem = problemOf(source);
   if (problem !== null) return { expected: problem };
   try {
     // PostgreSQL's dot stands for a line feed, too.
-    return { regex: new RegExp(source, 'su') };
+    const regex = new RegExp(source, 'su');
+    // One that is too large is found out when it is first tried.
+    for (const text of WARM_UP) regex.exec(text);
+    return { regex };
   } catch {
     return { expected: 'a regular expression' };
   }
@@ -47,8 +53,10 @@ interface Group {
 function problemOf(source: string): string | null {
   if (source === '') return 'a regular expression behind the slash';
   const open: Group[] = [{ isComplex: false, alternatives: 1 }];
+  /** Of the alternative at hand, outside of all groups: the ways of one add to those of the others. */
   let spans = source.startsWith('^') ? 0 : 1;
   let ways = 1;
+  let waysBefore = 0;
   /** What a repetition would repeat. */
   let last: 'nothing' | 'atom' | 'group' = 'nothing';
   let lastGroup: Group | null = null;
@@ -63,8 +71,10 @@ function problemOf(source: string): string | null {
     } else if (char === '[') {
       const end = endOfBrackets(source, pos);
       if (end < 0) return 'a regular expression with ] behind [';
-      if (/\[[:.=]/.test(source.slice(pos + 1, end)))
-        return 'a regular expression without [: :], [. .] or [= =]';
+      const inside = source.slice(pos + 1, end);
+      if (/\[[:.=]/.test(inside)) return 'a regular expression without [: :], [. .] or [= =]';
+      const escaped = /\\([A-Za-z0-9])/.exec(inside.replace(/\\([dDsSwWtnrfv]|[^A-Za-z0-9])/gs, ''))?.[1];
+      if (escaped !== undefined) return `a regular expression without \\${escaped}`;
       pos = end;
       last = 'atom';
     } else if (char === '(') {
@@ -80,7 +90,12 @@ function problemOf(source: string): string | null {
       last = 'group';
     } else if (char === '|') {
       for (const group of open) group.isComplex = true;
-      (open.at(-1) as Group).alternatives++;
+      if (open.length > 1) (open.at(-1) as Group).alternatives++;
+      else {
+        waysBefore += waysOf(ways, spans);
+        ways = 1;
+        spans = source[pos + 1] === '^' ? 0 : 1;
+      }
       last = 'nothing';
     } else if ('*+?{'.includes(char)) {
       const repeat = /^(?:[*+?]|\{(\d{1,3})(,(\d{0,3}))?\})\??/.exec(source.slice(pos));
@@ -101,12 +116,17 @@ function problemOf(source: string): string | null {
     } else last = char === '^' || char === '$' ? 'nothing' : 'atom';
   }
   if (open.length > 1) return 'a regular expression with ) behind (';
-  ways *= open[0]?.alternatives ?? 1;
-  // More of them than characters make it no quicker.
-  for (let i = 1; i <= spans; i++) ways *= Math.max(1, MAX_MATCHED_LENGTH / i);
-  return ways > MAX_WAYS
+  return waysBefore + waysOf(ways, spans) > MAX_WAYS
     ? 'a regular expression with fewer repetitions, alternatives and ?, which together can take very long'
     : null;
+}
+
+/** With so many spans, each of which goes through all lengths. */
+function waysOf(ways: number, spans: number): number {
+  let all = ways;
+  // More of them than characters make it no quicker.
+  for (let i = 1; i <= spans; i++) all *= Math.max(1, MAX_MATCHED_LENGTH / i);
+  return all;
 }
 
 /** Where the brackets that open at `start` close; -1: nowhere. A `]` that comes first is one of the characters. */

@@ -1,9 +1,9 @@
-import { randomBytes } from 'node:crypto';
 import type { Control } from '../admin/control.ts';
 import { ScramVerifierCache, SaltedPasswordCache } from '../auth/derived-keys.ts';
 import { type DerivationGate, MAX_DERIVATIONS, Pbkdf2Queue } from '../auth/pbkdf2-queue.ts';
 import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
+import { fewRandomBytes } from '../base/random.ts';
 import { ClientConnection } from '../client/connection.ts';
 import { Visit } from '../client/doorkeeper.ts';
 import { StartupPhase } from '../client/startup.ts';
@@ -139,7 +139,7 @@ export function createLoop(options: LoopOptions): Loop {
           tuneTcp: tune,
           tracked,
           statements,
-          auth: { randomBytes, saltedPasswords: new SaltedPasswordCache(pbkdf2) },
+          auth: { randomBytes: fewRandomBytes, saltedPasswords: new SaltedPasswordCache(pbkdf2) },
           logsConnections: () => self.config.settings.log_connections,
           logsDisconnections: () => self.config.settings.log_disconnections,
           maxPacketSize: () => self.config.settings.max_packet_size,
@@ -171,7 +171,7 @@ export function createLoop(options: LoopOptions): Loop {
     tracked,
     statements,
     logins: new Logins(state, queries, {
-      randomBytes,
+      randomBytes: fewRandomBytes,
       mockSecret: options.mockSecret,
       verifiers: new ScramVerifierCache(pbkdf2),
       pbkdf2,

@@ -37,15 +37,15 @@ export type StartupPacket =
   | { readonly kind: 'bad'; readonly headerHex: string };
 
 /**
- * Length of the startup packet that begins with `head` (at least its first 4 bytes), counting itself: 8 to 65535.
- * Throws ProtocolViolation `bad packet header: 'HEX'` on any other length, so that nobody ever waits for, or
+ * Length of the startup packet that begins with `head[0, end)` (at least its first 4 bytes), counting itself: 8 to 65535.
+ * What is behind `end` is somebody else's. Throws ProtocolViolation `bad packet header: 'HEX'` on any other length, so that nobody ever waits for, or
  * makes room for, more than 64 KiB before login. Source: manual, `protocol-message-formats`, StartupMessage.
  */
-export function startupPacketLength(head: Buffer): number {
-  if (head.length < 4) throw new ProtocolViolation(badHeader(head));
+export function startupPacketLength(head: Buffer, end = head.length): number {
+  if (end < 4) throw new ProtocolViolation(badHeader(head, end));
   // Unsigned on purpose: a length with the top bit set must look huge, not negative.
   const length = head.readUInt32BE(0);
-  if (length < STARTUP_HEADER_BYTES || length > 0xffff) throw new ProtocolViolation(badHeader(head));
+  if (length < STARTUP_HEADER_BYTES || length > 0xffff) throw new ProtocolViolation(badHeader(head, end));
   return length;
 }
 
@@ -57,7 +57,7 @@ export function startupPacketLength(head: Buffer): number {
  */
 export function parseStartupPacket(packet: Buffer): StartupPacket {
   if (packet.length < STARTUP_HEADER_BYTES || startupPacketLength(packet) !== packet.length) {
-    throw new ProtocolViolation(badHeader(packet));
+    throw new ProtocolViolation(badHeader(packet, packet.length));
   }
   const code = packet.readInt32BE(4);
   const bodyBytes = packet.length - STARTUP_HEADER_BYTES;
@@ -107,14 +107,14 @@ function endOfString(packet: Buffer, pos: number): number {
 }
 
 function bad(packet: Buffer): StartupPacket {
-  return { kind: 'bad', headerHex: headerHex(packet) };
+  return { kind: 'bad', headerHex: headerHex(packet, packet.length) };
 }
 
-function badHeader(head: Buffer): string {
-  return `bad packet header: '${headerHex(head)}'`;
+function badHeader(head: Buffer, end: number): string {
+  return `bad packet header: '${headerHex(head, end)}'`;
 }
 
 /** Length and code, as far as they have come. */
-function headerHex(head: Buffer): string {
-  return head.toString('hex', 0, Math.min(head.length, STARTUP_HEADER_BYTES));
+function headerHex(head: Buffer, end: number): string {
+  return head.toString('hex', 0, Math.min(end, STARTUP_HEADER_BYTES));
 }

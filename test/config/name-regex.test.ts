@@ -21,6 +21,8 @@ test.each([
   ['^(ab)*$', 'abab', 'aba'],
   ['^(?:a|b)?c$', 'bc', 'abc'],
   ['^x\\$\\.$', 'x$.', 'x.'],
+  ['^a.*|^b.*', 'ba', 'ca'],
+  ['^[\\w\\-\\]\\\\]+$', 'a-]\\', 'a b'],
 ])('%s fits %j and not %j', (source, yes, no) => {
   const regex = compiled(source);
   expect([matchName(regex, yes) !== null, matchName(regex, no) !== null]).toEqual([true, false]);
@@ -73,6 +75,9 @@ describe('refused', () => {
     '(a)\\1',
     '\\x41',
     '\\u0041',
+    '[\\p{L}]',
+    '[a\\b]',
+    '[\\\\\\B]',
     '***:a',
     '(?i)a',
   ])('what means something else in PostgreSQL: %s', (source) => {
@@ -92,6 +97,10 @@ describe('refused', () => {
     '^(x+x+)+y$',
     '^(?:a|b?)+c$',
     '.*.*.*=.*',
+    // The start of one alternative is not that of the others.
+    '^z|a*a*a?a?a?a?b',
+    '^z|.{1,99}.{1,99}a?a?b',
+    '^z|^y|.*.*(?:a|b)b',
   ])('what can take for ever: %s', (source) => {
     expect(compileNameRegex(source)).toMatchObject({ expected: expect.stringContaining('very long') });
   });
@@ -134,6 +143,13 @@ test('whatever expression is taken, it is quick on every name', () => {
     { numRuns: 3000 },
   );
   expect(taken).toBeGreaterThan(300);
+});
+
+test.each([
+  ['a long text', 'a'.repeat(200_000)],
+  ['many groups', '(a)'.repeat(30_000)],
+])('what the engine finds too large only when it is tried is refused: %s', (_what, source) => {
+  expect(compileNameRegex(source)).toEqual({ expected: 'a regular expression' });
 });
 
 test('whatever text comes, nothing is thrown', () => {

@@ -64,6 +64,10 @@ describe('bytes in place of a startup packet', () => {
     ['a length of 0', int32(0), "bad packet header: '00000000'"],
     ['a length of 3', int32(3), "bad packet header: '00000003'"],
     ['a length of 7', packet(Buffer.alloc(3)), "bad packet header: '00000007000000'"],
+    // What is told of it are its own bytes: behind them in memory are other clients'.
+    ['a length of 4 alone', int32(4), "bad packet header: '00000004'"],
+    ['a length of 5', packet(Buffer.alloc(1)), "bad packet header: '0000000500'"],
+    ['a negative length alone', int32(-1), "bad packet header: 'ffffffff'"],
     [
       'a negative length',
       Buffer.concat([int32(-1), int32(0x30000)]),
