@@ -1,7 +1,9 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import {
   type Control,
   type ControlReply,
   type ControlRequest,
+  controlFailure,
   controlOk,
   type ShutdownMode,
 } from '../admin/control.ts';
@@ -27,11 +29,18 @@ export interface ProcessHooks extends ConfigHooks {
   isSuspended(): boolean;
   /** Resolves when each has heard what it was told and asked, and has said what became of it at once. */
   heard(): Promise<unknown>;
+  /** Server connections of a database (null: all) that count for limits, wherever they are. */
+  serverCount(database: string | null): number;
+  /** PAUSE of the database (null: of all) is in force. */
+  isPaused(database: string | null): boolean;
   /** A graceful shutdown begins, or is made to wait for servers alone; the workers hear of it next. */
   shutdownBegins(mode: Exclude<ShutdownMode, 'immediate'>): void;
   /** The process is to end now. */
   exit(): void;
 }
+
+/** How often PAUSE looks whether the last server connection is gone. */
+const DRAIN_POLL_MS = 5;
 
 /** Carries out commands on all threads as if there were one. */
 export class ProcessControl implements Control {
@@ -66,7 +75,8 @@ export class ProcessControl implements Control {
       case 'resume':
         if (request.database === null) this.#suspender.ended();
     }
-    return this.#askAll(request, signal);
+    const reply = await this.#askAll(request, signal);
+    return reply.ok && request.kind === 'pause' ? this.#drained(request.database, reply, signal) : reply;
   }
 
   async #askAll(request: ControlRequest, signal: AbortSignal): Promise<ControlReply> {
@@ -79,6 +89,15 @@ export class ProcessControl implements Control {
       (which) => ofTheLiving(this.#hooks.snapshots(which)),
       () => this.#hooks.own(),
     );
+  }
+
+  /** What is on its way between threads, or a dead one has left, stands in none of their lists: it is waited for here. */
+  async #drained(database: string | null, reply: ControlReply, signal: AbortSignal): Promise<ControlReply> {
+    while (this.#hooks.serverCount(database) > 0 && !signal.aborted) {
+      if (!this.#hooks.isPaused(database)) return controlFailure.canceled();
+      await delay(DRAIN_POLL_MS);
+    }
+    return reply;
   }
 }
 

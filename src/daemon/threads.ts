@@ -23,7 +23,7 @@ import { createDns } from './dns.ts';
 import { SWEEP_INTERVAL_MS } from './janitor.ts';
 import { listenerFds } from './snapshot-sockets.ts';
 import { dnsSnapshots, peerPoolSnapshots, peerSnapshots } from './snapshots.ts';
-import { endOrphan } from './orphans.ts';
+import { Orphans } from './orphans.ts';
 import { Peers } from './peers.ts';
 import {
   cancelByProcesses,
@@ -38,6 +38,7 @@ import { prepareTls, prepareTlsForSet } from './reload.ts';
 import { tcpOptions } from './tcp-settings.ts';
 import type { MainEnd, WorkerQuestion } from './worker-messages.ts';
 import { levelsOf } from './worker-log.ts';
+import { WorkerRows } from './worker-rows.ts';
 import { Workforce } from './workforce.ts';
 
 /** A pooler of several threads. */
@@ -118,14 +119,17 @@ export async function createThreadedPooler(options: PoolerOptions, count: number
       log.log('LOG', `${last} connections dropped, exiting`);
       exit();
     },
-    bury: (owner) => bury(owner),
+    leftBehind: () => orphans.endAll(),
+    bury: async (owner) => {
+      await keeper.reclaim(owner);
+      orphans.endAll();
+    },
   });
-  const bury = async (owner: number): Promise<void> => {
-    const orphans = await keeper.reclaim(owner);
+  const workerRows = new WorkerRows(clock, keeper, () => workforce.lives);
+  const orphans = new Orphans(keeper, () => {
     const { server_close_timeout, server_cancel_timeout } = config.own;
-    const host = { log, native, patienceMs: (server_close_timeout + server_cancel_timeout) * 1000 };
-    for (const orphan of orphans) void endOrphan(orphan, host).then(() => keeper.release(orphan));
-  };
+    return { log, native, patienceMs: (server_close_timeout + server_cancel_timeout) * 1000 };
+  });
 
   const stop = (): void => {
     if (isStopped) return;
@@ -178,6 +182,8 @@ export async function createThreadedPooler(options: PoolerOptions, count: number
     log,
     config: () => config,
     command: (request, signal) => workforce.command(request, signal),
+    serverCount: (database) => keeper.count('server', database === null ? {} : { database }),
+    isPaused: (database) => workforce.isPaused(database),
     snapshots: (kind) => workforce.snapshots(kind),
     isSuspended: () => workforce.standing.isSuspended,
     heard: () => workforce.heard(),
@@ -187,6 +193,7 @@ export async function createThreadedPooler(options: PoolerOptions, count: number
       peerPools: peerPoolSnapshots(peers),
       fds: listenerFds(listeners?.bound() ?? []),
       dnsHosts: dnsSnapshots(dns),
+      workers: workerRows.all(),
     }),
     reload,
     set: async (next, key) => {
@@ -241,6 +248,7 @@ export async function createThreadedPooler(options: PoolerOptions, count: number
     peers.sweep(nowMs);
     if (nowMs - periodStartMs < config.settings.stats_period * 1000) return;
     periodStartMs = nowMs;
+    workerRows.turn();
     void reportStats();
   }, SWEEP_INTERVAL_MS);
 

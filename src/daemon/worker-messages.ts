@@ -79,7 +79,7 @@ export type MainNotice =
     }
   /** `tls` null: what was in force stays so. */
   | { readonly kind: 'apply'; readonly config: Config; readonly tls: TlsTexts | null }
-  /** A server connection, whose descriptor and grant are the worker's. */
+  /** A server connection whose grant is the worker's; its descriptor is in custody. */
   | { readonly kind: 'server'; readonly moved: MovedServer }
   /** Another thread lacks a server of this pool. */
   | { readonly kind: 'offer'; readonly database: string; readonly user: string }
@@ -104,6 +104,8 @@ export type WorkerNotice =
       readonly owner: number;
       readonly notice: Extract<MainNotice, { kind: 'ring' | 'yield' | 'server' | 'offer' }>;
     }
+  /** A server connection has become the keeper's. */
+  | { readonly kind: 'left behind' }
   /** A graceful shutdown has nothing to wait for here: the last of these is gone. */
   | { readonly kind: 'drained'; readonly last: 'server' | 'client' };
 

@@ -1,6 +1,5 @@
 /** A thread that serves clients: one event loop, which begins with what the main thread gives it. */
 import { closeSync } from 'node:fs';
-import type { Socket } from 'node:net';
 import { parentPort, workerData } from 'node:worker_threads';
 import type { ControlRequest } from '../admin/control.ts';
 import { SystemClock } from '../base/clock.ts';
@@ -8,15 +7,16 @@ import { acceptedSocket } from '../net/accepted.ts';
 import { openNative } from '../net/native.ts';
 import { socketFd } from '../net/native-sockets.ts';
 import { whenOver } from '../net/raw-socket.ts';
-import type { Grant } from '../pool/budget.ts';
 import { SharedBudget } from '../pool/shared-budget.ts';
 import { OWNER_NUMBERS } from '../pool/shared-owners.ts';
 import type { CancelOutcome } from '../client/services.ts';
 import { cancelHere } from './client-services.ts';
 import { Correspondence } from './correspondence.ts';
+import { SWEEP_INTERVAL_MS } from './janitor.ts';
 import { createLoop, type Loop } from './loop.ts';
 import { applyTls } from './reload.ts';
 import { RemoteControl } from './remote-control.ts';
+import { SharedCustody } from './server-custody.ts';
 import { WorkerExchange } from './server-exchange.ts';
 import { SharedGate } from './shared-gate.ts';
 import { snapshotOf } from './snapshots.ts';
@@ -45,12 +45,16 @@ const budget = new SharedBudget(start.memory, start.owner, {
   duplicate: (fd) => native.listen.duplicate(fd),
   closeDescriptor: closeSync,
   poolFull: (database, user) => exchange.refused(database, user),
+  leftBehind: () => main.tell({ kind: 'left behind' }),
   full: (what) => log.log('ERROR', `no room is left for more ${what} in what the threads share`),
 });
 const exchange = new WorkerExchange({
   clock,
+  log,
   budget,
+  closeDescriptor: closeSync,
   pools: () => loop.state.pools,
+  poolOf: (identity, limits) => loop.state.poolOf(identity, limits),
   others: start.owners.filter((owner) => owner !== start.owner),
   give: (owner, moved) => main.tell({ kind: 'pass on', owner, notice: { kind: 'server', moved } }),
   askFor: (owner, database, user) =>
@@ -73,15 +77,7 @@ const loop: Loop = createLoop({
   native,
   budget,
   owner: budget.name,
-  custody: {
-    keep(grant, socket) {
-      if (!budget.takeCustody(grant, socketFd(socket))) return false;
-      watch(grant, socket);
-      return true;
-    },
-    watch,
-    learnKey: (grant, key, isTls) => budget.setBackendKey(grant, key, isTls),
-  },
+  custody: new SharedCustody(budget, socketFd),
   nextId: () => budget.nextId(),
   loops: start.owners.length,
   derivations,
@@ -115,11 +111,7 @@ putTls(start.tlsTexts);
 putStanding(loop, start.standing);
 loop.begin();
 main.tell({ kind: 'ready' });
-
-/** While there is a copy of its descriptor, the peer hears nothing of the end of the original. */
-function watch(grant: Grant, socket: Socket): void {
-  socket.prependOnceListener('close', () => budget.endCustody(grant));
-}
+setInterval(publishCpu, SWEEP_INTERVAL_MS).unref();
 
 function answer(question: MainQuestion, signal: AbortSignal): unknown {
   switch (question.kind) {
@@ -162,10 +154,6 @@ function hear(notice: MainNotice): void {
       loop.apply(withoutPeers(notice.config), null);
       break;
     case 'server':
-      // Its descriptor, too, is this thread's from here on.
-      taken = (taken + 1) | 0;
-      budget.publishNumber(OWNER_NUMBERS.taken, taken);
-      countGone();
       exchange.received(notice.moved);
       break;
     case 'offer':
@@ -194,6 +182,12 @@ function hear(notice: MainNotice): void {
       log.flush();
       break;
   }
+}
+
+/** Read by the main thread, which needs no answer of this one for it. */
+function publishCpu(): void {
+  const { user, system } = process.threadCpuUsage();
+  budget.publishNumber(OWNER_NUMBERS.cpu, Math.floor((user + system) / 10_000));
 }
 
 function countGone(): void {

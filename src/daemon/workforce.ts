@@ -17,6 +17,7 @@ import {
   type WorkerQuestion,
   type WorkerStart,
 } from './worker-messages.ts';
+import type { WorkerLife } from './worker-rows.ts';
 
 /** What the workforce needs of the process. */
 export interface WorkforceHost {
@@ -29,6 +30,8 @@ export interface WorkforceHost {
   answer(question: WorkerQuestion, from: MainEnd, signal: AbortSignal): unknown;
   /** A graceful shutdown has nothing to wait for in any worker. */
   drained(last: 'server' | 'client'): void;
+  /** A worker has left a server connection to the keeper of the budget. */
+  leftBehind(): void;
   /** A worker has died: what it held is to be reclaimed. Resolves when another may take its place in the budget. */
   bury(owner: number): Promise<void>;
 }
@@ -42,6 +45,7 @@ interface Living {
   readonly thread: Worker;
   readonly end: MainEnd;
   readonly startMs: number;
+  readonly startWallMs: number;
   isReady: boolean;
   isDrained: boolean;
   /** Why it dies, when that has been said. */
@@ -77,9 +81,28 @@ export class Workforce {
     return this.#standing;
   }
 
+  /** PAUSE of the database (null: of all) holds, or will in whichever worker comes next. */
+  isPaused(database: string | null): boolean {
+    for (const { request } of this.#unconfirmed.toReversed()) {
+      if (request.kind !== 'pause' && request.kind !== 'resume') continue;
+      if (request.database === database) return request.kind === 'pause';
+    }
+    const { isPaused, pausedDatabases } = this.#standing;
+    return database === null ? isPaused : pausedDatabases.includes(database);
+  }
+
   /** Those that serve clients now. */
   get threads(): Worker[] {
     return [...this.#ready()].map(({ thread }) => thread);
+  }
+
+  /** All that there should be, by number. */
+  get lives(): WorkerLife[] {
+    return this.#owners.map((owner) => {
+      const worker = this.#workers.get(owner + 1);
+      const { isReady, startWallMs } = worker ?? { isReady: false, startWallMs: null };
+      return { number: owner + 1, isReady, startWallMs };
+    });
   }
 
   /** Of all, those that are about to serve clients among them. */
@@ -143,14 +166,7 @@ export class Workforce {
 
   /** Tells a worker, by its number in the budget, if it is there still. */
   tellOwner(owner: number, notice: MainNotice): void {
-    const worker = this.#workers.get(owner + 1);
-    if (notice.kind === 'server') {
-      const { fd } = notice.moved.parts;
-      // What is the dead one's in the budget is ended by the copy of the descriptor there.
-      if (worker === undefined) closeSync(fd);
-      else this.#note(worker, fd);
-    }
-    worker?.end.tell(notice);
+    this.#workers.get(owner + 1)?.end.tell(notice);
   }
 
   /** Asks all but `asker`, one after the other, until one has an answer that is not null. */
@@ -204,7 +220,7 @@ export class Workforce {
       lasts,
     );
     const worker: Living = {
-      ...{ number, thread, end, startMs: performance.now() },
+      ...{ number, thread, end, startMs: performance.now(), startWallMs: Date.now() },
       ...{ isReady: false, isDrained: false, failure: null, given: [], taken: 0 },
     };
     this.#workers.set(number, worker);
@@ -239,6 +255,9 @@ export class Workforce {
       }
       case 'pass on':
         this.tellOwner(notice.owner, notice.notice);
+        break;
+      case 'left behind':
+        this.#host.leftBehind();
         break;
       case 'drained':
         worker.isDrained = true;

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { loginReply } from '../../src/client/login-reply.ts';
 import { TrackedParameters } from '../../src/relay/tracked-parameters.ts';
-import { Random, withSeed } from '../support/random.ts';
+import { type Random, withSeed } from '../support/random.ts';
 
 const welcomeData = [
   ['server_version', '18.4'],
