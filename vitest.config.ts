@@ -1,7 +1,9 @@
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { defineConfig } from 'vitest/config';
+import { WORKERS_VARIABLE } from './test/support/pooler-config.ts';
 import { findVersions, VERSIONS_VARIABLE, versionSuite } from './test/support/postgres-versions.ts';
+import { threadsSuite } from './test/support/threads-suite.ts';
 
 // Programs that tests start compile the sources once, not each time: two thirds of what a start costs.
 process.env['NODE_COMPILE_CACHE'] ??= join(import.meta.dirname, 'node_modules/.cache/pgweir-tests');
@@ -25,16 +27,36 @@ const ofVersions = (versions?.found ?? []).map((version) => ({
   test: { name: version.name, globalSetup, include: versionSuite, provide: { version } },
 }));
 
+// Two threads in each pooler, unless the run says how many there are to be.
+const isFull = process.env['PGWEIR_TEST_FULL'] !== undefined;
+const ofThreads =
+  asked === 'only' || process.env[WORKERS_VARIABLE] !== undefined
+    ? []
+    : [
+        {
+          extends: true as const,
+          test: {
+            name: '2 threads',
+            globalSetup,
+            include: [
+              ...[...threadsSuite.short, ...(isFull ? threadsSuite.full : [])].map(
+                (name) => `test/integration/${name}.test.ts`,
+              ),
+              ...(isFull ? ['test/drivers/*.test.ts'] : []),
+            ],
+            env: { [WORKERS_VARIABLE]: '2' },
+          },
+        },
+      ];
+
 export default defineConfig({
   test: {
-    ...(versions === null
-      ? ofAll
-      : { projects: [{ extends: true as const, test: { name: 'all', ...ofAll } }, ...ofVersions] }),
+    projects: [{ extends: true as const, test: { name: 'all', ...ofAll } }, ...ofThreads, ...ofVersions],
     pool: 'forks',
     // Most of a test's time is waiting.
     maxWorkers: 2 * availableParallelism(),
     // Ten times the rounds on a machine that has other work are not a hang.
-    testTimeout: process.env['PGWEIR_TEST_FULL'] === undefined ? 30_000 : 900_000,
+    testTimeout: isFull ? 900_000 : 30_000,
     hookTimeout: 120_000,
     reporters: jsonReport === undefined ? ['default'] : ['default', ['json', { outputFile: jsonReport }]],
   },

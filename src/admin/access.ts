@@ -32,6 +32,7 @@ export const authorization: ReadonlyMap<string, Role> = new Map<string, Role>([
   ['show stats_totals', 'stats'],
   ['show stats_averages', 'stats'],
   ['show totals', 'stats'],
+  ['show workers', 'stats'],
   ['set', 'admin'],
   ['reload', 'admin'],
   ['pause', 'admin'],

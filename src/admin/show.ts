@@ -11,6 +11,7 @@ import {
 } from './show-process.ts';
 import { showActiveSockets, showClients, showFds, showServers, showSockets } from './show-sockets.ts';
 import { showStats, showStatsAverages, showStatsTotals, showTotals } from './show-stats.ts';
+import { showWorkers } from './show-workers.ts';
 import { type Show, show, text } from './table.ts';
 
 /** Every SHOW that makes a table, by its name, in the order in which `SHOW HELP` lists them. */
@@ -36,6 +37,7 @@ export const showTables: ReadonlyMap<string, Show> = new Map<string, Show>([
   ['stats_totals', showStatsTotals],
   ['stats_averages', showStatsAverages],
   ['totals', showTotals],
+  ['workers', showWorkers],
 ]);
 
 /** The fixed answer to a SHOW that drivers send, by its name in lower case; null when it is none of those. */

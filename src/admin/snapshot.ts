@@ -229,6 +229,32 @@ export interface FdSnapshot {
   readonly timeZone: string | null;
 }
 
+/** Server connections that a thread has sent to others, taken from others, and closed so that another could open one. */
+export interface MoveCounters {
+  readonly sent: number;
+  readonly received: number;
+  readonly reopened: number;
+}
+
+/** A thread that serves clients. With `workers = 1` there is one. */
+export interface WorkerSnapshot {
+  /** From 1 on, as in the log. */
+  readonly worker: number;
+  /** `dead`: it is about to be started again. */
+  readonly state: 'serving' | 'starting' | 'dead';
+  /** Null when it is dead. */
+  readonly startWallMs: number | null;
+  /** Clients and server connections that count for limits: consoles don't. */
+  readonly clients: number;
+  readonly servers: number;
+  /** CPU time that it has used since its start. */
+  readonly cpuUs: number;
+  readonly moves: MoveCounters;
+  /** `moves` as they were when the averaging window began. */
+  readonly since: MoveCounters;
+  readonly windowUs: number;
+}
+
 export interface StateSnapshot {
   readonly paused: boolean;
   readonly suspended: boolean;
@@ -252,5 +278,6 @@ export interface Snapshots {
   readonly dnsZones: readonly DnsZoneSnapshot[];
   readonly fds: readonly FdSnapshot[];
   readonly state: readonly StateSnapshot[];
+  readonly workers: readonly WorkerSnapshot[];
 }
 export type SnapshotKind = keyof Snapshots;

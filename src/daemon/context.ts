@@ -14,6 +14,8 @@ import { clientLimits, doorLimits, poolLimits } from '../config/effective.ts';
 import type { DnsCache } from '../net/dns-cache.ts';
 import type { ListenerFd } from '../net/listening-socket.ts';
 import type { Budget } from '../pool/budget.ts';
+import type { PoolIdentity } from '../pool/context.ts';
+import type { PoolLimits } from '../pool/limits.ts';
 import type { Pool } from '../pool/pool.ts';
 import type { Pools } from '../pool/pools.ts';
 import { emptyStats, type PoolStats } from '../pool/stats.ts';
@@ -178,6 +180,12 @@ export class PoolerState {
     const { entry } = state;
     const identity = { database, user, isForcedUser: entry.user === user };
     return this.#opened(this.pools.open(identity, poolLimits(this.#config, entry, user)));
+  }
+
+  /** The pool of a server that another loop has had; made with `limits` where there is none any more. */
+  poolOf(identity: PoolIdentity, limits: PoolLimits): Pool {
+    const { database, user } = identity;
+    return this.pools.find(database, user) ?? this.#opened(this.pools.open(identity, limits));
   }
 
   #opened(pool: Pool): Pool {

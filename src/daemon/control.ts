@@ -7,22 +7,16 @@ import {
   type ShutdownMode,
 } from '../admin/control.ts';
 import type { SnapshotKind, Snapshots } from '../admin/snapshot.ts';
-import type { Config } from '../config/config.ts';
-import { ConfigError } from '../config/config-error.ts';
-import { setSetting } from '../config/set.ts';
 import type { Pool } from '../pool/pool.ts';
 import { fatal } from '../wire/pg-error.ts';
+import { type ConfigHooks, commandReload, commandSet } from './config-commands.ts';
 import type { PoolerState } from './context.ts';
 import type { DatabaseState } from './databases.ts';
 import { snapshotOf, type StatsWindows } from './snapshots.ts';
 import { Suspension } from './suspension.ts';
 
 /** What commands do beyond the state they all share. */
-export interface ControlHooks {
-  /** Reads the configuration file again and puts it in force; throws ConfigError and changes nothing. */
-  reload(): void;
-  /** Puts a configuration in force that SET of `key` has made; what there is to say about it, or null. */
-  set(config: Config, key: string): string | null;
+export interface ControlHooks extends ConfigHooks {
   /** A graceful shutdown begins: stop accepting over TCP. `isRetiring` is kept until nobody comes any more. */
   shutdownBegins(): void;
   /** A graceful shutdown has nothing to wait for any more: the last of these is gone. May be told again and again. */
@@ -56,7 +50,7 @@ export class LocalControl implements Control {
   async request(request: ControlRequest, signal: AbortSignal): Promise<ControlReply> {
     switch (request.kind) {
       case 'reload':
-        return this.#reload();
+        return commandReload(this.#hooks, this.#state.log);
       case 'pause':
         return request.database === null ? this.#pauseAll(signal) : this.#pause(request.database, signal);
       case 'suspend':
@@ -79,7 +73,7 @@ export class LocalControl implements Control {
       case 'shutdown':
         return this.#shutdown(request.mode);
       case 'set':
-        return this.#set(request.key, request.value);
+        return commandSet(this.#hooks, this.#state.config, request);
     }
   }
 
@@ -106,18 +100,6 @@ export class LocalControl implements Control {
     // What the last client has left running would run on, with nobody there to cancel it.
     const isLeft = ({ servers }: Pool): boolean => servers.being_canceled.length + servers.closing.length > 0;
     if (!pools.all().some(isLeft)) this.#hooks.drained('client');
-  }
-
-  #reload(): ControlReply {
-    try {
-      this.#hooks.reload();
-      return controlOk;
-    } catch (error) {
-      if (!(error instanceof ConfigError)) throw error;
-      this.#state.log.log('ERROR', error.message);
-      this.#state.log.log('WARNING', 'config file loading failed');
-      return controlFailure.reloadFailed(error.message);
-    }
   }
 
   #pauseAll(signal: AbortSignal): ControlReply | Promise<ControlReply> {
@@ -246,13 +228,6 @@ export class LocalControl implements Control {
     // After the answer to the console is on its way.
     setImmediate(() => this.checkProgress());
     return controlOk;
-  }
-
-  #set(key: string, value: string): ControlReply {
-    const result = setSetting(this.#state.config, key, value);
-    if (!result.ok) return controlFailure.setFailed(result.reason);
-    const notice = this.#hooks.set(result.config, key);
-    return { ok: true, notice: notice ?? result.notice };
   }
 
   #wait(outcome: Waiter['outcome'], signal: AbortSignal): ControlReply | Promise<ControlReply> {

@@ -8,6 +8,9 @@ interface Asked {
   readonly kind: string;
 }
 
+/** Whether a question stays somebody's when it has been answered, until another one does: it may be aborted still. */
+export type Lasting = (question: Asked, answer: unknown) => boolean;
+
 /**
  * Carries out what the other side asks. `signal` aborts when that side doesn't wait for it any more. What is thrown gets to
  * the other side as an error with its text.
@@ -38,13 +41,24 @@ export class Correspondence<
 > {
   readonly #box: Mailbox;
   readonly #waiting = new Map<number, PromiseWithResolvers<unknown>>();
-  /** What the other side waits for. */
+  /** What the other side waits for, or may abort still. */
   readonly #busy = new Map<number, AbortController>();
+  readonly #lasts: Lasting;
+  /** The last question of each side that lasts: what stops listening for its end, and its number. */
+  #forgetAsked: () => void = () => {};
+  #lastAnswered = 0;
   #nextId = 1;
   #isCut = false;
 
-  constructor(box: Mailbox, answerer: Answerer<HisQuestion>, hear: (notice: HisNotice) => void) {
+  /** `lasts` has to be the same on both sides; default: nothing does. */
+  constructor(
+    box: Mailbox,
+    answerer: Answerer<HisQuestion>,
+    hear: (notice: HisNotice) => void,
+    lasts: Lasting = () => false,
+  ) {
     this.#box = box;
+    this.#lasts = lasts;
     box.on('message', (envelope: Envelope) => {
       switch (envelope.is) {
         case 'question':
@@ -77,7 +91,22 @@ export class Correspondence<
     const abort = (): void => this.#post({ is: 'abort', id });
     if (signal.aborted) abort();
     signal.addEventListener('abort', abort, { once: true });
-    return waiting.promise.finally(() => signal.removeEventListener('abort', abort));
+    const forget = (): void => signal.removeEventListener('abort', abort);
+    return waiting.promise.then(
+      (answer) => {
+        if (this.#lasts(question, answer)) {
+          this.#forgetAsked();
+          this.#forgetAsked = forget;
+        } else {
+          forget();
+        }
+        return answer;
+      },
+      (error: unknown) => {
+        forget();
+        throw error;
+      },
+    );
   }
 
   tell(notice: Notice): void {
@@ -110,10 +139,14 @@ export class Correspondence<
     try {
       const answer: unknown = await answerer(question, controller.signal);
       this.#post({ is: 'answer', id, answer });
+      if (this.#lasts(question, answer)) {
+        this.#busy.delete(this.#lastAnswered);
+        this.#lastAnswered = id;
+        return;
+      }
     } catch (error) {
       this.#post({ is: 'failure', id, message: error instanceof Error ? error.message : String(error) });
-    } finally {
-      this.#busy.delete(id);
     }
+    this.#busy.delete(id);
   }
 }

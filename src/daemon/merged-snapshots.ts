@@ -11,7 +11,7 @@ import type {
 export type FromWorkers = <K extends SnapshotKind>(kind: K) => Promise<Snapshots[K][]>;
 
 /** What the main thread knows itself, for it alone has it. */
-export type OwnSnapshots = Pick<Snapshots, 'config' | 'peers' | 'peerPools' | 'fds' | 'dnsHosts'>;
+export type OwnSnapshots = Pick<Snapshots, 'config' | 'peers' | 'peerPools' | 'fds' | 'dnsHosts' | 'workers'>;
 
 /**
  * Facts about the process, made from those of its threads. What each thread has of its own is laid end to end, and `SHOW`
@@ -49,6 +49,7 @@ const MERGERS: {
   dnsZones: async (from) => (await from('dnsZones')).flat(),
   fds: async (from, own) => [...own().fds, ...(await from('fds')).flat()],
   state: async (from) => (await from('state')).flat(),
+  workers: (_, own) => own().workers,
 };
 
 /** Counts are of the budget that all share, but for the console's clients. */

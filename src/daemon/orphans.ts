@@ -1,8 +1,12 @@
 import { connect, type NetConnectOpts, Socket } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from '../base/log.ts';
 import type { Native } from '../net/native.ts';
-import type { Orphan } from '../pool/budget-keeper.ts';
+import type { BudgetKeeper, Orphan } from '../pool/budget-keeper.ts';
 import { cancelRequest } from '../wire/startup-message.ts';
+
+/** How long to wait where no descriptor is left: others come back all the time. */
+const RETRY_MS = 100;
 
 /** What an orphan's end needs of the process. */
 export interface OrphanHost {
@@ -12,24 +16,38 @@ export interface OrphanHost {
   readonly patienceMs: number;
 }
 
+/** Ends what the keeper of the budget has, each connection once, and gives its grant back. */
+export class Orphans {
+  readonly #keeper: Pick<BudgetKeeper, 'orphans' | 'release'>;
+  readonly #host: () => OrphanHost;
+  readonly #ending = new Set<number>();
+
+  constructor(keeper: Pick<BudgetKeeper, 'orphans' | 'release'>, host: () => OrphanHost) {
+    this.#keeper = keeper;
+    this.#host = host;
+  }
+
+  /** All that are there now, but for those that it is at already. */
+  endAll(): void {
+    for (const orphan of this.#keeper.orphans()) {
+      if (this.#ending.has(orphan.id)) continue;
+      this.#ending.add(orphan.id);
+      void endOrphan(orphan, this.#host())
+        .then(() => this.#keeper.release(orphan))
+        .finally(() => this.#ending.delete(orphan.id));
+    }
+  }
+}
+
 /**
- * Ends a server connection that a dead thread has left behind: what runs there is cancelled, and PostgreSQL is told that
+ * Ends a server connection that a thread has left behind: what runs there is cancelled, and PostgreSQL is told that
  * nobody is there any more. Resolves when its end is gone, or its time is up: only then may its place be another's. See
  * docs/decisions/0002-slot-ownership.md.
  */
-export function endOrphan({ fd, backendKey }: Orphan, host: OrphanHost): Promise<void> {
-  return new Promise((resolve) => {
-    let socket: Socket;
-    try {
-      // Its own: the budget's is the keeper's to close.
-      const own = host.native.listen.duplicate(fd);
-      if (own === null) throw new Error('no descriptor is left');
-      socket = new Socket({ fd: own, allowHalfOpen: true, readable: true, writable: true });
-    } catch (error) {
-      host.log.log('ERROR', `a server connection that a worker has left cannot be closed: ${String(error)}`);
-      resolve();
-      return;
-    }
+export async function endOrphan({ fd, backendKey }: Orphan, host: OrphanHost): Promise<void> {
+  const socket = await ownSocket(fd, host);
+  if (socket === null) return;
+  await new Promise<void>((resolve) => {
     const timer = setTimeout(() => {
       host.log.log('WARNING', 'a server connection that a worker has left did not end in time');
       socket.destroy();
@@ -46,6 +64,23 @@ export function endOrphan({ fd, backendKey }: Orphan, host: OrphanHost): Promise
     // What runs is cancelled first: PostgreSQL looks whether anybody is there only when it has done that.
     else void sendCancel(where, backendKey, host.patienceMs).then(() => socket.end());
   });
+}
+
+/** Around a descriptor of its own: the budget's is the keeper's to close. */
+async function ownSocket(fd: number, { native, log, patienceMs }: OrphanHost): Promise<Socket | null> {
+  for (let waitedMs = 0; waitedMs <= patienceMs; waitedMs += RETRY_MS) {
+    const own = native.listen.duplicate(fd);
+    try {
+      if (own !== null) return new Socket({ fd: own, allowHalfOpen: true, readable: true, writable: true });
+    } catch (error) {
+      log.log('ERROR', `a server connection that a worker has left cannot be closed: ${String(error)}`);
+      native.closeFd(own as number);
+      return null;
+    }
+    await delay(RETRY_MS, undefined, { ref: false });
+  }
+  log.log('ERROR', 'a server connection that a worker has left cannot be closed: no descriptor is left');
+  return null;
 }
 
 function whereTo(socket: Socket, fd: number, native: Native): NetConnectOpts | null {

@@ -58,6 +58,8 @@ export interface RunningPooler {
   readonly control: Control;
   /** What commands have brought about. */
   standing(): Pick<Standing, 'isPaused' | 'isSuspended' | 'shutdown'>;
+  /** Resolves when each event loop that serves clients has turned once more, or its thread has ended. Never rejects. */
+  readonly beat: () => Promise<unknown>;
   /** Begins a shutdown as the console's SHUTDOWN does. */
   shutdown(mode: ShutdownMode): void;
   /** Cuts every connection and stops listening. Idempotent. */
@@ -95,8 +97,8 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
     outside: {
       control: null,
       hooks: {
-        reload: () => reload(),
-        set: (next, key) => set(next, key),
+        reload: async () => reload(),
+        set: async (next, key) => set(next, key),
         shutdownBegins: () => {
           options.onShutdown?.();
           state.isRetiring = true;
@@ -174,6 +176,7 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
     control: loop.control,
     state,
     standing: () => state,
+    beat: async () => {},
     reload,
     shutdown: (mode) => void loop.control.request({ kind: 'shutdown', mode }, new AbortController().signal),
     stop,

@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import {
   type Control,
   type ControlReply,
@@ -8,14 +9,14 @@ import {
 } from '../admin/control.ts';
 import type { SnapshotKind, Snapshots } from '../admin/snapshot.ts';
 import type { Config } from '../config/config.ts';
-import { ConfigError } from '../config/config-error.ts';
-import { setSetting } from '../config/set.ts';
 import type { Logger } from '../base/log.ts';
+import { type ConfigHooks, commandReload, commandSet } from './config-commands.ts';
 import { ThreadGone } from './correspondence.ts';
+import { Suspender } from './suspender.ts';
 import { mergedSnapshot, type OwnSnapshots } from './merged-snapshots.ts';
 
 /** What commands need of a process with several threads. */
-export interface ProcessHooks {
+export interface ProcessHooks extends ConfigHooks {
   readonly log: Logger;
   config(): Config;
   /** What each thread that serves clients says to a command. Rejects with ThreadGone where one dies first. */
@@ -24,37 +25,61 @@ export interface ProcessHooks {
   snapshots<K extends SnapshotKind>(kind: K): Promise<Snapshots[K]>[];
   /** See {@link OwnSnapshots}. */
   own(): OwnSnapshots;
-  /** Reads the configuration file again and puts it in force everywhere; throws ConfigError and changes nothing. */
-  reload(): void;
-  /** Puts a configuration in force that SET of `key` has made; what there is to say about it, or null. */
-  set(config: Config, key: string): string | null;
+  /** Of what the threads have said last. */
+  isSuspended(): boolean;
+  /** Resolves when each has heard what it was told and asked, and has said what became of it at once. */
+  heard(): Promise<unknown>;
+  /** Server connections of a database (null: all) that count for limits, wherever they are. */
+  serverCount(database: string | null): number;
+  /** PAUSE of the database (null: of all) is in force. */
+  isPaused(database: string | null): boolean;
   /** A graceful shutdown begins, or is made to wait for servers alone; the workers hear of it next. */
   shutdownBegins(mode: Exclude<ShutdownMode, 'immediate'>): void;
   /** The process is to end now. */
   exit(): void;
 }
 
+/** How often PAUSE looks whether the last server connection is gone. */
+const DRAIN_POLL_MS = 5;
+
 /** Carries out commands on all threads as if there were one. */
 export class ProcessControl implements Control {
   readonly #hooks: ProcessHooks;
+  readonly #suspender: Suspender;
 
   constructor(hooks: ProcessHooks) {
     this.#hooks = hooks;
+    this.#suspender = new Suspender({
+      ...hooks,
+      resume: () => this.request({ kind: 'resume', database: null }, new AbortController().signal),
+    });
   }
 
   async request(request: ControlRequest, signal: AbortSignal): Promise<ControlReply> {
     switch (request.kind) {
       case 'reload':
-        return this.#reload();
+        return commandReload(this.#hooks, this.#hooks.log);
       case 'set':
-        return this.#set(request.key, request.value);
+        return commandSet(this.#hooks, this.#hooks.config(), request);
       case 'shutdown':
         if (request.mode === 'immediate') {
           this.#hooks.exit();
           return controlOk;
         }
+        this.#suspender.ended();
         this.#hooks.shutdownBegins(request.mode);
+        break;
+      case 'suspend':
+        // The threads' own wait for the console's end would be news to nobody else.
+        return this.#suspender.suspend(() => this.#askAll(request, new AbortController().signal), signal);
+      case 'resume':
+        if (request.database === null) this.#suspender.ended();
     }
+    const reply = await this.#askAll(request, signal);
+    return reply.ok && request.kind === 'pause' ? this.#drained(request.database, reply, signal) : reply;
+  }
+
+  async #askAll(request: ControlRequest, signal: AbortSignal): Promise<ControlReply> {
     return together(await ofTheLiving(this.#hooks.command(request, signal)), request.kind);
   }
 
@@ -66,22 +91,13 @@ export class ProcessControl implements Control {
     );
   }
 
-  #reload(): ControlReply {
-    try {
-      this.#hooks.reload();
-      return controlOk;
-    } catch (error) {
-      if (!(error instanceof ConfigError)) throw error;
-      this.#hooks.log.log('ERROR', error.message);
-      this.#hooks.log.log('WARNING', 'config file loading failed');
-      return controlFailure.reloadFailed(error.message);
+  /** What is on its way between threads, or a dead one has left, stands in none of their lists: it is waited for here. */
+  async #drained(database: string | null, reply: ControlReply, signal: AbortSignal): Promise<ControlReply> {
+    while (this.#hooks.serverCount(database) > 0 && !signal.aborted) {
+      if (!this.#hooks.isPaused(database)) return controlFailure.canceled();
+      await delay(DRAIN_POLL_MS);
     }
-  }
-
-  #set(key: string, value: string): ControlReply {
-    const result = setSetting(this.#hooks.config(), key, value);
-    if (!result.ok) return controlFailure.setFailed(result.reason);
-    return { ok: true, notice: this.#hooks.set(result.config, key) ?? result.notice };
+    return reply;
   }
 }
 

@@ -154,6 +154,7 @@ async function serve({ config, options, log, native, tls, isSwitched, startup }:
     pooler = await (workers === 1
       ? createPooler(poolerOptions)
       : createThreadedPooler(poolerOptions, workers));
+    manager.watchOver(pooler.beat);
     if (successor !== null) pidfile = successor.put();
     else if (settings.pidfile !== '') pidfile = writePidfile(settings.pidfile);
     installSignals(signalHandlers(pooler, log, manager, ended.resolve), log);

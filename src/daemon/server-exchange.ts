@@ -1,11 +1,15 @@
 import type { Clock } from '../base/clock.ts';
+import type { Logger } from '../base/log.ts';
+import type { Grant } from '../pool/budget.ts';
 import { poolKey } from '../pool/budget.ts';
-import type { ServerExchange } from '../pool/context.ts';
+import type { PoolIdentity, ServerExchange } from '../pool/context.ts';
 import { askInMs, decideMove } from '../pool/decide-move.ts';
+import type { PoolLimits } from '../pool/limits.ts';
 import type { MovedServer } from '../pool/moved-server.ts';
 import type { Pool } from '../pool/pool.ts';
 import type { Pools } from '../pool/pools.ts';
 import type { SharedBudget } from '../pool/shared-budget.ts';
+import { OWNER_NUMBERS } from '../pool/shared-owners.ts';
 
 /** Longest time between two questions to other threads for servers of one pool. */
 const MAX_ASK_MS = 100;
@@ -13,15 +17,22 @@ const MAX_ASK_MS = 100;
 /** A login is a new process for PostgreSQL: so long a pool waits before it closes another server for one elsewhere. */
 const REOPEN_SPACING_MS = 200;
 
+/** See `MovedParts`. */
+const NO_DESCRIPTOR = -1;
+
 /** What the exchange has of its thread. */
 export interface ExchangeHost {
   readonly clock: Clock;
+  readonly log: Logger;
   readonly budget: SharedBudget;
-  pools(): Pools;
+  pools(): Pick<Pools, 'find'>;
+  /** The pool of a server from elsewhere. */
+  poolOf(identity: PoolIdentity, limits: PoolLimits): Pool;
   /** The other threads, by their numbers in the budget. */
   readonly others: readonly number[];
-  /** Gives a server to that thread, whose grant it is by now. */
+  /** Gives a server to that thread, whose grant it is by now; its descriptor is the one in custody. */
   give(owner: number, moved: MovedServer): void;
+  closeDescriptor(fd: number): void;
   /** Asks that thread whether a server of the pool rests there. */
   askFor(owner: number, database: string, user: string): void;
 }
@@ -42,6 +53,7 @@ interface PoolMoves {
 export class WorkerExchange implements ServerExchange<Pool> {
   readonly #host: ExchangeHost;
   readonly #pools = new Map<string, PoolMoves>();
+  readonly #counts = { sent: 0, received: 0, reopened: 0 };
   #era = 0;
 
   constructor(host: ExchangeHost) {
@@ -78,26 +90,58 @@ export class WorkerExchange implements ServerExchange<Pool> {
     const nowMs = this.#host.clock.nowMs();
     if (nowMs - moves.closedMs < REOPEN_SPACING_MS) return false;
     moves.closedMs = nowMs;
+    this.#count('reopened');
     return true;
   }
 
   send(pool: Pool, moved: MovedServer): void {
-    const { budget, clock, give } = this.#host;
+    const { budget, clock, give, closeDescriptor } = this.#host;
     const owner = budget.longestWaiterElsewhere(pool.key);
     const grant = owner < 0 ? null : budget.transfer(moved.grant, owner);
     if (grant === null) {
       // Nobody is there any more who could have it.
-      pool.moves.adopt(moved, moved.grant);
+      this.#adopt(pool, moved, moved.grant);
       return;
     }
     this.#given(pool.key, clock.nowMs()).push(clock.nowMs());
-    give(owner, { ...moved, grant });
+    this.#count('sent');
+    // Whatever becomes of the two threads, the one in custody is left.
+    closeDescriptor(moved.parts.fd);
+    give(owner, { ...moved, grant, parts: { ...moved.parts, fd: NO_DESCRIPTOR } });
   }
 
-  /** A server has come from another thread. */
+  /** A server has come from another thread; perhaps for one that has died, or after its giver has. */
   received(moved: MovedServer): void {
-    const pool = this.#host.pools().open(moved.identity, moved.limits);
-    pool.moves.adopt(moved, moved.grant);
+    const { budget, log } = this.#host;
+    const { grant, identity } = moved;
+    if (!budget.arrived(grant)) return;
+    this.#count('received');
+    const fd = budget.duplicateOf(grant);
+    if (fd === null) {
+      log.log('ERROR', `${identity.database}/${identity.user}: no descriptor is left for a server`);
+      budget.leaveBehind(grant);
+      return;
+    }
+    this.#adopt(
+      this.#host.poolOf(identity, moved.limits),
+      { ...moved, parts: { ...moved.parts, fd } },
+      grant,
+    );
+  }
+
+  #count(what: 'sent' | 'received' | 'reopened'): void {
+    this.#host.budget.publishNumber(OWNER_NUMBERS[what], ++this.#counts[what]);
+  }
+
+  /** The descriptor is gone, one way or the other. */
+  #adopt(pool: Pool, moved: MovedServer, grant: Grant): void {
+    try {
+      pool.moves.adopt(moved, grant);
+    } catch (error) {
+      const { budget, log } = this.#host;
+      log.log('ERROR', `${pool.database}/${pool.user}: cannot take a server over: ${String(error)}`);
+      budget.leaveBehind(grant);
+    }
   }
 
   /** Another thread lacks a server of this pool. */

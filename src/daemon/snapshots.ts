@@ -11,6 +11,7 @@ import type {
   Snapshots,
   StatsSnapshot,
   UserSnapshot,
+  WorkerSnapshot,
 } from '../admin/snapshot.ts';
 import { poolLimits } from '../config/effective.ts';
 import type { Config } from '../config/config.ts';
@@ -24,6 +25,7 @@ import type { DatabaseState } from './databases.ts';
 import { type Peers, peerPoolSize } from './peers.ts';
 import { memSnapshots } from './snapshot-mem.ts';
 import { clientSnapshots, fdSnapshots, serverSnapshots } from './snapshot-sockets.ts';
+import { NO_MOVES } from './worker-rows.ts';
 
 /** The averaging windows of all pools, which turn together; the console counts as one. */
 export class StatsWindows {
@@ -77,6 +79,7 @@ const MAKERS: {
   dnsZones: () => [],
   fds: fdSnapshots,
   state: (state) => [{ paused: state.isPaused, suspended: state.isSuspended }],
+  workers: (state) => [onlyWorker(state)],
 };
 
 /** Facts of the given kind as of now, as plain data. */
@@ -119,6 +122,22 @@ function statsSnapshots(state: PoolerState, windows: StatsWindows): StatsSnapsho
     of(ADMIN_DATABASE, state.consoleStats),
     ...state.pools.all().map((pool) => of(pool.database, pool.stats)),
   ];
+}
+
+/** The one event loop there is: nothing goes from it to others. */
+function onlyWorker({ budget, startWallMs }: PoolerState): WorkerSnapshot {
+  const { user, system } = process.threadCpuUsage();
+  return {
+    worker: 1,
+    state: 'serving',
+    startWallMs,
+    clients: budget.count('client'),
+    servers: budget.count('server'),
+    cpuUs: user + system,
+    moves: NO_MOVES,
+    since: NO_MOVES,
+    windowUs: 0,
+  };
 }
 
 function poolSnapshot(state: PoolerState, pool: Pool): PoolSnapshot {

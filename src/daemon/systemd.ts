@@ -32,6 +32,9 @@ export class ServiceManager {
   readonly #sender: DatagramSender | null;
   readonly #log: Logger;
   #watchdog: NodeJS.Timeout | null = null;
+  /** Resolves when all is well with the process; never rejects. */
+  #beat: () => Promise<unknown> = async () => {};
+  #isBeating = false;
   #hasWarned = false;
   /** The state that counts as up; a reload may be over only after a shutdown has begun. */
   #isStopping = false;
@@ -85,6 +88,11 @@ export class ServiceManager {
     this.#send('STOPPING=1');
   }
 
+  /** From here on the watchdog is fed when `beat` resolves, which is asked again when it has; it must not reject. */
+  watchOver(beat: () => Promise<unknown>): void {
+    this.#beat = beat;
+  }
+
   close(): void {
     if (this.#watchdog !== null) clearInterval(this.#watchdog);
     this.#watchdog = null;
@@ -93,10 +101,19 @@ export class ServiceManager {
 
   /** A timer of the event loop: what hangs the loop stops the pings. */
   #watch(usec: number): void {
-    const ping = () => this.#send('WATCHDOG=1');
-    this.#watchdog = setInterval(ping, Math.max(1, Math.floor(usec / 2000)));
+    this.#watchdog = setInterval(() => this.#ping(), Math.max(1, Math.floor(usec / 2000)));
     this.#watchdog.unref();
-    ping();
+    this.#send('WATCHDOG=1');
+  }
+
+  /** As soon as the beat is there: one that is late by less than half of the watchdog's time is in time. */
+  #ping(): void {
+    if (this.#isBeating) return;
+    this.#isBeating = true;
+    void this.#beat().then(() => {
+      this.#isBeating = false;
+      if (this.#watchdog !== null) this.#send('WATCHDOG=1');
+    });
   }
 
   #send(text: string): void {

@@ -23,7 +23,7 @@ import { createDns } from './dns.ts';
 import { SWEEP_INTERVAL_MS } from './janitor.ts';
 import { listenerFds } from './snapshot-sockets.ts';
 import { dnsSnapshots, peerPoolSnapshots, peerSnapshots } from './snapshots.ts';
-import { endOrphan } from './orphans.ts';
+import { Orphans } from './orphans.ts';
 import { Peers } from './peers.ts';
 import {
   cancelByProcesses,
@@ -38,10 +38,13 @@ import { prepareTls, prepareTlsForSet } from './reload.ts';
 import { tcpOptions } from './tcp-settings.ts';
 import type { MainEnd, WorkerQuestion } from './worker-messages.ts';
 import { levelsOf } from './worker-log.ts';
+import { WorkerRows } from './worker-rows.ts';
 import { Workforce } from './workforce.ts';
 
 /** A pooler of several threads. */
 export interface ThreadedPooler extends RunningPooler {
+  /** Reads the configuration file again; rejects with ConfigError and changes nothing when it is wrong. */
+  reload(): Promise<void>;
   readonly workforce: Workforce;
   readonly keeper: BudgetKeeper;
 }
@@ -116,14 +119,17 @@ export async function createThreadedPooler(options: PoolerOptions, count: number
       log.log('LOG', `${last} connections dropped, exiting`);
       exit();
     },
-    bury: (owner) => bury(owner),
+    leftBehind: () => orphans.endAll(),
+    bury: async (owner) => {
+      await keeper.reclaim(owner);
+      orphans.endAll();
+    },
   });
-  const bury = async (owner: number): Promise<void> => {
-    const orphans = await keeper.reclaim(owner);
+  const workerRows = new WorkerRows(clock, keeper, () => workforce.lives);
+  const orphans = new Orphans(keeper, () => {
     const { server_close_timeout, server_cancel_timeout } = config.own;
-    const host = { log, native, patienceMs: (server_close_timeout + server_cancel_timeout) * 1000 };
-    for (const orphan of orphans) void endOrphan(orphan, host).then(() => keeper.release(orphan));
-  };
+    return { log, native, patienceMs: (server_close_timeout + server_cancel_timeout) * 1000 };
+  });
 
   const stop = (): void => {
     if (isStopped) return;
@@ -155,13 +161,14 @@ export async function createThreadedPooler(options: PoolerOptions, count: number
     workforce.tell({ kind: 'levels', levels: levelsOf(log) });
     workforce.tell({ kind: 'apply', config: next, tls: nextTls === null ? null : nextTls.texts });
   };
-  const reload = (): void => {
+  const reload = async (): Promise<void> => {
     options.onReload?.('begins');
     try {
       const next = loadConfig(config.settings.conffile, config);
       const nextTls = prepareTls(tls, next);
       for (const warning of [...next.warnings, ...secretFileWarnings(next)]) log.log('WARNING', warning);
       apply(next, nextTls);
+      await workforce.heard();
     } finally {
       options.onReload?.('is over');
     }
@@ -175,21 +182,29 @@ export async function createThreadedPooler(options: PoolerOptions, count: number
     log,
     config: () => config,
     command: (request, signal) => workforce.command(request, signal),
+    serverCount: (database) => keeper.count('server', database === null ? {} : { database }),
+    isPaused: (database) => workforce.isPaused(database),
     snapshots: (kind) => workforce.snapshots(kind),
+    isSuspended: () => workforce.standing.isSuspended,
+    heard: () => workforce.heard(),
     own: () => ({
       config: configRows(config),
       peers: peerSnapshots(config),
       peerPools: peerPoolSnapshots(peers),
       fds: listenerFds(listeners?.bound() ?? []),
       dnsHosts: dnsSnapshots(dns),
+      workers: workerRows.all(),
     }),
     reload,
-    set: (next, key) => {
+    set: async (next, key) => {
       const prepared = prepareTlsForSet(tls, next, key, log);
       apply(next, prepared.tls);
+      await workforce.heard();
       return prepared.notice;
     },
     shutdownBegins: (mode) => {
+      // Which decides about those whose login is under way.
+      if (listeners?.isUnixReplaced() === true) workforce.tell({ kind: 'unix replaced' });
       if (shutdown === 'no') {
         options.onShutdown?.();
         listeners?.retireTcp(() => workforce.tell({ kind: 'retired' }));
@@ -233,6 +248,7 @@ export async function createThreadedPooler(options: PoolerOptions, count: number
     peers.sweep(nowMs);
     if (nowMs - periodStartMs < config.settings.stats_period * 1000) return;
     periodStartMs = nowMs;
+    workerRows.turn();
     void reportStats();
   }, SWEEP_INTERVAL_MS);
 
@@ -242,6 +258,8 @@ export async function createThreadedPooler(options: PoolerOptions, count: number
     addresses: listeners.addresses,
     control,
     standing: () => ({ ...workforce.standing, shutdown }),
+    beat: () => workforce.beat(),
+    reload,
     shutdown: (mode) => void control.request({ kind: 'shutdown', mode }, new AbortController().signal),
     stop,
   };

@@ -2,7 +2,7 @@
  * What the main thread and its workers say to each other: plain data. Both sides carry out commands and give snapshots
  * for the other one: a worker does so for its own loop, the main thread for the whole process.
  */
-import type { ControlRequest } from '../admin/control.ts';
+import type { ControlReply, ControlRequest } from '../admin/control.ts';
 import type { LogLevel } from '../base/log.ts';
 import type { SnapshotKind } from '../admin/snapshot.ts';
 import type { Config } from '../config/config.ts';
@@ -15,7 +15,7 @@ import type { SharedMemory } from '../pool/shared-memory.ts';
 import type { StatementNaming } from '../prepared/statement.ts';
 import type { TlsTexts } from '../tls/material.ts';
 import type { ShutdownState } from './context.ts';
-import type { Correspondence } from './correspondence.ts';
+import type { Correspondence, Lasting } from './correspondence.ts';
 
 /** What commands have brought about, for a worker that begins later. */
 export interface Standing {
@@ -52,11 +52,12 @@ export interface WorkerStart {
 type Common = { readonly kind: 'snapshot'; readonly of: SnapshotKind };
 
 /**
- * Of the main thread to a worker. `command`, which is the `number`th one of the process: a ControlReply. `cancel`: the log
+ * Of the main thread to a worker. `beat`: whatever, but soon. `command`, which is the `number`th one of the process: a ControlReply. `cancel`: the log
  * text, or null when the key is none of its clients'.
  */
 export type MainQuestion =
   | Common
+  | { readonly kind: 'beat' }
   | { readonly kind: 'command'; readonly request: ControlRequest; readonly number: number }
   | { readonly kind: 'cancel'; readonly key: Uint8Array };
 
@@ -78,7 +79,7 @@ export type MainNotice =
     }
   /** `tls` null: what was in force stays so. */
   | { readonly kind: 'apply'; readonly config: Config; readonly tls: TlsTexts | null }
-  /** A server connection, whose descriptor and grant are the worker's. */
+  /** A server connection whose grant is the worker's; its descriptor is in custody. */
   | { readonly kind: 'server'; readonly moved: MovedServer }
   /** Another thread lacks a server of this pool. */
   | { readonly kind: 'offer'; readonly database: string; readonly user: string }
@@ -87,6 +88,8 @@ export type MainNotice =
   /** Another thread lacks a server connection: an idle one is to be given up. */
   | { readonly kind: 'yield'; readonly request: YieldRequest }
   | { readonly kind: 'levels'; readonly levels: readonly LogLevel[] }
+  /** Another process's unix socket stands where ours did. */
+  | { readonly kind: 'unix replaced' }
   /** A graceful shutdown: no connection comes any more. */
   | { readonly kind: 'retired' }
   | { readonly kind: 'stop' };
@@ -101,8 +104,16 @@ export type WorkerNotice =
       readonly owner: number;
       readonly notice: Extract<MainNotice, { kind: 'ring' | 'yield' | 'server' | 'offer' }>;
     }
+  /** A server connection has become the keeper's. */
+  | { readonly kind: 'left behind' }
   /** A graceful shutdown has nothing to wait for here: the last of these is gone. */
   | { readonly kind: 'drained'; readonly last: 'server' | 'client' };
+
+/** A SUSPEND ends with the console that asked for it, also when it is complete. */
+export const lasts: Lasting = (question, answer) => {
+  const { kind, request } = question as MainQuestion & { request?: ControlRequest };
+  return kind === 'command' && request?.kind === 'suspend' && (answer as ControlReply).ok;
+};
 
 export type MainEnd = Correspondence<MainQuestion, MainNotice, WorkerQuestion, WorkerNotice>;
 export type WorkerEnd = Correspondence<WorkerQuestion, WorkerNotice, MainQuestion, MainNotice>;

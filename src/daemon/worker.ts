@@ -1,6 +1,5 @@
 /** A thread that serves clients: one event loop, which begins with what the main thread gives it. */
 import { closeSync } from 'node:fs';
-import type { Socket } from 'node:net';
 import { parentPort, workerData } from 'node:worker_threads';
 import type { ControlRequest } from '../admin/control.ts';
 import { SystemClock } from '../base/clock.ts';
@@ -9,21 +8,28 @@ import { acceptedSocket } from '../net/accepted.ts';
 import { openNative } from '../net/native.ts';
 import { socketFd } from '../net/native-sockets.ts';
 import { whenOver } from '../net/raw-socket.ts';
-import type { Grant } from '../pool/budget.ts';
 import { SharedBudget } from '../pool/shared-budget.ts';
 import { OWNER_NUMBERS } from '../pool/shared-owners.ts';
 import type { CancelOutcome } from '../client/services.ts';
 import { cancelHere } from './client-services.ts';
 import { Correspondence } from './correspondence.ts';
+import { SWEEP_INTERVAL_MS } from './janitor.ts';
 import { createLoop, type Loop } from './loop.ts';
 import { applyTls } from './reload.ts';
 import { RemoteControl } from './remote-control.ts';
+import { SharedCustody } from './server-custody.ts';
 import { WorkerExchange } from './server-exchange.ts';
 import { SharedGate } from './shared-gate.ts';
 import { snapshotOf } from './snapshots.ts';
 import { putStanding, standingOf } from './standing.ts';
 import { WorkerLog } from './worker-log.ts';
-import type { MainNotice, MainQuestion, WorkerEnd, WorkerStart } from './worker-messages.ts';
+import {
+  lasts,
+  type MainNotice,
+  type MainQuestion,
+  type WorkerEnd,
+  type WorkerStart,
+} from './worker-messages.ts';
 
 /** Commands that have servers replaced. */
 const NEW_ERA: ReadonlySet<ControlRequest['kind']> = new Set(['reconnect', 'kill']);
@@ -31,7 +37,7 @@ const NEW_ERA: ReadonlySet<ControlRequest['kind']> = new Set(['reconnect', 'kill
 if (parentPort === null) throw new Error('a worker needs a main thread');
 boundYoungHeap();
 const start = workerData as WorkerStart;
-const main: WorkerEnd = new Correspondence(parentPort, answer, hear);
+const main: WorkerEnd = new Correspondence(parentPort, answer, hear, lasts);
 const log = new WorkerLog(start.levels, (lines) => main.tell({ kind: 'log', lines }));
 const clock = new SystemClock();
 const native = openNative();
@@ -41,12 +47,16 @@ const budget = new SharedBudget(start.memory, start.owner, {
   duplicate: (fd) => native.listen.duplicate(fd),
   closeDescriptor: closeSync,
   poolFull: (database, user) => exchange.refused(database, user),
+  leftBehind: () => main.tell({ kind: 'left behind' }),
   full: (what) => log.log('ERROR', `no room is left for more ${what} in what the threads share`),
 });
 const exchange = new WorkerExchange({
   clock,
+  log,
   budget,
+  closeDescriptor: closeSync,
   pools: () => loop.state.pools,
+  poolOf: (identity, limits) => loop.state.poolOf(identity, limits),
   others: start.owners.filter((owner) => owner !== start.owner),
   give: (owner, moved) => main.tell({ kind: 'pass on', owner, notice: { kind: 'server', moved } }),
   askFor: (owner, database, user) =>
@@ -57,8 +67,10 @@ const derivations = new SharedGate(budget);
 let taken = 0;
 let gone = 0;
 /** What commands do to the whole process. */
-const wholeProcess = new RemoteControl(main);
+const wholeProcess = new RemoteControl(main, () => log.flush());
 let isUnixReplaced = false;
+/** No connection comes any more. The main thread may say so before it says that a shutdown begins. */
+let isRetired = false;
 
 const loop: Loop = createLoop({
   config: withoutPeers(start.config),
@@ -67,15 +79,7 @@ const loop: Loop = createLoop({
   native,
   budget,
   owner: budget.name,
-  custody: {
-    keep(grant, socket) {
-      if (!budget.takeCustody(grant, socketFd(socket))) return false;
-      watch(grant, socket);
-      return true;
-    },
-    watch,
-    learnKey: (grant, key, isTls) => budget.setBackendKey(grant, key, isTls),
-  },
+  custody: new SharedCustody(budget, socketFd),
   nextId: () => budget.nextId(),
   loops: start.owners.length,
   derivations,
@@ -86,12 +90,15 @@ const loop: Loop = createLoop({
     control: wholeProcess,
     hooks: {
       // Configurations come from the main thread, which reads them.
-      reload: () => refuse('RELOAD'),
-      set: () => refuse('SET'),
+      reload: async () => refuse('RELOAD'),
+      set: async () => refuse('SET'),
       shutdownBegins: () => {
-        loop.state.isRetiring = true;
+        loop.state.isRetiring = !isRetired;
       },
-      drained: (last) => main.tell({ kind: 'drained', last }),
+      drained: (last) => {
+        log.flush();
+        main.tell({ kind: 'drained', last });
+      },
       exit: () => refuse('SHUTDOWN'),
     },
     isUnixReplaced: () => isUnixReplaced,
@@ -106,11 +113,7 @@ putTls(start.tlsTexts);
 putStanding(loop, start.standing);
 loop.begin();
 main.tell({ kind: 'ready' });
-
-/** While there is a copy of its descriptor, the peer hears nothing of the end of the original. */
-function watch(grant: Grant, socket: Socket): void {
-  socket.prependOnceListener('close', () => budget.endCustody(grant));
-}
+setInterval(publishCpu, SWEEP_INTERVAL_MS).unref();
 
 function answer(question: MainQuestion, signal: AbortSignal): unknown {
   switch (question.kind) {
@@ -120,6 +123,8 @@ function answer(question: MainQuestion, signal: AbortSignal): unknown {
       main.tell({ kind: 'standing', standing: standingOf(state, question.number) });
       return reply;
     }
+    case 'beat':
+      return null;
     case 'snapshot':
       return snapshotOf(question.of, state, loop.windows);
     case 'cancel':
@@ -151,10 +156,6 @@ function hear(notice: MainNotice): void {
       loop.apply(withoutPeers(notice.config), null);
       break;
     case 'server':
-      // Its descriptor, too, is this thread's from here on.
-      taken = (taken + 1) | 0;
-      budget.publishNumber(OWNER_NUMBERS.taken, taken);
-      countGone();
       exchange.received(notice.moved);
       break;
     case 'offer':
@@ -170,7 +171,11 @@ function hear(notice: MainNotice): void {
     case 'levels':
       log.configure(notice.levels);
       break;
+    case 'unix replaced':
+      isUnixReplaced = true;
+      break;
     case 'retired':
+      isRetired = true;
       state.isRetiring = false;
       break;
     case 'stop':
@@ -179,6 +184,12 @@ function hear(notice: MainNotice): void {
       log.flush();
       break;
   }
+}
+
+/** Read by the main thread, which needs no answer of this one for it. */
+function publishCpu(): void {
+  const { user, system } = process.threadCpuUsage();
+  budget.publishNumber(OWNER_NUMBERS.cpu, Math.floor((user + system) / 10_000));
 }
 
 function countGone(): void {

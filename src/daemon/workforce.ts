@@ -7,15 +7,17 @@ import type { SharedMemory } from '../pool/shared-memory.ts';
 import { OWNER_NUMBERS } from '../pool/shared-owners.ts';
 import { Correspondence } from './correspondence.ts';
 import { AT_START } from './standing.ts';
-import type {
-  MainEnd,
-  MainNotice,
-  MainQuestion,
-  Standing,
-  WorkerNotice,
-  WorkerQuestion,
-  WorkerStart,
+import {
+  lasts,
+  type MainEnd,
+  type MainNotice,
+  type MainQuestion,
+  type Standing,
+  type WorkerNotice,
+  type WorkerQuestion,
+  type WorkerStart,
 } from './worker-messages.ts';
+import type { WorkerLife } from './worker-rows.ts';
 
 /** What the workforce needs of the process. */
 export interface WorkforceHost {
@@ -28,6 +30,8 @@ export interface WorkforceHost {
   answer(question: WorkerQuestion, from: MainEnd, signal: AbortSignal): unknown;
   /** A graceful shutdown has nothing to wait for in any worker. */
   drained(last: 'server' | 'client'): void;
+  /** A worker has left a server connection to the keeper of the budget. */
+  leftBehind(): void;
   /** A worker has died: what it held is to be reclaimed. Resolves when another may take its place in the budget. */
   bury(owner: number): Promise<void>;
 }
@@ -41,6 +45,7 @@ interface Living {
   readonly thread: Worker;
   readonly end: MainEnd;
   readonly startMs: number;
+  readonly startWallMs: number;
   isReady: boolean;
   isDrained: boolean;
   /** Why it dies, when that has been said. */
@@ -76,9 +81,28 @@ export class Workforce {
     return this.#standing;
   }
 
+  /** PAUSE of the database (null: of all) holds, or will in whichever worker comes next. */
+  isPaused(database: string | null): boolean {
+    for (const { request } of this.#unconfirmed.toReversed()) {
+      if (request.kind !== 'pause' && request.kind !== 'resume') continue;
+      if (request.database === database) return request.kind === 'pause';
+    }
+    const { isPaused, pausedDatabases } = this.#standing;
+    return database === null ? isPaused : pausedDatabases.includes(database);
+  }
+
   /** Those that serve clients now. */
   get threads(): Worker[] {
     return [...this.#ready()].map(({ thread }) => thread);
+  }
+
+  /** All that there should be, by number. */
+  get lives(): WorkerLife[] {
+    return this.#owners.map((owner) => {
+      const worker = this.#workers.get(owner + 1);
+      const { isReady, startWallMs } = worker ?? { isReady: false, startWallMs: null };
+      return { number: owner + 1, isReady, startWallMs };
+    });
   }
 
   /** Of all, those that are about to serve clients among them. */
@@ -94,6 +118,16 @@ export class Workforce {
     const number = ++this.#lastCommand;
     this.#unconfirmed.push({ number, request });
     return this.#askAll({ kind: 'command', request, number }, signal) as Promise<ControlReply>[];
+  }
+
+  /** Resolves when all have heard what they have been told so far. */
+  heard(): Promise<unknown> {
+    return Promise.allSettled(this.#askAll({ kind: 'beat' }));
+  }
+
+  /** Resolves when each of those that serve clients has answered, or died. */
+  beat(): Promise<unknown> {
+    return Promise.allSettled([...this.#ready()].map(({ end }) => end.ask({ kind: 'beat' })));
   }
 
   #askAll(question: MainQuestion, signal?: AbortSignal): Promise<unknown>[] {
@@ -132,14 +166,7 @@ export class Workforce {
 
   /** Tells a worker, by its number in the budget, if it is there still. */
   tellOwner(owner: number, notice: MainNotice): void {
-    const worker = this.#workers.get(owner + 1);
-    if (notice.kind === 'server') {
-      const { fd } = notice.moved.parts;
-      // What is the dead one's in the budget is ended by the copy of the descriptor there.
-      if (worker === undefined) closeSync(fd);
-      else this.#note(worker, fd);
-    }
-    worker?.end.tell(notice);
+    this.#workers.get(owner + 1)?.end.tell(notice);
   }
 
   /** Asks all but `asker`, one after the other, until one has an answer that is not null. */
@@ -190,9 +217,10 @@ export class Workforce {
         if (notice.kind === 'ready') ready.resolve();
         else this.#hear(worker, notice);
       },
+      lasts,
     );
     const worker: Living = {
-      ...{ number, thread, end, startMs: performance.now() },
+      ...{ number, thread, end, startMs: performance.now(), startWallMs: Date.now() },
       ...{ isReady: false, isDrained: false, failure: null, given: [], taken: 0 },
     };
     this.#workers.set(number, worker);
@@ -227,6 +255,9 @@ export class Workforce {
       }
       case 'pass on':
         this.tellOwner(notice.owner, notice.notice);
+        break;
+      case 'left behind':
+        this.#host.leftBehind();
         break;
       case 'drained':
         worker.isDrained = true;

@@ -2,7 +2,7 @@ import type { GrantKind } from './budget.ts';
 import { BudgetKeys } from './budget-keys.ts';
 import type { Custody } from './custody.ts';
 import { RECORD_KINDS } from './grant-records.ts';
-import { NONE } from './shared-counts.ts';
+import { NONE, SharedCounts } from './shared-counts.ts';
 import { type BudgetView, countOf, viewOf } from './budget-view.ts';
 import type { SharedMemory } from './shared-memory.ts';
 
@@ -34,7 +34,7 @@ export class BudgetKeeper {
   readonly #view: BudgetView;
   readonly #keys = new BudgetKeys();
   readonly #parts: KeeperParts;
-  /** The column of grants that dead owners have left. */
+  /** The column of grants that owners have left. */
   readonly #column: number;
   readonly #rings = new Set<number>();
 
@@ -46,8 +46,8 @@ export class BudgetKeeper {
 
   /**
    * The owner's thread has ended: its lock is free again at once. Then its clients' grants and places come back, and those of
-   * servers that never got as far as custody; the others become the keeper's, and are the answer: each is still counted
-   * until {@link release}. Afterwards another thread may join in its place.
+   * servers that never got as far as custody; the others become the keeper's, and are the answer, with those on their
+   * way to it or from it: each is still counted until {@link release}. Afterwards another thread may join in its place.
    */
   async reclaim(owner: number): Promise<Orphan[]> {
     const { section, owners, counts, records } = this.#view;
@@ -73,7 +73,7 @@ export class BudgetKeeper {
     return orphans;
   }
 
-  /** What dead threads have left and is not released yet. */
+  /** What threads have left, dead ones or not, and is not released yet. */
   orphans(): Orphan[] {
     const { records } = this.#view;
     const { begin, end } = records.range('server');
@@ -101,6 +101,11 @@ export class BudgetKeeper {
     return countOf(this.#view, this.#keys, kind, scope);
   }
 
+  /** How many of a kind an owner holds. */
+  held(kind: GrantKind, owner: number): number {
+    return this.#view.counts.held(SharedCounts.all(kind), owner);
+  }
+
   /** What an owner has published of itself; `number`: one of `OWNER_NUMBERS`. */
   published(owner: number, number: number): number {
     return this.#view.owners.published(owner, number);
@@ -108,11 +113,13 @@ export class BudgetKeeper {
 
   #inherit(record: number, owner: number): Orphan | null {
     const { records, custody } = this.#view;
-    if (!records.isHeldBy(record, owner)) return null;
+    // What it has given may never have been sent.
+    if (!records.isHeldBy(record, owner) && !records.isGivenBy(record, owner)) return null;
     if (records.kindOf(record) !== 'server' || !custody.has(record)) {
       records.remove(record, this.#ring);
       return null;
     }
+    records.setAside(record);
     records.move(record, this.#column);
     return this.#orphan(record);
   }

@@ -33,6 +33,10 @@ export interface ServerAsk {
   readonly poolLimit: number;
   readonly databaseLimit: number;
   readonly userLimit: number;
+  /** Also refused (`pool`) where as many serve the pool; default: 0. */
+  readonly servingLimit?: number;
+  /** It is set aside from the beginning, for it is for one client alone; default: false. */
+  readonly isAside?: boolean;
 }
 
 export interface ClientAsk {
@@ -81,6 +85,13 @@ export interface Budget {
   askClient(ask: ClientAsk): Grant | Refusal;
   askPlace(ask: PlaceAsk): Grant | PlaceRefusal;
   giveBack(grant: Grant): void;
+  /** Servers of a pool that serve its clients or are to: all but those set aside. */
+  serving(database: string, user: string): number;
+  /**
+   * A server connection does not serve its pool any more: it is on its way out, and counts for limits alone until it is
+   * given back. False, and it goes on serving: no more than `least` do. True as well when it was set aside already.
+   */
+  setAside(grant: Grant, least?: number): boolean;
   /** Asks owners to make room within `scope`: true when one of them has begun to. */
   requestYield(scope: YieldScope): boolean;
   /** A pool's oldest waiter since `waitStartMs`, or 0 when nobody waits; capacity goes to the longest wait. */
@@ -151,6 +162,9 @@ export class LocalBudget implements Budget {
     leaving: new Counts(),
     derivation: new Counts(),
   };
+  /** Grants that are set aside, and how many there are of them. */
+  readonly #aside = new Set<number>();
+  readonly #asideCounts = new Counts();
   /** Per owner: its pools' oldest waits. */
   readonly #waits = new Map<string, Map<string, number>>();
   #nextId = 1;
@@ -165,7 +179,10 @@ export class LocalBudget implements Budget {
     if (isFull(server.ofPool(ask.database, ask.user), ask.poolLimit)) return 'pool';
     if (isFull(server.ofDatabase(ask.database), ask.databaseLimit)) return 'database';
     if (isFull(server.ofUser(ask.user), ask.userLimit)) return 'user';
-    return this.#grant('server', ask.owner, ask.database, ask.user);
+    if (isFull(this.serving(ask.database, ask.user), ask.servingLimit ?? 0)) return 'pool';
+    const grant = this.#grant('server', ask.owner, ask.database, ask.user);
+    if (ask.isAside === true) this.setAside(grant);
+    return grant;
   }
 
   askClient(ask: ClientAsk): Grant | Refusal {
@@ -186,7 +203,21 @@ export class LocalBudget implements Budget {
   giveBack(grant: Grant): void {
     if (!this.#grants.delete(grant.id)) return;
     this.#counts[grant.kind].add(grant, -1);
+    if (this.#aside.delete(grant.id)) this.#asideCounts.add(grant, -1);
     if (grant.kind === 'server') this.#wake();
+  }
+
+  serving(database: string, user: string): number {
+    return this.#counts.server.ofPool(database, user) - this.#asideCounts.ofPool(database, user);
+  }
+
+  setAside(grant: Grant, least = 0): boolean {
+    const { id, database, user } = grant;
+    if (!this.#grants.has(id) || this.#aside.has(id)) return true;
+    if (this.serving(database, user) <= least) return false;
+    this.#aside.add(id);
+    this.#asideCounts.add(grant, 1);
+    return true;
   }
 
   requestYield(scope: YieldScope): boolean {

@@ -169,33 +169,34 @@ export interface RestView {
   readonly sinceLifetimeCloseMs: number;
   readonly closeNeeded: boolean;
   readonly paused: boolean;
-  /** Servers that are or will be usable: all but closing ones. */
+  /** Servers that can serve somebody, now or later, over all event loops. */
   readonly usableServers: number;
 }
 
 export type RestDecision =
   | { readonly action: 'keep' }
   | { readonly action: 'used' }
-  | { readonly action: 'close'; readonly reason: string };
+  /** `least`: unless no more than so many are usable by now. */
+  | { readonly action: 'close'; readonly reason: string; readonly least: number };
 
 /** What the sweep does with an idle or used server. */
 export function decideRest(view: RestView, limits: PoolLimits): RestDecision {
-  if (view.paused) return { action: 'close', reason: 'pause mode' };
-  if (view.closeNeeded) return { action: 'close', reason: 'database configuration changed' };
+  if (view.paused) return { action: 'close', reason: 'pause mode', least: 0 };
+  if (view.closeNeeded) return { action: 'close', reason: 'database configuration changed', least: 0 };
   const bound = limits.poolSize === 0 ? 0 : limits.poolSize + limits.reservePoolSize;
   if (bound > 0 && view.usableServers > bound) {
-    return { action: 'close', reason: 'too many servers in the pool' };
+    return { action: 'close', reason: 'too many servers in the pool', least: bound };
   }
   if (
     limits.serverIdleTimeoutMs > 0 &&
     view.restMs > limits.serverIdleTimeoutMs &&
     (limits.minPoolSize === 0 || view.usableServers > limits.minPoolSize)
   ) {
-    return { action: 'close', reason: 'server idle timeout' };
+    return { action: 'close', reason: 'server idle timeout', least: limits.minPoolSize };
   }
   // A lifetime of 0 means "use once": that is for the release to end, not for a server nobody used yet.
   if (limits.serverLifetimeMs > 0 && isLifetimeOver(view.ageMs, view.sinceLifetimeCloseMs, limits)) {
-    return { action: 'close', reason: 'server lifetime over' };
+    return { action: 'close', reason: 'server lifetime over', least: 0 };
   }
   if (view.state === 'idle' && limits.serverCheckQuery !== null && view.restMs > limits.serverCheckDelayMs) {
     return { action: 'used' };

@@ -1,7 +1,6 @@
 import { fatal, type PgErrorFields } from '../wire/pg-error.ts';
 import type { ClientLists } from './client-lists.ts';
 import type { WelcomeData } from './context.ts';
-import type { PoolLimits } from './limits.ts';
 import type {
   ClientState,
   DedicatedClient,
@@ -14,13 +13,18 @@ import type { ServerLists } from './server-lists.ts';
 
 /** What the dedicated connections see of their pool. */
 export interface DedicatedHost {
-  readonly limits: PoolLimits;
   readonly clients: ClientLists;
   readonly servers: ServerLists;
   /** Serves whoever waits. */
   service(): void;
   closeServer(server: PoolServer, reason: string): void;
   closeLinked(server: PoolServer, reason: string, text: string): void;
+}
+
+/** Opens connections, and knows of those of other event loops. */
+interface DedicatedLauncher {
+  launch(client: DedicatedClient): void;
+  readonly isFull: boolean;
 }
 
 /** Puts a connection into another state. */
@@ -36,10 +40,10 @@ interface Moves {
  */
 export class DedicatedServers {
   readonly #host: DedicatedHost;
-  readonly #launcher: { launch(client: DedicatedClient): void };
+  readonly #launcher: DedicatedLauncher;
   readonly #move: Moves;
 
-  constructor(host: DedicatedHost, launcher: { launch(client: DedicatedClient): void }, move: Moves) {
+  constructor(host: DedicatedHost, launcher: DedicatedLauncher, move: Moves) {
     this.#host = host;
     this.#launcher = launcher;
     this.#move = move;
@@ -70,9 +74,9 @@ export class DedicatedServers {
    * others keep all servers busy.
    */
   get claimsSlot(): boolean {
-    const { clients, servers, limits } = this.#host;
-    if (!clients.isDedicatedFirst || limits.poolSize === 0) return false;
-    return servers.slotsTaken >= limits.poolSize && servers.new.length === 0 && servers.closing.length === 0;
+    const { clients, servers } = this.#host;
+    if (!clients.isDedicatedFirst || servers.new.length > 0 || servers.closing.length > 0) return false;
+    return this.#launcher.isFull;
   }
 
   /** The login is over: from here on the two belong together. */

@@ -13,6 +13,10 @@ const SLOTS = 3;
 const SLOT_COUNT = 4;
 /** Among free ones: index of the next one, plus 1. */
 const NEXT = 7;
+/** Who has given it away, plus 1, until it has arrived; 0 = it is where it belongs. */
+const GIVER = 8;
+/** A server that counts for limits and does not serve its pool's clients. */
+const ASIDE = 9;
 
 /** Kinds of records: all that is neither a server's nor a client's is a place's. */
 export const RECORD_KINDS = ['server', 'client', 'place'] as const;
@@ -52,7 +56,7 @@ export class GrantRecords {
     return this.#words[this.#layout.free + FREE[kind]] !== 0 || end - begin < this.#layout.sizes[`${kind}s`];
   }
 
-  /** A grant that counts in these slots, up to 3, and as one of its kind: its id. There must be room. */
+  /** A grant that counts in these slots, up to 3, a server's pool first, and as one of its kind: its id. There must be room. */
   add(kind: GrantKind, column: number, slots: readonly number[]): number {
     const section = this.#section;
     const recordKind = recordKindOf(kind);
@@ -70,6 +74,7 @@ export class GrantRecords {
     section.write(at + COLUMN, column);
     const use = this.#words[at + USE] === MAX_USE ? 1 : (this.#words[at + USE] as number) + 1;
     section.write(at + USE, use);
+    for (const word of [GIVER, ASIDE]) if (this.#words[at + word] !== 0) section.write(at + word, 0);
     const all = [...slots, SharedCounts.all(kind)];
     for (let i = 0; i < SLOT_COUNT; i++) {
       const slot = all[i] ?? NONE;
@@ -111,6 +116,7 @@ export class GrantRecords {
     const column = this.#words[at + COLUMN] as number;
     const kind = this.kindOf(record);
     section.write(at + HELD, 0);
+    if (this.#words[at + ASIDE] !== 0) this.#counts.setAside(this.#poolOf(record), -1);
     for (const slot of this.#slots(at)) {
       this.#counts.takeRefused(slot, ring);
       this.#counts.count(slot, column, -1);
@@ -120,14 +126,62 @@ export class GrantRecords {
     section.write(free, record + 1);
   }
 
-  /** The grant changes hands: every total stays what it is. */
+  /** The grant changes hands, and is where it belongs: every total stays what it is. */
   move(record: number, to: number): void {
+    this.#setGiver(record, NONE);
     const at = this.#at(record);
     const from = this.#words[at + COLUMN] as number;
     this.#section.write(at + COLUMN, to);
     for (const slot of this.#slots(at)) {
       this.#counts.move(slot, from, to);
     }
+  }
+
+  /** As {@link move}, and what the grant is for is on its way there. */
+  give(record: number, to: number): void {
+    const from = this.#words[this.#at(record) + COLUMN] as number;
+    this.move(record, to);
+    this.#setGiver(record, from);
+  }
+
+  /** Who has given it, while it is on its way; otherwise {@link NONE}. */
+  giverOf(record: number): number {
+    return Atomics.load(this.#words, this.#at(record) + GIVER) - 1;
+  }
+
+  isGivenBy(record: number, giver: number): boolean {
+    return Atomics.load(this.#words, this.#at(record) + HELD) !== 0 && this.giverOf(record) === giver;
+  }
+
+  /** It has reached whom it was given. */
+  arrive(record: number): void {
+    this.#setGiver(record, NONE);
+  }
+
+  /** A server's: it does not serve its pool any more, whoever has it. */
+  setAside(record: number): void {
+    const at = this.#at(record) + ASIDE;
+    if (this.#words[at] !== 0) return;
+    this.#section.write(at, 1);
+    this.#counts.setAside(this.#poolOf(record), 1);
+  }
+
+  /** How many serve the pool of this server's. */
+  serving(record: number): number {
+    return this.#counts.serving(this.#poolOf(record));
+  }
+
+  isAside(record: number): boolean {
+    return Atomics.load(this.#words, this.#at(record) + ASIDE) !== 0;
+  }
+
+  #poolOf(record: number): number {
+    return this.#words[this.#at(record) + SLOTS] as number;
+  }
+
+  #setGiver(record: number, giver: number): void {
+    const at = this.#at(record) + GIVER;
+    if (this.#words[at] !== giver + 1) this.#section.write(at, giver + 1);
   }
 
   #slots(at: number): number[] {

@@ -4,7 +4,7 @@ import type { ClientLists } from './client-lists.ts';
 import { decideLaunch, isBelowMinimum, loginsAtOnce } from './decide.ts';
 import type { DedicatedServers } from './dedicated.ts';
 import type { PoolLimits } from './limits.ts';
-import type { DedicatedClient } from './peers.ts';
+import type { DedicatedClient, PoolServer } from './peers.ts';
 import type { ServerLists } from './server-lists.ts';
 
 /** What the launcher sees of its pool. */
@@ -21,6 +21,9 @@ export interface LaunchHost {
   /** Permission is there: opens the connection. Throws when that is not possible; nothing is open then. */
   open(grant: Grant, dedicatedTo: DedicatedClient | null): void;
 }
+
+/** What a connection is opened for; a client: for that one alone. */
+type Purpose = 'client' | 'min_pool_size' | DedicatedClient;
 
 /**
  * Decides on new server connections of one pool and remembers how the last attempt ended: after a failure there
@@ -78,8 +81,18 @@ export class Launcher {
    * Opens one connection if the limits allow: true. To fill up to min_pool_size nobody else's is asked for; for a client
    * that gets it for itself the pool's own are, too, and earlier failures say nothing.
    */
-  launch(purpose: 'client' | 'min_pool_size' | DedicatedClient): boolean {
+  launch(purpose: Purpose): boolean {
+    const { servers, limits } = this.#host;
+    const outcome = this.#attempt(purpose, servers.slotsTaken);
+    if (outcome !== 'full') return outcome === 'opened';
+    // Other event loops have what is lacking here.
+    return this.#attempt(purpose, limits.poolSize) === 'opened';
+  }
+
+  /** `full`: of those who may have no more than `pool_size`, others have more than was thought. */
+  #attempt(purpose: Purpose, slotsTaken: number): 'opened' | 'refused' | 'full' {
     const host = this.#host;
+    const { database, user, limits } = host;
     const dedicatedTo = typeof purpose === 'string' ? null : purpose;
     const failure = dedicatedTo === null ? this.#failure : null;
     const decision = decideLaunch(
@@ -88,16 +101,15 @@ export class Launcher {
         loginsInProgress: host.servers.new.length,
         loginsAllowed: this.#loginsAllowed(dedicatedTo),
         sinceFailureMs: failure === null ? null : host.nowMs - failure.atMs,
-        slotsTaken: host.servers.slotsTaken,
-        firstWaitMs: host.limits.reservePoolSize > 0 ? this.#firstWaitMs() : null,
+        slotsTaken,
+        firstWaitMs: limits.reservePoolSize > 0 ? this.#firstWaitMs() : null,
       },
-      host.limits,
+      limits,
     );
     if (decision.action === 'wait') {
       if (dedicatedTo !== null && decision.reason === 'pool is full') host.dedicated.makeRoom();
-      return false;
+      return 'refused';
     }
-    const { database, user, limits } = host;
     const grant = this.#budget.askServer({
       owner: this.#owner,
       database,
@@ -105,30 +117,57 @@ export class Launcher {
       poolLimit: decision.poolLimit,
       databaseLimit: limits.maxDbConnections,
       userLimit: limits.maxUserConnections,
+      servingLimit: purpose === 'min_pool_size' ? limits.minPoolSize : 0,
+      isAside: dedicatedTo !== null,
     });
     if (typeof grant === 'string') {
-      if (purpose !== 'min_pool_size') this.#evictFor(grant);
-      return false;
+      if (purpose === 'min_pool_size') return 'refused';
+      if (grant === 'pool' && !decision.isReserve) return 'full';
+      this.#evictFor(grant);
+      return 'refused';
     }
     if (decision.isReserve) {
       this.#log.log('WARNING', `${database}/${user}: taking connection from reserve_pool`);
     }
     try {
       host.open(grant, dedicatedTo);
-      return true;
+      return 'opened';
     } catch (error) {
       this.#log.log('ERROR', `${database}/${user}: cannot open a server connection: ${String(error)}`);
       if (dedicatedTo === null) this.failed('connect failed');
       this.#budget.giveBack(grant);
       dedicatedTo?.notOpened({ message: 'connect failed', serverError: null, failWaiting: false });
-      return false;
+      return 'refused';
     }
   }
 
-  /** `min_pool_size`: opens one more connection when the pool is below it. */
+  /** As many servers as `pool_size` says hold slots, over all event loops. */
+  get isFull(): boolean {
+    const { database, user, limits } = this.#host;
+    return limits.poolSize > 0 && this.#budget.count('server', { database, user }) >= limits.poolSize;
+  }
+
+  /**
+   * Servers of the pool that can serve somebody, over all event loops; logins under way count where they are another
+   * one's.
+   */
+  get usable(): number {
+    const { database, user, servers } = this.#host;
+    let count = this.#budget.serving(database, user);
+    for (const { dedicatedTo } of servers.new) if (dedicatedTo === null) count--;
+    return count;
+  }
+
+  /** Whether a server may be closed that nobody needs: not when there are no more than `least`, over all event loops. */
+  maySpare({ grant }: PoolServer, least: number): boolean {
+    return this.#budget.setAside(grant, least);
+  }
+
+  /** `min_pool_size`, which counts over all event loops: opens one more connection when the pool is below it. */
   fillToMinimum(): void {
-    const { clients, isForcedUser, servers, limits } = this.#host;
-    const connected = servers.usable + servers.new.length;
+    const { database, user, clients, isForcedUser, servers, limits } = this.#host;
+    if (limits.minPoolSize === 0) return;
+    const connected = this.#budget.serving(database, user);
     const clientCount = clients.count - clients.waiting_dedicated.length - servers.dedicated.length;
     if (isBelowMinimum({ connected, clientCount, isForcedUser }, limits)) {
       this.launch('min_pool_size');

@@ -4,7 +4,7 @@ import type { PoolLimits } from './limits.ts';
 
 /** What whoever opens server connections knows of one that goes to another event loop. Plain data. */
 export interface MovedParts {
-  /** Its descriptor, whoever's it is that has this. */
+  /** Its descriptor, whoever's it is that has this; -1 where the one in custody stands for it. */
   readonly fd: number;
 }
 

@@ -337,11 +337,10 @@ export class Pool {
    * resync query only restores the count, so that the reset query may still be due.
    */
   #settle(server: PoolServer, done: 'nothing' | 'resync' | 'test'): void {
-    const nowMs = this.nowMs;
     const decision = decideRelease(
       {
-        ageMs: nowMs - server.connectMs,
-        sinceLifetimeCloseMs: nowMs - this.#lastLifetimeCloseMs,
+        ageMs: this.nowMs - server.connectMs,
+        sinceLifetimeCloseMs: this.sinceLifetimeCloseMs,
         isClean: server.isClean(),
         closeNeeded: server.closeNeeded,
         paused: this.paused,
@@ -389,6 +388,7 @@ export class Pool {
   /** The only place that changes a server's state. */
   #moveServer(server: PoolServer, to: ServerState): void {
     this.servers.move(server, to, this.nowMs, this.limits.serverRoundRobin);
+    if (to === 'closing') this.#context.budget.setAside(server.grant);
   }
 
   /** The only place that changes a client's state. */

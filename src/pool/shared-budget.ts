@@ -15,7 +15,7 @@ import { type BudgetView, countOf, viewOf } from './budget-view.ts';
 import { recordKindOf } from './grant-records.ts';
 import { NONE, SharedCounts } from './shared-counts.ts';
 import type { SharedMemory } from './shared-memory.ts';
-import { ownerIndex, ownerName } from './shared-owners.ts';
+import { ownerName } from './shared-owners.ts';
 import { SharedWaits } from './shared-waits.ts';
 
 /** An owner wants a server connection closed within `scope`; plain data. */
@@ -36,6 +36,8 @@ export interface SharedBudgetParts {
   closeDescriptor(fd: number): void;
   /** A server was refused because its pool has all that it may have, perhaps in other threads. */
   poolFull?(database: string, user: string): void;
+  /** A server connection has become the keeper's: it is to look for it. */
+  leftBehind?(): void;
   /** A refusal because the shared memory is full, the first of several. */
   full(what: string): void;
 }
@@ -85,11 +87,17 @@ export class SharedBudget implements Budget {
   askServer(ask: ServerAsk): Grant | Refusal {
     this.#assertMine(ask.owner);
     const { database, user, pool } = this.#keys.of('server', ask.database, ask.user);
-    const answer = this.#ask<Refusal>('server', ask, [
-      ['pool', pool, ask.poolLimit],
-      ['database', database, ask.databaseLimit],
-      ['user', user, ask.userLimit],
-    ]);
+    const { servingLimit = 0, isAside = false } = ask;
+    const answer = this.#ask<Refusal>(
+      'server',
+      ask,
+      [
+        ['pool', pool, ask.poolLimit],
+        ['database', database, ask.databaseLimit],
+        ['user', user, ask.userLimit],
+      ],
+      { servingLimit, isAside },
+    );
     if (answer === 'pool') this.#parts.poolFull?.(ask.database, ask.user);
     return answer;
   }
@@ -133,6 +141,21 @@ export class SharedBudget implements Budget {
     return this.#rings.size > 0;
   }
 
+  serving(database: string, user: string): number {
+    return this.#view.counts.servingNow(this.#keys.of('server', database, user).pool);
+  }
+
+  setAside(grant: Grant, least = 0): boolean {
+    const { section, records } = this.#view;
+    return section.run(() => {
+      const record = records.find(grant.id, this.#me);
+      if (record === NONE || records.isAside(record)) return true;
+      if (records.serving(record) <= least) return false;
+      records.setAside(record);
+      return true;
+    });
+  }
+
   requestYield(scope: YieldScope): boolean {
     return this.#callbacks?.yieldServer(scope) === true || this.#passOn({ scope, asker: this.#me });
   }
@@ -172,19 +195,55 @@ export class SharedBudget implements Budget {
   }
 
   /**
-   * The grant, and what is in custody with it, becomes another owner's in one step: no count changes meanwhile. Either of
-   * the two may do it; best the new one, when the connection has reached it: until then it is the old one's to give back,
-   * also if that one dies. Null when the grant is no longer `grant.owner`'s, or `to` isn't there.
+   * The grant, and what is in custody with it, becomes another owner's in one step: no count changes meanwhile. It is on
+   * its way until that one calls {@link arrived}; when one of the two dies before that, it is the keeper's. Null, and
+   * nothing has changed: it is no longer this owner's, nothing is in custody, or `to` isn't there.
    */
   transfer(grant: Grant, to: number): Grant | null {
-    const { section, records, owners } = this.#view;
+    const { section, records, custody, owners } = this.#view;
     const isMoved = section.run(() => {
-      const record = records.find(grant.id, ownerIndex(grant.owner));
-      if (record === NONE || !owners.isThere(to)) return false;
-      records.move(record, to);
+      const record = records.find(grant.id, this.#me);
+      if (record === NONE || !custody.has(record) || !owners.isThere(to)) return false;
+      records.give(record, to);
       return true;
     });
     return isMoved ? { ...grant, owner: ownerName(to) } : null;
+  }
+
+  /**
+   * A server connection has reached this owner, which it was given. False: it is this one's no more, for the other one
+   * has died, or it was given to a thread that has died in this one's place. The keeper has it then.
+   */
+  arrived(grant: Grant): boolean {
+    const { section, records } = this.#view;
+    return section.run(() => {
+      const record = records.find(grant.id, this.#me);
+      if (record === NONE || records.giverOf(record) === NONE) return false;
+      records.arrive(record);
+      return true;
+    });
+  }
+
+  /** One more descriptor of a connection in custody, the caller's to close; null when there is none to be had. */
+  duplicateOf(grant: Grant): number | null {
+    const { records, custody } = this.#view;
+    const record = records.find(grant.id, this.#me);
+    const kept = record === NONE ? null : custody.read(record);
+    return kept === null ? null : this.#parts.duplicate(kept.fd);
+  }
+
+  /** Nobody here would see the connection's end: the keeper ends it by what is in custody, and then the grant comes back. */
+  leaveBehind(grant: Grant): void {
+    const { section, records, custody, layout } = this.#view;
+    const isKept = section.run(() => {
+      const record = records.find(grant.id, this.#me);
+      if (record === NONE || !custody.has(record)) return false;
+      records.setAside(record);
+      records.move(record, layout.sizes.owners);
+      return true;
+    });
+    if (isKept) this.#parts.leftBehind?.();
+    else this.giveBack(grant);
   }
 
   /**
@@ -211,12 +270,15 @@ export class SharedBudget implements Budget {
     if (record !== NONE) this.#view.custody.setKey(record, backendKey, isTls);
   }
 
-  /** The connection is gone, the grant is kept, for another attempt: the duplicate is closed. */
+  /**
+   * The connection is gone, the grant is kept, for another attempt: the duplicate is closed. Nothing happens while it is
+   * on its way here: what is gone is then what this owner had of it before.
+   */
   endCustody(grant: Grant): void {
     const { section, records, custody } = this.#view;
     const fd = section.run(() => {
       const record = records.find(grant.id, this.#me);
-      return record === NONE ? NONE : custody.take(record);
+      return record === NONE || records.giverOf(record) !== NONE ? NONE : custody.take(record);
     });
     if (fd !== NONE) this.#parts.closeDescriptor(fd);
   }
@@ -236,6 +298,7 @@ export class SharedBudget implements Budget {
     kind: GrantKind,
     { database, user }: { database: string; user: string },
     limits: readonly (readonly [R, KeyHash | null, number])[],
+    { servingLimit, isAside } = { servingLimit: 0, isAside: false },
   ): Grant | R | 'total' {
     const { section, counts, records } = this.#view;
     const recordKind = recordKindOf(kind);
@@ -247,6 +310,10 @@ export class SharedBudget implements Budget {
         if (counts.total(slot) < limit) continue;
         return this.#refuse(kind, slot, refusal);
       }
+      const [[refusal, first] = ['total', null]] = limits;
+      // Nobody waits for this, so nobody is rung for it.
+      if (servingLimit > 0 && first !== null && counts.serving(counts.find(first)) >= servingLimit)
+        return refusal;
       const keys = limits.flatMap(([, key]) => (key === null ? [] : [key]));
       const missing = keys.filter((key) => counts.find(key) === NONE).length;
       if (!records.hasRoom(recordKind) || (missing > 0 && counts.room < missing)) {
@@ -254,7 +321,9 @@ export class SharedBudget implements Budget {
         return this.#refuse(kind, SharedCounts.all(kind), 'total');
       }
       const slots = keys.map((key) => counts.obtain(key));
-      return records.add(kind, this.#me, slots);
+      const id = records.add(kind, this.#me, slots);
+      if (isAside) records.setAside(records.find(id, this.#me));
+      return id;
     });
     if (typeof answer === 'string') {
       if (isFull) this.#full(`${recordKind}s`);

@@ -14,6 +14,8 @@ const TOTAL = 5;
 const REFUSED = 6;
 /** Bits of owners that write this pool's waits. */
 const PINNED = 8;
+/** How many of a pool's servers are set aside. */
+const ASIDE = 10;
 
 /** Heads of free slots, and slots that were ever used, after the words that grant records have there. */
 const FREE_SLOT = 6;
@@ -69,6 +71,22 @@ export class SharedCounts {
 
   total(slot: number): number {
     return slot === NONE ? 0 : Atomics.load(this.#words, this.#at(slot) + TOTAL);
+  }
+
+  /** Those of the total that are not set aside. */
+  serving(slot: number): number {
+    return slot === NONE ? 0 : this.total(slot) - Atomics.load(this.#words, this.#at(slot) + ASIDE);
+  }
+
+  /** As {@link serving}, without the lock. */
+  servingNow(key: KeyHash): number {
+    const look = (): number => this.serving(this.find(key));
+    return this.#section.read(look) ?? look();
+  }
+
+  /** One more of those in the slot is set aside, or (`by` = -1) one that was is about to go. */
+  setAside(slot: number, by: 1 | -1): void {
+    this.#section.add(this.#at(slot) + ASIDE, by);
   }
 
   /** The total of a key without the lock; it has been true at some moment meanwhile. */

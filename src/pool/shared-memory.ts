@@ -26,7 +26,7 @@ export interface SharedMemory {
 /** Slots that are there from the beginning: all of each kind of grant. */
 export const FIXED_SLOTS = 6;
 /** Words of a slot before the cells of its owners. */
-export const SLOT_WORDS = 10;
+export const SLOT_WORDS = 11;
 export const RECORD_WORDS = 10;
 /** 3 words, and a backend key of 260 bytes. */
 export const CUSTODY_WORDS = 68;

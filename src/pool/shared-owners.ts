@@ -15,6 +15,12 @@ export const OWNER_NUMBERS = {
   taken: 0,
   /** Of those, how many are gone. */
   gone: 1,
+  /** Server connections that it has given to others, taken from others, and closed so that another could open one. */
+  sent: 2,
+  received: 3,
+  reopened: 4,
+  /** CPU time that it has used, in hundredths of a second. */
+  cpu: 5,
 } as const;
 
 const NAME = 'worker ';
@@ -22,11 +28,6 @@ const NAME = 'worker ';
 /** How owners are called in asks and grants. */
 export function ownerName(index: number): string {
   return `${NAME}${index}`;
-}
-
-/** The other way round. */
-export function ownerIndex(name: string): number {
-  return Number(name.slice(NAME.length));
 }
 
 /** Who takes part in a shared budget. */
@@ -68,11 +69,12 @@ export class SharedOwners {
     return all.filter((owner) => this.isThere(owner));
   }
 
-  /** `value`: a whole number of 31 bits. Only the owner does this. */
+  /** `value`: a whole number, of which 32 bits are kept. Only the owner does this. */
   publish(owner: number, number: number, value: number): void {
     Atomics.store(this.#words, this.#at(owner) + NUMBERS + number, value);
   }
 
+  /** As a number with a sign. */
   published(owner: number, number: number): number {
     return Atomics.load(this.#words, this.#at(owner) + NUMBERS + number);
   }

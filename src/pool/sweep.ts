@@ -72,6 +72,8 @@ function sweepActive(pool: Pool, nowMs: number): void {
 }
 
 function sweepRest(pool: Pool, nowMs: number): void {
+  if (pool.servers.used.length + pool.servers.idle.length === 0) return;
+  let usableServers = pool.launcher.usable;
   // Surplus connections go from the used ones first.
   for (const state of ['used', 'idle'] as const) {
     for (const server of [...pool.servers[state]]) {
@@ -84,12 +86,16 @@ function sweepRest(pool: Pool, nowMs: number): void {
           sinceLifetimeCloseMs: pool.sinceLifetimeCloseMs,
           closeNeeded: server.closeNeeded,
           paused: pool.paused,
-          usableServers: pool.servers.usable,
+          usableServers,
         },
         pool.limits,
       );
-      if (decision.action === 'close') pool.closeServer(server, decision.reason);
-      else if (decision.action === 'used') pool.retireToUsed(server);
+      if (decision.action === 'close') {
+        // Other event loops may close theirs at the same time.
+        if (!pool.launcher.maySpare(server, decision.least)) continue;
+        pool.closeServer(server, decision.reason);
+        usableServers--;
+      } else if (decision.action === 'used') pool.retireToUsed(server);
     }
   }
 }

@@ -28,6 +28,7 @@ export const noSnapshots: Snapshots = {
   dnsZones: [],
   fds: [],
   state: [],
+  workers: [],
 };
 
 /** A process that answers from a script and remembers what it was asked. */

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { driverSettings } from '../../src/admin/driver-settings.ts';
 import { driverShow, showTables } from '../../src/admin/show.ts';
 import { settingRow } from '../../src/config/settings-table.ts';
-import { SHOW_COLUMNS } from '../support/show-columns.ts';
+import { OWN_SHOW_COLUMNS, SHOW_COLUMNS } from '../support/show-columns.ts';
 import { query, rig } from './fake-control.ts';
 
 describe('columns', () => {
@@ -13,9 +13,15 @@ describe('columns', () => {
     expect(answer.types).toMatch(/^TD*CZ$/);
   });
 
+  test.each(Object.entries(OWN_SHOW_COLUMNS))('SHOW %s, which is ours, has these', async (name, expected) => {
+    const answer = await query(rig('stats'), `SHOW ${name};`);
+    expect(answer.columns).toEqual(expected);
+    expect(answer.tag).toBe('SHOW');
+  });
+
   test('no SHOW is without a golden list', () => {
     const names = [...showTables.keys()].map((name) => name.toUpperCase());
-    expect(names.toSorted()).toEqual(Object.keys(SHOW_COLUMNS).toSorted());
+    expect(names.toSorted()).toEqual(Object.keys({ ...SHOW_COLUMNS, ...OWN_SHOW_COLUMNS }).toSorted());
   });
 });
 

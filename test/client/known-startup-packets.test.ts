@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { KnownStartupPackets } from '../../src/client/known-startup-packets.ts';
-import { startupMessage } from '../../src/wire/startup-message.ts';
 import { parseStartupPacket } from '../../src/wire/startup-packet.ts';
+import { startupMessage } from '../../src/wire/startup-message.ts';
 import { type Random, withSeed } from '../support/random.ts';
 
 function message(random: Random): Buffer {

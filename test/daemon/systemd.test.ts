@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import type { OpenDatagram } from '../../src/net/native-datagram.ts';
 import { ServiceManager, takePassedSockets } from '../../src/daemon/systemd.ts';
 import { RecordingLog } from '../net/listener-kit.ts';
@@ -112,5 +112,25 @@ describe('the service manager', () => {
     const { service, sent } = manager({ NOTIFY_SOCKET: '/run/n', ...env });
     expect(sent).toEqual(Array(count).fill('WATCHDOG=1'));
     service.close();
+  });
+
+  it('has its watchdog fed when the process answers, which is asked one thing at a time', async () => {
+    vi.useFakeTimers();
+    onTestFinished(() => void vi.useRealTimers());
+    const { service, sent } = manager({ NOTIFY_SOCKET: '/run/n', WATCHDOG_USEC: '200000' });
+    const asked: (() => void)[] = [];
+    service.watchOver(() => new Promise<void>((resolve) => void asked.push(resolve)));
+    await vi.advanceTimersByTimeAsync(950);
+    expect([asked.length, sent.length]).toEqual([1, 1]);
+    asked[0]?.();
+    await vi.advanceTimersByTimeAsync(0);
+    // At once, for half of the time may be over.
+    expect([asked.length, sent.length]).toEqual([1, 2]);
+    await vi.advanceTimersByTimeAsync(50);
+    expect([asked.length, sent.length]).toEqual([2, 2]);
+    service.close();
+    asked[1]?.();
+    await vi.advanceTimersByTimeAsync(1000);
+    expect([asked.length, sent.length]).toEqual([2, 2]);
   });
 });

@@ -79,6 +79,47 @@ export const moveFaults: readonly Fault[] = [
     [...UNIT, ...MOVED],
   ),
   fault(
+    'SHOW WORKERS counts moves of a dead thread’s life into the next one’s averages',
+    {
+      file: 'src/daemon/worker-rows.ts',
+      find: 'window === undefined || window.startWallMs !== startWallMs',
+      replace: 'window === undefined',
+    },
+    ['test/daemon/worker-rows.test.ts'],
+  ),
+  fault(
+    'servers that come from other threads are not counted',
+    { file: 'src/daemon/server-exchange.ts', find: "this.#count('received');", replace: '' },
+    ['test/daemon/server-exchange.test.ts'],
+  ),
+  fault(
+    'a server from elsewhere has an unpaused pool amid PAUSE',
+    {
+      file: 'src/daemon/context.ts',
+      find: 'this.#opened(this.pools.open(identity, limits));',
+      replace: 'this.pools.open(identity, limits);',
+    },
+    MOVED,
+  ),
+  fault(
+    'PAUSE over threads is answered while a server is on its way between them',
+    {
+      file: 'src/daemon/process-control.ts',
+      find: "reply.ok && request.kind === 'pause' ?",
+      replace: 'false ?',
+    },
+    ['test/daemon/process-control.test.ts'],
+  ),
+  fault(
+    'PAUSE over threads waits on when it has been taken back',
+    {
+      file: 'src/daemon/process-control.ts',
+      find: 'if (!this.#hooks.isPaused(database)) return controlFailure.canceled();',
+      replace: '',
+    },
+    ['test/daemon/process-control.test.ts'],
+  ),
+  fault(
     'servers go to and fro for nothing',
     { file: 'src/pool/decide-move.ts', find: 'waitMs + headStartMs(waitMs)', replace: 'waitMs' },
     ['test/pool/decide-move.test.ts'],

@@ -107,11 +107,57 @@ export const poolFaults: readonly Fault[] = [
     ['test/pool/pools.test.ts', 'test/pool/launcher.test.ts'],
   ),
   fault(
+    'each event loop fills its pool up to min_pool_size for itself',
+    {
+      file: 'src/pool/launcher.ts',
+      find: 'const connected = this.#budget.serving(database, user);',
+      replace: 'const connected = servers.usable + servers.new.length;',
+    },
+    ['test/pool/minimum-random.test.ts'],
+    {
+      file: 'src/pool/launcher.ts',
+      find: "servingLimit: purpose === 'min_pool_size' ? limits.minPoolSize : 0,",
+      replace: 'servingLimit: 0,',
+    },
+  ),
+  fault(
+    'event loops that close idle servers at the same time go below min_pool_size',
+    {
+      file: 'src/pool/shared-budget.ts',
+      find: 'if (records.serving(record) <= least) return false;',
+      replace: '',
+    },
+    ['test/pool/budget.test.ts'],
+  ),
+  fault(
+    'no reserve is lent where other event loops have a part of the pool',
+    {
+      file: 'src/pool/launcher.ts',
+      find: "if (grant === 'pool' && !decision.isReserve) return 'full';",
+      replace: '',
+    },
+    ['test/pool/several-loops.test.ts'],
+  ),
+  fault(
+    'a client waits for ever for a connection of its own while another event loop keeps a part of the pool busy',
+    {
+      file: 'src/pool/launcher.ts',
+      find: "this.#budget.count('server', { database, user }) >= limits.poolSize",
+      replace: 'this.#host.servers.slotsTaken >= limits.poolSize',
+    },
+    ['test/pool/several-loops.test.ts'],
+  ),
+  fault(
+    'servers of a dead thread count as ones that serve the pool',
+    { file: 'src/pool/budget-keeper.ts', find: 'records.setAside(record);', replace: '' },
+    ['test/pool/budget-death.test.ts'],
+  ),
+  fault(
     'filling up to min_pool_size evicts connections of other pools',
     {
       file: 'src/pool/launcher.ts',
-      find: "if (purpose !== 'min_pool_size') this.#evictFor(grant);",
-      replace: 'this.#evictFor(grant);',
+      find: "if (purpose === 'min_pool_size') return 'refused';",
+      replace: '',
     },
     ['test/pool/launcher.test.ts'],
   ),

@@ -130,4 +130,54 @@ export const processFaults: readonly Fault[] = [
     },
     ['test/integration/secrets.test.ts'],
   ),
+  fault(
+    'the watchdog is fed while a thread hangs',
+    {
+      file: 'src/daemon/run.ts',
+      find: 'manager.watchOver(pooler.beat);',
+      replace: '',
+    },
+    ['test/integration/hanging-threads.test.ts'],
+  ),
+  fault(
+    'a thread that dies while it is asked counts as hanging for ever',
+    {
+      file: 'src/daemon/correspondence.ts',
+      find: "for (const { reject } of waiting) reject(new ThreadGone('the thread has ended'));",
+      replace: '',
+    },
+    ['test/integration/hanging-threads.test.ts'],
+  ),
+  fault(
+    'a graceful shutdown of several threads never ends where the ports were free at once',
+    {
+      file: 'src/daemon/worker.ts',
+      find: 'loop.state.isRetiring = !isRetired;',
+      replace: 'loop.state.isRetiring = true;',
+    },
+    ['test/integration/shutdown.test.ts'],
+  ),
+  fault(
+    'what a thread logs of a command comes behind what the command does, or never',
+    { file: 'src/daemon/remote-control.ts', find: 'this.#flushLog();', replace: '' },
+    ['test/integration/shutdown.test.ts'],
+  ),
+  fault(
+    'SUSPEND of several threads outlives the console that asked for it',
+    {
+      file: 'src/daemon/correspondence.ts',
+      find: 'if (this.#lasts(question, answer)) {\n        this.#busy',
+      replace: 'if (question.kind === this.#lasts.name) {\n        this.#busy',
+    },
+    ['test/integration/suspend.test.ts'],
+  ),
+  fault(
+    'RELOAD is answered when the main thread alone goes by the new configuration',
+    {
+      file: 'src/daemon/threads.ts',
+      find: 'apply(next, nextTls);\n      await workforce.heard();',
+      replace: 'apply(next, nextTls);',
+    },
+    ['test/integration/hanging-threads.test.ts'],
+  ),
 ];

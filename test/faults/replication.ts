@@ -29,8 +29,8 @@ export const replicationFaults: readonly Fault[] = [
     'a replication client waits for ever where all servers are busy',
     {
       file: DEDICATED,
-      find: 'if (!clients.isDedicatedFirst || limits.poolSize === 0)',
-      replace: 'if (true)',
+      find: 'return this.#launcher.isFull;',
+      replace: 'return false;',
     },
     ['test/pool/dedicated.test.ts', 'test/integration/replication-life.test.ts'],
   ),

@@ -4,6 +4,7 @@ const SECTION = 'src/base/shared-section.ts';
 const KEEPER = 'src/pool/budget-keeper.ts';
 const DEATH = 'test/pool/budget-death.test.ts';
 const THREADS = 'test/pool/budget-threads.test.ts';
+const MOVES = 'test/pool/budget-moves-random.test.ts';
 
 /** Limits that several threads share, and what is left of one that dies. */
 export const sharedBudgetFaults: readonly Fault[] = [
@@ -43,6 +44,39 @@ export const sharedBudgetFaults: readonly Fault[] = [
       replace: '',
     },
     [DEATH],
+  ),
+  fault(
+    'a server that a thread has given away and not sent, for it has died, is nobody’s',
+    { file: KEEPER, find: ' && !records.isGivenBy(record, owner)', replace: '' },
+    [DEATH, MOVES],
+  ),
+  fault(
+    'a server is taken up that was given to another thread with the same number',
+    {
+      file: 'src/pool/shared-budget.ts',
+      find: 'if (record === NONE || records.giverOf(record) === NONE) return false;',
+      replace: 'if (record === NONE) return true;',
+    },
+    [DEATH, 'test/daemon/server-exchange.test.ts'],
+  ),
+  fault(
+    'a server that a thread cannot take up stays counted for ever',
+    { file: 'src/pool/shared-budget.ts', find: 'records.move(record, layout.sizes.owners);', replace: '' },
+    ['test/daemon/server-exchange.test.ts'],
+  ),
+  fault(
+    'the end of a socket ends the custody of the one in its place',
+    {
+      file: 'src/daemon/server-custody.ts',
+      find: 'if (this.#sockets.get(grant.id) !== socket) return;',
+      replace: '',
+    },
+    ['test/daemon/server-custody.test.ts'],
+  ),
+  fault(
+    'the end of a socket ends the custody of a server that is on its way back',
+    { file: 'src/pool/shared-budget.ts', find: ' || records.giverOf(record) !== NONE ?', replace: ' ?' },
+    ['test/daemon/server-custody.test.ts', MOVES],
   ),
   fault(
     'a refused thread is not rung',

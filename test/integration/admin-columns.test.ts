@@ -4,7 +4,7 @@ import { connectConsole } from '../support/console.ts';
 import { frontend } from '../support/peer-messages.ts';
 import { type LocalPooler, startPooler } from '../support/pooler.ts';
 import { sharedPostgres } from '../support/postgres.ts';
-import { SHOW_COLUMNS } from '../support/show-columns.ts';
+import { OWN_SHOW_COLUMNS, SHOW_COLUMNS } from '../support/show-columns.ts';
 
 let pooler: LocalPooler;
 let admin: pg.Client;
@@ -20,7 +20,7 @@ afterAll(async () => {
 });
 
 test.each(
-  Object.entries(SHOW_COLUMNS),
+  Object.entries({ ...SHOW_COLUMNS, ...OWN_SHOW_COLUMNS }),
 )('SHOW %s has the names, order and types that monitoring expects', async (what, columns) => {
   const result = await admin.query(`SHOW ${what}`);
   expect(result.fields.map(({ name, dataTypeID }) => `${name}:${dataTypeID}`)).toEqual(columns);

@@ -214,6 +214,16 @@ describe('clients that work, wait and idle', () => {
     await probe.close();
   });
 
+  test('SHOW WORKERS has one row, of the only event loop, between which and others nothing goes', async () => {
+    const count = async (what: string) => (await show(what)).length;
+    const [worker, ...more] = await show('WORKERS');
+    expect(more).toEqual([]);
+    expect(worker).toMatchObject({ worker: 1, state: 'serving', total_sent: '0', avg_sent: '0' });
+    // The console is none of the clients that count.
+    expect(worker).toMatchObject({ clients: (await count('CLIENTS')) - 1, servers: await count('SERVERS') });
+    expect(Number(worker?.['cpu_ms'])).toBeGreaterThan(0);
+  });
+
   test('SHOW FDS has a line per socket and no secret in it', async () => {
     const rows = await show('FDS');
     const tasks = rows.map(({ task }) => task);

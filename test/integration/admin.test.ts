@@ -112,10 +112,8 @@ describe('RECONNECT and WAIT_CLOSE', () => {
       await stage.pooler.client({ database: 'one' }),
       await stage.pooler.client({ database: 'one' }),
     ];
-    const idlePid = await pidOf(idle);
     await busy.query('BEGIN');
     const busyPid = await pidOf(busy);
-    expect(busyPid).toBe(idlePid);
     const other = await pidOf(idle);
     expect(other).not.toBe(busyPid);
     expect(await stage.run('RECONNECT one')).toBe('RECONNECT');
@@ -272,7 +270,7 @@ test('DISABLE keeps new clients out after they proved who they are, those inside
 
 test('commands reach databases that * can make', async () => {
   await createDatabase(sharedPostgres(), 'ad_auto');
-  stage.pooler.reload({ databases: { '*': '' } });
+  await stage.pooler.reload({ databases: { '*': '' } });
   for (const command of ['RESUME', 'ENABLE']) {
     expect(await stage.run(`${command} ad_auto`)).toContain('no such database: ad_auto');
   }
@@ -300,11 +298,15 @@ test('an error on the console is logged as one that a client was told, if log_po
     'database one is not paused$',
     "invalid command 'SHOW no_such_thing', use SHOW HELP;$",
   ]) {
-    expect(stage.pooler.lines).toContainEqual(expect.stringMatching(prefix + text));
+    await waitFor(() => stage.pooler.lines.some((line) => new RegExp(prefix + text).test(line)), {
+      what: text,
+    });
   }
   const before = stage.pooler.lines.length;
-  stage.pooler.reload({ settings: { log_pooler_errors: 0 } });
+  await stage.pooler.reload({ settings: { log_pooler_errors: 0 } });
   await stage.run('RESUME one');
+  // What a thread logs is there when what is asked of it later has been answered.
+  await stage.run('SHOW LISTS');
   expect(stage.pooler.lines.slice(before).join()).not.toContain('pooler error');
 });
 

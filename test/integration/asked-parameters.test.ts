@@ -129,7 +129,7 @@ describe('a server that is asked for parameters', () => {
   test('and never answers is subject to query_timeout: its client waits for it', async () => {
     const { stage, client, peer } = await Asked.set();
     await using _ = stage;
-    stage.pooler.reload({ settings: { query_timeout: 0.4 } });
+    await stage.pooler.reload({ settings: { query_timeout: 0.4 } });
     await client.send(frontend.query('SELECT 1'));
     expect(errorFields((await client.message('E')).body)).toMatchObject({ S: 'FATAL', M: 'query timeout' });
     await client.end();

@@ -141,7 +141,7 @@ test('nor is anybody’s membership asked for who has left while PostgreSQL was 
   });
   const path = join(pooler.folder, 'hba');
   writeFileSync(path, 'host all +some all trust\n');
-  pooler.reload({ settings: { auth_type: 'hba', auth_hba_file: path } });
+  await pooler.reload({ settings: { auth_type: 'hba', auth_hba_file: path } });
   const early = await connectPeer(pooler.port);
   await early.send(frontend.startup({ user: 'early', database: 'scripted' }));
   const unwilling = await server.accept();

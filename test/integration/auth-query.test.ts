@@ -272,7 +272,7 @@ describe('where it runs', () => {
   test('a console login asks auth_dbname, and without it nobody', async () => {
     await using pooler = await start({ settings: { admin_users: 'aq_user' } });
     expect(await login(pooler, { database: 'pgbouncer' })).toBe(REFUSED);
-    pooler.reload({ settings: { auth_dbname: 'aq_secrets' } });
+    await pooler.reload({ settings: { auth_dbname: 'aq_secrets' } });
     const admin = await pooler.admin({ user: 'aq_user', password: PASSWORD });
     expect((await admin.query('SHOW VERSION')).rows).toHaveLength(1);
     await admin.end();
@@ -296,7 +296,7 @@ describe('the query', () => {
     expect(await login(pooler)).toBe('bouncer config error');
     expect(pooler.lines.join('\n')).toContain(logged);
     // The next one finds the connection, or another, fit for use.
-    pooler.reload({
+    await pooler.reload({
       settings: { auth_query: 'SELECT rolname, rolpassword FROM pg_authid WHERE rolname=$1' },
     });
     expect(await login(pooler)).toBe('aq_user');
@@ -330,7 +330,7 @@ describe('answers are used again', () => {
     expect(await queriesOn(pooler)).toBe(1);
     expect(await login(pooler)).toBe('aq_user');
     expect(await queriesOn(pooler)).toBe(1);
-    pooler.reload();
+    await pooler.reload();
     expect(await login(pooler)).toBe('aq_user');
     expect(await queriesOn(pooler)).toBe(2);
   });
@@ -349,7 +349,7 @@ describe('answers are used again', () => {
     await change('second');
     expect(await login(pooler, { user: name, password: 'second' })).toBe(LOOKER);
     expect(await login(pooler, { user: name, password: 'first' })).toBe('password authentication failed');
-    pooler.reload({ settings: { auth_type: 'scram-sha-256' } });
+    await pooler.reload({ settings: { auth_type: 'scram-sha-256' } });
     expect(await login(pooler, { user: name, password: 'second' })).toBe(LOOKER);
     await change('third');
     // The salt has been said when the proof fails.
@@ -437,7 +437,7 @@ describe('the connection', () => {
     });
     await server.stop();
     expect(await login(pooler)).toBe('client_login_timeout');
-    pooler.reload({ settings: { client_login_timeout: 60 } });
+    await pooler.reload({ settings: { client_login_timeout: 60 } });
     const waiting = login(pooler);
     await server.restart();
     expect(await waiting).toBe('aq_user');

@@ -85,11 +85,11 @@ describe('connections that have not logged in', () => {
     await using pooler = await start({ own: { max_login_conn_per_address: 1 } });
     const peers = [await connectPeer(pooler.port)];
     await refusal(await connectPeer(pooler.port));
-    pooler.reload({ own: { max_login_conn_per_address: 0 } });
+    await pooler.reload({ own: { max_login_conn_per_address: 0 } });
     peers.push(...(await times(120, () => connectPeer(pooler.port))));
     await waitFor(() => peers.filter(({ unread }) => unread > 0).length === 21);
     expect(placesOf(pooler, 'login')).toBe(100);
-    pooler.reload({ own: { max_login_conn_per_address: 0, max_login_conn: 0 } });
+    await pooler.reload({ own: { max_login_conn_per_address: 0, max_login_conn: 0 } });
     peers.push(...(await times(120, () => connectPeer(pooler.port))));
     await waitFor(() => placesOf(pooler, 'login') === 220);
     for (const peer of peers) peer.reset();

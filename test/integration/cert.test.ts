@@ -110,7 +110,7 @@ describe('auth_type = cert', () => {
 describe('rules', () => {
   async function byRules(hba: string, ident: string, mode = 'verify-full'): Promise<LocalPooler> {
     const pooler = await start({ settings: { client_tls_sslmode: mode, auth_type: 'trust' } });
-    goByRules(pooler, hba, ident);
+    await goByRules(pooler, hba, ident);
     return pooler;
   }
 

@@ -206,7 +206,7 @@ test('a login that a RELOAD overtakes is bound to the certificate that its hands
   const password = () => {
     // Between the handshake, with its offer, and the client's first message.
     files.identity('renewed', { commonName: 'localhost', signature: 'ecdsa-sha384' });
-    pooler.reload();
+    void pooler.reload();
     asked++;
     return PASSWORD;
   };

@@ -281,7 +281,7 @@ test('a delayed command is answered when it is done, and what follows it in the 
     frontend.query('SHOW STATE'),
   );
   expect((await client.answerTo('2')).types).toBe('12');
-  await waitFor(() => pooler.pooler.state.isPaused);
+  await waitFor(() => pooler.pooler.standing().isPaused);
   await holder.query('COMMIT');
   expect(await client.answer()).toMatchObject({ types: 'CZ', tags: ['PAUSE'] });
   expect((await client.answer()).rows).toContainEqual(['paused', 'yes']);

@@ -247,7 +247,7 @@ test('limits per user and database hold for watchers on the console, not for adm
     userlist: { ...USERLIST, cl_stats_2: '', cl_stats_3: '' },
     databases: { db: `dbname=postgres user=${sharedPostgres().user}` },
   });
-  pooler.reload({ settings: { stats_users: 'cl_stats cl_stats_2 cl_stats_3' } });
+  await pooler.reload({ settings: { stats_users: 'cl_stats cl_stats_2 cl_stats_3' } });
   const inside = [await pooler.admin({ user: 'cl_stats' })];
   expect(await refusalOf(pooler.admin({ user: 'cl_stats' }))).toBe(
     'client connections exceeded (max_user_client_connections)',

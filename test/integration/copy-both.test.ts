@@ -226,7 +226,7 @@ describe('a server that begins a COPY BOTH in a pooled connection', () => {
 
   test('is subject to query_timeout', async () => {
     await using stage = await Stage.begin('pooled');
-    stage.pooler.reload({ settings: { query_timeout: 0.4 } });
+    await stage.pooler.reload({ settings: { query_timeout: 0.4 } });
     expect(await lastWord(stage.client)).toBe('query timeout');
   });
 });

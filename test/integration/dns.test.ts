@@ -297,7 +297,7 @@ test('a peer may have a name, and names that a RELOAD takes out are forgotten', 
   await cancelAt(pooler.port, client.key);
   expect(await client.answer()).toBe('canceling statement due to user request');
   expect((await pooler.show('SHOW DNS_HOSTS')).map(({ hostname }) => hostname)).toEqual(['peer.test']);
-  pooler.reload({ peers: {} });
+  await pooler.reload({ peers: {} });
   expect(await pooler.show('SHOW DNS_HOSTS')).toEqual([]);
   await client.peer.close();
 });

@@ -245,7 +245,7 @@ describe('a list of hosts', () => {
     });
     for (const name of ['a', 'b']) mkdirSync(join(pooler.folder, name));
     const hosts = ['a', 'b'].map((name) => join(pooler.folder, name)).join(',');
-    pooler.reload({ databases: { listed: `host=${hosts} ${entry}` } });
+    await pooler.reload({ databases: { listed: `host=${hosts} ${entry}` } });
     return pooler;
   }
 
@@ -378,7 +378,7 @@ test('a server that is starting up keeps clients waiting, whatever else it says 
   expect((await client.messagesTo('Z')).map(({ type }) => type)).not.toContain('E');
   await client.close();
 
-  pooler.reload({ databases: { scripted: `host=127.0.0.1 port=${server.port} dbname=other` } });
+  await pooler.reload({ databases: { scripted: `host=127.0.0.1 port=${server.port} dbname=other` } });
   const second = await connectPeer(pooler.port);
   await second.send(frontend.startup({ user: ROLE, database: 'scripted' }));
   await refuse('53300', 'too many clients');

@@ -34,7 +34,7 @@ async function start(
     ...rest,
     settings,
   });
-  goByRules(pooler, hba, ident);
+  await goByRules(pooler, hba, ident);
   return pooler;
 }
 
@@ -90,10 +90,10 @@ describe('rules', () => {
     await using pooler = await start('host all all all reject');
     expect(await login(pooler)).toBe('login rejected');
     writeFileSync(join(pooler.folder, 'hba'), 'host all all all trust\nhost all all all tru\n');
-    expect(() => pooler.reload()).toThrow(/hba:2: method: expected trust, reject/);
+    await expect(pooler.reload()).rejects.toThrow(/hba:2: method: expected trust, reject/);
     expect(await login(pooler)).toBe('login rejected');
     writeFileSync(join(pooler.folder, 'hba'), 'host all all all scram-sha-256\n');
-    pooler.reload();
+    await pooler.reload();
     expect(await login(pooler)).toBe('hba_user');
   });
 
@@ -147,7 +147,7 @@ describe('what has to be asked for', () => {
     expect(await login(pooler, { user: 'hba_other' })).toBe('login rejected');
     pooler.configure({});
     writeFileSync(join(pooler.folder, 'hba'), 'host all +hba_any all trust\n');
-    pooler.reload();
+    await pooler.reload();
     expect(await login(pooler, { user: 'hba_other' })).toBe('no authentication method is found');
   });
 
@@ -187,7 +187,7 @@ describe.skipIf(openNative().missing.has('credentials'))('peer', () => {
       'unix socket login rejected',
     );
     writeFileSync(join(pooler.folder, 'ident'), `m /^(${OWN.slice(0, 1)}.*)$ hba_\\1\nm ${OWN} all\n`);
-    pooler.reload();
+    await pooler.reload();
     expect(await overSocket(pooler, 'hba_other')).toBe('hba_other');
     // Whoever the map lets in has to be a user.
     expect(await overSocket(pooler, 'hba_nobody')).toBe('unix socket login rejected');

@@ -159,10 +159,10 @@ test('a database that comes back elsewhere has none of the first server’s welc
   const moving = { user: ROLE, database: 'moving' };
   const [client, held] = await Promise.all([WireClient.connect(pooler.port, moving), first.acceptLogin()]);
   expect(client.parameters.get('server_version')).toBe('18.0');
-  pooler.reload({ databases: { other: '' } });
+  await pooler.reload({ databases: { other: '' } });
   // Its end stays open, so the pool is still there when the database is.
   expect((await held.message()).type).toBe('X');
-  pooler.reload({ databases: at(second) });
+  await pooler.reload({ databases: at(second) });
   const login = WireClient.connect(pooler.port, moving);
   const peer = await second.accept();
   await peer.packet();

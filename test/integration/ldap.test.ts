@@ -112,7 +112,7 @@ describe.skipIf(reason !== null)('a real LDAP server', () => {
   test('a URL with all its parts', async () => {
     await using pooler = await start(`ldapurl="ldap://127.0.0.1:${server.port}/dc=example,dc=org?uid?sub"`);
     expect(await login(pooler)).toBe('la_user');
-    pooler.reload({
+    await pooler.reload({
       settings: { auth_ldap_options: `ldapurl="ldap://127.0.0.1:${server.port}/dc=example,dc=org?uid?one"` },
     });
     expect(await login(pooler)).toBe(REFUSED);
@@ -122,20 +122,20 @@ describe.skipIf(reason !== null)('a real LDAP server', () => {
     const tls = `ldapserver=localhost ldapport=${server.tlsPort} ldapscheme=ldaps ${simple}`;
     await using pooler = await start(`${at} ldaptls=1 ${simple}`);
     expect(await login(pooler)).toBe('la_user');
-    pooler.reload({ settings: { auth_ldap_options: tls } });
+    await pooler.reload({ settings: { auth_ldap_options: tls } });
     expect(await login(pooler)).toBe('la_user');
     // Without its authority nothing is told to it.
     delete process.env['LDAPTLS_CACERT'];
     try {
       expect(await login(pooler)).toBe(REFUSED);
-      pooler.reload({ settings: { auth_ldap_options: `${at} ldaptls=1 ${simple}` } });
+      await pooler.reload({ settings: { auth_ldap_options: `${at} ldaptls=1 ${simple}` } });
       expect(await login(pooler)).toBe(REFUSED);
       expect(pooler.lines.join('\n')).toMatch(/no LDAP server answers: .*self-signed certificate/);
     } finally {
       process.env['LDAPTLS_CACERT'] = server.caPath;
     }
     // A plain port is no TLS, and TLS is no plain port.
-    pooler.reload({ settings: { auth_ldap_options: `${at} ldapscheme=ldaps ${simple}` } });
+    await pooler.reload({ settings: { auth_ldap_options: `${at} ldapscheme=ldaps ${simple}` } });
     expect(await login(pooler)).toBe(REFUSED);
   });
 
@@ -157,7 +157,7 @@ describe.skipIf(reason !== null)('a real LDAP server', () => {
     await using pooler = await startPooler({ userlist: {} });
     const path = join(pooler.folder, 'hba');
     writeFileSync(path, `host all la_user all ldap ${at} ${simple}\nhost all all all reject\n`);
-    pooler.reload({ settings: { auth_type: 'hba', auth_hba_file: path } });
+    await pooler.reload({ settings: { auth_type: 'hba', auth_hba_file: path } });
     expect(await login(pooler)).toBe('la_user');
     expect(await login(pooler, 'la_mail')).toBe('login rejected');
   });

@@ -204,7 +204,7 @@ describe('limits on server connections', () => {
     });
     await using holders = await new Holders().add(pooler, 4, { ...alice, database: 'one' });
     await poolShows(pooler, 'one', A, { sv_active: 1, cl_waiting: 3 });
-    pooler.reload({ settings: { default_pool_size: 2 } });
+    await pooler.reload({ settings: { default_pool_size: 2 } });
     await poolShows(pooler, 'one', A, { sv_active: 2, cl_waiting: 2 });
     await pooler.show('SET default_pool_size = 4');
     await poolShows(pooler, 'one', A, { sv_active: 4, cl_waiting: 0 });

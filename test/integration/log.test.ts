@@ -144,7 +144,7 @@ test('log_stats 0 keeps the line of statistics out, from RELOAD on it comes once
   clock.advance(10_000);
   await sweepsPass();
   expect(stats()).toEqual([]);
-  pooler.reload({ settings: { log_stats: 1 } });
+  await pooler.reload({ settings: { log_stats: 1 } });
   clock.advance(10_000);
   await waitFor(() => stats().length > 0);
   await sweepsPass();

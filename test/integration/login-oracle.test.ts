@@ -45,7 +45,7 @@ describe.each(['plain', 'md5', 'scram-sha-256'])('by %s, whoever guesses sees th
     // The first ones to be found set the fashion: the file holds a plain one.
     for (let i = 0; i < 3; i++) {
       await guess(pooler.port, user);
-      pooler.reload();
+      await pooler.reload();
     }
     const seen = await guess(pooler.port, user);
     for (const name of ['lo_nobody', `${user}_none`, 'lo_nobody']) {

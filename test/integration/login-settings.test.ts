@@ -48,7 +48,7 @@ test('login_notify_message is a notice right ahead of the first ReadyForQuery, u
       .join(' ');
   };
   expect(await login()).toBe('K SNOTICE\0VNOTICE\0C00000\0Mdown at 22:00; see you\0\0 Z');
-  pooler.reload({ settings: { login_notify_message: '' } });
+  await pooler.reload({ settings: { login_notify_message: '' } });
   expect(await login()).toMatch(/^S K Z$/);
 });
 

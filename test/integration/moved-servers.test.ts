@@ -225,6 +225,21 @@ describe.each([
     for (const client of clients) await client.end();
   });
 
+  it('is closed where PAUSE holds and nobody has had a pool', async () => {
+    await using two = await start();
+    const stage = new Stage(two);
+    const client = await stage.client(0);
+    await client.query('SELECT 1');
+    const moved = await stage.take();
+    const { state } = two.loops[1].loop;
+    state.isPaused = true;
+    const pool = state.poolOf(moved.identity, moved.limits);
+    pool.moves.adopt(moved, { ...moved.grant, owner: state.owner });
+    expect([pool.paused, pool.servers.closing.length]).toEqual([true, 1]);
+    await waitFor(() => stage.count() === 0);
+    await client.end();
+  });
+
   it('is closed where it missed that all are to be replaced', async () => {
     await using two = await start();
     const { stage, clients } = await staged(two);

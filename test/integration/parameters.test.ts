@@ -78,7 +78,7 @@ describe('a tracked parameter', () => {
     ['application_name', 'renamed'],
     ['IntervalStyle', 'iso_8601'],
   ])('%s follows a SET to whichever server comes next, and reaches nobody else', async (name, value) => {
-    pooler.reload({ settings: { default_pool_size: 2 } });
+    await pooler.reload({ settings: { default_pool_size: 2 } });
     const [one, two, three] = [await connect(), await connect(), await connect()];
     const before = await two.value(`SHOW ${name}`);
     expect((await one.query(`SET ${name} = '${value}'`)).parameters).toEqual([[name, value]]);

@@ -102,7 +102,7 @@ describe('a cancel request that comes to another pooler than its client', () => 
   test('is not handed on without peer_id, to an unknown peer, to ourselves, or without hops left', async () => {
     await using server = await ScriptedServer.listen();
     await using pooler = await start(1);
-    pooler.reload({
+    await pooler.reload({
       peers: { 1: `host=127.0.0.1 port=${pooler.port}`, 2: `host=127.0.0.1 port=${server.port}` },
     });
     for (const [id, hops] of [
@@ -121,7 +121,7 @@ describe('a cancel request that comes to another pooler than its client', () => 
       'failed to forward cancel request because its TTL was exhausted',
     ];
     expect(reasons(pooler)).toEqual(each.flatMap((reason) => [reason, reason, reason]));
-    pooler.reload({ settings: { peer_id: 0 } });
+    await pooler.reload({ settings: { peer_id: 0 } });
     expect(pooler.lines).toContain('WARNING [peers] without peer_id: no cancel request is handed on');
     await cancelAt(pooler.port, keyOf(2, 3));
     expect(reasons(pooler).at(-1)).toBe('failed cancel request');
@@ -161,7 +161,7 @@ describe('a cancel request that comes to another pooler than its client', () => 
   test('finds its client although peer_id has been changed since it logged in', async () => {
     await using pooler = await start(1);
     const client = await login(pooler);
-    pooler.reload({ settings: { peer_id: 2 } });
+    await pooler.reload({ settings: { peer_id: 2 } });
     await sleep(client, 'changed id');
     await cancelAt(pooler.port, client.key);
     expect(await client.answer()).toBe(CANCELED);
@@ -238,22 +238,22 @@ describe('the pool of a peer', () => {
     const end = () => reasons(pooler).at(-1);
     await cancelAt(pooler.port, keyOf(2, 3));
     expect(end()).toBe('could not find peer to forward request to');
-    pooler.reload({ peers: { 2: `host=127.0.0.1 port=${first.port} pool_size=1` } });
+    await pooler.reload({ peers: { 2: `host=127.0.0.1 port=${first.port} pool_size=1` } });
     const [sent, waiting] = await send(pooler, 2, keyOf(2, 3));
     const carrier = await first.accept();
     await carrier.packet();
     // What waits goes where the peer is now, with as many connections as it has now.
-    pooler.reload({ peers: { 2: `host=127.0.0.1 port=${second.port} pool_size=2` } });
+    await pooler.reload({ peers: { 2: `host=127.0.0.1 port=${second.port} pool_size=2` } });
     const moved = await second.accept();
     expect((await moved.packet()).body.subarray(4)).toEqual(keyOf(2, 2));
     await moved.close();
     await waiting?.end();
     expect(end()).toBe(SENT);
     // One that has been sent comes to its own end, one that waits does not.
-    pooler.reload({ peers: { 2: `host=127.0.0.1 port=${second.port} pool_size=1` } });
+    await pooler.reload({ peers: { 2: `host=127.0.0.1 port=${second.port} pool_size=1` } });
     const [late] = await send(pooler, 1, keyOf(2, 3));
     await waitFor(async () => JSON.stringify(await peerPools(pooler)) === '[[2,1,1,1,0]]');
-    pooler.reload({ peers: {} });
+    await pooler.reload({ peers: {} });
     expect(pooler.lines).toContain('WARNING dropping peer 2 as it does not exist anymore');
     await late?.end();
     expect(end()).toBe('could not find peer to forward request to');

@@ -203,11 +203,11 @@ test('clients at random get their own statements’ rows, and nothing is left of
         actors.push(await connect());
       }
       if (random.below(8) === 0)
-        pooler.reload({ settings: { max_prepared_statements: 1 + random.below(3) } });
+        await pooler.reload({ settings: { max_prepared_statements: 1 + random.below(3) } });
       if (random.below(16) === 0) {
-        pooler.reload({ settings: { max_prepared_statements: 0 } });
+        await pooler.reload({ settings: { max_prepared_statements: 0 } });
         for (const actor of actors) await actor.letThrough();
-        pooler.reload({ settings: { max_prepared_statements: 2 } });
+        await pooler.reload({ settings: { max_prepared_statements: 2 } });
       }
     }
     const { state } = pooler.pooler;

@@ -28,7 +28,7 @@ describe('PREPARE as SQL', () => {
   });
 
   test('is gone on behind although its server is another client’s by then', async () => {
-    stage.pooler.reload({ settings: { default_pool_size: 1 } });
+    await stage.pooler.reload({ settings: { default_pool_size: 1 } });
     const client = await connect();
     const other = await connect({ application_name: 'which the server has to be told first' });
     const waiting = async (count: number) =>
@@ -44,7 +44,7 @@ describe('PREPARE as SQL', () => {
   });
 
   test('is refused a name that is taken, where what stands for that on a server may be about to be closed', async () => {
-    stage.pooler.reload({ settings: { max_prepared_statements: 1 } });
+    await stage.pooler.reload({ settings: { max_prepared_statements: 1 } });
     const client = await connect();
     const taken = 'PREPARE a AS SELECT 1';
     for (const again of [query(taken), Buffer.concat([unnamed(taken), sync()])]) {
@@ -381,7 +381,7 @@ test('PREPARE of a name that is taken waits until it is known what the server ha
 
 describe('a text of several statements', () => {
   test('finds all that it executes, were it more than a server may have', async () => {
-    stage.pooler.reload({ settings: { max_prepared_statements: 1 } });
+    await stage.pooler.reload({ settings: { max_prepared_statements: 1 } });
     const client = await connect();
     for (const name of ['a', 'b', 'c']) await client.query(`PREPARE ${name} AS SELECT '${name}'`);
     // The other server, which has none of them.

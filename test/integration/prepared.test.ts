@@ -255,9 +255,9 @@ describe('with max_prepared_statements 0 for a while', () => {
     const client = await connect();
     await client.ask(parse('a', 'SELECT 1'), sync());
     await client.query('BEGIN');
-    limit(0);
+    await limit(0);
     expect((await client.ask(parse('a', 'SELECT 2'), sync())).types).toBe('1Z');
-    limit(3);
+    await limit(3);
     expect((await client.ask(runNamed('a'), sync())).rows).toEqual([['2']]);
     await client.query('COMMIT');
   });
@@ -267,9 +267,9 @@ describe('with max_prepared_statements 0 for a while', () => {
     await client.ask(parse('a', 'SELECT 1'), sync());
     await client.query('BEGIN');
     await client.ask(parse('', 'DEALLOCATE a'), sync());
-    limit(0);
+    await limit(0);
     await client.ask(parse('', 'SELECT 5'), sync());
-    limit(3);
+    await limit(3);
     await client.ask(parse('a', 'SELECT 1'), sync());
     expect((await client.ask(runNamed(''), sync())).rows).toEqual([['5']]);
     expect((await client.ask(runNamed('a'), sync())).rows).toEqual([['1']]);

@@ -115,12 +115,12 @@ describe.runIf(psql !== null)('the console for libpq 18', () => {
     const holder = await pooler.client({ user: ROLE, password: '' });
     await holder.query('BEGIN');
     const run = program.start(connection, 'PAUSE');
-    await waitFor(() => pooler.pooler.state.isPaused, { what: 'PAUSE' });
+    await waitFor(() => pooler.pooler.standing().isPaused, { what: 'PAUSE' });
     run.child.kill('SIGINT');
     const { code, stderr } = await run.end;
     expect([version, code]).toEqual([version, 1]);
     expect(stderr).toContain('canceling statement due to user request');
-    expect(pooler.pooler.state.isPaused).toBe(false);
+    expect(pooler.pooler.standing().isPaused).toBe(false);
     await holder.end();
   });
 });

@@ -138,7 +138,7 @@ describe('a server is asked for protocol 3.2', () => {
         return peer;
       }),
     );
-    pooler.reload({ own: { server_max_protocol_version: '3.2' } });
+    await pooler.reload({ own: { server_max_protocol_version: '3.2' } });
     // What is there stays; the next one is asked for more.
     await client.send(message('Q', 'SELECT 1'));
     await first.message('Q');

@@ -23,10 +23,10 @@ test('a larger default_pool_size serves those who wait already, a smaller one cl
     ),
   );
   expect([begun.settled, await servers()]).toEqual([false, 1]);
-  pooler.reload({ settings: { default_pool_size: 3 } });
+  await pooler.reload({ settings: { default_pool_size: 3 } });
   await begun.promise;
   expect(await servers()).toBe(3);
-  pooler.reload({ settings: { default_pool_size: 1 } });
+  await pooler.reload({ settings: { default_pool_size: 1 } });
   for (const client of clients) await client.query('COMMIT');
   await waitFor(async () => (await servers()) === 1);
   for (const client of clients) await client.end();
@@ -39,7 +39,7 @@ test('another pool_mode counts from the next end of a transaction on', async () 
     (await pooler.show('SHOW CLIENTS')).find(({ database }) => database === 'postgres')?.['link'];
   await client.query('SELECT 1');
   expect(await link()).not.toBe('');
-  pooler.reload({ settings: transaction });
+  await pooler.reload({ settings: transaction });
   await client.query('SELECT 1');
   expect(await link()).toBe('');
   await client.end();
@@ -59,7 +59,7 @@ test('clients of a database that is gone are told so, and new ones don’t find 
   await waitFor(async () =>
     (await pooler.show('SHOW CLIENTS')).some((row) => row['link'] !== '' && row['database'] === 'gone'),
   );
-  pooler.reload({ databases: { kept: 'dbname=postgres' } });
+  await pooler.reload({ databases: { kept: 'dbname=postgres' } });
   expect(await Promise.all(ended)).toEqual(Array(2).fill(fatal('database removed')));
   expect(pooler.lines).toContain(
     "WARNING dropping database 'gone' as it does not exist anymore or inactive auto-database",
@@ -77,7 +77,7 @@ test('a changed dbname leads to the new database with the next transaction', asy
   const where = async () => (await client.query('SELECT current_database() AS name')).rows[0]?.['name'];
   expect(await where()).toBe('postgres');
   await client.query('BEGIN');
-  pooler.reload({ databases: { db: 'dbname=re_other' } });
+  await pooler.reload({ databases: { db: 'dbname=re_other' } });
   expect(await where()).toBe('postgres');
   await client.query('COMMIT');
   expect(await where()).toBe('re_other');
@@ -88,10 +88,10 @@ test('a session keeps its server after such a change, unless server_fast_close i
   await using pooler = await startPooler({ databases: { db: 'dbname=postgres' } });
   const client = await pooler.client({ database: 'db' });
   await client.query('SELECT 1');
-  pooler.reload({ databases: { db: "dbname=postgres connect_query='SELECT 1'" } });
+  await pooler.reload({ databases: { db: "dbname=postgres connect_query='SELECT 1'" } });
   await client.query('SELECT 1');
   const ended = endOf(client);
-  pooler.reload({ settings: { server_fast_close: 1 } });
+  await pooler.reload({ settings: { server_fast_close: 1 } });
   expect(await ended).toEqual(fatal('database configuration changed'));
 });
 
@@ -100,7 +100,9 @@ test('an entry that changes its password or sizes only keeps its connections', a
   const client = await pooler.client({ database: 'db' });
   const pid = async () => (await client.query('SELECT pg_backend_pid() AS pid')).rows[0]?.['pid'];
   const before = await pid();
-  pooler.reload({ databases: { db: "dbname=postgres password='other' pool_size=5 application_name=new" } });
+  await pooler.reload({
+    databases: { db: "dbname=postgres password='other' pool_size=5 application_name=new" },
+  });
   expect(await pid()).toBe(before);
   await client.end();
 });
@@ -121,20 +123,20 @@ test('changing or removing a forced user recycles, and ends the clients let in a
   const client = await pooler.client({ database: 'db', user: 're_b' });
   expect(await whoAmI()).toBe('re_a');
   const changed = endOf(client);
-  pooler.reload({ databases: { db: 'dbname=postgres user=re_b' } });
+  await pooler.reload({ databases: { db: 'dbname=postgres user=re_b' } });
   expect(await changed).toEqual(fatal('database configuration changed'));
   expect(await whoAmI()).toBe('re_b');
   // Without user= everyone is who they logged in as, and this one isn't re_b.
   const again = await pooler.client({ database: 'db', user: 're_a' });
   expect((await again.query('SELECT current_user AS user')).rows).toEqual([{ user: 're_b' }]);
   const removed = endOf(again);
-  pooler.reload({ databases: { db: 'dbname=postgres' } });
+  await pooler.reload({ databases: { db: 'dbname=postgres' } });
   expect(await removed).toEqual(fatal('database configuration changed'));
   expect(await whoAmI()).toBe('re_b');
   const other = await pooler.client({ database: 'db', user: 're_a' });
   expect((await other.query('SELECT current_user AS user')).rows).toEqual([{ user: 're_a' }]);
   const added = endOf(other);
-  pooler.reload({ databases: { db: 'dbname=postgres user=re_b' } });
+  await pooler.reload({ databases: { db: 'dbname=postgres user=re_b' } });
   expect(await added).toEqual(fatal('database configuration changed'));
 });
 
@@ -146,7 +148,7 @@ test('users come and go with auth_file, and so do their passwords; those inside 
   });
   const login = (user: string, password: string) => pooler.client({ database: 'db', user, password });
   const [stays, goes] = [await login('re_stays', 'old'), await login('re_goes', 'old')];
-  pooler.reload({ userlist: { re_stays: 'new', re_comes: 'new' } });
+  await pooler.reload({ userlist: { re_stays: 'new', re_comes: 'new' } });
   const refused = fatal('SASL authentication failed');
   expect(await refusalOf(login('re_stays', 'old'))).toEqual(refused);
   expect(await refusalOf(login('re_goes', 'old'))).toEqual(refused);
@@ -168,7 +170,7 @@ test('another auth_type, admin_users and user settings count from the next login
   const first = await login('whatever');
   const tooMany = fatal('client connections exceeded (max_user_client_connections)');
   expect(await refusalOf(login('whatever'))).toEqual(tooMany);
-  pooler.reload({
+  await pooler.reload({
     settings: { auth_type: 'plain', admin_users: `${sharedPostgres().user}, re_user` },
     users: {},
   });
@@ -189,7 +191,7 @@ test('a setting that is left out has its default again', async () => {
     pooler.iniPath,
     `[databases]\n* =\n[pgbouncer]\nauth_type = trust\nadmin_users = ${sharedPostgres().user}\nquery_wait_timeout = 8\n`,
   );
-  pooler.pooler.reload();
+  await pooler.pooler.reload();
   expect([await value('default_pool_size'), await value('query_wait_timeout')]).toEqual(['20', '8']);
   // Without a default, what was there stays: else the line's loss would lock everyone out.
   expect(await value('auth_file')).toBe(join(pooler.folder, 'userlist.txt'));
@@ -236,7 +238,7 @@ test('of a wrong configuration nothing is applied: not the lines before the erro
       databases: { db: 'dbname=postgres' },
       userlist: { re_new: '' },
     });
-    expect(() => pooler.reload({ userlist: { re_new: '' }, ...config })).toThrow(ConfigError);
+    await expect(pooler.reload({ userlist: { re_new: '' }, ...config })).rejects.toThrow(ConfigError);
     expect(await shown()).toEqual(before);
   }
   expect((await client.query('SELECT current_database() AS name')).rows).toEqual([{ name: 'postgres' }]);
@@ -246,7 +248,7 @@ test('of a wrong configuration nothing is applied: not the lines before the erro
 test('an auth_file that cannot be read any more fails the RELOAD, so that nobody is locked out', async () => {
   await using pooler = await startPooler();
   rmSync(join(pooler.folder, 'userlist.txt'));
-  expect(() => pooler.pooler.reload()).toThrow(ConfigError);
+  await expect(async () => pooler.pooler.reload()).rejects.toThrow(ConfigError);
   await (await pooler.client()).end();
 });
 
@@ -256,9 +258,9 @@ test('changing * reads databases made from it anew', async () => {
   const client = await pooler.client({ database: 're_auto' });
   const where = async () => (await client.query('SELECT current_database() AS name')).rows[0]?.['name'];
   expect(await where()).toBe('re_auto');
-  pooler.reload({ databases: { '*': 'dbname=postgres' } });
+  await pooler.reload({ databases: { '*': 'dbname=postgres' } });
   expect(await where()).toBe('postgres');
   const ended = endOf(client);
-  pooler.reload({ databases: {} });
+  await pooler.reload({ databases: {} });
   expect(await ended).toEqual(fatal('database removed'));
 });

@@ -168,7 +168,7 @@ describe('a server connection that replicates', () => {
   test('is cut at once by RECONNECT and by a changed entry, with the reason; a RELOAD of the same leaves it', async () => {
     await using pooler = await start();
     await using first = await streaming(pooler);
-    pooler.reload({ settings: { query_wait_timeout: 77 } });
+    await pooler.reload({ settings: { query_wait_timeout: 77 } });
     await sweepsPass();
     await sql("SELECT pg_logical_emit_message(true, 'x', 'y')");
     await nextWal(first);
@@ -176,7 +176,7 @@ describe('a server connection that replicates', () => {
     expect(await endOf(first)).toBe('08P01 database configuration changed');
     await slotIsFree();
     await using second = await streaming(pooler);
-    pooler.reload({ databases: { '*': 'application_name=x connect_query=select' } });
+    await pooler.reload({ databases: { '*': 'application_name=x connect_query=select' } });
     expect(await endOf(second)).toBe('08P01 database configuration changed');
     await slotIsFree();
   });

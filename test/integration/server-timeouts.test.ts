@@ -74,7 +74,7 @@ describe.concurrent('server_login_retry', () => {
       databases: { scripted: 'host=/nowhere/at/all port=5432' },
       userlist: { somebody: '' },
     });
-    pooler.reload({ databases: { scripted: `host=${pooler.folder} port=1` } });
+    await pooler.reload({ databases: { scripted: `host=${pooler.folder} port=1` } });
     const startMs = performance.now();
     const client = connectAndLogin(pooler.port, login);
     const failures = (): number =>

@@ -78,7 +78,7 @@ test('server_reset_query is what runs in between, and nothing does when it is em
     const second = await connect(pooler);
     expect(await second.value('SHOW session_test.mark')).toBe(mark);
     await second.end();
-    pooler.reload({ settings: { server_reset_query: '' } });
+    await pooler.reload({ settings: { server_reset_query: '' } });
   }
 });
 

@@ -98,7 +98,7 @@ test('requests behind the one that begins a transaction block have no answer', a
 });
 
 test('named statements follow a client over servers', async () => {
-  pooler.reload({ settings: { default_pool_size: 2 } });
+  await pooler.reload({ settings: { default_pool_size: 2 } });
   const [client, other] = [await connect(), await connect()];
   await client.ask(parse('a', 'SELECT pg_backend_pid()'), sync());
   const pids = new Set<string | null | undefined>();
@@ -118,7 +118,7 @@ test('no reset query runs between clients, unless server_reset_query_always says
   await one.rows("SET statement_test.mark = 'left behind'");
   expect(await two.value('SHOW statement_test.mark')).toBe('left behind');
   const settings = { server_reset_query_always: 1, server_reset_query: "SET statement_test.mark = 'reset'" };
-  pooler.reload({ settings });
+  await pooler.reload({ settings });
   await one.rows("SET statement_test.mark = 'left behind'");
   expect(await two.value('SHOW statement_test.mark')).toBe('reset');
   await Promise.all([one.end(), two.end()]);

@@ -81,7 +81,7 @@ describe.runIf(process.platform === 'linux')('new connections of clients and ser
     await using pooler = await start({});
     const before = await clientWithServer(pooler);
     const old = ends(pooler);
-    pooler.reload({ settings: ALL });
+    await pooler.reload({ settings: ALL });
     const after = await clientWithServer(pooler);
     const fresh = expect.objectContaining(tuned);
     expect(ends(pooler)).toEqual([...old, fresh, fresh]);
@@ -98,9 +98,9 @@ describe.runIf(process.platform === 'linux')('new connections of clients and ser
     const warning =
       'WARNING set but without effect, for want of native calls: tcp_user_timeout, tcp_socket_buffer';
     expect(warnings(pooler)).toEqual([warning]);
-    pooler.reload({ settings: { tcp_socket_buffer: 0 } });
+    await pooler.reload({ settings: { tcp_socket_buffer: 0 } });
     expect(warnings(pooler)).toEqual([warning, warning.replace(', tcp_socket_buffer', '')]);
-    pooler.reload({ settings: { tcp_user_timeout: 0 } });
+    await pooler.reload({ settings: { tcp_user_timeout: 0 } });
     expect(warnings(pooler)).toHaveLength(2);
     await client.end();
   });

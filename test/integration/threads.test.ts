@@ -2,18 +2,13 @@ import { once } from 'node:events';
 import { createConnection, type Socket } from 'node:net';
 import type pg from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { SystemClock } from '../../src/base/clock.ts';
-import { loadConfig } from '../../src/config/load.ts';
-import { createThreadedPooler, type ThreadedPooler } from '../../src/daemon/threads.ts';
-import { openNative } from '../../src/net/native.ts';
+import type { ThreadedPooler } from '../../src/daemon/threads.ts';
 import { OWNER_NUMBERS } from '../../src/pool/shared-owners.ts';
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { writePoolerConfig } from '../support/pooler-config.ts';
+import { readdirSync } from 'node:fs';
 import { connectTo, sharedPostgres, withClient } from '../support/postgres.ts';
 import { type Random, withSeed } from '../support/random.ts';
 import { createRole } from '../support/roles.ts';
+import { Threads } from '../support/threaded-pooler.ts';
 import { waitFor } from '../support/wait-for.ts';
 
 const isFull = process.env['PGWEIR_TEST_FULL'] !== undefined;
@@ -23,8 +18,7 @@ const CLIENTS = 12;
 const STEPS = isFull ? 60 : 12;
 const TIMEOUT_MS = isFull ? 900_000 : 60_000;
 
-const folder = mkdtempSync(join(tmpdir(), 'pgweir-threads-'));
-const lines: string[] = [];
+let stage: Threads;
 let pooler: ThreadedPooler;
 
 beforeAll(async () => {
@@ -33,46 +27,26 @@ beforeAll(async () => {
   await withClient(sharedPostgres(), (client) =>
     client.query(`ALTER ROLE ${role} CONNECTION LIMIT ${POOL_SIZE}`),
   );
-  const path = writePoolerConfig(folder, sharedPostgres(), {
-    settings: {
-      pool_mode: 'transaction',
-      default_pool_size: POOL_SIZE,
-      max_client_conn: 100,
-      server_login_retry: 0,
-    },
-    userlist: { [role]: '' },
-  });
-  pooler = await createThreadedPooler(
+  stage = await Threads.start(
     {
-      config: loadConfig(path, null),
-      clock: new SystemClock(),
-      log: {
-        enabled: (level) => level !== 'NOISE',
-        log: (level, text) => void lines.push(`${level} ${text}`),
+      settings: {
+        pool_mode: 'transaction',
+        default_pool_size: POOL_SIZE,
+        max_client_conn: 100,
+        server_login_retry: 0,
       },
-      native: openNative(),
-      onExit: () => {},
+      userlist: { [role]: '' },
     },
     2,
   );
+  pooler = stage.pooler;
 });
-afterAll(async () => {
-  pooler?.stop();
-  rmSync(folder, { recursive: true, force: true });
-});
+afterAll(() => stage?.[Symbol.asyncDispose]());
 
-const address = () => {
-  const port = pooler.addresses[0]?.port ?? 0;
-  return { ...sharedPostgres(), host: '127.0.0.1', port, socketDir: folder };
-};
-const connect = (): Promise<pg.Client> => connectTo(address(), { user: role, database: 'postgres' });
-const show = async (command: string): Promise<Record<string, unknown>[]> => {
-  const admin = await connectTo(address(), { database: 'pgbouncer' });
-  const { rows } = await admin.query<Record<string, unknown>>(command);
-  await admin.end();
-  return rows;
-};
-const refusals = () => lines.filter((line) => line.includes('too many connections for role'));
+const address = () => stage.address;
+const connect = (): Promise<pg.Client> => stage.client({ user: role, database: 'postgres' });
+const show = (command: string) => stage.show(command);
+const refusals = () => stage.refusals;
 const fds = () => readdirSync('/proc/self/fd').length;
 
 test('the clients of all threads share one pool, and SHOW tells of all of them', async () => {
@@ -128,6 +102,20 @@ test('a server goes to the thread where somebody waits for it, and is the same t
     }
   }
   expect(pids.size).toBe(1);
+  // Both have sent, and what was sent has arrived.
+  const workers = await show('SHOW WORKERS');
+  expect(workers.map(({ worker, state }) => [worker, state])).toEqual([
+    [1, 'serving'],
+    [2, 'serving'],
+  ]);
+  const total = (column: string) => workers.map((row) => Number(row[column]));
+  expect(Math.min(...total('total_sent'))).toBeGreaterThan(0);
+  expect(total('total_received')).toEqual(total('total_sent').toReversed());
+  expect(total('total_reopened')).toEqual([0, 0]);
+  expect(total('clients').reduce((sum, count) => sum + count)).toBe(clients.length);
+  expect(total('servers').reduce((sum, count) => sum + count)).toBe(1);
+  // As soon as it has been published.
+  await waitFor(async () => (await show('SHOW WORKERS')).every((row) => Number(row['cpu_ms']) > 0));
   // Whichever thread had them prepared, a text has one name.
   const prepared = await clients[0]?.query<{ count: string }>('SELECT count(*) FROM pg_prepared_statements');
   expect(prepared?.rows[0]?.count).toBe('3');
@@ -212,9 +200,15 @@ test('connections before login are bounded over all threads, and those of a dead
   await waitFor(() => inLogin() === 4);
   // Two are with each thread, and neither takes one more.
   for (let i = 0; i < 4; i++) expect(await refusal()).toContain('max_login_conn_per_address');
+  const lives = async () => pooler.control.snapshot('workers');
+  const [first, second] = await lives();
   await pooler.workforce.threads[0]?.terminate();
   await waitFor(() => inLogin() === 2, { what: 'the places of the dead thread' });
   await waitFor(() => pooler.workforce.threads.length === 2, { what: 'both threads' });
+  const after = await lives();
+  expect(after.map(({ state }) => state)).toEqual(['serving', 'serving']);
+  expect(after[0]?.startWallMs).toBeGreaterThan(first?.startWallMs ?? 0);
+  expect(after[1]?.startWallMs).toBe(second?.startWallMs);
   silent.push(await dial(), await dial());
   await waitFor(() => inLogin() === 4);
   expect(await refusal()).toContain('max_login_conn_per_address');

@@ -365,7 +365,7 @@ describe('what is said of it', () => {
     const shown = await pooler.show('SHOW CLIENTS');
     expect(shown.map((row) => row['tls']).sort()).toEqual(['', text]);
     expect(pooler.lines.some((line) => line.includes(` tls=${text} replication=no`))).toBe(true);
-    pooler.reload({
+    await pooler.reload({
       settings: { client_tls_protocols: 'tlsv1.3', client_tls13_ciphers: 'TLS_CHACHA20_POLY1305_SHA256' },
     });
     const thirteen = await pooler.client({ ssl: verified });
@@ -442,7 +442,7 @@ describe('RELOAD and SET', () => {
     files.identity('renewed', { commonName: 'new' });
     // Only RELOAD reads files.
     expect(await shownName(pooler)).toBe('old');
-    pooler.reload();
+    await pooler.reload();
     expect(await shownName(pooler)).toBe('new');
     expect((await connected.query('SELECT 1 AS one')).rows).toEqual([{ one: 1 }]);
     await connected.end();
@@ -451,9 +451,10 @@ describe('RELOAD and SET', () => {
   test('RELOAD with a file that is gone changes nothing at all, and names the setting', async () => {
     await using pooler = await tlsPooler('require');
     const before = await shownName(pooler);
-    const reloading = () =>
-      pooler.reload({ settings: { client_tls_cert_file: '/nowhere.pem', query_timeout: 7 } });
-    expect(reloading).toThrow('client_tls_cert_file: expected a readable file: /nowhere.pem (ENOENT)');
+    const reloading = pooler.reload({ settings: { client_tls_cert_file: '/nowhere.pem', query_timeout: 7 } });
+    await expect(reloading).rejects.toThrow(
+      'client_tls_cert_file: expected a readable file: /nowhere.pem (ENOENT)',
+    );
     expect(await shownName(pooler)).toBe(before);
     const admin = await pooler.admin({ ssl: verified });
     const refused = await admin.query('RELOAD').catch((error: pg.DatabaseError) => error);

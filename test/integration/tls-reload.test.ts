@@ -69,15 +69,15 @@ test(
       expect(tls.builds).toBe(2);
       for (let i = 1; i <= 5; i++) {
         files.identity('server', { commonName: 'localhost' });
-        pooler.reload();
+        await pooler.reload();
         expect(tls.builds).toBe(2 + i);
       }
       files.identity('own', { commonName: 'pooler' });
-      pooler.reload();
+      await pooler.reload();
       expect(tls.builds).toBe(8);
       // One that fails makes nothing, and takes nothing away.
       rmSync(files.caFile);
-      expect(() => pooler.reload()).toThrow('client_tls_ca_file');
+      await expect(pooler.reload()).rejects.toThrow('client_tls_ca_file');
       expect(tls.builds).toBe(8);
       expect([...connections]).toEqual(before);
       const answers = await Promise.all(
@@ -134,7 +134,7 @@ test(
     while (!running.settled) {
       files.identity('rotating', { commonName: 'localhost' });
       files.identity('rotating-own', { commonName: 'pooler' });
-      pooler.reload();
+      await pooler.reload();
       rotations++;
       // Some work by each certificate.
       const next = done() + 30;

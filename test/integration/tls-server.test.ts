@@ -165,7 +165,7 @@ test('the settings choose version and cipher, and log and SHOW name them', async
   const [row] = await pooler.show('SHOW SERVERS');
   expect(row?.['tls']).toMatch(/^TLSv1\.2\/ECDHE-ECDSA-AES256-GCM-SHA384\/ECDH=\w+$/);
   expect(lines(pooler, `SSL established: ${row?.['tls']}`)).toHaveLength(1);
-  pooler.reload({
+  await pooler.reload({
     settings: { server_tls_protocols: 'tlsv1.3', server_tls13_ciphers: 'TLS_AES_128_GCM_SHA256' },
   });
   await client.end();
@@ -214,19 +214,19 @@ describe('RELOAD and SET', () => {
     });
     const client = await pooler.client();
     const first = await backendPid(client);
-    pooler.reload({ settings: { query_timeout: 60 } });
+    await pooler.reload({ settings: { query_timeout: 60 } });
     files.keep('renewed', renewed);
-    pooler.reload({ settings: { server_tls_protocols: 'tlsv1.2,tlsv1.3' } });
+    await pooler.reload({ settings: { server_tls_protocols: 'tlsv1.2,tlsv1.3' } });
     expect(await backendPid(client)).toBe(first);
     await client.query('BEGIN');
     files.identity('renewed', { commonName: 'ts_cert' });
-    pooler.reload();
+    await pooler.reload();
     // The transaction keeps its server.
     expect(await backendPid(client)).toBe(first);
     await client.query('COMMIT');
     const second = await backendPid(client);
     expect(second).not.toBe(first);
-    pooler.reload({ settings: { server_tls_sslmode: 'disable' } });
+    await pooler.reload({ settings: { server_tls_sslmode: 'disable' } });
     expect(await backendPid(client)).not.toBe(second);
     expect((await client.query('SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()')).rows).toEqual([
       { ssl: false },
@@ -239,7 +239,7 @@ describe('RELOAD and SET', () => {
     const busy = await pooler.client();
     await busy.query('BEGIN');
     const first = await backendPid(busy);
-    pooler.reload({ settings: { server_tls_protocols: 'tlsv1.2' } });
+    await pooler.reload({ settings: { server_tls_protocols: 'tlsv1.2' } });
     // There is no room for a new one that could report its parameters.
     const late = await pooler.client();
     expect(await backendPid(busy)).toBe(first);

@@ -110,7 +110,7 @@ describe.each(['transaction', 'statement'])('a link in %s mode', (mode) => {
   });
 
   test('lasts until the last of several Syncs sent at once is answered', async () => {
-    pooler.reload({ settings: { default_pool_size: 4 } });
+    await pooler.reload({ settings: { default_pool_size: 4 } });
     const [one, two, ...rest] = await Promise.all([connect(), connect(), connect(), connect()]);
     for (let round = 0; round < 20; round++) {
       const requests = Array.from({ length: 8 }, () => [unnamed('SELECT pg_backend_pid()'), sync()]).flat();
@@ -242,7 +242,7 @@ describe('between clients', () => {
   });
 
   test('with server_reset_query_always the reset query runs after each transaction', async () => {
-    pooler.reload({
+    await pooler.reload({
       settings: {
         server_reset_query_always: 1,
         server_reset_query: "SET transaction_test.mark = 'was reset'",
@@ -299,7 +299,7 @@ test('an administrator who ends the backend of an open transaction is quoted, th
 
 describe('pool_mode', () => {
   test('of the database wins over the global one, of the user over both', async () => {
-    pooler.reload({
+    await pooler.reload({
       databases: { plain: `dbname=${database}`, sessions: `dbname=${database} pool_mode=session` },
       users: { postgres: 'pool_mode=statement' },
     });
@@ -310,7 +310,7 @@ describe('pool_mode', () => {
     const plain = await WireClient.connect(pooler.port, { user: 'postgres', database: 'plain' });
     const sessions = await WireClient.connect(pooler.port, { user: 'postgres', database: 'sessions' });
     expect(await modes()).toMatchObject({ plain: 'statement', sessions: 'statement' });
-    pooler.reload({ users: {} });
+    await pooler.reload({ users: {} });
     expect(await modes()).toMatchObject({ plain: 'transaction', sessions: 'session' });
     // At the next ReadyForQuery the new mode counts: the transaction is kept.
     expect((await plain.query('BEGIN')).status).toBe('T');
@@ -321,15 +321,15 @@ describe('pool_mode', () => {
   test('is looked at anew at each ReadyForQuery, also inside a transaction', async () => {
     const [one, two, three] = await Promise.all([connect(), connect(), connect()]);
     expect((await one.query('BEGIN')).status).toBe('T');
-    pooler.reload({ settings: { pool_mode: 'statement' } });
+    await pooler.reload({ settings: { pool_mode: 'statement' } });
     expect((await one.query('SELECT 1')).status).toBe('T');
     expect((await one.answerTo('E')).errors[0]?.['M']).toBe(
       'transaction blocks not allowed in statement pooling mode',
     );
     await one.peer.end();
-    pooler.reload({ settings: { pool_mode: 'session' } });
+    await pooler.reload({ settings: { pool_mode: 'session' } });
     const pid = await backend(two);
-    pooler.reload({ settings: { pool_mode: 'transaction' } });
+    await pooler.reload({ settings: { pool_mode: 'transaction' } });
     await two.query('BEGIN; COMMIT');
     expect(await backend(three)).toBe(pid);
     await end(two, three);

@@ -330,7 +330,7 @@ describe('while a server is drained', () => {
   test('RELOAD with another address replaces it', async () => {
     await using other = await ScriptedServer.listen();
     await using scene = await stage();
-    scene.pooler.reload({ databases: { scripted: `host=127.0.0.1 port=${other.port}` } });
+    await scene.pooler.reload({ databases: { scripted: `host=127.0.0.1 port=${other.port}` } });
     await scene.left.send(...CANCELLED);
     await scene.left.message('X');
     await scene.left.close();

@@ -1,7 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { BulkClient } from '../support/bulk-client.ts';
 import { frontend } from '../support/peer-messages.ts';
-import { INSPECTED, ProcessMemory } from '../support/process-memory.ts';
+import { INSPECTED } from '../support/inspector.ts';
+import { ProcessMemory } from '../support/process-memory.ts';
 import { type SpawnedPooler, spawnPooler } from '../support/pooler.ts';
 import { sharedPostgres } from '../support/postgres.ts';
 import { createRole } from '../support/roles.ts';

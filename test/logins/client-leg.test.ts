@@ -115,7 +115,7 @@ async function start(plan: ClientPlan): Promise<LocalPooler> {
   if (authType === 'hba') {
     writeFileSync(join(pooler.folder, 'hba'), methods.flatMap((method) => linesOf(method, at)).join('\n'));
     writeFileSync(join(pooler.folder, 'ident'), `m lm_boss all\nm ${OWN} all\n`);
-    pooler.reload({
+    await pooler.reload({
       settings: {
         auth_type: 'hba',
         auth_hba_file: join(pooler.folder, 'hba'),

@@ -10,7 +10,7 @@ const isWhole = process.env['PGWEIR_TEST_LOGINS'] === 'all';
 export const isFull = process.env['PGWEIR_TEST_FULL'] !== undefined;
 
 /** Beside the part that covers, drawn by chance. */
-export const MORE = isFull ? 1000 : 5;
+export const MORE = isFull ? 1000 : 15;
 
 /** How long the logins of one pooler may take. */
 export const PLAN_TIMEOUT_MS = isWhole ? 3_600_000 : isFull ? 900_000 : 60_000;

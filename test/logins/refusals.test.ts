@@ -60,7 +60,7 @@ async function start(method: (typeof METHODS)[number], kind: Kind, byHba: boolea
     const path = join(pooler.folder, 'hba');
     const name = method === 'plain' ? 'password' : method;
     writeFileSync(path, `local all all ${name}\nhost all all 127.0.0.0/8 ${name}\n`);
-    pooler.reload({ settings: { auth_type: 'hba', auth_hba_file: path } });
+    await pooler.reload({ settings: { auth_type: 'hba', auth_hba_file: path } });
   }
   return pooler;
 }

@@ -1,13 +1,18 @@
 import type { BudgetView } from '../../src/pool/budget-view.ts';
 import { RECORD_KINDS } from '../../src/pool/grant-records.ts';
 import { NONE } from '../../src/pool/shared-counts.ts';
-import { FIXED_SLOTS, RECORD_WORDS, SLOT_WORDS, type SharedMemory } from '../../src/pool/shared-memory.ts';
+import { FIXED_SLOTS, RECORD_WORDS, type SharedMemory } from '../../src/pool/shared-memory.ts';
+
+/** Word of a record, and of a slot. */
+const ASIDE = 9;
+const PINNED = 8;
 
 /** What is wrong inside of a shared budget: totals, owners' parts, records and links told against each other. */
-export function audit({ layout, counts, records }: BudgetView): string[] {
+export function audit({ layout, counts, records, custody }: BudgetView): string[] {
   const wrong: string[] = [];
   const { words } = layout;
   const expected = new Map<string, number>();
+  const aside = new Map<number, number>();
   const expect = (slot: number, column: number): void => {
     const key = `${slot} ${column}`;
     expected.set(key, (expected.get(key) ?? 0) + 1);
@@ -18,6 +23,15 @@ export function audit({ layout, counts, records }: BudgetView): string[] {
       const at = layout.records + record * RECORD_WORDS;
       if (words[at] === 0) continue;
       const column = words[at + 1] as number;
+      if (words[at + ASIDE] !== 0) {
+        if (kind !== 'server') wrong.push(`record ${record}: a ${kind} is set aside`);
+        const pool = words[at + 3] as number;
+        aside.set(pool, (aside.get(pool) ?? 0) + 1);
+      }
+      if (records.giverOf(record) !== NONE) {
+        if (kind !== 'server' || !custody.has(record)) wrong.push(`record ${record} is on its way`);
+        if (column === layout.sizes.owners) wrong.push(`record ${record} is on its way to the keeper`);
+      }
       for (let i = 0; i < 4; i++) {
         const slot = words[at + 3 + i] as number;
         if (slot !== NONE) expect(slot, column);
@@ -35,7 +49,9 @@ export function audit({ layout, counts, records }: BudgetView): string[] {
     }
     if (sum !== counts.total(slot)) wrong.push(`slot ${slot}: total ${counts.total(slot)}, parts ${sum}`);
     const at = layout.slotsAt + slot * layout.slotStride;
-    const isPinned = words[at + SLOT_WORDS - 2] !== 0 || words[at + SLOT_WORDS - 1] !== 0;
+    const isPinned = words[at + PINNED] !== 0 || words[at + PINNED + 1] !== 0;
+    const atRest = counts.total(slot) - counts.serving(slot);
+    if (atRest !== (aside.get(slot) ?? 0)) wrong.push(`slot ${slot}: ${atRest} set aside`);
     const isUsed = sum > 0 || isPinned;
     if (slot >= FIXED_SLOTS && isUsed !== linked.has(slot)) {
       wrong.push(

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { SharedSection } from '../../src/base/shared-section.ts';
-import type { Grant, PlaceAsk } from '../../src/pool/budget.ts';
+import type { Grant, PlaceAsk, ServerAsk } from '../../src/pool/budget.ts';
 import { BudgetKeeper } from '../../src/pool/budget-keeper.ts';
-import { viewOf } from '../../src/pool/budget-view.ts';
+import { type BudgetView, viewOf } from '../../src/pool/budget-view.ts';
 import { SharedBudget, type SharedBudgetParts } from '../../src/pool/shared-budget.ts';
 import { Layout, type SharedMemory } from '../../src/pool/shared-memory.ts';
 import { audit, copyOf } from './budget-audit.ts';
@@ -80,6 +80,25 @@ class Stage {
   }
 }
 
+function inCustody(budget: SharedBudget, ask: ServerAsk): Grant {
+  const grant = granted(budget.askServer(ask));
+  expect(budget.takeCustody(grant, 3)).toBe(true);
+  return grant;
+}
+
+function given(budget: SharedBudget, grant: Grant, to: number): Grant {
+  const moved = budget.transfer(grant, to);
+  if (moved === null) throw new Error('it cannot be given');
+  return moved;
+}
+
+/** Records that a death of `owner` concerns, of those in custody. */
+function concerned({ records, custody }: BudgetView, owner: number): number[] {
+  return [...Array(SMALL.servers).keys()].filter(
+    (record) => custody.has(record) && (records.isHeldBy(record, owner) || records.isGivenBy(record, owner)),
+  );
+}
+
 const WORKS: Readonly<Record<string, (stage: Stage) => () => void>> = {
   'asks for a server of a new pool': ({ a }) => {
     return () => void a.askServer({ ...SERVER, database: 'x', user: 'y' });
@@ -117,15 +136,42 @@ const WORKS: Readonly<Record<string, (stage: Stage) => () => void>> = {
     a.takeCustody(grant, 3);
     return () => a.giveBack(grant);
   },
-  'hands a server over': ({ a }) => {
-    const grant = granted(a.askServer(SERVER));
-    a.takeCustody(grant, 3);
-    return () => void a.transfer(grant, 1);
+  'gives a server to another': ({ a }) => {
+    const grant = inCustody(a, SERVER);
+    return () => void given(a, grant, 1);
   },
-  'takes a server over': ({ a, b }) => {
-    const grant = granted(b.askServer(B_SERVER));
-    b.takeCustody(grant, 3);
-    return () => void a.transfer(grant, 0);
+  'takes up a server that it was given': ({ a, b }) => {
+    const grant = given(b, inCustody(b, B_SERVER), 0);
+    return () => void expect(a.arrived(grant)).toBe(true);
+  },
+  'gives a server back that it was given': ({ a, b }) => {
+    const grant = given(b, inCustody(b, B_SERVER), 0);
+    a.arrived(grant);
+    return () => a.giveBack(grant);
+  },
+  'sets a server aside': ({ a }) => {
+    const grant = inCustody(a, SERVER);
+    return () => void a.setAside(grant);
+  },
+  'asks for a server of one client’s own': ({ a }) => {
+    return () => void a.askServer({ ...SERVER, isAside: true });
+  },
+  'gives a server back that was set aside': ({ a }) => {
+    const grant = inCustody(a, { ...SERVER, database: 'x' });
+    a.setAside(grant);
+    return () => a.giveBack(grant);
+  },
+  'leaves a server behind': ({ a }) => {
+    const grant = inCustody(a, SERVER);
+    return () => a.leaveBehind(grant);
+  },
+  'asks for a server while it is given one': ({ a, b }) => {
+    given(b, inCustody(b, B_SERVER), 0);
+    return () => void a.askServer(SERVER);
+  },
+  'asks for a server while one is on its way from it': ({ a }) => {
+    given(a, inCustody(a, SERVER), 1);
+    return () => void a.askServer(SERVER);
   },
   'takes custody': ({ a }) => {
     const grant = granted(a.askServer(SERVER));
@@ -150,7 +196,7 @@ describe('a thread dies at any step while it', () => {
     stage.picture(work);
     expect(audit(held)).toEqual([]);
     const recorded = [...Array(SMALL.servers).keys()]
-      .filter((record) => held.records.isHeldBy(record, 0) || held.records.isHeldBy(record, 1))
+      .filter((record) => [0, 1, SMALL.owners].some((column) => held.records.isHeldBy(record, column)))
       .map((record) => held.custody.read(record)?.fd);
     expect([...stage.open]).toEqual(recorded.filter((fd) => fd !== undefined));
     expect(stage.pictures.length).toBeGreaterThan(4);
@@ -162,16 +208,19 @@ describe('a thread dies at any step while it', () => {
       });
       const view = viewOf(picture, 1);
       view.section.recover(1);
-      const inCustody = [...Array(SMALL.servers).keys()].filter(
-        (record) => view.records.isHeldBy(record, 0) && view.custody.has(record),
-      );
-      const orphans = await keeper.reclaim(0);
-      expect(orphans.map(({ record }) => record)).toEqual(inCustody);
+      const expected = concerned(view, 0);
+      const taken = await keeper.reclaim(0);
+      expect(taken.map(({ record }) => record)).toEqual(expected);
+      // And what it had left behind itself.
+      const orphans = keeper.orphans();
+      expect(orphans).toEqual(expect.arrayContaining(taken));
       expect(audit(view)).toEqual([]);
+      expect(concerned(view, 0)).toEqual([]);
       const left = new SharedBudget(picture, 1, stage.parts);
       // What is in custody is still counted, whoever has it now; nothing else of the dead one's is.
       expect(view.counts.held(0, 0)).toBe(0);
       expect(view.counts.held(0, SMALL.owners)).toBe(orphans.length);
+      expect(orphans.filter(({ record }) => !view.records.isAside(record))).toEqual([]);
       for (const orphan of orphans) await keeper.release(orphan);
       for (const orphan of orphans) await keeper.release(orphan);
       expect(closed).toEqual(orphans.map(({ fd }) => fd));
@@ -187,5 +236,97 @@ describe('a thread dies at any step while it', () => {
       for (let i = 0; i < free; i++) granted(next.askServer(SERVER));
       expect(next.askServer(SERVER)).toBe('total');
     }
+  });
+});
+
+describe('a server connection on its way', () => {
+  const quiet = { ring: () => {}, closeDescriptor: () => {} };
+  /** `from`'s life and `to`'s: what has become of the grant at each step. */
+  const steps = (work: 'give' | 'arrive'): { stage: Stage; grant: Grant; pictures: SharedMemory[] } => {
+    const stage = new Stage();
+    // The one that is pictured is the first owner.
+    const [from, to] = work === 'give' ? ([stage.a, 1] as const) : ([stage.b, 0] as const);
+    const asked = inCustody(from, work === 'give' ? SERVER : B_SERVER);
+    let grant = { ...asked, owner: `worker ${to}` };
+    if (work === 'arrive') grant = given(from, asked, to);
+    stage.picture(() => (work === 'give' ? given(from, asked, to) : stage.a.arrived(grant)));
+    return { stage, grant, pictures: stage.pictures };
+  };
+
+  it.each(['give', 'arrive'] as const)('is one orphan when both die at any step of its %s', async (work) => {
+    for (const first of [0, 1]) {
+      const { pictures } = steps(work);
+      for (const picture of pictures) {
+        const keeper = new BudgetKeeper(picture, quiet);
+        const view = viewOf(picture, 1);
+        view.section.recover(1);
+        await keeper.reclaim(first);
+        await keeper.reclaim(1 - first);
+        expect(keeper.orphans()).toHaveLength(1);
+        expect(keeper.count('server')).toBe(1);
+        for (const orphan of keeper.orphans()) await keeper.release(orphan);
+        expect(keeper.count('server')).toBe(0);
+        expect(audit(view)).toEqual([]);
+      }
+    }
+  });
+
+  it('is nobody’s to take up once its giver is dead, and nobody’s to give back', async () => {
+    const { stage, grant, pictures } = steps('give');
+    for (const picture of pictures) {
+      const keeper = new BudgetKeeper(picture, quiet);
+      viewOf(picture, 1).section.recover(1);
+      await keeper.reclaim(0);
+      const b = new SharedBudget(picture, 1, stage.parts);
+      expect(b.arrived(grant)).toBe(false);
+      b.giveBack(grant);
+      b.leaveBehind(grant);
+      expect([keeper.orphans().length, keeper.count('server')]).toEqual([1, 1]);
+      // Nor is it that of whoever comes in the dead one's place.
+      const next = new SharedBudget(picture, 0, stage.parts);
+      next.join('worker 0', QUIET);
+      expect([next.arrived({ ...grant, owner: 'worker 0' }), next.arrived(grant)]).toEqual([false, false]);
+    }
+  });
+
+  it('is not that of who comes in the place of its receiver', async () => {
+    const stage = new Stage();
+    const grant = given(stage.a, inCustody(stage.a, SERVER), 1);
+    const keeper = new BudgetKeeper(stage.memory, stage.parts);
+    const [orphan, ...rest] = await keeper.reclaim(1);
+    if (orphan === undefined) throw new Error('no orphan');
+    expect(rest).toEqual([]);
+    const next = new SharedBudget(stage.memory, 1, stage.parts);
+    next.join('worker 1', QUIET);
+    expect(next.arrived(grant)).toBe(false);
+    await keeper.release(orphan);
+    // The same record stands for another grant by now.
+    const other = inCustody(next, B_SERVER);
+    expect(next.arrived(grant)).toBe(false);
+    next.giveBack(grant);
+    expect([next.count('server'), stage.open.size]).toEqual([1, 1]);
+    next.giveBack(other);
+    expect([next.count('server'), stage.open.size]).toEqual([0, 0]);
+    expect(audit(viewOf(stage.memory, 1))).toEqual([]);
+  });
+
+  it('arrives once', () => {
+    const stage = new Stage();
+    const grant = given(stage.a, inCustody(stage.a, SERVER), 1);
+    expect([stage.b.arrived(grant), stage.b.arrived(grant)]).toEqual([true, false]);
+    // Nor does the giver's death concern it any more.
+    expect(concerned(viewOf(stage.memory, 1), 0)).toEqual([]);
+  });
+
+  it('does not leave without custody, nor for a thread that is not there', async () => {
+    const stage = new Stage();
+    const bare = granted(stage.a.askServer(SERVER));
+    expect(stage.a.transfer(bare, 1)).toBe(null);
+    const grant = inCustody(stage.a, SERVER);
+    await new BudgetKeeper(stage.memory, stage.parts).reclaim(1);
+    expect(stage.a.transfer(grant, 1)).toBe(null);
+    stage.a.giveBack(grant);
+    stage.a.giveBack(bare);
+    expect([stage.a.count('server'), stage.open.size]).toEqual([0, 0]);
   });
 });

@@ -70,6 +70,10 @@ export class SharedStage {
   readonly open = new Set<number>();
   /** Beside what budgets do when they are rung. */
   onRing: (owner: number) => void = () => {};
+  /** No descriptor is left. */
+  isExhausted = false;
+  /** How often something was left to the keeper. */
+  leftBehind = 0;
   #lastFd = 100;
 
   constructor(sizes: BudgetSizes = SMALL, seams: ConstructorParameters<typeof SharedBudget>[3] = {}) {
@@ -96,6 +100,15 @@ export class SharedStage {
     return budget;
   }
 
+  newFd(): number {
+    this.open.add(++this.#lastFd);
+    return this.#lastFd;
+  }
+
+  close(fd: number): void {
+    if (!this.open.delete(fd)) throw new Error(`${fd} is not open`);
+  }
+
   /** Each owner joins, and does nothing. */
   joinAll(): this {
     for (const budget of this.budgets) {
@@ -112,13 +125,9 @@ export class SharedStage {
         this.onRing(owner);
       },
       askYield: (owner, request) => this.budget(owner).yieldAsked(request),
-      duplicate: () => {
-        this.open.add(++this.#lastFd);
-        return this.#lastFd;
-      },
-      closeDescriptor: (fd) => {
-        if (!this.open.delete(fd)) throw new Error(`${fd} is not open`);
-      },
+      duplicate: () => (this.isExhausted ? null : this.newFd()),
+      closeDescriptor: (fd) => this.close(fd),
+      leftBehind: () => void this.leftBehind++,
       full: (what) => void this.full.push(what),
     };
   }

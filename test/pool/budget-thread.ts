@@ -69,7 +69,8 @@ function run({ memory, owner, seed, witness, stopAt, transfers }: ThreadTask): v
   const quiet = {
     ring: () => {},
     askYield: () => {},
-    duplicate: () => null,
+    // None that could be closed by mistake.
+    duplicate: () => 1 << 20,
     closeDescriptor: () => {},
     full: () => {},
   };
@@ -101,9 +102,12 @@ function run({ memory, owner, seed, witness, stopAt, transfers }: ThreadTask): v
       giveBack(random.below(held.length));
     } else if (transfers && held.length > 0 && random.below(3) === 0) {
       const one = random.pick(held);
-      const other = budget.transfer(one.grant, random.below(memory.sizes.owners));
-      const back = other === null ? null : budget.transfer(other, owner);
-      if (back === null) Atomics.add(words, VIOLATIONS, 1);
+      const to = random.below(memory.sizes.owners);
+      const there = new SharedBudget(memory, to, quiet, { view });
+      const given = budget.transfer(one.grant, to);
+      const isThere = given !== null && there.arrived(given);
+      const back = isThere ? there.transfer(given, owner) : null;
+      if (back === null || !budget.arrived(back)) Atomics.add(words, VIOLATIONS, 1);
     } else {
       const pool = random.below(POOLS);
       const grant = budget.askServer({
@@ -118,6 +122,7 @@ function run({ memory, owner, seed, witness, stopAt, transfers }: ThreadTask): v
         sit(PLACES + pool * POOL_LIMIT, POOL_LIMIT),
         sit(PLACES + POOLS * POOL_LIMIT, TOTAL_LIMIT),
       ];
+      if (transfers) budget.takeCustody(grant, 0);
       held.push({ grant, places });
     }
     // What everybody sees without the lock is within the limit, too.

@@ -70,6 +70,29 @@ describe.each(BUDGETS)('a budget %s', (_, make) => {
       expect(budget.count('client')).toBe(0);
     });
 
+    it('that are set aside count for limits, and not among those that serve their pool', () => {
+      const of = make();
+      const [a, b] = [granted(of(A).askServer(SERVER)), granted(of(B).askServer({ ...SERVER, owner: B }))];
+      granted(of(C).askServer({ ...SERVER, owner: C, isAside: true }));
+      granted(of(C).askServer({ ...SERVER, owner: C, user: 'other' }));
+      const figures = () => [
+        of(A).serving('db', 'app'),
+        of(B).count('server', { database: 'db', user: 'app' }),
+      ];
+      expect(figures()).toEqual([2, 3]);
+      // One of the two may go, whoever is faster.
+      expect([of(A).setAside(a, 1), of(B).setAside(b, 1)]).toEqual([true, false]);
+      expect(of(A).setAside(a, 1)).toBe(true);
+      expect(figures()).toEqual([1, 3]);
+      expect(of(B).askServer({ ...SERVER, owner: B, servingLimit: 1 })).toBe('pool');
+      expect(of(B).askServer({ ...SERVER, owner: B, servingLimit: 2, poolLimit: 3 })).toBe('pool');
+      granted(of(B).askServer({ ...SERVER, owner: B, servingLimit: 2, poolLimit: 4 }));
+      expect(figures()).toEqual([2, 4]);
+      for (const grant of [a, a, b]) of(grant.owner).giveBack(grant);
+      expect(figures()).toEqual([1, 2]);
+      expect([of(A).setAside(a, 5), figures()]).toEqual([true, [1, 2]]);
+    });
+
     it('a grant given back twice counts once', () => {
       const budget = make()(A);
       const grant = granted(budget.askServer(SERVER));

@@ -208,7 +208,7 @@ describe('decideRest', () => {
     paused: false,
     usableServers: 1,
   };
-  const close = (reason: string) => ({ action: 'close', reason });
+  const close = (reason: string, least = 0) => ({ action: 'close', reason, least });
   const keep = { action: 'keep' };
   const idleOver: Limits = { serverIdleTimeoutMs: 999 };
   const check: Limits = { serverCheckQuery: '', serverCheckDelayMs: 999 };
@@ -217,7 +217,7 @@ describe('decideRest', () => {
     ['is kept', {}, {}, keep],
     ['PAUSE closes it', { paused: true }, {}, close('pause mode')],
     ['RECONNECT closes it', { closeNeeded: true }, {}, close('database configuration changed')],
-    ['a pool that is too large shrinks', { usableServers: 3 }, {}, close('too many servers in the pool')],
+    ['a pool that is too large shrinks', { usableServers: 3 }, {}, close('too many servers in the pool', 2)],
     ['the reserve counts as room', { usableServers: 3 }, { reservePoolSize: 1 }, keep],
     ['an unlimited pool is never too large', { usableServers: 300 }, { poolSize: 0 }, keep],
     ['idle for too long', {}, idleOver, close('server idle timeout')],
@@ -228,7 +228,7 @@ describe('decideRest', () => {
       'what is above min_pool_size goes',
       { usableServers: 2 },
       { ...idleOver, minPoolSize: 1 },
-      close('server idle timeout'),
+      close('server idle timeout', 1),
     ],
     ['old', {}, { serverLifetimeMs: 2000 }, close('server lifetime over')],
     ['old, but too soon after another', { sinceLifetimeCloseMs: 999 }, { serverLifetimeMs: 2000 }, keep],

@@ -1,6 +1,6 @@
 import type { ListNode } from '../../src/base/list.ts';
 import type { LogLevel } from '../../src/base/log.ts';
-import { type Grant, LocalBudget } from '../../src/pool/budget.ts';
+import { type Budget, type Grant, LocalBudget } from '../../src/pool/budget.ts';
 import { loginFailed } from '../../src/pool/dedicated.ts';
 import type { PoolLimits } from '../../src/pool/limits.ts';
 import type { MovedParts } from '../../src/pool/moved-server.ts';
@@ -368,15 +368,18 @@ export class FakeConnector implements ServerConnector<Pool> {
 
 /** Pools over fakes: one clock, one budget, one connector. */
 export class PoolKit {
-  readonly clock = new ManualClock();
-  readonly budget = new LocalBudget();
+  readonly clock: ManualClock;
+  readonly budget: Budget;
   readonly connector = new FakeConnector();
   readonly logged: string[] = [];
   isSuspended = false;
   readonly pools: Pools;
   #nextId = 1;
 
-  constructor() {
+  /** `shared`: with other event loops. */
+  constructor(shared?: { readonly clock: ManualClock; readonly budget: Budget; readonly owner: string }) {
+    this.clock = shared?.clock ?? new ManualClock();
+    this.budget = shared?.budget ?? new LocalBudget();
     this.pools = new Pools({
       clock: this.clock,
       log: {
@@ -384,7 +387,7 @@ export class PoolKit {
         log: (level: LogLevel, message: string) => void this.logged.push(`${level} ${message}`),
       },
       budget: this.budget,
-      owner: 'loop-0',
+      owner: shared?.owner ?? 'loop-0',
       connector: this.connector,
       isSuspended: () => this.isSuspended,
     });

@@ -338,6 +338,11 @@ export class PoolWorld {
       );
     }
     assert.equal(this.kit.budget.count('server'), taken, 'the budget has another count');
+    for (const { database, user, servers } of this.pools) {
+      const logins = [...servers.new].filter(({ dedicatedTo }) => dedicatedTo === null).length;
+      const serving = this.kit.budget.serving(database, user);
+      assert.equal(serving, servers.usable + logins, 'the budget has another count of those that serve');
+    }
     for (const server of this.#servers()) {
       const pool = this.#pool(server);
       assert(server.state !== 'gone' && pool.servers[server.state].has(server), 'a server in the wrong list');

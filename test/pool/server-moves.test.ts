@@ -21,7 +21,7 @@ class Elsewhere implements ServerExchange<Pool> {
       budget: kit.budget,
       owner,
       connector: kit.connector,
-      isSuspended: () => false,
+      isSuspended: () => kit.isSuspended,
       exchange: this,
     });
     this.pool = this.pools.open(
@@ -106,6 +106,21 @@ describe('a server that comes to a pool', () => {
     elsewhere.pool.closeServer(server, 'end');
     server.gone();
     expect(kit.budget.count('server')).toBe(1);
+  });
+
+  it('serves nobody amid SUSPEND, and whoever waits afterwards', () => {
+    const kit = new PoolKit();
+    const pool = kit.warmPool(2);
+    const elsewhere = new Elsewhere(kit);
+    elsewhere.pool.welcome = WELCOME;
+    const client = kit.acquiring(elsewhere.pool);
+    const moved = taken(pool);
+    kit.isSuspended = true;
+    elsewhere.adopt(moved);
+    expect([client.heard, elsewhere.pool.servers.idle.length]).toEqual([[], 1]);
+    kit.isSuspended = false;
+    elsewhere.pool.service();
+    expect(client.heard).toEqual(['linked']);
   });
 
   it('brings what a login needs', () => {

@@ -2,6 +2,14 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { PostgresAddress } from '../../src/cli/start/postgres.ts';
 
+/** Names how many threads serve clients in each pooler that tests start; 1 where it is not set. */
+export const WORKERS_VARIABLE = 'PGWEIR_TEST_WORKERS';
+
+/** That number. */
+export function workersOfTests(): number {
+  return Number(process.env[WORKERS_VARIABLE] ?? '1');
+}
+
 /** Lines of a section by their keys; values are written as they are. */
 export type Section = Readonly<Record<string, string | number>>;
 
@@ -25,7 +33,7 @@ export interface PoolerConfig {
 
 /**
  * Writes `pgbouncer.ini` and `userlist.txt` into `folder` and gives the former's path. By default: session mode
- * as PgBouncer's, trust, a free port of 127.0.0.1 and a unix socket in `folder`, every database looked for on
+ * as PgBouncer's, as many threads as the run's, trust, a free port of 127.0.0.1 and a unix socket in `folder`, every database looked for on
  * `postgres`, whose superuser is admin.
  */
 export function writePoolerConfig(folder: string, postgres: PostgresAddress, config: PoolerConfig): string {
@@ -58,7 +66,10 @@ export function writePoolerConfig(folder: string, postgres: PostgresAddress, con
     ['users', Object.entries(config.users ?? {})],
     ['peers', Object.entries(config.peers ?? {})],
     ['pgbouncer', Object.entries(settings)],
-    ['pgweir', Object.entries(config.own ?? {})],
+    [
+      'pgweir',
+      Object.entries({ ...(workersOfTests() === 1 ? {} : { workers: workersOfTests() }), ...config.own }),
+    ],
   ];
   const text = sections
     .map(([name, lines]) => `[${name}]\n${lines.map(([key, value]) => `${key} = ${value}\n`).join('')}`)

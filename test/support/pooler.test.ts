@@ -13,7 +13,7 @@ test('a pooler in this process serves over TCP and its unix socket, has a consol
     expect((await pooler.show('SHOW DATABASES')).find(({ name }) => name === 'postgres')?.['pool_size']).toBe(
       3,
     );
-    pooler.reload({ settings: { default_pool_size: 4 } });
+    await pooler.reload({ settings: { default_pool_size: 4 } });
     expect((await pooler.show('SHOW DATABASES')).find(({ name }) => name === 'postgres')?.['pool_size']).toBe(
       4,
     );

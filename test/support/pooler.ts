@@ -7,10 +7,13 @@ import { type Clock, SystemClock } from '../../src/base/clock.ts';
 import type { Logger } from '../../src/base/log.ts';
 import type { PostgresAddress } from '../../src/cli/start/postgres.ts';
 import { loadConfig } from '../../src/config/load.ts';
-import { createPooler, type Pooler } from '../../src/daemon/pooler.ts';
+import { createPooler, type PoolerOptions, type RunningPooler } from '../../src/daemon/pooler.ts';
+import { createThreadedPooler } from '../../src/daemon/threads.ts';
+import type { PoolerState } from '../../src/daemon/context.ts';
 import type { LookupAll } from '../../src/net/dns-cache.ts';
 import { type Native, openNative } from '../../src/net/native.ts';
-import { type PoolerConfig, writePoolerConfig } from './pooler-config.ts';
+import type { GrantKind } from '../../src/pool/budget.ts';
+import { type PoolerConfig, workersOfTests, writePoolerConfig } from './pooler-config.ts';
 import { connectTo, sharedPostgres } from './postgres.ts';
 import { waitFor, within } from './wait-for.ts';
 
@@ -24,6 +27,18 @@ export interface TestPoolerOptions extends PoolerConfig {
   readonly lookup?: LookupAll;
   /** In-process only; default: the system's, where there are any. */
   readonly native?: Native;
+  /** In-process only: why one event loop serves here where the run's poolers have several threads. */
+  readonly oneLoop?: string;
+}
+
+/** What tests reach in a pooler that runs in their process. */
+export interface InnerPooler extends Omit<RunningPooler, 'stop'> {
+  /** Of one event loop; throws where there are several. */
+  readonly state: PoolerState;
+  /** Those that are counted, over all event loops. */
+  count(kind: GrantKind): number;
+  reload(): void | Promise<void>;
+  stop(): void | Promise<void>;
 }
 
 /** What a pooler in this process and one of its own have in common. */
@@ -99,7 +114,7 @@ export class LocalPooler extends TestPooler {
   readonly lines: string[] = [];
   /** Whether it has ended by itself, after a SHUTDOWN. */
   hasExited = false;
-  #pooler: Pooler | null = null;
+  #pooler: InnerPooler | null = null;
 
   /** Starts it; whoever does so disposes of it. */
   static async start(options: TestPoolerOptions): Promise<LocalPooler> {
@@ -111,16 +126,19 @@ export class LocalPooler extends TestPooler {
     try {
       const config = loadConfig(local.iniPath, null);
       for (const warning of config.warnings) log.log('WARNING', warning);
-      local.#pooler = await createPooler({
-        config,
-        clock: options.clock ?? new SystemClock(),
-        log,
-        native: options.native ?? openNative(),
-        ...(options.lookup === undefined ? {} : { lookup: options.lookup }),
-        onExit: () => {
-          local.hasExited = true;
+      local.#pooler = await startInner(
+        {
+          config,
+          clock: options.clock ?? new SystemClock(),
+          log,
+          native: options.native ?? openNative(),
+          ...(options.lookup === undefined ? {} : { lookup: options.lookup }),
+          onExit: () => {
+            local.hasExited = true;
+          },
         },
-      });
+        whyOneLoop(options),
+      );
       return local;
     } catch (error) {
       await local[Symbol.asyncDispose]();
@@ -128,7 +146,7 @@ export class LocalPooler extends TestPooler {
     }
   }
 
-  get pooler(): Pooler {
+  get pooler(): InnerPooler {
     if (this.#pooler === null) throw new Error('the pooler has not started');
     return this.#pooler;
   }
@@ -137,15 +155,51 @@ export class LocalPooler extends TestPooler {
     return this.pooler.addresses[0]?.port ?? 0;
   }
 
-  /** Configures as said, then RELOAD; throws ConfigError as that does. */
-  reload(config: PoolerConfig = {}): void {
+  /** Configures as said, then RELOAD; rejects with ConfigError. One event loop has done so when this returns. */
+  async reload(config: PoolerConfig = {}): Promise<void> {
     this.configure(config);
-    this.pooler.reload();
+    await this.pooler.reload();
   }
 
   async stop(): Promise<void> {
-    this.#pooler?.stop();
+    await this.#pooler?.stop();
   }
+}
+
+/** Why a pooler is not of several threads, in a run of such; null: it is. */
+function whyOneLoop({ clock, lookup, native, oneLoop }: TestPoolerOptions): string | null {
+  if (clock !== undefined) return 'the test steps its clock';
+  if (lookup !== undefined) return 'the test answers its questions for addresses';
+  if (native !== undefined) return 'the test plays its native calls';
+  return oneLoop ?? null;
+}
+
+/** With as many threads as the run asks for, unless there is a reason. */
+async function startInner(options: PoolerOptions, whyOne: string | null): Promise<InnerPooler> {
+  const count = workersOfTests();
+  if (count > 1 && whyOne !== null) console.warn(`one event loop, not ${count} threads: ${whyOne}`);
+  if (count === 1 || whyOne !== null) {
+    const pooler = await createPooler(options);
+    return { ...pooler, count: (kind) => pooler.state.budget.count(kind) };
+  }
+  const pooler = await createThreadedPooler(options, count);
+  const { workforce, keeper } = pooler;
+  return {
+    ...pooler,
+    get state(): never {
+      throw new Error('each thread has a state of its own: give the reason for `oneLoop`');
+    },
+    count: (kind) => keeper.count(kind),
+    async stop() {
+      const { threads } = workforce;
+      pooler.stop();
+      // The process goes on, so what is in custody has to be let go of.
+      await Promise.all(threads.map((thread) => thread.terminate()));
+      // All at once: each may have died with the lock that the others wait for.
+      await Promise.all(Array.from({ length: count }, (_, owner) => keeper.reclaim(owner)));
+      for (const orphan of keeper.orphans()) await keeper.release(orphan);
+    },
+  };
 }
 
 /** How a process ended. */

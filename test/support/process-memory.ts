@@ -1,5 +1,5 @@
 import { readdirSync, readFileSync } from 'node:fs';
-import { waitFor, within } from './wait-for.ts';
+import { Inspector } from './inspector.ts';
 
 /** What a process holds, in bytes, and how many descriptors. */
 export interface MemoryUse {
@@ -11,54 +11,29 @@ export interface MemoryUse {
   readonly descriptors: number;
 }
 
-/** Node's option with which a process tells of its memory; the port is a free one. */
-export const INSPECTED = '--inspect=127.0.0.1:0';
-
 const READ_USAGE = 'process.memoryUsage()';
 
-/**
- * Asks a running process of Node, started with {@link INSPECTED}, about its memory, by the protocol of its inspector:
- * nothing in the program itself serves it. Linux alone.
- */
+/** Asks a running process of Node, started with `INSPECTED`, about its memory. Linux alone. */
 export class ProcessMemory implements Disposable {
   readonly #pid: number;
-  readonly #socket: WebSocket;
-  readonly #answers = new Map<number, (result: unknown) => void>();
-  #lastId = 0;
+  readonly #inspector: Inspector;
 
-  private constructor(pid: number, socket: WebSocket) {
+  private constructor(pid: number, inspector: Inspector) {
     this.#pid = pid;
-    this.#socket = socket;
-    socket.addEventListener('message', ({ data }) => {
-      const { id, result } = JSON.parse(String(data)) as { id?: number; result?: unknown };
-      if (id === undefined) return;
-      this.#answers.get(id)?.(result);
-      this.#answers.delete(id);
-    });
+    this.#inspector = inspector;
   }
 
-  /** `stderr` gives what the process has written there, where Node says how its inspector is reached. */
+  /** `stderr` gives what the process has written there. */
   static async of(pid: number, stderr: () => string): Promise<ProcessMemory> {
-    const url = await waitFor(() => /Debugger listening on (ws:\S+)/.exec(stderr())?.[1], {
-      what: 'the address of the inspector',
-    });
-    const socket = new WebSocket(url);
-    await within(
-      new Promise<void>((resolve, reject) => {
-        socket.addEventListener('open', () => resolve());
-        socket.addEventListener('error', () => reject(new Error(`no inspector at ${url}`)));
-      }),
-      'the inspector',
-    );
-    return new ProcessMemory(pid, socket);
+    return new ProcessMemory(pid, await Inspector.of(stderr));
   }
 
   /** Collects garbage and tells what is left. The connection for it is part of that, always the same. */
   async use(): Promise<MemoryUse> {
     // What the first one has let go of may hold more by finalizers, such as sockets and TLS sessions.
-    await this.#ask('HeapProfiler.collectGarbage');
-    await this.#ask('HeapProfiler.collectGarbage');
-    const answer = (await this.#ask('Runtime.evaluate', {
+    await this.#inspector.ask('HeapProfiler.collectGarbage');
+    await this.#inspector.ask('HeapProfiler.collectGarbage');
+    const answer = (await this.#inspector.ask('Runtime.evaluate', {
       expression: READ_USAGE,
       returnByValue: true,
     })) as { result: { value: { heapUsed: number; external: number } } };
@@ -78,13 +53,6 @@ export class ProcessMemory implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    this.#socket.close();
-  }
-
-  #ask(method: string, params: object = {}): Promise<unknown> {
-    const id = ++this.#lastId;
-    const answer = new Promise<unknown>((resolve) => this.#answers.set(id, resolve));
-    this.#socket.send(JSON.stringify({ id, method, params }));
-    return within(answer, `the inspector’s answer to ${method}`, 60_000);
+    this.#inspector[Symbol.dispose]();
   }
 }

@@ -91,3 +91,13 @@ export const SHOW_COLUMNS: Readonly<Record<string, readonly string[]>> = {
   STATE: columns(['t', 'key value']),
   VERSION: columns(['t', 'version']),
 };
+
+/** Of those that are ours alone. */
+export const OWN_SHOW_COLUMNS: Readonly<Record<string, readonly string[]>> = {
+  WORKERS: columns(
+    ['i', 'worker'],
+    ['t', 'state start_time'],
+    ['i', 'clients servers'],
+    ['q', 'cpu_ms total_sent total_received total_reopened avg_sent avg_received avg_reopened'],
+  ),
+};

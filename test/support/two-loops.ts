@@ -60,8 +60,8 @@ export class OneLoop {
       outside: {
         control: null,
         hooks: {
-          reload: () => {},
-          set: () => null,
+          reload: async () => {},
+          set: async () => null,
           shutdownBegins: () => {},
           drained: () => {},
           exit: () => {},

@@ -1,0 +1,41 @@
+import type { Socket } from 'node:net';
+import type { Grant } from '../pool/budget.ts';
+import type { SharedBudget } from '../pool/shared-budget.ts';
+import type { ServerCustody } from '../server/services.ts';
+
+/** A thread's server connections in the custody of a budget, for as long as each is there. */
+export class SharedCustody implements ServerCustody {
+  readonly #budget: Pick<SharedBudget, 'takeCustody' | 'endCustody' | 'setBackendKey'>;
+  readonly #fdOf: (socket: Socket) => number;
+  /** By their grants' ids. */
+  readonly #sockets = new Map<number, Socket>();
+
+  constructor(
+    budget: Pick<SharedBudget, 'takeCustody' | 'endCustody' | 'setBackendKey'>,
+    fdOf: (socket: Socket) => number,
+  ) {
+    this.#budget = budget;
+    this.#fdOf = fdOf;
+  }
+
+  keep(grant: Grant, socket: Socket): boolean {
+    if (!this.#budget.takeCustody(grant, this.#fdOf(socket))) return false;
+    this.watch(grant, socket);
+    return true;
+  }
+
+  /** While there is a copy of its descriptor, the peer hears nothing of the end of the original. */
+  watch(grant: Grant, socket: Socket): void {
+    this.#sockets.set(grant.id, socket);
+    socket.prependOnceListener('close', () => {
+      // Where another one stands for the same grant by now, this is not its end.
+      if (this.#sockets.get(grant.id) !== socket) return;
+      this.#sockets.delete(grant.id);
+      this.#budget.endCustody(grant);
+    });
+  }
+
+  learnKey(grant: Grant, key: Buffer, isTls: boolean): void {
+    this.#budget.setBackendKey(grant, key, isTls);
+  }
+}

@@ -1,0 +1,57 @@
+import type { ControlReply } from '../admin/control.ts';
+import type { Logger } from '../base/log.ts';
+
+/** What it takes to end a SUSPEND in several threads. */
+export interface SuspenderHooks {
+  readonly log: Logger;
+  /** As far as the threads have said. */
+  isSuspended(): boolean;
+  /** Resolves when they have said what became of earlier commands. */
+  heard(): Promise<unknown>;
+  /** RESUME of all. */
+  resume(): Promise<unknown>;
+}
+
+/**
+ * Ends SUSPEND with the console that asked for it, complete or not. By a RESUME, which threads that have begun since hear
+ * of, too.
+ */
+export class Suspender {
+  readonly #hooks: SuspenderHooks;
+  #forget: () => void = () => {};
+
+  constructor(hooks: SuspenderHooks) {
+    this.#hooks = hooks;
+  }
+
+  /** `ask` has all threads suspend; `signal` says that the console is gone. */
+  async suspend(ask: () => Promise<ControlReply>, signal: AbortSignal): Promise<ControlReply> {
+    let isRefused = false;
+    const onGone = async (): Promise<void> => {
+      const { log, heard, isSuspended, resume } = this.#hooks;
+      try {
+        await heard();
+        // Somebody else's, or ended already.
+        if (isRefused || !isSuspended()) return;
+        log.log('LOG', 'admin disconnected when suspended, doing RESUME');
+        await resume();
+      } catch (error) {
+        log.log('ERROR', `internal error: ${error instanceof Error ? error.stack : String(error)}`);
+      }
+    };
+    const listener = (): void => void onGone();
+    const forget = (): void => signal.removeEventListener('abort', listener);
+    signal.addEventListener('abort', listener, { once: true });
+    const reply = await ask();
+    isRefused = !reply.ok;
+    if (isRefused) forget();
+    else this.#forget = forget;
+    return reply;
+  }
+
+  /** It is over by other means. */
+  ended(): void {
+    this.#forget();
+    this.#forget = () => {};
+  }
+}

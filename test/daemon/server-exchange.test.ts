@@ -1,0 +1,182 @@
+import { describe, expect, it } from 'vitest';
+import { WorkerExchange } from '../../src/daemon/server-exchange.ts';
+import { type Grant, poolKey } from '../../src/pool/budget.ts';
+import type { MovedServer } from '../../src/pool/moved-server.ts';
+import type { Pool } from '../../src/pool/pool.ts';
+import { OWNER_NUMBERS } from '../../src/pool/shared-owners.ts';
+import { A, granted, SERVER, SharedStage } from '../pool/budget-stage.ts';
+import { QUIET_LIMITS } from '../pool/kit.ts';
+import { ManualClock } from '../support/manual-clock.ts';
+
+/** What a thread has adopted. */
+interface Adopted {
+  readonly fd: number;
+  readonly grant: Grant;
+}
+
+/** The exchanges of several threads, all in this one, with pools that only take servers over. */
+class Stage {
+  readonly budgets = new SharedStage().joinAll();
+  readonly clock = new ManualClock();
+  readonly adopted: Adopted[][] = [];
+  readonly lines: string[] = [];
+  /** What is on its way between the threads. */
+  readonly posted: { owner: number; moved: MovedServer }[] = [];
+  readonly exchanges: WorkerExchange[];
+  /** Taking a server over fails. */
+  isBroken = false;
+
+  constructor() {
+    this.exchanges = this.budgets.budgets.map((_, owner) => this.#exchange(owner));
+  }
+
+  /** A thread in the place of one that has died, once that is dealt with. */
+  restart(owner: number): void {
+    this.budgets.restart(owner).join(`worker ${owner}`, { onFreed: () => {}, yieldServer: () => false });
+    this.exchanges[owner] = this.#exchange(owner);
+  }
+
+  /** A server of thread 0 that its pool has let go of. */
+  taken(): MovedServer {
+    const grant = granted(this.budgets.budget(0).askServer(SERVER));
+    this.budgets.budget(0).takeCustody(grant, 3);
+    const identity = { database: SERVER.database, user: SERVER.user, isForcedUser: false };
+    const parts = { fd: this.budgets.newFd() };
+    return { id: 1, grant, identity, limits: QUIET_LIMITS, era: 0, welcome: null, restMs: 0, parts };
+  }
+
+  send(moved: MovedServer): void {
+    this.exchanges[0]?.send(this.pool(0), moved);
+  }
+
+  /** Somebody waits in thread 1. */
+  wait(): void {
+    this.budgets.budget(1).publishWait('worker 1', this.pool(1).key, this.clock.nowMs());
+  }
+
+  /** As the main thread hands on what is on its way. */
+  deliver(): void {
+    for (const { owner, moved } of this.posted.splice(0))
+      this.exchanges[owner]?.received(structuredClone(moved));
+  }
+
+  pool(owner: number): Pool {
+    const adopt = (moved: MovedServer, grant: Grant): void => {
+      const { fd } = moved.parts;
+      if (this.isBroken) {
+        // As the connector does.
+        this.budgets.close(fd);
+        throw new Error('no socket');
+      }
+      (this.adopted[owner] ??= []).push({ fd, grant });
+    };
+    const { database, user } = SERVER;
+    return { database, user, key: poolKey(database, user), moves: { adopt } } as unknown as Pool;
+  }
+
+  /** What a thread has published of its moves: sent, received, reopened. */
+  counts(owner: number): number[] {
+    const { sent, received, reopened } = OWNER_NUMBERS;
+    return [sent, received, reopened].map((number) => this.budgets.keeper.published(owner, number));
+  }
+
+  get count(): number {
+    return this.budgets.keeper.count('server');
+  }
+
+  #exchange(owner: number): WorkerExchange {
+    return new WorkerExchange({
+      clock: this.clock,
+      log: { enabled: () => true, log: (level, text) => void this.lines.push(`${level} ${text}`) },
+      budget: this.budgets.budget(owner),
+      pools: () => ({ find: () => null }),
+      poolOf: () => this.pool(owner),
+      others: [0, 1, 2].filter((other) => other !== owner),
+      give: (to, moved) => void this.posted.push({ owner: to, moved }),
+      closeDescriptor: (fd) => this.budgets.close(fd),
+      askFor: () => {},
+    });
+  }
+}
+
+describe('a server between threads', () => {
+  it('arrives with a descriptor of its own, and nothing else stays open', () => {
+    const stage = new Stage();
+    stage.wait();
+    const moved = stage.taken();
+    stage.send(moved);
+    // On its way it is in custody, and nowhere else.
+    expect([stage.budgets.open.size, stage.posted[0]?.moved.parts.fd]).toEqual([1, -1]);
+    stage.deliver();
+    const [one, ...more] = stage.adopted[1] ?? [];
+    expect(more).toEqual([]);
+    expect(stage.budgets.open.has(one?.fd ?? -1)).toBe(true);
+    expect([one?.grant.owner, stage.budgets.open.size, stage.count]).toEqual(['worker 1', 2, 1]);
+  });
+
+  it('is counted by both, and as one that is closed for another', () => {
+    const stage = new Stage();
+    stage.wait();
+    stage.send(stage.taken());
+    stage.deliver();
+    expect([0, 1].map((owner) => stage.counts(owner))).toEqual([
+      [1, 0, 0],
+      [0, 1, 0],
+    ]);
+    // Over TLS; each 200 ms at most.
+    const exchange = stage.exchanges[0] as WorkerExchange;
+    expect([exchange.mayReopen(stage.pool(0)), exchange.mayReopen(stage.pool(0))]).toEqual([true, false]);
+    expect(stage.counts(0)).toEqual([1, 0, 1]);
+  });
+
+  it('stays where it is when the other thread is not there any more', async () => {
+    const stage = new Stage();
+    stage.wait();
+    const moved = stage.taken();
+    await stage.budgets.keeper.reclaim(1);
+    stage.send(moved);
+    expect(stage.posted).toEqual([]);
+    expect(stage.adopted[0]).toEqual([{ fd: moved.parts.fd, grant: moved.grant }]);
+  });
+
+  it.each([
+    ['its giver dies', 0],
+    ['its receiver dies, and another thread comes in its place', 1],
+  ])('is not taken up when %s', async (_, dead) => {
+    const stage = new Stage();
+    stage.wait();
+    stage.send(stage.taken());
+    const orphans = await stage.budgets.keeper.reclaim(dead);
+    stage.restart(dead);
+    stage.deliver();
+    expect(stage.adopted).toEqual([]);
+    expect([orphans.length, stage.count, stage.budgets.open.size]).toEqual([1, 1, 1]);
+    for (const orphan of orphans) await stage.budgets.keeper.release(orphan);
+    expect([stage.count, stage.budgets.open.size, stage.lines]).toEqual([0, 0, []]);
+  });
+
+  it.each<[string, (stage: Stage) => void]>([
+    ['it cannot be taken up', (stage) => void (stage.isBroken = true)],
+    ['no descriptor is left', (stage) => void (stage.budgets.isExhausted = true)],
+  ])('is ended by the main thread when %s, and its place comes back then', async (_, fail) => {
+    const stage = new Stage();
+    stage.wait();
+    stage.send(stage.taken());
+    fail(stage);
+    stage.deliver();
+    const orphans = stage.budgets.keeper.orphans();
+    expect([stage.budgets.leftBehind, orphans.length, stage.count]).toEqual([1, 1, 1]);
+    expect(stage.lines).toHaveLength(1);
+    for (const orphan of orphans) await stage.budgets.keeper.release(orphan);
+    expect([stage.count, stage.budgets.open.size]).toEqual([0, 0]);
+  });
+
+  it('that nobody takes, and cannot be taken back, is ended by the main thread, too', async () => {
+    const stage = new Stage();
+    const moved = stage.taken();
+    stage.isBroken = true;
+    stage.send(moved);
+    expect([stage.budgets.leftBehind, stage.budgets.keeper.orphans().length]).toEqual([1, 1]);
+    expect(moved.grant.owner).toBe(A);
+  });
+});
