@@ -17,9 +17,40 @@ const versions = asked === '' ? null : await findVersions();
 
 // Projects inherit all but this.
 const globalSetup = ['test/support/global-setup.ts'];
+/** Folders whose tests leave nothing behind in their process: a new one for each file would cost more than they do. */
+const units = [
+  'admin',
+  'auth',
+  'base',
+  'check',
+  'client',
+  'config',
+  'parity',
+  'prepared',
+  'relay',
+  'server',
+  'tls',
+  'wire',
+];
+/** Of those, the ones that ask PostgreSQL, of which the units have none. */
+const askingFiles = ['check/connect', 'prepared/sql-statements-postgres', 'wire/binary-cell'].map(
+  (name) => `test/${name}.test.ts`,
+);
+const ofUnits = {
+  extends: true as const,
+  test: {
+    name: 'units',
+    isolate: false,
+    include: units.map((folder) => `test/${folder}/**/*.test.ts`),
+    exclude: askingFiles,
+  },
+};
 const ofAll = {
   globalSetup,
-  include: [asked === 'only' ? 'test/support/postgres-versions.test.ts' : 'test/**/*.test.ts'],
+  include:
+    asked === 'only'
+      ? ['test/support/postgres-versions.test.ts']
+      : [`test/!(${units.join('|')})/**/*.test.ts`, ...askingFiles],
   provide: { missingVersions: versions?.missing ?? null },
 };
 const ofVersions = (versions?.found ?? []).map((version) => ({
@@ -51,7 +82,12 @@ const ofThreads =
 
 export default defineConfig({
   test: {
-    projects: [{ extends: true as const, test: { name: 'all', ...ofAll } }, ...ofThreads, ...ofVersions],
+    projects: [
+      { extends: true as const, test: { name: 'all', ...ofAll } },
+      ...(asked === 'only' ? [] : [ofUnits]),
+      ...ofThreads,
+      ...ofVersions,
+    ],
     pool: 'forks',
     // Most of a test's time is waiting.
     maxWorkers: 2 * availableParallelism(),
