@@ -18,24 +18,9 @@ const versions = asked === '' ? null : await findVersions();
 // Projects inherit all but this.
 const globalSetup = ['test/support/global-setup.ts'];
 /** Folders whose tests leave nothing behind in their process: a new one for each file would cost more than they do. */
-const units = [
-  'admin',
-  'auth',
-  'base',
-  'check',
-  'client',
-  'config',
-  'parity',
-  'prepared',
-  'relay',
-  'server',
-  'tls',
-  'wire',
-];
+const units = ['admin', 'auth', 'config', 'parity', 'relay', 'wire'];
 /** Of those, the ones that ask PostgreSQL, of which the units have none. */
-const askingFiles = ['check/connect', 'prepared/sql-statements-postgres', 'wire/binary-cell'].map(
-  (name) => `test/${name}.test.ts`,
-);
+const askingFiles = ['test/wire/binary-cell.test.ts'];
 const ofUnits = {
   extends: true as const,
   test: {
