@@ -6,6 +6,7 @@ import { freePort, type Postgres } from '../../src/cli/start/postgres.ts';
 import { backendPids, poolShows } from '../support/backends.ts';
 import { backend, errorFields, frontend } from '../support/peer-messages.ts';
 import { type LocalPooler, startPooler } from '../support/pooler.ts';
+import { workersOfTests } from '../support/pooler-config.ts';
 import { connectTo, startPostgres, withClient } from '../support/postgres.ts';
 import { endOf, fatal, refusalOf } from '../support/refusals.ts';
 import { createRole } from '../support/roles.ts';
@@ -192,7 +193,9 @@ describe('a login that the server refuses', () => {
       .log()
       .split('\n')
       .filter((line) => line.includes(`FATAL:  ${text}`));
-    expect(attempts).toHaveLength(1);
+    // Threads that begin at one time don't know of each other's.
+    expect(attempts.length).toBeGreaterThan(0);
+    expect(attempts.length).toBeLessThanOrEqual(workersOfTests());
   });
 
   test('is remembered: a client that needs a server hears the cached words until server_login_retry is over', async () => {
@@ -238,8 +241,9 @@ describe('a list of hosts', () => {
     );
   }
 
-  async function startPool(entry: string): Promise<LocalPooler> {
+  async function startPool(entry: string, oneLoop?: string): Promise<LocalPooler> {
     const pooler = await startPooler({
+      ...(oneLoop === undefined ? {} : { oneLoop }),
       settings: { pool_mode: 'transaction', default_pool_size: 4, server_login_retry: 0 },
       userlist: { somebody: '' },
     });
@@ -266,7 +270,7 @@ describe('a list of hosts', () => {
   }
 
   test('with round-robin each new connection goes to the next one', async () => {
-    await using pooler = await startPool('');
+    await using pooler = await startPool('', 'each thread goes through the list for itself');
     const servers = await startHosts(pooler, ['a', 'b']);
     await using _a = servers[0] as ScriptedServer;
     await using _b = servers[1] as ScriptedServer;
