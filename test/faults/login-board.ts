@@ -45,6 +45,25 @@ export const loginBoardFaults: readonly Fault[] = [
     [THREADS],
   ),
   fault(
+    'servers that a later thread gives to others are closed there',
+    { file: 'src/daemon/worker.ts', find: 'exchange.enter(start.era);', replace: '' },
+    [THREADS],
+  ),
+  fault(
+    'a login that SUSPEND has held up goes on waiting after RESUME',
+    {
+      file: 'src/daemon/suspension.ts',
+      find: 'if (pool.welcome !== null) pool.introduce(pool.welcome);',
+      replace: '',
+    },
+    [THREADS],
+  ),
+  fault(
+    'logins go on in SUSPEND',
+    { file: 'src/pool/pool.ts', find: 'if (this.#context.isSuspended()) return;', replace: '' },
+    [UNIT],
+  ),
+  fault(
     'clients are refused though another thread has a server for them',
     {
       file: 'src/pool/launcher.ts',
