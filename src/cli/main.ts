@@ -2,7 +2,7 @@ import { versionLines } from '../daemon/version.ts';
 import type { RunOptions } from '../daemon/run.ts';
 import { parseArguments, type RunCommand, USAGE } from './arguments.ts';
 import { daemonize, STARTUP_FD_VARIABLE } from './daemonize.ts';
-import { boundYoungHeap } from './young-heap.ts';
+import { boundYoungHeap } from '../base/young-heap.ts';
 
 /** What the command line touches outside itself, for tests. */
 export interface MainEnvironment {

@@ -231,6 +231,9 @@ export class SqlFilter {
     const changes: Change[] = [];
     if (statement === null) {
       // It means nothing that we know of.
+    } else if (form.kind === 'execute') {
+      // A SET may have come since the portal was made.
+      this.#sender.used(statement);
     } else if (form.kind === 'deallocate' && current === statement) {
       changes.push(statements.set(form.name, null, segment), known.remove(statement, segment));
     } else if (form.kind === 'prepare') {

@@ -120,10 +120,23 @@ export class StatementSender {
       if (!isThere) this.teach(statement, out, kept);
       return;
     }
-    const { reading, doubts } = this.#host;
-    const key = statement.isReadOtherwise(reading) ? constantsKey(reading, doubts.unknown) : null;
+    const key = this.#constantsKey(statement);
     if (!isThere || !known.isReadBy(statement, key)) this.teach(statement, out, kept);
     known.usedBy(statement, key);
+  }
+
+  /** `statement` is used as it is, whatever the session has become since that was ensured. */
+  used(statement: Statement): void {
+    if (!statement.hasConstants) return;
+    const { statements: known } = this.server;
+    const key = this.#constantsKey(statement);
+    known.usedBy(statement, known.isReadBy(statement, key) ? key : this.#host.doubts.unknown);
+  }
+
+  /** How the session reads its constants, where that is not as when it was prepared. */
+  #constantsKey(statement: Statement): string | null {
+    const { reading, doubts } = this.#host;
+    return statement.isReadOtherwise(reading) ? constantsKey(reading, doubts.unknown) : null;
   }
 
   /**

@@ -1,4 +1,5 @@
 import { quoteLiteral } from '../wire/sql-quote.ts';
+import { isUtility } from './sql-prefilter.ts';
 
 /** What decides how a text's bytes and its constants are read when it is prepared. */
 export const READING_PARAMETERS = [
@@ -39,8 +40,10 @@ const BYTES = /[\u0080-\u00ff]|\\'/;
 const ESCAPES = /\\|&'/;
 /** In quotes of either kind. A `$` with a digit behind it is a parameter's. */
 const CONSTANTS = /'|\$(?!\d)/;
-/** What a text has in it that a parameter matters to, in the order of {@link READING_PARAMETERS}. */
-const SIGNS = [BYTES, ESCAPES, CONSTANTS, CONSTANTS, CONSTANTS];
+/** What a text has in it that a parameter matters to, of those ahead of {@link FIRST_OF_CONSTANTS}. */
+const SIGNS = [BYTES, ESCAPES];
+/** Longer texts have constants where they may have any: their first word is not looked for. Bytes. */
+const LOOKED_AT = 1024;
 
 /** How constants are read: the same for all that read alike. What isn't known is as `unknown` says. */
 export function constantsKey({ values }: Reading, unknown: string): string {
@@ -59,14 +62,15 @@ export function readsConstantsOtherwise(then: Reading, now: Reading): boolean {
   return isOther;
 }
 
-/** Whether any matters to `text` (latin1) by its constants. */
+/** Whether any matters to `text` (latin1) by its constants, of which a transaction's end, VACUUM and the like have none. */
 export function hasConstants(text: string): boolean {
-  return CONSTANTS.test(text);
+  if (!CONSTANTS.test(text)) return false;
+  return text.length > LOOKED_AT || !isUtility(Buffer.from(text, 'latin1'), 0, text.length);
 }
 
 /** Whether the value at `index` matters to `text` (latin1). */
 export function dependsOn(text: string, index: number): boolean {
-  return SIGNS[index]?.test(text) === true;
+  return index < FIRST_OF_CONSTANTS ? SIGNS[index]?.test(text) === true : hasConstants(text);
 }
 
 /**

@@ -6,6 +6,17 @@ const SETS_AND_ENDS = [
   ...SETS,
   ...['commit', 'end', 'rollback', 'abort', 'prepare'].map((word) => Buffer.from(word)),
 ];
+/**
+ * What PostgreSQL does not analyze before it carries it out, by the first word (CREATE may be TABLE … AS, which it does).
+ * Source: `stmt_requires_parse_analysis`.
+ */
+const UTILITIES = (
+  'abort alter analyse analyze begin checkpoint close cluster comment commit copy deallocate discard do drop end fetch ' +
+  'grant import listen load lock move notify prepare reassign refresh reindex release reset revoke rollback savepoint ' +
+  'security set show start truncate unlisten vacuum'
+)
+  .split(' ')
+  .map((word) => Buffer.from(word));
 /** What their statements begin with. */
 const FIRST_WORDS = [...WORDS, ...['explain', 'create'].map((word) => Buffer.from(word))];
 /** Pairs of neighbouring bytes in the first seven of a word, which all of them have. */
@@ -70,6 +81,15 @@ export function mayBeginWithSet(
     if (left < 0) return true;
   }
   return false;
+}
+
+/**
+ * Whether the single statement that the SQL text `bytes[start..end)` begins with is one whose constants PostgreSQL reads
+ * only when it is carried out, not when it is prepared. True is certain, in every encoding.
+ */
+export function isUtility(bytes: Buffer, start: number, end: number): boolean {
+  const first = firstToken(bytes, start, end);
+  return first >= 0 && isAnyOf(UTILITIES, bytes, first, end);
 }
 
 /** Where the first of the words stands, as a word of its own; -1: nowhere. */

@@ -189,6 +189,15 @@ export const authFaults: readonly Fault[] = [
     ['test/config/name-regex.test.ts'],
   ),
   fault(
+    'one alternative with ^ makes all of them begin at the start',
+    {
+      file: 'src/config/name-regex.ts',
+      find: "spans = source[pos + 1] === '^' ? 0 : 1;",
+      replace: "spans = source.startsWith('^') ? 0 : 1;",
+    },
+    ['test/config/name-regex.test.ts'],
+  ),
+  fault(
     'a host is who it says it is',
     {
       file: 'src/net/host-names.ts',

@@ -9,6 +9,15 @@ const REFUSALS = ['test/logins/refusals.test.ts'] as const;
 /** Who is let in, and what those learn who are not. */
 export const loginFaults: readonly Fault[] = [
   fault(
+    'a bad startup packet is answered with bytes that others have sent',
+    {
+      file: 'src/wire/startup-packet.ts',
+      find: 'Math.min(end, STARTUP_HEADER_BYTES)',
+      replace: 'Math.max(Math.min(end, 0), STARTUP_HEADER_BYTES)',
+    },
+    ['test/integration/bad-client-input.test.ts'],
+  ),
+  fault(
     'a client without a certificate is let in where one is mandatory',
     {
       file: 'src/tls/client-side.ts',

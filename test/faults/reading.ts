@@ -4,6 +4,7 @@ const SENDER = 'src/client/statement-sender.ts';
 const DOUBTS = 'src/client/reading-doubts.ts';
 const FILTER = 'src/client/statement-filter.ts';
 const READING: Fault['tests'] = ['test/integration/reading.test.ts'];
+const ANEW: Fault['tests'] = ['test/integration/reading-anew.test.ts'];
 const UNSURE: Fault['tests'] = ['test/integration/reading-doubts.test.ts'];
 
 /** How servers read what they are taught, and what is known of how a text was read. */
@@ -57,6 +58,24 @@ export const readingFaults: readonly Fault[] = [
       replace: 'if (!isThere) this.teach',
     },
     READING,
+  ),
+  fault(
+    'a portal of EXECUTE that is executed behind a SET decides for others',
+    {
+      file: SENDER,
+      find: 'known.usedBy(statement, known.isReadBy(statement, key) ? key : this.#host.doubts.unknown);',
+      replace: 'known.isReadBy(statement, key);',
+    },
+    ANEW,
+  ),
+  fault(
+    'a ROLLBACK with a quote in its comment is prepared anew',
+    {
+      file: 'src/prepared/reading.ts',
+      find: "return text.length > LOOKED_AT || !isUtility(Buffer.from(text, 'latin1'), 0, text.length);",
+      replace: 'return text.length > 0;',
+    },
+    ANEW,
   ),
   fault(
     'whoever reads otherwise has a statement prepared anew each time',

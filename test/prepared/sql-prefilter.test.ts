@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { mayBeginWithSet, mayConcernStatements } from '../../src/prepared/sql-prefilter.ts';
+import { isUtility, mayBeginWithSet, mayConcernStatements } from '../../src/prepared/sql-prefilter.ts';
 import { madeText, read } from './kit.ts';
 
 function mayConcern(sql: string): boolean {
@@ -162,5 +162,38 @@ describe('mayBeginWithSet', () => {
       const sql = piece.repeat(1_000_000);
       expect(maySet(`${sql}${piece.startsWith(';/**/') ? '' : ' SELECT'}`)).toBe(piece !== ';/**/ ');
     }
+  });
+});
+
+describe('isUtility', () => {
+  const is = (sql: string) => isUtility(Buffer.from(`a${sql}b`), 1, 1 + Buffer.byteLength(sql));
+
+  it.each([
+    'ROLLBACK',
+    "rollback /* it's over */",
+    "/* it's /* not */ */ -- x\n\tCommit;",
+    "VACUUM t -- 'x'",
+    "SET TimeZone = 'UTC'",
+    "Notify a, 'b'",
+  ])('is what PostgreSQL does not analyze: %s', (sql) => {
+    expect(is(sql)).toBe(true);
+  });
+
+  it.each([
+    '',
+    "SELECT 'x'::date",
+    "WITH x AS (SELECT 'x') SELECT 1",
+    "EXPLAIN SELECT 'x'",
+    "CREATE TABLE t AS SELECT 'x'::date",
+    "DECLARE c CURSOR FOR SELECT 'x'",
+    "CALL p('x')",
+    " AS SELECT 'x'",
+    " (date) AS SELECT 'x'",
+    "settings 'x'",
+    "/* SET */ SELECT 'x'",
+    "-- SET\nSELECT 'x'",
+    "/* open SET 'x'",
+  ])('is not what may be analyzed: %s', (sql) => {
+    expect(is(sql)).toBe(false);
   });
 });

@@ -38,7 +38,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
     ],
   },
   check: { imports: ['config', 'server', 'auth', 'net', 'tls', 'wire', 'base'] },
-  cli: { imports: ['daemon', 'check', 'config'] },
+  cli: { imports: ['daemon', 'check', 'config', 'base'] },
 };
 
 /** Files that grow past this are two things. */
