@@ -123,6 +123,8 @@ describe('a server that cannot be reached', () => {
     await poolShows(pooler, 'postgres', ROLE, { sv_idle: 0 });
     const waiting = one(client);
     await waitFor(() => pooler.lines.some((line) => line.includes('because: connect failed')));
+    // All threads have answered, and so have heard of it.
+    await pooler.show('SHOW POOLS');
     const refusal = await refusalOf(second.query('SELECT 1'));
     expect(refusal).toEqual(
       fatal('server login has been failing, cached error: connect failed (server_login_retry)'),
@@ -213,6 +215,8 @@ describe('a login that the server refuses', () => {
     await pooler.show('RECONNECT');
     const text = 'role "cached" is not permitted to log in';
     expect(await refusalOf(first.query('SELECT 1'))).toEqual(fatal(text, '28000'));
+    // All threads have answered, and so have heard of it.
+    await pooler.show('SHOW POOLS');
     expect(await refusalOf(second.query('SELECT 1'))).toEqual(
       fatal(`server login has been failing, cached error: ${text} (server_login_retry)`),
     );

@@ -215,6 +215,8 @@ describe('a login that has failed in one thread', () => {
     try {
       expect(await threads.ask({ kind: 'reconnect', database: null })).toMatchObject({ ok: true });
       expect(await refusalOf((clients[0] as pg.Client).query('SELECT 1'))).toEqual(fatal(text, '28000'));
+      // Both have answered, and so have heard of it.
+      await threads.show('SHOW POOLS');
       const cached = `server login has been failing, cached error: ${text} (server_login_retry)`;
       expect(await refusalOf((clients[1] as pg.Client).query('SELECT 1'))).toEqual(fatal(cached));
     } finally {
