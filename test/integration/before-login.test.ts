@@ -66,6 +66,8 @@ describe('connections that have not logged in', () => {
     await using pooler = await start({ own: { max_login_conn_per_address: 3 } });
     const silent = await times(2, () => connectPeer(pooler.port));
     const half = await halfLogin(pooler.port);
+    // Two threads may come to two connections in either order.
+    await waitFor(() => placesOf(pooler, 'login') === 3);
     expect(await refusal(await connectPeer(pooler.port))).toMatchObject(noRoom('max_login_conn_per_address'));
     // Another address, and a unix socket, have nothing to do with that.
     const elsewhere = await halfLogin(pooler.port, OTHER);
@@ -84,6 +86,7 @@ describe('connections that have not logged in', () => {
   test('follow RELOAD', async () => {
     await using pooler = await start({ own: { max_login_conn_per_address: 1 } });
     const peers = [await connectPeer(pooler.port)];
+    await waitFor(() => placesOf(pooler, 'login') === 1);
     await refusal(await connectPeer(pooler.port));
     await pooler.reload({ own: { max_login_conn_per_address: 0 } });
     peers.push(...(await times(120, () => connectPeer(pooler.port))));
