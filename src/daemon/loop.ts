@@ -16,7 +16,7 @@ import { type ConnSocket, turnAway } from '../net/raw-socket.ts';
 import { systemLookup } from '../net/system-lookup.ts';
 import { tuneTcp } from '../net/tcp-options.ts';
 import type { Budget } from '../pool/budget.ts';
-import type { ServerExchange } from '../pool/context.ts';
+import type { LoginNews, ServerExchange } from '../pool/context.ts';
 import type { Pool } from '../pool/pool.ts';
 import { Pools } from '../pool/pools.ts';
 import { StatementCache, type StatementNaming } from '../prepared/statement.ts';
@@ -66,6 +66,7 @@ export interface LoopOptions {
   readonly naming?: StatementNaming;
   /** The way to those; default: there are none. */
   readonly exchange?: ServerExchange<Pool>;
+  readonly news?: LoginNews;
   /** Default: nothing has been read ahead. */
   readonly tls?: TlsContexts;
   /** Asks for the addresses of a host name; default: the system. */
@@ -131,6 +132,7 @@ export function createLoop(options: LoopOptions): Loop {
         owner: self.owner,
         isSuspended: () => self.isSuspended,
         ...(options.exchange === undefined ? {} : { exchange: options.exchange }),
+        ...(options.news === undefined ? {} : { news: options.news }),
         connector: new Connector({
           clock,
           log,

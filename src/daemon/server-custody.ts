@@ -3,6 +3,8 @@ import type { Grant } from '../pool/budget.ts';
 import type { SharedBudget } from '../pool/shared-budget.ts';
 import type { ServerCustody } from '../server/services.ts';
 
+const NO_KEY = new Uint8Array(0);
+
 /** A thread's server connections in the custody of a budget, for as long as each is there. */
 export class SharedCustody implements ServerCustody {
   readonly #budget: Pick<SharedBudget, 'takeCustody' | 'endCustody' | 'setBackendKey'>;
@@ -35,7 +37,7 @@ export class SharedCustody implements ServerCustody {
     });
   }
 
-  learnKey(grant: Grant, key: Buffer, isTls: boolean): void {
-    this.#budget.setBackendKey(grant, key, isTls);
+  learnKey(grant: Grant, key: Buffer | null, isTls: boolean): void {
+    this.#budget.setBackendKey(grant, key ?? NO_KEY, isTls);
   }
 }

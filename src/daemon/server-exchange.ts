@@ -64,9 +64,9 @@ export class WorkerExchange implements ServerExchange<Pool> {
     return this.#era;
   }
 
-  /** A command has been heard that has servers replaced, or their settings changed. */
-  newEra(): void {
-    this.#era++;
+  /** What has been heard last is of this era; see `Workforce`. */
+  enter(era: number): void {
+    this.#era = era;
   }
 
   wants(pool: Pool): boolean {

@@ -74,7 +74,10 @@ export class Suspension {
     state.suspension = null;
     for (const connection of state.connections) connection.conn.wake();
     for (const server of serversOf(state)) server.conn.wake();
-    for (const pool of state.pools.all()) pool.service();
+    for (const pool of state.pools.all()) {
+      if (pool.welcome !== null) pool.introduce(pool.welcome);
+      pool.service();
+    }
     suspension.resolve();
   }
 

@@ -159,7 +159,7 @@ export async function createThreadedPooler(options: PoolerOptions, count: number
     warnOfUntuned(next, native, log);
     options.onConfig?.(next);
     workforce.tell({ kind: 'levels', levels: levelsOf(log) });
-    workforce.tell({ kind: 'apply', config: next, tls: nextTls === null ? null : nextTls.texts });
+    workforce.apply(next, nextTls === null ? null : nextTls.texts);
   };
   const reload = async (): Promise<void> => {
     options.onReload?.('begins');

@@ -16,6 +16,7 @@ import type { StatementNaming } from '../prepared/statement.ts';
 import type { TlsTexts } from '../tls/material.ts';
 import type { ShutdownState } from './context.ts';
 import type { Correspondence, Lasting } from './correspondence.ts';
+import type { LoginReport, PoolName } from './login-board.ts';
 
 /** What commands have brought about, for a worker that begins later. */
 export interface Standing {
@@ -44,6 +45,8 @@ export interface WorkerStart {
   /** The budget of all loops. */
   readonly memory: SharedMemory;
   readonly standing: Standing;
+  /** See `Workforce`. */
+  readonly era: number;
   /** The levels below LOG that are written. */
   readonly levels: readonly LogLevel[];
 }
@@ -58,7 +61,12 @@ type Common = { readonly kind: 'snapshot'; readonly of: SnapshotKind };
 export type MainQuestion =
   | Common
   | { readonly kind: 'beat' }
-  | { readonly kind: 'command'; readonly request: ControlRequest; readonly number: number }
+  | {
+      readonly kind: 'command';
+      readonly request: ControlRequest;
+      readonly number: number;
+      readonly era: number;
+    }
   | { readonly kind: 'cancel'; readonly key: Uint8Array };
 
 /** Of a worker to the main thread. `command`: a ControlReply. `cancel`: a CancelOutcome, or null. */
@@ -78,11 +86,15 @@ export type MainNotice =
       readonly isUnixReplaced: boolean;
     }
   /** `tls` null: what was in force stays so. */
-  | { readonly kind: 'apply'; readonly config: Config; readonly tls: TlsTexts | null }
+  | { readonly kind: 'apply'; readonly era: number; readonly config: Config; readonly tls: TlsTexts | null }
   /** A server connection whose grant is the worker's; its descriptor is in custody. */
   | { readonly kind: 'server'; readonly moved: MovedServer }
   /** Another thread lacks a server of this pool. */
   | { readonly kind: 'offer'; readonly database: string; readonly user: string }
+  /** What another worker knows of logins to servers. */
+  | { readonly kind: 'logins'; readonly report: LoginReport }
+  /** What is known of them here is to be told again: of one pool, or (null) of all. */
+  | { readonly kind: 'tell logins'; readonly of: PoolName | null }
   /** Something was freed that clients here may wait for. */
   | { readonly kind: 'ring' }
   /** Another thread lacks a server connection: an idle one is to be given up. */
@@ -98,6 +110,8 @@ export type WorkerNotice =
   | { readonly kind: 'ready' }
   | { readonly kind: 'log'; readonly lines: readonly (readonly [LogLevel, string])[] }
   | { readonly kind: 'standing'; readonly standing: Standing }
+  /** For all other workers, as of this era. */
+  | { readonly kind: 'logins'; readonly era: number; readonly report: LoginReport }
   /** For another worker. */
   | {
       readonly kind: 'pass on';

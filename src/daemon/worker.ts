@@ -1,7 +1,6 @@
 /** A thread that serves clients: one event loop, which begins with what the main thread gives it. */
 import { closeSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
-import type { ControlRequest } from '../admin/control.ts';
 import { SystemClock } from '../base/clock.ts';
 import { boundYoungHeap } from '../base/young-heap.ts';
 import { acceptedSocket } from '../net/accepted.ts';
@@ -14,6 +13,7 @@ import type { CancelOutcome } from '../client/services.ts';
 import { cancelHere } from './client-services.ts';
 import { Correspondence } from './correspondence.ts';
 import { SWEEP_INTERVAL_MS } from './janitor.ts';
+import { LoginBoard } from './login-board.ts';
 import { createLoop, type Loop } from './loop.ts';
 import { applyTls } from './reload.ts';
 import { RemoteControl } from './remote-control.ts';
@@ -30,9 +30,6 @@ import {
   type WorkerEnd,
   type WorkerStart,
 } from './worker-messages.ts';
-
-/** Commands that have servers replaced. */
-const NEW_ERA: ReadonlySet<ControlRequest['kind']> = new Set(['reconnect', 'kill']);
 
 if (parentPort === null) throw new Error('a worker needs a main thread');
 boundYoungHeap();
@@ -62,6 +59,13 @@ const exchange = new WorkerExchange({
   askFor: (owner, database, user) =>
     main.tell({ kind: 'pass on', owner, notice: { kind: 'offer', database, user } }),
 });
+exchange.enter(start.era);
+const logins = new LoginBoard({
+  budget,
+  state: () => loop.state,
+  tell: (report) => main.tell({ kind: 'logins', era: exchange.era(), report }),
+  lacks: (database, user) => exchange.refused(database, user),
+});
 const derivations = new SharedGate(budget);
 /** Connections that were given to this thread, and those of them that are gone. */
 let taken = 0;
@@ -86,6 +90,7 @@ const loop: Loop = createLoop({
   mockSecret: Buffer.from(start.mockSecret),
   naming: start.naming,
   exchange,
+  news: logins,
   outside: {
     control: wholeProcess,
     hooks: {
@@ -113,13 +118,18 @@ putTls(start.tlsTexts);
 putStanding(loop, start.standing);
 loop.begin();
 main.tell({ kind: 'ready' });
-setInterval(publishCpu, SWEEP_INTERVAL_MS).unref();
+setInterval(() => {
+  publishCpu();
+  state.guard(() => logins.sweep());
+}, SWEEP_INTERVAL_MS).unref();
 
 function answer(question: MainQuestion, signal: AbortSignal): unknown {
   switch (question.kind) {
     case 'command': {
-      if (NEW_ERA.has(question.request.kind)) exchange.newEra();
-      const reply = loop.control.request(question.request, signal);
+      const { request } = question;
+      exchange.enter(question.era);
+      const reply = loop.control.request(request, signal);
+      if (request.kind === 'kill') void reply.then(({ ok }) => ok && logins.forget(request.database));
       main.tell({ kind: 'standing', standing: standingOf(state, question.number) });
       return reply;
     }
@@ -151,15 +161,22 @@ function hear(notice: MainNotice): void {
       break;
     }
     case 'apply':
-      exchange.newEra();
+      exchange.enter(notice.era);
       if (notice.tls !== null) putTls(notice.tls, notice.config);
       loop.apply(withoutPeers(notice.config), null);
+      logins.applied();
       break;
     case 'server':
       exchange.received(notice.moved);
       break;
     case 'offer':
       exchange.askedFor(notice.database, notice.user);
+      break;
+    case 'logins':
+      logins.hear(notice.report);
+      break;
+    case 'tell logins':
+      logins.tellAgain(notice.of);
       break;
     case 'ring':
       budget.rung();

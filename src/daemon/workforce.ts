@@ -3,8 +3,10 @@ import { Worker } from 'node:worker_threads';
 import type { ControlReply, ControlRequest } from '../admin/control.ts';
 import type { SnapshotKind, Snapshots } from '../admin/snapshot.ts';
 import type { Logger, LogLevel } from '../base/log.ts';
+import type { Config } from '../config/config.ts';
 import type { SharedMemory } from '../pool/shared-memory.ts';
 import { OWNER_NUMBERS } from '../pool/shared-owners.ts';
+import type { TlsTexts } from '../tls/material.ts';
 import { Correspondence } from './correspondence.ts';
 import { AT_START } from './standing.ts';
 import {
@@ -26,7 +28,7 @@ export interface WorkforceHost {
   /** See `BudgetKeeper.published`. */
   published(owner: number, number: number): number;
   /** What a worker begins with now, but for what the workforce knows. */
-  start(): Omit<WorkerStart, 'owner' | 'owners' | 'memory' | 'standing'>;
+  start(): Omit<WorkerStart, 'owner' | 'owners' | 'memory' | 'standing' | 'era'>;
   answer(question: WorkerQuestion, from: MainEnd, signal: AbortSignal): unknown;
   /** A graceful shutdown has nothing to wait for in any worker. */
   drained(last: 'server' | 'client'): void;
@@ -35,6 +37,9 @@ export interface WorkforceHost {
   /** A worker has died: what it held is to be reclaimed. Resolves when another may take its place in the budget. */
   bury(owner: number): Promise<void>;
 }
+
+/** Commands that have servers replaced. */
+const NEW_ERA: ReadonlySet<ControlRequest['kind']> = new Set(['reconnect', 'kill']);
 
 /** A worker that dies sooner than this after its start is not started again at once. */
 const SHORT_LIFE_MS = 1000;
@@ -69,7 +74,12 @@ export class Workforce {
   #isRetired = false;
   #lastCommand = 0;
   /** Commands of which no worker has said yet what they have brought about. */
-  #unconfirmed: { readonly number: number; readonly request: ControlRequest }[] = [];
+  #unconfirmed: { readonly number: number; readonly era: number; readonly request: ControlRequest }[] = [];
+  /**
+   * Counts what has workers replace their servers or change their settings. All hear of it in one order, but not at one
+   * time: what a worker says as of an earlier era may be so no longer.
+   */
+  #era = 0;
   #standing: Standing = AT_START;
 
   constructor(host: WorkforceHost) {
@@ -116,8 +126,10 @@ export class Workforce {
    */
   command(request: ControlRequest, signal: AbortSignal): Promise<ControlReply>[] {
     const number = ++this.#lastCommand;
-    this.#unconfirmed.push({ number, request });
-    return this.#askAll({ kind: 'command', request, number }, signal) as Promise<ControlReply>[];
+    if (NEW_ERA.has(request.kind)) this.#era++;
+    const era = this.#era;
+    this.#unconfirmed.push({ number, era, request });
+    return this.#askAll({ kind: 'command', request, number, era }, signal) as Promise<ControlReply>[];
   }
 
   /** Resolves when all have heard what they have been told so far. */
@@ -164,6 +176,11 @@ export class Workforce {
     for (const { end } of this.#workers.values()) end.tell(notice);
   }
 
+  /** Puts another configuration in force; `tls` null: what was in force stays so. */
+  apply(config: Config, tls: TlsTexts | null): void {
+    this.tell({ kind: 'apply', era: ++this.#era, config, tls });
+  }
+
   /** Tells a worker, by its number in the budget, if it is there still. */
   tellOwner(owner: number, notice: MainNotice): void {
     this.#workers.get(owner + 1)?.end.tell(notice);
@@ -201,6 +218,7 @@ export class Workforce {
       owners: this.#owners,
       memory: this.#host.memory,
       standing: this.#standing,
+      era: this.#era,
     };
     const file = import.meta.url.endsWith('.ts') ? './worker.ts' : './worker.js';
     const thread = new Worker(new URL(file, import.meta.url), {
@@ -223,6 +241,8 @@ export class Workforce {
       ...{ number, thread, end, startMs: performance.now(), startWallMs: Date.now() },
       ...{ isReady: false, isDrained: false, failure: null, given: [], taken: 0 },
     };
+    // In the place of one that has died: the others have heard what it hasn't.
+    for (const { end: other } of this.#ready()) other.tell({ kind: 'tell logins', of: null });
     this.#workers.set(number, worker);
     // What it does not know of, and others have been asked for already; nobody waits for its answer.
     for (const each of this.#unconfirmed) void end.ask({ kind: 'command', ...each }).catch(() => {});
@@ -253,6 +273,9 @@ export class Workforce {
         this.#unconfirmed = this.#unconfirmed.filter(({ number }) => number > command);
         break;
       }
+      case 'logins':
+        this.#passOn(worker, notice);
+        break;
       case 'pass on':
         this.tellOwner(notice.owner, notice.notice);
         break;
@@ -263,6 +286,20 @@ export class Workforce {
         worker.isDrained = true;
         if ([...this.#workers.values()].every(({ isDrained }) => isDrained)) this.#host.drained(notice.last);
         break;
+    }
+  }
+
+  /**
+   * To all but who says so. What was said before a command or a configuration had been heard is asked for again: all
+   * hear it between the same two of them then.
+   */
+  #passOn(from: Living, { era, report }: Extract<WorkerNotice, { kind: 'logins' }>): void {
+    if (era !== this.#era) {
+      from.end.tell({ kind: 'tell logins', of: { database: report.database, user: report.user } });
+      return;
+    }
+    for (const worker of this.#workers.values()) {
+      if (worker !== from) worker.end.tell({ kind: 'logins', report });
     }
   }
 

@@ -1,9 +1,9 @@
 import { SharedSection } from '../base/shared-section.ts';
 import { type GrantKind, poolKey } from './budget.ts';
-import type { BudgetKeys } from './budget-keys.ts';
+import type { BudgetKeys, KeyHash } from './budget-keys.ts';
 import { CustodyWords } from './custody.ts';
 import { GrantRecords } from './grant-records.ts';
-import { SharedCounts } from './shared-counts.ts';
+import { NONE, SharedCounts } from './shared-counts.ts';
 import { Layout, type SharedMemory } from './shared-memory.ts';
 import { SharedOwners } from './shared-owners.ts';
 
@@ -49,4 +49,20 @@ export function countOf(
   if (database !== undefined) return counts.totalNow(keys.database(kind, database));
   if (user !== undefined) return counts.totalNow(keys.user(kind, user));
   return counts.total(SharedCounts.all(kind));
+}
+
+/**
+ * Whether an owner beside `column` has a server of the pool whose login is over, and that is not on its way out. Without
+ * the lock, and not for each query: it goes through all records.
+ */
+export function hasUsableElsewhere(
+  { section, counts, custody, records }: BudgetView,
+  pool: KeyHash,
+  column: number,
+): boolean {
+  const look = (): number => counts.find(pool);
+  const slot = section.read(look) ?? look();
+  if (slot === NONE || counts.serving(slot) === 0) return false;
+  for (const record of records.servingElsewhere(slot, column)) if (custody.isLoggedIn(record)) return true;
+  return false;
 }

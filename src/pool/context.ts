@@ -2,7 +2,7 @@ import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/log.ts';
 import type { Budget } from './budget.ts';
 import type { MovedServer } from './moved-server.ts';
-import type { ServerConnector } from './peers.ts';
+import type { LoginFailure, ServerConnector } from './peers.ts';
 import type { Pool } from './pool.ts';
 
 /** What every server of a pool reports at login: ParameterStatus in the server's order. Plain data. */
@@ -23,6 +23,19 @@ export interface ServerExchange<P> {
   send(pool: P, moved: MovedServer): void;
 }
 
+/** What event loops that have the same pools tell each other of logins to servers. */
+export interface LoginNews {
+  /** A pool has been made: it hears what others know. */
+  joined(pool: Pool): void;
+  /** A login has succeeded. `pool` has what it knew before. */
+  succeeded(pool: PoolIdentity & { readonly welcome: WelcomeData | null }, welcome: WelcomeData): void;
+  failed(pool: PoolIdentity, failure: LoginFailure, atMs: number): void;
+  /** Whether another loop has a server that can serve somebody. */
+  hasUsable(pool: PoolIdentity): boolean;
+  /** Somebody waits here, and no server may be opened: those of other loops are asked for. */
+  lacks(pool: PoolIdentity): void;
+}
+
 /** What pools share, given by the daemon. */
 export interface PoolContext<P = Pool> {
   readonly clock: Clock;
@@ -33,6 +46,7 @@ export interface PoolContext<P = Pool> {
   readonly connector: ServerConnector<P>;
   /** Absent: there are no other loops. */
   readonly exchange?: ServerExchange<P>;
+  readonly news?: LoginNews;
   /** SUSPEND is under way or in force: nobody is given a server, and none is opened. */
   isSuspended(): boolean;
 }

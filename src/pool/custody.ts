@@ -10,12 +10,13 @@ const FLAGS = 2;
 const KEY = 3;
 
 const IS_TLS = 1;
+const IS_LOGGED_IN = 2;
 
 /** What it takes to end a server connection whose thread is dead. */
 export interface Custody {
   /** A duplicate of the connection's descriptor: alive however its thread has ended. */
   readonly fd: number;
-  /** Process ID and secret; null while the login has not told it. */
+  /** Process ID and secret; null where the login has not told it. */
   readonly backendKey: Buffer | null;
   readonly isTls: boolean;
 }
@@ -58,13 +59,18 @@ export class CustodyWords {
     return Atomics.load(this.#words, this.#at(record) + DESCRIPTOR) !== 0;
   }
 
-  setKey(record: number, backendKey: Buffer, isTls: boolean): void {
+  /** The login is over; the key is empty where the server has told none. */
+  setKey(record: number, backendKey: Uint8Array, isTls: boolean): void {
     const words = this.#words;
     const at = this.#at(record);
     Atomics.store(words, at + KEY_BYTES, 0);
     this.#bytes(at, backendKey.length).set(backendKey);
-    Atomics.store(words, at + FLAGS, isTls ? IS_TLS : 0);
+    Atomics.store(words, at + FLAGS, IS_LOGGED_IN | (isTls ? IS_TLS : 0));
     Atomics.store(words, at + KEY_BYTES, backendKey.length);
+  }
+
+  isLoggedIn(record: number): boolean {
+    return this.has(record) && (Atomics.load(this.#words, this.#at(record) + FLAGS) & IS_LOGGED_IN) !== 0;
   }
 
   /** For a record that nobody writes to any more; null without a descriptor. */

@@ -171,6 +171,16 @@ export class GrantRecords {
     return this.#counts.serving(this.#poolOf(record));
   }
 
+  /** Servers that serve the pool in this slot, all owners' but `column`. */
+  *servingElsewhere(slot: number, column: number): Generator<number> {
+    const { begin, end } = this.range('server');
+    for (let record = begin; record < end; record++) {
+      const at = this.#at(record);
+      if (Atomics.load(this.#words, at + HELD) === 0 || this.isHeldBy(record, column)) continue;
+      if (Atomics.load(this.#words, at + SLOTS) === slot && !this.isAside(record)) yield record;
+    }
+  }
+
   isAside(record: number): boolean {
     return Atomics.load(this.#words, this.#at(record) + ASIDE) !== 0;
   }

@@ -1,18 +1,18 @@
 import type { Logger } from '../base/log.ts';
+import { fatal } from '../wire/pg-error.ts';
 import type { Budget, Grant, Refusal } from './budget.ts';
 import type { ClientLists } from './client-lists.ts';
+import type { LoginNews, PoolIdentity, WelcomeData } from './context.ts';
 import { decideLaunch, isBelowMinimum, loginsAtOnce } from './decide.ts';
 import type { DedicatedServers } from './dedicated.ts';
 import type { PoolLimits } from './limits.ts';
-import type { DedicatedClient, PoolServer } from './peers.ts';
+import type { DedicatedClient, LoginFailure, PoolServer } from './peers.ts';
 import type { ServerLists } from './server-lists.ts';
 
 /** What the launcher sees of its pool. */
-export interface LaunchHost {
-  readonly database: string;
-  readonly user: string;
+export interface LaunchHost extends PoolIdentity {
   readonly limits: PoolLimits;
-  readonly isForcedUser: boolean;
+  readonly welcome: WelcomeData | null;
   readonly isHeld: boolean;
   readonly clients: ClientLists;
   readonly servers: ServerLists;
@@ -26,25 +26,27 @@ export interface LaunchHost {
 type Purpose = 'client' | 'min_pool_size' | DedicatedClient;
 
 /**
- * Decides on new server connections of one pool and remembers how the last attempt ended: after a failure there
- * is no other one for `server_login_retry`, and clients meanwhile hear the cached reason.
+ * Decides on new server connections of one pool and remembers how the last attempt ended, this event loop's or another
+ * one's: after a failure there is no other one for `server_login_retry`, and clients meanwhile hear the cached reason.
  */
 export class Launcher {
   readonly #host: LaunchHost;
   readonly #budget: Budget;
   readonly #owner: string;
   readonly #log: Logger;
+  readonly #news: LoginNews | null;
   #failure: { readonly message: string; readonly atMs: number } | null = null;
   /** Logins that have succeeded since one failed, or since none was under way. */
   #successes = 0;
   /** One has just succeeded, and is being dealt with: what is opened meanwhile follows on it. */
   #hasSucceeded = false;
 
-  constructor(host: LaunchHost, parts: { budget: Budget; owner: string; log: Logger }) {
+  constructor(host: LaunchHost, parts: { budget: Budget; owner: string; log: Logger; news?: LoginNews }) {
     this.#host = host;
     this.#budget = parts.budget;
     this.#owner = parts.owner;
     this.#log = parts.log;
+    this.#news = parts.news ?? null;
   }
 
   /** Why the last attempt failed; null when it did not. */
@@ -52,13 +54,34 @@ export class Launcher {
     return this.#failure === null ? null : this.#failure.message;
   }
 
-  failed(message: string): void {
-    this.#failure = { message, atMs: this.#host.nowMs };
-    this.#successes = 0;
+  /** An attempt has failed here. */
+  failed(failure: LoginFailure): void {
+    const atMs = this.#host.nowMs;
+    this.#news?.failed(this.#host, failure, atMs);
+    this.#remember(failure, atMs);
   }
 
-  succeeded(): void {
+  /** One has failed in another event loop. */
+  hearFailure(failure: LoginFailure, atMs: number): void {
+    if (this.#failure === null || atMs > this.#failure.atMs) this.#remember(failure, atMs);
+  }
+
+  /** Who waits is refused where that is the server's answer to all. */
+  #remember(failure: LoginFailure, atMs: number): void {
+    const { message, failWaiting, serverError } = failure;
+    this.#failure = { message, atMs };
+    this.#successes = 0;
+    if (failWaiting && !this.hasUsable) this.#host.clients.refuseWaiting(serverError ?? fatal(message));
+  }
+
+  /** A login has succeeded in another event loop. */
+  hearSuccess(): void {
     this.#failure = null;
+  }
+
+  succeeded(welcome: WelcomeData): void {
+    this.#news?.succeeded(this.#host, welcome);
+    this.hearSuccess();
     this.#successes++;
     this.#hasSucceeded = true;
   }
@@ -108,6 +131,7 @@ export class Launcher {
     );
     if (decision.action === 'wait') {
       if (dedicatedTo !== null && decision.reason === 'pool is full') host.dedicated.makeRoom();
+      if (purpose === 'client' && decision.reason === 'login retry') this.#news?.lacks(host);
       return 'refused';
     }
     const grant = this.#budget.askServer({
@@ -134,11 +158,17 @@ export class Launcher {
       return 'opened';
     } catch (error) {
       this.#log.log('ERROR', `${database}/${user}: cannot open a server connection: ${String(error)}`);
-      if (dedicatedTo === null) this.failed('connect failed');
+      const failure = { message: 'connect failed', serverError: null, failWaiting: false };
+      if (dedicatedTo === null) this.failed(failure);
       this.#budget.giveBack(grant);
-      dedicatedTo?.notOpened({ message: 'connect failed', serverError: null, failWaiting: false });
+      dedicatedTo?.notOpened(failure);
       return 'refused';
     }
+  }
+
+  /** There is a server that can serve somebody, now or later, here or in another event loop. */
+  get hasUsable(): boolean {
+    return this.#host.servers.usable > 0 || this.#news?.hasUsable(this.#host) === true;
   }
 
   /** As many servers as `pool_size` says hold slots, over all event loops. */

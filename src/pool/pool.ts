@@ -63,7 +63,7 @@ export class Pool {
     this.moves = new ServerMoves(this, context, {
       move: server,
       settle: (it) => this.#settle(it, 'test'),
-      introduce: (welcome) => this.#introduce(welcome),
+      introduce: (welcome) => this.introduce(welcome),
     });
     this.waits = new WaitReport(this.clients, context, this.key);
   }
@@ -109,7 +109,7 @@ export class Pool {
       }
       const { failure } = this.launcher;
       // Whoever waits already stays, but nobody joins a queue in front of a server that cannot be reached.
-      if (failure !== null && this.servers.usable === 0) {
+      if (failure !== null && !this.launcher.hasUsable) {
         client.refused(fatal(`server login has been failing, cached error: ${failure} (server_login_retry)`));
         this.launcher.launch('client');
         return;
@@ -164,16 +164,18 @@ export class Pool {
   serverReady(server: PoolServer, welcome: WelcomeData): void {
     if (server.state !== 'new') return;
     if (server.dedicatedTo !== null) return this.dedicated.ready(server, server.dedicatedTo, welcome);
-    this.launcher.succeeded();
-    this.#introduce(welcome);
+    this.launcher.succeeded(welcome);
+    this.introduce(welcome);
     if (server.state === 'new') this.#settle(server, 'test');
     this.launcher.served();
   }
 
-  #introduce(welcome: WelcomeData): void {
+  /** What servers report at login is known: logins that wait for it end, those in SUSPEND when that does. */
+  introduce(welcome: WelcomeData): void {
     this.welcome = welcome;
     const { waiting_login: waiting } = this.clients;
     for (let client = waiting.first; client !== null; client = waiting.first) {
+      if (this.#context.isSuspended()) return;
       this.#moveClient(client, 'active');
       client.welcomeReady();
     }
@@ -184,10 +186,8 @@ export class Pool {
     // Closed by us (PAUSE, RECONNECT): that says nothing about whether PostgreSQL can be reached.
     if (server.state !== 'new') return;
     if (server.dedicatedTo !== null) return this.dedicated.failed(server, server.dedicatedTo, failure);
-    this.launcher.failed(failure.message);
     this.#moveServer(server, 'closing');
-    if (!failure.failWaiting || this.servers.usable > 0) return;
-    this.clients.refuseWaiting(failure.serverError ?? fatal(failure.message));
+    this.launcher.failed(failure);
   }
 
   /** The reset, check or resync query was answered; `ok` false when the connection cannot be trusted. */

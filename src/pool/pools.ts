@@ -29,6 +29,7 @@ export class Pools implements BudgetOwner {
     if (found !== undefined) return found;
     const pool = new Pool(this.#context, identity, limits);
     this.#pools.set(key, pool);
+    this.#context.news?.joined(pool);
     return pool;
   }
 

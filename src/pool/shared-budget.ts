@@ -11,7 +11,7 @@ import type {
   YieldScope,
 } from './budget.ts';
 import { BudgetKeys, type KeyHash } from './budget-keys.ts';
-import { type BudgetView, countOf, viewOf } from './budget-view.ts';
+import { type BudgetView, countOf, hasUsableElsewhere, viewOf } from './budget-view.ts';
 import { recordKindOf } from './grant-records.ts';
 import { NONE, SharedCounts } from './shared-counts.ts';
 import type { SharedMemory } from './shared-memory.ts';
@@ -185,6 +185,11 @@ export class SharedBudget implements Budget {
     return this.#view.counts.heldNow(this.#keys.pool('server', key), owner);
   }
 
+  /** Whether another owner has a server of the pool whose login is over, and that is not on its way out. */
+  hasUsableElsewhere(database: string, user: string): boolean {
+    return hasUsableElsewhere(this.#view, this.#keys.of('server', database, user).pool, this.#me);
+  }
+
   count(kind: GrantKind, scope: { database?: string; user?: string } = {}): number {
     return countOf(this.#view, this.#keys, kind, scope);
   }
@@ -264,8 +269,8 @@ export class SharedBudget implements Budget {
     return before !== copy;
   }
 
-  /** What a CancelRequest for the connection takes: at the end of its login. */
-  setBackendKey(grant: Grant, backendKey: Buffer, isTls: boolean): void {
+  /** What a CancelRequest for the connection takes, or nothing: at the end of its login. */
+  setBackendKey(grant: Grant, backendKey: Uint8Array, isTls: boolean): void {
     const record = this.#view.records.find(grant.id, this.#me);
     if (record !== NONE) this.#view.custody.setKey(record, backendKey, isTls);
   }

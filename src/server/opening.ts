@@ -248,8 +248,7 @@ export class ServerOpening implements Opening {
     this.#isLoggedIn = true;
     this.#route.reached();
     host.loggedIn(result);
-    if (result.backendKey !== null)
-      this.#services.custody?.learnKey(host.grant, result.backendKey, this.#tls !== null);
+    this.#services.custody?.learnKey(host.grant, result.backendKey, this.#tls !== null);
     const { connectQuery } = this.#target;
     if (connectQuery === null) {
       this.#begun(result.welcome);

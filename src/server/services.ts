@@ -18,8 +18,8 @@ export interface ServerCustody {
   keep(grant: Grant, socket: Socket): boolean;
   /** One that another thread has kept, and that is this one's now, has this socket here. */
   watch(grant: Grant, socket: Socket): void;
-  /** How what runs there is cancelled. */
-  learnKey(grant: Grant, backendKey: Buffer, isTls: boolean): void;
+  /** The login is over; `backendKey` is how what runs there is cancelled, where the server says it. */
+  learnKey(grant: Grant, backendKey: Buffer | null, isTls: boolean): void;
 }
 
 /** What server connections share, given by the daemon. */

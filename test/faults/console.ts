@@ -139,7 +139,11 @@ export const consoleFaults: readonly Fault[] = [
   ),
   fault(
     'RESUME leaves those who wait without a server',
-    { file: SUSPENSION, find: '    for (const pool of state.pools.all()) pool.service();\n', replace: '' },
+    {
+      file: SUSPENSION,
+      find: '      pool.service();\n    }\n    suspension.resolve',
+      replace: '    }\n    suspension.resolve',
+    },
     SUSPEND,
   ),
 ];

@@ -7,6 +7,7 @@ import type { Fault } from './fault.ts';
 import { hostFaults } from './hosts.ts';
 import { leakFaults } from './leaks.ts';
 import { loginFaults } from './login.ts';
+import { loginBoardFaults } from './login-board.ts';
 import { moveFaults } from './moves.ts';
 import { oracleFaults } from './oracle.ts';
 import { peerFaults } from './peers.ts';
@@ -48,6 +49,7 @@ export const faults: readonly Fault[] = [
   ...oracleFaults,
   ...peerFaults,
   ...hostFaults,
+  ...loginBoardFaults,
   ...moveFaults,
   ...sharedBudgetFaults,
 ];

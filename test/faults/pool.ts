@@ -193,8 +193,8 @@ export const poolFaults: readonly Fault[] = [
     'a failed login makes no difference to how many are tried at a time',
     {
       file: 'src/pool/launcher.ts',
-      find: 'atMs: this.#host.nowMs };\n    this.#successes = 0;',
-      replace: 'atMs: this.#host.nowMs };',
+      find: 'this.#failure = { message, atMs };\n    this.#successes = 0;',
+      replace: 'this.#failure = { message, atMs };',
     },
     ['test/pool/launcher.test.ts'],
   ),

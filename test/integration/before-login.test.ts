@@ -57,7 +57,7 @@ const noRoom = (setting: string) => ({
   M: `no more connections allowed (${setting})`,
 });
 
-const placesOf = (pooler: LocalPooler, kind: 'login' | 'cancel') => pooler.pooler.state.budget.count(kind);
+const placesOf = (pooler: LocalPooler, kind: 'login' | 'cancel') => pooler.pooler.count(kind);
 const times = <T>(count: number, make: (i: number) => Promise<T>) =>
   Promise.all(Array.from({ length: count }, (_, i) => make(i)));
 
@@ -66,6 +66,8 @@ describe('connections that have not logged in', () => {
     await using pooler = await start({ own: { max_login_conn_per_address: 3 } });
     const silent = await times(2, () => connectPeer(pooler.port));
     const half = await halfLogin(pooler.port);
+    // Two threads may come to two connections in either order.
+    await waitFor(() => placesOf(pooler, 'login') === 3);
     expect(await refusal(await connectPeer(pooler.port))).toMatchObject(noRoom('max_login_conn_per_address'));
     // Another address, and a unix socket, have nothing to do with that.
     const elsewhere = await halfLogin(pooler.port, OTHER);
@@ -84,6 +86,7 @@ describe('connections that have not logged in', () => {
   test('follow RELOAD', async () => {
     await using pooler = await start({ own: { max_login_conn_per_address: 1 } });
     const peers = [await connectPeer(pooler.port)];
+    await waitFor(() => placesOf(pooler, 'login') === 1);
     await refusal(await connectPeer(pooler.port));
     await pooler.reload({ own: { max_login_conn_per_address: 0 } });
     peers.push(...(await times(120, () => connectPeer(pooler.port))));
@@ -108,7 +111,10 @@ describe('connections that have not logged in', () => {
   });
 
   test('do not keep others out of max_client_conn, of which they hold places', async () => {
-    await using pooler = await start({ settings: { max_client_conn: 3 } });
+    await using pooler = await start({
+      settings: { max_client_conn: 3 },
+      oneLoop: 'who gives way is somebody of the same thread',
+    });
     const flood = await times(3, () => halfLogin(pooler.port, OTHER));
     const honest = [];
     for (let i = 0; i < 2; i++) {
@@ -165,6 +171,7 @@ describe('cancel requests', () => {
     await client.cancel();
     const dropped = () =>
       pooler.lines.filter((line) => line.endsWith('because: too many cancel requests (age=0s)'));
+    await waitFor(() => dropped().length > 0);
     expect(dropped()).toHaveLength(1);
     const others = await times(2, () => WireClient.connect(pooler.port, { user, database: 'scripted' }));
     for (const carrier of carriers) await carrier.close();
@@ -242,7 +249,10 @@ describe('a flood of failed logins', () => {
   });
 
   test('of connections that are refused, too', async () => {
-    await using pooler = await start({ own: { max_login_conn_per_address: 1 } });
+    await using pooler = await start({
+      own: { max_login_conn_per_address: 1 },
+      oneLoop: 'each thread counts the lines that it writes',
+    });
     const first = await connectPeer(pooler.port);
     for (let i = 0; i < 3 * FAILURES_LOGGED; i++) await refusal(await connectPeer(pooler.port));
     const refused = pooler.lines.filter((line) => line.includes('refused (max_login_conn_per_address)'));
@@ -258,8 +268,9 @@ describe('a flood of failed logins', () => {
       await finishLogin(peer);
       await peer.close();
     }
-    const attempts = pooler.lines.filter((line) => line.includes('login attempt: '));
-    expect(attempts).toHaveLength(2 * FAILURES_LOGGED);
+    const attempts = () => pooler.lines.filter((line) => line.includes('login attempt: ')).length;
+    await waitFor(() => attempts() >= 2 * FAILURES_LOGGED);
+    expect(attempts()).toBe(2 * FAILURES_LOGGED);
   });
 });
 
@@ -308,6 +319,7 @@ describe('before login', () => {
     await using server = await ScriptedServer.listen();
     await using pooler = await startPooler({
       databases: { scripted: `host=127.0.0.1 port=${server.port}` },
+      oneLoop: 'the key is looked up in its sessions',
       userlist: { [user]: '' },
     });
     const connecting = WireClient.connect(pooler.port, { user, database: 'scripted' });

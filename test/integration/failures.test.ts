@@ -6,6 +6,7 @@ import { freePort, type Postgres } from '../../src/cli/start/postgres.ts';
 import { backendPids, poolShows } from '../support/backends.ts';
 import { backend, errorFields, frontend } from '../support/peer-messages.ts';
 import { type LocalPooler, startPooler } from '../support/pooler.ts';
+import { workersOfTests } from '../support/pooler-config.ts';
 import { connectTo, startPostgres, withClient } from '../support/postgres.ts';
 import { endOf, fatal, refusalOf } from '../support/refusals.ts';
 import { createRole } from '../support/roles.ts';
@@ -122,6 +123,8 @@ describe('a server that cannot be reached', () => {
     await poolShows(pooler, 'postgres', ROLE, { sv_idle: 0 });
     const waiting = one(client);
     await waitFor(() => pooler.lines.some((line) => line.includes('because: connect failed')));
+    // All threads have answered, and so have heard of it.
+    await pooler.show('SHOW POOLS');
     const refusal = await refusalOf(second.query('SELECT 1'));
     expect(refusal).toEqual(
       fatal('server login has been failing, cached error: connect failed (server_login_retry)'),
@@ -192,7 +195,9 @@ describe('a login that the server refuses', () => {
       .log()
       .split('\n')
       .filter((line) => line.includes(`FATAL:  ${text}`));
-    expect(attempts).toHaveLength(1);
+    // Threads that begin at one time don't know of each other's.
+    expect(attempts.length).toBeGreaterThan(0);
+    expect(attempts.length).toBeLessThanOrEqual(workersOfTests());
   });
 
   test('is remembered: a client that needs a server hears the cached words until server_login_retry is over', async () => {
@@ -210,6 +215,8 @@ describe('a login that the server refuses', () => {
     await pooler.show('RECONNECT');
     const text = 'role "cached" is not permitted to log in';
     expect(await refusalOf(first.query('SELECT 1'))).toEqual(fatal(text, '28000'));
+    // All threads have answered, and so have heard of it.
+    await pooler.show('SHOW POOLS');
     expect(await refusalOf(second.query('SELECT 1'))).toEqual(
       fatal(`server login has been failing, cached error: ${text} (server_login_retry)`),
     );
@@ -238,8 +245,9 @@ describe('a list of hosts', () => {
     );
   }
 
-  async function startPool(entry: string): Promise<LocalPooler> {
+  async function startPool(entry: string, oneLoop?: string): Promise<LocalPooler> {
     const pooler = await startPooler({
+      ...(oneLoop === undefined ? {} : { oneLoop }),
       settings: { pool_mode: 'transaction', default_pool_size: 4, server_login_retry: 0 },
       userlist: { somebody: '' },
     });
@@ -266,7 +274,7 @@ describe('a list of hosts', () => {
   }
 
   test('with round-robin each new connection goes to the next one', async () => {
-    await using pooler = await startPool('');
+    await using pooler = await startPool('', 'each thread goes through the list for itself');
     const servers = await startHosts(pooler, ['a', 'b']);
     await using _a = servers[0] as ScriptedServer;
     await using _b = servers[1] as ScriptedServer;

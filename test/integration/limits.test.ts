@@ -321,10 +321,15 @@ describe('reserve_pool_size', () => {
 });
 
 describe('limits over several pools', () => {
+  /** Why threads differ: see docs/decisions/0013-threads.md. */
+  const OWN_FIRST =
+    'a thread closes its own idle servers before those of others, whichever has rested longer';
+
   test('max_db_connections counts over all users and makes room by closing the most idle connection', async () => {
     await using pooler = await startPooler({
       settings: { pool_mode: 'transaction', max_db_connections: 2 },
       databases: { ...databases },
+      oneLoop: OWN_FIRST,
       userlist,
     });
     const login = { user: C, password: SECRET };
@@ -366,6 +371,7 @@ describe('limits over several pools', () => {
       databases: { ...databases, forced: `dbname=postgres user=${A}` },
       users: { [A]: 'max_user_connections=2' },
       userlist,
+      oneLoop: OWN_FIRST,
     });
     const first = await pooler.client({ ...alice, database: 'one' });
     const second = await pooler.client({ ...alice, database: 'two' });

@@ -2,6 +2,7 @@ import type { ListNode } from '../../src/base/list.ts';
 import type { LogLevel } from '../../src/base/log.ts';
 import { type Budget, type Grant, LocalBudget } from '../../src/pool/budget.ts';
 import { loginFailed } from '../../src/pool/dedicated.ts';
+import type { LoginNews } from '../../src/pool/context.ts';
 import type { PoolLimits } from '../../src/pool/limits.ts';
 import type { MovedParts } from '../../src/pool/moved-server.ts';
 import type {
@@ -377,7 +378,12 @@ export class PoolKit {
   #nextId = 1;
 
   /** `shared`: with other event loops. */
-  constructor(shared?: { readonly clock: ManualClock; readonly budget: Budget; readonly owner: string }) {
+  constructor(shared?: {
+    readonly clock: ManualClock;
+    readonly budget: Budget;
+    readonly owner: string;
+    readonly news?: LoginNews;
+  }) {
     this.clock = shared?.clock ?? new ManualClock();
     this.budget = shared?.budget ?? new LocalBudget();
     this.pools = new Pools({
@@ -389,6 +395,7 @@ export class PoolKit {
       budget: this.budget,
       owner: shared?.owner ?? 'loop-0',
       connector: this.connector,
+      ...(shared?.news === undefined ? {} : { news: shared.news }),
       isSuspended: () => this.isSuspended,
     });
   }

@@ -169,6 +169,8 @@ export async function connectPeer(to: number | string, from?: string): Promise<S
 export interface ScriptedLogin {
   readonly pid?: number;
   readonly secret?: Uint8Array;
+  /** `server_version`. */
+  readonly version?: string;
 }
 
 /** A server's part of a login with trust, from the StartupMessage on; throws at another packet. */
@@ -184,7 +186,7 @@ async function answerStartup(
   if (startup.body.readInt32BE(0) >>> 16 !== 3) throw new Error('expected a StartupMessage');
   await peer.send(
     backend.authenticationOk(),
-    backend.parameterStatus('server_version', '18.0'),
+    backend.parameterStatus('server_version', options.version ?? '18.0'),
     backend.parameterStatus('client_encoding', 'UTF8'),
     backend.parameterStatus('standard_conforming_strings', 'on'),
     backend.backendKeyData(options.pid ?? 4242, options.secret ?? Buffer.from('KEY!')),
