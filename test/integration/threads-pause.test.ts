@@ -10,7 +10,7 @@ const isFull = process.env['PGWEIR_TEST_FULL'] !== undefined;
 const ROLE = 'threads_pause';
 const POOL_SIZE = 2;
 const CLIENTS = 6;
-const ROUNDS = isFull ? 300 : 20;
+const ROUNDS = isFull ? 300 : 8;
 
 beforeAll(async () => {
   await createRole(sharedPostgres(), { name: ROLE, auth: 'trust' });

@@ -4,7 +4,7 @@
  */
 export const threadsSuite = {
   /** In each run. */
-  short: ['shutdown', 'suspend'],
+  short: ['shutdown'],
   /** In `npm run test:full`, beside those. */
   full: [
     'admin',
@@ -34,6 +34,7 @@ export const threadsSuite = {
     'rolling-restart',
     'run-as-user',
     'slots',
+    'suspend',
     'system-log',
     'systemd',
   ],
