@@ -75,7 +75,7 @@ export default defineConfig({
     ],
     pool: 'forks',
     // Most of a test's time is waiting.
-    maxWorkers: 2 * availableParallelism(),
+    maxWorkers: 2 * availableParallelism() + 1,
     // Ten times the rounds on a machine that has other work are not a hang.
     testTimeout: isFull ? 900_000 : 30_000,
     hookTimeout: 120_000,

@@ -4,7 +4,7 @@
  */
 export const threadsSuite = {
   /** In each run. */
-  short: ['shutdown'],
+  short: ['shutdown', 'suspend'],
   /** In `npm run test:full`, beside those. */
   full: [
     'admin',
@@ -34,7 +34,6 @@ export const threadsSuite = {
     'rolling-restart',
     'run-as-user',
     'slots',
-    'suspend',
     'system-log',
     'systemd',
   ],
