@@ -18,9 +18,9 @@ const versions = asked === '' ? null : await findVersions();
 // Projects inherit all but this.
 const globalSetup = ['test/support/global-setup.ts'];
 /** Folders whose tests leave nothing behind in their process: a new one for each file would cost more than they do. */
-const units = ['admin', 'auth', 'config', 'parity', 'relay', 'wire'];
+const units = ['admin', 'auth', 'base', 'config', 'parity', 'pool', 'prepared', 'relay', 'server', 'wire'];
 /** Of those, the ones that ask PostgreSQL, of which the units have none. */
-const askingFiles = ['test/wire/binary-cell.test.ts'];
+const askingFiles = ['test/prepared/sql-statements-postgres.test.ts', 'test/wire/binary-cell.test.ts'];
 const ofUnits = {
   extends: true as const,
   test: {
