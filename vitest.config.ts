@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { defineConfig } from 'vitest/config';
 import { WORKERS_VARIABLE } from './test/support/pooler-config.ts';
 import { findVersions, VERSIONS_VARIABLE, versionSuite } from './test/support/postgres-versions.ts';
-import { threadsSuite } from './test/support/threads-suite.ts';
+import { longFiles, threadsSuite } from './test/support/threads-suite.ts';
 
 // Programs that tests start compile the sources once, not each time: two thirds of what a start costs.
 process.env['NODE_COMPILE_CACHE'] ??= join(import.meta.dirname, 'node_modules/.cache/pgweir-tests');
@@ -17,6 +17,9 @@ const versions = asked === '' ? null : await findVersions();
 
 // Projects inherit all but this.
 const globalSetup = ['test/support/global-setup.ts'];
+const isFull = process.env['PGWEIR_TEST_FULL'] !== undefined;
+const isOfFaults = process.env['PGWEIR_TEST_FAULTS'] !== undefined;
+
 /** Folders whose tests leave nothing behind in their process: a new one for each file would cost more than they do. */
 const units = ['admin', 'auth', 'base', 'config', 'parity', 'pool', 'prepared', 'relay', 'server', 'wire'];
 /** Of those, the ones that ask PostgreSQL, of which the units have none. */
@@ -36,6 +39,7 @@ const ofAll = {
     asked === 'only'
       ? ['test/support/postgres-versions.test.ts']
       : [`test/!(${units.join('|')})/**/*.test.ts`, ...askingFiles],
+  exclude: isFull || isOfFaults ? [] : longFiles,
   provide: { missingVersions: versions?.missing ?? null },
 };
 const ofVersions = (versions?.found ?? []).map((version) => ({
@@ -44,7 +48,6 @@ const ofVersions = (versions?.found ?? []).map((version) => ({
 }));
 
 // Two threads in each pooler, unless the run says how many there are to be.
-const isFull = process.env['PGWEIR_TEST_FULL'] !== undefined;
 const ofThreads =
   asked === 'only' || process.env[WORKERS_VARIABLE] !== undefined
     ? []
@@ -55,9 +58,11 @@ const ofThreads =
             name: '2 threads',
             globalSetup,
             include: [
-              ...[...threadsSuite.short, ...(isFull ? threadsSuite.full : [])].map(
-                (name) => `test/integration/${name}.test.ts`,
-              ),
+              ...[
+                ...threadsSuite.short,
+                ...(isFull || isOfFaults ? threadsSuite.ofFaults : []),
+                ...(isFull ? threadsSuite.full : []),
+              ].map((name) => `test/integration/${name}.test.ts`),
               ...(isFull ? ['test/drivers/*.test.ts'] : []),
             ],
             env: { [WORKERS_VARIABLE]: '2' },

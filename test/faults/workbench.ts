@@ -107,7 +107,11 @@ export class Workbench implements Disposable {
         cwd: this.root,
         stdio: 'ignore',
         detached: true,
-        env: seed === undefined ? process.env : { ...process.env, PGWEIR_TEST_SEED: String(seed) },
+        env: {
+          ...process.env,
+          PGWEIR_TEST_FAULTS: '1',
+          ...(seed === undefined ? {} : { PGWEIR_TEST_SEED: String(seed) }),
+        },
       },
     );
     this.#runningPid = child.pid ?? null;

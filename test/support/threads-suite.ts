@@ -4,7 +4,9 @@
  */
 export const threadsSuite = {
   /** In each run. */
-  short: ['shutdown', 'suspend'],
+  short: ['shutdown'],
+  /** For faults that only they meet, and in `npm run test:full`. */
+  ofFaults: ['suspend'],
   /** In `npm run test:full`, beside those. */
   full: [
     'admin',
@@ -38,3 +40,8 @@ export const threadsSuite = {
     'systemd',
   ],
 } as const;
+
+/** What `npm test` leaves to `npm run test:full` and to the faults: it has five minutes on two cores. */
+export const longFiles = ['threads-minimum', 'threads-pause'].map(
+  (name) => `test/integration/${name}.test.ts`,
+);
