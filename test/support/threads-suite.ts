@@ -42,6 +42,9 @@ export const threadsSuite = {
 } as const;
 
 /** What `npm test` leaves to `npm run test:full` and to the faults: it has five minutes on two cores. */
-export const longFiles = ['threads-minimum', 'threads-pause'].map(
-  (name) => `test/integration/${name}.test.ts`,
-);
+export const longFiles = [
+  'integration/rolling-restart',
+  'integration/threads-minimum',
+  'integration/threads-pause',
+  'load/leak',
+].map((name) => `test/${name}.test.ts`);
