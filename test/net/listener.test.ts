@@ -6,6 +6,7 @@ import { Conn } from '../../src/net/conn.ts';
 import { openNative } from '../../src/net/native.ts';
 import { RawSocket } from '../../src/net/raw-socket.ts';
 import { socketError } from '../../src/net/socket-error.ts';
+import { kernelOptionsOf } from '../support/socket-options.ts';
 import { waitFor } from '../support/wait-for.ts';
 import { withoutNative } from '../support/without-native.ts';
 import { ListenerKit } from './listener-kit.ts';
@@ -67,6 +68,16 @@ describe('TCP listeners', () => {
     });
     (conn as Conn | null)?.write(Buffer.from('late'));
     expect(String(await answer)).toBe('late');
+  });
+
+  it.each([
+    ['with', native],
+    ['without', withoutNative],
+  ])('hold nothing back of small answers, %s native calls', async (_, calls) => {
+    const { addresses } = await kit.open({ listenAddr: ['127.0.0.1'], native: calls });
+    await kit.dial(first(addresses));
+    const { socket } = await waitFor(() => kit.accepted[0]);
+    expect(kernelOptionsOf(socket).noDelay).toBe(true);
   });
 
   it('bind every family for *, IPv4 and IPv6 on the same port', async () => {

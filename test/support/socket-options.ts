@@ -12,9 +12,12 @@ const TCP_KEEPIDLE = [6, 4] as const;
 const TCP_KEEPINTVL = [6, 5] as const;
 const TCP_KEEPCNT = [6, 6] as const;
 const TCP_USER_TIMEOUT = [6, 18] as const;
+const TCP_NODELAY = [6, 1] as const;
 
 /** What the kernel has for a TCP connection; of its buffers in each direction. */
 export interface KernelOptions extends Omit<TcpOptions, 'bufferBytes'> {
+  /** Nothing is held back so that it goes out with more. */
+  readonly noDelay: boolean;
   readonly buffers: readonly [sent: number, received: number];
 }
 
@@ -33,6 +36,7 @@ export function kernelOptionsOf(socket: ConnSocket): KernelOptions {
     keepIntervalSec: read(...TCP_KEEPINTVL),
     keepCount: read(...TCP_KEEPCNT),
     userTimeoutMs: read(...TCP_USER_TIMEOUT),
+    noDelay: read(...TCP_NODELAY) !== 0,
     buffers: [read(...SENT_BUFFER), read(...RECEIVED_BUFFER)],
   };
 }
