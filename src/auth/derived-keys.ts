@@ -3,7 +3,7 @@
  * both drop the entry that was used longest ago once they are full. A derivation under way is shared by all who
  * ask for it, so a thousand clients that log in at once cost one.
  */
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import type { Pbkdf2Queue } from './pbkdf2-queue.ts';
 import { RecentlyUsed } from '../base/recently-used.ts';
 import { saslprep } from './saslprep.ts';
@@ -12,9 +12,8 @@ import type { ScramVerifier } from './secret.ts';
 
 /** Keys are digests: they bound the size of an entry and parts cannot run into each other. */
 function cacheKey(...parts: readonly (string | Buffer)[]): string {
-  const hash = createHash('sha256');
-  for (const part of parts) hash.update(createHash('sha256').update(part).digest());
-  return hash.digest('base64');
+  const digests = parts.map((part) => hash('sha256', part, 'buffer'));
+  return hash('sha256', Buffer.concat(digests), 'base64');
 }
 
 function remember<V>(

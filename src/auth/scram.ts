@@ -2,7 +2,7 @@
  * The arithmetic of SCRAM-SHA-256 (RFC 5802, RFC 7677), shared by both sides of a login. AuthMessages are latin1
  * strings: one character per byte that went over the wire.
  */
-import { createHash, createHmac } from 'node:crypto';
+import { createHmac, hash } from 'node:crypto';
 
 /** The SASL mechanism without channel binding. */
 export const SCRAM_MECHANISM = 'SCRAM-SHA-256';
@@ -39,7 +39,7 @@ function xor(a: Buffer, b: Buffer): Buffer {
 
 /** StoredKey: what a server keeps to recognise the client. */
 export function storedKeyOf(clientKey: Buffer): Buffer {
-  return createHash('sha256').update(clientKey).digest();
+  return hash('sha256', clientKey, 'buffer');
 }
 
 /** All keys of one SaltedPassword (the output of PBKDF2). */
