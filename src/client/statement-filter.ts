@@ -52,6 +52,7 @@ export class StatementFilter implements RequestFilter {
   }
 
   look(type: number, chunk: Buffer, body: number, end: number, bodyBytes: number): number {
+    if (this.#sender.awaitsProbe(type)) return Math.min(1, bodyBytes);
     switch (type) {
       case F.Parse:
         if (end === body) return Math.min(1, bodyBytes);
@@ -96,6 +97,7 @@ export class StatementFilter implements RequestFilter {
   }
 
   #pass(type: number, chunk: Buffer, body: number, end: number, bodyBytes: number, out: RunWriter): number {
+    if (this.#sender.awaitsProbe(type)) return NEEDS_ANSWERS;
     switch (type) {
       case F.Parse:
         return chunk[body] === 0

@@ -46,6 +46,9 @@ export interface StatementHost {
   reply(bytes: Buffer): void;
 }
 
+/** What opens a stretch of the extended protocol. */
+const STRETCH: ReadonlySet<number> = new Set([F.Parse, F.Bind, F.Describe, F.Execute, F.Close]);
+
 const NONE: ReadonlySet<Statement> = new Set();
 
 /** A Parse message behind its name. */
@@ -71,6 +74,15 @@ export class StatementSender {
   get isStuck(): boolean {
     const { tracker } = this.server;
     return tracker.isAmbiguous && !tracker.mayBeStuck;
+  }
+
+  /**
+   * A request of `type` would begin a stretch where a probe alone can tell what PostgreSQL did with an earlier one: none
+   * is possible before the end of the stretch, which may name statements yet.
+   */
+  awaitsProbe(type: number): boolean {
+    const tracker = this.#host.server?.tracker;
+    return tracker?.isAmbiguous === true && STRETCH.has(type) && tracker.mayBeStuck;
   }
 
   /**

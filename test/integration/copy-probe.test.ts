@@ -197,6 +197,28 @@ test('a request that names a statement waits until it is known what a failed COP
   await stage.goesOn();
 });
 
+test('requests that name none wait, too, ahead of one that does: no probe is possible between them', async () => {
+  await using stage = await Stage.begin();
+  const { client, peer } = stage;
+  await client.send(unnamed('COPY t FROM STDIN'), sync());
+  await peer.messagesTo('S');
+  await peer.send(message('1'), message('2'), message('G', Buffer.of(0), int16(0)));
+  await client.answerTo('G');
+  await client.send(copyData('bad\n'), sync(), copyDone(), query('SELECT 7'));
+  await peer.messagesTo('Q');
+  await peer.send(failed, ready());
+  expect((await client.answer()).types).toBe('EZ');
+  await client.send(close('P', 'b'), parse('a', 'SELECT 1'), sync());
+  await peer.message('H');
+  await peer.send(backend.commandComplete('SELECT 0'), ready());
+  expect((await client.answer()).types).toBe('CZ');
+  await peer.send(answerToProbe(await stage.probe()));
+  expect((await peer.messagesTo('S')).map(({ type }) => type).join('')).toBe('CPDS');
+  await peer.send(message('3'), message('1'), message('t', int16(0)), message('n'), ready());
+  expect((await client.answer()).types).toBe('31Z');
+  await stage.goesOn();
+});
+
 test('answers of ours wait for what a server that is probed still owes', async () => {
   await using stage = await Stage.begin();
   const { client, peer } = stage;
