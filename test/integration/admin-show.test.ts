@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Row } from '../support/console.ts';
 import { connectAndLogin, connectPeer } from '../support/scripted-peer.ts';
 import { frontend } from '../support/peer-messages.ts';
+import { workersOfTests } from '../support/pooler-config.ts';
 import { type LocalPooler, startPooler } from '../support/pooler.ts';
 import { sharedPostgres } from '../support/postgres.ts';
 import { createRole } from '../support/roles.ts';
@@ -214,14 +215,22 @@ describe('clients that work, wait and idle', () => {
     await probe.close();
   });
 
-  test('SHOW WORKERS has one row, of the only event loop, between which and others nothing goes', async () => {
+  test('SHOW WORKERS has a row for each event loop, which together have all clients and servers', async () => {
     const count = async (what: string) => (await show(what)).length;
-    const [worker, ...more] = await show('WORKERS');
-    expect(more).toEqual([]);
-    expect(worker).toMatchObject({ worker: 1, state: 'serving', total_sent: '0', avg_sent: '0' });
+    const workers = await show('WORKERS');
+    expect(workers.map(({ worker }) => worker)).toEqual(
+      Array.from({ length: workersOfTests() }, (_, i) => i + 1),
+    );
+    const sum = (column: string) => workers.reduce((total, row) => total + Number(row[column]), 0);
     // The console is none of the clients that count.
-    expect(worker).toMatchObject({ clients: (await count('CLIENTS')) - 1, servers: await count('SERVERS') });
-    expect(Number(worker?.['cpu_ms'])).toBeGreaterThan(0);
+    expect(sum('clients')).toBe((await count('CLIENTS')) - 1);
+    expect(sum('servers')).toBe(await count('SERVERS'));
+    for (const worker of workers) {
+      expect(worker).toMatchObject({ state: 'serving' });
+      expect(Number(worker['cpu_ms'])).toBeGreaterThan(0);
+      // Between the only one and others nothing goes.
+      if (workers.length === 1) expect(worker).toMatchObject({ total_sent: '0', avg_sent: '0' });
+    }
   });
 
   test('SHOW FDS has a line per socket and no secret in it', async () => {

@@ -154,6 +154,8 @@ test('log_stats 0 keeps the line of statistics out, from RELOAD on it comes once
 test('log_format json writes one object per line, with the same facts', async () => {
   await using pooler = await spawnPooler({ own: { log_format: 'json' } });
   await login(pooler, { user: 'lo_nobody', password: '' });
+  // SIGQUIT waits for no thread to say it.
+  await waitFor(() => pooler.stderr.includes('pooler error'));
   const { pid } = pooler;
   const text = await wholeLog(pooler);
   const lines = text
