@@ -5,7 +5,8 @@
  * - a server that nobody waits for here goes where somebody has waited for {@link IDLE_WAIT_MS};
  * - one that somebody waits for here goes where somebody has waited longer, by {@link HEAD_START_MS} or by half of the
  *   wait here, whichever is more;
- * - a pool gives one away each {@link SPACING_MS}, and no more than {@link MOVES_PER_SECOND}.
+ * - a pool gives one away each {@link SPACING_MS}, and no more than {@link MOVES_PER_SECOND}; while somebody waits here, no
+ *   sooner than {@link moveSpacingMs} says, for waits tell of a move only when the queue has got through.
  *
  * What a client can count on is {@link unfairnessMs}.
  */
@@ -40,7 +41,8 @@ export function decideMove(view: MoveView): MoveDecision {
   if (otherWaitMs === null) return { action: 'keep', reason: 'nobody waits' };
   const startMs = waitMs === null ? IDLE_WAIT_MS : waitMs + headStartMs(waitMs);
   if (otherWaitMs < startMs) return { action: 'keep', reason: 'not longer' };
-  if (view.sinceMoveMs < SPACING_MS) return { action: 'keep', reason: 'too soon' };
+  const spacingMs = waitMs === null ? SPACING_MS : moveSpacingMs(otherWaitMs);
+  if (view.sinceMoveMs < spacingMs) return { action: 'keep', reason: 'too soon' };
   if (view.movesLastSecond >= MOVES_PER_SECOND) return { action: 'keep', reason: 'too many' };
   return { action: 'move' };
 }
@@ -54,12 +56,18 @@ export function askInMs(waitMs: number, sinceAskMs: number): number {
 }
 
 /**
- * What a client can count on: nobody on another loop goes before it who came later by more than this, but for at most
- * twice {@link SPACING_MS} behind each move from there: as many as that pool has servers to lose, as long as it has moves left in this
- * second. `waitMs`: how long the later one has waited when it is served; `wayMs`: how long question and move take.
+ * What a client can count on: nobody on another loop goes before it who came later by more than this, but for
+ * {@link SPACING_MS} and {@link moveSpacingMs} of the longest wait elsewhere behind each move from there: as many as that pool has
+ * servers to lose, as long as it has moves left in this second. `waitMs`: how long the later one has waited when it is
+ * served; `wayMs`: how long question and move take.
  */
 export function unfairnessMs(waitMs: number, wayMs: number): number {
   return Math.max(IDLE_WAIT_MS + SPACING_MS, headStartMs(waitMs)) + wayMs;
+}
+
+/** Between two servers that a pool gives away while somebody waits here, and for so long there. */
+export function moveSpacingMs(otherWaitMs: number): number {
+  return Math.max(SPACING_MS, otherWaitMs / 2);
 }
 
 function headStartMs(waitMs: number): number {

@@ -22,6 +22,9 @@ export interface LaunchHost extends PoolIdentity {
   open(grant: Grant, dedicatedTo: DedicatedClient | null): void;
 }
 
+/** So long a budget's word holds that other event loops have all that a pool may have, should it not say when they don't. */
+const ASK_AGAIN_MS = 100;
+
 /** What a connection is opened for; a client: for that one alone. */
 type Purpose = 'client' | 'min_pool_size' | DedicatedClient;
 
@@ -36,6 +39,12 @@ export class Launcher {
   readonly #log: Logger;
   readonly #news: LoginNews | null;
   #failure: { readonly message: string; readonly atMs: number } | null = null;
+  /**
+   * Other event loops have what is lacking here of so many servers, as the budget has said: it says so when one is given
+   * back. 0: not known.
+   */
+  #fullAt = 0;
+  #fullMs = 0;
   /** Logins that have succeeded since one failed, or since none was under way. */
   #successes = 0;
   /** One has just succeeded, and is being dealt with: what is opened meanwhile follows on it. */
@@ -106,10 +115,25 @@ export class Launcher {
    */
   launch(purpose: Purpose): boolean {
     const { servers, limits } = this.#host;
-    const outcome = this.#attempt(purpose, servers.slotsTaken);
-    if (outcome !== 'full') return outcome === 'opened';
-    // Other event loops have what is lacking here.
+    if (purpose === 'client' && this.#isKnownFull) {
+      this.#news?.lacks(this.#host);
+    } else {
+      const outcome = this.#attempt(purpose, servers.slotsTaken);
+      if (outcome !== 'full') return outcome === 'opened';
+      this.#fullAt = limits.poolSize;
+      this.#fullMs = this.#host.nowMs;
+    }
     return this.#attempt(purpose, limits.poolSize) === 'opened';
+  }
+
+  /** The budget has been given something back. */
+  freed(): void {
+    this.#fullAt = 0;
+  }
+
+  get #isKnownFull(): boolean {
+    const { limits, nowMs } = this.#host;
+    return this.#fullAt === limits.poolSize && this.#fullAt > 0 && nowMs - this.#fullMs < ASK_AGAIN_MS;
   }
 
   /** `full`: of those who may have no more than `pool_size`, others have more than was thought. */

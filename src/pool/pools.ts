@@ -48,6 +48,7 @@ export class Pools implements BudgetOwner {
 
   /** Capacity came back: pools try again, the one with the longest wait first. */
   onFreed(): void {
+    for (const pool of this.#pools.values()) pool.launcher.freed();
     const waiting = [...this.#pools.values()].filter((pool) => pool.clients.isWaiting);
     waiting.sort((a, b) => a.clients.oldestWaitStartMs - b.clients.oldestWaitStartMs);
     for (const pool of waiting) {

@@ -139,6 +139,25 @@ export const poolFaults: readonly Fault[] = [
     ['test/pool/several-loops.test.ts'],
   ),
   fault(
+    'what has come back while nobody waited here is not heard of: the pool is taken for full',
+    { file: 'src/pool/pools.ts', find: 'pool.launcher.freed();', replace: 'void pool;' },
+    ['test/pool/several-loops.test.ts'],
+  ),
+  fault(
+    'the budget is asked each time that a client waits for what other event loops have',
+    { file: 'src/pool/launcher.ts', find: "purpose === 'client' && this.#isKnownFull", replace: 'false' },
+    ['test/pool/several-loops.test.ts'],
+  ),
+  fault(
+    'servers go to other event loops as fast as they may, until too many are there, and back again',
+    {
+      file: 'src/pool/decide-move.ts',
+      find: 'return Math.max(SPACING_MS, otherWaitMs / 2);',
+      replace: 'return SPACING_MS;',
+    },
+    ['test/pool/decide-move.test.ts'],
+  ),
+  fault(
     'a client waits for ever for a connection of its own while another event loop keeps a part of the pool busy',
     {
       file: 'src/pool/launcher.ts',

@@ -27,6 +27,11 @@ describe('a server at rest', () => {
     ['for one who waits little longer', { waitMs: 1, otherWaitMs: HEAD_START_MS + 0.9 }, 'not longer'],
     ['for one who waits less than half as long again', { waitMs: 1000, otherWaitMs: 1499 }, 'not longer'],
     ['right behind another one', { otherWaitMs: 1000, sinceMoveMs: SPACING_MS - 0.1 }, 'too soon'],
+    [
+      'while somebody waits here, for less than half of the wait there since another one',
+      { waitMs: 10, otherWaitMs: 100, sinceMoveMs: 49 },
+      'too soon',
+    ],
     ['behind many others', { otherWaitMs: 1000, movesLastSecond: MOVES_PER_SECOND }, 'too many'],
   ])('stays %s', (_name, view, reason) => {
     expect(decideMove({ ...FIRST, ...view })).toEqual({ action: 'keep', reason });
@@ -36,6 +41,8 @@ describe('a server at rest', () => {
     ['waits while nobody does here', { otherWaitMs: IDLE_WAIT_MS }],
     ['waits longer than whoever does here', { waitMs: 1, otherWaitMs: HEAD_START_MS + 1 }],
     ['waits half as long again', { waitMs: 1000, otherWaitMs: 1500 }],
+    ['has waited since the last one went', { waitMs: 10, otherWaitMs: 100, sinceMoveMs: 50 }],
+    ['waits while nobody does here, right behind another one', { otherWaitMs: 100, sinceMoveMs: SPACING_MS }],
     [
       'waits, the last one having gone a while ago',
       { otherWaitMs: 9, sinceMoveMs: SPACING_MS, movesLastSecond: MOVES_PER_SECOND - 1 },
@@ -87,7 +94,7 @@ describe.each(EVEN)('loops with as much to do, %s', (_name, loads, times) => {
     withSeed(async (random) => {
       const { it, perSecond } = world(random, [...loads], times);
       expect(it.worstExcessMs).toBeLessThanOrEqual(0);
-      expect(it.excused / it.served).toBeLessThan(0.05);
+      expect(it.excused / it.served).toBeLessThan(0.1);
       // Of 100 on each loop that could be.
       expect(perSecond).toBeLessThan(30);
       // Not because nothing happens.

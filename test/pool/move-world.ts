@@ -1,4 +1,11 @@
-import { askInMs, decideMove, IDLE_WAIT_MS, SPACING_MS, unfairnessMs } from '../../src/pool/decide-move.ts';
+import {
+  askInMs,
+  decideMove,
+  IDLE_WAIT_MS,
+  moveSpacingMs,
+  SPACING_MS,
+  unfairnessMs,
+} from '../../src/pool/decide-move.ts';
 import type { Random } from '../support/random.ts';
 
 /** What one loop of a simulation has to do. */
@@ -127,12 +134,16 @@ export class MoveWorld {
 
   /** Nobody elsewhere has waited for longer than this one, by more than may be. */
   #check(loop: SimLoop, client: Waiter): void {
+    const since = this.loops
+      .filter((other) => other !== loop)
+      .flatMap(({ queue }) => queue[0]?.sinceMs ?? []);
+    const behindMs = SPACING_MS + moveSpacingMs(this.nowMs - Math.min(this.nowMs, ...since)) + WAY_MS;
     for (const other of this.loops) {
       const first = other.queue[0];
       if (other === loop || first === undefined) continue;
       const overtakenMs = client.sinceMs - first.sinceMs;
       const excessMs = overtakenMs - unfairnessMs(this.nowMs - client.sinceMs, 2 * WAY_MS);
-      if (this.nowMs - (loop.moves.at(-1) ?? Number.NEGATIVE_INFINITY) >= 2 * SPACING_MS + WAY_MS) {
+      if (this.nowMs - (loop.moves.at(-1) ?? Number.NEGATIVE_INFINITY) >= behindMs) {
         this.worstExcessMs = Math.max(this.worstExcessMs, excessMs);
       } else if (excessMs > 0) {
         this.excused++;

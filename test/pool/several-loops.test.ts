@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import type { PoolLimits } from '../../src/pool/limits.ts';
 import type { Pool } from '../../src/pool/pool.ts';
 import { ManualClock } from '../support/manual-clock.ts';
@@ -92,5 +92,54 @@ describe.each(BUDGETS)('a pool of several event loops, with a budget %s', (_, ma
     server.gone();
     await wakeUps();
     expect(stage.here.connector.last.dedicatedTo).toBe(client);
+  });
+
+  /** Others have all of the pool, and somebody here waits and has been told so. */
+  function full() {
+    const stage = new Stage(make(), { poolSize: 2 });
+    const [, second] = stage.busy(stage.there, 2);
+    const pool = stage.pool(stage.here);
+    const asked = vi.spyOn(stage.here.budget, 'askServer');
+    // Its login waits for what only a server can tell.
+    const client = stage.here.joined(pool);
+    expect(asked).toHaveBeenCalledTimes(1);
+    return { stage, pool, asked, client, second: second?.server as FakeServer };
+  }
+
+  /** What `full` has closed is gone: there is room for one. */
+  async function makeRoom({ stage, second }: ReturnType<typeof full>) {
+    stage.pool(stage.there).closeServer(second, 'test');
+    second.gone();
+    await wakeUps();
+  }
+
+  it('asks once for what others have, however many come to wait', async () => {
+    const stuck = full();
+    for (let i = 0; i < 10; i++) stuck.stage.here.joined(stuck.pool);
+    expect(stuck.asked).toHaveBeenCalledTimes(1);
+    await makeRoom(stuck);
+    expect(stuck.pool.servers.new.length).toBe(1);
+  });
+
+  it('asks anew when something has come back that nobody here waited for then', async () => {
+    const stuck = full();
+    stuck.pool.leave(stuck.client);
+    await makeRoom(stuck);
+    expect(stuck.pool.servers.new.length).toBe(0);
+    stuck.stage.here.joined(stuck.pool);
+    expect(stuck.pool.servers.new.length).toBe(1);
+  });
+
+  it('asks anew under another pool_size, and a tenth of a second later in any case', () => {
+    const { stage, pool, asked } = full();
+    stage.here.clock.advance(99);
+    pool.service();
+    expect(asked).toHaveBeenCalledTimes(1);
+    stage.here.clock.advance(1);
+    pool.service();
+    expect(asked).toHaveBeenCalledTimes(2);
+    pool.limits = { ...pool.limits, poolSize: 3 };
+    pool.service();
+    expect([asked.mock.calls.length, pool.servers.new.length]).toEqual([3, 1]);
   });
 });
