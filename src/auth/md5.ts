@@ -1,11 +1,12 @@
 /** PostgreSQL's MD5 password scheme. Source: manual, `protocol-flow`, AuthenticationMD5Password. */
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { sameBytes } from './constant-time.ts';
 
 function md5Hex(...parts: readonly (string | Buffer)[]): string {
-  const hash = createHash('md5');
-  for (const part of parts) hash.update(part);
-  return hash.digest('hex');
+  return hash(
+    'md5',
+    Buffer.concat(parts.map((part) => (typeof part === 'string' ? Buffer.from(part) : part))),
+  );
 }
 
 /** The 32 hex digits that PostgreSQL stores behind `md5`: of the password and then the user name. */

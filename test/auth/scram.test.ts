@@ -1,3 +1,4 @@
+import { createHmac } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
 import { Pbkdf2Queue } from '../../src/auth/pbkdf2-queue.ts';
 import {
@@ -15,6 +16,7 @@ import {
   parseServerFirst,
   serverFirst,
 } from '../../src/auth/scram-messages.ts';
+import { withSeed } from '../support/random.ts';
 
 /** The exchange printed in RFC 7677, section 3. */
 const rfc = {
@@ -161,6 +163,18 @@ describe('server-first-message', () => {
     expect(parseServerFirst(text)).toBeNull();
   });
 });
+
+test('signatures are HMACs, whatever the text and its length, one behind the other', () =>
+  withSeed(async (random) => {
+    for (let i = 0; i < 500; i++) {
+      const length =
+        random.pick([0, 1, 55, 56, 63, 64, 65, 200, 12_000, 16_320, 16_321, 50_000]) + random.below(3);
+      const text = Buffer.from(Array.from({ length }, () => random.below(256))).toString('latin1');
+      const key = Buffer.from(Array.from({ length: 32 }, () => random.below(256)));
+      const expected = createHmac('sha256', key).update(text, 'latin1').digest();
+      expect(serverSignature(key, text)).toEqual(expected);
+    }
+  }));
 
 test('a server-final-message is a 32-byte signature or nothing', () => {
   const signature = Buffer.alloc(32, 8);
