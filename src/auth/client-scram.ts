@@ -1,3 +1,4 @@
+import { timingSafeEqual } from 'node:crypto';
 import {
   authenticationSASL,
   authenticationSASLContinue,
@@ -7,7 +8,6 @@ import {
 } from '../wire/authentication.ts';
 import { fatal, ProtocolViolation } from '../wire/pg-error.ts';
 import type { ClientAuthArgs, ClientAuthExchange, ClientAuthStep } from './client-auth.ts';
-import { sameBytes } from './constant-time.ts';
 import { passThroughKeys } from './credentials.ts';
 import {
   authMessageOf,
@@ -147,7 +147,7 @@ export class ClientScramExchange implements ClientAuthExchange {
 
     const authMessage = authMessageOf(clientFirst.bare, challenge, message.withoutProof);
     const clientKey = recoverClientKey(message.proof, verifier.storedKey, authMessage);
-    const proven = sameBytes(storedKeyOf(clientKey), verifier.storedKey);
+    const proven = timingSafeEqual(storedKeyOf(clientKey), verifier.storedKey);
     const secret = this.#secret;
     if (secret === null) return this.#refuse('no such user, or no password stored');
     if (secret.kind === 'md5') return this.#refuse('the stored secret is an md5 hash');
