@@ -144,10 +144,12 @@ text { font: 11px system-ui, sans-serif; fill: #1f2328; }
 .paper { fill: #ffffff; }
 .pgbouncer { fill: #8c959f; } .pgweir { fill: #0969da; } .odyssey { fill: #bf8700; }
 .pgpool { fill: #a475f9; } .direct { fill: #1a7f37; } .variant { fill: #54aeff; } .workers { fill: #0550ae; }
+.relay { fill: #cf222e; }
 @media (prefers-color-scheme: dark) {
 text { fill: #f0f6fc; } .hint, .foot { fill: #9198a1; } .paper { fill: #0d1117; }
 .pgbouncer { fill: #7d8590; } .pgweir { fill: #4493f8; } .odyssey { fill: #d29922; }
 .pgpool { fill: #ab7df8; } .direct { fill: #3fb950; } .variant { fill: #1f6feb; } .workers { fill: #a5d6ff; }
+.relay { fill: #f85149; }
 }
 `;
 

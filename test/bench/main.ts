@@ -68,10 +68,10 @@ async function main(options: BenchOptions, children: Children, interrupt: AbortS
   const loadBefore = loadAverage();
   const maxClients = clientsByDoor(options);
   const mostClients = Math.max(...Object.values(maxClients));
-  // For the clients of PostgreSQL directly and of a pooler that doesn't share; for all pools; and for us.
+  // For the clients of PostgreSQL directly and of two that don't share; for all pools; and for us.
   const pools = options.systems.length * Object.keys(maxClients).length * 2 * options.poolSize;
   // Outlives the poolers, which end in `finally`.
-  await using cluster = await startCluster(2 * mostClients + pools + 50);
+  await using cluster = await startCluster(3 * mostClients + pools + 50);
   const folder = mkdtempSync(path.join(tmpdir(), 'pgweir-bench-'));
   try {
     // Some of them run under another account when we are root.

@@ -35,6 +35,7 @@ describe('options of the benchmark', () => {
       systems: ['odyssey'],
     });
     expect(readOptions(['--quick']).systems).toEqual(['pgbouncer', 'pgweir']);
+    expect(readOptions(['--systems', 'relay,pgweir']).systems).toEqual(['pgweir', 'relay']);
   });
 
   test('lists are comma separated, and come in the order of the report, each once', () => {

@@ -74,7 +74,7 @@ export function readOptions(argv: readonly string[]): BenchOptions {
       workloads: { type: 'string', default: workloadNames.join(','), describe: 'comma separated' },
       systems: {
         type: 'string',
-        describe: `comma separated, of ${systemNames.join(',')} (quick ${quickSystems.join(',')})`,
+        describe: `comma separated, of ${systemNames.join(',')} (default: all but relay; quick ${quickSystems.join(',')})`,
       },
       scale: { type: 'number', default: 10, describe: "pgbench's scale factor" },
       load: {
@@ -100,7 +100,7 @@ export function readOptions(argv: readonly string[]): BenchOptions {
     .parseSync();
   const { quick } = parsed;
   const known = systemNames.filter((name) => name !== 'variant' || hasVariant(parsed.set));
-  const usual = quick ? known.filter((name) => quickSystems.includes(name)) : known;
+  const usual = known.filter((name) => name !== 'relay' && (!quick || quickSystems.includes(name)));
   const clients = parsed.clients ?? (quick ? String(usualClients) : null);
   return {
     quick,

@@ -1,13 +1,21 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { afterAll, describe, expect, test } from 'vitest';
+import { connect as connectTls } from 'node:tls';
+import { afterAll, describe, expect, onTestFinished, test } from 'vitest';
+import { freePort } from '../../src/cli/start/postgres.ts';
 import { loadConfig } from '../../src/config/load.ts';
+import { makeCertificate } from '../support/certificates.ts';
+import { waitFor } from '../support/wait-for.ts';
 import { refusals } from './cluster.ts';
 import { iniOf, pgbouncer, pgweir, variant } from './ini-poolers.ts';
 import { odysseyConfiguration } from './odyssey.ts';
 import { pgpool, pgpoolConfiguration } from './pgpool.ts';
 import type { PoolerSetup } from './pooler.ts';
+import { relay } from './relay.ts';
 import type { Door } from './workloads.ts';
 
 const folder = mkdtempSync(path.join(tmpdir(), 'pgweir-bench-test-'));
@@ -40,6 +48,17 @@ function lines(text: string): Map<string, string> {
       .filter((match) => match !== null)
       .map(([, key = '', value = '']) => [key, value]),
   );
+}
+
+/** A connection; null: nobody listens there yet. */
+async function dial(port: number): Promise<Socket | null> {
+  const socket = connect({ port, host: '127.0.0.1' });
+  try {
+    await once(socket, 'connect');
+    return socket;
+  } catch {
+    return null;
+  }
 }
 
 describe('configurations of the poolers', () => {
@@ -106,6 +125,36 @@ describe('configurations of the poolers', () => {
     expect(lines(pgpoolConfiguration(setup('scram'))).get('enable_pool_hba')).toBe('on');
     expect(lines(pgpoolConfiguration(setup('tls'))).get('ssl')).toBe('on');
     expect(pgpool.configure(setup('scram')).files['pool_passwd']).toBe('some_role:TEXTword\n');
+  });
+
+  test.each([
+    ['plain', false],
+    ['tls', true],
+  ] as const)('the bare relay at the door %s passes on what comes, as it is', async (door, isTls) => {
+    const server = createServer((peer) => peer.on('data', (bytes) => peer.write(`<${bytes.toString()}>`)));
+    onTestFinished(() => void server.close());
+    await new Promise<void>((listening) => server.listen(0, '127.0.0.1', listening));
+    const listenPort = await freePort();
+    const { certPem, keyPem } = makeCertificate({ commonName: 'localhost' });
+    writeFileSync(path.join(folder, 'server.crt'), certPem);
+    writeFileSync(path.join(folder, 'server.key'), keyPem);
+    const target = { ...setup(door).server, port: (server.address() as AddressInfo).port };
+    const { files, args } = relay.configure({ ...setup(door), server: target, listenPort });
+    for (const [name, text] of Object.entries(files)) writeFileSync(path.join(folder, name), text);
+    const { program, args: first } = relay.find();
+    const child = spawn(program.path, [...first, ...args], { stdio: 'ignore' });
+    onTestFinished(() => void child.kill());
+    const plain = await waitFor(() => dial(listenPort));
+    onTestFinished(() => void plain.destroy());
+    let client: Socket = plain;
+    if (isTls) {
+      plain.write('SSLRequest');
+      expect(String((await once(plain, 'data'))[0])).toBe('S');
+      client = connectTls({ socket: plain, rejectUnauthorized: false });
+      onTestFinished(() => void client.destroy());
+    }
+    client.write('ping');
+    expect(String((await once(client, 'data'))[0])).toBe('<ping>');
   });
 
   test('refusals of a role are counted, and not those of others', () => {

@@ -11,11 +11,13 @@ import { odyssey } from './odyssey.ts';
 import { allowOpenFiles } from './open-files.ts';
 import { pgpool } from './pgpool.ts';
 import type { Pooler, PoolerCommand } from './pooler.ts';
+import { relay } from './relay.ts';
 import type { Door } from './workloads.ts';
 
 /**
  * What is compared, by the name that `--systems` takes, in the order of the report. `variant` is pgweir with other
- * settings or another program, `workers` with two event loops, `direct` is PostgreSQL itself.
+ * settings or another program, `workers` with two event loops, `direct` is PostgreSQL itself, `relay` a floor for what
+ * Node's streams cost.
  */
 export const systemNames = [
   'pgbouncer',
@@ -25,6 +27,7 @@ export const systemNames = [
   'odyssey',
   'pgpool',
   'direct',
+  'relay',
 ] as const;
 
 export type SystemName = (typeof systemNames)[number];
@@ -38,6 +41,7 @@ export const systemTitles: Readonly<Record<SystemName, string>> = {
   odyssey: 'Odyssey',
   pgpool: 'Pgpool-II',
   direct: 'PostgreSQL directly',
+  relay: 'bare relay on streams',
 };
 
 /** Beside clients: server connections, listeners, files of its own and of what is loaded. */
@@ -118,7 +122,7 @@ export class Systems {
   /** Looks for the programs of `names`; what isn't there is among the absentees from then on. */
   find(names: readonly SystemName[]): void {
     const { variantSettings } = this.#settings;
-    const poolers = { pgbouncer, pgweir, workers, variant: variant(variantSettings), odyssey, pgpool };
+    const poolers = { pgbouncer, pgweir, workers, variant: variant(variantSettings), odyssey, pgpool, relay };
     for (const name of names) {
       if (name === 'direct') {
         const facts = 'a server process for each client';

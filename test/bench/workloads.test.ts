@@ -50,6 +50,9 @@ describe('what is run', () => {
     expect(reasonAgainst('direct', workloads.calls, 50)).toBe('takes a pooler');
     expect(reasonAgainst('direct', workloads.result, 1)).toBeNull();
     expect(reasonAgainst('pgpool', workloads['idle-tls'], 50)).toBe('it has a process for each client');
+    expect(reasonAgainst('relay', workloads['connect-scram'], 50)).toBe('it knows no logins');
+    expect(reasonAgainst('relay', workloads.idle, 50)).toBe('it has a server connection for each client');
+    expect(reasonAgainst('relay', workloads.tls, 50)).toBeNull();
     expect(reasonAgainst('pgweir', workloads['idle-tls'], 50)).toBeNull();
     expect(reasonAgainst('workers', workloads.simple, 50)).toBeNull();
     for (const [workload, clients] of [
