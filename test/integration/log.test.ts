@@ -18,8 +18,9 @@ import { waitFor, within } from '../support/wait-for.ts';
 const LINE =
   /^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} \S+ \[(\d+)\] (FATAL|ERROR|WARNING|LOG|DEBUG|NOISE) (.+)$/;
 
-/** Ends the pooler and gives all it has written to stderr. */
-async function wholeLog(pooler: SpawnedPooler): Promise<string> {
+/** Ends the pooler, once it has said `last`, and gives all it has written to stderr. SIGQUIT waits for no thread to say it. */
+async function wholeLog(pooler: SpawnedPooler, last = ''): Promise<string> {
+  await waitFor(() => pooler.stderr.includes(last), { what: last });
   pooler.signal('SIGQUIT');
   await within(pooler.ended, 'the end of the pooler');
   return pooler.stderr;
@@ -92,7 +93,8 @@ test('lines have PgBouncer’s form and wording, on stderr and in the logfile al
 test('why a client is closed comes ahead of what it is told, and an unknown database is a failed login', async () => {
   await using pooler = await spawnPooler({ databases: {} });
   await login(pooler, { user: sharedPostgres().user, password: '', database: 'lo_nowhere' });
-  const said = (await wholeLog(pooler)).split('\n').filter((line) => line.includes(' C-0x'));
+  const log = await wholeLog(pooler, 'pooler error: ');
+  const said = log.split('\n').filter((line) => line.includes(' C-0x'));
   expect(said.map((line) => line.replace(/^.*@127\.0\.0\.1:\d+ /, ''))).toEqual([
     `login attempt: db=lo_nowhere user=${sharedPostgres().user} tls=no replication=no`,
     `login failed: db=lo_nowhere user=${sharedPostgres().user}`,
@@ -107,7 +109,7 @@ test('what is turned off is not logged, -q keeps stderr empty', async () => {
   });
   await login(silent, { user: sharedPostgres().user, password: '' });
   await login(silent, { user: 'lo_nobody', password: '' });
-  const text = await wholeLog(silent);
+  const text = await wholeLog(silent, 'no such user: lo_nobody');
   expect(text).not.toMatch(/login attempt|closing because|pooler error|new connection/);
   expect(text).toContain('no such user: lo_nobody');
 
@@ -154,10 +156,8 @@ test('log_stats 0 keeps the line of statistics out, from RELOAD on it comes once
 test('log_format json writes one object per line, with the same facts', async () => {
   await using pooler = await spawnPooler({ own: { log_format: 'json' } });
   await login(pooler, { user: 'lo_nobody', password: '' });
-  // SIGQUIT waits for no thread to say it.
-  await waitFor(() => pooler.stderr.includes('pooler error'));
   const { pid } = pooler;
-  const text = await wholeLog(pooler);
+  const text = await wholeLog(pooler, 'pooler error: ');
   const lines = text
     .trimEnd()
     .split('\n')
