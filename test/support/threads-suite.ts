@@ -43,6 +43,9 @@ export const threadsSuite = {
 
 /** What `npm test` leaves to `npm run test:full` and to the faults: it has five minutes on two cores. */
 export const longFiles = [
+  'bench/run',
+  'docker/dockerfile',
+  'integration/operations-under-load',
   'integration/rolling-restart',
   'integration/threads-minimum',
   'integration/threads-pause',
