@@ -34,10 +34,7 @@ export class Acceptor implements Reader {
   static open(native: Native, listening: number, host: AcceptorHost): Acceptor | null {
     const readiness = rawReadiness(native);
     const fd = readiness === null ? null : native.listen.duplicate(listening);
-    if (readiness === null || fd === null) return null;
-    // Connections inherit it. A unix socket refuses it.
-    native.setOption(fd, IPPROTO_TCP, TCP_NODELAY, 1);
-    return new Acceptor(native, readiness, fd, host);
+    return readiness === null || fd === null ? null : new Acceptor(native, readiness, fd, host);
   }
 
   /** -1 when it is closed. */
@@ -86,6 +83,8 @@ export class Acceptor implements Reader {
       const accepted = this.#native.listen.accept(this.#fd);
       if (accepted === null) return false;
       socket = new RawSocket(this.#readiness, accepted.fd, accepted.peer);
+      // Not by the listener's: who has connected before it had the option has not inherited it.
+      if (accepted.peer !== null) this.#native.setOption(socket, IPPROTO_TCP, TCP_NODELAY, 1);
     } catch (error) {
       this.#host.failed(error as NodeJS.ErrnoException);
       return false;

@@ -27,7 +27,7 @@ export interface HangUpCalls {
 /** Without the library nothing is set. */
 export interface OptionCalls {
   /** setsockopt(2) with an int. False when the kernel refuses, or the socket has no descriptor (any more). */
-  setOption(socket: ConnSocket | number, level: number, name: number, value: number): boolean;
+  setOption(socket: ConnSocket, level: number, name: number, value: number): boolean;
 }
 
 type Koffi = typeof import('koffi');
@@ -103,7 +103,7 @@ export function optionCalls(libc: ReturnType<Koffi['load']>): OptionCalls {
   const setsockopt = libc.func('int setsockopt(int, int, int, const void *, unsigned int)');
   return {
     setOption(socket, level, name, value) {
-      const fd = typeof socket === 'number' ? socket : socketFd(socket);
+      const fd = socketFd(socket);
       return fd >= 0 && setsockopt(fd, level, name, Int32Array.of(value), 4) === 0;
     },
   };

@@ -175,7 +175,23 @@ test('requests that name statements, behind the end of a COPY that is probed, wa
   await stage.goesOn();
 });
 
-test('a request that names a statement waits until it is known what a failed COPY has left unanswered', async () => {
+test.for([
+  {
+    what: 'a request that names a statement',
+    requests: [parse('a', 'SELECT 1')],
+    sent: 'PDS',
+    answers: [message('1'), message('t', int16(0)), message('n')],
+    heard: '1Z',
+  },
+  {
+    // No probe is possible between the two.
+    what: 'one that names none, ahead of one that does,',
+    requests: [close('P', 'b'), parse('a', 'SELECT 1')],
+    sent: 'CPDS',
+    answers: [message('3'), message('1'), message('t', int16(0)), message('n')],
+    heard: '31Z',
+  },
+])('$what waits until it is known what a failed COPY has left unanswered', async (row) => {
   await using stage = await Stage.begin();
   const { client, peer } = stage;
   await client.send(unnamed('COPY t FROM STDIN'), sync());
@@ -186,36 +202,14 @@ test('a request that names a statement waits until it is known what a failed COP
   await peer.messagesTo('Q');
   await peer.send(failed, ready());
   expect((await client.answer()).types).toBe('EZ');
-  await client.send(parse('a', 'SELECT 1'), sync());
+  await client.send(...row.requests, sync());
   await peer.message('H');
   await peer.send(backend.commandComplete('SELECT 0'), ready());
   expect((await client.answer()).types).toBe('CZ');
   await peer.send(answerToProbe(await stage.probe()));
-  expect((await peer.messagesTo('S')).map(({ type }) => type).join('')).toBe('PDS');
-  await peer.send(message('1'), message('t', int16(0)), message('n'), ready());
-  expect((await client.answer()).types).toBe('1Z');
-  await stage.goesOn();
-});
-
-test('requests that name none wait, too, ahead of one that does: no probe is possible between them', async () => {
-  await using stage = await Stage.begin();
-  const { client, peer } = stage;
-  await client.send(unnamed('COPY t FROM STDIN'), sync());
-  await peer.messagesTo('S');
-  await peer.send(message('1'), message('2'), message('G', Buffer.of(0), int16(0)));
-  await client.answerTo('G');
-  await client.send(copyData('bad\n'), sync(), copyDone(), query('SELECT 7'));
-  await peer.messagesTo('Q');
-  await peer.send(failed, ready());
-  expect((await client.answer()).types).toBe('EZ');
-  await client.send(close('P', 'b'), parse('a', 'SELECT 1'), sync());
-  await peer.message('H');
-  await peer.send(backend.commandComplete('SELECT 0'), ready());
-  expect((await client.answer()).types).toBe('CZ');
-  await peer.send(answerToProbe(await stage.probe()));
-  expect((await peer.messagesTo('S')).map(({ type }) => type).join('')).toBe('CPDS');
-  await peer.send(message('3'), message('1'), message('t', int16(0)), message('n'), ready());
-  expect((await client.answer()).types).toBe('31Z');
+  expect((await peer.messagesTo('S')).map(({ type }) => type).join('')).toBe(row.sent);
+  await peer.send(...row.answers, ready());
+  expect((await client.answer()).types).toBe(row.heard);
   await stage.goesOn();
 });
 

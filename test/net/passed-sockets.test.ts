@@ -1,10 +1,12 @@
 import { existsSync } from 'node:fs';
 import { constants } from 'node:os';
 import { join } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import { openNative } from '../../src/net/native.ts';
 import { socketError } from '../../src/net/socket-error.ts';
+import { connectNow } from '../support/connect-now.ts';
 import { RawListener } from '../support/raw-listener.ts';
+import { kernelOptionsOf } from '../support/socket-options.ts';
 import { waitFor } from '../support/wait-for.ts';
 import { ListenerStage } from './listener-kit.ts';
 import { withoutNative } from '../support/without-native.ts';
@@ -53,6 +55,18 @@ describe('passed sockets', () => {
     expect(await stage.kit.dial({ kind: 'tcp', address: '127.0.0.1', port: tcp.port })).not.toBe(
       'ECONNREFUSED',
     );
+  });
+
+  it.each([
+    ['with', native],
+    ['without', withoutNative],
+  ])('hold nothing back of small answers, even to who has connected before, %s native calls', async (_, calls) => {
+    using tcp = new RawListener();
+    const early = connectNow({ port: tcp.port });
+    onTestFinished(() => early.close());
+    await stage.kit.open({ passed: [{ fd: copyOf(tcp), name: '' }], native: calls });
+    const { socket } = await waitFor(() => stage.kit.accepted[0]);
+    expect(kernelOptionsOf(socket).noDelay).toBe(true);
   });
 
   it('rest after a failed accept and are listened on again', async () => {
