@@ -112,6 +112,7 @@ export async function createThreadedPooler(options: PoolerOptions, count: number
   const workforce: Workforce = new Workforce({
     log,
     memory,
+    batches: native.batch,
     published: (owner, number) => keeper.published(owner, number),
     start: () => ({ config, tlsTexts, mockSecret, naming, levels: levelsOf(log) }),
     answer,

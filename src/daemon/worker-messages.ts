@@ -47,6 +47,8 @@ export interface WorkerStart {
   readonly standing: Standing;
   /** See `Workforce`. */
   readonly era: number;
+  /** What its reads and writes are batched in; null: in nothing. */
+  readonly batchContext: number | null;
   /** The levels below LOG that are written. */
   readonly levels: readonly LogLevel[];
 }

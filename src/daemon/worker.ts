@@ -7,6 +7,7 @@ import { acceptedSocket } from '../net/accepted.ts';
 import { openNative } from '../net/native.ts';
 import { socketFd } from '../net/native-sockets.ts';
 import { whenOver } from '../net/raw-socket.ts';
+import { readinessOf } from '../net/readiness.ts';
 import { SharedBudget } from '../pool/shared-budget.ts';
 import { OWNER_NUMBERS } from '../pool/shared-owners.ts';
 import type { CancelOutcome } from '../client/services.ts';
@@ -38,6 +39,7 @@ const main: WorkerEnd = new Correspondence(parentPort, answer, hear, lasts);
 const log = new WorkerLog(start.levels, (lines) => main.tell({ kind: 'log', lines }));
 const clock = new SystemClock();
 const native = openNative();
+readinessOf(native, start.batchContext);
 const budget = new SharedBudget(start.memory, start.owner, {
   ring: (owner) => main.tell({ kind: 'pass on', owner, notice: { kind: 'ring' } }),
   askYield: (owner, request) => main.tell({ kind: 'pass on', owner, notice: { kind: 'yield', request } }),

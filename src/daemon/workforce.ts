@@ -4,6 +4,7 @@ import type { ControlReply, ControlRequest } from '../admin/control.ts';
 import type { SnapshotKind, Snapshots } from '../admin/snapshot.ts';
 import type { Logger, LogLevel } from '../base/log.ts';
 import type { Config } from '../config/config.ts';
+import type { BatchCalls } from '../net/native-batch.ts';
 import type { SharedMemory } from '../pool/shared-memory.ts';
 import { OWNER_NUMBERS } from '../pool/shared-owners.ts';
 import type { TlsTexts } from '../tls/material.ts';
@@ -25,10 +26,12 @@ import type { WorkerLife } from './worker-rows.ts';
 export interface WorkforceHost {
   readonly log: Logger;
   readonly memory: SharedMemory;
+  /** A worker's context is there for as long as it lives. */
+  readonly batches: Pick<BatchCalls, 'newContext' | 'endContext'>;
   /** See `BudgetKeeper.published`. */
   published(owner: number, number: number): number;
   /** What a worker begins with now, but for what the workforce knows. */
-  start(): Omit<WorkerStart, 'owner' | 'owners' | 'memory' | 'standing' | 'era'>;
+  start(): Omit<WorkerStart, 'owner' | 'owners' | 'memory' | 'standing' | 'era' | 'batchContext'>;
   answer(question: WorkerQuestion, from: MainEnd, signal: AbortSignal): unknown;
   /** A graceful shutdown has nothing to wait for in any worker. */
   drained(last: 'server' | 'client'): void;
@@ -212,6 +215,8 @@ export class Workforce {
   }
 
   async #begin(number: number): Promise<void> {
+    const { batches } = this.#host;
+    const batchContext = batches.newContext();
     const start: WorkerStart = {
       ...this.#host.start(),
       owner: number - 1,
@@ -219,6 +224,7 @@ export class Workforce {
       memory: this.#host.memory,
       standing: this.#standing,
       era: this.#era,
+      batchContext,
     };
     const file = import.meta.url.endsWith('.ts') ? './worker.ts' : './worker.js';
     const thread = new Worker(new URL(file, import.meta.url), {
@@ -250,6 +256,7 @@ export class Workforce {
       worker.failure = error instanceof Error ? error : new Error(String(error));
     });
     thread.on('exit', () => {
+      if (batchContext !== null) batches.endContext(batchContext);
       this.#died(worker);
       ready.reject(worker.failure ?? new Error(`worker ${number} has ended`));
     });

@@ -17,6 +17,7 @@ const TCP_NODELAY = 1;
 
 /** Takes connections from a listening descriptor, which is its own, as raw sockets. It begins at rest. */
 export class Acceptor implements Reader {
+  readonly ahead = null;
   readonly #native: Native;
   readonly #readiness: Readiness;
   readonly #host: AcceptorHost;
@@ -70,6 +71,8 @@ export class Acceptor implements Reader {
   readable(): void {
     for (let i = 0; i < ACCEPTS_AT_A_TIME && this.#isWatched; i++) if (!this.#takeOne()) return;
   }
+
+  took(): void {}
 
   /** Somebody else who has the listening socket has shut it down: accept(2) says so. */
   hungUp(): void {

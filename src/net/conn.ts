@@ -1,11 +1,12 @@
 import { connect, type Socket } from 'node:net';
 import type { ConnectOptions, ConnHandler } from './conn-handler.ts';
+import { ConnWrites } from './conn-writes.ts';
 import { NOBODY, peerLeft } from './descriptor.ts';
 import type { Native } from './native.ts';
 import { socketFd } from './native-sockets.ts';
 import { type ConnSocket, hasUnread, nodeSocketOf, RawSocket, type SocketOwner } from './raw-socket.ts';
+import { Ahead } from './read-ahead.ts';
 import { READ_BUFFER, type Readiness, type Reader, readinessOf } from './readiness.ts';
-import { isPeerGone } from './socket-error.ts';
 import type { TlsUpgrade } from './tls-upgrade.ts';
 
 /**
@@ -18,13 +19,10 @@ import type { TlsUpgrade } from './tls-upgrade.ts';
  * finds out: it reads from the moment that the peer has finished or the connection has failed. A raw socket does without
  * a stream altogether. From {@link startTls} on a connection is its TLS stream, and nothing goes past that.
  */
-export class Conn implements Reader, SocketOwner {
+export class Conn extends ConnWrites implements Reader, SocketOwner {
   handler: ConnHandler;
-  #socket: ConnSocket;
-  /** Descriptor for direct reads and writes; -1 while there is none (not connected yet, no native calls). */
-  #fd = -1;
-  readonly #native: Native | null;
-  /** Tells when there is something to read; null when the stream reads. */
+  readonly ahead: Ahead;
+  /** The event loop's, as long as it tells when there is something to read; null when a stream or a raw socket reads. */
   #readiness: Readiness | null = null;
   /** `#readiness` has been asked to tell. */
   #isWatched = false;
@@ -34,22 +32,18 @@ export class Conn implements Reader, SocketOwner {
   /** Asked before {@link suspend} takes effect, until {@link wake}; null = not to be suspended. */
   #maySuspend: (() => boolean) | null = null;
   #isSuspended = false;
-  /** `end` was called: nothing more may be written. */
-  #ended = false;
   #isSecuring = false;
   /** Whose bytes a handshake takes. */
   #below: Socket | null = null;
-  /** The stream may hold bytes that must go first. */
-  #mayQueue = true;
   /** {@link readNow} has found nothing more, nor the end. */
   #isCaughtUp = false;
   /** Bytes that came out of the kernel. */
   bytesRead = 0;
 
   private constructor(socket: ConnSocket, native: Native | null, handler: ConnHandler) {
-    this.#socket = socket;
-    this.#native = native;
+    super(socket, native);
     this.handler = handler;
+    this.ahead = socket instanceof RawSocket ? socket.ahead : new Ahead();
     if (socket instanceof RawSocket) socket.owner = this;
     else this.#listenTo(socket);
   }
@@ -82,13 +76,8 @@ export class Conn implements Reader, SocketOwner {
     return conn;
   }
 
-  /** The socket itself, for the native calls and for addresses only. */
-  get socket(): ConnSocket {
-    return this.#socket;
-  }
-
   get isClosed(): boolean {
-    return this.#closed || this.#socket.destroyed;
+    return this.#closed || this.current.destroyed;
   }
 
   /** A TLS handshake is under way: nothing can be said to the peer. Stays true when it came to nothing. */
@@ -110,56 +99,28 @@ export class Conn implements Reader, SocketOwner {
     return this.#isSuspended;
   }
 
-  /** Bytes accepted by `write` that the kernel has not taken yet. */
-  get pendingBytes(): number {
-    return this.#socket.writableLength;
-  }
-
-  /** True while more than the high-water mark waits for the peer. */
-  get isCongested(): boolean {
-    return this.#mayQueue && this.#socket.writableNeedDrain;
-  }
-
-  /**
-   * Sends bytes that the caller gives away: nobody may write to them any more. False asks the caller to stop
-   * until `onDrain`. On a closed connection the bytes are dropped.
-   */
-  write(bytes: Buffer): boolean {
-    if (this.#socket.destroyed || this.#ended) return true;
-    const taken = this.#writeNow(bytes, 0, bytes.length);
-    if (taken === bytes.length) return true;
-    this.#mayQueue = true;
-    return this.#socket.write(taken === 0 ? bytes : bytes.subarray(taken));
-  }
-
-  /** Sends `chunk[start, end)` of a borrowed chunk; same answer as {@link write}. */
-  forward(chunk: Buffer, start: number, end: number): boolean {
-    if (this.#socket.destroyed || this.#ended) return true;
-    const taken = this.#writeNow(chunk, start, end);
-    if (taken === end - start) return true;
-    this.#mayQueue = true;
-    return this.#socket.write(Buffer.from(chunk.subarray(start + taken, end)));
-  }
-
   /**
    * Goes over to TLS, at a moment when what was read is dealt with, but for `seen`: the beginning of the handshake
    * (a view). What was written before goes out in the clear. A handshake that fails closes the connection with an
    * error; its owner bounds the time that it may take.
    */
   startTls(upgrade: TlsUpgrade, seen: Buffer | null): void {
-    if (this.#socket.destroyed) return;
+    if (this.current.destroyed) return;
+    this.settle();
     this.#unwatch();
-    const plain = nodeSocketOf(this.#socket);
+    const plain = nodeSocketOf(this.current);
     if (plain === null) return;
     // Its errors are still heard.
-    if (plain !== this.#socket) this.#listenTo(plain);
-    this.#readiness = null;
-    this.#fd = -1;
-    this.#mayQueue = true;
+    if (plain !== this.current) this.#listenTo(plain);
     plain.pause();
+    this.#giveUnread(plain);
+    this.#readiness = null;
+    this.direct = null;
+    this.fd = -1;
+    this.mayQueue = true;
     if (seen !== null) plain.unshift(Buffer.from(seen));
     const socket = upgrade.wrap(plain);
-    this.#socket = socket;
+    this.current = socket;
     this.#isSecuring = true;
     this.#below = plain;
     this.#listenTo(socket);
@@ -208,25 +169,28 @@ export class Conn implements Reader, SocketOwner {
    * nothing can be sent, it cuts the connection.
    */
   end(last?: Buffer): void {
-    if (this.isClosed || this.#ended) return;
+    if (this.isClosed || this.ended) return;
+    this.settle();
     this.wake();
-    this.#ended = true;
-    if (this.#isSecuring) this.#socket.destroy();
-    else if (last === undefined) this.#socket.end();
-    else this.#socket.end(last);
+    this.ended = true;
+    if (this.#isSecuring) this.current.destroy();
+    else if (last === undefined) this.current.end();
+    else this.current.end(last);
   }
 
   /** Cuts the connection now; buffered bytes are lost. */
   destroy(): void {
-    this.#socket.destroy();
+    this.settle();
+    this.current.destroy();
   }
 
   /** Cuts the connection as soon as what was written (and `last`) has been taken by the kernel. */
   endAndDestroy(last?: Buffer): void {
     if (this.isClosed) return;
-    if (last !== undefined && !this.#ended) this.#socket.write(last);
-    this.#ended = true;
-    this.#socket.destroySoon();
+    this.settle();
+    if (last !== undefined && !this.ended) this.current.write(last);
+    this.ended = true;
+    this.current.destroySoon();
   }
 
   /** Reads what has come by now, up to a few chunks. Without native calls, or over TLS, it comes later. */
@@ -234,8 +198,8 @@ export class Conn implements Reader, SocketOwner {
     this.#isCaughtUp = false;
     for (let round = 0; round < 4; round++) {
       // What the stream holds would be overtaken.
-      if (this.#paused || this.#isSuspended || this.isClosed || hasUnread(this.#socket)) return;
-      const end = this.#fd < 0 ? 0 : (this.#native?.receive(this.#fd, READ_BUFFER) ?? 0);
+      if (this.#paused || this.#isSuspended || this.isClosed || hasUnread(this.current)) return;
+      const end = this.#receive();
       this.#isCaughtUp = end < 0;
       if (end === 0 && this.#isWatched) this.hungUp();
       if (end <= 0) return;
@@ -248,13 +212,14 @@ export class Conn implements Reader, SocketOwner {
    * whichever thread, where the unread is read. Null: it cannot be had now, and nothing has changed.
    */
   detach(): number | null {
-    if (!this.#isCaughtUp || this.pendingBytes > 0 || this.#ended || this.isClosed) return null;
-    const fd = this.#native?.listen.duplicate(this.#fd) ?? null;
+    this.settle();
+    if (!this.#isCaughtUp || this.pendingBytes > 0 || this.ended || this.isClosed) return null;
+    const fd = this.native?.listen.duplicate(this.fd) ?? null;
     if (fd === null) return null;
     // Not when the descriptor is closed: the set would go on watching what the other one stands for.
     this.#unwatch();
     this.handler = NOBODY;
-    this.#socket.destroy();
+    this.current.destroy();
     return fd;
   }
 
@@ -277,30 +242,42 @@ export class Conn implements Reader, SocketOwner {
   }
 
   readable(): void {
-    if (this.#native === null || this.#socket.destroyed) return;
-    const end = this.#native.receive(this.#fd, READ_BUFFER);
-    if (end > 0) this.#received(READ_BUFFER, end);
-    else if (end === 0) this.hungUp();
+    if (this.#readiness === null || this.current.destroyed) return;
+    this.took(READ_BUFFER, this.#readiness.receive(this, this.fd, READ_BUFFER));
+  }
+
+  took(chunk: Buffer, count: number): void {
+    if (this.current.destroyed) return;
+    if (count > 0) this.#received(chunk, count);
+    else if (count === 0) this.hungUp();
   }
 
   hungUp(): void {
+    this.settle();
     this.#unwatch();
+    if (!this.current.destroyed) this.#giveUnread(this.current as Socket);
     this.#readiness = null;
-    if (!this.#socket.destroyed) this.#socket.resume();
+    if (!this.current.destroyed) this.current.resume();
+  }
+
+  protected peerIsGone(): boolean {
+    if (this.#paused || this.#isSuspended) return false;
+    if (this.#isWatched) this.hungUp();
+    return true;
   }
 
   /** The plain socket below a TLS one is not listened to any more: its bytes are none of ours. */
   #listenTo(socket: Socket): void {
     socket.on('data', (chunk: Buffer) => {
-      if (socket === this.#socket) this.#received(chunk, chunk.length);
+      if (socket === this.current) this.#received(chunk, chunk.length);
     });
     socket.on('end', () => {
-      if (socket !== this.#socket) return;
+      if (socket !== this.current) return;
       if (this.#isSecuring) socket.destroy(peerLeft());
       else this.socketEnded();
     });
     socket.on('drain', () => {
-      if (socket === this.#socket) this.socketDrained();
+      if (socket === this.current) this.socketDrained();
     });
     socket.on('error', (error: Error) => {
       this.#error ??= error;
@@ -308,7 +285,7 @@ export class Conn implements Reader, SocketOwner {
       socket.destroy();
     });
     socket.on('close', () => {
-      if (socket !== this.#socket) return;
+      if (socket !== this.current) return;
       this.#unwatch();
       this.socketClosed(null);
     });
@@ -316,39 +293,47 @@ export class Conn implements Reader, SocketOwner {
 
   /** The socket is connected. */
   #open(): void {
-    const native = this.#native;
-    const socket = this.#socket;
-    if (native !== null) this.#fd = socketFd(socket);
+    const native = this.native;
+    const socket = this.current;
+    if (native !== null) {
+      this.fd = socketFd(socket);
+      if (this.fd >= 0) this.direct = readinessOf(native);
+    }
     // A stream that has begun to read goes on: it may hold bytes already. A raw socket sees to its reading itself.
-    if (native !== null && this.#fd >= 0 && !(socket instanceof RawSocket) && socket.isPaused())
-      this.#readiness = readinessOf(native);
+    if (!(socket instanceof RawSocket) && socket.isPaused()) this.#readiness = this.direct;
     if (!this.#paused && !this.#isSuspended) this.#startReading();
   }
 
   #stopReading(): void {
-    if (this.#readiness === null) this.#socket.pause();
+    if (this.#readiness === null) this.current.pause();
     else this.#unwatch();
   }
 
+  /** Into the buffer that all read into; as `IoCalls.receive` answers, 0 when that cannot be had. */
+  #receive(): number {
+    if (this.fd < 0 || this.native === null) return 0;
+    return this.direct?.receive(this, this.fd, READ_BUFFER) ?? this.native.receive(this.fd, READ_BUFFER);
+  }
+
   #trySuspend(): void {
-    if (this.#maySuspend === null || this.#isSuspended || this.pendingBytes > 0 || !this.#maySuspend())
-      return;
+    if (this.#maySuspend === null || this.#isSuspended) return;
+    if (this.pendingBytes > 0 || !this.#maySuspend()) return;
     this.#isSuspended = true;
     if (!this.#paused) this.#stopReading();
   }
 
   #startReading(): void {
-    if (this.#socket.destroyed || this.#socket.connecting) return;
-    this.#isWatched = this.#readiness?.add(this.#fd, this) === true;
+    if (this.current.destroyed || this.current.connecting) return;
+    this.#isWatched = this.#readiness?.add(this.fd, this) === true;
     if (this.#isWatched) return;
     this.#readiness = null;
-    this.#socket.resume();
+    this.current.resume();
   }
 
   #unwatch(): void {
     if (!this.#isWatched) return;
     this.#isWatched = false;
-    this.#readiness?.remove(this.#fd, this, !this.#socket.destroyed);
+    this.#readiness?.remove(this.fd, this, !this.current.destroyed);
   }
 
   #received(chunk: Buffer, end: number): void {
@@ -372,26 +357,12 @@ export class Conn implements Reader, SocketOwner {
   /** Whatever a handler throws stays with its connection. */
   #fault(error: unknown): void {
     this.handler.onFault(error);
-    this.#socket.destroy();
+    this.destroy();
   }
 
-  /**
-   * Hands bytes to the kernel at once; returns how many it took, 0 when they must queue. The caller has checked
-   * that the socket isn't destroyed: only then is the descriptor still ours.
-   */
-  #writeNow(bytes: Buffer, start: number, end: number): number {
-    if (this.#fd < 0 || this.#native === null) return 0;
-    if (this.#mayQueue) {
-      if (this.#socket.writableLength > 0) return 0;
-      this.#mayQueue = false;
-    }
-    const taken = this.#native.write(this.#fd, bytes, start, end);
-    if (isPeerGone(taken) && !this.#paused && !this.#isSuspended) {
-      // A write of the socket's own would close the connection at once, over what the peer has said before it went.
-      if (this.#isWatched) this.hungUp();
-      return end - start;
-    }
-    // What the kernel refuses is queued; an error comes back from the stream's own write, where it is dealt with.
-    return Math.max(0, taken);
+  /** What was taken ahead is for the stream that reads on. */
+  #giveUnread(stream: Socket): void {
+    const unread = this.direct?.takeAhead(this) ?? null;
+    if (unread !== null) stream.unshift(unread);
   }
 }

@@ -1,6 +1,7 @@
 import { constants } from 'node:os';
 import { isMainThread } from 'node:worker_threads';
 import { type SocketName, socketNames } from './native-address.ts';
+import { addressOf } from './pinned.ts';
 import { plainWatcher, quietWatcher, type ThreadEnd, threadEnd, type Watcher } from './native-watcher.ts';
 
 /**
@@ -59,19 +60,6 @@ export interface EpollSet {
 
 type Koffi = typeof import('koffi');
 type KoffiFunction = ReturnType<ReturnType<Koffi['load']>['func']>;
-
-/** Buffers of which the address is handed to calls, once it is known; 0 before. */
-const pinned = new Map<Uint8Array, number>();
-
-/**
- * Memory that is there for as long as the process: {@link IoCalls.receive} and {@link IoCalls.write} are given its
- * address, which is a quarter cheaper than to have the library find out where a buffer lies.
- */
-export function allocPinned(bytes: number): Buffer {
-  const buffer = Buffer.allocUnsafeSlow(bytes);
-  pinned.set(buffer, 0);
-  return buffer;
-}
 
 /** MSG_DONTWAIT and MSG_NOSIGNAL. */
 const NO_WAIT_NO_SIGNAL = 0x40 | 0x4000;
@@ -154,16 +142,6 @@ export function ioCalls(libc: ReturnType<Koffi['load']>, koffi: Koffi): IoCalls 
     spareAtEnd: end === null ? noIoCalls.spareAtEnd : end.spareAtEnd,
     localName: (fd) => nameOf((name, length) => getsockname(fd, name, length) as number).name,
   };
-}
-
-/** Of memory that is pinned; 0: it is not. */
-function addressOf(koffi: Koffi, bytes: Uint8Array): number {
-  const known = pinned.get(bytes);
-  if (known === undefined) return 0;
-  if (known !== 0) return known;
-  const address = Number(koffi.address(bytes));
-  pinned.set(bytes, address);
-  return address;
 }
 
 /** What an epoll set is made by. */

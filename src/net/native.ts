@@ -1,4 +1,5 @@
 import { createRequire } from 'node:module';
+import { type BatchCalls, batchCalls, noBatchCalls } from './native-batch.ts';
 import { datagramCalls, type OpenDatagram } from './native-datagram.ts';
 import { type IoCalls, ioCalls, noIoCalls } from './native-io.ts';
 import { type ListenCalls, listenCalls, noListenCalls } from './native-listen.ts';
@@ -26,6 +27,7 @@ export const NATIVE_THEMES = [
   'process',
   'datagram',
   'listen',
+  'batch',
 ] as const;
 export type NativeTheme = (typeof NATIVE_THEMES)[number];
 
@@ -45,6 +47,8 @@ export interface Native extends CredentialCalls, HangUpCalls, OptionCalls, IoCal
   readonly datagram: OpenDatagram;
   /** About listening sockets. */
   readonly listen: ListenCalls;
+  /** Many reads, or writes, at once. */
+  readonly batch: BatchCalls;
 }
 
 type Koffi = typeof import('koffi');
@@ -93,6 +97,7 @@ export function openNative(
     process: theme('process', processCalls, noProcessCalls),
     datagram: theme<OpenDatagram>('datagram', datagramCalls, () => null),
     listen: theme('listen', listenCalls, noListenCalls),
+    batch: theme('batch', batchCalls, noBatchCalls),
   };
 }
 

@@ -1,8 +1,10 @@
 import { Socket } from 'node:net';
 import { getDefaultHighWaterMark } from 'node:stream';
 import type { SocketName } from './native-address.ts';
-import { allocPinned, Interest } from './native-io.ts';
+import { Interest } from './native-io.ts';
 import type { Native, NativeTheme } from './native.ts';
+import { allocPinned } from './pinned.ts';
+import { Ahead } from './read-ahead.ts';
 import { READ_BUFFER, type Reader, type Readiness, readinessOf } from './readiness.ts';
 import { socketError } from './socket-error.ts';
 
@@ -56,6 +58,7 @@ export class RawSocket implements Reader {
   owner: SocketOwner | null = null;
   /** Called once the connection is over, whatever socket it is on by then. */
   whenOver: (() => void) | null = null;
+  readonly ahead = new Ahead();
   readonly #readiness: Readiness;
   readonly #peer: SocketName | null;
   #fd: number;
@@ -207,11 +210,17 @@ export class RawSocket implements Reader {
     this.owner = null;
     this.#letGo();
     if (queue !== null) for (const bytes of queue) socket.write(bytes);
+    const unread = this.#readiness.takeAhead(this);
+    if (unread !== null) socket.unshift(unread);
     return socket;
   }
 
   readable(): void {
     this.#read();
+  }
+
+  took(chunk: Buffer, count: number): void {
+    if (this.#mayRead()) this.#take(chunk, count);
   }
 
   hungUp(): void {
@@ -239,10 +248,17 @@ export class RawSocket implements Reader {
 
   /** True when there may be more. */
   #read(): boolean {
-    if (!this.#isReading || this.#hasPeerEnded || this.#fd < 0) return false;
-    const count = this.#readiness.native.receive(this.#fd, READ_BUFFER);
+    return this.#mayRead() && this.#take(READ_BUFFER, this.#readiness.receive(this, this.#fd, READ_BUFFER));
+  }
+
+  #mayRead(): boolean {
+    return this.#isReading && !this.#hasPeerEnded && this.#fd >= 0;
+  }
+
+  /** `count` as `receive` answers; true when there may be more. */
+  #take(chunk: Buffer, count: number): boolean {
     if (count > 0) {
-      this.owner?.socketBytes(READ_BUFFER, count);
+      this.owner?.socketBytes(chunk, count);
       return true;
     }
     if (count === 0) this.#peerEnded();

@@ -1,8 +1,13 @@
+import { isMainThread } from 'node:worker_threads';
 import type { Native } from './native.ts';
-import { allocPinned, type EpollSet, Interest } from './native-io.ts';
+import { BATCH, type IoBatch, SLOT_BYTES } from './native-batch.ts';
+import { type EpollSet, Interest } from './native-io.ts';
+import { allocPinned } from './pinned.ts';
+import { type AheadReader, ReadAhead } from './read-ahead.ts';
+import { WriteBatch } from './write-batch.ts';
 
 /** Who uses a descriptor that a {@link Readiness} watches. */
-export interface Reader {
+export interface Reader extends AheadReader {
   /** There are bytes. May be told once too often: then there is nothing to read. */
   readable(): void;
   /** The peer has finished or the connection has failed; bytes may have come before that. */
@@ -28,9 +33,15 @@ const ROUNDS_PER_TURN = 4;
  * A number that was closed is soon another connection's. So that nobody hears what was meant for somebody else, each
  * event carries the token of the {@link add} that it belongs to, and what {@link close} is given stays open until all
  * events are dealt with that were fetched together.
+ *
+ * Where there are batches, connections that are ready together are read together ahead of the first one's turn, and what
+ * is written in these turns goes out behind the last one. See docs/decisions/0015-batches.md.
  */
 export class Readiness {
   readonly native: Native;
+  /** Null where each write is a call of its own. */
+  readonly writes: WriteBatch | null;
+  readonly #ahead: ReadAhead | null;
   readonly #epoll: EpollSet;
   /** By descriptor. */
   readonly #readers: (Reader | null)[] = [];
@@ -45,9 +56,15 @@ export class Readiness {
   /** What is to be called behind them, or in a turn of its own. */
   readonly #later: (() => void)[] = [];
   #hasTurn = false;
+  readonly #untold = (fd: number, reader: AheadReader): void => {
+    // One that is paused asks again when it goes on.
+    if (this.#readers[fd] === reader) this.#tellSoon(fd, reader);
+  };
 
-  constructor(native: Native, epoll: EpollSet) {
+  constructor(native: Native, epoll: EpollSet, batch: IoBatch | null = null) {
     this.native = native;
+    this.#ahead = batch === null ? null : new ReadAhead(batch);
+    this.writes = batch === null ? null : new WriteBatch(batch, native.write);
     this.#epoll = epoll;
     epoll.onReady(() => this.#drain());
   }
@@ -65,6 +82,7 @@ export class Readiness {
     this.#tokens[fd] = token;
     this.#count++;
     if (this.#count === 1) this.#epoll.keepAlive(true);
+    if (reader.ahead !== null && reader.ahead.kept !== null) this.#tellSoon(fd, reader);
     return true;
   }
 
@@ -86,6 +104,23 @@ export class Readiness {
   close(fd: number): void {
     if (this.#isDraining) this.#unclosed.push(fd);
     else this.native.closeFd(fd);
+  }
+
+  /**
+   * As `IoCalls.receive`, with what was taken ahead of its turn in front. Whoever reads a connection that was ever watched
+   * does it by this, or has {@link takeAhead} first.
+   */
+  receive(reader: Reader, fd: number, buffer: Buffer): number {
+    const ahead = this.#ahead?.receive(reader, buffer) ?? null;
+    if (ahead !== null) return ahead;
+    const count = this.native.receive(fd, buffer);
+    if (reader.ahead !== null) reader.ahead.isBulk = count >= SLOT_BYTES;
+    return count;
+  }
+
+  /** What was taken ahead of its turn, for somebody who reads on in another way; null for nothing. */
+  takeAhead(reader: Reader): Buffer | null {
+    return this.#ahead?.takeAll(reader) ?? null;
   }
 
   /** Calls `call` soon, but from inside no other call. */
@@ -110,27 +145,69 @@ export class Readiness {
       if (count < 1) return;
       this.#isDraining = true;
       try {
-        for (let i = 0; i < count; i++) this.#tell(i);
+        for (let from = 0; from < count; from += BATCH) this.#tellSome(from, Math.min(count, from + BATCH));
       } finally {
         this.#isDraining = false;
         if (this.#unclosed.length > 0) for (const fd of this.#unclosed.splice(0)) this.native.closeFd(fd);
         if (this.#later.length > 0) this.#runLater();
       }
+      // A loop that has time comes back soon enough.
+      if (count === 1) return;
     }
+  }
+
+  /** Of as many as a batch has room for. */
+  #tellSome(from: number, to: number): void {
+    const ahead = to - from > 1 ? this.#ahead : null;
+    if (ahead === null) {
+      this.#tell(from);
+      for (let i = from + 1; i < to; i++) this.#tell(i);
+      return;
+    }
+    for (let i = from; i < to; i++) this.#addAhead(ahead, i);
+    ahead.run();
+    this.writes?.begin();
+    try {
+      for (let i = from; i < to; i++) this.#tell(i);
+    } finally {
+      this.writes?.end();
+      ahead.settle(this.#untold);
+    }
+  }
+
+  #addAhead(ahead: ReadAhead, index: number): void {
+    const epoll = this.#epoll;
+    if (!epoll.isReadableAt(index) || epoll.isHungUpAt(index)) return;
+    const reader = this.#readerAt(index);
+    if (reader !== null) ahead.add(reader, epoll.fdAt(index));
+  }
+
+  /** Null when an earlier event of this round has ended it. */
+  #readerAt(index: number): Reader | null {
+    const fd = this.#epoll.fdAt(index);
+    return this.#tokens[fd] === this.#epoll.tokenAt(index) ? (this.#readers[fd] ?? null) : null;
   }
 
   #tell(index: number): void {
     const epoll = this.#epoll;
     const fd = epoll.fdAt(index);
-    // None when an earlier event of this round has ended it.
-    const reader = this.#readers[fd] ?? null;
-    if (reader === null || this.#tokens[fd] !== epoll.tokenAt(index)) return;
+    const reader = this.#readerAt(index);
+    if (reader === null) return;
     if (epoll.isWritableAt(index)) {
       reader.writable?.();
       if (this.#readers[fd] !== reader) return;
     }
     if (epoll.isHungUpAt(index)) reader.hungUp();
+    else if (this.#ahead?.has(reader) === true) this.#ahead.tell(reader);
     else if (epoll.isReadableAt(index)) reader.readable();
+  }
+
+  /** The kernel says nothing of what was taken out of it. */
+  #tellSoon(fd: number, reader: AheadReader): void {
+    this.soon(() => {
+      const now = this.#readers[fd];
+      if (now === reader) now.readable();
+    });
   }
 
   #runLater(): void {
@@ -148,13 +225,18 @@ export class Readiness {
 
 const made = new WeakMap<Native, Readiness>();
 
-/** The one that goes with these native calls, made when it is first asked for; null when they cannot make one. */
-export function readinessOf(native: Native): Readiness | null {
+/**
+ * The one that goes with these native calls, made when it is first asked for; null when they cannot make one. `context`,
+ * which counts then: what its batches are made in, null for no batches; by default a new one, and none in a worker, which
+ * cannot end it.
+ */
+export function readinessOf(native: Native, context?: number | null): Readiness | null {
   const known = made.get(native);
   if (known !== undefined) return known;
   const epoll = native.epoll();
   if (epoll === null) return null;
-  const readiness = new Readiness(native, epoll);
+  const own = context !== undefined ? context : isMainThread ? native.batch.newContext() : null;
+  const readiness = new Readiness(native, epoll, native.batch.open(own));
   made.set(native, readiness);
   return readiness;
 }

@@ -1,4 +1,4 @@
-import { allocPinned } from '../net/native-io.ts';
+import { allocPinned } from '../net/pinned.ts';
 import type { Outlet } from './link.ts';
 
 /**

@@ -112,8 +112,16 @@ function keysOf(one: PlannedServerCase): readonly string[] {
   const way = [tls.mode, tls.trusts, tls.hasCertificate, isTlsServer, host];
   if (!isReached(one)) return [way.join()];
   return [
-    // With which secret, whichever way.
-    [asked, origin, kept, isRight, program, isDone, program === 'pg' ? provenBy : ''].join(),
+    // With which secret, whichever way; by psql in short runs, a process each time, wherever it is from.
+    [
+      asked,
+      program === 'pg' || isFull ? origin : '',
+      kept,
+      isRight,
+      program,
+      isDone,
+      program === 'pg' ? provenBy : '',
+    ].join(),
     // Which way, with whatever secret.
     [...way, isDone].join(),
     [asked, tls.mode, isTlsServer, host === 'unix', tls.hasCertificate, isDone].join(),

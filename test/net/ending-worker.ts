@@ -4,6 +4,7 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { acceptedSocket } from '../../src/net/accepted.ts';
 import { openNative } from '../../src/net/native.ts';
 import { RawSocket } from '../../src/net/raw-socket.ts';
+import { readinessOf } from '../../src/net/readiness.ts';
 
 /** What it begins with. */
 export interface EndingStart {
@@ -13,11 +14,13 @@ export interface EndingStart {
   readonly chunks: number;
   /** What the C library lacks, as declarations begin; `deaf`: libuv closes no loop that has a handle. */
   readonly lacking: string | null;
+  /** What it batches reads in. */
+  readonly context: number | null;
 }
 
 type Koffi = typeof import('koffi');
 const koffi = createRequire(import.meta.url)('koffi') as Koffi;
-const { end, chunks, lacking } = workerData as EndingStart;
+const { end, chunks, lacking, context } = workerData as EndingStart;
 
 function lame(name: string): Koffi {
   const load: Koffi['load'] = (...args) => {
@@ -33,6 +36,7 @@ function lame(name: string): Koffi {
 }
 
 const native = lacking === null ? openNative() : openNative(() => lame(lacking));
+readinessOf(native, context);
 const kept: object[] = [];
 let seen = 0;
 

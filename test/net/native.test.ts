@@ -6,7 +6,8 @@ import { connect, createServer, type Server, Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
-import { allocPinned, Interest } from '../../src/net/native-io.ts';
+import { Interest } from '../../src/net/native-io.ts';
+import { allocPinned } from '../../src/net/pinned.ts';
 import { type Native, NATIVE_THEMES, type NativeTheme, openNative } from '../../src/net/native.ts';
 import { noProcessCalls } from '../../src/net/native-process.ts';
 import { socketFd } from '../../src/net/native-sockets.ts';
@@ -206,6 +207,11 @@ const answers: Readonly<Record<NativeTheme, (native: Native, socket: Socket) => 
     if (copy !== null) closeSync(copy);
     return copy !== null;
   },
+  batch: (native) => {
+    const context = native.batch.newContext();
+    if (context !== null) native.batch.endContext(context);
+    return context !== null;
+  },
 };
 
 describe.runIf(isLinux)('a C library without one function', () => {
@@ -224,6 +230,7 @@ describe.runIf(isLinux)('a C library without one function', () => {
     ['prctl', ['process']],
     ['sendto', ['datagram']],
     ['accept4', ['listen']],
+    ['syscall', ['batch']],
   ] as const)('%s leaves out %j alone', async (name, themes) => {
     const whole = openNative();
     const native = openNative(() => lacking(name));

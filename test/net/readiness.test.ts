@@ -71,6 +71,7 @@ class ScriptedSet implements EpollSet {
 
 /** Keeps what it is told, and does `then` behind it. */
 class Listener implements Reader {
+  readonly ahead = null;
   readonly told: string[] = [];
   then: () => void = () => {};
   readable(): void {
@@ -81,6 +82,7 @@ class Listener implements Reader {
     this.told.push('hungUp');
     this.then();
   }
+  took(): void {}
   writable(): void {
     this.told.push('writable');
     this.then();

@@ -59,9 +59,10 @@ class Thread {
   failure: unknown = null;
   hasEnded = false;
 
-  constructor(start: EndingStart) {
+  constructor(start: Omit<EndingStart, 'context'>) {
+    const context = native.batch.newContext();
     this.worker = new Worker(new URL('./ending-worker.ts', import.meta.url), {
-      workerData: start,
+      workerData: { ...start, context } satisfies EndingStart,
       resourceLimits: { maxOldGenerationSizeMb: 40 },
       trackUnmanagedFds: false,
     });
@@ -71,6 +72,7 @@ class Thread {
     });
     this.worker.on('exit', () => {
       this.hasEnded = true;
+      if (context !== null) native.batch.endContext(context);
     });
   }
 }
