@@ -1,7 +1,6 @@
 import { userInfo } from 'node:os';
 import { execFileSync } from 'node:child_process';
 import { closeSync, mkdtempSync, rmSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { connect, createServer, type Server, Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -11,6 +10,7 @@ import { allocPinned } from '../../src/net/pinned.ts';
 import { type Native, NATIVE_THEMES, type NativeTheme, openNative } from '../../src/net/native.ts';
 import { noProcessCalls } from '../../src/net/native-process.ts';
 import { socketFd } from '../../src/net/native-sockets.ts';
+import { lacking } from '../support/lacking.ts';
 import { waitFor } from '../support/wait-for.ts';
 
 const cleanups: (() => void)[] = [];
@@ -40,8 +40,6 @@ function unixPair(): Promise<{ accepted: Socket; client: Socket }> {
   cleanups.push(() => rmSync(dir, { recursive: true, force: true }));
   return socketPair((server) => server.listen(join(dir, 's')));
 }
-
-const koffi = createRequire(import.meta.url)('koffi') as typeof import('koffi');
 
 const isLinux = process.platform === 'linux';
 
@@ -89,19 +87,6 @@ describe('the native calls', () => {
     expect(userIds('')).toBe(null);
   });
 });
-
-/** The library, with functions missing: those whose declaration says `name`, with what is in front of and behind it. */
-function lacking(...names: readonly string[]): typeof koffi {
-  const load: typeof koffi.load = (...args) => {
-    const lib = koffi.load(...args);
-    const func = (text: string) => {
-      if (names.some((name) => text.includes(name))) throw new Error(`no such function: ${text}`);
-      return lib.func(text);
-    };
-    return new Proxy(lib, { get: (of, name) => (name === 'func' ? func : Reflect.get(of, name)) });
-  };
-  return new Proxy(koffi, { get: (of, name) => (name === 'load' ? load : Reflect.get(of, name)) });
-}
 
 describe.runIf(isLinux).each([
   ['woken by the event loop alone', openNative],
