@@ -69,6 +69,42 @@ describe.runIf(process.platform === 'linux').each<[Kind, string, HeldStage]>([
     expect(second.text).toBe('of 1.');
   });
 
+  it('one that was paused with bytes for a slow peer hears its own when it goes on', async () => {
+    const [first, second] = lines;
+    second.peer.pause();
+    const chunk = 'x'.repeat(100_000);
+    let written = 0;
+    for (; second.conn.pendingBytes === 0; written += chunk.length) second.write(chunk);
+    first.on = () => second.conn.pause();
+    await stage.round(lines);
+    await nextTurn();
+    expect(second.text).toBe('');
+    second.conn.resume();
+    if (!isBatching) await stage.round([second]);
+    await nextTurn();
+    expect(second.text).toBe('of 1.');
+    expect(second.conn.pendingBytes).toBeGreaterThan(0);
+    second.peer.resume();
+    if (kind === 'raw') {
+      while (second.conn.pendingBytes > 0) await stage.round([second]);
+    }
+    await waitFor(() => second.got.length === written);
+  });
+
+  it('one that goes on with bytes for a slow peer that came since hears its own', async () => {
+    const [first, second] = lines;
+    first.on = () => second.conn.pause();
+    await stage.round(lines);
+    await nextTurn();
+    second.peer.pause();
+    while (second.conn.pendingBytes === 0) second.write('x'.repeat(100_000));
+    await nextTurn();
+    second.conn.resume();
+    if (!isBatching) await stage.round([second]);
+    await nextTurn();
+    expect(second.text).toBe('of 1.');
+  });
+
   it('one that was destroyed hears nothing, nor does who has its number', async () => {
     const [first, second, third] = lines;
     const { peer, accepted } = await stage.sockets();
