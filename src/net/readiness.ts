@@ -82,13 +82,15 @@ export class Readiness {
     this.#tokens[fd] = token;
     this.#count++;
     if (this.#count === 1) this.#epoll.keepAlive(true);
-    if (reader.ahead !== null && reader.ahead.kept !== null) this.#tellSoon(fd, reader);
+    this.#tellKept(fd, reader);
     return true;
   }
 
   /** Of a descriptor that was added and not removed. */
   change(fd: number, interest: number): void {
     this.#epoll.change(fd, interest, this.#tokens[fd] as number);
+    const reader = this.#readers[fd];
+    if (reader != null && (interest & Interest.read) !== 0) this.#tellKept(fd, reader);
   }
 
   /** `isOpen`: the descriptor is still the reader's. The kernel itself takes closed ones out. */
@@ -200,6 +202,10 @@ export class Readiness {
     if (epoll.isHungUpAt(index)) reader.hungUp();
     else if (this.#ahead?.has(reader) === true) this.#ahead.tell(reader);
     else if (epoll.isReadableAt(index)) reader.readable();
+  }
+
+  #tellKept(fd: number, reader: Reader): void {
+    if (reader.ahead !== null && reader.ahead.kept !== null) this.#tellSoon(fd, reader);
   }
 
   /** The kernel says nothing of what was taken out of it. */
