@@ -18,6 +18,7 @@ const TCP_NODELAY = 1;
 /** Takes connections from a listening descriptor, which is its own, as raw sockets. It begins at rest. */
 export class Acceptor implements Reader {
   readonly ahead = null;
+  readonly mayRead = false;
   readonly #native: Native;
   readonly #readiness: Readiness;
   readonly #host: AcceptorHost;

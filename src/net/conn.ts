@@ -242,12 +242,16 @@ export class Conn extends ConnWrites implements Reader, SocketOwner {
   }
 
   readable(): void {
-    if (this.#readiness === null || this.current.destroyed) return;
+    if (this.#readiness === null || !this.mayRead) return;
     this.took(READ_BUFFER, this.#readiness.receive(this, this.fd, READ_BUFFER));
   }
 
+  /** It is watched for bytes alone; Node closes its descriptor before we hear of it. */
+  get mayRead(): boolean {
+    return !this.current.destroyed;
+  }
+
   took(chunk: Buffer, count: number): void {
-    if (this.current.destroyed) return;
     if (count > 0) this.#received(chunk, count);
     else if (count === 0) this.hungUp();
   }

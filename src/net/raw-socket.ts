@@ -219,8 +219,12 @@ export class RawSocket implements Reader {
     this.#read();
   }
 
+  get mayRead(): boolean {
+    return this.#isReading && !this.#hasPeerEnded && this.#fd >= 0;
+  }
+
   took(chunk: Buffer, count: number): void {
-    if (this.#mayRead()) this.#take(chunk, count);
+    this.#take(chunk, count);
   }
 
   hungUp(): void {
@@ -248,11 +252,7 @@ export class RawSocket implements Reader {
 
   /** True when there may be more. */
   #read(): boolean {
-    return this.#mayRead() && this.#take(READ_BUFFER, this.#readiness.receive(this, this.#fd, READ_BUFFER));
-  }
-
-  #mayRead(): boolean {
-    return this.#isReading && !this.#hasPeerEnded && this.#fd >= 0;
+    return this.mayRead && this.#take(READ_BUFFER, this.#readiness.receive(this, this.#fd, READ_BUFFER));
   }
 
   /** `count` as `receive` answers; true when there may be more. */

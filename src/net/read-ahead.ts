@@ -13,6 +13,8 @@ export class Ahead {
 /** A connection whose bytes may be taken ahead. */
 export interface AheadReader {
   readonly ahead: Ahead | null;
+  /** Its descriptor is its own, and it wants bytes now: it may be watched for room alone, or be closed and not yet removed. */
+  readonly mayRead: boolean;
   /** `count` is what `IoCalls.receive` would have answered for `chunk`, which is borrowed. */
   took(chunk: Buffer, count: number): void;
 }
@@ -36,7 +38,7 @@ export class ReadAhead {
   add(reader: AheadReader, fd: number): void {
     const { ahead } = reader;
     // What is kept comes first.
-    if (ahead === null || ahead.kept !== null || ahead.isBulk) return;
+    if (ahead === null || ahead.kept !== null || ahead.isBulk || !reader.mayRead) return;
     ahead.slot = this.#batch.addRead(fd);
     this.#readers[ahead.slot] = reader;
     this.#fds[ahead.slot] = fd;
@@ -59,8 +61,9 @@ export class ReadAhead {
     return reader.ahead !== null && reader.ahead.slot >= 0;
   }
 
-  /** Tells it that. */
+  /** Tells it that; {@link settle} keeps it where it doesn't read now. */
   tell(reader: AheadReader): void {
+    if (!reader.mayRead) return;
     const { slot } = reader.ahead as Ahead;
     const count = this.#let(reader, slot);
     reader.took(this.#batch.slots[slot] as Buffer, count);

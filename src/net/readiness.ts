@@ -47,8 +47,6 @@ export class Readiness {
   readonly #readers: (Reader | null)[] = [];
   /** By descriptor: of the last `add`. */
   readonly #tokens: number[] = [];
-  /** By descriptor: what its reader wants to be told of now. */
-  readonly #interests: number[] = [];
   #lastToken = 0;
   #count = 0;
   /** Events that were fetched together are being dealt with. */
@@ -79,13 +77,12 @@ export class Readiness {
     while (this.#readers.length <= fd) {
       this.#readers.push(null);
       this.#tokens.push(0);
-      this.#interests.push(0);
     }
     this.#readers[fd] = reader;
     this.#tokens[fd] = token;
     this.#count++;
     if (this.#count === 1) this.#epoll.keepAlive(true);
-    this.#wants(fd, reader, interest);
+    this.#tellKept(fd, reader);
     return true;
   }
 
@@ -93,7 +90,7 @@ export class Readiness {
   change(fd: number, interest: number): void {
     this.#epoll.change(fd, interest, this.#tokens[fd] as number);
     const reader = this.#readers[fd];
-    if (reader != null) this.#wants(fd, reader, interest);
+    if (reader != null && (interest & Interest.read) !== 0) this.#tellKept(fd, reader);
   }
 
   /** `isOpen`: the descriptor is still the reader's. The kernel itself takes closed ones out. */
@@ -193,12 +190,6 @@ export class Readiness {
     return this.#tokens[fd] === this.#epoll.tokenAt(index) ? (this.#readers[fd] ?? null) : null;
   }
 
-  #wants(fd: number, reader: Reader, interest: number): void {
-    this.#interests[fd] = interest;
-    if (reader.ahead !== null && reader.ahead.kept !== null && (interest & Interest.read) !== 0)
-      this.#tellSoon(fd, reader);
-  }
-
   #tell(index: number): void {
     const epoll = this.#epoll;
     const fd = epoll.fdAt(index);
@@ -209,10 +200,12 @@ export class Readiness {
       if (this.#readers[fd] !== reader) return;
     }
     if (epoll.isHungUpAt(index)) reader.hungUp();
-    else if (this.#ahead?.has(reader) === true) {
-      // One that has stopped reading, but still waits to write, keeps it.
-      if (((this.#interests[fd] as number) & Interest.read) !== 0) this.#ahead.tell(reader);
-    } else if (epoll.isReadableAt(index)) reader.readable();
+    else if (this.#ahead?.has(reader) === true) this.#ahead.tell(reader);
+    else if (epoll.isReadableAt(index)) reader.readable();
+  }
+
+  #tellKept(fd: number, reader: Reader): void {
+    if (reader.ahead !== null && reader.ahead.kept !== null) this.#tellSoon(fd, reader);
   }
 
   /** The kernel says nothing of what was taken out of it. */

@@ -72,6 +72,7 @@ class ScriptedSet implements EpollSet {
 /** Keeps what it is told, and does `then` behind it. */
 class Listener implements Reader {
   readonly ahead = null;
+  readonly mayRead = true;
   readonly told: string[] = [];
   then: () => void = () => {};
   readable(): void {

@@ -1,0 +1,109 @@
+import { closeSync } from 'node:fs';
+import { connect, type Socket } from 'node:net';
+import { describe, expect, it } from 'vitest';
+import type { ConnHandler } from '../../src/net/conn-handler.ts';
+import { Conn } from '../../src/net/conn.ts';
+import { BATCH } from '../../src/net/native-batch.ts';
+import { socketFd } from '../../src/net/native-sockets.ts';
+import type { RawSocket } from '../../src/net/raw-socket.ts';
+import { hasUnread } from '../support/unread.ts';
+import { waitFor } from '../support/wait-for.ts';
+import { ConnStage } from './conn-stage.ts';
+import { SocketRecorder } from './socket-recorder.ts';
+
+const stage = new ConnStage();
+const { native } = stage;
+
+/** A raw socket that is being read, and the socket at its other end. */
+async function rawPair(): Promise<{ raw: RawSocket; heard: SocketRecorder; peer: Socket }> {
+  const taken = new Promise<RawSocket>((resolve) => stage.acceptedRaw.push(resolve));
+  const peer = connect({ port: stage.rawPort, host: '127.0.0.1', noDelay: true, allowHalfOpen: true });
+  peer.on('error', () => {});
+  const raw = await taken;
+  stage.opened.push(peer, raw);
+  const heard = new SocketRecorder();
+  raw.owner = heard;
+  raw.resume();
+  return { raw, heard, peer };
+}
+
+class Heard implements ConnHandler {
+  text = '';
+  on: () => void = () => {};
+  onBytes(chunk: Buffer, end: number): void {
+    this.text += chunk.toString('latin1', 0, end);
+    this.on();
+  }
+  onEnd(): void {}
+  onDrain(): void {}
+  onClosed(): void {}
+  onFault(error: unknown): void {
+    throw error;
+  }
+}
+
+/** A connection on a socket of Node's that is read directly, and the socket at its other end. */
+async function nodePair(): Promise<{ conn: Conn; heard: Heard; peer: Socket }> {
+  const taken = new Promise<Socket>((resolve) => stage.accepted.push(resolve));
+  const peer = connect({ port: stage.port, host: '127.0.0.1', noDelay: true, allowHalfOpen: true });
+  peer.on('error', () => {});
+  const heard = new Heard();
+  const conn = Conn.accept(await taken, native, heard);
+  stage.opened.push(peer, conn);
+  return { conn, heard, peer };
+}
+
+describe('a raw socket that is paused in another one’s turn, when both are ready and it has bytes to send', () => {
+  it.each(['at once', 'later'])('is told when it goes on %s what came', async (when) => {
+    const first = await rawPair();
+    const { raw, heard, peer } = await rawPair();
+    const last = await rawPair();
+    // Watched for room, it stays in the set while it is paused.
+    while (raw.write(Buffer.alloc(1 << 20)));
+    first.heard.on = () => raw.pause();
+    last.heard.on = () => {
+      if (when === 'at once') raw.resume();
+    };
+    first.peer.write('1');
+    peer.write('bytes');
+    last.peer.write('2');
+    await waitFor(() => first.heard.text === '1' && last.heard.text === '2');
+    if (when === 'later') {
+      await new Promise((resolve) => setImmediate(resolve));
+      expect(heard.text).toBe('');
+      raw.resume();
+    }
+    await waitFor(() => heard.text === 'bytes', { what: 'what it was sent' });
+    peer.write(' and more');
+    await waitFor(() => heard.text === 'bytes and more');
+  });
+});
+
+describe('a connection on a socket of Node’s that is closed in an earlier one’s turn', () => {
+  it('does not read from who has its number by then', async () => {
+    const holder = await nodePair();
+    holder.conn.pause();
+    holder.peer.write('for the next owner');
+    const pairs: Awaited<ReturnType<typeof nodePair>>[] = [];
+    // More than are read ahead together: the last one's turn to be read comes behind the first one's handler.
+    for (let i = 0; i < BATCH + 2; i++) pairs.push(await nodePair());
+    const first = pairs[0] as (typeof pairs)[0];
+    const last = pairs.at(-1) as (typeof pairs)[0];
+    const number = socketFd(last.conn.socket as Socket);
+    const others: number[] = [];
+    let heir = -1;
+    first.heard.on = () => {
+      last.conn.destroy();
+      while (heir !== number) {
+        if (heir >= 0) others.push(heir);
+        heir = native.listen.duplicate(socketFd(holder.conn.socket as Socket)) as number;
+      }
+    };
+    for (const { peer } of pairs) peer.write('x');
+    await waitFor(() => pairs.every(({ heard, conn }) => heard.text === 'x' || conn.isClosed));
+    expect([heir, hasUnread(heir), last.heard.text]).toEqual([number, true, '']);
+    for (const fd of [heir, ...others]) closeSync(fd);
+    holder.conn.resume();
+    await waitFor(() => holder.heard.text === 'for the next owner');
+  });
+});
