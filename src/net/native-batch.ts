@@ -1,4 +1,6 @@
 import { constants } from 'node:os';
+import { getSystemErrorName } from 'node:util';
+import { isMainThread } from 'node:worker_threads';
 import { addressOf, allocPinned, allocPinnedParts } from './pinned.ts';
 
 /**
@@ -67,7 +69,7 @@ export const noBatchCalls: BatchCalls = {
   open: () => null,
 };
 
-/** Linux's, through a library that `openNative` has loaded. Throws where one of them is missing. */
+/** Linux's, through a library that `openNative` has loaded. Throws where one of them is missing, or the kernel refuses. */
 export function batchCalls(libc: Library, koffi: Koffi): BatchCalls {
   const numbers = NUMBERS[process.arch];
   if (numbers === undefined) throw new Error(`not supported on ${process.arch}`);
@@ -76,10 +78,18 @@ export function batchCalls(libc: Library, koffi: Koffi): BatchCalls {
   const submit = libc.func('long syscall(long, uintptr_t, long, uintptr_t)');
   const events = libc.func('long syscall(long, uintptr_t, long, long, uintptr_t, uintptr_t)');
   const { EAGAIN, EINTR, ENOBUFS } = constants.errno;
+  const create = (): number | null => {
+    const context = new BigUint64Array(1);
+    return setup(numbers.setup, BATCH, context) === 0 ? Number(context[0]) : null;
+  };
+  // Tried here, so that the log says why there is none. A worker begins with one that it is given.
+  let first = isMainThread ? create() : null;
+  if (isMainThread && first === null) throw new Error(`io_setup: ${getSystemErrorName(-koffi.errno())}`);
   return {
     newContext() {
-      const context = new BigUint64Array(1);
-      return setup(numbers.setup, BATCH, context) === 0 ? Number(context[0]) : null;
+      const context = first ?? create();
+      first = null;
+      return context;
     },
     endContext(context) {
       destroy(numbers.destroy, context);

@@ -2,7 +2,7 @@ import { userInfo } from 'node:os';
 import { execFileSync } from 'node:child_process';
 import { closeSync, mkdtempSync, rmSync } from 'node:fs';
 import { connect, createServer, type Server, Socket } from 'node:net';
-import { tmpdir } from 'node:os';
+import { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { Interest } from '../../src/net/native-io.ts';
@@ -10,7 +10,8 @@ import { allocPinned } from '../../src/net/pinned.ts';
 import { type Native, NATIVE_THEMES, type NativeTheme, openNative } from '../../src/net/native.ts';
 import { noProcessCalls } from '../../src/net/native-process.ts';
 import { socketFd } from '../../src/net/native-sockets.ts';
-import { lacking } from '../support/lacking.ts';
+import { readinessOf } from '../../src/net/readiness.ts';
+import { lacking, refusing } from '../support/lacking.ts';
 import { waitFor } from '../support/wait-for.ts';
 
 const cleanups: (() => void)[] = [];
@@ -125,6 +126,16 @@ describe.runIf(isLinux).each([
     client.write('c');
     await waitFor(() => found > before);
     set.remove(fd);
+  });
+});
+
+describe.runIf(isLinux)('a kernel that gives no context for batches', () => {
+  it('is told of with its error, and connections are read and written one by one', () => {
+    const native = openNative(() => refusing('long syscall(long, long, void *)', constants.errno.EPERM));
+    expect([...native.missing]).toEqual([['batch', 'io_setup: EPERM']]);
+    expect(native.batch.newContext()).toBe(null);
+    expect(readinessOf(native)?.writes).toBe(null);
+    expect(readinessOf(openNative())?.writes).not.toBe(null);
   });
 });
 

@@ -15,3 +15,14 @@ export function lacking(...names: readonly string[]): Koffi {
   };
   return new Proxy(koffi, { get: (of, name) => (name === 'load' ? load : Reflect.get(of, name)) });
 }
+
+/** A library whose function, as it is declared, answers -1 and has set `errno`. */
+export function refusing(declared: string, errno: number): Koffi {
+  const load: Koffi['load'] = (...args) => {
+    const lib = koffi.load(...args);
+    const func = (text: string) => (text === declared ? () => -1 : lib.func(text));
+    return new Proxy(lib, { get: (of, name) => (name === 'func' ? func : Reflect.get(of, name)) });
+  };
+  const parts: Readonly<Record<string | symbol, unknown>> = { load, errno: () => errno };
+  return new Proxy(koffi, { get: (of, name) => parts[name] ?? Reflect.get(of, name) });
+}
