@@ -17,6 +17,17 @@ const { native } = stage;
 /** Where the kernel does no batch. */
 const refused = new ConnStage({ ...native, batch: { ...native.batch, newContext: () => 4096 } });
 
+let isFull = false;
+
+/** Where the kernel watches no more connections, once it `isFull`. */
+const full = new ConnStage({
+  ...native,
+  epoll() {
+    const set = native.epoll();
+    return set && { ...set, add: (...args) => !isFull && set.add(...args) };
+  },
+});
+
 /** A raw socket that is being read, and the socket at its other end. */
 async function rawPair(at = stage): Promise<{ raw: RawSocket; heard: SocketRecorder; peer: Socket }> {
   const taken = new Promise<RawSocket>((resolve) => at.acceptedRaw.push(resolve));
@@ -109,6 +120,19 @@ describe('a connection on a socket of Nodeâ€™s that is closed in an earlier oneâ
     holder.conn.resume();
     await waitFor(() => holder.heard.text === 'for the next owner');
   });
+});
+
+it('a connection that has been paused with others ready, and can be watched no more, is told in order by its stream', async () => {
+  const first = await nodePair(full);
+  const { conn, heard, peer } = await nodePair(full);
+  first.heard.on = () => conn.pause();
+  first.peer.write('1');
+  peer.write('bytes');
+  await waitFor(() => first.heard.text === '1');
+  isFull = true;
+  peer.write(' and more');
+  conn.resume();
+  await waitFor(() => heard.text === 'bytes and more', { what: 'all that it was sent' });
 });
 
 it('connections that are ready together are read and written one by one where the kernel refuses a batch', async () => {
