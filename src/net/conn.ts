@@ -330,6 +330,7 @@ export class Conn extends ConnWrites implements Reader, SocketOwner {
     if (this.current.destroyed || this.current.connecting) return;
     this.#isWatched = this.#readiness?.add(this.fd, this) === true;
     if (this.#isWatched) return;
+    if (this.#readiness !== null) this.#giveUnread(this.current as Socket);
     this.#readiness = null;
     this.current.resume();
   }

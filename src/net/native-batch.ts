@@ -160,17 +160,17 @@ class Requests {
     this.#iocbs[place * IOCB_WORDS + IOCB_FD] = fd;
   }
 
-  /** Has the first `count` done. */
-  submit(count: number): void {
+  /** Has the first `count` done; how many could be tried. What stands behind one that cannot is not tried either. */
+  submit(count: number): number {
     const { results } = this;
     results.fill(NOTHING, 0, count);
-    // What stands behind one that cannot be tried is not tried either.
-    const submitted = this.#calls.submit(count, this.#pointersAt);
+    const submitted = Math.max(0, this.#calls.submit(count, this.#pointersAt));
     for (let done = 0; done < submitted; ) {
       const some = this.#calls.events(submitted - done, this.#eventsAt);
       for (let i = 0; i < some; i++) this.#take(i * EVENT_WORDS);
       done += some;
     }
+    return submitted;
   }
 
   #take(at: number): void {
@@ -221,10 +221,11 @@ export class IoBatch {
     this.#readCount--;
   }
 
-  /** Reads all that was added. What failed is told by {@link readResult}; nothing is thrown. */
-  read(): void {
-    this.#reads.submit(this.#readCount);
+  /** Reads what was added, and says how many of it, from the first; what failed is told by {@link readResult}. */
+  read(): number {
+    const tried = this.#reads.submit(this.#readCount);
     this.#readCount = 0;
+    return tried;
   }
 
   /** Of the last {@link read}: as `IoCalls.receive` answers. */

@@ -48,7 +48,9 @@ export class ReadAhead {
   run(): void {
     this.#slots = this.#batch.readCount;
     if (this.#slots > 1) {
-      this.#batch.read();
+      // Whoever the kernel has not come to is read by itself: it may not come to it the next time either.
+      const tried = this.#batch.read();
+      for (let slot = tried; slot < this.#slots; slot++) this.#let(this.#readers[slot] as AheadReader, slot);
       return;
     }
     if (this.#slots === 0) return;

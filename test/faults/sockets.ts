@@ -2,12 +2,33 @@ import { type Fault, fault } from './fault.ts';
 
 const RAW = 'src/net/raw-socket.ts';
 const READINESS = 'src/net/readiness.ts';
+const AHEAD = 'src/net/read-ahead.ts';
 
 /** Descriptors of our own: to whom a number belongs, and what becomes of its bytes. */
 export const socketFaults: readonly Fault[] = [
   fault(
+    'a number that is no longer a connection’s is read ahead for it',
+    { file: AHEAD, find: ' || !reader.mayRead) return;', replace: ') return;' },
+    ['test/net/batch-turns.test.ts'],
+  ),
+  fault(
+    'what was read ahead for a connection that has been paused is lost',
+    { file: AHEAD, find: 'if (!reader.mayRead) return;', replace: '' },
+    ['test/net/batch-turns.test.ts'],
+    {
+      file: RAW,
+      find: 'this.#take(chunk, count);\n  }',
+      replace: 'if (this.mayRead) this.#take(chunk, count);\n  }',
+    },
+  ),
+  fault(
+    'a socket that waits for room and reads again is not told what was kept',
+    { file: READINESS, find: 'if (reader != null && (interest', replace: 'if (reader === null && (interest' },
+    ['test/net/batch-turns.test.ts'],
+  ),
+  fault(
     'an event for a connection that was closed is told to the next owner of its number',
-    { file: READINESS, find: ' || this.#tokens[fd] !== epoll.tokenAt(index)', replace: '' },
+    { file: READINESS, find: 'this.#tokens[fd] === this.#epoll.tokenAt(index) ?', replace: 'fd >= 0 ?' },
     ['test/net/readiness.test.ts'],
   ),
   fault(
@@ -57,7 +78,7 @@ export const socketFaults: readonly Fault[] = [
     },
     ['test/net/raw-socket.test.ts', 'test/net/conn.test.ts'],
     { file: RAW, find: 'this.#queue = [];', replace: 'this.#queue ??= [];' },
-    { file: 'src/net/conn.ts', find: 'if (this.#socket.writableLength > 0) return 0;', replace: '' },
+    { file: 'src/net/conn-writes.ts', find: 'if (this.current.writableLength > 0) return 0;', replace: '' },
   ),
   fault(
     'a peer that never reads makes a raw socket queue without end',

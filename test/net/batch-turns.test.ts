@@ -14,10 +14,24 @@ import { SocketRecorder } from './socket-recorder.ts';
 const stage = new ConnStage();
 const { native } = stage;
 
+/** Where the kernel does no batch. */
+const refused = new ConnStage({ ...native, batch: { ...native.batch, newContext: () => 4096 } });
+
+let isFull = false;
+
+/** Where the kernel watches no more connections, once it `isFull`. */
+const full = new ConnStage({
+  ...native,
+  epoll() {
+    const set = native.epoll();
+    return set && { ...set, add: (...args) => !isFull && set.add(...args) };
+  },
+});
+
 /** A raw socket that is being read, and the socket at its other end. */
-async function rawPair(): Promise<{ raw: RawSocket; heard: SocketRecorder; peer: Socket }> {
-  const taken = new Promise<RawSocket>((resolve) => stage.acceptedRaw.push(resolve));
-  const peer = connect({ port: stage.rawPort, host: '127.0.0.1', noDelay: true, allowHalfOpen: true });
+async function rawPair(at = stage): Promise<{ raw: RawSocket; heard: SocketRecorder; peer: Socket }> {
+  const taken = new Promise<RawSocket>((resolve) => at.acceptedRaw.push(resolve));
+  const peer = connect({ port: at.rawPort, host: '127.0.0.1', noDelay: true, allowHalfOpen: true });
   peer.on('error', () => {});
   const raw = await taken;
   stage.opened.push(peer, raw);
@@ -43,12 +57,12 @@ class Heard implements ConnHandler {
 }
 
 /** A connection on a socket of Node's that is read directly, and the socket at its other end. */
-async function nodePair(): Promise<{ conn: Conn; heard: Heard; peer: Socket }> {
-  const taken = new Promise<Socket>((resolve) => stage.accepted.push(resolve));
-  const peer = connect({ port: stage.port, host: '127.0.0.1', noDelay: true, allowHalfOpen: true });
+async function nodePair(at = stage): Promise<{ conn: Conn; heard: Heard; peer: Socket }> {
+  const taken = new Promise<Socket>((resolve) => at.accepted.push(resolve));
+  const peer = connect({ port: at.port, host: '127.0.0.1', noDelay: true, allowHalfOpen: true });
   peer.on('error', () => {});
   const heard = new Heard();
-  const conn = Conn.accept(await taken, native, heard);
+  const conn = Conn.accept(await taken, at.native, heard);
   stage.opened.push(peer, conn);
   return { conn, heard, peer };
 }
@@ -106,4 +120,32 @@ describe('a connection on a socket of Nodeâ€™s that is closed in an earlier oneâ
     holder.conn.resume();
     await waitFor(() => holder.heard.text === 'for the next owner');
   });
+});
+
+it('a connection that has been paused with others ready, and can be watched no more, is told in order by its stream', async () => {
+  const first = await nodePair(full);
+  const { conn, heard, peer } = await nodePair(full);
+  first.heard.on = () => conn.pause();
+  first.peer.write('1');
+  peer.write('bytes');
+  await waitFor(() => first.heard.text === '1');
+  isFull = true;
+  peer.write(' and more');
+  conn.resume();
+  await waitFor(() => heard.text === 'bytes and more', { what: 'all that it was sent' });
+});
+
+it('connections that are ready together are read and written one by one where the kernel refuses a batch', async () => {
+  const pairs = [await rawPair(refused), await rawPair(refused), await rawPair(refused)];
+  const conns = pairs.map(({ raw }) => {
+    const echo = new Heard();
+    const conn = Conn.accept(raw, refused.native, echo);
+    echo.on = () => void conn.write(Buffer.from(echo.text));
+    return conn;
+  });
+  const got = pairs.map(() => '');
+  for (const [i, { peer }] of pairs.entries()) peer.on('data', (chunk) => (got[i] += chunk.toString()));
+  for (const [i, { peer }] of pairs.entries()) peer.write(String(i));
+  await waitFor(() => got.join() === '0,1,2', { what: 'what each has been sent' });
+  expect(conns.map(({ isClosed }) => isClosed)).toEqual([false, false, false]);
 });
