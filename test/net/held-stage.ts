@@ -236,7 +236,7 @@ export class HeldStage {
     const { read, write } = batch;
     batch.read = () => {
       this.reads.push(batch.readCount);
-      read.call(batch);
+      return read.call(batch);
     };
     batch.write = () => {
       this.writes.push(batch.writeCount);
