@@ -165,9 +165,9 @@ export class World {
   opening = 0;
   live: Line[] = [];
   isOver = false;
-  /** By the port at which both ends meet: what the other one is waited for with. */
-  readonly #halves = new Map<number, (other: Socket | RawSocket) => void>();
-  readonly #arrived = new Map<number, Socket | RawSocket>();
+  /** By the ports of both ends, by which they meet: what the other one is waited for with. */
+  readonly #halves = new Map<string, (other: Socket | RawSocket) => void>();
+  readonly #arrived = new Map<string, Socket | RawSocket>();
   #isActing = false;
   readonly #stage: ConnStage;
   readonly #readiness: Readiness;
@@ -185,16 +185,18 @@ export class World {
     this.all.push(line);
     this.opening++;
     const arrived = (socket: Socket | RawSocket) => {
-      const port = socket.remotePort as number;
-      const half = this.#halves.get(port);
-      this.#halves.delete(port);
-      if (half === undefined) this.#arrived.set(port, socket);
+      // The port alone would not do: to another listener it may be somebody else's.
+      const ports = `${socket.localPort} ${socket.remotePort}`;
+      const half = this.#halves.get(ports);
+      this.#halves.delete(ports);
+      if (half === undefined) this.#arrived.set(ports, socket);
       else half(socket);
     };
-    const meet = (port: number, half: (other: Socket | RawSocket) => void) => {
-      const other = this.#arrived.get(port);
-      this.#arrived.delete(port);
-      if (other === undefined) this.#halves.set(port, half);
+    const meet = (socket: Socket, half: (other: Socket | RawSocket) => void) => {
+      const ports = `${socket.remotePort} ${socket.localPort}`;
+      const other = this.#arrived.get(ports);
+      this.#arrived.delete(ports);
+      if (other === undefined) this.#halves.set(ports, half);
       else half(other);
     };
     const options = { host: '127.0.0.1', noDelay: true, allowHalfOpen: true };
@@ -202,14 +204,14 @@ export class World {
       this.#stage.acceptedRaw.push(arrived);
       const peer = connect({ ...options, port: this.#stage.rawPort });
       peer.once('connect', () =>
-        meet(peer.localPort as number, (raw) => line.begin(Conn.accept(raw, this.#stage.native, line), peer)),
+        meet(peer, (raw) => line.begin(Conn.accept(raw, this.#stage.native, line), peer)),
       );
     } else {
       this.#stage.accepted.push(arrived);
       const conn = Conn.connect(
         { ...options, port: this.#stage.port },
         line,
-        () => meet(conn.socket.localPort as number, (peer) => line.begin(conn, peer as Socket)),
+        () => meet(conn.socket as Socket, (peer) => line.begin(conn, peer as Socket)),
         this.#stage.native,
       );
     }
