@@ -50,8 +50,8 @@ export const moveFaults: readonly Fault[] = [
     'a connection is shut down when it is let go',
     {
       file: 'src/net/conn.ts',
-      find: 'this.handler = NOBODY;\n    this.#socket.destroy();',
-      replace: 'this.handler = NOBODY;\n    this.#socket.end();',
+      find: 'this.handler = NOBODY;\n    this.current.destroy();',
+      replace: 'this.handler = NOBODY;\n    this.current.end();',
     },
     ['test/net/conn-moved.test.ts'],
   ),

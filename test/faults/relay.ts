@@ -284,15 +284,15 @@ export const relayFaults: readonly Fault[] = [
   fault(
     'what a slow reader has not taken is queued without a copy',
     {
-      file: 'src/net/conn.ts',
-      find: 'return this.#socket.write(Buffer.from(chunk.subarray(start + taken, end)));',
-      replace: 'return this.#socket.write(chunk.subarray(start + taken, end));',
+      file: 'src/net/conn-writes.ts',
+      find: 'return this.current.write(Buffer.from(chunk.subarray(start + taken, end)));',
+      replace: 'return this.current.write(chunk.subarray(start + taken, end));',
     },
     ['test/net/conn.test.ts'],
   ),
   fault(
     'bytes overtake others that are queued already',
-    { file: 'src/net/conn.ts', find: 'if (this.#socket.writableLength > 0) return 0;', replace: '' },
+    { file: 'src/net/conn-writes.ts', find: 'if (this.current.writableLength > 0) return 0;', replace: '' },
     ['test/net/conn.test.ts'],
   ),
   fault(

@@ -7,7 +7,11 @@ const READINESS = 'src/net/readiness.ts';
 export const socketFaults: readonly Fault[] = [
   fault(
     'an event for a connection that was closed is told to the next owner of its number',
-    { file: READINESS, find: ' || this.#tokens[fd] !== epoll.tokenAt(index)', replace: '' },
+    {
+      file: READINESS,
+      find: 'return this.#tokens[fd] === this.#epoll.tokenAt(index) ? (this.#readers[fd] ?? null) : null;',
+      replace: 'return this.#readers[fd] ?? null;',
+    },
     ['test/net/readiness.test.ts'],
   ),
   fault(
@@ -57,7 +61,7 @@ export const socketFaults: readonly Fault[] = [
     },
     ['test/net/raw-socket.test.ts', 'test/net/conn.test.ts'],
     { file: RAW, find: 'this.#queue = [];', replace: 'this.#queue ??= [];' },
-    { file: 'src/net/conn.ts', find: 'if (this.#socket.writableLength > 0) return 0;', replace: '' },
+    { file: 'src/net/conn-writes.ts', find: 'if (this.current.writableLength > 0) return 0;', replace: '' },
   ),
   fault(
     'a peer that never reads makes a raw socket queue without end',

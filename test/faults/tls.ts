@@ -128,7 +128,7 @@ export const tlsFaults: readonly Fault[] = [
     'a connection that is ended in its handshake lingers',
     {
       file: 'src/net/conn.ts',
-      find: 'if (this.#isSecuring) this.#socket.destroy();\n    else if',
+      find: 'if (this.#isSecuring) this.current.destroy();\n    else if',
       replace: 'if',
     },
     ['test/net/conn-tls.test.ts'],

@@ -69,18 +69,21 @@ describe.runIf(process.platform === 'linux').each<[Kind, string, HeldStage]>([
     stage.native.setOption(line.conn.socket, SOL_SOCKET, SO_SNDBUF, 4096);
   }
 
-  /** Writes in rounds until the kernel has taken less; gives what was written. */
-  async function fill(line: Line): Promise<string> {
+  /** Writes in rounds until the kernel has taken less; gives what was written. `ask`: asks in each how many wait. */
+  async function fill(line: Line, ask = false): Promise<string> {
     let text = '';
+    let asked = 0;
     for (let round = 0; line.conn.pendingBytes === 0; round++) {
       await together(() => {
+        two.write(`${round},`);
         for (let i = 0; i < 7; i++) {
           const more = counted(8000, text.length);
           text += more;
           line.write(more);
         }
-        two.write(`${round},`);
+        if (ask) asked = line.conn.pendingBytes;
       });
+      if (ask) expect(asked).toBe(line.conn.pendingBytes);
       if (round > 1000) throw new Error('the kernel takes all');
     }
     return text;
@@ -153,7 +156,7 @@ describe.runIf(process.platform === 'linux').each<[Kind, string, HeldStage]>([
 
   it('one whose peer is slow knows exactly how many bytes wait, in the midst of the round, too', async () => {
     slow(one);
-    let text = await fill(one);
+    let text = await fill(one, true);
     const pending = one.conn.pendingBytes;
     let inside = -1;
     await together(() => {
@@ -228,13 +231,15 @@ describe.runIf(process.platform === 'linux').each<[Kind, string, HeldStage]>([
         one.write('1');
         two.write('x');
         one.write('2');
+        // The second has had the first written; this one waits.
+        one.write('3');
         end(one);
         one.write('too late');
         two.write('y');
       });
     }
     await waitFor(() => one.hasPeerEnded && two.got.startsWith('x'));
-    expect(one.got).toBe(how.includes('handler') ? '12?' : `12${last}`);
+    expect(one.got).toBe(how.includes('handler') ? '12?' : `123${last}`);
     await waitFor(() => two.got === (how.includes('handler') ? 'x' : 'xy'));
   });
 
