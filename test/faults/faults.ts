@@ -1,4 +1,5 @@
 import { authFaults } from './auth.ts';
+import { batchFaults } from './batches.ts';
 import { checkFaults } from './check.ts';
 import { configAndProcessFaults } from './config-and-process.ts';
 import { cveFaults } from './cves.ts';
@@ -41,6 +42,7 @@ export const faults: readonly Fault[] = [
   ...protocolFaults,
   ...tlsFaults,
   ...socketFaults,
+  ...batchFaults,
   ...configAndProcessFaults,
   ...processFaults,
   ...checkFaults,

@@ -4,7 +4,7 @@ import type pg from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { ThreadedPooler } from '../../src/daemon/threads.ts';
 import { OWNER_NUMBERS } from '../../src/pool/shared-owners.ts';
-import { readdirSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { connectTo, sharedPostgres, withClient } from '../support/postgres.ts';
 import { type Random, withSeed } from '../support/random.ts';
 import { createRole } from '../support/roles.ts';
@@ -48,6 +48,8 @@ const connect = (): Promise<pg.Client> => stage.client({ user: role, database: '
 const show = (command: string) => stage.show(command);
 const refusals = () => stage.refusals;
 const fds = () => readdirSync('/proc/self/fd').length;
+/** What the kernel keeps for batches: for each thread one. */
+const rings = () => readFileSync('/proc/self/maps', 'utf8').split('[aio]').length - 1;
 
 test('the clients of all threads share one pool, and SHOW tells of all of them', async () => {
   const clients = await Promise.all(Array.from({ length: CLIENTS }, connect));
@@ -259,6 +261,7 @@ test(
   async () => {
     await withSeed(async (random: Random) => {
       const before = fds();
+      const ringsBefore = rings();
       const workers = Array.from({ length: CLIENTS }, (_, number) => new Worker(number));
       const all = () => workers.reduce((sum, { done }) => sum + done, 0);
       const admin = await connectTo(address(), { database: 'pgbouncer' });
@@ -298,6 +301,7 @@ test(
       await pooler.control.request({ kind: 'kill', database: null }, new AbortController().signal);
       await waitFor(() => pooler.keeper.count('server') === 0, { what: 'the end of all servers' });
       await pooler.control.request({ kind: 'resume', database: null }, new AbortController().signal);
+      expect(rings()).toBe(ringsBefore);
       await waitFor(() => fds() <= before + 4, { what: `descriptors: ${before} before, ${fds()} now` });
     });
   },

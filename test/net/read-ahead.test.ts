@@ -57,6 +57,30 @@ describe.runIf(process.platform === 'linux').each<[Kind, string, HeldStage]>([
     expect([texts(), stage.isReady(second.fd)]).toEqual([['of 0.', 'of 1.', 'of 2.'], false]);
   });
 
+  it.each([
+    '',
+    ' and the end',
+  ])('one that was kept hears that first, although more%s is ready with others’', async (more) => {
+    const [first, second] = lines;
+    first.on = () => second.conn.pause();
+    await stage.round(lines);
+    await nextTurn();
+    first.on = () => {};
+    second.peer.write('later');
+    if (more !== '') second.peer.end('last');
+    first.peer.write('x');
+    await waitFor(() => stage.isReady(first.fd));
+    if (more !== '') await waitFor(() => stage.native.hasPeerLeft(second.conn.socket));
+    // Not a turn later.
+    second.conn.resume();
+    await stage.round([first, second], more === '' ? [] : [second]);
+    while (!second.text.endsWith(more === '' ? 'later' : 'last')) {
+      if (stage.isReady(second.fd)) await stage.round([second]);
+      await nextTurn();
+    }
+    expect(second.text).toBe(more === '' ? 'of 1.later' : 'of 1.laterlast');
+  });
+
   it('one that was suspended hears its bytes once it is woken', async () => {
     const [first, second] = lines;
     first.on = () => second.conn.suspend(() => true);
