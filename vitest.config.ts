@@ -82,7 +82,7 @@ export default defineConfig({
     // Most of a test's time is waiting.
     maxWorkers: 2 * availableParallelism() + 1,
     // Ten times the rounds on a machine that has other work are not a hang.
-    testTimeout: isFull ? 900_000 : 30_000,
+    testTimeout: isFull ? 900_000 : 60_000,
     hookTimeout: 120_000,
     reporters: jsonReport === undefined ? ['default'] : ['default', ['json', { outputFile: jsonReport }]],
   },

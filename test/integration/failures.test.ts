@@ -224,7 +224,8 @@ describe('a login that the server refuses', () => {
     const later = await pooler.client(user);
     await waitFor(async () => {
       const { sv_idle } = (await pooler.show('SHOW POOLS')).find((row) => row['user'] === 'cached') ?? {};
-      if (sv_idle === 1) return true;
+      // Of several threads each may have made one.
+      if (Number(sv_idle) >= 1) return true;
       // Each refusal may start the next attempt, once its time has come.
       const probe = await pooler.client(user);
       await probe.query('SELECT 1').catch(() => null);

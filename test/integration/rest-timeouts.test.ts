@@ -53,7 +53,7 @@ describe.concurrent('limits on rest and age of server connections', () => {
 
   test('server_lifetime replaces a connection at rest or on release; that of a database goes before', async () => {
     await using pooler = await start({
-      settings: { server_lifetime: 0.8 },
+      settings: { server_lifetime: 3 },
       databases: { one: 'dbname=rest_one', two: 'dbname=rest_two server_lifetime=1000' },
     });
     const pidOf = async (database: string): Promise<number | undefined> => {
@@ -68,11 +68,11 @@ describe.concurrent('limits on rest and age of server connections', () => {
     // In use beyond its time: it stays until it is released.
     const client = await pooler.client(alice);
     await client.query('BEGIN');
-    await client.query('SELECT pg_sleep(1.2)');
+    await client.query('SELECT pg_sleep(3.4)');
     const { rows } = await client.query<{ pid: number }>('SELECT pg_backend_pid() AS pid');
     expect(rows[0]?.pid).toBe(first);
     await client.query('COMMIT');
-    expectStruckAfter(1.2, startMs);
+    expectStruckAfter(3.4, startMs);
     const second = await pidOf('one');
     expect(second).not.toBe(first);
     expect(await pidOf('two')).toBe(lasting);

@@ -10,7 +10,7 @@ import { waitFor } from '../support/wait-for.ts';
 import type { EndingStart } from './ending-worker.ts';
 
 const isFull = process.env['PGWEIR_TEST_FULL'] !== undefined;
-const ENDS = isFull ? 600 : 30;
+const ENDS = isFull ? 600 : 12;
 const CLIENTS = 4;
 const native = openNative();
 const fds = () => readdirSync('/proc/self/fd').length;

@@ -157,8 +157,14 @@ export class DaemonHome implements AsyncDisposable {
 
   /** What the pidfile holds; null when there is none. */
   get pid(): number | null {
-    if (!existsSync(this.pidfile)) return null;
-    const pid = Number(readFileSync(this.pidfile, 'utf8'));
+    let text: string;
+    try {
+      text = readFileSync(this.pidfile, 'utf8');
+    } catch {
+      // It may go at any moment.
+      return null;
+    }
+    const pid = Number(text);
     this.#seen.add(pid);
     return pid;
   }

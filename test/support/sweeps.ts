@@ -15,5 +15,5 @@ export async function sweepsPass(count = 2): Promise<void> {
 export function expectStruckAfter(seconds: number, startMs: number): void {
   const tookMs = performance.now() - startMs;
   expect(tookMs).toBeGreaterThan(seconds * 1000 - 5);
-  expect(tookMs).toBeLessThan(seconds * 1000 + 3000);
+  expect(tookMs).toBeLessThan(seconds * 1000 + 10_000);
 }

@@ -45,9 +45,12 @@ export const threadsSuite = {
 export const longFiles = [
   'bench/run',
   'docker/dockerfile',
+  'integration/commands-amid-work',
   'integration/operations-under-load',
+  'integration/reading-random',
   'integration/rolling-restart',
   'integration/threads-minimum',
   'integration/threads-pause',
+  'integration/tls-reload',
   'load/leak',
 ].map((name) => `test/${name}.test.ts`);

@@ -1,6 +1,9 @@
+/** A machine with other work is not a failure. Below the time that a test has. */
+const DEADLINE_MS = 25_000;
+
 /** How `waitFor` waits. */
 export interface WaitOptions {
-  /** Default 10 s. */
+  /** Default 25 s. */
   readonly deadlineMs?: number;
   /** What is awaited, for the error; default: the condition's source. */
   readonly what?: string;
@@ -16,7 +19,7 @@ export async function waitFor<T>(
   condition: () => T | Promise<T>,
   options: WaitOptions = {},
 ): Promise<Exclude<T, false | null | undefined>> {
-  const deadlineMs = options.deadlineMs ?? 10_000;
+  const deadlineMs = options.deadlineMs ?? DEADLINE_MS;
   const until = performance.now() + deadlineMs;
   for (;;) {
     const value = await condition();
@@ -29,7 +32,7 @@ export async function waitFor<T>(
 }
 
 /** Gives what `promise` gives, or rejects after the deadline, naming `what`. */
-export async function within<T>(promise: Promise<T>, what: string, deadlineMs = 10_000): Promise<T> {
+export async function within<T>(promise: Promise<T>, what: string, deadlineMs = DEADLINE_MS): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const expired = new Promise<never>((_, reject) => {
     timer = setTimeout(() => reject(new Error(`waited ${deadlineMs} ms in vain for: ${what}`)), deadlineMs);
