@@ -79,6 +79,8 @@ export default defineConfig({
       ...ofVersions,
     ],
     pool: 'forks',
+    // Loading the program anew for each file is a tenth of what all tests cost. The long run has the time.
+    isolate: isFull,
     // Most of a test's time is waiting.
     maxWorkers: 2 * availableParallelism() + 1,
     // Ten times the rounds on a machine that has other work are not a hang.

@@ -5,12 +5,11 @@
  */
 import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
+import { Postgres } from '../../src/cli/start/postgres.ts';
+import { testRoles, withMadeData } from '../support/postgres-settings.ts';
 import { applyFault, type Fault } from './fault.ts';
 import { faults } from './faults.ts';
 import { type Verdict, Workbench } from './workbench.ts';
-
-/** Names of failed tests that are shown. */
-const SHOWN = 3;
 
 /** Faults that are tried out at a time, each in a copy of its own. A test waits for most of its time. */
 const JOBS = availableParallelism();
@@ -25,6 +24,12 @@ async function main(parts: readonly string[]): Promise<number> {
     console.error('no fault has such a name');
     return 1;
   }
+  // Each run's PostgreSQL begins with a copy of this one's data.
+  await using model = await Postgres.start({ keepTemplate: true, initialSql: testRoles });
+  const { templateDir } = model;
+  if (templateDir === null) throw new Error('the template was asked for');
+  const env = withMadeData({ templateDir, password: model.address.password });
+  await model.stop();
   using benches = new DisposableStack();
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     process.once(signal, () => {
@@ -32,7 +37,7 @@ async function main(parts: readonly string[]): Promise<number> {
       process.exit(1);
     });
   }
-  const makeBench = () => benches.use(new Workbench(resolve(import.meta.dirname, '../..')));
+  const makeBench = () => benches.use(new Workbench(resolve(import.meta.dirname, '../..'), env));
   const first = makeBench();
   const files = [...new Set(chosen.flatMap(({ tests }) => tests))].sort();
   console.log(`${files.length} test files without any fault`);
@@ -83,11 +88,8 @@ function describe(verdict: Verdict): string {
       return `    all ${verdict.count} tests passed`;
     case 'mute':
       return `    ${verdict.reason}`;
-    case 'failed': {
-      const { tests } = verdict;
-      const more = tests.length > SHOWN ? [`    and ${tests.length - SHOWN} more`] : [];
-      return [...tests.slice(0, SHOWN).map((name) => `    ${name}`), ...more].join('\n');
-    }
+    case 'failed':
+      return verdict.tests.map((name) => `    ${name}`).join('\n');
   }
 }
 

@@ -20,8 +20,8 @@ const COPIED = [
 const TEST_TIMEOUT_MS = 10_000;
 const RUN_DEADLINE_MS = 180_000;
 
-/** A run stops early: who failed is known by then. */
-const ENOUGH_FAILURES = 4;
+/** A run stops early: the fault is noticed by then. */
+const ENOUGH_FAILURES = 1;
 
 /** What became of a run of test files. */
 export type Verdict =
@@ -55,12 +55,15 @@ interface Report {
 export class Workbench implements Disposable {
   readonly root: string;
   readonly #original: string;
+  readonly #env: Readonly<Record<string, string>>;
   /** What changed files held before, by path. */
   readonly #sound = new Map<string, string>();
   #runningPid: number | null = null;
 
-  constructor(original: string) {
+  /** Of a project, and with this beside our own environment. */
+  constructor(original: string, env: Readonly<Record<string, string>>) {
     this.#original = original;
+    this.#env = env;
     this.root = mkdtempSync(join(tmpdir(), 'pgweir-faults-'));
     for (const name of COPIED) {
       cpSync(join(original, name), join(this.root, name), { recursive: true });
@@ -109,6 +112,7 @@ export class Workbench implements Disposable {
         detached: true,
         env: {
           ...process.env,
+          ...this.#env,
           PGWEIR_TEST_FAULTS: '1',
           ...(seed === undefined ? {} : { PGWEIR_TEST_SEED: String(seed) }),
         },

@@ -1,44 +1,15 @@
-import { readdirSync, readFileSync, renameSync, statSync, unlinkSync, writeFileSync } from 'node:fs';
+import { readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { loadConfig } from '../../src/config/load.ts';
-import { Takeover } from '../../src/daemon/takeover.ts';
 import { DatagramPeer } from '../support/datagram-peer.ts';
-import { runAlone } from '../support/console.ts';
-import type { Section } from '../support/pooler-config.ts';
 import { connectTo, sharedPostgres } from '../support/postgres.ts';
 import { isAlive } from '../support/processes.ts';
-import { allowRoot, DaemonHome, type ProgramRun, runProgram } from '../support/program.ts';
+import { allowRoot, DaemonHome, runProgram } from '../support/program.ts';
 import { RawListener } from '../support/raw-listener.ts';
+import { expectServed, namesLeft, runIn, sharing, startSharing } from '../support/sharing-home.ts';
 import { progress, startOwnLoad, startPgbench } from '../support/steady-load.ts';
 import { waitFor, within } from '../support/wait-for.ts';
-
-const settings = { so_reuseport: 1, pool_mode: 'transaction' };
-
-function run(home: DaemonHome, ...args: string[]): Promise<ProgramRun> {
-  return runProgram([...args, home.iniPath], { env: allowRoot });
-}
-
-/** A pooler that runs. */
-async function started(more: Section = {}): Promise<DaemonHome> {
-  const home = await DaemonHome.make({ settings: { ...settings, ...more } });
-  await home.start();
-  return home;
-}
-
-/** What belongs to poolers in a home: no name must be left behind that nobody looks after. */
-function files(home: DaemonHome): string[] {
-  return readdirSync(home.folder)
-    .filter((name) => name.startsWith('.') || name.startsWith('pooler.pid'))
-    .sort();
-}
-
-async function one(home: DaemonHome, host = '127.0.0.1'): Promise<void> {
-  const client = await connectTo({ ...home.address, host });
-  expect((await client.query('SELECT 1 AS one')).rows).toEqual([{ one: 1 }]);
-  await client.end();
-}
 
 /** Hand-overs in a row; `npm run test:full` takes its time. */
 const ROUNDS = process.env['PGWEIR_TEST_FULL'] === undefined ? 3 : 10;
@@ -47,7 +18,7 @@ describe('-R', () => {
   test(`${ROUNDS} times under load loses nobody, over TCP nor over the unix socket`, {
     timeout: 240_000,
   }, async () => {
-    await using home = await started({ log_connections: 0, log_disconnections: 0, logfile: '' });
+    await using home = await startSharing({ log_connections: 0, log_disconnections: 0, logfile: '' });
     const unix = { ...sharedPostgres(), host: home.folder, port: home.port };
     const tcp = { ...unix, host: '127.0.0.1' };
     const loads = [startOwnLoad(unix, 3), startOwnLoad(tcp, 3), startPgbench(tcp, 3)].filter(
@@ -83,11 +54,11 @@ describe('-R', () => {
       `${ROUNDS} hand-overs under load: ${transactions.join(' + ')} transactions, each on a new connection`,
     );
     expect(ends.map(({ errors }) => errors)).toEqual(ends.map(() => []));
-    await one(home, home.folder);
+    await expectServed(home, home.folder);
   });
 
   test('leaves the old one the clients that it has, and those only', async () => {
-    await using home = await started();
+    await using home = await startSharing();
     const client = await connectTo(home.address);
     await client.query('BEGIN');
     const inode = statSync(home.socketPath).ino;
@@ -95,26 +66,26 @@ describe('-R', () => {
     expect(statSync(home.socketPath).ino).not.toBe(inode);
     await waitFor(() => home.log.includes(`[${before}] LOG SHUTDOWN WAIT_FOR_CLIENTS command issued`));
     expect(home.log).toContain(`[${after}] LOG taking over from the running process\n`);
-    await one(home);
-    await one(home, home.folder);
+    await expectServed(home);
+    await expectServed(home, home.folder);
     expect((await client.query('SELECT 1 AS one')).rows).toEqual([{ one: 1 }]);
     await client.query('COMMIT');
     await client.end();
     await waitFor(() => !isAlive(before));
     // Its end takes nothing away that is not its own.
     expect(home.pid).toBe(after);
-    await one(home, home.folder);
+    await expectServed(home, home.folder);
     await waitFor(() => home.log.includes(`[${after}] LOG the old process has ended\n`), {
       deadlineMs: 20_000,
     });
-    expect(files(home)).toEqual([`.s.PGSQL.${home.port}`, 'pooler.pid']);
+    expect(namesLeft(home)).toEqual([`.s.PGSQL.${home.port}`, 'pooler.pid']);
     home.signal('SIGTERM');
     await waitFor(() => !isAlive(after));
-    expect(files(home)).toEqual([]);
+    expect(namesLeft(home)).toEqual([]);
   });
 
   test('leaves the old one those whose login is under way', async () => {
-    await using home = await started();
+    await using home = await startSharing();
     const early = [await dial({ port: home.port }), await dial({ path: home.socketPath })];
     // Accepted, and seen.
     for (const socket of early) expect(await answer(socket, SSL_REQUEST)).toBe('N');
@@ -159,7 +130,7 @@ describe('-R', () => {
   }
 
   test('passes cancel requests on to the one whose client it was', async () => {
-    await using home = await started();
+    await using home = await startSharing();
     await using query = await startQuery(home);
     // Through two that came after it.
     await home.takeOver();
@@ -170,7 +141,7 @@ describe('-R', () => {
   });
 
   test('passes them on although there are peers now, which its keys know nothing of', async () => {
-    await using home = await started({ peer_id: 0 });
+    await using home = await startSharing({ peer_id: 0 });
     await using query = await startQuery(home);
     const ini = readFileSync(home.iniPath, 'utf8').replace(/^peer_id = 0$/m, 'peer_id = 9');
     writeFileSync(home.iniPath, `${ini}\n[peers]\n9 = host=${home.folder}\n`);
@@ -182,21 +153,21 @@ describe('-R', () => {
     'SIGKILL',
     'SIGQUIT',
   ] as const)('passes them on after the new one has ended by %s and another was started, and leaves no names', async (signal) => {
-    await using home = await started();
+    await using home = await startSharing();
     await using query = await startQuery(home);
     const [before, ended] = await home.takeOver();
     process.kill(ended, signal);
     await waitFor(() => !isAlive(ended));
-    expect(await run(home, '-d')).toMatchObject({ code: 0, stderr: '' });
+    expect(await runIn(home, '-d')).toMatchObject({ code: 0, stderr: '' });
     expect(await query.cancel()).toBe('57014');
     expect(isAlive(before)).toBe(true);
     await query[Symbol.asyncDispose]();
-    await waitFor(() => files(home).length === 2, { what: 'the old one to be forgotten' });
+    await waitFor(() => namesLeft(home).length === 2, { what: 'the old one to be forgotten' });
     await waitFor(() => !isAlive(before), { what: 'its end' });
   });
 
   test('hands on those that come to it late, for clients of whoever came before and after', async () => {
-    await using home = await started();
+    await using home = await startSharing();
     await using first = await startQuery(home);
     await home.takeOver();
     // They are connected to the one whose place is about to be taken, and have said nothing.
@@ -210,15 +181,15 @@ describe('-R', () => {
   });
 
   test('leaves no name behind when the old one ends after the new one, and nobody comes any more', async () => {
-    await using home = await started();
+    await using home = await startSharing();
     const client = await connectTo(home.address);
     const [first, second] = await home.takeOver();
     home.signal('SIGTERM');
     await waitFor(() => !isAlive(second));
-    expect(files(home)).toEqual([expect.stringMatching(/^\.pgweir\./)]);
+    expect(namesLeft(home)).toEqual([expect.stringMatching(/^\.pgweir\./)]);
     await client.end();
     await waitFor(() => !isAlive(first));
-    expect(files(home)).toEqual([]);
+    expect(namesLeft(home)).toEqual([]);
   });
 
   /** How many queries of that kind PostgreSQL runs. */
@@ -232,19 +203,19 @@ describe('-R', () => {
   }
 
   test('starts as usual where nobody runs, even beside what a killed one has left', async () => {
-    await using home = await DaemonHome.make({ settings });
-    expect(await run(home, '-R', '-d')).toMatchObject({ code: 0, stderr: '' });
+    await using home = await DaemonHome.make({ settings: sharing });
+    expect(await runIn(home, '-R', '-d')).toMatchObject({ code: 0, stderr: '' });
     expect(home.log).toContain(' LOG old process not found, try to continue normally\n');
-    await one(home);
+    await expectServed(home);
     const pid = home.signal('SIGKILL');
     await waitFor(() => !isAlive(pid));
-    expect(await run(home, '-R', '-d')).toMatchObject({ code: 0, stderr: '' });
-    await one(home, home.folder);
-    expect(files(home)).toEqual([`.s.PGSQL.${home.port}`, 'pooler.pid']);
+    expect(await runIn(home, '-R', '-d')).toMatchObject({ code: 0, stderr: '' });
+    await expectServed(home, home.folder);
+    expect(namesLeft(home)).toEqual([`.s.PGSQL.${home.port}`, 'pooler.pid']);
   });
 
   test('tells systemd which process is the one now', async () => {
-    await using home = await started();
+    await using home = await startSharing();
     using peer = new DatagramPeer(join(home.folder, 'notify'));
     const { code } = await runProgram(['-R', '-d', home.iniPath], {
       env: { ...allowRoot, NOTIFY_SOCKET: peer.address },
@@ -254,187 +225,16 @@ describe('-R', () => {
   });
 });
 
-describe('-R is refused, and the running one goes on,', () => {
-  /** Tries it with other settings than those that the running one has. */
-  async function refused(home: DaemonHome, changes: Section): Promise<string> {
-    const own = readFileSync(home.iniPath, 'utf8');
-    const before = [home.pid, files(home), statSync(home.socketPath).ino];
-    const changed = Object.entries(changes).reduce(
-      (text, [key, value]) => text.replace(new RegExp(`^${key} = .*$`, 'm'), `${key} = ${value}`),
-      own,
-    );
-    writeFileSync(home.iniPath, changed);
-    const { code, stderr } = await run(home, '-R', '-d');
-    writeFileSync(home.iniPath, own);
-    expect(code).toBe(1);
-    expect([home.pid, files(home), statSync(home.socketPath).ino]).toEqual(before);
-    await one(home);
-    await one(home, home.folder);
-    return (
-      stderr
-        .trim()
-        .split('\n')
-        .at(-1)
-        ?.replace(/^.* FATAL /, '') ?? ''
-    );
-  }
-
-  test('when the new one does not share its port, or cannot start for another reason', async () => {
-    await using home = await started();
-    expect(await refused(home, { so_reuseport: 0 })).toBe(
-      '-R needs so_reuseport = 1, here and in the running process',
-    );
-    expect(await refused(home, { listen_addr: '192.0.2.1' })).toBe(
-      'cannot listen on any address of listen_addr',
-    );
-    expect(await refused(home, { unix_socket_dir: `@${home.folder}` })).toBe(
-      '-R needs a unix socket in a folder (unix_socket_dir)',
-    );
-    expect(await refused(home, { pidfile: '/nowhere/at/all/pid' })).toMatch(/^could not open pidfile: /);
-    expect(await refused(home, { listen_port: 'many' })).toBe('cannot load config file');
-  });
-
-  test('before it has shared the port, when its unix socket cannot be had', async () => {
-    await using home = await started({ unix_socket_group: process.getgid?.() ?? 0 });
-    const listening = `LOG listening on 127.0.0.1:${home.port}\n`;
-    expect(home.log.split(listening)).toHaveLength(2);
-    expect(await refused(home, { unix_socket_group: 'nobody-is-in-it' })).toMatch(/nobody-is-in-it/);
-    expect(home.log.split(listening)).toHaveLength(2);
-  });
-
-  test('when its pidfile is not the one that the running one has, but somebody’s', async () => {
-    await using home = await started();
-    const other = join(home.folder, 'other.pid');
-    for (const [text, expected] of [
-      [`${process.pid}\n`, `pidfile '${other}' exists, another instance running?`],
-      ['[databases]\n', `pidfile '${other}' exists, another instance running?`],
-    ] as const) {
-      writeFileSync(other, text);
-      expect(await refused(home, { pidfile: other })).toBe(expected);
-      expect(readFileSync(other, 'utf8')).toBe(text);
-    }
-    expect(await refused(home, { pidfile: home.folder })).toMatch(/^could not read pidfile: EISDIR/);
-  });
-
-  test('leaves the running one its unix socket where it cannot be done at last', async () => {
-    await using home = await started();
-    const { ino } = statSync(home.socketPath);
-    const { settings: own } = loadConfig(home.iniPath, null);
-    const takeover = (await Takeover.begin(own)) as Takeover;
-    // As it is when ours had taken its place and is closed again.
-    unlinkSync(home.socketPath);
-    takeover.end();
-    expect(statSync(home.socketPath).ino).toBe(ino);
-    expect(files(home)).toEqual([`.s.PGSQL.${home.port}`, 'pooler.pid']);
-    await one(home, home.folder);
-    // Whoever is there by then stays.
-    const late = (await Takeover.begin(own)) as Takeover;
-    unlinkSync(home.socketPath);
-    using other = new RawListener(home.socketPath);
-    expect(other.fd).toBeGreaterThan(0);
-    const { ino: othersIno } = statSync(home.socketPath);
-    late.end();
-    expect(statSync(home.socketPath).ino).toBe(othersIno);
-    expect(files(home)).toEqual([`.s.PGSQL.${home.port}`, 'pooler.pid']);
-  });
-
-  test('when the running one does not share its port', async () => {
-    await using home = await started({ so_reuseport: 0 });
-    expect(await refused(home, { so_reuseport: 1 })).toBe(
-      '-R needs so_reuseport = 1 in the running process, too',
-    );
-  });
-
-  test('when the running one is paused', async () => {
-    await using home = await started();
-    await runAlone(home.socketPath, sharedPostgres().user, 'PAUSE');
-    const { code, stderr } = await run(home, '-R', '-d');
-    expect(code).toBe(1);
-    expect(stderr).toMatch(/ FATAL -R cannot take over from a paused process: RESUME it\n$/);
-    await runAlone(home.socketPath, sharedPostgres().user, 'RESUME');
-    await home.takeOver();
-  });
-
-  test('when one of its databases is paused', async () => {
-    await using home = await started();
-    const { user } = sharedPostgres();
-    await runAlone(home.socketPath, user, 'PAUSE kept');
-    const { code, stderr } = await run(home, '-R', '-d');
-    expect(code).toBe(1);
-    expect(stderr).toMatch(/ FATAL -R cannot take over from a process with paused databases: RESUME kept\n$/);
-    await runAlone(home.socketPath, user, 'RESUME kept');
-    await home.takeOver();
-  });
-
-  test('when another one has been quicker', async () => {
-    await using home = await started();
-    const before = home.pid as number;
-    // Both find it, and neither gets an answer before the other waits for one, too.
-    process.kill(before, 'SIGSTOP');
-    const runs = [run(home, '-R', '-d'), run(home, '-R', '-d')];
-    const waiting = () => files(home).filter((name) => name.startsWith('.pgweir.')).length;
-    await waitFor(() => waiting() === 2, { what: 'both to have found it' });
-    process.kill(before, 'SIGCONT');
-    const ends = (await Promise.all(runs)).sort((a, b) => Number(a.code) - Number(b.code));
-    expect(ends.map(({ code }) => code)).toEqual([0, 1]);
-    expect(ends[1]?.stderr).toMatch(
-      / FATAL (unix socket is in use, cannot continue|the running process does not answer .*)\n$/,
-    );
-    await waitFor(() => !isAlive(before));
-    const after = home.pid as number;
-    expect(isAlive(after)).toBe(true);
-    await one(home);
-    await one(home, home.folder);
-    await waitFor(() => files(home).length === 2, { what: 'the old one to be forgotten' });
-    expect(files(home)).toEqual([`.s.PGSQL.${home.port}`, 'pooler.pid']);
-  });
-
-  // It waits for an answer for 10 s, which is as long as any test may take where faults are tried out.
-  test('when whoever has the socket is no pooler', { timeout: 30_000 }, async () => {
-    await using home = await DaemonHome.make({ settings });
-    using other = new RawListener(home.socketPath);
-    expect(other.fd).toBeGreaterThan(0);
-    const pretend = connectAndTalk(home.socketPath);
-    const { code, stderr } = await run(home, '-R', '-d');
-    pretend();
-    expect(code).toBe(1);
-    expect(stderr).toMatch(
-      / FATAL the running process does not answer to SHOW VERSION: no answer within 10 s\n$/,
-    );
-    expect(files(home)).toEqual([`.s.PGSQL.${home.port}`]);
-  });
-
-  test('when the sockets are the service manager’s', async () => {
-    await using home = await started();
-    using tcp = new RawListener();
-    const { code, stderr } = await runProgram(['-R', home.iniPath], {
-      env: { ...allowRoot, LISTEN_FDS: '1' },
-      wrapper: ['sh', '-c', 'LISTEN_PID=$$ exec "$@"', 'sh'],
-      fds: [tcp.fd],
-    });
-    expect(code).toBe(1);
-    expect(stderr).toMatch(/ FATAL -R does not go together with sockets from the service manager\n$/);
-    await one(home);
-  });
-});
-
 test('a unix socket that somebody else has put in its place is never removed', async () => {
-  await using home = await started();
+  await using home = await startSharing();
   const aside = join(home.folder, 'aside');
   renameSync(home.socketPath, aside);
   using other = new RawListener(home.socketPath);
   expect(other.fd).toBeGreaterThan(0);
   const pid = home.signal('SIGTERM');
   await waitFor(() => !isAlive(pid));
-  expect(files(home)).toEqual([`.s.PGSQL.${home.port}`]);
+  expect(namesLeft(home)).toEqual([`.s.PGSQL.${home.port}`]);
 });
-
-/** Keeps a connection to the socket open, so that it has a queue; gives the way to end it. */
-function connectAndTalk(path: string): () => void {
-  const socket = connect({ path });
-  socket.on('error', () => {});
-  return () => void socket.destroy();
-}
 
 function dial(where: { port: number } | { path: string }): Promise<Socket> {
   return new Promise((resolve, reject) => {

@@ -1,6 +1,6 @@
 import type { TestProject } from 'vitest/node';
 import { Postgres } from '../../src/cli/start/postgres.ts';
-import { fastSettings, testHba, testRoles } from './postgres-settings.ts';
+import { fastSettings, madeData, testHba, testRoles } from './postgres-settings.ts';
 import type { MissingVersion, PostgresVersion } from './postgres-versions.ts';
 
 declare module 'vitest' {
@@ -26,16 +26,17 @@ export async function setup(project: TestProject): Promise<void> {
     project.provide('postgres', { ...container.address, templateDir: '' });
     return;
   }
+  const made = version === undefined ? madeData() : null;
   const postgres = await Postgres.start({
     ...(version === undefined ? {} : { binDir: version.source.binDir }),
     settings: fastSettings,
     hba: testHba,
-    keepTemplate: true,
-    initialSql: testRoles,
+    ...(made ?? { keepTemplate: true, initialSql: testRoles }),
   });
   servers.push(postgres);
-  if (postgres.templateDir === null) throw new Error('the template was asked for');
-  project.provide('postgres', { ...postgres.address, templateDir: postgres.templateDir });
+  const templateDir = made?.templateDir ?? postgres.templateDir;
+  if (templateDir === null) throw new Error('the template was asked for');
+  project.provide('postgres', { ...postgres.address, templateDir });
 }
 
 /** Ends them and removes all their files. */

@@ -22,3 +22,23 @@ export const testHba: readonly string[] = ['trust', 'password', 'md5'].flatMap((
 export const testRoles: readonly string[] = ['trust', 'password', 'md5'].map(
   (method) => `CREATE ROLE auth_${method}`,
 );
+
+/** Names pristine data for runs of tests that follow each other, as JSON of {@link MadeData}; unset: each makes its own. */
+const DATA_VARIABLE = 'PGWEIR_TEST_DATA';
+
+/** Data of a PostgreSQL with the roles of tests, and its superuser's password. */
+export interface MadeData {
+  readonly templateDir: string;
+  readonly password: string;
+}
+
+/** What whoever runs the tests has made ahead of them; null: nothing. */
+export function madeData(): MadeData | null {
+  const text = process.env[DATA_VARIABLE];
+  return text === undefined ? null : (JSON.parse(text) as MadeData);
+}
+
+/** An environment in which {@link madeData} gives this. */
+export function withMadeData({ templateDir, password }: MadeData): Readonly<Record<string, string>> {
+  return { [DATA_VARIABLE]: JSON.stringify({ templateDir, password }) };
+}
