@@ -1,36 +1,47 @@
+import { PerformanceObserver } from 'node:perf_hooks';
 import { getHeapSpaceStatistics, setFlagsFromString } from 'node:v8';
 
-/** Both halves. */
-const YOUNG_BYTES = 8 * 1024 * 1024;
+const MIB = 1024 * 1024;
 
-/** Far more than it takes to get there. */
-const MAX_ROUNDS = 100;
+/** Of one of the two halves: V8 copies what lives from one to the other. */
+const HALF_MIB = 4;
 
-/** V8's own. Another thread may have put 1 in its place. */
+/** A little less, for V8 keeps some bytes of it for itself. */
+const GROWN_BYTES = (HALF_MIB - 0.25) * MIB;
+
+/** V8's own. */
 const USUAL_FACTOR = 2;
 
-/** Some 100 kB at a time. */
-const OBJECTS_PER_ROUND = 4000;
+/**
+ * A worker's `maxYoungGenerationSizeMb` for a space as {@link boundYoungHeap} bounds it. V8 counts a third half, of large
+ * new objects.
+ */
+export const YOUNG_MIB = 3 * HALF_MIB;
 
 /**
- * Lets the space in which V8 makes new objects grow to 8 MiB, and then no further. V8 would have it grow to 32 MiB while
- * many log in, and never give that back; smaller than this, it is collected so often that transactions feel it. The
- * longest half must outlive a collection or two for V8 to enlarge it, so objects are made for that. Source: V8's flag
- * `semi_space_growth_factor`, which it looks at whenever it might enlarge the space.
+ * Lets the space in which V8 makes new objects grow to two halves of 4 MiB, and then no further. V8 would have it grow to
+ * 32 MiB while many log in, and not give that back while they go on.
  *
- * Each thread has a space of its own, and calls this when it begins; the flag is the process's. Where two begin at once, one
- * may stay a step smaller or larger.
+ * V8 enlarges the space behind a collection that much has outlived, and takes it back to its smallest when there has been
+ * little to do for a while; so the bound is put in place when the space has grown, and taken away when it has become smaller.
+ * Source: V8's flag `semi_space_growth_factor`, which it looks at whenever it might enlarge the space.
+ *
+ * For a process with one event loop: the flag is the process's. Threads have limits of their own, {@link YOUNG_MIB}.
  */
 export function boundYoungHeap(): void {
-  setFlagsFromString(`--semi-space-growth-factor=${USUAL_FACTOR}`);
-  let kept: object[] = [];
-  for (let round = 0; round < MAX_ROUNDS && youngBytes() < YOUNG_BYTES; round++) {
-    for (let i = 0; i < OBJECTS_PER_ROUND; i++) kept.push({ i });
-    if (kept.length > 10 * OBJECTS_PER_ROUND) kept = [];
-  }
-  setFlagsFromString('--semi-space-growth-factor=1');
+  let isBound = false;
+  // Told behind each collection; the space grows by one step in several of them.
+  const observer = new PerformanceObserver(() => {
+    const isGrown = halfBytes() >= GROWN_BYTES;
+    if (isGrown === isBound) return;
+    isBound = isGrown;
+    setFlagsFromString(`--semi-space-growth-factor=${isGrown ? 1 : USUAL_FACTOR}`);
+  });
+  observer.observe({ entryTypes: ['gc'] });
 }
 
-function youngBytes(): number {
-  return getHeapSpaceStatistics().find(({ space_name }) => space_name === 'new_space')?.space_size ?? 0;
+/** What a half has room for, whether there is memory behind all of it yet or not. */
+function halfBytes(): number {
+  const space = getHeapSpaceStatistics().find(({ space_name }) => space_name === 'new_space');
+  return space === undefined ? 0 : space.space_used_size + space.space_available_size;
 }

@@ -2,7 +2,6 @@ import { versionLines } from '../daemon/version.ts';
 import type { RunOptions } from '../daemon/run.ts';
 import { parseArguments, type RunCommand, USAGE } from './arguments.ts';
 import { daemonize, STARTUP_FD_VARIABLE } from './daemonize.ts';
-import { boundYoungHeap } from '../base/young-heap.ts';
 
 /** What the command line touches outside itself, for tests. */
 export interface MainEnvironment {
@@ -29,7 +28,6 @@ const processEnvironment: MainEnvironment = {
     process.title = title;
   },
   runDaemon: async (options) => {
-    boundYoungHeap();
     // Loaded only when it is to run: `--version` needs none of it.
     const { runDaemon } = await import('../daemon/run.ts');
     return runDaemon(options);

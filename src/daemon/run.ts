@@ -2,6 +2,7 @@ import { availableParallelism } from 'node:os';
 import { setFlagsFromString } from 'node:v8';
 import type { ControlRequest } from '../admin/control.ts';
 import { SystemClock } from '../base/clock.ts';
+import { boundYoungHeap } from '../base/young-heap.ts';
 import type { Config } from '../config/config.ts';
 import { ConfigError } from '../config/config-error.ts';
 import { loadConfig } from '../config/load.ts';
@@ -151,6 +152,7 @@ async function serve({ config, options, log, native, tls, isSwitched, startup }:
       onExit: () => ended.resolve(0),
     };
     const workers = workersFor(config, native, log);
+    if (workers === 1) boundYoungHeap();
     pooler = await (workers === 1
       ? createPooler(poolerOptions)
       : createThreadedPooler(poolerOptions, workers));

@@ -2,7 +2,6 @@
 import { closeSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
 import { SystemClock } from '../base/clock.ts';
-import { boundYoungHeap } from '../base/young-heap.ts';
 import { acceptedSocket } from '../net/accepted.ts';
 import { openNative } from '../net/native.ts';
 import { socketFd } from '../net/native-sockets.ts';
@@ -33,7 +32,6 @@ import {
 } from './worker-messages.ts';
 
 if (parentPort === null) throw new Error('a worker needs a main thread');
-boundYoungHeap();
 const start = workerData as WorkerStart;
 const main: WorkerEnd = new Correspondence(parentPort, answer, hear, lasts);
 const log = new WorkerLog(start.levels, (lines) => main.tell({ kind: 'log', lines }));

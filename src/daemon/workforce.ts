@@ -3,6 +3,7 @@ import { Worker } from 'node:worker_threads';
 import type { ControlReply, ControlRequest } from '../admin/control.ts';
 import type { SnapshotKind, Snapshots } from '../admin/snapshot.ts';
 import type { Logger, LogLevel } from '../base/log.ts';
+import { YOUNG_MIB } from '../base/young-heap.ts';
 import type { Config } from '../config/config.ts';
 import type { BatchCalls } from '../net/native-batch.ts';
 import type { SharedMemory } from '../pool/shared-memory.ts';
@@ -232,6 +233,7 @@ export class Workforce {
       name: `pgweir-${number}`,
       // Descriptors come from the main thread, and copies of them go.
       trackUnmanagedFds: false,
+      resourceLimits: { maxYoungGenerationSizeMb: YOUNG_MIB },
     });
     const ready = Promise.withResolvers<void>();
     const end: MainEnd = new Correspondence(

@@ -1,49 +1,72 @@
 import { execFileSync } from 'node:child_process';
 import { expect, test } from 'vitest';
-
-const MIB = 1024 * 1024;
+import { YOUNG_MIB } from '../../src/base/young-heap.ts';
 
 const URL_OF_IT = new URL('../../src/base/young-heap.ts', import.meta.url).href;
 
-/** Bytes of the space for new objects after half a million of them have outlived a collection, in a process of its own. */
-function newSpaceBytes(prelude: string): number {
-  const script = `${prelude}
-    import { getHeapSpaceStatistics } from 'node:v8';
+/** What a half of the space has room for, in MiB. */
+const HALF = `
+  import { getHeapSpaceStatistics } from 'node:v8';
+  function half() {
+    const space = getHeapSpaceStatistics().find(({ space_name }) => space_name === 'new_space');
+    return (space.space_used_size + space.space_available_size) / 1024 / 1024;
+  }`;
+
+/** It doubles each time. For a moment there may be somewhat more than a step has room for. */
+const NEXT_STEP = 7.9;
+
+/** Turns of the event loop in which many objects are made that outlive a collection; gives the largest half there was. */
+const WORK = `
+  async function work() {
+    let largest = 0;
     let kept = [];
-    for (let i = 0; i < 500_000; i++) {
-      kept.push({ i });
-      if (kept.length > 100_000) kept = [];
+    for (let turn = 0; turn < 200; turn++) {
+      for (let i = 0; i < 20_000; i++) kept.push({ i });
+      if (kept.length > 200_000) kept = [];
+      largest = Math.max(largest, half());
+      await new Promise((resolve) => setImmediate(resolve));
     }
-    console.log(getHeapSpaceStatistics().find(({ space_name }) => space_name === 'new_space').space_size);`;
-  return Number(runs(script));
+    return largest;
+  }`;
+
+/** The numbers that a script in a process of its own prints. */
+function runs(script: string): number[] {
+  const args = ['--expose-gc', '--input-type=module', '-e', `${HALF}${WORK}${script}`];
+  return execFileSync(process.execPath, args, { encoding: 'utf8' }).trim().split(/\s+/).map(Number);
 }
 
-function runs(script: string): string {
-  const args = ['--input-type=module', '-e', script.replaceAll('YOUNG_HEAP', URL_OF_IT)];
-  return execFileSync(process.execPath, args, { encoding: 'utf8' });
-}
-
-test('the space for new objects grows to 8 MiB and no further, however many there are; V8 would let it', () => {
-  const bounded = newSpaceBytes(`import { boundYoungHeap } from 'YOUNG_HEAP'; boundYoungHeap();`);
-  // As much of it may be counted on the way from one half to the other.
-  expect(bounded).toBeGreaterThanOrEqual(8 * MIB);
-  expect(bounded).toBeLessThan(10 * MIB);
-  expect(newSpaceBytes('')).toBeGreaterThan(10 * MIB);
+test('the space for new objects grows as V8 likes, to two halves of 4 MiB and no further, and again when V8 has taken it back', () => {
+  const script = `
+    import { boundYoungHeap } from '${URL_OF_IT}';
+    boundYoungHeap();
+    console.log(half());
+    console.log(await work());
+    // As V8 does it when there has been nothing to do for a while.
+    gc({ type: 'major', flavor: 'last-resort' });
+    console.log(half());
+    console.log(await work());`;
+  const [before, grown, takenBack, again] = runs(script) as [number, number, number, number];
+  expect(before).toBeLessThan(1.1);
+  expect(grown).toBeGreaterThan(3.9);
+  expect(grown).toBeLessThan(NEXT_STEP);
+  expect(takenBack).toBeLessThan(1.1);
+  expect(again).toBeGreaterThan(3.9);
+  expect(again).toBeLessThan(NEXT_STEP);
 });
 
-test('a thread that begins later has as much of it, although the process keeps it from growing by then', () => {
-  const size = `getHeapSpaceStatistics().find(({ space_name }) => space_name === 'new_space').space_size`;
-  const inThread = `
-    import { getHeapSpaceStatistics } from 'node:v8';
-    import { boundYoungHeap } from 'YOUNG_HEAP';
-    boundYoungHeap();
-    console.log(${size});`;
-  const inMain = `
+test('V8 would let it grow further', () => {
+  expect(runs('console.log(await work());')[0]).toBeGreaterThan(NEXT_STEP);
+});
+
+test('in a thread it grows as far, by the limit that it is given', () => {
+  const inThread = `${HALF}${WORK}
+    work().then((largest) => console.log(largest));`;
+  const script = `
     import { Worker } from 'node:worker_threads';
-    import { boundYoungHeap } from 'YOUNG_HEAP';
-    boundYoungHeap();
-    new Worker(new URL('data:text/javascript,' + encodeURIComponent(${JSON.stringify(inThread)})));`;
-  const bytes = Number(runs(inMain));
-  expect(bytes).toBeGreaterThanOrEqual(8 * MIB);
-  expect(bytes).toBeLessThan(17 * MIB);
+    new Worker(new URL('data:text/javascript,' + encodeURIComponent(${JSON.stringify(inThread)})), {
+      resourceLimits: { maxYoungGenerationSizeMb: ${YOUNG_MIB} },
+    });`;
+  const [largest] = runs(script);
+  expect(largest).toBeGreaterThan(3.9);
+  expect(largest).toBeLessThan(NEXT_STEP);
 });
