@@ -34,6 +34,7 @@ export function resultWith(cells: readonly Cell[], changes: Partial<BenchResult>
       quick: false,
       rounds: 5,
       seconds: 5,
+      warmUpSeconds: 5,
       clients: null,
       idleClients: 10_000,
       poolSize: 20,

@@ -9,6 +9,11 @@ export interface BenchOptions {
   readonly rounds: number;
   /** Length of the measured window of one run; start-up and warm-up come on top. */
   readonly seconds: number;
+  /**
+   * Length of the unmeasured run of each load: programs that compile themselves while they run are at it for some time, and
+   * longer where the load leaves them little of the processor.
+   */
+  readonly warmUpSeconds: number;
   /** For the loads of pgbench; `null`: each has its own. */
   readonly clients: readonly number[] | null;
   /** Idle clients whose memory is measured; one fifth of them where they have TLS. */
@@ -68,6 +73,10 @@ export function readOptions(argv: readonly string[]): BenchOptions {
     .options({
       rounds: { type: 'number', describe: 'interleaved rounds (default 5, quick 1)' },
       seconds: { type: 'number', describe: 'measured seconds per run (default 5, quick 1)' },
+      'warm-up': {
+        type: 'number',
+        describe: 'seconds that each system runs each load ahead of the rounds (default 10, quick 1)',
+      },
       clients: { type: 'string', describe: "pgbench's clients, comma separated (default: each load's own)" },
       idle: { type: 'number', describe: 'idle clients; a fifth with TLS (default 10000, quick 1000)' },
       pool: { type: 'number', default: 20, describe: 'default_pool_size of the poolers' },
@@ -106,6 +115,7 @@ export function readOptions(argv: readonly string[]): BenchOptions {
     quick,
     rounds: positiveInteger('rounds', parsed.rounds ?? (quick ? 1 : 5)),
     seconds: positiveInteger('seconds', parsed.seconds ?? (quick ? 1 : 5)),
+    warmUpSeconds: positiveInteger('warm-up', parsed['warm-up'] ?? (quick ? 1 : 10)),
     clients: clients?.split(',').map((word) => positiveInteger('clients', Number(word))) ?? null,
     idleClients: positiveInteger('idle', parsed.idle ?? (quick ? 1000 : 10_000)),
     poolSize: positiveInteger('pool', parsed.pool),

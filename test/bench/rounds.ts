@@ -23,11 +23,6 @@ const aroundSeconds: Readonly<Record<Workload['kind'], number>> = {
   calls: 3,
 };
 
-/** As long as a measured round: programs that compile themselves while they run are at it for some time. */
-function warmUpSeconds({ quick, seconds }: BenchOptions): number {
-  return quick ? 1 : seconds;
-}
-
 /** About how long `measureRounds` takes with so many systems. */
 export function expectedSeconds(options: BenchOptions, systems: number): number {
   const { rounds, seconds } = options;
@@ -36,7 +31,7 @@ export function expectedSeconds(options: BenchOptions, systems: number): number 
     const { kind } = workloads[setting.workload];
     const around = aroundSeconds[kind];
     const window = kind === 'idle' ? 0 : seconds;
-    const warmUp = hasWarmUp(options, setting) ? warmUpSeconds(options) + around : 0;
+    const warmUp = hasWarmUp(options, setting) ? options.warmUpSeconds + around : 0;
     sum += systems * (warmUp + rounds * (window + around));
   }
   return sum;
@@ -87,7 +82,7 @@ export async function measureRounds(
         if (round === 0 && !hasWarmUp(options, cell)) continue;
         interrupt.throwIfAborted();
         try {
-          const sample = await runOnce(bench, cell, round === 0 ? warmUpSeconds(options) : options.seconds);
+          const sample = await runOnce(bench, cell, round === 0 ? options.warmUpSeconds : options.seconds);
           if (round > 0) cell.samples.push(sample);
         } catch (error) {
           interrupt.throwIfAborted();
