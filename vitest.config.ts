@@ -81,8 +81,8 @@ export default defineConfig({
     pool: 'forks',
     // Loading the program anew for each file is a tenth of what all tests cost. The long run has the time.
     isolate: isFull,
-    // Most of a test's time is waiting.
-    maxWorkers: 2 * availableParallelism() + 1,
+    // Most of a test's time is waiting; the long run's have less of that, and the same deadlines.
+    maxWorkers: (isFull ? 1 : 2) * availableParallelism() + 1,
     // Ten times the rounds on a machine that has other work are not a hang.
     testTimeout: isFull ? 900_000 : 60_000,
     hookTimeout: 120_000,

@@ -49,4 +49,18 @@ export const leakFaults: readonly Fault[] = [
     },
     TESTS,
   ),
+  fault(
+    'the young heap stays as small as V8 has made it when there was nothing to do',
+    {
+      file: 'src/base/young-heap.ts',
+      find: 'if (isGrown === isBound) return;',
+      replace: 'if (isBound || !isGrown) return;',
+    },
+    ['test/base/young-heap.test.ts'],
+  ),
+  fault(
+    'the young heap of a thread grows as far as V8 likes',
+    { file: 'src/base/young-heap.ts', find: 'YOUNG_MIB = 3 * HALF_MIB;', replace: 'YOUNG_MIB = 12 * HALF_MIB;' },
+    ['test/base/young-heap.test.ts'],
+  ),
 ];

@@ -7,6 +7,8 @@ export const fastSettings: Readonly<Record<string, string | number>> = {
   full_page_writes: 'off',
   max_connections: 200,
   log_checkpoints: 'off',
+  // It would look into each of the many databases once a minute.
+  autovacuum: 'off',
 };
 
 /**
