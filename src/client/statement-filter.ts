@@ -4,6 +4,7 @@ import { isSameRows, LOST, type NamedPortal } from '../prepared/statement-shape.
 import { setsIdentity } from '../prepared/sql-identity.ts';
 import { ANYTHING, readingChange } from '../prepared/sql-reading.ts';
 import { NO_STATEMENT, PORTAL, STATEMENT, type Statement, StatementUse } from '../prepared/statement.ts';
+import { brokenText } from '../relay/malformed.ts';
 import { ReplyAction, UnreadText } from '../relay/outstanding.ts';
 import { NEEDS_ANSWERS, type RequestFilter } from '../relay/request-filter.ts';
 import type { RunWriter } from '../relay/run-writer.ts';
@@ -150,7 +151,11 @@ export class StatementFilter implements RequestFilter {
 
   /** Most have no name at all: two zeros. */
   #lookAtBind(chunk: Buffer, body: number, end: number, bodyBytes: number): number {
-    if (end - body < 2) return Math.min(2, bodyBytes);
+    // It has no names, and PostgreSQL refuses it.
+    if (bodyBytes < 2) return 0;
+    if (end - body < 2) return 2;
+    // What stands behind it is another message's.
+    const stop = Math.min(end, body + bodyBytes);
     const { told } = this.#host.statements;
     if (chunk[body] === 0 && chunk[body + 1] === 0) {
       if (this.#sql.watchesBinds) this.#sql.bound('', true);
@@ -158,8 +163,8 @@ export class StatementFilter implements RequestFilter {
       return 0;
     }
     this.#chunkEnd = end;
-    const portal = nameEnd(chunk, body, end);
-    const statement = portal < 0 ? -1 : nameEnd(chunk, portal + 1, end);
+    const portal = nameEnd(chunk, body, stop);
+    const statement = portal < 0 ? -1 : nameEnd(chunk, portal + 1, stop);
     if (statement >= 0) {
       const isUnnamed = statement === portal + 1;
       if (this.#sql.watchesBinds) this.#sql.bound(nameOf(chunk, body, portal), isUnnamed);
@@ -168,7 +173,7 @@ export class StatementFilter implements RequestFilter {
       return 0;
     }
     // Cut inside the names: as much of it as may hold them.
-    if (end - body >= Math.min(bodyBytes, NAMES_LIMIT)) throw new ProtocolViolation('broken Bind packet');
+    if (stop - body >= Math.min(bodyBytes, NAMES_LIMIT)) throw new ProtocolViolation('broken Bind packet');
     return Math.min(bodyBytes, NAMES_LIMIT);
   }
 
@@ -176,7 +181,7 @@ export class StatementFilter implements RequestFilter {
   #lookAtPortal(chunk: Buffer, body: number, end: number, bodyBytes: number): number {
     const { server, statements } = this.#host;
     if (server === null) return 0;
-    const zero = nameEnd(chunk, body + 1, end);
+    const zero = nameEnd(chunk, body + 1, Math.min(end, body + bodyBytes));
     if (zero < 0) return bodyBytes <= NAMES_LIMIT ? bodyBytes : 0;
     const { told } = statements;
     // Most have no name: nothing is made of it.
@@ -389,8 +394,4 @@ function onlyName(type: number, chunk: Buffer, start: number, end: number): stri
   const zero = nameEnd(chunk, start, end);
   if (zero !== end - 1) throw new ProtocolViolation(brokenText(type));
   return nameOf(chunk, start, zero);
-}
-
-function brokenText(type: number): string {
-  return type === F.Close ? 'broken Close packet' : 'broken Describe packet';
 }

@@ -1,7 +1,9 @@
 import { FrontendType as F, HEADER_BYTES } from '../wire/codes.ts';
 import { HEADER_BAD, HEADER_INCOMPLETE, HeaderScanner } from '../wire/scanner.ts';
 import { flush } from '../wire/frontend.ts';
+import { ProtocolViolation } from '../wire/pg-error.ts';
 import type { Outlet } from './link.ts';
+import { brokenText, isMalformed } from './malformed.ts';
 import { NEEDS_MORE, type RequestFilter } from './request-filter.ts';
 import type { RequestTracker } from './request-tracker.ts';
 import { RunWriter } from './run-writer.ts';
@@ -120,11 +122,17 @@ export class RequestStream {
       const body = scanner.readHeader(chunk, pos, end);
       if (body === HEADER_INCOMPLETE) break;
       const { type } = scanner;
-      if (body === HEADER_BAD || !isRequest(type) || (type === F.Query && host.refusesQuery)) {
+      if (
+        body === HEADER_BAD ||
+        !isRequest(type) ||
+        (type === F.Query && host.refusesQuery) ||
+        isMalformed(type, scanner.bodyLeft)
+      ) {
         this.#flush(chunk, run, pos);
+        const text = this.#violation(body);
         // Nothing of this message was sent: a server that is at rest can be kept.
         scanner.unread();
-        host.violation(this.#violation(body));
+        host.violation(text);
         return pos;
       }
       if (type === F.Terminate) {
@@ -195,6 +203,8 @@ export class RequestStream {
     const { scanner } = this;
     const host = this.#host;
     const { type, bodyLeft } = scanner;
+    // The next message is no part of it, whatever it says.
+    if (need > bodyLeft) throw new ProtocolViolation(brokenText(type));
     if (end - body < need) {
       this.needBytes = HEADER_BYTES + need;
       return -1;
@@ -219,7 +229,10 @@ export class RequestStream {
       // What they are is not for the server to keep until the Sync that may be stuck behind this message.
       this.#out.put(flush);
       host.needAnswers();
-    } else scanner.bodyLeft = bodyLeft - (rest - body);
+      return rest;
+    }
+    if (rest - body > bodyLeft) throw new ProtocolViolation(brokenText(type));
+    scanner.bodyLeft = bodyLeft - (rest - body);
     return rest;
   }
 
@@ -261,6 +274,7 @@ export class RequestStream {
   #violation(body: number): string {
     const { scanner } = this;
     if (body === HEADER_BAD) return `bad packet header: '${scanner.headerHex()}'`;
+    if (isMalformed(scanner.type, scanner.bodyLeft)) return brokenText(scanner.type);
     return isRequest(scanner.type) ? 'PQexec disallowed' : 'unknown pkt';
   }
 

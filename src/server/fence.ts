@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { BackendType as B, HEADER_BYTES } from '../wire/codes.ts';
 import type { ByteReader } from '../wire/framed-reader.ts';
+import { ProtocolViolation } from '../wire/pg-error.ts';
 import { HEADER_BAD, HEADER_INCOMPLETE, HeaderScanner } from '../wire/scanner.ts';
 import { Writer } from '../wire/writer.ts';
 
@@ -91,7 +92,7 @@ export class FenceReader implements ByteReader {
       if (passed < 0) return passed;
       // What is kept of a header until its rest comes has not been passed on.
       if (body === HEADER_INCOMPLETE) return end;
-      if (body === HEADER_BAD) return this.#owed.feed(scanner.head, 0, HEADER_BYTES);
+      if (body === HEADER_BAD) throw new ProtocolViolation('bad pkt header');
       run = pos;
       if (scanner.type === B.RowDescription && scanner.length + 1 === this.#description.length) {
         this.#candidate = Buffer.allocUnsafe(this.#description.length);

@@ -35,12 +35,16 @@ export interface InterludeHost extends PoolServer {
 export class Interlude {
   readonly #host: InterludeHost;
   readonly #own: OwnQueries;
-  readonly #responses: ByteReader;
+  readonly #responses: ByteReader & { readonly atBoundary: boolean };
   /** Waits for cancels of its own to be over. */
   #waiting: LinkedClient | null = null;
 
   /** `responses` reads what the linked client is to get. */
-  constructor(host: InterludeHost, own: OwnQueries, responses: ByteReader) {
+  constructor(
+    host: InterludeHost,
+    own: OwnQueries,
+    responses: ByteReader & { readonly atBoundary: boolean },
+  ) {
     this.#host = host;
     this.#own = own;
     this.#responses = responses;
@@ -68,7 +72,8 @@ export class Interlude {
       return;
     }
     if (silentMs <= SILENCE_MS || !this.#host.tracker.mayBeStuck) return;
-    if (!this.#own.isBusy && client.atBoundary) this.probe(client);
+    // Not amid an answer, which the client may read slowly: the probe begins with a message of its own.
+    if (!this.#own.isBusy && client.atBoundary && this.#responses.atBoundary) this.probe(client);
   }
 
   /** The answers cannot be counted: finds out what the server still owes to the client, and passes it on first. */

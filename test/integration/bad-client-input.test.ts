@@ -272,6 +272,48 @@ describe('messages of a logged-in client', () => {
     await pipelined.close();
   });
 
+  test.for([
+    ['of no byte', 0],
+    ['of one byte', 1],
+  ])('a Bind with a body %s hides no request from who counts the answers', async ([, bodyBytes]) => {
+    // For PostgreSQL a bad Bind, data that it ignores, Sync, Query; for who looks for names behind the Bind's end a Bind, and
+    // data of which all the rest is a part.
+    const hidden = Buffer.concat([frontend.sync(), frontend.query("SELECT pg_sleep(0.1), 'forged'")]);
+    const dataBytes = 0x00010101 - 4;
+    const filler = Buffer.alloc(dataBytes - 6);
+    const names = Buffer.from([0x64, 1, 1, 1, 0].slice(0, 5));
+    names.writeInt32BE(dataBytes + 4, 1);
+    const data = Buffer.concat([
+      names,
+      Buffer.of(0),
+      lyingMessage('d', 4 + filler.length + hidden.length, filler),
+    ]);
+    const bind = message('B', Buffer.alloc(bodyBytes, 0x41));
+    const peer = await connectAndLogin(pooler.port, login);
+    await peer.send(Buffer.concat([bind, data, hidden]), frontend.sync());
+    const types: string[] = [];
+    for (let ready = 0; ready < 3; ) {
+      const { type } = await peer.message();
+      types.push(type);
+      if (type === 'Z') ready++;
+    }
+    expect(types.join('')).toBe('EZTDCZZ');
+    await bystander.isServed();
+    await peer.close();
+  });
+
+  test.for([
+    ['a Flush with a body', message('H', 'x'), 'broken Flush packet'],
+    ['a CopyDone with a body', message('c', 'x'), 'broken CopyDone packet'],
+    ['a CopyFail of 10 kB', frontend.copyFail('x'.repeat(10_000)), 'broken CopyFail packet'],
+  ] as const)('%s, behind a request that is answered, is an error for nobody else', async ([, bytes, text]) => {
+    const peer = await connectAndLogin(pooler.port, login);
+    await peer.send(Buffer.concat([frontend.query('SELECT 1'), message('d', Buffer.alloc(100_000)), bytes]));
+    expect(errorFields((await peer.messagesTo('E')).at(-1)?.body ?? Buffer.alloc(0))).toMatchObject({ M: text });
+    await peer.close();
+    await bystander.isServed();
+  });
+
   test('above max_packet_size', async () => {
     await using small = await startPooler({
       settings: { pool_mode: 'transaction', max_packet_size: 1000 },
