@@ -113,7 +113,7 @@ export class SqlRewriter {
     const current = mine.get(form.name, segment) as Statement | null;
     if (form.kind !== 'prepare') {
       if (current === null) return null;
-      if (form.kind === 'execute') this.#sender.ensure(current, out, text.used);
+      if (form.kind === 'execute') this.#sender.ensureExecuted(current, out, text.used);
       else if (known.has(current, segment) !== true) this.#sender.teach(current, out, text.used);
       text.used.add(current);
       if (form.kind === 'deallocate') {

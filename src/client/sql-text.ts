@@ -1,4 +1,4 @@
-import { mayBeginWithSet, mayConcernStatements } from '../prepared/sql-prefilter.ts';
+import { firstWord, mayBeginWithSet, mayConcernStatements } from '../prepared/sql-prefilter.ts';
 import { ReplyAction, type RequestNote } from '../relay/outstanding.ts';
 import type { RequestTracker } from '../relay/request-tracker.ts';
 import type { RunWriter } from '../relay/run-writer.ts';
@@ -9,6 +9,9 @@ const HELD_TEXT_LIMIT = 64 * 1024;
 
 /** And that one up to here. Bytes. */
 const TEXT_LIMIT = 64 * 1024 * 1024;
+
+/** More than the longest word that matters, and the byte behind it. */
+const LONGEST_WORD = 32;
 
 /**
  * How much of a message has to be seen whose text is `chunk[text, stop)` as far as it is there; 0: it passes.
@@ -31,8 +34,13 @@ export function lookAtText(
     (mayConcernStatements(chunk, text, end) || mayBeginWithSet(chunk, text, end, several, orEnds))
   )
     return bodyBytes;
+  if (isWhole) return 0;
   // The rest may hold further statements.
-  return isWhole || !several ? 0 : 1;
+  if (several) return 1;
+  // Ahead of what it begins with there may be comments, and empty statements.
+  const word = firstWord(chunk, text, end);
+  const isSeen = word >= 0 && word + LONGEST_WORD < end;
+  return isSeen || bodyBytes > TEXT_LIMIT ? 0 : Math.min(bodyBytes, 2 * (stop - body) + 1);
 }
 
 /** A Query that is not there as a whole, of which {@link lookAtText} wanted one byte, passes; gives where it goes on. */

@@ -137,6 +137,12 @@ export class StatementSender {
     known.usedBy(statement, key);
   }
 
+  /** An EXECUTE carries `statement` out: as {@link ensure}, and what a Bind of it would lead to. */
+  ensureExecuted(statement: Statement, out: RunWriter, kept: ReadonlySet<Statement> = NONE): void {
+    this.ensure(statement, out, kept);
+    if (statement.setsIdentity) this.server.closeNeeded = true;
+  }
+
   /** `statement` is used as it is, whatever the session has become since that was ensured. */
   used(statement: Statement): void {
     if (!statement.hasConstants) return;

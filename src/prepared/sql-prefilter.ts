@@ -1,4 +1,6 @@
 /** The keywords of the statements in question; one of them stands in each, and a keyword has no other spelling. */
+const SEMICOLON = 0x3b;
+
 const WORDS = ['prepare', 'execute', 'deallocate', 'discard'].map((word) => Buffer.from(word));
 const SETS = ['set', 'reset'].map((word) => Buffer.from(word));
 /** With what ends a transaction, or goes back in it. */
@@ -71,12 +73,15 @@ export function mayBeginWithSet(
   orEnds = false,
 ): boolean {
   const words = orEnds ? SETS_AND_ENDS : SETS;
+  if (!several) {
+    const first = firstWord(bytes, start, end);
+    return first >= 0 && isAnyOf(words, bytes, first, end);
+  }
   // A `;` in a string may have anything behind it, long comments included that others are in: so often, and no more.
   let left = 4 * (end - start) + 64;
   for (let stop = start - 1; stop >= start - 1; stop = indexOfStop(bytes, stop + 1, end)) {
     const first = firstToken(bytes, stop + 1, end);
     if (first >= 0 && isAnyOf(words, bytes, first, end)) return true;
-    if (!several) return false;
     left -= (first < 0 ? end : first) - stop;
     if (left < 0) return true;
   }
@@ -90,6 +95,16 @@ export function mayBeginWithSet(
 export function isUtility(bytes: Buffer, start: number, end: number): boolean {
   const first = firstToken(bytes, start, end);
   return first >= 0 && isAnyOf(UTILITIES, bytes, first, end);
+}
+
+/**
+ * Where the first statement of the SQL text `bytes[start..end)` begins that is not empty, for PostgreSQL allows any number of
+ * those ahead of a single one; -1: it is not in sight.
+ */
+export function firstWord(bytes: Buffer, start: number, end: number): number {
+  let at = firstToken(bytes, start, end);
+  while (at >= 0 && bytes[at] === SEMICOLON) at = firstToken(bytes, at + 1, end);
+  return at;
 }
 
 /** Where the first of the words stands, as a word of its own; -1: nowhere. */
@@ -123,7 +138,7 @@ function wordAround(bytes: Buffer, start: number, at: number, end: number, place
 
 /** The first `;`, also one in a string or comment; -1: there is none. */
 function indexOfStop(bytes: Buffer, start: number, end: number): number {
-  for (let at = start; at < end; at++) if (bytes[at] === 0x3b) return at;
+  for (let at = start; at < end; at++) if (bytes[at] === SEMICOLON) return at;
   return -1;
 }
 

@@ -78,9 +78,8 @@ export class RequestTracker {
   }
 
   /**
-   * The count is unsure, and may be wrong for good. A probe of a server that has been silent for a while shows what
-   * is so; neither a COPY nor an unfinished stretch is in its way. While the server skips to a Sync, its silence says nothing:
-   * that is still the client's to send.
+   * The count is unsure, and may be wrong for good. A probe of a server that has been silent for a while shows what is so;
+   * neither a COPY nor an unfinished stretch is in its way, nor a Sync that the client has still to send.
    */
   get mayBeStuck(): boolean {
     const mayBe = this.isUnsure && !this.isCopyIn && this.txStatus === TxStatus.Idle && !this.#isStretchOpen;

@@ -92,7 +92,11 @@ export class FenceReader implements ByteReader {
       if (passed < 0) return passed;
       // What is kept of a header until its rest comes has not been passed on.
       if (body === HEADER_INCOMPLETE) return end;
-      if (body === HEADER_BAD) throw new ProtocolViolation('bad pkt header');
+      if (body === HEADER_BAD) {
+        const broken = this.#owed.feed(scanner.head, 0, HEADER_BYTES);
+        if (broken < 0) return broken;
+        throw new ProtocolViolation('bad pkt header');
+      }
       run = pos;
       if (scanner.type === B.RowDescription && scanner.length + 1 === this.#description.length) {
         this.#candidate = Buffer.allocUnsafe(this.#description.length);

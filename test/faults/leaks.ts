@@ -60,7 +60,11 @@ export const leakFaults: readonly Fault[] = [
   ),
   fault(
     'the young heap of a thread grows as far as V8 likes',
-    { file: 'src/base/young-heap.ts', find: 'YOUNG_MIB = 3 * HALF_MIB;', replace: 'YOUNG_MIB = 12 * HALF_MIB;' },
+    {
+      file: 'src/base/young-heap.ts',
+      find: 'YOUNG_MIB = 3 * HALF_MIB;',
+      replace: 'YOUNG_MIB = 12 * HALF_MIB;',
+    },
     ['test/base/young-heap.test.ts'],
   ),
 ];

@@ -275,7 +275,7 @@ describe('messages of a logged-in client', () => {
   test.for([
     ['of no byte', 0],
     ['of one byte', 1],
-  ])('a Bind with a body %s hides no request from who counts the answers', async ([, bodyBytes]) => {
+  ] as const)('a Bind with a body %s hides no request from who counts the answers', async ([, bodyBytes]) => {
     // For PostgreSQL a bad Bind, data that it ignores, Sync, Query; for who looks for names behind the Bind's end a Bind, and
     // data of which all the rest is a part.
     const hidden = Buffer.concat([frontend.sync(), frontend.query("SELECT pg_sleep(0.1), 'forged'")]);
@@ -306,10 +306,16 @@ describe('messages of a logged-in client', () => {
     ['a Flush with a body', message('H', 'x'), 'broken Flush packet'],
     ['a CopyDone with a body', message('c', 'x'), 'broken CopyDone packet'],
     ['a CopyFail of 10 kB', frontend.copyFail('x'.repeat(10_000)), 'broken CopyFail packet'],
-  ] as const)('%s, behind a request that is answered, is an error for nobody else', async ([, bytes, text]) => {
+  ] as const)('%s, behind a request that is answered, is an error for nobody else', async ([
+    ,
+    bytes,
+    text,
+  ]) => {
     const peer = await connectAndLogin(pooler.port, login);
     await peer.send(Buffer.concat([frontend.query('SELECT 1'), message('d', Buffer.alloc(100_000)), bytes]));
-    expect(errorFields((await peer.messagesTo('E')).at(-1)?.body ?? Buffer.alloc(0))).toMatchObject({ M: text });
+    expect(errorFields((await peer.messagesTo('E')).at(-1)?.body ?? Buffer.alloc(0))).toMatchObject({
+      M: text,
+    });
     await peer.close();
     await bystander.isServed();
   });

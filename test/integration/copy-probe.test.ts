@@ -5,6 +5,7 @@ import { sharedPostgres } from '../support/postgres.ts';
 import { answerToProbe } from '../support/probe.ts';
 import { createRole } from '../support/roles.ts';
 import { ScriptedServer, type ScriptedPeer } from '../support/scripted-peer.ts';
+import { sweepsPass } from '../support/sweeps.ts';
 import { WireClient, unnamed } from '../support/wire-client.ts';
 
 const ROLE = 'copy_probe';
@@ -231,5 +232,27 @@ test('answers of ours wait for what a server that is probed still owes', async (
   await peer.messagesTo('S');
   await peer.send(ready());
   expect((await client.answer()).types).toBe('3Z');
+  await stage.goesOn();
+});
+
+test('a COPY that has failed early waits for the Sync of a client that takes its time: it is not probed', async () => {
+  await using stage = await Stage.begin();
+  const { client, peer } = stage;
+  await client.send(unnamed('COPY t FROM STDIN'), sync());
+  await peer.messagesTo('S');
+  await peer.send(message('1'), message('2'), message('G', Buffer.of(0), int16(0)));
+  await client.answerTo('G');
+  await client.send(copyData('bad\n'));
+  await peer.message('d');
+  await peer.send(failed);
+  await client.answerTo('E');
+  // Longer than a server may be silent that owes an answer.
+  await sweepsPass(4);
+  await client.send(copyData('more\n'), copyDone(), sync());
+  expect((await peer.messagesTo('S')).map(({ type }) => type).join('')).toBe('dcS');
+  await peer.send(ready());
+  expect((await client.answer()).types).toBe('Z');
+  // The first Sync may be unanswered still, for all that is known.
+  await peer.send(answerToProbe(await stage.probe()));
   await stage.goesOn();
 });

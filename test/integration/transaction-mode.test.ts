@@ -86,6 +86,12 @@ const SAFE: Readonly<Record<string, () => Promise<void>>> = {
         query(`SELECT '${'x'.repeat(300_000)}'; SET ROLE ${ROLE}`),
         [Buffer.concat([unnamed(`SET ROLE ${ROLE}`), sync()])],
         [Buffer.concat([parse('s', `SET ROLE ${ROLE}`), run('s'), sync()])],
+        [Buffer.concat([unnamed(`/*;*/;;SET ROLE ${ROLE}`), sync()])],
+        [Buffer.concat([unnamed(`/*${'x'.repeat(300_000)}*/ ; SET ROLE ${ROLE}`), sync()])],
+        // By EXECUTE, what the protocol has prepared; without a name, too.
+        ...(max === 0 ? [] : [query('EXECUTE s'), [Buffer.concat([unnamed('EXECUTE s'), sync()])]]).map(
+          (execute) => [Buffer.concat([parse('s', `SET ROLE ${ROLE}`), sync()]), ...execute],
+        ),
       ]) {
         const after = await roleAfter(await connect(), requests);
         expect(after).toEqual({ role: 'none', user: ROLE, isSame: false });

@@ -25,6 +25,14 @@ describe('a text that makes a session another user’s', () => {
   });
 
   it.each([
+    ';SET ROLE a',
+    '/*;x*/ ; -- ;y\n;SET ROLE a',
+  ])('is found behind empty statements, where there may be one alone: %j', (sql) => {
+    expect(sets(sql, 'UTF8', false)).toBe(true);
+    expect(sets(`SELECT 1${sql}`, 'UTF8', false)).toBe(false);
+  });
+
+  it.each([
     'SET LOCAL ROLE a',
     'SET LOCAL role = a',
     'SET LOCAL SESSION AUTHORIZATION a',

@@ -78,6 +78,12 @@ describe('a fence', () => {
     expect(heads).toEqual([bad.toString('hex', 0, 5)]);
   });
 
+  it('does not go on behind a broken header, whatever that reader says', () => {
+    const reader = new FenceReader(fence, { feed: (_chunk, _start, end) => end }, () => {});
+    const bad = Buffer.concat([lyingMessage('T', 3, int16(0)), message('1')]);
+    expect(() => reader.feed(bad, 0, bad.length)).toThrow(ProtocolViolation);
+  });
+
   it('passes on that the stream is broken', () => {
     const broken = new FenceReader(fence, { feed: () => -1 }, () => {});
     const bytes = Buffer.concat([message('?'), message('1')]);
