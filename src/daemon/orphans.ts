@@ -27,6 +27,11 @@ export class Orphans {
     this.#host = host;
   }
 
+  /** Whether what runs on one may not have been cancelled yet. */
+  get areEnding(): boolean {
+    return this.#ending.size > 0;
+  }
+
   /** All that are there now, but for those that it is at already. */
   endAll(): void {
     for (const orphan of this.#keeper.orphans()) {

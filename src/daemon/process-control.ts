@@ -27,6 +27,8 @@ export interface ProcessHooks extends ConfigHooks {
   own(): OwnSnapshots;
   /** Of what the threads have said last. */
   isSuspended(): boolean;
+  /** Some have suspended, others could not, and it has been ended where it was. */
+  suspendedInVain(): void;
   /** Resolves when each has heard what it was told and asked, and has said what became of it at once. */
   heard(): Promise<unknown>;
   /** Server connections of a database (null: all) that count for limits, wherever they are. */
@@ -71,12 +73,23 @@ export class ProcessControl implements Control {
         break;
       case 'suspend':
         // The threads' own wait for the console's end would be news to nobody else.
-        return this.#suspender.suspend(() => this.#askAll(request, new AbortController().signal), signal);
+        return this.#suspender.suspend(() => this.#suspendAll(request), signal);
       case 'resume':
         if (request.database === null) this.#suspender.ended();
     }
     const reply = await this.#askAll(request, signal);
     return reply.ok && request.kind === 'pause' ? this.#drained(request.database, reply, signal) : reply;
+  }
+
+  /** All, or none. */
+  async #suspendAll(request: ControlRequest): Promise<ControlReply> {
+    const ending = new AbortController();
+    const reply = await this.#askAll(request, ending.signal);
+    if (!reply.ok) {
+      ending.abort();
+      this.#hooks.suspendedInVain();
+    }
+    return reply;
   }
 
   async #askAll(request: ControlRequest, signal: AbortSignal): Promise<ControlReply> {

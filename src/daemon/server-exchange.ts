@@ -41,6 +41,8 @@ export interface ExchangeHost {
 interface PoolMoves {
   /** When servers were given away within the last second. */
   givenMs: number[];
+  /** The one given last; null once it has arrived. A thread that hangs takes none up. */
+  onTheWay: Grant | null;
   /** When one was closed for another thread. */
   closedMs: number;
   timer: NodeJS.Timeout | null;
@@ -64,9 +66,9 @@ export class WorkerExchange implements ServerExchange<Pool> {
     return this.#era;
   }
 
-  /** What has been heard last is of this era; see `Workforce`. */
+  /** What is heard now is of this era; see `Workforce`. What is repeated for one that has just begun may be older. */
   enter(era: number): void {
-    this.#era = era;
+    this.#era = Math.max(this.#era, era);
   }
 
   wants(pool: Pool): boolean {
@@ -82,7 +84,13 @@ export class WorkerExchange implements ServerExchange<Pool> {
       sinceMoveMs: nowMs - (given.at(-1) ?? Number.NEGATIVE_INFINITY),
       movesLastSecond: given.length,
     });
-    return decision.action === 'move';
+    return decision.action === 'move' && !this.#isOneOnTheWay(pool.key);
+  }
+
+  #isOneOnTheWay(key: string): boolean {
+    const moves = this.#movesOf(key);
+    if (moves.onTheWay !== null && !this.#host.budget.isOnItsWay(moves.onTheWay)) moves.onTheWay = null;
+    return moves.onTheWay !== null;
   }
 
   mayReopen(pool: Pool): boolean {
@@ -97,13 +105,16 @@ export class WorkerExchange implements ServerExchange<Pool> {
   send(pool: Pool, moved: MovedServer): void {
     const { budget, clock, give, closeDescriptor } = this.#host;
     const owner = budget.longestWaiterElsewhere(pool.key);
+    // Also where nobody takes it: to come to rest here it asks again whether it is wanted elsewhere.
+    const moves = this.#movesOf(pool.key);
+    this.#given(pool.key, clock.nowMs()).push(clock.nowMs());
     const grant = owner < 0 ? null : budget.transfer(moved.grant, owner);
     if (grant === null) {
       // Nobody is there any more who could have it.
       this.#adopt(pool, moved, moved.grant);
       return;
     }
-    this.#given(pool.key, clock.nowMs()).push(clock.nowMs());
+    moves.onTheWay = grant;
     this.#count('sent');
     // Whatever becomes of the two threads, the one in custody is left.
     closeDescriptor(moved.parts.fd);
@@ -188,7 +199,7 @@ export class WorkerExchange implements ServerExchange<Pool> {
   #movesOf(key: string): PoolMoves {
     let moves = this.#pools.get(key);
     if (moves === undefined) {
-      moves = { givenMs: [], closedMs: Number.NEGATIVE_INFINITY, timer: null };
+      moves = { givenMs: [], onTheWay: null, closedMs: Number.NEGATIVE_INFINITY, timer: null };
       this.#pools.set(key, moves);
     }
     return moves;

@@ -37,6 +37,8 @@ export function putStanding({ state, control }: Loop, standing: Standing): void 
   }
   state.isPaused = standing.isPaused;
   state.shutdown = standing.shutdown;
+  // Until it is said that no connection comes any more.
+  state.isRetiring = standing.shutdown !== 'no';
   // Nobody waits for this one: RESUME ends it.
   if (standing.isSuspended) control.suspension.begin(new AbortController().signal);
 }

@@ -19,6 +19,8 @@ export interface SuspenderHooks {
 export class Suspender {
   readonly #hooks: SuspenderHooks;
   #forget: () => void = () => {};
+  /** How often {@link ended} was said. */
+  #ends = 0;
 
   constructor(hooks: SuspenderHooks) {
     this.#hooks = hooks;
@@ -42,15 +44,17 @@ export class Suspender {
     const listener = (): void => void onGone();
     const forget = (): void => signal.removeEventListener('abort', listener);
     signal.addEventListener('abort', listener, { once: true });
+    const ends = this.#ends;
     const reply = await ask();
     isRefused = !reply.ok;
-    if (isRefused) forget();
+    if (isRefused || this.#ends !== ends) forget();
     else this.#forget = forget;
     return reply;
   }
 
   /** It is over by other means. */
   ended(): void {
+    this.#ends++;
     this.#forget();
     this.#forget = () => {};
   }

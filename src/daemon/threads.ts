@@ -117,6 +117,7 @@ export async function createThreadedPooler(options: PoolerOptions, count: number
     start: () => ({ config, tlsTexts, mockSecret, naming, levels: levelsOf(log) }),
     answer,
     drained: (last) => {
+      if (orphans.areEnding) return;
       log.log('LOG', `${last} connections dropped, exiting`);
       exit();
     },
@@ -132,6 +133,10 @@ export async function createThreadedPooler(options: PoolerOptions, count: number
     return { log, native, patienceMs: (server_close_timeout + server_cancel_timeout) * 1000 };
   });
 
+  /** What one thread could not do must not end the others. */
+  const fault = (error: unknown): void => {
+    log.log('ERROR', `internal error: ${error instanceof Error ? error.stack : String(error)}`);
+  };
   const stop = (): void => {
     if (isStopped) return;
     isStopped = true;
@@ -186,7 +191,8 @@ export async function createThreadedPooler(options: PoolerOptions, count: number
     serverCount: (database) => keeper.count('server', database === null ? {} : { database }),
     isPaused: (database) => workforce.isPaused(database),
     snapshots: (kind) => workforce.snapshots(kind),
-    isSuspended: () => workforce.standing.isSuspended,
+    isSuspended: () => workforce.isSuspended,
+    suspendedInVain: () => workforce.suspendedInVain(),
     heard: () => workforce.heard(),
     own: () => ({
       config: configRows(config),
@@ -250,7 +256,7 @@ export async function createThreadedPooler(options: PoolerOptions, count: number
     if (nowMs - periodStartMs < config.settings.stats_period * 1000) return;
     periodStartMs = nowMs;
     workerRows.turn();
-    void reportStats();
+    reportStats().catch(fault);
   }, SWEEP_INTERVAL_MS);
 
   return {
@@ -258,10 +264,17 @@ export async function createThreadedPooler(options: PoolerOptions, count: number
     keeper,
     addresses: listeners.addresses,
     control,
-    standing: () => ({ ...workforce.standing, shutdown }),
+    // Of what has been asked for, too, for a signal may follow another at once.
+    standing: () => ({
+      ...workforce.standing,
+      isPaused: workforce.isPaused(null),
+      isSuspended: workforce.isSuspended,
+      shutdown,
+    }),
     beat: () => workforce.beat(),
     reload,
-    shutdown: (mode) => void control.request({ kind: 'shutdown', mode }, new AbortController().signal),
+    shutdown: (mode) =>
+      void control.request({ kind: 'shutdown', mode }, new AbortController().signal).catch(fault),
     stop,
   };
 }

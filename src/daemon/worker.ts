@@ -73,6 +73,8 @@ let gone = 0;
 /** What commands do to the whole process. */
 const wholeProcess = new RemoteControl(main, () => log.flush());
 let isUnixReplaced = false;
+/** The last one that this thread has carried out, or begun with. */
+let lastCommand = start.standing.command;
 /** No connection comes any more. The main thread may say so before it says that a shutdown begins. */
 let isRetired = false;
 
@@ -129,7 +131,10 @@ function answer(question: MainQuestion, signal: AbortSignal): unknown {
       const { request } = question;
       exchange.enter(question.era);
       const reply = loop.control.request(request, signal);
-      if (request.kind === 'kill') void reply.then(({ ok }) => ok && logins.forget(request.database));
+      // What has gone wrong, whoever asked is told.
+      if (request.kind === 'kill')
+        reply.then(({ ok }) => ok && logins.forget(request.database)).catch(() => {});
+      lastCommand = Math.max(lastCommand, question.number);
       main.tell({ kind: 'standing', standing: standingOf(state, question.number) });
       return reply;
     }
@@ -165,6 +170,8 @@ function hear(notice: MainNotice): void {
       if (notice.tls !== null) putTls(notice.tls, notice.config);
       loop.apply(withoutPeers(notice.config), null);
       logins.applied();
+      // Databases that are gone are not paused any more.
+      main.tell({ kind: 'standing', standing: standingOf(state, lastCommand) });
       break;
     case 'server':
       exchange.received(notice.moved);

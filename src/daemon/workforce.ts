@@ -34,7 +34,7 @@ export interface WorkforceHost {
   /** What a worker begins with now, but for what the workforce knows. */
   start(): Omit<WorkerStart, 'owner' | 'owners' | 'memory' | 'standing' | 'era' | 'batchContext'>;
   answer(question: WorkerQuestion, from: MainEnd, signal: AbortSignal): unknown;
-  /** A graceful shutdown has nothing to wait for in any worker. */
+  /** A graceful shutdown has nothing to wait for in any worker; said again and again. */
   drained(last: 'server' | 'client'): void;
   /** A worker has left a server connection to the keeper of the budget. */
   leftBehind(): void;
@@ -47,6 +47,9 @@ const NEW_ERA: ReadonlySet<ControlRequest['kind']> = new Set(['reconnect', 'kill
 
 /** A worker that dies sooner than this after its start is not started again at once. */
 const SHORT_LIFE_MS = 1000;
+
+/** The system has no thread to give, now. */
+class NoThread extends Error {}
 
 /** A thread that serves clients. */
 interface Living {
@@ -103,6 +106,20 @@ export class Workforce {
     }
     const { isPaused, pausedDatabases } = this.#standing;
     return database === null ? isPaused : pausedDatabases.includes(database);
+  }
+
+  /** The same of SUSPEND. */
+  get isSuspended(): boolean {
+    for (const { request } of this.#unconfirmed.toReversed()) {
+      if (request.kind === 'suspend') return true;
+      if (request.kind === 'resume' && request.database === null) return false;
+    }
+    return this.#standing.isSuspended;
+  }
+
+  /** What some have suspended is on again, because others could not. */
+  suspendedInVain(): void {
+    this.#standing = { ...this.#standing, isSuspended: false };
   }
 
   /** Those that serve clients now. */
@@ -172,6 +189,7 @@ export class Workforce {
       return;
     }
     this.#note(least, connection.fd);
+    least.isDrained = false;
     least.end.tell(connection);
   }
 
@@ -190,17 +208,18 @@ export class Workforce {
     this.#workers.get(owner + 1)?.end.tell(notice);
   }
 
-  /** Asks all but `asker`, one after the other, until one has an answer that is not null. */
+  /** Asks all but `asker` at once; the first answer that is not null, or null when all have answered. */
   async find(
     question: { readonly kind: 'cancel'; readonly key: Uint8Array },
     asker: MainEnd,
   ): Promise<string | null> {
-    for (const { end } of [...this.#ready()]) {
-      if (end === asker) continue;
-      const answer = (await end.ask(question).catch(() => null)) as string | null;
-      if (answer !== null) return answer;
-    }
-    return null;
+    const others = [...this.#ready()].filter(({ end }) => end !== asker);
+    const answers = others.map(async ({ end }) => {
+      const answer = (await end.ask(question)) as string | null;
+      if (answer === null) throw new Error('not its');
+      return answer;
+    });
+    return Promise.any(answers).catch(() => null);
   }
 
   /** Ends them all, with everything that they have. */
@@ -228,13 +247,19 @@ export class Workforce {
       batchContext,
     };
     const file = import.meta.url.endsWith('.ts') ? './worker.ts' : './worker.js';
-    const thread = new Worker(new URL(file, import.meta.url), {
-      workerData: start,
-      name: `pgweir-${number}`,
-      // Descriptors come from the main thread, and copies of them go.
-      trackUnmanagedFds: false,
-      resourceLimits: { maxYoungGenerationSizeMb: YOUNG_MIB },
-    });
+    let thread: Worker;
+    try {
+      thread = new Worker(new URL(file, import.meta.url), {
+        workerData: start,
+        name: `pgweir-${number}`,
+        // Descriptors come from the main thread, and copies of them go.
+        trackUnmanagedFds: false,
+        resourceLimits: { maxYoungGenerationSizeMb: YOUNG_MIB },
+      });
+    } catch (error) {
+      if (batchContext !== null) batches.endContext(batchContext);
+      throw new NoThread(`worker ${number} cannot be started: ${String(error)}`);
+    }
     const ready = Promise.withResolvers<void>();
     const end: MainEnd = new Correspondence(
       thread,
@@ -293,7 +318,9 @@ export class Workforce {
         break;
       case 'drained':
         worker.isDrained = true;
-        if ([...this.#workers.values()].every(({ isDrained }) => isDrained)) this.#host.drained(notice.last);
+        // One that has died is started again, and says so for itself.
+        if (this.#owners.every((owner) => this.#workers.get(owner + 1)?.isDrained === true))
+          this.#host.drained(notice.last);
         break;
     }
   }
@@ -324,7 +351,10 @@ export class Workforce {
     this.#host.log.log('ERROR', `worker ${number} has died, and its clients with it${why}`);
     const delayMs = performance.now() - worker.startMs < SHORT_LIFE_MS ? SHORT_LIFE_MS : 0;
     const isBuried = this.#host.bury(number - 1);
-    setTimeout(() => void isBuried.then(() => this.#replace(number)), delayMs).unref();
+    const fails = (error: unknown): void => {
+      this.#host.log.log('ERROR', `worker ${number} is not started again: ${String(error)}`);
+    };
+    setTimeout(() => void isBuried.then(() => this.#replace(number)).catch(fails), delayMs).unref();
   }
 
   async #replace(number: number): Promise<void> {
@@ -332,8 +362,11 @@ export class Workforce {
     try {
       await this.#begin(number);
       this.#host.log.log('LOG', `worker ${number} serves again`);
-    } catch {
-      // It has died again, which has been said, and is being started again.
+    } catch (error) {
+      // Otherwise it has died again, which has been said, and is being started again.
+      if (!(error instanceof NoThread)) return;
+      this.#host.log.log('ERROR', error.message);
+      setTimeout(() => void this.#replace(number), SHORT_LIFE_MS).unref();
     }
   }
 

@@ -66,3 +66,12 @@ export function hasUsableElsewhere(
   for (const record of records.servingElsewhere(slot, column)) if (custody.isLoggedIn(record)) return true;
   return false;
 }
+
+/** Whether a server connection has been given to another owner, and has neither arrived nor been given back. */
+export function isOnItsWay({ section, records }: BudgetView, id: number): boolean {
+  const look = (): boolean => {
+    const record = records.findAnyones(id);
+    return record !== NONE && records.giverOf(record) !== NONE;
+  };
+  return section.read(look) ?? look();
+}

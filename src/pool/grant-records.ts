@@ -86,11 +86,17 @@ export class GrantRecords {
 
   /** The record of a grant while `column` holds it, otherwise {@link NONE}. */
   find(id: number, column: number): number {
+    const record = this.findAnyones(id);
+    return record !== NONE && this.isHeldBy(record, column) ? record : NONE;
+  }
+
+  /** The record of a grant while somebody holds it, otherwise {@link NONE}. */
+  findAnyones(id: number): number {
     const span = this.#span;
     const record = id % span;
     const at = this.#at(record);
     const words = this.#words;
-    if (Atomics.load(words, at + HELD) === 0 || Atomics.load(words, at + COLUMN) !== column) return NONE;
+    if (Atomics.load(words, at + HELD) === 0) return NONE;
     return Atomics.load(words, at + USE) === Math.floor(id / span) ? record : NONE;
   }
 
@@ -171,12 +177,13 @@ export class GrantRecords {
     return this.#counts.serving(this.#poolOf(record));
   }
 
-  /** Servers that serve the pool in this slot, all owners' but `column`. */
+  /** Servers that serve the pool in this slot, all owners' but those that `column` has, not those on their way there. */
   *servingElsewhere(slot: number, column: number): Generator<number> {
     const { begin, end } = this.range('server');
     for (let record = begin; record < end; record++) {
       const at = this.#at(record);
-      if (Atomics.load(this.#words, at + HELD) === 0 || this.isHeldBy(record, column)) continue;
+      if (Atomics.load(this.#words, at + HELD) === 0) continue;
+      if (this.isHeldBy(record, column) && this.giverOf(record) === NONE) continue;
       if (Atomics.load(this.#words, at + SLOTS) === slot && !this.isAside(record)) yield record;
     }
   }

@@ -12,6 +12,7 @@ export interface MovesHost extends PoolIdentity {
   readonly servers: ServerLists;
   readonly cancels: Pick<CancelQueue, 'waiting' | 'pump'>;
   readonly welcome: WelcomeData | null;
+  readonly launcher: { readonly failure: string | null };
   readonly isHeld: boolean;
   readonly nowMs: number;
   closeServer(server: PoolServer, reason: string): void;
@@ -56,7 +57,8 @@ export class ServerMoves<P extends MovesHost> {
       exchange.send(host, moved);
       return;
     }
-    const idle = host.isHeld ? null : host.servers.mostIdle();
+    // Where logins fail there would be no other.
+    const idle = host.isHeld || host.launcher.failure !== null ? null : host.servers.mostIdle();
     if (idle !== null && exchange.mayReopen(host)) host.closeServer(idle, 'wanted by another thread');
   }
 

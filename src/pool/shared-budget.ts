@@ -11,7 +11,7 @@ import type {
   YieldScope,
 } from './budget.ts';
 import { BudgetKeys, type KeyHash } from './budget-keys.ts';
-import { type BudgetView, countOf, hasUsableElsewhere, viewOf } from './budget-view.ts';
+import { type BudgetView, countOf, hasUsableElsewhere, isOnItsWay, viewOf } from './budget-view.ts';
 import { recordKindOf } from './grant-records.ts';
 import { NONE, SharedCounts } from './shared-counts.ts';
 import type { SharedMemory } from './shared-memory.ts';
@@ -45,9 +45,7 @@ export interface SharedBudgetParts {
 /**
  * The budget of several event loops, as one of their threads has it: everything is in shared memory. Asking checks all
  * limits and counts in one section, so the limits hold exactly at every moment; a thread that dies in one leaves no
- * trace of it.
- *
- * A refused owner is remembered where it was refused, and rung once something is given back there.
+ * trace of it. A refused owner is remembered where it was refused, and rung once something is given back there.
  */
 export class SharedBudget implements Budget {
   readonly name: string;
@@ -229,10 +227,15 @@ export class SharedBudget implements Budget {
     });
   }
 
+  /** Whether a server connection that {@link transfer} gave away has not arrived, nor been given back meanwhile. */
+  isOnItsWay({ id }: Grant): boolean {
+    return isOnItsWay(this.#view, id);
+  }
+
   /** One more descriptor of a connection in custody, the caller's to close; null when there is none to be had. */
-  duplicateOf(grant: Grant): number | null {
+  duplicateOf({ id }: Grant): number | null {
     const { records, custody } = this.#view;
-    const record = records.find(grant.id, this.#me);
+    const record = records.find(id, this.#me);
     const kept = record === NONE ? null : custody.read(record);
     return kept === null ? null : this.#parts.duplicate(kept.fd);
   }

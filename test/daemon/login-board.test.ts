@@ -1,3 +1,4 @@
+import type { Grant } from '../../src/pool/budget.ts';
 import { describe, expect, it } from 'vitest';
 import type { Config } from '../../src/config/config.ts';
 import { Databases } from '../../src/daemon/databases.ts';
@@ -297,6 +298,13 @@ describe('a login that has failed', () => {
     stage.lacks = 0;
     expect(stage.kit(1).acquiring(pool).state).toBe('waiting');
     expect(stage.lacks).toBe(1);
+    // One on its way here is in none of the lists yet.
+    const moved = budgets.budget(0).transfer(grant, 1);
+    expect(hasUsable()).toBe(true);
+    expect(budgets.budget(1).arrived(moved as Grant)).toBe(true);
+    expect(hasUsable()).toBe(false);
+    budgets.budget(0).arrived(budgets.budget(1).transfer(moved as Grant, 0) as Grant);
+    expect(hasUsable()).toBe(true);
     budgets.budget(0).setAside(grant);
     expect(hasUsable()).toBe(false);
     expect(stage.kit(1).acquiring(pool).state).toBe('gone');

@@ -18,10 +18,18 @@ class Stage {
   readonly asked: (string | null)[] = [];
   readonly #control: ProcessControl;
 
-  constructor(reply: ControlReply = controlOk) {
+  /** Of the commands that threads have been given. */
+  readonly signals: AbortSignal[] = [];
+  inVain = 0;
+
+  constructor(reply: ControlReply = controlOk, other = reply) {
     this.#control = new ProcessControl({
       log: silentLogger,
-      command: () => [Promise.resolve(reply), Promise.resolve(reply)],
+      command: (_request, signal) => {
+        this.signals.push(signal);
+        return [Promise.resolve(reply), Promise.resolve(other)];
+      },
+      suspendedInVain: () => void this.inVain++,
       serverCount: (database) => {
         this.looks++;
         this.asked.push(database);
@@ -73,4 +81,13 @@ test('a PAUSE that has failed waits for nothing, nor do other commands', async (
     expect(await other.request({ kind, database: null }).promise).toEqual(controlOk);
   }
   expect([failed.looks, other.looks]).toEqual([0, 0]);
+});
+
+test('SUSPEND is for all threads or for none: where it has succeeded it ends when another thread refuses it', async () => {
+  const stage = new Stage(controlOk, controlFailure.alreadyPaused());
+  expect(await stage.request({ kind: 'suspend' }).promise).toEqual(controlFailure.alreadyPaused());
+  expect([stage.signals.map(({ aborted }) => aborted), stage.inVain]).toEqual([[true], 1]);
+  const all = new Stage();
+  expect(await all.request({ kind: 'suspend' }).promise).toEqual(controlOk);
+  expect([all.signals.map(({ aborted }) => aborted), all.inVain]).toEqual([[false], 0]);
 });

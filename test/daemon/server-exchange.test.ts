@@ -71,7 +71,8 @@ class Stage {
       (this.adopted[owner] ??= []).push({ fd, grant });
     };
     const { database, user } = SERVER;
-    return { database, user, key: poolKey(database, user), moves: { adopt } } as unknown as Pool;
+    const clients = { isWaiting: false, oldestWaitStartMs: 0 };
+    return { database, user, key: poolKey(database, user), moves: { adopt }, clients } as unknown as Pool;
   }
 
   /** What a thread has published of its moves: sent, received, reopened. */
@@ -127,6 +128,38 @@ describe('a server between threads', () => {
     const exchange = stage.exchanges[0] as WorkerExchange;
     expect([exchange.mayReopen(stage.pool(0)), exchange.mayReopen(stage.pool(0))]).toEqual([true, false]);
     expect(stage.counts(0)).toEqual([1, 0, 1]);
+  });
+
+  it('goes alone: no other one follows before it has arrived, as it never does in a thread that hangs', () => {
+    const stage = new Stage();
+    stage.wait();
+    stage.clock.advance(1000);
+    const wants = () => stage.exchanges[0]?.wants(stage.pool(0));
+    expect(wants()).toBe(true);
+    stage.send(stage.taken());
+    stage.clock.advance(10_000);
+    expect(wants()).toBe(false);
+    stage.deliver();
+    expect(wants()).toBe(true);
+  });
+
+  it('that nobody could take is not offered again at once', () => {
+    const stage = new Stage();
+    stage.wait();
+    stage.clock.advance(1000);
+    const grant = granted(stage.budgets.budget(0).askServer(SERVER));
+    stage.send({ ...stage.taken(), grant });
+    expect([stage.posted, stage.adopted[0]?.length]).toEqual([[], 1]);
+    expect(stage.exchanges[0]?.wants(stage.pool(0))).toBe(false);
+    stage.clock.advance(1000);
+    expect(stage.exchanges[0]?.wants(stage.pool(0))).toBe(true);
+  });
+
+  it('is of an era that never goes back, though what a thread has missed is repeated for it', () => {
+    const exchange = new Stage().exchanges[0];
+    exchange?.enter(6);
+    exchange?.enter(5);
+    expect(exchange?.era()).toBe(6);
   });
 
   it('stays where it is when the other thread is not there any more', async () => {

@@ -5,6 +5,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { ThreadedPooler } from '../../src/daemon/threads.ts';
 import { OWNER_NUMBERS } from '../../src/pool/shared-owners.ts';
 import { readdirSync, readFileSync } from 'node:fs';
+import { writePoolerConfig } from '../support/pooler-config.ts';
 import { connectTo, sharedPostgres, withClient } from '../support/postgres.ts';
 import { type Random, withSeed } from '../support/random.ts';
 import { createRole } from '../support/roles.ts';
@@ -307,3 +308,35 @@ test(
   },
   TIMEOUT_MS,
 );
+
+test('a thread that cannot be started is tried again, and the log says why', async () => {
+  await using threads = await Threads.start({ userlist: { [role]: '' } }, 2);
+  // What cannot be handed over keeps it from being started, as a system does that has no thread to give.
+  const config: { unknown?: () => void } = threads.config as object;
+  config.unknown = () => {};
+  await threads.pooler.workforce.threads[0]?.terminate();
+  const why = /^ERROR worker 1 cannot be started: .*could not be cloned/;
+  await waitFor(() => threads.lines.some((line) => why.test(line)), { what: 'the reason in the log' });
+  delete config.unknown;
+  await waitFor(() => threads.pooler.workforce.threads.length === 2, { what: 'both threads' });
+});
+
+test('what is standing is what was asked for last, and no database is paused that a RELOAD has made anew', async () => {
+  const settings = { pool_mode: 'transaction' };
+  await using threads = await Threads.start({ settings, databases: { kept: '', x: '' } }, 2);
+  const standing = () => threads.pooler.standing();
+  for (const kind of ['pause', 'resume'] as const) {
+    const asked = threads.ask({ kind, database: null });
+    // A signal may come at once.
+    expect(standing().isPaused).toBe(kind === 'pause');
+    await asked;
+    expect(standing().isPaused).toBe(kind === 'pause');
+  }
+  await threads.ask({ kind: 'pause', database: 'x' });
+  expect(threads.pooler.workforce.standing.pausedDatabases).toEqual(['x']);
+  for (const databases of [{ kept: '' }, { kept: '', x: '' }]) {
+    writePoolerConfig(threads.folder, sharedPostgres(), { settings, databases });
+    await threads.pooler.reload();
+  }
+  expect(threads.pooler.workforce.standing.pausedDatabases).toEqual([]);
+});

@@ -228,6 +228,11 @@ describe('a server that comes to rest while it is wanted elsewhere', () => {
     client.finish();
     expect(server.state).toBe('idle');
     elsewhere.isReopening = true;
+    // Where none can be opened, it would be one less.
+    pool.launcher.hearFailure({ message: 'no', serverError: null, failWaiting: false }, kit.clock.nowMs());
+    pool.moves.offer();
+    expect([server.state, elsewhere.sent]).toEqual(['idle', []]);
+    pool.launcher.hearSuccess();
     pool.moves.offer();
     expect([server.state, elsewhere.sent]).toEqual(['closing', []]);
   });

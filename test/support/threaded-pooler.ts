@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import type pg from 'pg';
 import type { ControlReply, ControlRequest } from '../../src/admin/control.ts';
 import { SystemClock } from '../../src/base/clock.ts';
+import type { Config } from '../../src/config/config.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import { createThreadedPooler, type ThreadedPooler } from '../../src/daemon/threads.ts';
 import { openNative } from '../../src/net/native.ts';
@@ -15,12 +16,15 @@ import { waitFor } from './wait-for.ts';
 export class Threads implements AsyncDisposable {
   readonly pooler: ThreadedPooler;
   readonly folder: string;
+  /** What it was started with; in force until it reads another one. */
+  readonly config: Config;
   /** What it has logged. */
   readonly lines: readonly string[];
 
-  private constructor(pooler: ThreadedPooler, folder: string, lines: readonly string[]) {
+  private constructor(pooler: ThreadedPooler, folder: string, config: Config, lines: readonly string[]) {
     this.pooler = pooler;
     this.folder = folder;
+    this.config = config;
     this.lines = lines;
   }
 
@@ -28,9 +32,10 @@ export class Threads implements AsyncDisposable {
     const folder = mkdtempSync(join(tmpdir(), 'pgweir-threads-'));
     const lines: string[] = [];
     try {
+      const loaded = loadConfig(writePoolerConfig(folder, sharedPostgres(), config), null);
       const pooler = await createThreadedPooler(
         {
-          config: loadConfig(writePoolerConfig(folder, sharedPostgres(), config), null),
+          config: loaded,
           clock: new SystemClock(),
           log: {
             enabled: (level) => level !== 'NOISE',
@@ -41,7 +46,7 @@ export class Threads implements AsyncDisposable {
         },
         count,
       );
-      return new Threads(pooler, folder, lines);
+      return new Threads(pooler, folder, loaded, lines);
     } catch (error) {
       rmSync(folder, { recursive: true, force: true });
       throw error;
