@@ -98,7 +98,8 @@ export class LoginPhase implements ClientPhase {
     }
     connection.user = user;
     connection.database = database;
-    connection.replication = request.replication;
+    // The console has none: its rules are those of a database.
+    connection.replication = isConsole ? 'none' : request.replication;
     this.#parameters = request.parameters;
     this.#extras = request.extras;
     if (settings.logConnections) {
@@ -124,7 +125,7 @@ export class LoginPhase implements ClientPhase {
       this.#succeeded({ secretText: null, scramKeys: null });
       return;
     }
-    const { replication } = request;
+    const { replication } = connection;
     const { address, peerUid } = connection;
     this.#exchange = services.authenticate(
       {

@@ -22,12 +22,16 @@ const INTERNAL = new Set([
 /** What makes a session another user's. */
 const IDENTITY = new Set(['is_superuser', 'role', 'session_authorization']);
 
+/** What a StartupMessage says beside parameters. PostgreSQL tells case apart there, and has the last of a name; we don't. */
+const OURS = new Set(['database', 'options', 'replication', 'user']);
+
 /** A value that nobody knows. No parameter can have it: text ends at a zero. */
 export const UNKNOWN = '\0';
 
 /** Whether a client may give `name` at its start, as far as we can tell: PostgreSQL has the last word. */
 export function mayBeGiven(name: string): boolean {
   const key = name.toLowerCase();
+  if (OURS.has(key) || key.startsWith('_pq_.')) return false;
   return isParameterName(name) && !INTERNAL.has(key) && !IDENTITY.has(key);
 }
 

@@ -67,6 +67,18 @@ describe('the value of replication', () => {
 });
 
 describe('a parameter that is not tracked', () => {
+  it.each([
+    'DATABASE',
+    'User',
+    'REPLICATION',
+    'Options',
+    '_PQ_.x',
+  ])('is never one that says in another case what the message itself says: %s', (name) => {
+    const message = `unsupported startup parameter: ${name}`;
+    expect(read({ [name]: 'x' })).toMatchObject({ message });
+    expect(read({ replication: 'database', [name]: 'x' })).toMatchObject({ message });
+  });
+
   it('is kept for the servers to be set to, from options, too', () => {
     const request = read({ Work_Mem: '1', options: '-c lock_timeout=2 -c a.b=3' });
     expect(request).toMatchObject({

@@ -205,9 +205,9 @@ export const loginFaults: readonly Fault[] = [
     'strangers learn which databases exist',
     {
       file: 'src/client/login.ts',
-      find: 'const { replication } = request;',
+      find: 'const { replication } = connection;',
       replace:
-        "if (!isConsole && services.findDatabase(database) === null) return connection.fail(fatal('no such database'));\n    const { replication } = request;",
+        "if (!isConsole && services.findDatabase(database) === null) return connection.fail(fatal('no such database'));\n    const { replication } = connection;",
     },
     ['test/integration/auth.test.ts'],
   ),
@@ -260,5 +260,23 @@ export const loginFaults: readonly Fault[] = [
       replace: 'this.#waiting.pushFront(job);',
     },
     ['test/auth/pbkdf2-queue.test.ts', 'test/integration/before-login.test.ts'],
+  ),
+  fault(
+    'a StartupMessage may say twice where it leads, in another case',
+    {
+      file: 'src/relay/extra-parameters.ts',
+      find: "if (OURS.has(key) || key.startsWith('_pq_.')) return false;",
+      replace: '',
+    },
+    ['test/client/startup-parameters.test.ts'],
+  ),
+  fault(
+    'the console goes by the rules for replication where that is asked for',
+    {
+      file: 'src/client/login.ts',
+      find: "connection.replication = isConsole ? 'none' : request.replication;",
+      replace: 'connection.replication = request.replication;',
+    },
+    ['test/integration/hba.test.ts'],
   ),
 ];

@@ -7,7 +7,9 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { openNative } from '../../src/net/native.ts';
 import { type LocalPooler, spawnPooler, startPooler, type TestPoolerOptions } from '../support/pooler.ts';
 import { sharedPostgres, withClient } from '../support/postgres.ts';
+import { errorFields, frontend } from '../support/peer-messages.ts';
 import { createDatabase, createRole } from '../support/roles.ts';
+import { connectPeer } from '../support/scripted-peer.ts';
 import { goByRules } from '../support/hba-rules.ts';
 
 const PASSWORD = 'hba right one';
@@ -51,6 +53,19 @@ async function login(pooler: LocalPooler, config: pg.ClientConfig = {}): Promise
 }
 
 describe('rules', () => {
+  test('for the console are those of its database, also for who asks for replication', async () => {
+    await using pooler = await start(
+      ['host replication hba_user all trust', 'host pgbouncer hba_user all reject'].join('\n'),
+      { settings: { admin_users: 'hba_user' } },
+    );
+    for (const replication of ['true', 'database', 'false']) {
+      const peer = await connectPeer(pooler.port);
+      await peer.send(frontend.startup({ user: 'hba_user', database: 'pgbouncer', replication }));
+      expect(errorFields((await peer.message()).body)['M']).toBe('login rejected');
+      await peer.close();
+    }
+  });
+
   test('decide on the method by database, user and address, the first that fits', async () => {
     await using pooler = await start(
       [
