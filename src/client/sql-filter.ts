@@ -169,7 +169,10 @@ export class SqlFilter {
     } else if (meant !== null && statement.kind === 'prepare') {
       // It has to fail.
       meant = this.#sender.taken(meant, out);
-    } else if (meant !== null) this.#sender.ensureExecuted(meant, out);
+    } else if (meant !== null) {
+      if (statement.kind === 'execute') this.#sender.ensureExecuted(meant, out);
+      else this.#sender.ensure(meant, out);
+    }
     const { nameStart, nameEnd: nameStop, name, kind } = statement;
     const replacements = meant === null ? [] : [{ start: nameStart, end: nameStop, text: meant.name }];
     const text = new TextChange(chunk, body + 1, zero, replacements, this.#isUtf8);

@@ -84,8 +84,10 @@ export class ProcessControl implements Control {
   /** All, or none. */
   async #suspendAll(request: ControlRequest): Promise<ControlReply> {
     const ending = new AbortController();
-    const reply = await this.#askAll(request, ending.signal);
-    if (!reply.ok) {
+    const replies = await ofTheLiving(this.#hooks.command(request, ending.signal));
+    const reply = together(replies, request.kind);
+    // Where all refuse it, another one may be in force.
+    if (!reply.ok && replies.some(({ ok }) => ok)) {
       ending.abort();
       this.#hooks.suspendedInVain();
     }

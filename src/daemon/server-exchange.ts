@@ -41,10 +41,12 @@ export interface ExchangeHost {
 interface PoolMoves {
   /** When servers were given away within the last second. */
   givenMs: number[];
-  /** The one given last; null once it has arrived. A thread that hangs takes none up. */
-  onTheWay: Grant | null;
+  /** The one given last, and to which thread; null once it has arrived. A thread that hangs takes none up. */
+  onTheWay: { readonly grant: Grant; readonly owner: number } | null;
   /** When one was closed for another thread. */
   closedMs: number;
+  /** Since when that one's client had been waiting; 0: nobody. */
+  closedFor: number;
   timer: NodeJS.Timeout | null;
 }
 
@@ -73,7 +75,7 @@ export class WorkerExchange implements ServerExchange<Pool> {
 
   wants(pool: Pool): boolean {
     const { budget, clock } = this.#host;
-    const sinceMs = budget.longestWaitElsewhere(pool.key);
+    const sinceMs = budget.longestWaitElsewhere(pool.key, this.#late(pool.key));
     if (sinceMs === 0) return false;
     const nowMs = clock.nowMs();
     const own = pool.clients.isWaiting ? pool.clients.oldestWaitStartMs : 0;
@@ -84,19 +86,25 @@ export class WorkerExchange implements ServerExchange<Pool> {
       sinceMoveMs: nowMs - (given.at(-1) ?? Number.NEGATIVE_INFINITY),
       movesLastSecond: given.length,
     });
-    return decision.action === 'move' && !this.#isOneOnTheWay(pool.key);
+    return decision.action === 'move';
   }
 
-  #isOneOnTheWay(key: string): boolean {
-    const moves = this.#movesOf(key);
-    if (moves.onTheWay !== null && !this.#host.budget.isOnItsWay(moves.onTheWay)) moves.onTheWay = null;
-    return moves.onTheWay !== null;
+  /** The thread that has yet to take up the last server of the pool which it was given, and gets no other before; -1: none. */
+  #late(key: string): number {
+    const moves = this.#pools.get(key);
+    if (moves === undefined || moves.onTheWay === null) return -1;
+    if (!this.#host.budget.isOnItsWay(moves.onTheWay.grant)) moves.onTheWay = null;
+    return moves.onTheWay?.owner ?? -1;
   }
 
   mayReopen(pool: Pool): boolean {
     const moves = this.#movesOf(pool.key);
     const nowMs = this.#host.clock.nowMs();
     if (nowMs - moves.closedMs < REOPEN_SPACING_MS) return false;
+    // One for each who waits longest: where nobody is served with it, no thread may be there to open another.
+    const forWhom = this.#host.budget.longestWaitElsewhere(pool.key);
+    if (forWhom === moves.closedFor) return false;
+    moves.closedFor = forWhom;
     moves.closedMs = nowMs;
     this.#count('reopened');
     return true;
@@ -104,7 +112,7 @@ export class WorkerExchange implements ServerExchange<Pool> {
 
   send(pool: Pool, moved: MovedServer): void {
     const { budget, clock, give, closeDescriptor } = this.#host;
-    const owner = budget.longestWaiterElsewhere(pool.key);
+    const owner = budget.longestWaiterElsewhere(pool.key, this.#late(pool.key));
     // Also where nobody takes it: to come to rest here it asks again whether it is wanted elsewhere.
     const moves = this.#movesOf(pool.key);
     this.#given(pool.key, clock.nowMs()).push(clock.nowMs());
@@ -114,7 +122,7 @@ export class WorkerExchange implements ServerExchange<Pool> {
       this.#adopt(pool, moved, moved.grant);
       return;
     }
-    moves.onTheWay = grant;
+    moves.onTheWay = { grant, owner };
     this.#count('sent');
     // Whatever becomes of the two threads, the one in custody is left.
     closeDescriptor(moved.parts.fd);
@@ -179,7 +187,8 @@ export class WorkerExchange implements ServerExchange<Pool> {
       moves.timer = null;
       const pool = this.#host.pools().find(database, user);
       if (pool === null || !pool.clients.isWaiting) {
-        if (this.#given(key, this.#host.clock.nowMs()).length === 0) this.#pools.delete(key);
+        const isForgotten = this.#given(key, this.#host.clock.nowMs()).length === 0;
+        if (isForgotten && this.#late(key) < 0) this.#pools.delete(key);
         return;
       }
       for (const owner of this.#host.others) {
@@ -199,7 +208,7 @@ export class WorkerExchange implements ServerExchange<Pool> {
   #movesOf(key: string): PoolMoves {
     let moves = this.#pools.get(key);
     if (moves === undefined) {
-      moves = { givenMs: [], onTheWay: null, closedMs: Number.NEGATIVE_INFINITY, timer: null };
+      moves = { givenMs: [], onTheWay: null, closedMs: Number.NEGATIVE_INFINITY, closedFor: -1, timer: null };
       this.#pools.set(key, moves);
     }
     return moves;

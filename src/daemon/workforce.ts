@@ -74,6 +74,8 @@ interface Living {
 export class Workforce {
   readonly #host: WorkforceHost;
   readonly #workers = new Map<number, Living>();
+  /** Those that have died, and have left nothing. */
+  readonly #buried = new Set<number>();
   /** Connections for which no worker is there yet. */
   #waiting: Extract<MainNotice, { kind: 'connection' }>[] = [];
   #owners: number[] = [];
@@ -277,6 +279,7 @@ export class Workforce {
     // In the place of one that has died: the others have heard what it hasn't.
     for (const { end: other } of this.#ready()) other.tell({ kind: 'tell logins', of: null });
     this.#workers.set(number, worker);
+    this.#buried.delete(number);
     // What it does not know of, and others have been asked for already; nobody waits for its answer.
     for (const each of this.#unconfirmed) void end.ask({ kind: 'command', ...each }).catch(() => {});
     thread.on('error', (error) => {
@@ -318,9 +321,7 @@ export class Workforce {
         break;
       case 'drained':
         worker.isDrained = true;
-        // One that has died is started again, and says so for itself.
-        if (this.#owners.every((owner) => this.#workers.get(owner + 1)?.isDrained === true))
-          this.#host.drained(notice.last);
+        if (this.#owners.every((owner) => this.#isDrained(owner + 1))) this.#host.drained(notice.last);
         break;
     }
   }
@@ -339,6 +340,13 @@ export class Workforce {
     }
   }
 
+  /** One that has died has nothing any more when it is buried, unless connections wait for it. */
+  #isDrained(number: number): boolean {
+    const worker = this.#workers.get(number);
+    if (worker === undefined) return this.#buried.has(number) && this.#waiting.length === 0;
+    return worker.isDrained;
+  }
+
   #died(worker: Living): void {
     const { number, end } = worker;
     worker.isReady = false;
@@ -350,15 +358,15 @@ export class Workforce {
     const why = worker.failure === null ? '' : `: ${worker.failure.stack ?? worker.failure.message}`;
     this.#host.log.log('ERROR', `worker ${number} has died, and its clients with it${why}`);
     const delayMs = performance.now() - worker.startMs < SHORT_LIFE_MS ? SHORT_LIFE_MS : 0;
-    const isBuried = this.#host.bury(number - 1);
-    const fails = (error: unknown): void => {
-      this.#host.log.log('ERROR', `worker ${number} is not started again: ${String(error)}`);
-    };
-    setTimeout(() => void isBuried.then(() => this.#replace(number)).catch(fails), delayMs).unref();
+    const burial = this.#host.bury(number - 1).then(
+      () => void this.#buried.add(number),
+      (error) => this.#host.log.log('ERROR', `worker ${number} is not started again: ${String(error)}`),
+    );
+    setTimeout(() => void burial.then(() => this.#replace(number)), delayMs).unref();
   }
 
   async #replace(number: number): Promise<void> {
-    if (this.#isStopped) return;
+    if (this.#isStopped || !this.#buried.has(number)) return;
     try {
       await this.#begin(number);
       this.#host.log.log('LOG', `worker ${number} serves again`);

@@ -169,13 +169,13 @@ export class SharedBudget implements Budget {
   }
 
   /** Since when, by the clock that all threads share, a client of the pool waits in another thread; 0 = none does. */
-  longestWaitElsewhere(key: string): number {
-    return this.#waits.longestElsewhere(key);
+  longestWaitElsewhere(key: string, except = -1): number {
+    return this.#waits.longestElsewhere(key, except);
   }
 
   /** Whose client that is; -1: nobody's. */
-  longestWaiterElsewhere(key: string): number {
-    return this.#waits.longestWaiter(key);
+  longestWaiterElsewhere(key: string, except = -1): number {
+    return this.#waits.longestWaiter(key, except);
   }
 
   /** Server connections of a pool that an owner has. */

@@ -49,28 +49,24 @@ export class SharedWaits {
     this.#waits[at + this.#owner] = waitStartMs;
   }
 
-  /** The start of the longest wait that another owner has in the pool; 0 = nobody waits there. */
-  longestElsewhere(pool: string): number {
-    const at = this.#pinned.get(pool) ?? this.#pin(pool);
-    if (at === NONE) return 0;
-    const waits = this.#waits;
-    let oldest = 0;
-    for (let owner = 0; owner < this.#owners; owner++) {
-      const start = waits[at + owner] as number;
-      if (start !== 0 && owner !== this.#owner && (oldest === 0 || start < oldest)) oldest = start;
-    }
-    return oldest;
+  /** The start of the longest wait that another owner has in the pool, `except` left out; 0 = nobody waits there. */
+  longestElsewhere(pool: string, except: number): number {
+    const owner = this.longestWaiter(pool, except);
+    return owner < 0 ? 0 : (this.#waits[(this.#pinned.get(pool) as number) + owner] as number);
   }
 
   /** Whose wait that is; -1: nobody's. */
-  longestWaiter(pool: string): number {
+  longestWaiter(pool: string, except: number): number {
     const at = this.#pinned.get(pool) ?? this.#pin(pool);
     if (at === NONE) return -1;
     let oldest = -1;
+    let oldestStart = 0;
     for (let owner = 0; owner < this.#owners; owner++) {
       const start = this.#waits[at + owner] as number;
-      if (start === 0 || owner === this.#owner) continue;
-      if (oldest < 0 || start < (this.#waits[at + oldest] as number)) oldest = owner;
+      if (start === 0 || owner === this.#owner || owner === except) continue;
+      if (oldest >= 0 && start >= oldestStart) continue;
+      oldest = owner;
+      oldestStart = start;
     }
     return oldest;
   }

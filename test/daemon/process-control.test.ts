@@ -87,6 +87,10 @@ test('SUSPEND is for all threads or for none: where it has succeeded it ends whe
   const stage = new Stage(controlOk, controlFailure.alreadyPaused());
   expect(await stage.request({ kind: 'suspend' }).promise).toEqual(controlFailure.alreadyPaused());
   expect([stage.signals.map(({ aborted }) => aborted), stage.inVain]).toEqual([[true], 1]);
+  // Another one is in force in all of them.
+  const again = new Stage(controlFailure.alreadyPaused());
+  expect(await again.request({ kind: 'suspend' }).promise).toEqual(controlFailure.alreadyPaused());
+  expect([again.signals.map(({ aborted }) => aborted), again.inVain]).toEqual([[false], 0]);
   const all = new Stage();
   expect(await all.request({ kind: 'suspend' }).promise).toEqual(controlOk);
   expect([all.signals.map(({ aborted }) => aborted), all.inVain]).toEqual([[false], 0]);

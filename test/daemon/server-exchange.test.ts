@@ -7,6 +7,7 @@ import { OWNER_NUMBERS } from '../../src/pool/shared-owners.ts';
 import { A, granted, SERVER, SharedStage } from '../pool/budget-stage.ts';
 import { QUIET_LIMITS } from '../pool/kit.ts';
 import { ManualClock } from '../support/manual-clock.ts';
+import { waitFor } from '../support/wait-for.ts';
 
 /** What a thread has adopted. */
 interface Adopted {
@@ -23,6 +24,8 @@ class Stage {
   /** What is on its way between the threads. */
   readonly posted: { owner: number; moved: MovedServer }[] = [];
   readonly exchanges: WorkerExchange[];
+  /** How often a pool was looked for. */
+  looks = 0;
   /** Taking a server over fails. */
   isBroken = false;
 
@@ -90,7 +93,10 @@ class Stage {
       clock: this.clock,
       log: { enabled: () => true, log: (level, text) => void this.lines.push(`${level} ${text}`) },
       budget: this.budgets.budget(owner),
-      pools: () => ({ find: () => null }),
+      pools: () => {
+        this.looks++;
+        return { find: () => null };
+      },
       poolOf: () => this.pool(owner),
       others: [0, 1, 2].filter((other) => other !== owner),
       give: (to, moved) => void this.posted.push({ owner: to, moved }),
@@ -139,8 +145,39 @@ describe('a server between threads', () => {
     stage.send(stage.taken());
     stage.clock.advance(10_000);
     expect(wants()).toBe(false);
+    // Others have their turns.
+    stage.budgets.budget(2).publishWait('worker 2', stage.pool(0).key, stage.clock.nowMs());
+    stage.clock.advance(1000);
+    expect(wants()).toBe(true);
+    stage.budgets.budget(2).publishWait('worker 2', stage.pool(0).key, 0);
+    expect(wants()).toBe(false);
     stage.deliver();
     expect(wants()).toBe(true);
+  });
+
+  it('that is on its way is remembered when its pool is forgotten for want of clients that wait', async () => {
+    const stage = new Stage();
+    stage.wait();
+    stage.clock.advance(1000);
+    stage.send(stage.taken());
+    stage.clock.advance(10_000);
+    const exchange = stage.exchanges[0];
+    const looks = stage.looks;
+    exchange?.refused(SERVER.database, SERVER.user);
+    await waitFor(() => stage.looks > looks);
+    expect(exchange?.wants(stage.pool(0))).toBe(false);
+  });
+
+  it('over TLS is closed once for each who waits longest: a thread that hangs opens none', () => {
+    const stage = new Stage();
+    const exchange = stage.exchanges[0];
+    const mayReopen = () => exchange?.mayReopen(stage.pool(0));
+    stage.wait();
+    expect(mayReopen()).toBe(true);
+    stage.clock.advance(1000);
+    expect(mayReopen()).toBe(false);
+    stage.wait();
+    expect(mayReopen()).toBe(true);
   });
 
   it('that nobody could take is not offered again at once', () => {

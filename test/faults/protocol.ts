@@ -110,4 +110,27 @@ export const protocolFaults: readonly Fault[] = [
     { file: 'src/wire/negotiate-protocol-version.ts', find: 'minor > askedMinor || ', replace: '' },
     ['test/wire/negotiate-protocol-version.test.ts'],
   ),
+  fault(
+    'names of a Bind are looked for behind its end',
+    {
+      file: 'src/client/statement-filter.ts',
+      find: 'const stop = Math.min(end, body + bodyBytes);',
+      replace: 'const stop = end;',
+    },
+    ['test/integration/bad-client-input.test.ts'],
+  ),
+  fault(
+    'what PostgreSQL refuses without being asked is passed on',
+    { file: 'src/relay/malformed.ts', find: 'return bodyBytes !== 0;', replace: 'return false;' },
+    ['test/integration/bad-client-input.test.ts'],
+  ),
+  fault(
+    'a server that skips to a Sync of the client’s is taken for stuck',
+    {
+      file: 'src/relay/request-tracker.ts',
+      find: 'return mayBe && !this.isSkipped;',
+      replace: 'return mayBe;',
+    },
+    ['test/integration/copy-probe.test.ts'],
+  ),
 ];

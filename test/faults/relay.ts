@@ -189,8 +189,8 @@ export const relayFaults: readonly Fault[] = [
     'SET ROLE is looked for in a text’s first statement only',
     {
       file: 'src/prepared/sql-prefilter.ts',
-      find: 'if (!several) return false;',
-      replace: 'if (!several || first >= 0) return false;',
+      find: '  if (!several) {',
+      replace: '  {',
     },
     ['test/prepared/sql-prefilter.test.ts', 'test/integration/transaction-mode.test.ts'],
   ),

@@ -13,7 +13,7 @@ const ROLE = 'reading_random_app';
 const { sync, query } = frontend;
 const isFull = process.env['PGWEIR_TEST_FULL'] !== undefined;
 const BATCHES = isFull ? 5000 : 500;
-const TIMEOUT_MS = isFull ? 900_000 : 30_000;
+const TIMEOUT_MS = isFull ? 900_000 : 120_000;
 
 beforeAll(async () => {
   await createRole(sharedPostgres(), { name: ROLE, auth: 'trust' });

@@ -29,20 +29,21 @@ function start(options: NonNullable<Parameters<typeof startPooler>[0]>): Promise
 describe.concurrent('limits on rest and age of server connections', () => {
   test('server_idle_timeout closes what nobody uses, down to min_pool_size', async () => {
     await using pooler = await start({
-      settings: { default_pool_size: 3, server_idle_timeout: 0.6 },
+      settings: { default_pool_size: 3, server_idle_timeout: 3 },
       databases: { one: 'dbname=rest_one', two: 'dbname=rest_two min_pool_size=1' },
     });
+    let startMs = Number.POSITIVE_INFINITY;
     for (const database of ['one', 'two']) {
       await using holders = await new Holders().add(pooler, 3, { ...alice, database });
       await waitFor(() => holders.holding === 3);
+      startMs = Math.min(startMs, performance.now());
       for (const client of holders.clients) await client.query('COMMIT');
     }
-    const startMs = performance.now();
     const anchor = await pooler.client({ ...alice, database: 'two' });
     expect(await poolRow(pooler, 'one', A)).toMatchObject({ sv_active: 0, sv_idle: 3 });
     await poolShows(pooler, 'one', A, { sv_idle: 0, sv_used: 0 });
     // The first of them has rested a little longer.
-    expectStruckAfter(0.55, startMs);
+    expectStruckAfter(2.95, startMs);
     await poolShows(pooler, 'two', A, { sv_idle: 1 });
     const [last] = pooler.lines.filter((line) => line.includes('closing because: server idle timeout'));
     expect(last).toMatch(/^LOG S-0x/);

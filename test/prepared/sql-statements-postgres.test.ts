@@ -11,7 +11,7 @@ const role = 'sql_reader';
 const database = 'sql_reader';
 const isFull = process.env['PGWEIR_TEST_FULL'] !== undefined;
 const TEXTS = isFull ? 5000 : 300;
-const TIMEOUT_MS = isFull ? 900_000 : 30_000;
+const TIMEOUT_MS = isFull ? 900_000 : 120_000;
 
 beforeAll(async () => {
   await createRole(sharedPostgres(), { name: role, auth: 'trust' });
