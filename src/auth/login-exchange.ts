@@ -56,6 +56,8 @@ export interface LoginSources {
   secret(applicant: LoginApplicant, asker: LookupAsker): StoredSecret | Promise<StoredSecret>;
   /** Asks PostgreSQL anew, for a name for which `secret` gave an answer of an earlier login. */
   refresh(applicant: LoginApplicant, asker: LookupAsker): Promise<FoundSecret>;
+  /** Whether the name stands in `auth_file`, so that auth_query has no say about it. */
+  isListed(name: string): boolean;
   /** The login has failed on such an answer: the next one is not to go by it. */
   distrust(applicant: LoginApplicant): void;
   note(text: string): void;
@@ -201,6 +203,9 @@ export class LoginExchange implements ClientAuthExchange, LookupAsker {
     if (name === null || name === this.#applicant.user) return exchange;
     const rename = (step: ClientAuthStep): Later<ClientAuthStep> => {
       if (step.kind !== 'ok') return step;
+      // Whoever owns the database may say there whose secret is what, and would get what the file has for that name.
+      if (this.#sources.isListed(name))
+        return failed(fatal('login rejected'), `${name} stands in auth_file, not for auth_query to prove`);
       const before = this.#rule;
       return then(this.#sources.rule({ ...this.#applicant, user: name }, this), (rule) =>
         // A RELOAD may have put another rule in the place of that one.

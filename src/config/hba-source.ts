@@ -40,6 +40,10 @@ export function loadLoginRules(
       'client_tls_sslmode = verify-full with auth_type cert',
     );
   }
+  // The system's authorities vouch for names in the DNS, not for users.
+  if (settings.auth_type === 'cert' && settings.client_tls_ca_file === '') {
+    throw new ConfigError(at('auth_type'), 'auth_type', 'client_tls_ca_file with auth_type cert');
+  }
   if (settings.auth_type === 'ldap') {
     return { hba: null, ldap: ldapOptions(settings.auth_ldap_options, at('auth_ldap_options')), warnings };
   }

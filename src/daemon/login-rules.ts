@@ -25,7 +25,8 @@ const MEMBER_SQL =
   'WITH RECURSIVE roles(oid) AS (' +
   'SELECT oid FROM pg_catalog.pg_roles WHERE rolname OPERATOR(pg_catalog.=) $1' +
   ' UNION SELECT m.roleid FROM pg_catalog.pg_auth_members m, roles r WHERE m.member OPERATOR(pg_catalog.=) r.oid)' +
-  ' SELECT 1 FROM roles JOIN pg_catalog.pg_roles g USING (oid) WHERE g.rolname OPERATOR(pg_catalog.=) $2';
+  ' SELECT 1 FROM roles r JOIN pg_catalog.pg_roles g ON g.oid OPERATOR(pg_catalog.=) r.oid' +
+  ' WHERE g.rolname OPERATOR(pg_catalog.=) $2';
 
 /** Who wants to log in, and whether that is still so. */
 interface Asking {
@@ -112,8 +113,9 @@ export class DaemonLoginRules {
   async #answer({ kind, name }: LoginQuestion, { applicant, asker }: Asking): Promise<boolean | null> {
     if (kind === 'host') {
       const ip = applicant.ip?.replace(/^::ffff:(?=\d+\.)/i, '') ?? '';
-      const answer = await this.#hosts.isHost(ip, name);
-      if (answer === null) this.#state.log.log('WARNING', `cannot tell whether ${ip} is a host of ${name}`);
+      const answer = await this.#hosts.isHost(ip, name, () => !asker.isAbandoned);
+      if (answer === null && !asker.isAbandoned)
+        this.#state.log.log('WARNING', `cannot tell whether ${ip} is a host of ${name}`);
       return answer;
     }
     const target = this.#queries.targetFor(applicant.database);

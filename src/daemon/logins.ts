@@ -50,6 +50,7 @@ export class Logins {
       isProven: (who, rule, asker) => this.#rules.isProven(who, rule, asker),
       secret: (who, asker) => this.#secret(who, asker),
       refresh: (who, asker) => this.#refresh(who, asker),
+      isListed: (name) => this.#state.config.userlist.has(name),
       distrust: ({ database, user }) => {
         const target = this.#target(database);
         if (target !== null) this.#queries.lookups.distrust(target, user);

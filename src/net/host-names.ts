@@ -43,10 +43,10 @@ export class HostNames {
 
   /**
    * Whether `ip` is a host of `pattern`: a name in lower case, or with a leading dot what names end in. Null: nobody
-   * could tell. Never rejects.
+   * could tell. Nothing is looked up for somebody who is not there any more when its turn comes. Never rejects.
    */
-  async isHost(ip: string, pattern: string): Promise<boolean | null> {
-    const named = await this.#nameOf(ip);
+  async isHost(ip: string, pattern: string, isWanted: () => boolean): Promise<boolean | null> {
+    const named = await this.#nameOf(ip, isWanted);
     if (named === null) return null;
     if (named === 'none') return false;
     const { name } = named;
@@ -59,11 +59,17 @@ export class HostNames {
     }
   }
 
-  #nameOf(ip: string): Promise<Named> {
+  #nameOf(ip: string, isWanted: () => boolean): Promise<Named> {
     const nowMs = this.#clock.nowMs();
     const known = this.#remembered.get(ip);
     if (known !== undefined && nowMs - known.atMs < REMEMBERED_MS) return known.named;
-    const named = this.#inTurn(() => this.#resolver.reverse(ip)).then(
+    const ask = (): Promise<string> => {
+      if (isWanted()) return this.#resolver.reverse(ip);
+      // The next one is to have it looked up.
+      this.#remembered.delete(ip);
+      return Promise.reject(new Error('nobody wants to know'));
+    };
+    const named = this.#inTurn(ask).then(
       (name): Named => ({ name: name.toLowerCase().replace(/\.$/, '') }),
       (error: unknown): Named => (isNotFound(error) ? 'none' : null),
     );

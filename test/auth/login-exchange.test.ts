@@ -39,6 +39,8 @@ interface Facts {
   readonly isProven?: boolean;
   readonly ruleFor?: (user: string) => LoginRule | null;
   readonly ldapProblem?: string | null;
+  /** Names in `auth_file`. */
+  readonly listed?: readonly string[];
   /** Everything comes later. */
   readonly isSlow?: boolean;
 }
@@ -57,6 +59,7 @@ async function login(facts: Facts, ...passwords: string[]): Promise<[string, str
       notes.push('refreshed');
       return facts.refreshed ?? { kind: 'none' };
     },
+    isListed: (name) => facts.listed?.includes(name) === true,
     distrust: () => void notes.push('distrusted'),
     ldap: async (_options, user, password, isWanted) => {
       notes.push(`ldap ${user} ${password} ${isWanted()}`);
@@ -151,6 +154,12 @@ describe.each([false, true])('with answers that come later: %s', (isSlow) => {
     expect((await login({ ...facts, ruleFor: ruleFor('hba:1') }, 'x'))[0]).toBe('ok v x');
     expect((await login({ ...facts, ruleFor: ruleFor('hba:2') }, 'x'))[0]).toBe('login rejected');
     expect((await login({ ...facts, ruleFor: ruleFor(null) }, 'x'))[0]).toBe('login rejected');
+  });
+
+  test('the query makes of nobody a user of auth_file, whose own secret he has not proved', async () => {
+    const facts = { rule: null, stored: queried('v', 'x'), ruleFor: () => rule('plain'), isSlow };
+    expect((await login({ ...facts, listed: ['u'] }, 'x'))[0]).toBe('ok v x');
+    expect((await login({ ...facts, listed: ['v'] }, 'x'))[0]).toBe('login rejected');
   });
 });
 

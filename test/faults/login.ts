@@ -279,4 +279,13 @@ export const loginFaults: readonly Fault[] = [
     },
     ['test/integration/hba.test.ts'],
   ),
+  fault(
+    'auth_query may make anybody a user of auth_file',
+    {
+      file: 'src/auth/login-exchange.ts',
+      find: 'if (this.#sources.isListed(name))',
+      replace: 'if (name === null)',
+    },
+    ['test/auth/login-exchange.test.ts'],
+  ),
 ];

@@ -58,20 +58,25 @@ describe('an address is that of a host', () => {
     ['10.0.0.4', 'other.example.org', false],
     ['10.0.0.6', 'db.example.org', false],
   ])('%s, %s: %s', async (ip, pattern, expected) => {
-    expect(await new HostNames(new ManualClock(), new Zone()).isHost(ip, pattern)).toBe(expected);
+    expect(await new HostNames(new ManualClock(), new Zone()).isHost(ip, pattern, wanted)).toBe(expected);
   });
 });
 
 test('names are remembered for a moment', async () => {
   const [clock, zone] = [new ManualClock(), new Zone()];
   const hosts = new HostNames(clock, zone);
-  await hosts.isHost('10.0.0.1', 'other');
-  await hosts.isHost('10.0.0.1', '.com');
+  await hosts.isHost('10.0.0.1', 'other', wanted);
+  await hosts.isHost('10.0.0.1', '.com', wanted);
   expect(zone.asked).toEqual(['10.0.0.1']);
   clock.advance(15_001);
-  await hosts.isHost('10.0.0.1', 'other');
+  await hosts.isHost('10.0.0.1', 'other', wanted);
   expect(zone.asked).toEqual(['10.0.0.1', '10.0.0.1']);
 });
+
+/** Who asks is still there. */
+function wanted(): boolean {
+  return true;
+}
 
 test('no more than two are looked up at a time, and all get their turn', async () => {
   let running = 0;
@@ -86,7 +91,7 @@ test('no more than two are looked up at a time, and all get their turn', async (
     forward: async (name) => [name.slice(5)],
   });
   const ips = ['1', '2', '3', '4', '5'];
-  const answers = Promise.all(ips.map((ip) => hosts.isHost(ip, `host-${ip}`)));
+  const answers = Promise.all(ips.map((ip) => hosts.isHost(ip, `host-${ip}`, wanted)));
   for (let done = 0; done < ips.length; done++) {
     await waitFor(() => release.length > done, { what: 'the next look-up' });
     expect(running).toBeLessThanOrEqual(2);
@@ -97,8 +102,30 @@ test('no more than two are looked up at a time, and all get their turn', async (
 
 test('the system’s own resolver knows this machine', async () => {
   const hosts = new HostNames(new ManualClock());
-  const answer = await hosts.isHost('127.0.0.1', 'localhost');
+  const answer = await hosts.isHost('127.0.0.1', 'localhost', wanted);
   // Whatever its files call it.
   expect([true, false, null]).toContain(answer);
-  expect(await hosts.isHost('127.0.0.1', 'surely-not.invalid')).not.toBe(true);
+  expect(await hosts.isHost('127.0.0.1', 'surely-not.invalid', wanted)).not.toBe(true);
+});
+
+test('who has left by the time of its turn costs no look-up, and the next one has it done', async () => {
+  const asked: string[] = [];
+  const release: (() => void)[] = [];
+  const hosts = new HostNames(new ManualClock(), {
+    reverse: async (ip) => {
+      asked.push(ip);
+      await new Promise<void>((resolve) => release.push(resolve));
+      return `host-${ip}`;
+    },
+    forward: async (name) => [name.slice(5)],
+  });
+  const first = ['1', '2'].map((ip) => hosts.isHost(ip, `host-${ip}`, wanted));
+  const gone = hosts.isHost('3', 'host-3', () => false);
+  for (const done of release) done();
+  expect(await Promise.all([...first, gone])).toEqual([true, true, null]);
+  expect(asked).toEqual(['1', '2']);
+  const next = hosts.isHost('3', 'host-3', wanted);
+  await waitFor(() => release.length > 2, { what: 'the look-up' });
+  release[2]?.();
+  expect(await next).toBe(true);
 });
