@@ -55,12 +55,11 @@ export class SessionStatements implements StatementHost {
   /** Null in session mode, where servers know statements by the client's own names. */
   get filter(): RequestFilter | null {
     const { poolMode, maxPreparedStatements } = this.#session.pool.limits;
-    if (poolMode === 'session') return null;
-    if (maxPreparedStatements > 0) return this.#filter;
+    if (poolMode !== 'session' && maxPreparedStatements > 0) return this.#filter;
     // Names that are given now are not noticed: none may mean what it did when it is switched on again.
     this.#filter.end();
     if (this.statements.size > 0) this.statements.clear();
-    return this.#identity;
+    return poolMode === 'session' ? null : this.#identity;
   }
 
   /** The link is over. */

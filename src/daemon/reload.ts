@@ -4,12 +4,14 @@ import { needsRecycling } from '../config/diff.ts';
 import type { DatabaseEntry } from '../config/databases.ts';
 import { poolLimits } from '../config/effective.ts';
 import { ConfigError } from '../config/config-error.ts';
+import type { PoolLimits } from '../pool/limits.ts';
 import type { Pool } from '../pool/pool.ts';
 import type { PreparedTls, TlsContexts } from '../tls/contexts.ts';
 import { TlsSettingError } from '../tls/setting-error.ts';
 import type { PoolerState } from './context.ts';
 import { killPool } from './control.ts';
 import { forgetNames } from './dns.ts';
+import { serversOf } from './snapshot-sockets.ts';
 
 /**
  * Puts another configuration in force, after RELOAD or SET: limits at once, server connections that now lead to
@@ -26,7 +28,9 @@ export function applyConfig(state: PoolerState, next: Config): void {
       killPool(state, pool, 'database removed');
       continue;
     }
+    const limitsBefore = pool.limits;
     pool.limits = poolLimits(next, entry, pool.user);
+    changeMode(state, pool, limitsBefore);
     const before = entriesBefore.get(pool.database) ?? entry;
     if (before.user !== entry.user && servesAnother(pool, entry)) {
       // Its clients were let in to act as the old user; that is over.
@@ -42,6 +46,32 @@ export function applyConfig(state: PoolerState, next: Config): void {
   state.peers.update(next);
   forgetNames(state);
   openForcedPools(state);
+}
+
+/**
+ * Of session mode servers in use have what their clients have left there, and of a time without prepared statements they have
+ * all names that clients gave: neither is for whoever is served by the next transaction.
+ */
+function changeMode(state: PoolerState, pool: Pool, before: PoolLimits): void {
+  const { poolMode, maxPreparedStatements } = pool.limits;
+  if (poolMode === 'session') return;
+  if (before.poolMode !== 'session') {
+    if (before.maxPreparedStatements === 0 && maxPreparedStatements > 0) renounce(pool, true);
+    return;
+  }
+  renounce(pool, false);
+  // Those between two transactions would keep their servers for as long as they say nothing.
+  for (const server of [...serversOf(state)]) {
+    if (server.pool === pool && server.state === 'active') server.releaseIfDone();
+  }
+}
+
+/** What clients have left on the servers in use (with `atRest`, on all) nobody else is to find there. */
+function renounce(pool: Pool, atRest: boolean): void {
+  const { active, tested, being_canceled, idle, used } = pool.servers;
+  for (const server of [...active, ...tested, ...being_canceled]) server.closeNeeded = true;
+  if (!atRest) return;
+  for (const server of [...idle, ...used]) pool.closeServer(server, 'database configuration changed');
 }
 
 /** Whether clients of the pool would act as another user, were they to log in now that `user=` has changed. */
