@@ -33,13 +33,19 @@ const ofUnits = {
     exclude: askingFiles,
   },
 };
+/** What changes its process for all that comes after: clocks that stand still. */
+const aloneFiles = ['test/daemon/systemd.test.ts'];
+const ofAlone = {
+  extends: true as const,
+  test: { name: 'alone', isolate: true, include: aloneFiles },
+};
 const ofAll = {
   globalSetup,
   include:
     asked === 'only'
       ? ['test/support/postgres-versions.test.ts']
       : [`test/!(${units.join('|')})/**/*.test.ts`, ...askingFiles],
-  exclude: isFull || isOfFaults ? [] : longFiles,
+  exclude: [...aloneFiles, ...(isFull || isOfFaults ? [] : longFiles)],
   provide: { missingVersions: versions?.missing ?? null },
 };
 const ofVersions = (versions?.found ?? []).map((version) => ({
@@ -74,7 +80,7 @@ export default defineConfig({
   test: {
     projects: [
       { extends: true as const, test: { name: 'all', ...ofAll } },
-      ...(asked === 'only' ? [] : [ofUnits]),
+      ...(asked === 'only' ? [] : [ofUnits, ofAlone]),
       ...ofThreads,
       ...ofVersions,
     ],

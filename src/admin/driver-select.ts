@@ -57,7 +57,9 @@ export function answerSelect(statement: SqlStatement, facts: SelectFacts): Selec
   if (first?.type !== Token.Word || first.text !== 'select' || rest.length === 0) return null;
   const from = topLevel(rest, (token) => isWord(token, 'from'))[0];
   if (from !== undefined) return readCatalog(rest.slice(0, from), rest.slice(from + 1));
-  const values = splitList(rest).map((tokens) => new ValueReader(tokens, facts).read());
+  const items = splitList(rest);
+  if (items.length > MAX_COLUMNS) return null;
+  const values = items.map((tokens) => new ValueReader(tokens, facts).read());
   if (!values.every((value) => value !== null)) return null;
   return {
     columns: values.map(({ name, type }) => ({ name, type })),
@@ -177,6 +179,7 @@ function readCatalog(list: readonly SqlToken[], source: readonly SqlToken[]): Se
   if (!names.every((name) => KNOWN_CATALOGS.has(name)) || !names.some((name) => TYPE_CATALOGS.has(name)))
     return null;
   const columns = splitList(list).map(columnName);
+  if (columns.length > MAX_COLUMNS) return null;
   if (!columns.every((name) => name !== null)) return null;
   const parameters = [...list, ...source]
     .filter(({ type }) => type === Token.Parameter)
@@ -190,6 +193,9 @@ function readCatalog(list: readonly SqlToken[], source: readonly SqlToken[]): Se
     parameters,
   };
 }
+
+/** More than any driver asks for; a console may keep many answers. */
+const MAX_COLUMNS = 64;
 
 /** A Bind carries at most as many. */
 const MAX_PARAMETERS = 65535;

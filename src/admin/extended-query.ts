@@ -24,6 +24,8 @@ import { type ConsoleReply, refuse, replyTo, say } from './reply.ts';
 /** As many statements, and as many portals, one console may have: it is no place to keep things. */
 const MAX_STATEMENTS = 1000;
 const MAX_PORTALS = 50;
+/** Rows that portals may keep beside one result, until they are fetched. */
+const MAX_KEPT_ROWS = 10_000;
 
 /**
  * The extended query protocol of one console. Each method answers one message, without ReadyForQuery; an answer with
@@ -120,6 +122,7 @@ export class ExtendedQuery {
       return refuse(`portal "${name}" cannot be run`, SqlState.objectNotInPrerequisiteState);
     }
     if (portal.rest === null) {
+      if (this.#keptRows > MAX_KEPT_ROWS) return tooMany('rows in portals', MAX_KEPT_ROWS);
       const outcome = await this.#session.run(plan, context);
       if (outcome.kind !== 'rows') {
         portal.isDone = true;
@@ -128,6 +131,12 @@ export class ExtendedQuery {
       portal.rest = { rows: outcome.rows, tag: outcome.tag, next: 0 };
     }
     return fetch(portal, portal.rest, maxRows);
+  }
+
+  get #keptRows(): number {
+    let count = 0;
+    for (const { rest } of this.#session.portals.values()) if (rest !== null) count += rest.rows.length;
+    return count;
   }
 
   close({ kind, name }: TargetMessage): ConsoleReply {

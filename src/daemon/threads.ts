@@ -252,7 +252,11 @@ export async function createThreadedPooler(options: PoolerOptions, count: number
   let periodStartMs = clock.nowMs();
   const sweeper = setInterval(() => {
     const nowMs = clock.nowMs();
-    peers.sweep(nowMs);
+    try {
+      peers.sweep(nowMs);
+    } catch (error) {
+      fault(error);
+    }
     if (nowMs - periodStartMs < config.settings.stats_period * 1000) return;
     periodStartMs = nowMs;
     workerRows.turn();

@@ -17,6 +17,15 @@ function shown(sql: string): string | null {
   return found.columns.map(({ name, type }, i) => `${name}:${type}=${found.rows[0]?.[i]}`).join(' ');
 }
 
+test('more columns than a driver asks for are not answered: a console may keep many answers', () => {
+  const list = (count: number) => Array(count).fill('1').join(', ');
+  expect(answer(`SELECT ${list(64)}`)?.columns).toHaveLength(64);
+  expect(answer(`SELECT ${list(65)}`)).toBe(null);
+  const names = (count: number) => Array(count).fill('typname').join(', ');
+  expect(answer(`SELECT ${names(64)} FROM pg_type`)?.columns).toHaveLength(64);
+  expect(answer(`SELECT ${names(65)} FROM pg_type`)).toBe(null);
+});
+
 describe('constants and functions', () => {
   test.each([
     ['SELECT 1', '?column?:23=1'],

@@ -51,6 +51,16 @@ describe('limits and refusals', () => {
     expect((await send(target, frontend.bind('', 's0'))).error).toMatchObject({ C: '53400' });
   });
 
+  test('so are the rows that portals keep, in all', async () => {
+    const servers = Array.from({ length: 6000 }, (_, id) => server({ id }));
+    const target = rig('admin', { servers });
+    await exchange(target, frontend.parse('', 'SHOW SERVERS'));
+    for (const name of ['a', 'b', 'c']) await exchange(target, frontend.bind(name, ''));
+    for (const name of ['a', 'b'])
+      expect((await send(target, frontend.execute(name, 1))).types.slice(-1)).toBe('s');
+    expect((await send(target, frontend.execute('c', 1))).error).toMatchObject({ C: '53400' });
+  });
+
   test.each([
     'Parse',
     'Bind',
