@@ -330,8 +330,11 @@ describe('pool_mode', () => {
     await pooler.reload({ settings: { pool_mode: 'session' } });
     const pid = await backend(two);
     await pooler.reload({ settings: { pool_mode: 'transaction' } });
+    // A server of a session is for nobody else.
+    const next = await backend(three);
+    expect(next).not.toBe(pid);
     await two.query('BEGIN; COMMIT');
-    expect(await backend(three)).toBe(pid);
+    expect(await backend(two)).toBe(next);
     await end(two, three);
   });
 });
