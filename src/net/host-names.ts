@@ -25,6 +25,18 @@ const REMEMBERED_MS = 15_000;
 /** A name; `none`: the address has none; null: nobody could tell. */
 type Named = { readonly name: string } | 'none' | null;
 
+/** Null once the turn has come. */
+interface Askers {
+  waiting: (() => boolean)[] | null;
+}
+
+interface Remembered {
+  readonly named: Promise<Named>;
+  readonly atMs: number;
+  /** Whether those who ask before its turn comes are still there by then. */
+  readonly askers: Askers;
+}
+
 /**
  * Tells whether an address is that of a host name: its name is looked up, and that name's addresses have to be it
  * again, for whoever owns an address may give it any name. Source: manual, `auth-pg-hba-conf`, host names.
@@ -32,7 +44,7 @@ type Named = { readonly name: string } | 'none' | null;
 export class HostNames {
   readonly #clock: Clock;
   readonly #resolver: NameResolver;
-  readonly #remembered = new Map<string, { readonly named: Promise<Named>; readonly atMs: number }>();
+  readonly #remembered = new Map<string, Remembered>();
   readonly #waiting: (() => void)[] = [];
   #running = 0;
 
@@ -62,19 +74,27 @@ export class HostNames {
   #nameOf(ip: string, isWanted: () => boolean): Promise<Named> {
     const nowMs = this.#clock.nowMs();
     const known = this.#remembered.get(ip);
-    if (known !== undefined && nowMs - known.atMs < REMEMBERED_MS) return known.named;
-    const ask = (): Promise<string> => {
-      if (isWanted()) return this.#resolver.reverse(ip);
+    if (known !== undefined && nowMs - known.atMs < REMEMBERED_MS) {
+      known.askers.waiting?.push(isWanted);
+      return known.named;
+    }
+    const askers: Askers = { waiting: [isWanted] };
+    const ask = async (): Promise<string> => {
+      // Not in the call that asks: it has yet to be remembered.
+      await null;
+      const isAnybodyThere = askers.waiting?.some((isThere) => isThere()) === true;
+      askers.waiting = null;
+      if (isAnybodyThere) return this.#resolver.reverse(ip);
       // The next one is to have it looked up.
-      this.#remembered.delete(ip);
-      return Promise.reject(new Error('nobody wants to know'));
+      if (this.#remembered.get(ip)?.askers === askers) this.#remembered.delete(ip);
+      throw new Error('nobody wants to know');
     };
     const named = this.#inTurn(ask).then(
       (name): Named => ({ name: name.toLowerCase().replace(/\.$/, '') }),
       (error: unknown): Named => (isNotFound(error) ? 'none' : null),
     );
     this.#remembered.delete(ip);
-    this.#remembered.set(ip, { named, atMs: nowMs });
+    this.#remembered.set(ip, { named, atMs: nowMs, askers });
     if (this.#remembered.size > MAX_REMEMBERED) {
       for (const oldest of this.#remembered.keys()) {
         this.#remembered.delete(oldest);

@@ -120,12 +120,18 @@ test('who has left by the time of its turn costs no look-up, and the next one ha
     forward: async (name) => [name.slice(5)],
   });
   const first = ['1', '2'].map((ip) => hosts.isHost(ip, `host-${ip}`, wanted));
+  await waitFor(() => release.length === 2, { what: 'two look-ups' });
   const gone = hosts.isHost('3', 'host-3', () => false);
+  // Somebody else at the address of one who has left.
+  const both = [hosts.isHost('4', 'host-4', () => false), hosts.isHost('4', 'host-4', wanted)];
   for (const done of release) done();
   expect(await Promise.all([...first, gone])).toEqual([true, true, null]);
-  expect(asked).toEqual(['1', '2']);
-  const next = hosts.isHost('3', 'host-3', wanted);
-  await waitFor(() => release.length > 2, { what: 'the look-up' });
+  await waitFor(() => release.length === 3, { what: 'the look-up of who is there' });
   release[2]?.();
+  expect(await both[1]).toBe(true);
+  expect(asked).toEqual(['1', '2', '4']);
+  const next = hosts.isHost('3', 'host-3', wanted);
+  await waitFor(() => release.length === 4, { what: 'the look-up' });
+  release[3]?.();
   expect(await next).toBe(true);
 });
