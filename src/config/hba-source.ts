@@ -60,6 +60,10 @@ export function loadLoginRules(
     hasAuthUser,
     warn: (warning) => void warnings.push(warning),
   });
+  const isAnybodys = tlsMode === 'verify-ca' && settings.client_tls_ca_file === '';
+  if (isAnybodys && hba.some(({ method }) => method === 'cert')) {
+    throw new ConfigError(at('auth_type'), 'client_tls_ca_file', 'a file, for rules with the method cert');
+  }
   if (hba.length === 0) warnings.push(`${path} ${NO_RULES}`);
   return { hba, ldap: null, warnings };
 }

@@ -56,21 +56,20 @@ function changeMode(state: PoolerState, pool: Pool, before: PoolLimits): void {
   const { poolMode, maxPreparedStatements } = pool.limits;
   if (poolMode === 'session') return;
   if (before.poolMode !== 'session') {
-    if (before.maxPreparedStatements === 0 && maxPreparedStatements > 0) renounce(pool, true);
+    if (before.maxPreparedStatements === 0 && maxPreparedStatements > 0) renounce(pool);
     return;
   }
-  renounce(pool, false);
+  renounce(pool);
   // Those between two transactions would keep their servers for as long as they say nothing.
   for (const server of [...serversOf(state)]) {
     if (server.pool === pool && server.state === 'active') server.releaseIfDone();
   }
 }
 
-/** What clients have left on the servers in use (with `atRest`, on all) nobody else is to find there. */
-function renounce(pool: Pool, atRest: boolean): void {
+/** What clients have left on servers nobody else is to find there. Those at rest, too: not each was reset. */
+function renounce(pool: Pool): void {
   const { active, tested, being_canceled, idle, used } = pool.servers;
   for (const server of [...active, ...tested, ...being_canceled]) server.closeNeeded = true;
-  if (!atRest) return;
   for (const server of [...idle, ...used]) pool.closeServer(server, 'database configuration changed');
 }
 

@@ -17,6 +17,9 @@ const MAX_ASK_MS = 100;
 /** A login is a new process for PostgreSQL: so long a pool waits before it closes another server for one elsewhere. */
 const REOPEN_SPACING_MS = 200;
 
+/** And so long, where the same client still waits longest: a thread that hangs opens none. */
+const SAME_WAITER_MS = 2000;
+
 /** See `MovedParts`. */
 const NO_DESCRIPTOR = -1;
 
@@ -101,9 +104,8 @@ export class WorkerExchange implements ServerExchange<Pool> {
     const moves = this.#movesOf(pool.key);
     const nowMs = this.#host.clock.nowMs();
     if (nowMs - moves.closedMs < REOPEN_SPACING_MS) return false;
-    // One for each who waits longest: where nobody is served with it, no thread may be there to open another.
     const forWhom = this.#host.budget.longestWaitElsewhere(pool.key);
-    if (forWhom === moves.closedFor) return false;
+    if (forWhom === moves.closedFor && nowMs - moves.closedMs < SAME_WAITER_MS) return false;
     moves.closedFor = forWhom;
     moves.closedMs = nowMs;
     this.#count('reopened');
@@ -116,13 +118,15 @@ export class WorkerExchange implements ServerExchange<Pool> {
     // Also where nobody takes it: to come to rest here it asks again whether it is wanted elsewhere.
     const moves = this.#movesOf(pool.key);
     this.#given(pool.key, clock.nowMs()).push(clock.nowMs());
+    const late = this.#late(pool.key);
     const grant = owner < 0 ? null : budget.transfer(moved.grant, owner);
     if (grant === null) {
       // Nobody is there any more who could have it.
       this.#adopt(pool, moved, moved.grant);
       return;
     }
-    moves.onTheWay = { grant, owner };
+    // Of one that is late is kept in mind, whoever has got others since.
+    if (late < 0) moves.onTheWay = { grant, owner };
     this.#count('sent');
     // Whatever becomes of the two threads, the one in custody is left.
     closeDescriptor(moved.parts.fd);
