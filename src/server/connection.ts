@@ -271,7 +271,8 @@ export class ServerConnection
   releaseIfDone(): void {
     const client = this.#client;
     // With a message of the client half sent, the client ends the link when the rest has gone out.
-    if (client === null || this.#own.isBusy || !this.isClean() || !client.atBoundary) return;
+    if (client === null || this.#interlude.isInTheWay(client)) return;
+    if (!this.isClean() || !client.atBoundary) return;
     this.#releaseDue = false;
     if (this.tracker.isUnsure) this.#interlude.probe(client);
     else if (this.isDoubtful && this.#interlude.asks(client)) return;
