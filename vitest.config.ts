@@ -3,7 +3,8 @@ import { join } from 'node:path';
 import { defineConfig } from 'vitest/config';
 import { WORKERS_VARIABLE } from './test/support/pooler-config.ts';
 import { findVersions, VERSIONS_VARIABLE, versionSuite } from './test/support/postgres-versions.ts';
-import { longFiles, threadsSuite } from './test/support/threads-suite.ts';
+import { isFull, isOfFaults, isWide } from './test/support/effort.ts';
+import { deeperFiles, longFiles, threadsSuite, wideFiles } from './test/support/suites.ts';
 
 // Programs that tests start compile the sources once, not each time: two thirds of what a start costs.
 process.env['NODE_COMPILE_CACHE'] ??= join(import.meta.dirname, 'node_modules/.cache/pgweir-tests');
@@ -17,8 +18,9 @@ const versions = asked === '' ? null : await findVersions();
 
 // Projects inherit all but this.
 const globalSetup = ['test/support/global-setup.ts'];
-const isFull = process.env['PGWEIR_TEST_FULL'] !== undefined;
-const isOfFaults = process.env['PGWEIR_TEST_FAULTS'] !== undefined;
+
+/** What `npm test` leaves out, without what it has. */
+const isWideAlone = isWide && !isFull && !isOfFaults;
 
 /** Folders whose tests leave nothing behind in their process: a new one for each file would cost more than they do. */
 const units = ['admin', 'auth', 'base', 'config', 'parity', 'pool', 'prepared', 'relay', 'server', 'wire'];
@@ -44,8 +46,10 @@ const ofAll = {
   include:
     asked === 'only'
       ? ['test/support/postgres-versions.test.ts']
-      : [`test/!(${units.join('|')})/**/*.test.ts`, ...askingFiles],
-  exclude: [...aloneFiles, ...(isFull || isOfFaults ? [] : longFiles)],
+      : isWideAlone
+        ? [...wideFiles, ...deeperFiles]
+        : [`test/!(${units.join('|')})/**/*.test.ts`, ...askingFiles],
+  exclude: [...aloneFiles, ...(isWide ? [] : wideFiles), ...(isFull || isOfFaults ? [] : longFiles)],
   provide: { missingVersions: versions?.missing ?? null },
 };
 const ofVersions = (versions?.found ?? []).map((version) => ({
@@ -55,7 +59,7 @@ const ofVersions = (versions?.found ?? []).map((version) => ({
 
 // Two threads in each pooler, unless the run says how many there are to be.
 const ofThreads =
-  asked === 'only' || process.env[WORKERS_VARIABLE] !== undefined
+  asked === 'only' || !isWide || process.env[WORKERS_VARIABLE] !== undefined
     ? []
     : [
         {
@@ -65,7 +69,7 @@ const ofThreads =
             globalSetup,
             include: [
               ...[
-                ...threadsSuite.short,
+                ...(isWide ? threadsSuite.wide : []),
                 ...(isFull || isOfFaults ? threadsSuite.ofFaults : []),
                 ...(isFull ? threadsSuite.full : []),
               ].map((name) => `test/integration/${name}.test.ts`),
@@ -80,7 +84,7 @@ export default defineConfig({
   test: {
     projects: [
       { extends: true as const, test: { name: 'all', ...ofAll } },
-      ...(asked === 'only' ? [] : [ofUnits, ofAlone]),
+      ...(asked === 'only' || isWideAlone ? [] : [ofUnits, ofAlone]),
       ...ofThreads,
       ...ofVersions,
     ],

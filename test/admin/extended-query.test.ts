@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { FrontendType } from '../../src/wire/codes.ts';
 import { frontend, int16, int32, message } from '../support/peer-messages.ts';
 import { decode, type Rig, rig, server } from './fake-control.ts';
+import { byEffort } from '../support/effort.ts';
 
 /** Sends whole messages one after the other; what came back for each, by type letters. */
 async function exchange(target: Rig, ...messages: readonly Buffer[]): Promise<string[]> {
@@ -168,7 +169,7 @@ describe('any sequence of messages', () => {
     { weight: 2, arbitrary: fc.constant(frontend.sync()) },
     { weight: 1, arbitrary: sql.map((text) => frontend.query(text)) },
   );
-  const runs = process.env['PGWEIR_TEST_FULL'] === undefined ? 300 : 20_000;
+  const runs = byEffort({ wide: 300, full: 20_000 });
 
   test('each Sync and each Query has one ReadyForQuery, and no two errors come without a Sync between', async () => {
     await fc.assert(

@@ -6,6 +6,7 @@ import { type Reading, readText } from '../../src/admin/plan.ts';
 import { splitStatements } from '../../src/admin/sql-text.ts';
 import { LocalTime } from '../../src/base/local-time.ts';
 import { FakeControl } from './fake-control.ts';
+import { byEffort } from '../support/effort.ts';
 
 const log = { enabled: () => false, log: () => {} };
 
@@ -107,7 +108,7 @@ test('every row of the table of authorization is what the gate asks for', () => 
 });
 
 describe('any text', () => {
-  const runs = process.env['PGWEIR_TEST_FULL'] === undefined ? 500 : 100_000;
+  const runs = byEffort({ wide: 500, full: 100_000 });
   const piece = fc.constantFrom(
     ...[
       'SHOW ',

@@ -95,7 +95,7 @@ function runTests(): Report {
     const args = [vitest, 'run', ...driverNames().map((name) => `test/drivers/${name}.test.ts`)];
     spawnSync(process.execPath, args, {
       cwd: root,
-      env: { ...process.env, PGWEIR_TEST_JSON: path },
+      env: { ...process.env, PGWEIR_TEST_WIDE: '1', PGWEIR_TEST_JSON: path },
       stdio: 'inherit',
     });
     return JSON.parse(readFileSync(path, 'utf8'));

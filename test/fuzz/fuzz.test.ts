@@ -2,10 +2,10 @@ import { randomInt } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
 import { fuzzRound } from './round.ts';
 import { targets } from './targets.ts';
+import { byEffort, isFull } from '../support/effort.ts';
 
 /** Inputs per parser; `npm run fuzz` goes on for as long as one likes. */
-const isFull = process.env['PGWEIR_TEST_FULL'] !== undefined;
-const RUNS = isFull ? 100_000 : 500;
+const RUNS = byEffort({ wide: 500, full: 100_000 });
 /** Logins derive keys, in a thread. */
 const SLOW = new Set(['client-login']);
 const GROWTH_BYTES = 64 * 1024 * 1024;

@@ -16,6 +16,7 @@ import { sharedPostgres } from '../support/postgres.ts';
 import { type Random, withSeed } from '../support/random.ts';
 import { createRole } from '../support/roles.ts';
 import { connectAndLogin, connectPeer, type ScriptedPeer, ScriptedServer } from '../support/scripted-peer.ts';
+import { byEffort } from '../support/effort.ts';
 
 const ROLE = 'bad_server';
 const ANSWER = Buffer.concat([backend.commandComplete('SELECT 0'), backend.readyForQuery()]);
@@ -94,7 +95,7 @@ class Stage implements AsyncDisposable {
 }
 
 /** Of each random client. One takes as long as the pooler waits before it tries a server again. */
-const TURNS = process.env['PGWEIR_TEST_FULL'] === undefined ? 6 : 30;
+const TURNS = byEffort({ wide: 6, full: 30 });
 
 describe.concurrent('a server that breaks the protocol during its login', () => {
   const ok = backend.authenticationOk();

@@ -10,6 +10,7 @@ import { Random, withSeed } from '../support/random.ts';
 import { createDatabase, createRole } from '../support/roles.ts';
 import { waitFor } from '../support/wait-for.ts';
 import { unnamed, WireClient } from '../support/wire-client.ts';
+import { byEffort } from '../support/effort.ts';
 
 const role = 'amid_work';
 const database = 'amid_work';
@@ -31,9 +32,8 @@ beforeAll(async () => {
 const EXPECTED = ['08P01', '57014', '57P01', '57P03'];
 
 /** How many commands are given: `npm run test:full` takes its time. */
-const isFull = process.env['PGWEIR_TEST_FULL'] !== undefined;
-const COMMANDS = isFull ? 1500 : 30;
-const TIMEOUT_MS = isFull ? 900_000 : 120_000;
+const COMMANDS = byEffort({ wide: 30, full: 1500 });
+const TIMEOUT_MS = byEffort({ wide: 120_000, full: 900_000 });
 
 const noSignal = new AbortController().signal;
 

@@ -7,9 +7,10 @@ import { type Random, withSeed } from '../support/random.ts';
 import { createRole } from '../support/roles.ts';
 import { waitFor } from '../support/wait-for.ts';
 import { type Answer, WireClient } from '../support/wire-client.ts';
+import { byEffort } from '../support/effort.ts';
 
 /** `npm run test:full` takes its time. */
-const ROUNDS = process.env['PGWEIR_TEST_FULL'] === undefined ? 400 : 20_000;
+const ROUNDS = byEffort({ wide: 400, full: 20_000 });
 
 let pooler: LocalPooler;
 

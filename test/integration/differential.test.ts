@@ -14,14 +14,14 @@ import {
 } from '../support/random-requests.ts';
 import { createDatabase, createRole } from '../support/roles.ts';
 import { WireClient } from '../support/wire-client.ts';
+import { byEffort } from '../support/effort.ts';
 
 const role = 'differential_app';
 const database = 'differential';
 const { sync, query } = frontend;
 /** Batches per mode; `npm run test:full` takes its time. */
-const isFull = process.env['PGWEIR_TEST_FULL'] !== undefined;
-const BATCHES = isFull ? 5000 : 500;
-const TIMEOUT_MS = isFull ? 900_000 : 120_000;
+const BATCHES = byEffort({ quick: 120, wide: 500, full: 5000 });
+const TIMEOUT_MS = byEffort({ wide: 120_000, full: 900_000 });
 
 // A server of its own: what no sane client sends can end more than the session in which it is sent.
 let postgres: Awaited<ReturnType<typeof startPostgres>>;

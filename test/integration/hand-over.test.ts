@@ -10,9 +10,10 @@ import { RawListener } from '../support/raw-listener.ts';
 import { expectServed, namesLeft, runIn, sharing, startSharing } from '../support/sharing-home.ts';
 import { progress, startOwnLoad, startPgbench } from '../support/steady-load.ts';
 import { waitFor, within } from '../support/wait-for.ts';
+import { byEffort } from '../support/effort.ts';
 
 /** Hand-overs in a row; `npm run test:full` takes its time. */
-const ROUNDS = process.env['PGWEIR_TEST_FULL'] === undefined ? 3 : 10;
+const ROUNDS = byEffort({ wide: 3, full: 10 });
 
 describe('-R', () => {
   test(`${ROUNDS} times under load loses nobody, over TCP nor over the unix socket`, {

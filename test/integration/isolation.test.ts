@@ -10,6 +10,7 @@ import { Channels, SessionActor } from '../support/session-actor.ts';
 import { ownedRowsTable, TransactionActor } from '../support/transaction-actor.ts';
 import { waitFor } from '../support/wait-for.ts';
 import { WireClient } from '../support/wire-client.ts';
+import { byEffort } from '../support/effort.ts';
 
 const role = 'isolation_app';
 const database = 'isolation';
@@ -22,10 +23,10 @@ beforeAll(async () => {
 });
 
 /** How much more than usual is done: `npm run test:full` takes its time. */
-const effort = process.env['PGWEIR_TEST_FULL'] === undefined ? 1 : 10;
+const effort = byEffort({ quick: 0.3, wide: 1, full: 10 });
 
 /** A busy machine takes its time for ten times as much. */
-const TIMEOUT_MS = effort === 1 ? 120_000 : 900_000;
+const TIMEOUT_MS = effort <= 1 ? 120_000 : 900_000;
 
 /** A result of some 8 MB that only this tag gives: more than the kernel's buffers between all parties hold. */
 function largeQuery(tag: string): string {

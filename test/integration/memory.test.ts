@@ -6,13 +6,13 @@ import { type SpawnedPooler, spawnPooler } from '../support/pooler.ts';
 import { sharedPostgres, withClient } from '../support/postgres.ts';
 import { createRole } from '../support/roles.ts';
 import { waitFor } from '../support/wait-for.ts';
+import { byEffort, isFull } from '../support/effort.ts';
 
 const MIB = 1024 * 1024;
-const isFull = process.env['PGWEIR_TEST_FULL'] !== undefined;
 /** PostgreSQL takes and gives messages of up to 1 GiB less one byte; `npm run test:full` sends one. */
 const VALUE_BYTES = isFull ? 1024 * MIB - 64 : 128 * MIB;
 const COPY_BYTES = isFull ? 2048 * MIB : 128 * MIB;
-const DEADLINE_MS = isFull ? 300_000 : 30_000;
+const DEADLINE_MS = byEffort({ wide: 30_000, full: 300_000 });
 /** How much the pooler may grow by it, whatever the size. */
 const GROWTH = 64 * MIB;
 /** How often a client that reads slowly lets everything come to a stop. */

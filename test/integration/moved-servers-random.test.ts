@@ -6,12 +6,12 @@ import { createRole } from '../support/roles.ts';
 import { TwoLoops } from '../support/two-loops.ts';
 import { waitFor } from '../support/wait-for.ts';
 import { type Answer, WireClient } from '../support/wire-client.ts';
+import { byEffort } from '../support/effort.ts';
 
 const ROLE = 'moved_random_app';
 const DATABASE = 'postgres';
 const { parse, bindTexts, describe: describing, execute, close, sync, query } = frontend;
-const isFull = process.env['PGWEIR_TEST_FULL'] !== undefined;
-const STEPS = isFull ? 5000 : 600;
+const STEPS = byEffort({ quick: 200, wide: 600, full: 5000 });
 
 beforeAll(async () => {
   await createRole(sharedPostgres(), { name: ROLE, auth: 'trust' });

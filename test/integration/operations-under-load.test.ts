@@ -7,9 +7,9 @@ import { type Contracted, Tally, tallyTable } from '../support/load-tally.ts';
 import { isAlive } from '../support/processes.ts';
 import { Random, withSeed } from '../support/random.ts';
 import { waitFor } from '../support/wait-for.ts';
+import { isFull } from '../support/effort.ts';
 
 /** `npm run test:full` takes its time. */
-const isFull = process.env['PGWEIR_TEST_FULL'] !== undefined;
 
 /** What is done under load. */
 interface Phase {

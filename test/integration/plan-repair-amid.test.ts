@@ -7,10 +7,11 @@ import { Random, withSeed } from '../support/random.ts';
 import { createDatabase, createRole } from '../support/roles.ts';
 import { waitFor } from '../support/wait-for.ts';
 import { WireClient } from '../support/wire-client.ts';
+import { byEffort } from '../support/effort.ts';
 
 const ROLE = 'repaired_amid';
 const { parse, bindTexts, describe: describing, execute, flush, close, sync, query } = frontend;
-const STRETCHES = process.env['PGWEIR_TEST_FULL'] === undefined ? 60 : 1000;
+const STRETCHES = byEffort({ wide: 60, full: 1000 });
 const CLIENTS = 6;
 
 beforeAll(async () => {

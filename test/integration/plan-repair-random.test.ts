@@ -5,10 +5,11 @@ import { sharedPostgres } from '../support/postgres.ts';
 import { type Random, withSeed } from '../support/random.ts';
 import { createDatabase, createRole } from '../support/roles.ts';
 import { unnamed, WireClient } from '../support/wire-client.ts';
+import { byEffort } from '../support/effort.ts';
 
 const ROLE = 'repaired_random';
 const { parse, bindTexts, describe: describing, execute, flush, close: closing, sync, query } = frontend;
-const ROUNDS = process.env['PGWEIR_TEST_FULL'] === undefined ? 300 : 5000;
+const ROUNDS = byEffort({ quick: 75, wide: 300, full: 5000 });
 
 beforeAll(async () => {
   await createRole(sharedPostgres(), { name: ROLE, auth: 'trust' });

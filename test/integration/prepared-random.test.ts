@@ -5,12 +5,13 @@ import { startPooler } from '../support/pooler.ts';
 import { sharedPostgres } from '../support/postgres.ts';
 import { type Random, withSeed } from '../support/random.ts';
 import { createRole } from '../support/roles.ts';
+import { byEffort } from '../support/effort.ts';
 import { waitFor } from '../support/wait-for.ts';
 import { WireClient } from '../support/wire-client.ts';
 
 const ROLE = 'prepared_random';
 const { parse, bindTexts, describe: describing, execute, close, sync, query } = frontend;
-const ROUNDS = 150;
+const ROUNDS = byEffort({ quick: 50, wide: 150, full: 150 });
 const NAMES = ['a', 'b', 'c', 'd'];
 
 beforeAll(async () => {

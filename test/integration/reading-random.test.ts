@@ -8,12 +8,12 @@ import { randomReading } from '../support/random-readings.ts';
 import { type Piece, SYNC } from '../support/random-requests.ts';
 import { createDatabase, createRole } from '../support/roles.ts';
 import { WireClient } from '../support/wire-client.ts';
+import { byEffort } from '../support/effort.ts';
 
 const ROLE = 'reading_random_app';
 const { sync, query } = frontend;
-const isFull = process.env['PGWEIR_TEST_FULL'] !== undefined;
-const BATCHES = isFull ? 5000 : 500;
-const TIMEOUT_MS = isFull ? 900_000 : 120_000;
+const BATCHES = byEffort({ wide: 500, full: 5000 });
+const TIMEOUT_MS = byEffort({ wide: 120_000, full: 900_000 });
 
 beforeAll(async () => {
   await createRole(sharedPostgres(), { name: ROLE, auth: 'trust' });

@@ -8,6 +8,7 @@ import { isAlive } from '../support/processes.ts';
 import { DaemonHome } from '../support/program.ts';
 import { progress, startOwnLoad, startPgbench } from '../support/steady-load.ts';
 import { waitFor } from '../support/wait-for.ts';
+import { byEffort } from '../support/effort.ts';
 
 /** Two homes of poolers on one port. */
 async function pair(): Promise<[DaemonHome, DaemonHome]> {
@@ -22,7 +23,7 @@ async function pair(): Promise<[DaemonHome, DaemonHome]> {
 }
 
 /** Ten in `npm run test:full`. */
-const RESTARTS = process.env['PGWEIR_TEST_FULL'] === undefined ? 3 : 10;
+const RESTARTS = byEffort({ wide: 3, full: 10 });
 
 test('restarts, one process at a time, cost nobody anything', { timeout: 240_000 }, async () => {
   const [one, two] = await pair();

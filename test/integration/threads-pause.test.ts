@@ -5,12 +5,12 @@ import { type Random, withSeed } from '../support/random.ts';
 import { createRole } from '../support/roles.ts';
 import { Threads } from '../support/threaded-pooler.ts';
 import { waitFor, within } from '../support/wait-for.ts';
+import { byEffort, isFull } from '../support/effort.ts';
 
-const isFull = process.env['PGWEIR_TEST_FULL'] !== undefined;
 const ROLE = 'threads_pause';
 const POOL_SIZE = 2;
 const CLIENTS = 6;
-const ROUNDS = isFull ? 300 : 8;
+const ROUNDS = byEffort({ wide: 8, full: 300 });
 
 beforeAll(async () => {
   await createRole(sharedPostgres(), { name: ROLE, auth: 'trust' });

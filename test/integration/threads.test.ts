@@ -11,13 +11,13 @@ import { type Random, withSeed } from '../support/random.ts';
 import { createRole } from '../support/roles.ts';
 import { Threads } from '../support/threaded-pooler.ts';
 import { waitFor } from '../support/wait-for.ts';
+import { byEffort } from '../support/effort.ts';
 
-const isFull = process.env['PGWEIR_TEST_FULL'] !== undefined;
 const role = 'threads_app';
 const POOL_SIZE = 3;
 const CLIENTS = 12;
-const STEPS = isFull ? 60 : 12;
-const TIMEOUT_MS = isFull ? 900_000 : 60_000;
+const STEPS = byEffort({ wide: 12, full: 60 });
+const TIMEOUT_MS = byEffort({ wide: 60_000, full: 900_000 });
 
 let stage: Threads;
 let pooler: ThreadedPooler;

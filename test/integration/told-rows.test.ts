@@ -4,10 +4,11 @@ import { columnsOf, frontend, int16, int32, message } from '../support/peer-mess
 import { type Random, withSeed } from '../support/random.ts';
 import { type Answer, unnamed, type WireClient } from '../support/wire-client.ts';
 import { describedRun, ITEMS, runNamed, WireStage } from '../support/wire-stage.ts';
+import { byEffort } from '../support/effort.ts';
 
 const ROLE = 'told_app';
 const { parse, bindTexts, describe: describing, execute, sync, query } = frontend;
-const ROUNDS = process.env['PGWEIR_TEST_FULL'] === undefined ? 400 : 6000;
+const ROUNDS = byEffort({ quick: 100, wide: 400, full: 6000 });
 
 const stage = new WireStage(ROLE, { default_pool_size: 2 }, { tables: ITEMS });
 const connect = (parameters: Readonly<Record<string, string>> = {}) => stage.connect(parameters);

@@ -11,13 +11,14 @@ import { ownedRowsTable, TransactionActor } from '../support/transaction-actor.t
 import { neverTable, Vanisher } from '../support/vanisher.ts';
 import { waitFor } from '../support/wait-for.ts';
 import { WireClient } from '../support/wire-client.ts';
+import { byEffort } from '../support/effort.ts';
 
 const user = 'vanish_random';
 const database = 'vanish_random';
 
 /** How much more than usual is done: `npm run test:full` takes its time. */
-const effort = process.env['PGWEIR_TEST_FULL'] === undefined ? 1 : 10;
-const TIMEOUT_MS = effort === 1 ? 30_000 : 900_000;
+const effort = byEffort({ quick: 0.3, wide: 1, full: 10 });
+const TIMEOUT_MS = effort <= 1 ? 30_000 : 900_000;
 
 beforeAll(async () => {
   await createRole(sharedPostgres(), { name: user, auth: 'trust' });

@@ -6,10 +6,11 @@ import { ProcessMemory } from '../support/process-memory.ts';
 import { type SpawnedPooler, spawnPooler } from '../support/pooler.ts';
 import { sharedPostgres } from '../support/postgres.ts';
 import { createRole } from '../support/roles.ts';
+import { byEffort } from '../support/effort.ts';
 
 const MIB = 1024 * 1024;
 /** With `npm run test:full` near the longest text of a statement that is taken, 64 MiB. */
-const LARGE = (process.env['PGWEIR_TEST_FULL'] === undefined ? 16 : 60) * MIB;
+const LARGE = byEffort({ wide: 16, full: 60 }) * MIB;
 /** What may be left: no buffer as large as the message, nor an eighth of it. */
 const LEFT = LARGE / 8;
 const role = 'large_app';

@@ -11,8 +11,8 @@ import { createRole } from '../support/roles.ts';
 import { TlsFolder } from '../support/tls.ts';
 import { growthPerUnit, type Reading } from '../support/trend.ts';
 import { waitFor, within } from '../support/wait-for.ts';
+import { isFull } from '../support/effort.ts';
 
-const isFull = process.env['PGWEIR_TEST_FULL'] !== undefined;
 /** `npm run test:leak` asks for a million of them, which takes the better part of an hour. */
 const CONNECTIONS = Number(process.env['PGWEIR_TEST_CONNECTIONS'] ?? (isFull ? 12_000 : 3000));
 const isShort = CONNECTIONS < 100_000;

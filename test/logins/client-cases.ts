@@ -10,7 +10,8 @@ import {
   type TlsSetting,
 } from './client-table.ts';
 import { type Ask, type ClientName, isForPg } from './clients.ts';
-import { isFull, type Product } from './matrix.ts';
+import { isFull } from '../support/effort.ts';
+import type { Product } from './matrix.ts';
 
 /** One pooler of the matrix. */
 export interface ClientPlan {

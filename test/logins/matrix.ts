@@ -2,18 +2,19 @@ import { createHash, createHmac, pbkdf2Sync } from 'node:crypto';
 import type { Random } from '../support/random.ts';
 import type { Expected } from './client-table.ts';
 import type { Outcome } from './clients.ts';
+import { byEffort, isFull, isOfFaults } from '../support/effort.ts';
 
 /** Whether the whole product is tried, instead of a part that covers it: that takes half an hour and more. */
 const isWhole = process.env['PGWEIR_TEST_LOGINS'] === 'all';
 
-/** Whether each method occurs with each kind of secret in each TLS mode by each program: some 17,000 logins. */
-export const isFull = process.env['PGWEIR_TEST_FULL'] !== undefined;
-
 /** Beside the part that covers, drawn by chance. */
-export const MORE = isFull ? 1000 : 15;
+export const MORE = byEffort({ wide: 15, full: 1000 });
 
-/** `npm test` has time for one in so many of them, another part each time; faults and the long run have it for all. */
-export const PART = isWhole || isFull || process.env['PGWEIR_TEST_FAULTS'] !== undefined ? 1 : 4;
+/**
+ * `npm test` has time for one in so many of them, another part each time; faults and the long run have it for all. In that
+ * run each method occurs with each kind of secret in each TLS mode by each program: some 17,000 logins.
+ */
+export const PART = isWhole || isOfFaults ? 1 : byEffort({ quick: 16, wide: 4, full: 1 });
 
 /** How long the logins of one pooler may take. */
 export const PLAN_TIMEOUT_MS = isWhole ? 3_600_000 : isFull ? 900_000 : 60_000;

@@ -1,6 +1,7 @@
 import type { ClientName } from './clients.ts';
 import { TLS_MODES } from './client-table.ts';
-import { isFull, type Product } from './matrix.ts';
+import { isFull } from '../support/effort.ts';
+import type { Product } from './matrix.ts';
 import {
   type Asked,
   isLetIn,

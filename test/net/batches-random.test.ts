@@ -5,9 +5,9 @@ import { withSeed } from '../support/random.ts';
 import { waitFor } from '../support/wait-for.ts';
 import { World } from './batches-world.ts';
 import { ConnStage } from './conn-stage.ts';
+import { byEffort, isFull } from '../support/effort.ts';
 
-const isFull = process.env['PGWEIR_TEST_FULL'] !== undefined;
-const STEPS = isFull ? 12_000 : 700;
+const STEPS = byEffort({ wide: 700, full: 12_000 });
 
 /** How many reads and writes system calls did together. */
 const together = { reads: 0, writes: 0 };

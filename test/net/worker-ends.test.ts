@@ -8,9 +8,9 @@ import { socketFd } from '../../src/net/native-sockets.ts';
 import { withSeed } from '../support/random.ts';
 import { waitFor } from '../support/wait-for.ts';
 import type { EndingStart } from './ending-worker.ts';
+import { byEffort, isFull } from '../support/effort.ts';
 
-const isFull = process.env['PGWEIR_TEST_FULL'] !== undefined;
-const ENDS = isFull ? 600 : 12;
+const ENDS = byEffort({ wide: 12, full: 600 });
 const CLIENTS = 4;
 const native = openNative();
 const fds = () => readdirSync('/proc/self/fd').length;

@@ -9,8 +9,9 @@ import type { SharedBudget } from '../../src/pool/shared-budget.ts';
 import { type Random, withSeed } from '../support/random.ts';
 import { audit } from './budget-audit.ts';
 import { SERVER, SharedStage, SMALL } from './budget-stage.ts';
+import { byEffort } from '../support/effort.ts';
 
-const STEPS = process.env['PGWEIR_TEST_FULL'] === undefined ? 3000 : 100_000;
+const STEPS = byEffort({ wide: 3000, full: 100_000 });
 const POOL_LIMIT = 6;
 
 /** One life of a thread. */

@@ -6,8 +6,9 @@ import { ManualClock } from '../support/manual-clock.ts';
 import { type Random, withSeed } from '../support/random.ts';
 import { BUDGETS, type BudgetOf } from './budget-stage.ts';
 import { type FakeClient, type FakeServer, PoolKit, wakeUps } from './kit.ts';
+import { byEffort } from '../support/effort.ts';
 
-const ROUNDS = process.env['PGWEIR_TEST_FULL'] === undefined ? 30 : 1000;
+const ROUNDS = byEffort({ wide: 30, full: 1000 });
 const STEPS = 150;
 const MINIMUM = 3;
 const LIMITS: Partial<PoolLimits> = {

@@ -6,12 +6,12 @@ import { type Random, withSeed } from '../support/random.ts';
 import { createDatabase, createRole } from '../support/roles.ts';
 import { WireClient } from '../support/wire-client.ts';
 import { madeText, read } from './kit.ts';
+import { byEffort } from '../support/effort.ts';
 
 const role = 'sql_reader';
 const database = 'sql_reader';
-const isFull = process.env['PGWEIR_TEST_FULL'] !== undefined;
-const TEXTS = isFull ? 5000 : 300;
-const TIMEOUT_MS = isFull ? 900_000 : 120_000;
+const TEXTS = byEffort({ wide: 300, full: 5000 });
+const TIMEOUT_MS = byEffort({ wide: 120_000, full: 900_000 });
 
 beforeAll(async () => {
   await createRole(sharedPostgres(), { name: role, auth: 'trust' });

@@ -1,5 +1,7 @@
+import { isOfFaults } from './effort.ts';
+
 /** A machine with other work is not a failure; below the time that a test has. With a seeded fault most waits are in vain. */
-const DEADLINE_MS = process.env['PGWEIR_TEST_FAULTS'] === undefined ? 25_000 : 10_000;
+const DEADLINE_MS = isOfFaults ? 10_000 : 25_000;
 
 /** How `waitFor` waits. */
 export interface WaitOptions {

@@ -1,0 +1,133 @@
+/**
+ * Test files that run once more with two threads in each pooler, as a project of vitest's: what operators do, and what
+ * could be told apart from one event loop. Tests that look into one loop run with one there, too, and print why.
+ */
+export const threadsSuite = {
+  /** In `npm run test:wide`. */
+  wide: ['shutdown'],
+  /** For faults that only they meet, and in `npm run test:full`. */
+  ofFaults: ['suspend'],
+  /** In `npm run test:full`, beside those. */
+  full: [
+    'admin',
+    'admin-columns',
+    'admin-show',
+    'before-login',
+    'cancel',
+    'commands-amid-work',
+    'console-drivers',
+    'console-extended',
+    'console-login',
+    'daemon',
+    'differential',
+    'failures',
+    'hand-over',
+    'hand-over-refused',
+    'isolation',
+    'kill-client',
+    'limits',
+    'log',
+    'memory',
+    'operations-under-load',
+    'pause',
+    'peer-processes',
+    'ping',
+    'process',
+    'reload',
+    'rolling-restart',
+    'run-as-user',
+    'slots',
+    'system-log',
+    'systemd',
+  ],
+} as const;
+
+const drivers = [
+  'asyncpg',
+  'dbd-pg',
+  'knex',
+  'kysely',
+  'lib-pq',
+  'pg-copy-streams',
+  'pg-cursor',
+  'pg-query-stream',
+  'pgjdbc',
+  'php-pdo',
+  'php-pgsql',
+  'postgres',
+  'psycopg',
+  'psycopg2',
+  'ruby-pg',
+  'sequelize',
+  'sqlalchemy',
+  'typeorm',
+];
+
+/** What `npm test` leaves to `npm run test:wide`, which `.ci/run` adds: mostly what starts many programs. */
+export const wideFiles = [
+  'cli/package',
+  'cli/start/demo',
+  'cli/start/npm-start',
+  'cli/start/postgres',
+  ...drivers.map((name) => `drivers/${name}`),
+  'integration/auth-query-peers',
+  'integration/back-pressure',
+  'integration/console-drivers',
+  'integration/daemon',
+  'integration/hand-over',
+  'integration/hanging-threads',
+  'integration/host-lists',
+  'integration/ldap-peers',
+  'integration/log',
+  'integration/memory',
+  'integration/peer-processes',
+  'integration/peers',
+  'integration/pgbench',
+  'integration/ping',
+  'integration/process',
+  'integration/protocol-psql',
+  'integration/reading',
+  'integration/replication-life',
+  'integration/run-as-user',
+  'integration/secrets',
+  'integration/shutdown',
+  'integration/silent-peers',
+  'integration/slots',
+  'integration/suspend',
+  'integration/system-log',
+  'integration/systemd',
+  'load/large-messages',
+  'logins/refusals',
+  'net/worker-ends',
+].map((name) => `test/${name}.test.ts`);
+
+/** What `npm test` tries a little of, and `npm run test:wide` more; and what that must not lack. */
+export const deeperFiles = [
+  'drivers/pg',
+  'integration/differential',
+  'integration/isolation',
+  'integration/moved-servers-random',
+  'integration/plan-repair-random',
+  'integration/prepared-random',
+  'integration/told-rows',
+  'integration/vanish-random',
+  'logins/client-leg',
+  'logins/server-leg',
+].map((name) => `test/${name}.test.ts`);
+
+/** What these leave to `npm run test:full` and to the faults. */
+export const longFiles = [
+  'bench/run',
+  'docker/dockerfile',
+  'integration/commands-amid-work',
+  'integration/hand-over-refused',
+  'integration/operations-under-load',
+  'integration/reading-random',
+  'integration/replication-programs',
+  'integration/rolling-restart',
+  'integration/threads-logins',
+  'integration/threads-minimum',
+  'integration/threads-pause',
+  'integration/tls-reload',
+  'load/leak',
+].map((name) => `test/${name}.test.ts`);
