@@ -32,7 +32,7 @@ const ofUnits = {
     name: 'units',
     isolate: false,
     include: units.map((folder) => `test/${folder}/**/*.test.ts`),
-    exclude: askingFiles,
+    exclude: [...askingFiles, ...(isWide ? [] : wideFiles)],
   },
 };
 /** What changes its process for all that comes after: clocks that stand still. */

@@ -1,4 +1,5 @@
 import { beforeAll, expect, test } from 'vitest';
+import { byEffort } from '../support/effort.ts';
 import { ParameterStage } from '../support/parameter-stage.ts';
 import { frontend } from '../support/peer-messages.ts';
 import { sharedPostgres } from '../support/postgres.ts';
@@ -6,6 +7,7 @@ import { type Random, withSeed } from '../support/random.ts';
 import { unnamed, WireClient } from '../support/wire-client.ts';
 
 const ROLE = 'followed_random_app';
+const ROUNDS = byEffort({ quick: 50, wide: 150, full: 1500 });
 
 /** Values by name: reported or not, PostgreSQL's own or an application's, lists, and what makes text hard to read. */
 const VALUES: Readonly<Record<string, readonly string[]>> = {
@@ -163,7 +165,7 @@ test.each([
         done: [`given ${JSON.stringify(given)}`],
       });
     }
-    for (let i = 0; i < 150; i++) {
+    for (let i = 0; i < ROUNDS; i++) {
       const [pair, holder] = [random.pick(pairs), random.pick(pairs)];
       const [statements, manner] = [work(random, mode), random.below(4)];
       pair.done.push(statements.join('; '));

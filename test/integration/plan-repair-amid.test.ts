@@ -11,7 +11,7 @@ import { byEffort } from '../support/effort.ts';
 
 const ROLE = 'repaired_amid';
 const { parse, bindTexts, describe: describing, execute, flush, close, sync, query } = frontend;
-const STRETCHES = byEffort({ wide: 60, full: 1000 });
+const STRETCHES = byEffort({ quick: 20, wide: 60, full: 1000 });
 const CLIENTS = 6;
 
 beforeAll(async () => {

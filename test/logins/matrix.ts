@@ -11,10 +11,10 @@ const isWhole = process.env['PGWEIR_TEST_LOGINS'] === 'all';
 export const MORE = byEffort({ wide: 15, full: 1000 });
 
 /**
- * `npm test` has time for one in so many of them, another part each time; faults and the long run have it for all. In that
+ * `npm run test:wide` has time for one in so many of them, another part each time; faults and the long run have it for all. In that
  * run each method occurs with each kind of secret in each TLS mode by each program: some 17,000 logins.
  */
-export const PART = isWhole || isOfFaults ? 1 : byEffort({ quick: 16, wide: 4, full: 1 });
+export const PART = isWhole || isOfFaults ? 1 : byEffort({ wide: 4, full: 1 });
 
 /** How long the logins of one pooler may take. */
 export const PLAN_TIMEOUT_MS = isWhole ? 3_600_000 : isFull ? 900_000 : 60_000;

@@ -7,7 +7,7 @@ import { World } from './batches-world.ts';
 import { ConnStage } from './conn-stage.ts';
 import { byEffort, isFull } from '../support/effort.ts';
 
-const STEPS = byEffort({ wide: 700, full: 12_000 });
+const STEPS = byEffort({ quick: 250, wide: 700, full: 12_000 });
 
 /** How many reads and writes system calls did together. */
 const together = { reads: 0, writes: 0 };

@@ -10,7 +10,7 @@ import { byEffort } from '../support/effort.ts';
 
 const role = 'sql_reader';
 const database = 'sql_reader';
-const TEXTS = byEffort({ wide: 300, full: 5000 });
+const TEXTS = byEffort({ quick: 60, wide: 300, full: 5000 });
 const TIMEOUT_MS = byEffort({ wide: 120_000, full: 900_000 });
 
 beforeAll(async () => {

@@ -45,6 +45,7 @@ export const threadsSuite = {
 const drivers = [
   'asyncpg',
   'dbd-pg',
+  'drizzle-orm',
   'knex',
   'kysely',
   'lib-pq',
@@ -65,6 +66,7 @@ const drivers = [
 
 /** What `npm test` leaves to `npm run test:wide`, which `.ci/run` adds: mostly what starts many programs. */
 export const wideFiles = [
+  'base/young-heap',
   'cli/package',
   'cli/start/demo',
   'cli/start/npm-start',
@@ -87,6 +89,7 @@ export const wideFiles = [
   'integration/process',
   'integration/protocol-psql',
   'integration/reading',
+  'integration/reading-doubts',
   'integration/replication-life',
   'integration/run-as-user',
   'integration/secrets',
@@ -97,22 +100,27 @@ export const wideFiles = [
   'integration/system-log',
   'integration/systemd',
   'load/large-messages',
+  'logins/client-leg',
   'logins/refusals',
+  'logins/server-leg',
   'net/worker-ends',
 ].map((name) => `test/${name}.test.ts`);
 
 /** What `npm test` tries a little of, and `npm run test:wide` more; and what that must not lack. */
 export const deeperFiles = [
   'drivers/pg',
+  'integration/cancel',
   'integration/differential',
+  'integration/followed-random',
   'integration/isolation',
   'integration/moved-servers-random',
+  'integration/plan-repair-amid',
   'integration/plan-repair-random',
   'integration/prepared-random',
   'integration/told-rows',
   'integration/vanish-random',
-  'logins/client-leg',
-  'logins/server-leg',
+  'net/batches-random',
+  'prepared/sql-statements-postgres',
 ].map((name) => `test/${name}.test.ts`);
 
 /** What these leave to `npm run test:full` and to the faults. */
