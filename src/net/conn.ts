@@ -8,6 +8,7 @@ import { type ConnSocket, hasUnread, nodeSocketOf, RawSocket, type SocketOwner }
 import { Ahead } from './read-ahead.ts';
 import { READ_BUFFER, type Readiness, type Reader, readinessOf } from './readiness.ts';
 import type { TlsUpgrade } from './tls-upgrade.ts';
+import { socketError } from './socket-error.ts';
 
 /**
  * One byte stream, client or server side: bytes in and out, back-pressure, no SQL. TLS sits below this
@@ -254,6 +255,8 @@ export class Conn extends ConnWrites implements Reader, SocketOwner {
   took(chunk: Buffer, count: number): void {
     if (count > 0) this.#received(chunk, count);
     else if (count === 0) this.hungUp();
+    // The kernel tells an error once.
+    else if (count < -1) this.current.destroy(socketError('read', -count));
   }
 
   hungUp(): void {

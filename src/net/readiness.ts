@@ -1,4 +1,5 @@
 import { isMainThread } from 'node:worker_threads';
+import { Alternation } from './alternation.ts';
 import type { Native } from './native.ts';
 import { BATCH, type IoBatch, SLOT_BYTES } from './native-batch.ts';
 import { type EpollSet, Interest } from './native-io.ts';
@@ -34,6 +35,8 @@ const ROUNDS_PER_TURN = 4;
  * event carries the token of the {@link add} that it belongs to, and what {@link close} is given stays open until all
  * events are dealt with that were fetched together.
  *
+ * Of two connections that take turns the one whose turn it is is read without asking.
+ *
  * Where there are batches, connections that are ready together are read together ahead of the first one's turn, and what
  * is written in these turns goes out behind the last one. See docs/decisions/0015-batches.md.
  */
@@ -42,6 +45,9 @@ export class Readiness {
   /** Null where each write is a call of its own. */
   readonly writes: WriteBatch | null;
   readonly #ahead: ReadAhead | null;
+  readonly #alternation = new Alternation();
+  /** The last read of one connection by itself has brought something, be it its end. */
+  #hasRead = false;
   readonly #epoll: EpollSet;
   /** By descriptor. */
   readonly #readers: (Reader | null)[] = [];
@@ -116,6 +122,7 @@ export class Readiness {
     const ahead = this.#ahead?.receive(reader, buffer) ?? null;
     if (ahead !== null) return ahead;
     const count = this.native.receive(fd, buffer);
+    this.#hasRead = count !== -1;
     if (reader.ahead !== null) reader.ahead.isBulk = count >= SLOT_BYTES;
     return count;
   }
@@ -141,21 +148,49 @@ export class Readiness {
   }
 
   #drain(): void {
+    if (this.#tellNext()) return;
     const epoll = this.#epoll;
     for (let round = 0; round < ROUNDS_PER_TURN; round++) {
       const count = epoll.wait();
       if (count < 1) return;
+      if (count === 1) this.#alternation.told(epoll.fdAt(0), epoll.tokenAt(0));
+      else this.#alternation.end();
       this.#isDraining = true;
       try {
         for (let from = 0; from < count; from += BATCH) this.#tellSome(from, Math.min(count, from + BATCH));
       } finally {
-        this.#isDraining = false;
-        if (this.#unclosed.length > 0) for (const fd of this.#unclosed.splice(0)) this.native.closeFd(fd);
-        if (this.#later.length > 0) this.#runLater();
+        this.#endDraining();
       }
       // A loop that has time comes back soon enough.
       if (count === 1) return;
     }
+  }
+
+  /** Has the one whose turn it should be read, without asking the set; false when that has brought nothing. */
+  #tellNext(): boolean {
+    const alternation = this.#alternation;
+    const fd = alternation.next();
+    if (fd < 0) return false;
+    const { token } = alternation;
+    const reader = this.#tokens[fd] === token ? this.#readers[fd] : null;
+    this.#hasRead = false;
+    if (reader?.mayRead === true) {
+      this.#isDraining = true;
+      try {
+        reader.readable();
+      } finally {
+        this.#endDraining();
+      }
+    }
+    if (this.#hasRead) alternation.told(fd, token);
+    else alternation.end();
+    return this.#hasRead;
+  }
+
+  #endDraining(): void {
+    this.#isDraining = false;
+    if (this.#unclosed.length > 0) for (const fd of this.#unclosed.splice(0)) this.native.closeFd(fd);
+    if (this.#later.length > 0) this.#runLater();
   }
 
   /** Of as many as a batch has room for. */

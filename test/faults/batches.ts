@@ -21,6 +21,34 @@ export const batchFaults: readonly Fault[] = [
     OF_READS,
   ),
   fault(
+    'of two that take turns the heir of a number is read out of turn',
+    {
+      file: READINESS,
+      find: 'this.#tokens[fd] === token ? this.#readers[fd] : null',
+      replace: 'this.#readers[fd]',
+    },
+    ['test/net/readiness.test.ts'],
+  ),
+  fault(
+    'of two that take turns one is read that may not read',
+    { file: READINESS, find: 'if (reader?.mayRead === true) {', replace: 'if (reader != null) {' },
+    ['test/net/readiness.test.ts'],
+  ),
+  fault(
+    'two that take turns leave nobody else a turn',
+    { file: 'src/net/alternation.ts', find: 'if (this.#left === 0) {', replace: 'if (this.#left < 0) {' },
+    ['test/net/readiness.test.ts'],
+  ),
+  fault(
+    'two that took turns once are believed to do so for ever',
+    {
+      file: 'src/net/alternation.ts',
+      find: '  end(): void {\n    this.#streak = 0;',
+      replace: '  end(): void {',
+    },
+    ['test/net/readiness.test.ts'],
+  ),
+  fault(
     'newer bytes overtake those that were kept',
     { file: AHEAD, find: '|| ahead.kept !== null ', replace: '' },
     OF_READS,

@@ -12,22 +12,34 @@ interface Event {
 
 /** A set whose events the test makes up; the kernel gives descriptors away by their lowest free number. */
 class ScriptedSet implements EpollSet {
-  readonly #rounds: Event[][] = [];
+  #rounds: Event[][] = [];
   #round: Event[] = [];
   #drain: () => void = () => {};
   /** By descriptor, of those in the set. */
   readonly tokens = new Map<number, number>();
   readonly closed: number[] = [];
+  /** Descriptors with something to read, for who reads it. */
+  readonly unread = new Set<number>();
+  waits = 0;
+  reads = 0;
   readonly readiness: Readiness;
 
   constructor() {
-    const native: Native = { ...openNative(), closeFd: (fd) => void this.closed.push(fd) };
+    const native: Native = {
+      ...openNative(),
+      closeFd: (fd) => void this.closed.push(fd),
+      receive: (fd) => {
+        this.reads++;
+        return this.unread.delete(fd) ? 1 : -1;
+      },
+    };
     this.readiness = new Readiness(native, this);
   }
 
   /** Has one round of events come, in one turn. */
   turn(...events: Event[]): void {
-    this.#rounds.push(events);
+    // What nobody has asked for is not told any more.
+    this.#rounds = [events];
     this.#drain();
   }
 
@@ -45,6 +57,7 @@ class ScriptedSet implements EpollSet {
     this.tokens.delete(fd);
   }
   wait(): number {
+    this.waits++;
     this.#round = this.#rounds.shift() ?? [];
     return this.#round.length;
   }
@@ -72,7 +85,7 @@ class ScriptedSet implements EpollSet {
 /** Keeps what it is told, and does `then` behind it. */
 class Listener implements Reader {
   readonly ahead = null;
-  readonly mayRead = true;
+  mayRead = true;
   readonly told: string[] = [];
   then: () => void = () => {};
   readable(): void {
@@ -182,5 +195,117 @@ describe('events that were fetched together', () => {
     expect(order).toHaveLength(2);
     await new Promise((resolve) => setImmediate(resolve));
     expect(order).toEqual(['second', 'soon', 'later']);
+  });
+});
+
+/** Reads what there is, and notes whose it was. */
+class ReadingListener extends Listener {
+  readonly #set: ScriptedSet;
+  readonly #fd: number;
+  readonly #order: number[];
+
+  constructor(set: ScriptedSet, fd: number, order: number[]) {
+    super();
+    this.#set = set;
+    this.#fd = fd;
+    this.#order = order;
+  }
+
+  override readable(): void {
+    if (this.#set.readiness.receive(this, this.#fd, Buffer.alloc(1)) > 0) this.#order.push(this.#fd);
+    super.readable();
+  }
+}
+
+describe('two connections that take turns', () => {
+  const order: number[] = [];
+  const heir = new Listener();
+  const start = () => {
+    order.length = 0;
+    const set = new ScriptedSet();
+    const of = (fd: number) => {
+      const reader = new ReadingListener(set, fd, order);
+      set.readiness.add(fd, reader);
+      return reader;
+    };
+    /** What comes for one of them, in a turn of its own. */
+    const comes = (fd: number) => {
+      set.unread.add(fd);
+      set.turn(set.event(fd));
+    };
+    return { set, of, comes };
+  };
+
+  it('are read without asking the set, but for each eighth time', () => {
+    const { set, of, comes } = start();
+    of(5);
+    of(6);
+    for (let i = 0; i < 4; i++) comes(5 + (i % 2));
+    expect(set.waits).toBe(4);
+    for (let i = 0; i < 16; i++) comes(5 + (i % 2));
+    expect(set.waits).toBe(4 + 2);
+    expect(order).toEqual(Array.from({ length: 20 }, (_, i) => 5 + (i % 2)));
+  });
+
+  it('leave a third one its turn', () => {
+    const { set, of, comes } = start();
+    of(5);
+    of(6);
+    const third = of(7);
+    for (let i = 0; i < 4; i++) comes(5 + (i % 2));
+    set.unread.add(7);
+    for (let i = 0; i < 8; i++) {
+      set.unread.add(5 + (i % 2));
+      set.turn(set.event(5 + (i % 2)), set.event(7));
+    }
+    expect(third.told).not.toEqual([]);
+    expect(order.filter((fd) => fd !== 7)).toHaveLength(4 + 8);
+  });
+
+  it('are not read out of turn once one of them has broken it', () => {
+    const { set, of, comes } = start();
+    of(5);
+    const second = of(6);
+    for (let i = 0; i < 4; i++) comes(5 + (i % 2));
+    // The first one's turn, but the other has more to say.
+    comes(6);
+    expect(order).toEqual([5, 6, 5, 6, 6]);
+    const { waits, reads } = set;
+    comes(6);
+    comes(6);
+    expect([set.waits - waits, set.reads - reads, second.told.length]).toEqual([2, 2, 5]);
+  });
+
+  it('are tried once when nothing comes', () => {
+    const { set, of, comes } = start();
+    of(5);
+    of(6);
+    for (let i = 0; i < 4; i++) comes(5 + (i % 2));
+    const { reads } = set;
+    for (let i = 0; i < 3; i++) set.turn();
+    expect(set.reads - reads).toBe(1);
+  });
+
+  it.each([
+    ['may not read', (reader: ReadingListener) => void (reader.mayRead = false)],
+    ['has left', (reader: ReadingListener, set: ScriptedSet) => set.readiness.remove(5, reader, false)],
+    [
+      'has an heir of its number',
+      (reader: ReadingListener, set: ScriptedSet) => {
+        set.readiness.remove(5, reader, false);
+        set.readiness.add(5, heir);
+      },
+    ],
+  ])('are not read when the one whose turn it is %s', (_what, change) => {
+    const { set, of, comes } = start();
+    const first = of(5);
+    of(6);
+    for (let i = 0; i < 4; i++) comes(5 + (i % 2));
+    change(first, set);
+    const before = first.told.length;
+    set.unread.add(5);
+    set.turn();
+    expect([first.told.length, set.unread.has(5), order]).toEqual([before, true, [5, 6, 5, 6]]);
+    expect(heir.told).toEqual([]);
   });
 });
