@@ -45,6 +45,12 @@ export interface LogEnvironment {
   readonly journal?: string | null;
 }
 
+interface LogFile {
+  readonly fd: number;
+  readonly path: string;
+  readonly sink: LineSink;
+}
+
 const LEVELS: Readonly<Record<LogLevel, number>> = {
   FATAL: 60,
   ERROR: 50,
@@ -77,7 +83,7 @@ export class DaemonLog implements Logger {
   /** Ways that have failed, and the warning is out. */
   readonly #isDown = new Set<'syslog' | 'journal'>();
   #settings: LogSettings;
-  #file: { readonly fd: number; readonly path: string; readonly sink: LineSink } | null = null;
+  #file: LogFile | null = null;
   /** Lines that are missing in the logfile, and it doesn't say so yet. */
   #lost = 0;
   #level: LogLevel = 'LOG';
@@ -237,13 +243,25 @@ export class DaemonLog implements Logger {
     } catch (error) {
       throw new LogfileError(`could not open logfile: ${(error as Error).message}`, { cause: error });
     }
-    this.#closeFile();
+    const old = this.#file;
     this.#file = { fd, path, sink: new LineSink(fd) };
+    this.#close(old);
   }
 
   #closeFile(): void {
-    if (this.#file === null) return;
-    closeSync(this.#file.fd);
+    const old = this.#file;
     this.#file = null;
+    this.#close(old);
+  }
+
+  /** One that is not written to any more: its number is free, and may soon be a client's, however this goes. */
+  #close(file: LogFile | null): void {
+    if (file === null) return;
+    try {
+      closeSync(file.fd);
+    } catch (error) {
+      // Some file systems say so late that they have not taken a line.
+      this.log('WARNING', `lines may be missing in ${file.path}: ${(error as Error).message}`);
+    }
   }
 }

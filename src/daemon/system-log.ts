@@ -43,16 +43,42 @@ export interface SyslogSettings {
 /** What is wrong with a way to the system's log, in a few words. */
 export type Trouble = string | null;
 
+/** The way to one address. Where it cannot be opened, for want of descriptors say, each line tries again. */
+class Way {
+  #open: () => DatagramSender | null;
+  #sender: DatagramSender | null;
+
+  constructor(address: string, open: OpenDatagram) {
+    this.#open = () => open(address);
+    this.#sender = this.#open();
+  }
+
+  /** Null when the system has taken it. */
+  send(bytes: Buffer): Trouble {
+    this.#sender ??= this.#open();
+    if (this.#sender === null) return 'not possible on this system';
+    const code = this.#sender.send(bytes);
+    if (code === 0) return null;
+    return getSystemErrorMap().get(-code)?.[1] ?? `error ${code}`;
+  }
+
+  close(): void {
+    this.#open = () => null;
+    this.#sender?.close();
+    this.#sender = null;
+  }
+}
+
 /** Lines for syslog. */
 export class Syslog {
   readonly settings: SyslogSettings;
   readonly #pid: number;
-  readonly #sender: DatagramSender | null;
+  readonly #way: Way;
 
   constructor(settings: SyslogSettings, pid: number, open: OpenDatagram) {
     this.settings = settings;
     this.#pid = pid;
-    this.#sender = open(settings.socket);
+    this.#way = new Way(settings.socket, open);
   }
 
   /** PgBouncer's syslog gets no debugging. */
@@ -67,11 +93,11 @@ export class Syslog {
     // One line is one datagram; what follows a newline would pass for another line.
     const text = sanitizeMessage(message).replaceAll('\n\t', ' ');
     const head = `<${priority}>${timestamp(new Date(wallMs))} ${ident}[${this.#pid}]: `;
-    return send(this.#sender, Buffer.concat([Buffer.from(head), cut(text)]));
+    return this.#way.send(Buffer.concat([Buffer.from(head), cut(text)]));
   }
 
   close(): void {
-    this.#sender?.close();
+    this.#way.close();
   }
 }
 
@@ -80,10 +106,10 @@ export const JOURNAL_SOCKET = '/run/systemd/journal/socket';
 
 /** Lines for systemd's journal. Source: systemd's page `JOURNAL_NATIVE_PROTOCOL`. */
 export class Journal {
-  readonly #sender: DatagramSender | null;
+  readonly #way: Way;
 
   constructor(socket: string, open: OpenDatagram) {
-    this.#sender = open(socket);
+    this.#way = new Way(socket, open);
   }
 
   /** Null when the journal has taken the line. */
@@ -92,11 +118,11 @@ export class Journal {
     const length = Buffer.alloc(8);
     length.writeBigUInt64LE(BigInt(text.length));
     const fields = `PRIORITY=${SEVERITY[level]}\nSYSLOG_IDENTIFIER=${ident.replaceAll('\n', ' ')}\nMESSAGE\n`;
-    return send(this.#sender, Buffer.concat([Buffer.from(fields), length, text, Buffer.from('\n')]));
+    return this.#way.send(Buffer.concat([Buffer.from(fields), length, text, Buffer.from('\n')]));
   }
 
   close(): void {
-    this.#sender?.close();
+    this.#way.close();
   }
 }
 
@@ -128,11 +154,4 @@ function timestamp(date: Date): string {
 function cut(text: string): Buffer {
   const bytes = Buffer.from(text);
   return bytes.length <= MAX_MESSAGE_BYTES ? bytes : bytes.subarray(0, MAX_MESSAGE_BYTES);
-}
-
-function send(sender: DatagramSender | null, bytes: Buffer): Trouble {
-  if (sender === null) return 'not possible on this system';
-  const code = sender.send(bytes);
-  if (code === 0) return null;
-  return getSystemErrorMap().get(-code)?.[1] ?? `error ${code}`;
 }

@@ -34,9 +34,9 @@ export function datagramCalls(libc: ReturnType<Koffi['load']>, koffi: Koffi): Op
       send: (bytes) =>
         Number(sendto(fd, bytes, bytes.length, NO_WAIT_NO_SIGNAL, to, to.length)) < 0 ? koffi.errno() : 0,
       close() {
-        if (fd < 0) return;
-        closeSync(fd);
+        const open = fd;
         fd = -1;
+        if (open >= 0) closeSync(open);
       },
     };
   };

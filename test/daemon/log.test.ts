@@ -1,6 +1,7 @@
 import { existsSync, readFileSync, renameSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import type { LogSettings } from '../../src/daemon/log.ts';
+import { failingCall } from '../support/failing-call.ts';
 import { LogStage } from './log-stage.ts';
 
 const plain: LogSettings = { logfile: '', quiet: false, verbose: 0, format: 'pgbouncer' };
@@ -79,6 +80,23 @@ describe('the log', () => {
     log.log('LOG', 'y');
     expect(readFileSync(stage.path('b'), 'utf8')).not.toContain('"y"');
     expect(stage.lines('stderr')).toEqual(['[99] LOG y']);
+  });
+
+  it('leaves an old logfile behind that cannot be closed: its number may be a client’s by then', () => {
+    const log = stage.open({ logfile: stage.path('a') });
+    {
+      // As for a disk of the network: the descriptor is gone all the same.
+      using _ = failingCall('closeSync', 'EIO');
+      log.configure({ ...plain, logfile: stage.path('b') });
+      log.log('LOG', 'next');
+      log.configure(plain);
+      log.log('LOG', 'last');
+    }
+    const missing = (name: string): string =>
+      `[99] WARNING lines may be missing in ${stage.path(name)}: EIO: closeSync`;
+    expect(stage.lines('a')).toEqual([]);
+    expect(stage.lines('b')).toEqual([missing('a'), '[99] LOG next']);
+    expect(stage.lines('stderr')).toEqual([missing('a'), '[99] LOG next', missing('b'), '[99] LOG last']);
   });
 
   it('cannot be made with a logfile that cannot be opened', () => {

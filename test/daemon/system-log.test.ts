@@ -119,6 +119,23 @@ describe('syslog', () => {
   });
 });
 
+it('a way to a system log that could not be opened at first is opened when it can be', () => {
+  using syslog = new DatagramPeer(stage.path('syslog'));
+  using journal = new DatagramPeer(stage.path('journal'));
+  let hasDescriptors = false;
+  openLog(
+    { quiet: false, syslog: { ident: 'pooler', facility: 'daemon', socket: syslog.address } },
+    { datagram: (address) => (hasDescriptors ? datagram(address) : null), journal: journal.address },
+  );
+  stage.log.log('LOG', 'one');
+  hasDescriptors = true;
+  stage.log.log('LOG', 'two');
+  expect([syslog, journal].map((peer) => peer.all().filter((text) => /two/.test(text)).length)).toEqual([
+    1, 1,
+  ]);
+  expect(stderr().filter((line) => line.includes('two'))).toEqual([]);
+});
+
 describe('the journal', () => {
   const on = (journal: string): LogEnvironment => ({ journal });
 

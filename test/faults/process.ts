@@ -108,6 +108,15 @@ export const processFaults: readonly Fault[] = [
     ['test/daemon/system-log.test.ts'],
   ),
   fault(
+    'a logfile that cannot be closed at a rotation fails the reload',
+    {
+      file: 'src/daemon/log.ts',
+      find: "this.log('WARNING', `lines may be missing in ${file.path}: ${(error as Error).message}`);",
+      replace: 'throw error;',
+    },
+    ['test/daemon/log.test.ts'],
+  ),
+  fault(
     'memory can be dumped',
     { file: 'src/net/native-process.ts', find: 'prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);', replace: '' },
     ['test/net/native-process.test.ts'],
