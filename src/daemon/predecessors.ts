@@ -1,8 +1,9 @@
-import { lstatSync, readdirSync, unlinkSync } from 'node:fs';
+import { lstatSync, readdirSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import {
   isSameFile,
+  removeName,
   type SocketFileIdentity,
   socketFileIdentity,
   unixSocketPath,
@@ -130,15 +131,6 @@ function namesIn(dir: string): string[] {
     return readdirSync(dir);
   } catch {
     return [];
-  }
-}
-
-/** Takes a second name away; never throws. */
-export function removeName(path: string): void {
-  try {
-    unlinkSync(path);
-  } catch {
-    // Somebody has cleaned up.
   }
 }
 

@@ -3,10 +3,15 @@ import { linkSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { showDatabases } from '../admin/show-pools.ts';
 import type { Settings } from '../config/settings.ts';
-import { type SocketFileIdentity, socketFileIdentity, unixSocketPath } from '../net/unix-socket.ts';
+import {
+  removeName,
+  type SocketFileIdentity,
+  socketFileIdentity,
+  unixSocketPath,
+} from '../net/unix-socket.ts';
 import type { Rows } from '../server/question.ts';
 import { askConsole } from './console.ts';
-import { answers, removeName, secondNamePrefix } from './predecessors.ts';
+import { answers, secondNamePrefix } from './predecessors.ts';
 
 /** `-R` cannot be done; the text is the log line. The process that runs goes on as if nothing had been. */
 export class TakeoverError extends Error {

@@ -11,10 +11,10 @@ import {
   type ListenerInfo,
   RETIRE_MS,
   type Schedule,
-  systemErrorText,
 } from './listening-socket.ts';
 import { type Native, openNative } from './native.ts';
 import type { ConnSocket } from './raw-socket.ts';
+import { systemErrorText } from './socket-error.ts';
 import {
   checkUnixSocketFree,
   ListenError,

@@ -1,8 +1,7 @@
 import { randomBytes } from 'node:crypto';
-import { closeSync, renameSync, unlinkSync } from 'node:fs';
+import { closeSync, renameSync } from 'node:fs';
 import type { ListenOptions as NodeListenOptions, Server, ServerOpts } from 'node:net';
 import { dirname, join } from 'node:path';
-import { getSystemErrorMap } from 'node:util';
 import type { Logger } from '../base/log.ts';
 import { Acceptor } from './acceptor.ts';
 import { formatHostPort } from './address.ts';
@@ -10,6 +9,7 @@ import type { Native } from './native.ts';
 import { socketFd } from './native-sockets.ts';
 import { firstInfo, type ListenTarget } from './listen-target.ts';
 import type { ConnSocket } from './raw-socket.ts';
+import { systemErrorText } from './socket-error.ts';
 import {
   applySocketPermissions,
   checkPlace,
@@ -17,6 +17,7 @@ import {
   isAbstractPath,
   isSameFile,
   keepSocketFile,
+  removeName,
   removeStaleSocket,
   type SocketFileIdentity,
   socketFileIdentity,
@@ -76,12 +77,6 @@ const LASTING_ERRORS: ReadonlySet<string | undefined> = new Set([
   'EINVAL',
 ]);
 
-/** The system's words for an error code, for log lines: `address already in use`. */
-export function systemErrorText(error: NodeJS.ErrnoException): string {
-  const known = error.errno === undefined ? undefined : getSystemErrorMap().get(error.errno);
-  return known === undefined ? error.message : known[1];
-}
-
 /**
  * One bound socket and its accept loop. States: closed -> open -> (suspended -> open)* -> closed. Node binds it; where there
  * are raw sockets, an acceptor has it from then on.
@@ -96,6 +91,8 @@ export class ListeningSocket {
   #file: SocketFileIdentity | null = null;
   /** Where the unix socket was bound, if that is not where it is to be found. */
   #bindPath: string | null = null;
+  /** It has taken the other's place: from then on it is one like any. */
+  #hasPlace = false;
   #cancelRetry: (() => void) | null = null;
   #cancelRetirement: (() => void) | null = null;
   #closed = false;
@@ -159,6 +156,7 @@ export class ListeningSocket {
     if (target.kind !== 'unix' || this.#bindPath === null) return;
     checkPlace(target.path, target.before);
     renameSync(this.#bindPath, target.path);
+    this.#hasPlace = true;
   }
 
   /** Stops accepting and removes the socket file, unless another process has put its own there. */
@@ -226,9 +224,10 @@ export class ListeningSocket {
       server.listen({ fd: copy ?? target.fd, backlog });
       return;
     }
-    if (target.replaces)
+    if (target.replaces && !this.#hasPlace)
       this.#bindPath = join(dirname(target.path), `.pgw.${randomBytes(4).toString('hex')}`);
-    else if (target.before !== null) removeStaleSocket(target.path, target.before);
+    else this.#bindPath = null;
+    if (!target.replaces && target.before !== null) removeStaleSocket(target.path, target.before);
     // The file comes to life by bind(), which runs inside listen(): nobody but us may connect until the
     // permissions are set.
     const umask = process.umask(0o777);
@@ -375,7 +374,7 @@ export class ListeningSocket {
       // It has one of the two.
       for (const path of [this.#target.path, this.#bindPath]) {
         const now = path === null ? null : socketFileIdentity(path);
-        if (path !== null && now !== null && isSameFile(now, file)) unlinkSync(path);
+        if (path !== null && now !== null && isSameFile(now, file)) removeName(path);
       }
       return;
     }
@@ -393,7 +392,7 @@ export class ListeningSocket {
         return;
       }
       // Closing unlinks the name that it was bound under, which it has lost.
-      if (isOurs && this.#bindPath !== null) unlinkSync(path);
+      if (isOurs && this.#bindPath !== null) removeName(path);
     }
     server.close();
   }

@@ -88,6 +88,15 @@ export function removeStaleSocket(path: string, stale: SocketFileIdentity): void
   if (now !== null && isSameFile(now, stale) && now.changedMs === stale.changedMs) unlinkSync(path);
 }
 
+/** Takes a socket's name away; never throws, for whoever ends has more to do. */
+export function removeName(path: string): void {
+  try {
+    unlinkSync(path);
+  } catch {
+    // Somebody has cleaned up, or it is out of reach: the next start will find that nobody answers there.
+  }
+}
+
 /**
  * Gives the freshly bound socket file its group and mode. Owner group first: a socket must not be open to the
  * wrong group even for an instant. Source: PgBouncer's unix_socket_mode, unix_socket_group.
@@ -114,7 +123,7 @@ export function keepSocketFile(path: string, close: () => void): boolean {
     close();
     linkSync(second, path);
   } finally {
-    unlinkSync(second);
+    removeName(second);
   }
   return true;
 }

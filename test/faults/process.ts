@@ -56,8 +56,17 @@ export const processFaults: readonly Fault[] = [
     "the old process removes the new one's unix socket",
     {
       file: 'src/net/listening-socket.ts',
-      find: 'if (path !== null && now !== null && isSameFile(now, file)) unlinkSync(path);',
-      replace: 'if (path !== null && now !== null) unlinkSync(path);',
+      find: 'if (path !== null && now !== null && isSameFile(now, file)) removeName(path);',
+      replace: 'if (path !== null && now !== null) removeName(path);',
+    },
+    ['test/net/retire.test.ts'],
+  ),
+  fault(
+    'a unix socket that has taken another’s place comes back from a rest under a name that nobody knows',
+    {
+      file: 'src/net/listening-socket.ts',
+      find: 'this.#hasPlace = true;',
+      replace: '',
     },
     ['test/net/retire.test.ts'],
   ),

@@ -6,6 +6,7 @@ import { openNative } from '../../src/net/native.ts';
 import { socketFd } from '../../src/net/native-sockets.ts';
 import { type SocketFileIdentity, socketFileIdentity } from '../../src/net/unix-socket.ts';
 import { connectNow } from '../support/connect-now.ts';
+import { failingCall } from '../support/failing-call.ts';
 import { waitFor } from '../support/wait-for.ts';
 import { ListenerStage } from './listener-kit.ts';
 import { withoutNative } from '../support/without-native.ts';
@@ -149,5 +150,39 @@ describe('a unix socket that takes another’s place', () => {
     expect(readdirSync(stage.folder)).toEqual(['.s.PGSQL.6432']);
     expect(statSync(path).ino).toBe(inode);
     expect(second.isUnixReplaced()).toBe(false);
+  });
+
+  it('has that place again after a rest for want of descriptors, also without raw sockets', async () => {
+    const path = join(stage.folder, '.s.PGSQL.6432');
+    const own = options({ native: withoutNative });
+    await stage.kit.open(own);
+    const replaces = socketFileIdentity(path) as SocketFileIdentity;
+    const second = await stage.kit.open({ ...own, replaces });
+    const [, server] = stage.kit.servers;
+    server?.emit('error', Object.assign(new Error('accept EMFILE'), { code: 'EMFILE' }));
+    expect(readdirSync(stage.folder)).toEqual([]);
+    stage.kit.timers.fire();
+    await waitFor(() => stage.kit.log.lines.at(-1) === `LOG listening on unix:${path} again`);
+    expect(readdirSync(stage.folder)).toEqual(['.s.PGSQL.6432']);
+    await stage.kit.dial({ kind: 'unix', address: path, port: 0 });
+    await waitFor(() => stage.kit.accepted.length === 1);
+    second.close();
+    expect(readdirSync(stage.folder)).toEqual([]);
+  });
+
+  it.each([
+    ['with', native],
+    ['without', withoutNative],
+  ])('ends all the same when its name cannot be taken away, %s native calls', async (_, calls) => {
+    const path = join(stage.folder, '.s.PGSQL.6432');
+    await stage.kit.open(options());
+    const replaces = socketFileIdentity(path) as SocketFileIdentity;
+    const second = await stage.kit.open(options({ replaces, native: calls }));
+    {
+      using _ = failingCall('unlinkSync', 'EROFS');
+      second.close();
+    }
+    expect(second.bound()).toEqual([]);
+    expect(await stage.kit.dial({ kind: 'unix', address: path, port: 0 })).toBe('ECONNREFUSED');
   });
 });
