@@ -37,13 +37,15 @@ export function checkPidfile(path: string): void {
     throw new PidfileError(`could not read pidfile: ${(error as Error).message}`, { cause: error });
   }
   // An empty file may be one that another process is just about to fill.
-  if (!/^[1-9]\d{0,9}\s*$/.test(text) || isRunning(Number(text))) throw inUse(path);
+  if (!PID.test(text) || isRunning(Number(text))) throw inUse(path);
   try {
     unlinkSync(path);
   } catch (error) {
     throw new PidfileError(`could not remove stale pidfile: ${(error as Error).message}`, { cause: error });
   }
 }
+
+const PID = /^[1-9]\d{0,9}\s*$/;
 
 /** More than any pidfile has. */
 const MAX_BYTES = 64;
@@ -69,10 +71,16 @@ export function writePidfile(path: string): Pidfile {
   return { remove: () => removeOwn(path, inode) };
 }
 
+/** A pidfile that has taken the place of another process's. */
+export interface TakenPidfile extends Pidfile {
+  /** Has it name the other process again; gives that one's id, null where there was none. Never throws. */
+  giveBack(): number | null;
+}
+
 /** A pidfile that is to take the place of another process's. */
 export interface PidfileSuccessor {
   /** Puts it in its place, in one step. */
-  put(): Pidfile;
+  put(): TakenPidfile;
   /** Takes it away if it has not been put in its place. Never throws. */
   discard(): void;
 }
@@ -87,19 +95,43 @@ export function preparePidfile(path: string): PidfileSuccessor {
   const inode = write(beside);
   return {
     put() {
+      const before = pidIn(path);
       try {
         renameSync(beside, path);
       } catch (error) {
         throw new PidfileError(`could not write pidfile: ${(error as Error).message}`, { cause: error });
       }
-      return { remove: () => removeOwn(path, inode) };
+      return {
+        remove: () => removeOwn(path, inode),
+        giveBack() {
+          if (before === null || !isOwn(path, inode)) return null;
+          try {
+            write(beside, before);
+            renameSync(beside, path);
+            return before;
+          } catch {
+            // Its process goes on all the same.
+            return null;
+          }
+        },
+      };
     },
     discard: () => removeOwn(beside, inode),
   };
 }
 
+/** What a pidfile says; null where that is no process id. */
+function pidIn(path: string): number | null {
+  try {
+    const text = beginningOf(path);
+    return PID.test(text) ? Number(text) : null;
+  } catch {
+    return null;
+  }
+}
+
 /** Gives the file's inode number. */
-function write(path: string): number {
+function write(path: string, pid = process.pid): number {
   let fd: number;
   try {
     fd = openSync(path, 'wx', 0o644);
@@ -108,7 +140,7 @@ function write(path: string): number {
     throw new PidfileError(`could not open pidfile: ${(error as Error).message}`, { cause: error });
   }
   try {
-    writeSync(fd, `${process.pid}\n`);
+    writeSync(fd, `${pid}\n`);
     return fstatSync(fd).ino;
   } catch (error) {
     unlinkSync(path);
@@ -144,10 +176,18 @@ function hasEnded(pid: number): boolean {
   }
 }
 
-function removeOwn(path: string, inode: number): void {
+function isOwn(path: string, inode: number): boolean {
   try {
     // The inode number of a removed file is reused soon, so the content must be ours too.
-    if (lstatSync(path).ino !== inode || readFileSync(path, 'latin1') !== `${process.pid}\n`) return;
+    return lstatSync(path).ino === inode && readFileSync(path, 'latin1') === `${process.pid}\n`;
+  } catch {
+    return false;
+  }
+}
+
+function removeOwn(path: string, inode: number): void {
+  if (!isOwn(path, inode)) return;
+  try {
     unlinkSync(path);
   } catch {
     // At exit nobody could do anything about a file that is already gone or out of reach.

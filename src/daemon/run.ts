@@ -20,16 +20,17 @@ import {
   PidfileError,
   type PidfileSuccessor,
   preparePidfile,
+  type TakenPidfile,
   writePidfile,
 } from './pidfile.ts';
 import { createPooler, type PoolerOptions, type RunningPooler } from './pooler.ts';
 import { nativeWarnings } from './native-warnings.ts';
 import { type LogOptions, logSettings, logWays } from './run-log.ts';
-import { installSignals } from './signals.ts';
+import { type SignalHandlers, StartEnded, StartSignals } from './signals.ts';
 import { StartupReport } from './startup-report.ts';
 import { refuseRoot, switchUser, unreadableFiles, UserError } from './switch-user.ts';
 import { ServiceManager, takePassedSockets } from './systemd.ts';
-import { Takeover, TakeoverError } from './takeover.ts';
+import { Takeover, TakeoverError, type TakeoverHost } from './takeover.ts';
 import { createThreadedPooler } from './threads.ts';
 import { VERSION_LINE } from './version.ts';
 
@@ -86,14 +87,15 @@ export async function runDaemon(options: RunOptions): Promise<number> {
   try {
     return await serve({ config, options, log, native, tls, isSwitched, startup });
   } catch (error) {
-    log.log('FATAL', refusalText(error));
-    return 1;
+    const exitCode = error instanceof StartEnded ? error.exitCode : 1;
+    log.log(exitCode === 0 ? 'LOG' : 'FATAL', refusalText(error));
+    return exitCode;
   } finally {
     log.close();
   }
 }
 
-const REFUSALS = [ListenError, PidfileError, ConfigError, TakeoverError, UserError, LogfileError];
+const REFUSALS = [ListenError, PidfileError, ConfigError, TakeoverError, UserError, LogfileError, StartEnded];
 
 /** Why it does not start; what is not an operator's to deal with is a bug. */
 function refusalText(error: unknown): string {
@@ -119,7 +121,10 @@ async function serve({ config, options, log, native, tls, isSwitched, startup }:
   if (isSwitched) for (const warning of unreadableFiles(config)) log.log('WARNING', warning);
   const { settings } = config;
   const passed = takePassedSockets(process.env, process.pid);
-  const takeover = options.reboot ? await beginTakeover(settings, passed, log) : null;
+  // Before there is anything to undo.
+  const signals = new StartSignals(options.reboot);
+  const host = { log, ended: signals.ended };
+  const takeover = options.reboot ? await beginTakeover(settings, passed, host) : null;
   if (takeover === null) await checkFree(settings, passed);
   const fdLimit = checkFdLimit(config, log);
   for (const warning of nativeWarnings(native)) log.log('WARNING', warning);
@@ -127,8 +132,10 @@ async function serve({ config, options, log, native, tls, isSwitched, startup }:
   const ended = Promise.withResolvers<number>();
   let pooler: RunningPooler | null = null;
   let successor: PidfileSuccessor | null = null;
+  let taken: TakenPidfile | null = null;
   let pidfile: Pidfile | null = null;
   try {
+    signals.ended.throwIfAborted();
     if (takeover !== null && settings.pidfile !== '') {
       if (!takeover.changesPidfile(settings.pidfile)) checkPidfile(settings.pidfile);
       successor = preparePidfile(settings.pidfile);
@@ -156,24 +163,24 @@ async function serve({ config, options, log, native, tls, isSwitched, startup }:
     pooler = await (workers === 1
       ? createPooler(poolerOptions)
       : createThreadedPooler(poolerOptions, workers));
+    signals.ended.throwIfAborted();
     manager.watchOver(pooler.beat);
-    if (successor !== null) pidfile = successor.put();
+    if (successor !== null) taken = successor.put();
     else if (settings.pidfile !== '') pidfile = writePidfile(settings.pidfile);
-    installSignals(signalHandlers(pooler, log, manager, ended.resolve), log);
     const { node, openssl } = process.versions;
     log.log('LOG', `process up: ${VERSION_LINE}, node ${node}, tls: OpenSSL ${openssl}`);
     manager.ready(takeover === null ? null : process.pid);
-    await takeover?.shutDownOld().catch((error: unknown) => {
-      // It is beside us for good now, which does no harm but to those who wait for its end.
-      log.log('ERROR', error instanceof Error ? error.message : String(error));
-    });
+    // Whoever has given up while it did not answer wants it to go on; a signal to one that is in its place is for both.
+    if ((await takeover?.shutDownOld()) === false) signals.ended.throwIfAborted();
+    signals.handOver(signalHandlers(pooler, log, manager, ended.resolve), log);
     startup?.started();
     return await ended.promise;
   } finally {
     pooler?.stop();
-    pidfile?.remove();
+    const oldPid = takeover?.end() === true ? (taken?.giveBack() ?? null) : null;
+    if (oldPid !== null) manager.ready(oldPid);
+    (taken ?? pidfile)?.remove();
     successor?.discard();
-    takeover?.end();
     manager.close();
   }
 }
@@ -199,12 +206,12 @@ async function checkFree(settings: Settings, passed: readonly PassedSocket[]): P
 async function beginTakeover(
   settings: Settings,
   passed: readonly PassedSocket[],
-  log: DaemonLog,
+  host: TakeoverHost,
 ): Promise<Takeover | null> {
   if (passed.length > 0)
     throw new TakeoverError('-R does not go together with sockets from the service manager');
-  const takeover = await Takeover.begin(settings);
-  log.log(
+  const takeover = await Takeover.begin(settings, host);
+  host.log.log(
     'LOG',
     takeover === null
       ? 'old process not found, try to continue normally'
@@ -218,7 +225,7 @@ function signalHandlers(
   log: DaemonLog,
   manager: ServiceManager,
   exit: (code: number) => void,
-): Parameters<typeof installSignals>[0] {
+): SignalHandlers {
   const ask = (request: ControlRequest): void => {
     pooler.control.request(request, new AbortController().signal).catch((error: unknown) => {
       // A bug, which must not end the process.

@@ -81,3 +81,58 @@ export function installSignals(handlers: SignalHandlers, log: Logger, source: Ev
   };
   for (const [signal, listener] of Object.entries(listeners)) source.on(signal, listener);
 }
+
+/** A signal has ended the start; the text is the log line. */
+export class StartEnded extends Error {
+  override readonly name = 'StartEnded';
+  readonly exitCode: 0 | 1;
+
+  constructor(message: string, exitCode: 0 | 1) {
+    super(message);
+    this.exitCode = exitCode;
+  }
+}
+
+const ENDING: readonly string[] = ['SIGTERM', 'SIGINT', 'SIGQUIT'];
+
+/**
+ * The signals while the process starts: none kills it, for there may be something to undo. Those that end it end the
+ * start, with a failure where it is a takeover (source: contract, §3); all the others wait until it is up.
+ */
+export class StartSignals {
+  readonly #source: EventEmitter;
+  readonly #listeners = new Map<string, () => void>();
+  readonly #controller = new AbortController();
+  readonly #waiting: string[] = [];
+
+  constructor(isTakeover: boolean, source: EventEmitter = process) {
+    this.#source = source;
+    for (const signal of [...ENDING, 'SIGHUP', 'SIGUSR1', 'SIGUSR2']) {
+      const listener = (): void => {
+        this.#waiting.push(signal);
+        if (ENDING.includes(signal)) this.#controller.abort(startEnded(signal, isTakeover));
+      };
+      this.#listeners.set(signal, listener);
+      source.on(signal, listener);
+    }
+  }
+
+  /** Aborted, with a {@link StartEnded}, by the first signal that ends the start. */
+  get ended(): AbortSignal {
+    return this.#controller.signal;
+  }
+
+  /** The process is up: signals are for these from here on, beginning with those that have come already. */
+  handOver(handlers: SignalHandlers, log: Logger): void {
+    installSignals(handlers, log, this.#source);
+    for (const [signal, listener] of this.#listeners) this.#source.off(signal, listener);
+    for (const signal of this.#waiting) this.#source.emit(signal);
+  }
+}
+
+function startEnded(signal: string, isTakeover: boolean): StartEnded {
+  if (signal === 'SIGQUIT') return new StartEnded('got SIGQUIT, fast exit', 0);
+  return isTakeover
+    ? new StartEnded(`got ${signal} while taking over, exiting`, 1)
+    : new StartEnded(`got ${signal} while starting, exiting`, 0);
+}

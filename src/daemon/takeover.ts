@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { linkSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { showDatabases } from '../admin/show-pools.ts';
+import type { Logger } from '../base/log.ts';
 import type { Settings } from '../config/settings.ts';
 import {
   removeName,
@@ -21,6 +22,16 @@ export class TakeoverError extends Error {
 /** How long the old process may take for an answer. */
 const ANSWER_MS = 10_000;
 
+/** How long until one that has not answered to SHUTDOWN is asked again. */
+const RETRY_MS = 1000;
+
+/** What a takeover needs of the process. */
+export interface TakeoverHost {
+  readonly log: Logger;
+  /** The start has been ended: nothing is waited for any more. */
+  readonly ended: AbortSignal;
+}
+
 const PAUSED_AT = showDatabases.columns.findIndex(({ name }) => name === 'paused');
 
 /** The second column of tables whose first is a key. */
@@ -37,13 +48,20 @@ export class Takeover {
   readonly #path: string;
   /** The first. */
   readonly #first: string;
+  readonly #log: Logger;
+  /** The old process has been told to leave, or has left. */
   #isDone = false;
+  #isOver = false;
+  /** It has been told, and has not answered so far. */
+  #isUnanswered = false;
+  #retry: NodeJS.Timeout | null = null;
   /** The old process's setting. */
   #pidfile = '';
   /** The old process's socket, and nobody else's, is to be replaced. */
   readonly socket: SocketFileIdentity;
 
-  private constructor(first: string, path: string, socket: SocketFileIdentity) {
+  private constructor(first: string, path: string, socket: SocketFileIdentity, log: Logger) {
+    this.#log = log;
     this.#first = first;
     this.#path = path;
     this.socket = socket;
@@ -53,9 +71,9 @@ export class Takeover {
    * Looks for the old process, and whether it can be taken over from; null when there is none. Whoever gets one calls
    * {@link end} at last.
    *
-   * @throws TakeoverError when it cannot: nothing has been changed then.
+   * @throws TakeoverError when it cannot, or the reason why the start has ended: nothing has been changed then.
    */
-  static async begin(settings: Settings): Promise<Takeover | null> {
+  static async begin(settings: Settings, { log, ended }: TakeoverHost): Promise<Takeover | null> {
     const { unix_socket_dir, listen_port, listen_addr, so_reuseport } = settings;
     if (unix_socket_dir === '' || unix_socket_dir.startsWith('@')) {
       throw new TakeoverError('-R needs a unix socket in a folder (unix_socket_dir)');
@@ -74,9 +92,9 @@ export class Takeover {
       throw new TakeoverError(`cannot take over ${path}: ${(error as Error).message}`, { cause: error });
     }
     if (socket === null) throw new TakeoverError(`cannot take over ${path}: ${second} is gone`);
-    const takeover = new Takeover(path, second, socket);
+    const takeover = new Takeover(path, second, socket, log);
     try {
-      await takeover.#check(listen_addr.length > 0);
+      await unless(ended, takeover.#check(listen_addr.length > 0));
     } catch (error) {
       takeover.end();
       throw error;
@@ -85,12 +103,32 @@ export class Takeover {
   }
 
   /**
-   * Has the old process close its listeners and wait for its clients to leave. Rejects with a TakeoverError when it does
-   * not answer; it may go on then beside us.
+   * Has the old process close its listeners and wait for its clients to leave; resolves with whether it does, or has ended.
+   * One that does not answer serves clients beside us: it is asked again, until {@link end}, for as long as it is there. Never
+   * rejects.
    */
-  async shutDownOld(): Promise<void> {
+  async shutDownOld(): Promise<boolean> {
+    try {
+      await this.#ask('SHUTDOWN WAIT_FOR_CLIENTS');
+    } catch (error) {
+      if (this.#isOver) return false;
+      if (await answers(this.#path)) {
+        this.#askAgain((error as Error).message);
+        return false;
+      }
+    }
     this.#isDone = true;
-    await this.#ask('SHUTDOWN WAIT_FOR_CLIENTS');
+    if (this.#isUnanswered) this.#log.log('LOG', 'the running process has answered at last, or has ended');
+    return true;
+  }
+
+  #askAgain(why: string): void {
+    if (this.#isOver) return;
+    if (!this.#isUnanswered)
+      this.#log.log('ERROR', `${why}: it serves clients, too, and is asked again until it answers or ends`);
+    this.#isUnanswered = true;
+    this.#retry = setTimeout(() => void this.shutDownOld(), RETRY_MS);
+    this.#retry.unref();
   }
 
   /** Whether the old process's pidfile is this one, which changes hands with all else. */
@@ -106,10 +144,12 @@ export class Takeover {
 
   /**
    * A takeover that has not been done leaves no trace: where ours was there already and is gone, the old socket is back in
-   * its place. Never throws.
+   * its place. Gives whether that is so. Never throws.
    */
-  end(): void {
-    if (this.#isDone) return;
+  end(): boolean {
+    this.#isOver = true;
+    if (this.#retry !== null) clearTimeout(this.#retry);
+    if (this.#isDone) return false;
     try {
       // Does nothing where somebody is there, whoever it is.
       linkSync(this.#path, this.#first);
@@ -117,6 +157,9 @@ export class Takeover {
       // It has never been away, or another one has taken its place.
     }
     removeName(this.#path);
+    if (this.#isUnanswered)
+      this.#log.log('WARNING', 'the running process has never answered, and has its unix socket back');
+    return true;
   }
 
   async #check(needsTcp: boolean): Promise<void> {
@@ -152,4 +195,13 @@ export class Takeover {
       throw new TakeoverError(`the running process does not answer to ${command}: ${why}`, { cause: error });
     }
   }
+}
+
+/** Rejects with the signal's reason as soon as there is one. */
+function unless<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
+  const aborted = new Promise<never>((_, reject) => {
+    if (signal.aborted) reject(signal.reason);
+    signal.addEventListener('abort', () => reject(signal.reason), { once: true });
+  });
+  return Promise.race([work, aborted]);
 }

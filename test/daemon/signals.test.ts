@@ -1,7 +1,7 @@
 import { EventEmitter } from 'node:events';
 import { beforeEach, describe, expect, it } from 'vitest';
 import type { Logger } from '../../src/base/log.ts';
-import { installSignals, type SignalHandlers } from '../../src/daemon/signals.ts';
+import { installSignals, type SignalHandlers, StartEnded, StartSignals } from '../../src/daemon/signals.ts';
 
 let source: EventEmitter;
 let calls: string[];
@@ -10,6 +10,9 @@ let shuttingDown: boolean;
 let suspended: boolean;
 let paused: boolean;
 
+let handlers: SignalHandlers;
+let log: Logger;
+
 beforeEach(() => {
   source = new EventEmitter();
   calls = [];
@@ -17,7 +20,7 @@ beforeEach(() => {
   shuttingDown = false;
   suspended = false;
   paused = false;
-  const handlers: SignalHandlers = {
+  handlers = {
     isShuttingDown: () => shuttingDown,
     isSuspended: () => suspended,
     isPaused: () => paused,
@@ -34,11 +37,12 @@ beforeEach(() => {
     pause: () => calls.push('pause'),
     resume: () => calls.push('resume'),
   };
-  const log: Logger = { enabled: () => true, log: (level, message) => lines.push(`${level} ${message}`) };
-  installSignals(handlers, log, source);
+  log = { enabled: () => true, log: (level, message) => lines.push(`${level} ${message}`) };
 });
 
 describe('signals', () => {
+  beforeEach(() => installSignals(handlers, log, source));
+
   it.each([
     ['SIGHUP', 'reload', 'LOG got SIGHUP, re-reading config'],
     ['SIGTERM', 'wait for clients', 'LOG got SIGTERM, shutting down, waiting for all clients disconnect'],
@@ -100,5 +104,32 @@ describe('signals', () => {
 
   it('SIGPIPE gets no listener, because Node ignores it for good only without one', () => {
     expect(source.listenerCount('SIGPIPE')).toBe(0);
+  });
+});
+
+describe('signals while the process starts', () => {
+  it.each([
+    ['SIGTERM', true, new StartEnded('got SIGTERM while taking over, exiting', 1)],
+    ['SIGINT', true, new StartEnded('got SIGINT while taking over, exiting', 1)],
+    ['SIGQUIT', true, new StartEnded('got SIGQUIT, fast exit', 0)],
+    ['SIGTERM', false, new StartEnded('got SIGTERM while starting, exiting', 0)],
+    ['SIGINT', false, new StartEnded('got SIGINT while starting, exiting', 0)],
+  ])('%s ends it (a takeover: %s), the first one', (signal, isTakeover, reason) => {
+    const { ended } = new StartSignals(isTakeover, source);
+    source.emit('SIGHUP');
+    expect(ended.aborted).toBe(false);
+    for (const each of [signal, 'SIGQUIT']) expect(source.emit(each)).toBe(true);
+    expect(ended.reason).toEqual(reason);
+    expect((ended.reason as StartEnded).exitCode).toBe(reason.exitCode);
+  });
+
+  it('wait until it is up, and are carried out in their order', () => {
+    const signals = new StartSignals(false, source);
+    for (const signal of ['SIGUSR1', 'SIGHUP', 'SIGTERM']) source.emit(signal);
+    expect(calls).toEqual([]);
+    signals.handOver(handlers, log);
+    expect(calls).toEqual(['pause', 'reload', 'wait for clients']);
+    source.emit('SIGINT');
+    expect(calls.at(-1)).toBe('exit 0');
   });
 });

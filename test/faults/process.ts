@@ -26,6 +26,38 @@ export const processFaults: readonly Fault[] = [
     ['test/net/retire.test.ts'],
   ),
   fault(
+    'a signal to one that takes over comes too early for anybody to hear it',
+    {
+      file: 'src/daemon/run.ts',
+      find: 'const signals = new StartSignals(options.reboot);',
+      replace: 'const signals = new StartSignals(options.reboot, new EventEmitter());',
+    },
+    ['test/integration/hand-over.test.ts'],
+    {
+      file: 'src/daemon/run.ts',
+      find: "import { availableParallelism } from 'node:os';",
+      replace: "import { EventEmitter } from 'node:events';\nimport { availableParallelism } from 'node:os';",
+    },
+  ),
+  fault(
+    'an old process that has not answered to SHUTDOWN is left to serve beside the new one',
+    {
+      file: 'src/daemon/takeover.ts',
+      find: 'this.#retry = setTimeout(() => void this.shutDownOld(), RETRY_MS);',
+      replace: 'this.#retry = setTimeout(() => {}, RETRY_MS);',
+    },
+    ['test/daemon/takeover.test.ts'],
+  ),
+  fault(
+    'an old process that never answers loses its unix socket with the new one',
+    {
+      file: 'src/daemon/takeover.ts',
+      find: 'if (await answers(this.#path)) {\n        this.#askAgain',
+      replace: 'if (await answers(this.#path)) {\n        this.#isDone = true;\n        this.#askAgain',
+    },
+    ['test/daemon/takeover.test.ts'],
+  ),
+  fault(
     'a start removes the socket that another start has just made',
     {
       file: 'src/net/unix-socket.ts',

@@ -79,7 +79,8 @@ describe('-R is refused, and the running one goes on,', () => {
     await using home = await startSharing();
     const { ino } = statSync(home.socketPath);
     const { settings: own } = loadConfig(home.iniPath, null);
-    const takeover = (await Takeover.begin(own)) as Takeover;
+    const host = { log: { enabled: () => false, log: () => {} }, ended: new AbortController().signal };
+    const takeover = (await Takeover.begin(own, host)) as Takeover;
     // As it is when ours had taken its place and is closed again.
     unlinkSync(home.socketPath);
     takeover.end();
@@ -87,7 +88,7 @@ describe('-R is refused, and the running one goes on,', () => {
     expect(namesLeft(home)).toEqual([`.s.PGSQL.${home.port}`, 'pooler.pid']);
     await expectServed(home, home.folder);
     // Whoever is there by then stays.
-    const late = (await Takeover.begin(own)) as Takeover;
+    const late = (await Takeover.begin(own, host)) as Takeover;
     unlinkSync(home.socketPath);
     using other = new RawListener(home.socketPath);
     expect(other.fd).toBeGreaterThan(0);

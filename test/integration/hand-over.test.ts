@@ -5,8 +5,10 @@ import { describe, expect, onTestFinished, test } from 'vitest';
 import { DatagramPeer } from '../support/datagram-peer.ts';
 import { connectTo, sharedPostgres } from '../support/postgres.ts';
 import { isAlive } from '../support/processes.ts';
-import { allowRoot, DaemonHome, runProgram } from '../support/program.ts';
+import { allowRoot, DaemonHome, Program, runProgram } from '../support/program.ts';
 import { RawListener } from '../support/raw-listener.ts';
+import { playConsole } from '../support/scripted-console.ts';
+import { ScriptedServer } from '../support/scripted-peer.ts';
 import { expectServed, namesLeft, runIn, sharing, startSharing } from '../support/sharing-home.ts';
 import { progress, startOwnLoad, startPgbench } from '../support/steady-load.ts';
 import { waitFor, within } from '../support/wait-for.ts';
@@ -14,6 +16,38 @@ import { byEffort } from '../support/effort.ts';
 
 /** Hand-overs in a row; `npm run test:full` takes its time. */
 const ROUNDS = byEffort({ wide: 3, full: 10 });
+
+describe('-R leaves all as it was', () => {
+  test('when the new one is told to end before it has its place', async () => {
+    await using home = await DaemonHome.make({ settings: sharing });
+    await using old = await ScriptedServer.listen(home.socketPath);
+    await using next = new Program(['-R', home.iniPath], { env: allowRoot });
+    await playConsole(old, home.pidfile, 'SHOW STATE');
+    next.signal('SIGTERM');
+    const { code, stderr } = await within(next.ended, 'its end', 20_000);
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/ FATAL got SIGTERM while taking over, exiting\n$/);
+    expect(namesLeft(home)).toEqual([`.s.PGSQL.${home.port}`]);
+  });
+
+  test('when the new one is told to end while the running one does not answer to SHUTDOWN', async () => {
+    await using home = await DaemonHome.make({ settings: sharing });
+    await using old = await ScriptedServer.listen(home.socketPath);
+    const { ino } = statSync(home.socketPath);
+    writeFileSync(home.pidfile, '999999999\n');
+    await using next = new Program(['-R', home.iniPath], { env: allowRoot });
+    const asked = await playConsole(old, home.pidfile, 'SHUTDOWN WAIT_FOR_CLIENTS');
+    expect([statSync(home.socketPath).ino, home.pid]).not.toContain(ino);
+    expect(home.pid).toBe(next.pid);
+    next.signal('SIGTERM');
+    await asked.close();
+    const { code, stderr } = await within(next.ended, 'its end', 20_000);
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/ FATAL got SIGTERM while taking over, exiting\n$/);
+    expect(namesLeft(home)).toEqual([`.s.PGSQL.${home.port}`, 'pooler.pid']);
+    expect([statSync(home.socketPath).ino, home.pid]).toEqual([ino, 999999999]);
+  });
+});
 
 describe('-R', () => {
   test(`${ROUNDS} times under load loses nobody, over TCP nor over the unix socket`, {
