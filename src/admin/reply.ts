@@ -60,10 +60,22 @@ export function replyTo(outcome: Outcome, query: string): ConsoleReply {
     case 'failed':
       return refuse(outcome.message, outcome.sqlstate, outcome.detail);
     case 'unknown':
-      return refuse(`invalid command '${query}', use SHOW HELP;`);
+      return { ...refuse(invalidCommand(query)), error: invalidCommand(withoutSecrets(query)) };
     case 'shutdown':
       return quit('SHUTDOWN');
   }
+}
+
+function invalidCommand(text: string): string {
+  return `invalid command '${text}', use SHOW HELP;`;
+}
+
+/** For the log: a value that SET could not make out may be a password, and so may what stands behind that word. */
+function withoutSecrets(query: string): string {
+  const end = /\bset\s+"?\w{0,63}|pass|pwd|secret|ldap/i.exec(query);
+  if (end === null) return query;
+  const shown = query.slice(0, end.index + end[0].length);
+  return shown === query ? shown : `${shown} ...`;
 }
 
 function notice(message: string, detail?: string): Buffer {

@@ -77,7 +77,12 @@ class AuthFileReader {
     const isInclude =
       first?.length === 1 && word?.isQuoted === false && /^include(_if_exists|_dir)?$/.test(word.text);
     if (!isInclude) {
-      this.lines.push({ fields: fields.map((field) => this.#expand(field, at, depth)), at });
+      // A password that should stand in quotes may go on with `@`: no error is to name that for a file.
+      const password = fields.findIndex((field) => field.some(({ text }) => /^ldapbindpasswd=/i.test(text)));
+      const expanded = fields.map((field, index) =>
+        password >= 0 && index >= password ? field : this.#expand(field, at, depth),
+      );
+      this.lines.push({ fields: expanded, at });
       return;
     }
     const name = second?.[0]?.text ?? '';

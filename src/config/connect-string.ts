@@ -42,7 +42,12 @@ export function parseConnectString(text: string, entry: string, at: SourcePositi
  * only words that look like keys are shown.
  */
 export function shownKey(key: string): string {
-  return /^[a-z_]{1,30}$/.test(key) ? key : 'something else';
+  return shownWord(key) || 'something else';
+}
+
+/** The key where it looks like one, else nothing. */
+export function shownWord(key: string): string {
+  return /^[a-z_]{1,30}$/.test(key) ? key : '';
 }
 
 /** A number as C's `atoi` reads it: leading digits count, garbage is 0. `exact` is false if anything was odd. */

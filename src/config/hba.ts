@@ -3,6 +3,7 @@ import { ConfigError, type SourcePosition } from './config-error.ts';
 import type { IdentMaps, IdentRule } from './ident.ts';
 import { type IpBytes, maskOf, parseIp, sameNetwork } from './ip-address.ts';
 import { isLdapOption, type LdapOptions, parseLdapOptions } from './ldap-options.ts';
+import { shownWord } from './connect-string.ts';
 import { compileNameRegex } from './name-regex.ts';
 import { listOf } from './setting-values.ts';
 
@@ -181,7 +182,7 @@ class RuleReader {
       const equals = text.indexOf('=');
       if (equals < 1) return this.#refuse('', 'options as name=value behind the method');
       const name = text.slice(0, equals);
-      if (given.has(name)) return this.#refuse(name, 'each option once');
+      if (given.has(name)) return this.#refuse(shownOption(name, given), 'each option once');
       given.set(name, text.slice(equals + 1));
     }
     let map: readonly IdentRule[] | null = null;
@@ -190,7 +191,7 @@ class RuleReader {
         map = this.#around.maps.get(value) ?? null;
         if (map === null) return this.#refuse('map', 'the name of a map of auth_ident_file');
       } else if (method !== 'ldap' || !isLdapOption(name)) {
-        return this.#refuse(name, `an option of ${method}`);
+        return this.#refuse(shownOption(name, given), `an option of ${method}`);
       }
     }
     return { map, ldap: method === 'ldap' ? parseLdapOptions(given, this.#at) : null };
@@ -207,4 +208,10 @@ class RuleReader {
   #refuse(key: string, expected: string): never {
     throw new ConfigError(this.#at, key, expected);
   }
+}
+
+/** An option's name for an error text: behind a password without quotes, what is not known may be the rest of it. */
+function shownOption(name: string, given: ReadonlyMap<string, string>): string {
+  if (isLdapOption(name) || name === 'map') return name;
+  return [...given.keys()].some((key) => /pass|pw/i.test(key)) ? '' : shownWord(name);
 }

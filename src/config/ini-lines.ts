@@ -5,6 +5,7 @@
 import { isUtf8 } from 'node:buffer';
 import { readFileSync } from 'node:fs';
 import { ConfigError, type SourcePosition } from './config-error.ts';
+import { shownWord } from './connect-string.ts';
 
 /** How many `%include` may be nested inside each other. Source: PgBouncer, `%include`. */
 export const MAX_INCLUDE_DEPTH = 10;
@@ -108,7 +109,7 @@ class IniReader {
   #addSetting(kind: 'setting' | 'own', text: string, at: SourcePosition): void {
     const { key, rest } = splitKey(text, at);
     const value = /^[ \t]*=[ \t]*(.*)$/s.exec(rest);
-    if (value === null) throw new ConfigError(at, key, '= after the key');
+    if (value === null) throw new ConfigError(at, shownWord(key), '= after the key');
     this.statements.push({
       kind,
       section: this.#section,

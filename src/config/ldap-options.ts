@@ -47,9 +47,12 @@ export function isLdapOption(name: string): name is Name {
 
 /** A text of options without the password in it, for people to read; nothing of one that makes no sense. */
 export function hideLdapPassword(text: string): string {
-  if (!/ldapbindpasswd/i.test(text)) return text;
+  if (!/pass|pw/i.test(text)) return text;
   try {
     const words = splitAuthLine(text, { file: '', line: 0 }, '').flat();
+    // Of a password without quotes one word may be the rest.
+    if (!words.every(({ text: word }) => isLdapOption(word.replace(/=.*$/s, '').toLowerCase())))
+      return HIDDEN;
     return words.map(({ text: word }) => (/^ldapbindpasswd=/i.test(word) ? HIDDEN : quoted(word))).join(' ');
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;

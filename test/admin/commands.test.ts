@@ -108,6 +108,22 @@ describe('a read-only user', () => {
 
 describe('errors', () => {
   test.each([
+    ['SET auth_ldap_options = ldapserver=a ldapbindpasswd=HUSH', 'SET auth_ldap_options ...'],
+    ["RELOAD; set  auth_ldap_options to 'ldapbindpasswd=HUSH'", 'RELOAD; set  auth_ldap_options ...'],
+    ['SET "auth_ldap_options=HUSH', 'SET "auth_ldap_options ...'],
+    ["ALTER USER a PASSWORD 'HUSH'", 'ALTER USER a PASS ...'],
+    ['ldapbindpasswd=HUSH', 'ldap ...'],
+    ['SELECT 1 +', 'SELECT 1 +'],
+  ])('%s is told whole to whoever said it, and to the log without a value', async (text, logged) => {
+    const target = rig('admin');
+    const { error } = await query(target, text);
+    expect(error?.['M']).toBe(`invalid command '${text}', use SHOW HELP;`);
+    const zero = Buffer.from(`${text}\0`);
+    const reply = await target.console.message(0x51, zero, new AbortController().signal);
+    expect(reply.error).toBe(`invalid command '${logged}', use SHOW HELP;`);
+  });
+
+  test.each([
     ['PAUSE pgbouncer', 'cannot pause admin db: pgbouncer'],
     ['DISABLE pgbouncer', 'cannot disable admin db: pgbouncer'],
     ['ENABLE pgbouncer', 'cannot enable admin db: pgbouncer'],

@@ -126,6 +126,9 @@ test.each([
   ['ldapbindpasswd="SEC RET",ldapbasedn="dc=x, dc=y"', 'ldapbindpasswd=******** "ldapbasedn=dc=x, dc=y"'],
   ['"ldapbindpasswd=SEC RET"', 'ldapbindpasswd=********'],
   ['ldapbindpasswd="SEC""RET', 'ldapbindpasswd=********'],
+  ['ldapserver=a ldapbindpasswd=SEC RET', 'ldapbindpasswd=********'],
+  ['ldapserver=a ldapbindpasswd=SEC,RET ldapbasedn=x', 'ldapbindpasswd=********'],
+  ['ldapserver=a ldapbindpwd=SECRET', 'ldapbindpasswd=********'],
 ])('SHOW CONFIG shows %s as %s', (text, shown) => {
   expect(hideLdapPassword(text)).toBe(shown);
 });
