@@ -10,6 +10,7 @@ import {
   unlinkSync,
   writeSync,
 } from 'node:fs';
+import { removeName } from '../net/unix-socket.ts';
 
 /** The pidfile forbids a start; the text is the whole log line. The daemon exits with 1. */
 export class PidfileError extends Error {
@@ -140,11 +141,18 @@ function write(path: string, pid = process.pid): number {
     throw new PidfileError(`could not open pidfile: ${(error as Error).message}`, { cause: error });
   }
   try {
+    return fill(fd, pid);
+  } catch (error) {
+    removeName(path);
+    throw new PidfileError(`could not write pidfile: ${(error as Error).message}`, { cause: error });
+  }
+}
+
+/** Writes and closes it; some file systems say no earlier than at the close that they have no room. */
+function fill(fd: number, pid: number): number {
+  try {
     writeSync(fd, `${pid}\n`);
     return fstatSync(fd).ino;
-  } catch (error) {
-    unlinkSync(path);
-    throw new PidfileError(`could not write pidfile: ${(error as Error).message}`, { cause: error });
   } finally {
     closeSync(fd);
   }
@@ -186,10 +194,5 @@ function isOwn(path: string, inode: number): boolean {
 }
 
 function removeOwn(path: string, inode: number): void {
-  if (!isOwn(path, inode)) return;
-  try {
-    unlinkSync(path);
-  } catch {
-    // At exit nobody could do anything about a file that is already gone or out of reach.
-  }
+  if (isOwn(path, inode)) removeName(path);
 }

@@ -88,12 +88,12 @@ export function removeStaleSocket(path: string, stale: SocketFileIdentity): void
   if (now !== null && isSameFile(now, stale) && now.changedMs === stale.changedMs) unlinkSync(path);
 }
 
-/** Takes a socket's name away; never throws, for whoever ends has more to do. */
+/** Takes the name of a socket, or of another file, away; never throws, for whoever ends has more to do. */
 export function removeName(path: string): void {
   try {
     unlinkSync(path);
   } catch {
-    // Somebody has cleaned up, or it is out of reach: the next start will find that nobody answers there.
+    // Somebody has cleaned up, or it is out of reach: the next start will find out that it is nobody's.
   }
 }
 

@@ -13,7 +13,8 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { checkPidfile, preparePidfile, writePidfile } from '../../src/daemon/pidfile.ts';
+import { checkPidfile, PidfileError, preparePidfile, writePidfile } from '../../src/daemon/pidfile.ts';
+import { failingCall } from '../support/failing-call.ts';
 
 let dir: string;
 let path: string;
@@ -97,6 +98,17 @@ describe('the pidfile', () => {
 
   it('in a folder that does not exist says so', () => {
     expect(() => writePidfile(join(dir, 'none', 'pid'))).toThrow(/^could not open pidfile: .*ENOENT/);
+  });
+
+  it('that cannot be written says so, and no half of it stays', () => {
+    for (const call of ['closeSync', 'unlinkSync'] as const) {
+      using _ = failingCall('closeSync', 'ENOSPC');
+      using _alike = call === 'unlinkSync' ? failingCall(call, 'EIO') : null;
+      expect(() => writePidfile(path)).toThrow(
+        new PidfileError('could not write pidfile: ENOSPC: closeSync'),
+      );
+      expect(existsSync(path)).toBe(call === 'unlinkSync');
+    }
   });
 
   it('that cannot be read says so', () => {
