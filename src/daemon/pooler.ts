@@ -37,6 +37,8 @@ export interface PoolerOptions {
   readonly passed?: readonly PassedSocket[];
   /** Takes the place of the process whose unix socket this is, and shares TCP with it. */
   readonly takesOver?: SocketFileIdentity;
+  /** Aborted when the start is ended, with what is thrown then. */
+  readonly ended?: AbortSignal;
   /** Asks for the addresses of a host name; default: the system. */
   readonly lookup?: LookupAll;
   /** A new configuration is in force (RELOAD, SET): what lies outside the pooler follows it. */
@@ -184,7 +186,14 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
 }
 
 /** What of the configuration and the process says where to listen. */
-export function listenOptions({ config, native, fdLimit, passed, takesOver }: PoolerOptions): ListenOptions {
+export function listenOptions({
+  config,
+  native,
+  fdLimit,
+  passed,
+  takesOver,
+  ended,
+}: PoolerOptions): ListenOptions {
   const { settings } = config;
   return {
     listenAddr: settings.listen_addr,
@@ -198,6 +207,7 @@ export function listenOptions({ config, native, fdLimit, passed, takesOver }: Po
     ...(fdLimit === undefined ? {} : { fdLimit }),
     passed: passed ?? [],
     ...(takesOver === undefined ? {} : { replaces: takesOver }),
+    ...(ended === undefined ? {} : { ended }),
   };
 }
 

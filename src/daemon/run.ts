@@ -147,6 +147,7 @@ async function serve({ config, options, log, native, tls, isSwitched, startup }:
       native,
       tls,
       passed,
+      ended: signals.ended,
       ...(takeover === null ? {} : { takesOver: takeover.socket }),
       ...(fdLimit === null ? {} : { fdLimit }),
       onConfig: (next) => log.configure(logSettings(next, options)),

@@ -3,6 +3,7 @@ import { linkSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { showDatabases } from '../admin/show-pools.ts';
 import type { Logger } from '../base/log.ts';
+import { unlessAborted } from '../base/unless-aborted.ts';
 import type { Settings } from '../config/settings.ts';
 import {
   removeName,
@@ -94,7 +95,7 @@ export class Takeover {
     if (socket === null) throw new TakeoverError(`cannot take over ${path}: ${second} is gone`);
     const takeover = new Takeover(path, second, socket, log);
     try {
-      await unless(ended, takeover.#check(listen_addr.length > 0));
+      await unlessAborted(ended, takeover.#check(listen_addr.length > 0));
     } catch (error) {
       takeover.end();
       throw error;
@@ -195,13 +196,4 @@ export class Takeover {
       throw new TakeoverError(`the running process does not answer to ${command}: ${why}`, { cause: error });
     }
   }
-}
-
-/** Rejects with the signal's reason as soon as there is one. */
-function unless<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
-  const aborted = new Promise<never>((_, reject) => {
-    if (signal.aborted) reject(signal.reason);
-    signal.addEventListener('abort', () => reject(signal.reason), { once: true });
-  });
-  return Promise.race([work, aborted]);
 }

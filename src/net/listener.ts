@@ -3,6 +3,7 @@ import { existsSync, fstatSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { createServer, isIP, type Server, type ServerOpts } from 'node:net';
 import type { Logger } from '../base/log.ts';
+import { unlessAborted } from '../base/unless-aborted.ts';
 import { formatHostPort } from './address.ts';
 import {
   type ListenContext,
@@ -46,6 +47,8 @@ export interface ListenOptions {
    * when opening fails.
    */
   readonly passed?: readonly PassedSocket[];
+  /** Aborted when the start is ended: names of addresses are not waited for any more. */
+  readonly ended?: AbortSignal;
   /** Soft limit of open files, for a warning when it comes near; left out when unknown. */
   readonly fdLimit?: number;
   /** For the group's name; opened when left out. */
@@ -161,12 +164,15 @@ async function openNamed(
   open: ListeningSocket[],
 ): Promise<void> {
   const { listenPort, unixSocketDir } = options;
+  // Names may take long, and while nothing is bound there is nothing to undo.
+  const resolving = resolveAll(options.listenAddr);
+  const ips = await (options.ended === undefined ? resolving : unlessAborted(options.ended, resolving));
   // First of all, where its name is known: whoever shares a port with others has connections from there on.
   const early =
     unixSocketDir === '' || listenPort === 0 ? null : await openUnix(options, listenPort, before, context);
   let port: number;
   try {
-    port = await openTcp(options, context, open);
+    port = await openTcp(options, ips, context, open);
   } finally {
     if (early !== null) open.push(early);
   }
@@ -184,11 +190,12 @@ async function openNamed(
 /** Adds the TCP listeners to `open`; returns the port they share. */
 async function openTcp(
   options: ListenOptions,
+  ips: readonly string[],
   context: ListenContext,
   open: ListeningSocket[],
 ): Promise<number> {
   let port = options.listenPort;
-  for (const ip of await resolveAll(options.listenAddr)) {
+  for (const ip of ips) {
     const listener = new ListeningSocket({ kind: 'tcp', ip, port, reusePort: options.reusePort }, context);
     try {
       await listener.open();

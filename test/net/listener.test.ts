@@ -130,6 +130,12 @@ describe('TCP listeners', () => {
     expect(second.addresses).toEqual(addresses);
   });
 
+  it('whose names still have to be resolved are not waited for when the start is ended', async () => {
+    const ended = AbortSignal.abort(new Error('got SIGTERM'));
+    await expect(kit.open({ listenAddr: ['localhost'], ended })).rejects.toThrow('got SIGTERM');
+    expect(kit.servers).toEqual([]);
+  });
+
   it('are refused as a whole when a name does not resolve', async () => {
     // A label of 64 characters is against the rules, so no name server is asked.
     const name = `${'x'.repeat(64)}.invalid`;
