@@ -57,6 +57,11 @@ const pooling = {
   pool_idle_timeout: time('0', 'Time after which a pool without connections is forgotten; 0: never.'),
 } as const;
 
+/** `auth_query` where nobody has said another. Source: PgBouncer `auth_query`. */
+export const DEFAULT_AUTH_QUERY =
+  'SELECT rolname, CASE WHEN rolvaliduntil < now() THEN NULL ELSE rolpassword END' +
+  ' FROM pg_authid WHERE rolname=$1 AND rolcanlogin';
+
 const authentication = {
   auth_type: oneOf(
     ['any', 'trust', 'plain', 'md5', 'scram-sha-256', 'cert', 'hba', 'ldap'],
@@ -67,11 +72,7 @@ const authentication = {
   auth_hba_file: text('', 'Host-based rules, for auth_type hba.'),
   auth_ident_file: text(null, 'User name maps for auth_hba_file.'),
   auth_user: text(null, 'User that looks up users who are not in auth_file.'),
-  auth_query: text(
-    'SELECT rolname, CASE WHEN rolvaliduntil < now() THEN NULL ELSE rolpassword END' +
-      ' FROM pg_authid WHERE rolname=$1 AND rolcanlogin',
-    'Query that auth_user runs for the secret of a user.',
-  ),
+  auth_query: text(DEFAULT_AUTH_QUERY, 'Query that auth_user runs for the secret of a user.'),
   auth_dbname: text(null, "Database that auth_query runs on; by default the client's."),
   auth_ldap_options: text(null, 'Options for auth_type ldap.'),
   // Above this the derivation is refused: every login with a plaintext secret would fail.

@@ -5,6 +5,7 @@ import {
   type LookupTarget,
   SecretLookups,
 } from '../auth/secret-lookups.ts';
+import { DEFAULT_AUTH_QUERY } from '../config/settings-table.ts';
 import type { Pool } from '../pool/pool.ts';
 import { LookupQueue } from '../server/lookup-queue.ts';
 import type { LookupAnswer } from '../server/lookup-reader.ts';
@@ -13,6 +14,14 @@ import type { PoolerState } from './context.ts';
 
 /** Databases and users on which logins are looked up at a time; `*` could make any number of them. */
 const MAX_QUEUES = 1000;
+
+/**
+ * What the default `auth_query` means, wherever it is asked: the owner of a database says what `search_path` is there, and
+ * could have auth_user run operators and read tables of his own.
+ */
+const QUALIFIED_AUTH_QUERY =
+  'SELECT rolname, CASE WHEN rolvaliduntil OPERATOR(pg_catalog.<) pg_catalog.now() THEN NULL ELSE rolpassword END' +
+  ' FROM pg_catalog.pg_authid WHERE rolname OPERATOR(pg_catalog.=) $1 AND rolcanlogin';
 
 /** An answer, or the error that a login ends with instead. */
 type Outcome = { readonly answer: LookupAnswer } | { readonly error: PgErrorFields };
@@ -61,7 +70,8 @@ export class AuthQueries {
     if (databases.get(authDatabase)?.disabled === true) {
       return fatal(`authentication database "${authDatabase}" is disabled`);
     }
-    const sql = entry?.authQuery ?? settings.auth_query;
+    const given = entry?.authQuery ?? settings.auth_query;
+    const sql = given === DEFAULT_AUTH_QUERY ? QUALIFIED_AUTH_QUERY : given;
     return { key: `${authDatabase}\0${user}\0${sql}`, database: authDatabase, user, sql };
   }
 

@@ -29,11 +29,20 @@ export const authFaults: readonly Fault[] = [
   fault(
     'the default auth_query ignores VALID UNTIL',
     {
-      file: 'src/config/settings-table.ts',
-      find: "'SELECT rolname, CASE WHEN rolvaliduntil < now() THEN NULL ELSE rolpassword END' +",
-      replace: "'SELECT rolname, rolpassword' +",
+      file: 'src/daemon/auth-queries.ts',
+      find: 'CASE WHEN rolvaliduntil OPERATOR(pg_catalog.<) pg_catalog.now() THEN NULL ELSE rolpassword END',
+      replace: 'rolpassword',
     },
     AUTH_QUERY,
+  ),
+  fault(
+    'the owner of a database says what the default auth_query reads and calls there',
+    {
+      file: 'src/daemon/auth-queries.ts',
+      find: 'given === DEFAULT_AUTH_QUERY ? QUALIFIED_AUTH_QUERY : given;',
+      replace: 'given;',
+    },
+    ['test/integration/auth-query-tenants.test.ts'],
   ),
   fault(
     'an unknown user becomes the one who looked it up',
