@@ -1,4 +1,5 @@
 import { resolveSrv } from 'node:dns/promises';
+import { Turns } from '../base/turns.ts';
 import type { LdapOptions } from '../config/ldap-options.ts';
 import { LdapConnection, type LdapServer } from './ldap-connection.ts';
 import { bindNameOf, domainOf, isSearchable, searchFilterOf } from './ldap-names.ts';
@@ -18,8 +19,7 @@ class Refused extends Error {
  * anything from going on. Source: contract, §2.8; manual, `auth-ldap`.
  */
 export class LdapClient {
-  readonly #waiting: (() => void)[] = [];
-  #running = 0;
+  readonly #turns = new Turns(MAX_RUNNING);
 
   /** See {@link LdapCheck}. */
   async check(
@@ -30,16 +30,12 @@ export class LdapClient {
   ): Promise<string | null> {
     if (options.baseDn !== null && !isSearchable(user))
       return 'the user name has characters that are not searched for';
-    if (this.#running >= MAX_RUNNING) await new Promise<void>((turn) => this.#waiting.push(turn));
-    else this.#running++;
     try {
-      return isWanted() ? await askServers(options, user, password) : 'nobody waits for the answer any more';
+      return await this.#turns.take(() =>
+        isWanted() ? askServers(options, user, password) : 'nobody waits for the answer any more',
+      );
     } catch (error) {
       return `LDAP: ${textOf(error)}`;
-    } finally {
-      const next = this.#waiting.shift();
-      if (next === undefined) this.#running--;
-      else next();
     }
   }
 }

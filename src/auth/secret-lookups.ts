@@ -8,6 +8,8 @@ export interface LookupTarget {
   readonly database: string;
   readonly user: string;
   readonly sql: string;
+  /** Nobody but the client has named the database, which need not be there. */
+  readonly isGuessed: boolean;
 }
 
 /** What PostgreSQL knows of a name. `name` is the first column, and who the client is once it has proved it. */

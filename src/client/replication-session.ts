@@ -48,6 +48,11 @@ export class ReplicationSession extends ClientSession implements DedicatedClient
     this.startup = [...startup, ...extras];
   }
 
+  /** It has proved who it is. */
+  mayWrite(): boolean {
+    return true;
+  }
+
   override get filter(): RequestFilter | null {
     return null;
   }

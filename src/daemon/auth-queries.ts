@@ -6,10 +6,11 @@ import {
   SecretLookups,
 } from '../auth/secret-lookups.ts';
 import { DEFAULT_AUTH_QUERY } from '../config/settings-table.ts';
+import { Turns } from '../base/turns.ts';
 import type { Pool } from '../pool/pool.ts';
 import { LookupQueue } from '../server/lookup-queue.ts';
 import type { LookupAnswer } from '../server/lookup-reader.ts';
-import { fatal, type PgErrorFields } from '../wire/pg-error.ts';
+import { fatal, type PgErrorFields, SqlState } from '../wire/pg-error.ts';
 import type { PoolerState } from './context.ts';
 
 /** Databases and users on which logins are looked up at a time; `*` could make any number of them. */
@@ -23,8 +24,39 @@ const QUALIFIED_AUTH_QUERY =
   'SELECT rolname, CASE WHEN rolvaliduntil OPERATOR(pg_catalog.<) pg_catalog.now() THEN NULL ELSE rolpassword END' +
   ' FROM pg_catalog.pg_authid WHERE rolname OPERATOR(pg_catalog.=) $1 AND rolcanlogin';
 
+/** Names that `*` stands for are as many as strangers can think of: so many are tried at a time, and so many wait. */
+const MAX_UNPROVEN = 8;
+const MAX_UNPROVEN_WAITING = 1000;
+
+/** Whose lines those about them are, in {@link PeerLines}. */
+const UNPROVEN = 'unknown databases';
+const MISCONFIGURED = 'databases with a wrong auth_dbname';
+
+/** What PostgreSQL says of one database, and of others not. */
+const OF_DATABASE: ReadonlySet<string> = new Set([
+  SqlState.invalidCatalogName,
+  SqlState.objectNotInPrerequisiteState,
+  SqlState.insufficientPrivilege,
+]);
+
 /** An answer, or the error that a login ends with instead. */
 type Outcome = { readonly answer: LookupAnswer } | { readonly error: PgErrorFields };
+
+const LOST = fatal('bouncer config error');
+const EXHAUSTED = fatal('bouncer resources exhaustion');
+
+/** Where something is looked up. */
+type Place = Pick<LookupTarget, 'database' | 'user'>;
+
+/** What is looked up. */
+interface Question {
+  readonly sql: string;
+  readonly parameters: readonly string[];
+  /** Somebody still waits for the answer. */
+  isWanted(): boolean;
+  /** Hears of the answer as soon as it is there; `log` writes a line with the server connection's name. */
+  complain?(answer: LookupAnswer, log: (text: string) => void): void;
+}
 
 /**
  * `auth_query`: what PostgreSQL is asked about the names that log in, on connections of their own in the pool of
@@ -34,6 +66,7 @@ export class AuthQueries {
   readonly lookups: SecretLookups;
   readonly #state: PoolerState;
   readonly #queues = new Map<string, LookupQueue>();
+  readonly #unproven = new Turns(MAX_UNPROVEN, MAX_UNPROVEN_WAITING);
 
   constructor(state: PoolerState) {
     this.#state = state;
@@ -72,31 +105,47 @@ export class AuthQueries {
     }
     const given = entry?.authQuery ?? settings.auth_query;
     const sql = given === DEFAULT_AUTH_QUERY ? QUALIFIED_AUTH_QUERY : given;
-    return { key: `${authDatabase}\0${user}\0${sql}`, database: authDatabase, user, sql };
+    const isGuessed = named === null && !this.#state.config.databases.has(database);
+    const key = `${isGuessed}\0${authDatabase}\0${user}\0${sql}`;
+    return { key, database: authDatabase, user, sql, isGuessed };
   }
 
   /** Runs `sql` with `parameters` where `target` says. Never rejects. */
-  ask(
-    target: Pick<LookupTarget, 'database' | 'user'>,
-    sql: string,
-    parameters: readonly string[],
-    isWanted: () => boolean,
-    complain: (answer: LookupAnswer, log: (text: string) => void) => void = () => {},
-  ): Promise<Outcome> {
+  ask(target: Place & Pick<LookupTarget, 'isGuessed'>, question: Question): Promise<Outcome> {
+    const { databases } = this.#state;
+    if (!target.isGuessed) databases.resolve(target.database);
+    if (!databases.isUnproven(target.database)) return this.#run(target, question);
+    if (this.#unproven.isFull) return Promise.resolve({ error: EXHAUSTED });
+    return this.#unproven.take(() => (question.isWanted() ? this.#try(target, question) : { error: LOST }));
+  }
+
+  /** In a database that need not be there. */
+  async #try(target: Place, question: Question): Promise<Outcome> {
+    const { databases, door } = this.#state;
+    const outcome = await this.#run(target, question);
+    if ('answer' in outcome) databases.resolve(target.database);
+    else if (databases.isUnproven(target.database)) {
+      door.lines.failed(UNPROVEN);
+      const key = keyOf(target);
+      if (this.#queues.get(key)?.isEmpty === true) this.#queues.delete(key);
+    }
+    return outcome;
+  }
+
+  #run(target: Place, { isWanted, complain, ...asked }: Question): Promise<Outcome> {
     const queue = this.#queueFor(target);
-    if (queue === null) return Promise.resolve({ error: fatal('bouncer resources exhaustion') });
+    if (queue === null) return Promise.resolve({ error: EXHAUSTED });
     return new Promise((resolve) => {
       const lookup = {
-        sql,
-        parameters,
+        ...asked,
         tries: 0,
         sentMs: 0,
         isWanted,
         answered: (answer: LookupAnswer, log: (level: 'WARNING', text: string) => void) => {
-          complain(answer, (text) => log('WARNING', text));
+          complain?.(answer, (text) => log('WARNING', text));
           resolve({ answer });
         },
-        failed: (error: PgErrorFields | null) => resolve({ error: error ?? fatal('bouncer config error') }),
+        failed: (error: PgErrorFields | null) => resolve({ error: error ?? LOST }),
       };
       queue.add(lookup, this.#state.clock.nowMs());
     });
@@ -120,21 +169,30 @@ export class AuthQueries {
       answer.isForeign
         ? { kind: 'none' }
         : readSecretAnswer({ ...answer, isError: answer.error !== null }, log);
-    const outcome = await this.ask(target, target.sql, [name], isWanted, read);
-    if ('error' in outcome) return { kind: 'failed', error: outcome.error };
+    const { sql, isGuessed } = target;
+    const outcome = await this.ask(target, { sql, parameters: [name], isWanted, complain: read });
+    if ('error' in outcome) {
+      const { error } = outcome;
+      // Nobody learns which databases there are who has yet to prove who he is: there is no such user in that one.
+      return isGuessed && OF_DATABASE.has(error.sqlstate) ? { kind: 'none' } : { kind: 'failed', error };
+    }
     const found = read(outcome.answer, () => {});
     if (found.kind === 'row' && found.secret !== null) this.#state.tally.add(found.secret);
     return found;
   }
 
-  #queueFor({ database, user }: Pick<LookupTarget, 'database' | 'user'>): LookupQueue | null {
-    const key = `${database}\0${user}`;
+  #queueFor({ database, user }: Place): LookupQueue | null {
+    const key = keyOf({ database, user });
     const known = this.#queues.get(key);
     if (known !== undefined) return known;
     if (this.#queues.size >= MAX_QUEUES) return null;
     const queue = new LookupQueue({
       openPool: () => this.#state.openAuthPool(database, user),
       nextId: () => this.#state.nextId(),
+      mayWrite: () => {
+        const { databases, door } = this.#state;
+        return !databases.isUnproven(database) || door.lines.mayWrite(UNPROVEN);
+      },
       guard: (call) => this.#state.guard(call),
     });
     this.#queues.set(key, queue);
@@ -142,7 +200,14 @@ export class AuthQueries {
   }
 
   #misconfigured(why: string): PgErrorFields {
-    this.#state.log.log('ERROR', why);
+    const { log, door } = this.#state;
+    if (door.lines.mayWrite(MISCONFIGURED)) log.log('ERROR', why);
+    door.lines.failed(MISCONFIGURED);
     return fatal('bouncer config error');
   }
+}
+
+/** Names from the network have no zero byte. */
+function keyOf({ database, user }: Place): string {
+  return `${database}\0${user}`;
 }

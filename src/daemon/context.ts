@@ -175,7 +175,7 @@ export class PoolerState {
 
   /** The pool in which names are looked up: the user is `auth_user`, whomever the database forces its clients to be. */
   openAuthPool(database: string, user: string): Pool | null {
-    const state = this.databases.resolve(database);
+    const state = this.databases.probe(database);
     if (state === null) return null;
     const { entry } = state;
     const identity = { database, user, isForcedUser: entry.user === user };

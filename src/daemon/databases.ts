@@ -12,6 +12,8 @@ export interface DatabaseState {
   disabled: boolean;
   /** Auto databases: monotonic ms since when nobody uses it; 0 while somebody does. */
   unusedSinceMs: number;
+  /** Made from `*` for a look-up by somebody unknown alone, which has found out nothing so far. */
+  isProbed: boolean;
 }
 
 /** The configured databases and those that `*` has made. */
@@ -19,6 +21,8 @@ export class Databases {
   readonly #log: Logger;
   readonly #states = new Map<string, DatabaseState>();
   #config: Config;
+  /** The text of `*` is wrong, and that has been said. */
+  #isWrong = false;
 
   constructor(config: Config, log: Logger) {
     this.#config = config;
@@ -40,12 +44,25 @@ export class Databases {
 
   /** As {@link get}, and makes one from `*` where there is none of that name. */
   resolve(name: string): DatabaseState | null {
+    const state = this.probe(name);
+    if (state?.isProbed === true) {
+      state.isProbed = false;
+      this.#log.log('LOG', `registered new auto-database: ${name}`);
+    }
+    return state;
+  }
+
+  /** As {@link resolve}, for a look-up: strangers make names up, and there need not be such a database. */
+  probe(name: string): DatabaseState | null {
     const found = this.#states.get(name);
     if (found !== undefined) return found;
     const entry = this.#autoEntry(name);
-    if (entry === null) return null;
-    this.#log.log('LOG', `registered new auto-database: ${name}`);
-    return this.#add(entry, true);
+    return entry === null ? null : this.#add(entry, true);
+  }
+
+  /** `*` stands for it, and nobody has been let in by that yet. */
+  isUnproven(name: string): boolean {
+    return this.#states.get(name)?.isProbed ?? true;
   }
 
   /** By name. */
@@ -54,7 +71,10 @@ export class Databases {
   }
 
   remove(name: string): void {
-    if (!this.#states.delete(name)) return;
+    const state = this.#states.get(name);
+    if (state === undefined) return;
+    this.#states.delete(name);
+    if (state.isProbed) return;
     this.#log.log(
       'WARNING',
       `dropping database '${name}' as it does not exist anymore or inactive auto-database`,
@@ -64,6 +84,7 @@ export class Databases {
   /** A new configuration is in force: entries are replaced, what operators did to the databases stays. */
   update(config: Config): void {
     this.#config = config;
+    this.#isWrong = false;
     for (const [name, state] of this.#states) {
       const entry = config.databases.get(name) ?? (state.isAuto ? this.#autoEntry(name) : null);
       if (entry === null) {
@@ -71,6 +92,7 @@ export class Databases {
       } else {
         state.entry = entry;
         state.isAuto = !config.databases.has(name);
+        state.isProbed &&= state.isAuto;
       }
     }
     for (const [name, entry] of config.databases) if (!this.#states.has(name)) this.#add(entry, false);
@@ -82,13 +104,18 @@ export class Databases {
       return autoDatabase(this.#config, name);
     } catch (error) {
       if (!(error instanceof ConfigError)) throw error;
-      this.#log.log('ERROR', error.message);
+      // Whoever names a database that isn't there comes here: one line will do for all.
+      if (!this.#isWrong) this.#log.log('ERROR', error.message);
+      this.#isWrong = true;
       return null;
     }
   }
 
   #add(entry: DatabaseEntry, isAuto: boolean): DatabaseState {
-    const state: DatabaseState = { entry, isAuto, paused: false, disabled: false, unusedSinceMs: 0 };
+    const state: DatabaseState = {
+      ...{ entry, isAuto, isProbed: isAuto },
+      ...{ paused: false, disabled: false, unusedSinceMs: 0 },
+    };
     this.#states.set(entry.name, state);
     return state;
   }

@@ -54,23 +54,30 @@ export class Janitor {
 
   /**
    * `autodb_idle_timeout`: databases made from `*` that nobody uses go, with their pools. One that no server has let
-   * us into goes as soon as the next attempt would be due: else any user could fill the memory with names.
+   * us into goes as soon as the next attempt would be due, and at once if a login alone has asked for it: else anybody
+   * could fill the memory with names.
    */
   #freeDatabases(nowMs: number): void {
     const state = this.#state;
     const { autodb_idle_timeout, server_login_retry } = state.config.settings;
     const timeoutMs = autodb_idle_timeout * 1000;
     const isKnown = new Set<string>();
-    for (const pool of state.pools.all()) if (pool.welcome !== null) isKnown.add(pool.database);
+    const isBusy = new Set<string>();
+    for (const pool of state.pools.all()) {
+      if (pool.welcome !== null) isKnown.add(pool.database);
+      if (pool.emptySinceMs === 0) isBusy.add(pool.database);
+    }
     const isGone = new Set<string>();
     for (const database of state.databases.all()) {
       // What an operator has said about it would be forgotten with it.
       if (!database.isAuto || database.paused || database.disabled) continue;
       const { name } = database.entry;
       const isUsed =
+        isBusy.has(name) ||
         state.budget.count('client', { database: name }) + state.budget.count('server', { database: name }) >
-        0;
+          0;
       if (isUsed) database.unusedSinceMs = 0;
+      else if (database.isProbed) isGone.add(name);
       else if (database.unusedSinceMs === 0) database.unusedSinceMs = nowMs;
       else {
         const unusedMs = nowMs - database.unusedSinceMs;

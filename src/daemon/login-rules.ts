@@ -120,12 +120,11 @@ export class DaemonLoginRules {
     }
     const target = this.#queries.targetFor(applicant.database);
     if (target === null || 'message' in target) return null;
-    const outcome = await this.#queries.ask(
-      target,
-      MEMBER_SQL,
-      [applicant.user, name],
-      () => !asker.isAbandoned,
-    );
+    const outcome = await this.#queries.ask(target, {
+      sql: MEMBER_SQL,
+      parameters: [applicant.user, name],
+      isWanted: () => !asker.isAbandoned,
+    });
     if ('error' in outcome || outcome.answer.error !== null) return null;
     return outcome.answer.row !== null;
   }

@@ -151,7 +151,7 @@ export function createLoop(options: LoopOptions): Loop {
           nextId: () => self.nextId(),
           resolve: (host, done) => self.dns.resolve(host, done),
           target: (pool) => {
-            const entry = self.databases.resolve(pool.database)?.entry;
+            const entry = self.databases.probe(pool.database)?.entry;
             if (entry === undefined) throw new Error('a pool without a database');
             return serverTarget(self.config, entry, pool.user, self.credentialsOf(pool));
           },

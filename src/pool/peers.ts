@@ -64,6 +64,8 @@ export interface DedicatedClient extends PoolClient {
   readonly replication: Replication;
   /** Start-up parameters of its server connection beside user and database; these win over the database entry's. */
   readonly startup: readonly (readonly [name: string, value: string])[];
+  /** Whether a line about its server connection is to be written; it is counted if not. */
+  mayWrite(): boolean;
   /** Its server, to which it is linked already, has reported `welcome`: finish the login. */
   welcomed(welcome: WelcomeData): void;
   /** No server connection has come about; it leaves the pool before this returns. */

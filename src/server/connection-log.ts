@@ -11,6 +11,7 @@ export interface LoggedServer {
   readonly address: ServerAddress;
   readonly connectMs: number;
   readonly conn: { readonly socket: ConnSocket };
+  readonly dedicatedTo: { mayWrite(): boolean } | null;
 }
 
 /** What the log says of one server connection. */
@@ -25,8 +26,8 @@ export class ConnectionLog {
 
   log(level: LogLevel, message: string): void {
     const { log } = this.#services;
-    if (!log.enabled(level)) return;
-    const { id, pool, address, conn } = this.#server;
+    const { id, pool, address, conn, dedicatedTo } = this.#server;
+    if (!log.enabled(level) || dedicatedTo?.mayWrite() === false) return;
     const peer = formatPeer(peerOf(address, conn.socket));
     log.log(level, `S-0x${id.toString(16)}: ${pool.database}/${pool.user}@${peer} ${message}`);
   }

@@ -8,6 +8,8 @@ export interface LookupQueueHost {
   /** The pool of the queue's database and user, made if need be; null: the database is gone. */
   openPool(): Pool | null;
   nextId(): number;
+  /** Whether a line about its connections is to be written. */
+  mayWrite(): boolean;
   /** Calls, and logs what is thrown: nobody else would catch it. */
   guard(call: () => void): void;
 }
@@ -56,6 +58,10 @@ export class LookupQueue implements LookupSource {
       lookup.failed(null);
     }
     return null;
+  }
+
+  mayWrite(): boolean {
+    return this.#host.mayWrite();
   }
 
   /** Called a few times a second; `isWanted` as with {@link LookupSession.sweep}. */

@@ -29,6 +29,8 @@ export interface Lookup {
 export interface LookupSource {
   /** The next lookup to be sent; null: there is none. */
   next(): Lookup | null;
+  /** See {@link DedicatedClient.mayWrite}. */
+  mayWrite(): boolean;
   /** The connection is gone, or never came about: `sent` was not answered. */
   over(session: LookupSession, end: LookupEnd, sent: readonly Lookup[]): void;
 }
@@ -89,6 +91,10 @@ export class LookupSession implements DedicatedClient {
 
   get xactStartMs(): number {
     return this.queryStartMs;
+  }
+
+  mayWrite(): boolean {
+    return this.#source.mayWrite();
   }
 
   /** Asks the pool for the connection. */

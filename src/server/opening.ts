@@ -31,7 +31,7 @@ export interface OpeningHost {
   /** As SessionState.begun; then {@link silent} names what has to be asked for. */
   begun(welcome: WelcomeData): WelcomeData;
   readonly silent: readonly string[];
-  readonly dedicatedTo: object | null;
+  readonly dedicatedTo: { mayWrite(): boolean } | null;
   /** As SessionState.known. */
   known(values: readonly AskedValue[]): string[];
   /** The connection can be used. */
@@ -291,8 +291,9 @@ export class ServerOpening implements Opening {
     this.#route.refused();
     const severity = fields?.severity ?? '';
     // Without the connection's name, as PgBouncer has it; the line that it is closed follows, with name and text.
-    if (fields !== null) this.#services.log.log('WARNING', `server login failed: ${severity} ${message}`);
-    else this.#host.log('WARNING', message);
+    if (fields === null) this.#host.log('WARNING', message);
+    else if (this.#host.dedicatedTo?.mayWrite() !== false)
+      this.#services.log.log('WARNING', `server login failed: ${severity} ${message}`);
     const serverError = loginError(failure);
     const failWaiting = serverError.sqlstate !== SqlState.cannotConnectNow;
     const reason = fields === null ? 'failed to answer authreq' : message;

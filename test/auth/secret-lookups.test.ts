@@ -7,7 +7,7 @@ import {
 } from '../../src/auth/secret-lookups.ts';
 import { ManualClock } from '../support/manual-clock.ts';
 
-const target: LookupTarget = { key: 'd\0u\0q', database: 'd', user: 'u', sql: 'q' };
+const target: LookupTarget = { key: 'd\0u\0q', database: 'd', user: 'u', sql: 'q', isGuessed: false };
 const asker = () => ({ isAbandoned: false });
 
 /** Lookups that are answered when the test says so. */

@@ -2,6 +2,7 @@ import { type Fault, fault } from './fault.ts';
 
 const AUTH_QUERY = ['test/integration/auth-query.test.ts'] as const;
 const HBA = ['test/config/hba.test.ts'] as const;
+const TENANTS = ['test/integration/auth-query-tenants.test.ts'] as const;
 const EXCHANGE = ['test/auth/login-exchange.test.ts'] as const;
 const ORACLE = ['test/integration/login-oracle.test.ts'] as const;
 
@@ -42,7 +43,43 @@ export const authFaults: readonly Fault[] = [
       find: 'given === DEFAULT_AUTH_QUERY ? QUALIFIED_AUTH_QUERY : given;',
       replace: 'given;',
     },
-    ['test/integration/auth-query-tenants.test.ts'],
+    TENANTS,
+  ),
+  fault(
+    'a stranger learns from PostgreSQL which databases there are',
+    {
+      file: 'src/daemon/auth-queries.ts',
+      find: 'return isGuessed && OF_DATABASE.has',
+      replace: 'return isGuessed && OF_DATABASE.has(error.message) && OF_DATABASE.has',
+    },
+    TENANTS,
+  ),
+  fault(
+    'databases that strangers make up are all tried at once',
+    {
+      file: 'src/daemon/auth-queries.ts',
+      find: 'const MAX_UNPROVEN = 8;',
+      replace: 'const MAX_UNPROVEN = 80;',
+    },
+    TENANTS,
+  ),
+  fault(
+    'databases that strangers make up fill the log',
+    {
+      file: 'src/daemon/auth-queries.ts',
+      find: 'return !databases.isUnproven(database) || door.lines.mayWrite(UNPROVEN);',
+      replace: 'return !databases.isUnproven(database) || door !== null;',
+    },
+    TENANTS,
+  ),
+  fault(
+    'databases that strangers have made up are remembered',
+    {
+      file: 'src/daemon/janitor.ts',
+      find: 'else if (database.isProbed) isGone.add(name);',
+      replace: '',
+    },
+    TENANTS,
   ),
   fault(
     'an unknown user becomes the one who looked it up',

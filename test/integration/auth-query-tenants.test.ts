@@ -1,9 +1,12 @@
 /** auth_query in databases that belong to others, or to nobody. */
 import pg from 'pg';
-import { beforeAll, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { backend, frontend } from '../support/peer-messages.ts';
 import { type LocalPooler, startPooler, type TestPoolerOptions } from '../support/pooler.ts';
 import { sharedPostgres, withClient } from '../support/postgres.ts';
 import { createDatabase, createRole } from '../support/roles.ts';
+import { connectPeer, ScriptedServer } from '../support/scripted-peer.ts';
+import { waitFor } from '../support/wait-for.ts';
 
 const PASSWORD = 'aqt right one';
 const LOOKER = 'aqt_looker';
@@ -81,4 +84,89 @@ test('who owns a database has no say in what the default query reads and runs th
     database,
   });
   expect(rows).toEqual([]);
+});
+
+describe('a database that the client alone has named, with `*`,', () => {
+  const INVENTED = 'aqt_invented';
+
+  test.each([
+    ['scram-sha-256', REFUSED],
+    ['plain', 'password authentication failed'],
+    ['trust', 'no such user'],
+  ])('is told by %s from others only to who has proved who he is', async (auth_type, text) => {
+    const userlist = { aqt_known: 'planted' };
+    await using pooler = await start({ settings: { auth_type }, databases: { '*': '' }, userlist });
+    for (const database of [INVENTED, 'postgres']) {
+      expect(await login(pooler, { user: 'aqt_nobody', database }), database).toBe(text);
+    }
+    // Neither do those who are looked up exist there.
+    expect(await login(pooler, { database: INVENTED })).toBe(text);
+    expect(await login(pooler, { database: 'postgres' })).not.toBe(text);
+    expect(await login(pooler, { user: 'aqt_known', password: 'planted', database: INVENTED })).toBe(
+      `database "${INVENTED}" does not exist`,
+    );
+  });
+
+  test('is forgotten at once if it isn’t there, and kept if it is', async () => {
+    await using pooler = await start({ databases: { '*': '' }, settings: { server_login_retry: 3600 } });
+    const { databases, pools } = pooler.pooler.state;
+    expect(await login(pooler, { database: INVENTED })).toBe(REFUSED);
+    expect(await login(pooler, { user: 'aqt_nobody', database: 'postgres' })).toBe(REFUSED);
+    await waitFor(() => databases.get(INVENTED) === null, { what: 'the end of the name' });
+    expect(pools.all(INVENTED)).toEqual([]);
+    expect(databases.get('postgres')).not.toBeNull();
+    expect(pooler.lines.filter((line) => line.includes('auto-database'))).toEqual([
+      'LOG registered new auto-database: postgres',
+    ]);
+  });
+
+  test('costs no more than some lines, however many are made up', async () => {
+    await using pooler = await start({ databases: { '*': '' } });
+    const { lines } = pooler;
+    const logins = Array.from({ length: 60 }, (_, i) => login(pooler, { database: `${INVENTED}_${i}` }));
+    expect(new Set(await Promise.all(logins))).toEqual(new Set([REFUSED]));
+    const about = lines.filter((line) => /S-0x|server login failed|auto-database/.test(line));
+    // New connection, refused, closed: of 20, and of those that are under way.
+    expect(about.length).toBeLessThan(3 * 28);
+    expect(about.length).toBeGreaterThan(20);
+  });
+
+  test('is tried by eight connections at a time', async () => {
+    await using server = await ScriptedServer.listen();
+    const entry = `host=127.0.0.1 port=${server.port}`;
+    await using pooler = await start({ databases: { '*': entry } });
+    const { budget, connections } = pooler.pooler.state;
+    const clients = await Promise.all(
+      Array.from({ length: 12 }, async (_, i) => {
+        const client = await connectPeer(pooler.port);
+        await client.send(frontend.startup({ user: 'aqt_nobody', database: `made_up_${i}` }));
+        return client;
+      }),
+    );
+    await waitFor(() => [...connections].filter(({ user }) => user === 'aqt_nobody').length === 12, {
+      what: 'twelve logins',
+    });
+    await waitFor(() => budget.count('server') >= 8, { what: 'eight connections' });
+    expect(budget.count('server')).toBe(8);
+    const refuse = async (): Promise<string> => {
+      const peer = await server.accept();
+      const { body } = await peer.packet();
+      await peer.send(backend.errorResponse({ S: 'FATAL', C: '3D000', M: 'no such thing' }));
+      await peer.end();
+      await peer.close();
+      return body.toString('latin1');
+    };
+    const asked = new Set<string>();
+    for (let i = 0; i < 12; i++) asked.add(await refuse());
+    expect(asked.size).toBe(12);
+    for (const client of clients) {
+      expect((await client.message('R')).body.readInt32BE(0)).toBe(10);
+      await client.close();
+    }
+  });
+});
+
+test('an auth_dbname that PostgreSQL does not have is told: the operator has named it', async () => {
+  await using pooler = await start({ databases: { '*': '' }, settings: { auth_dbname: 'aqt_gone' } });
+  expect(await login(pooler, { database: 'postgres' })).toBe('database "aqt_gone" does not exist');
 });

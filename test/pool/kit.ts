@@ -134,6 +134,10 @@ export class FakeDedicatedClient extends FakeClient implements DedicatedClient {
   readonly replication = 'physical';
   readonly startup = [['replication', 'true']] as const;
 
+  mayWrite(): boolean {
+    return true;
+  }
+
   notOpened(failure: LoginFailure): void {
     this.refused(loginFailed(failure));
   }
