@@ -137,7 +137,7 @@ export class LoginPhase implements ClientPhase {
         peerUid,
         tls: connection.tls,
       },
-      (text) => connection.log('LOG', text),
+      (text, level = 'LOG') => connection.log(level, text),
     );
     this.#take(this.#exchange.start());
   }

@@ -2,7 +2,7 @@ import type { ClientAuthExchange } from '../auth/client-auth.ts';
 import type { LoginCredentials } from '../auth/credentials.ts';
 import type { LoginApplicant } from '../auth/login-exchange.ts';
 import type { Clock } from '../base/clock.ts';
-import type { Logger } from '../base/log.ts';
+import type { Logger, LogLevel } from '../base/log.ts';
 import type { PeerAddress } from '../net/address.ts';
 import type { Native } from '../net/native.ts';
 import type { Budget } from '../pool/budget.ts';
@@ -98,7 +98,7 @@ export interface ClientServices {
   /** null = there is none of that name. */
   findDatabase(name: string): ClientDatabase | null;
   /** Begins a login, by the method and with the secret that are this applicant's. `note` writes to the log. */
-  authenticate(applicant: LoginApplicant, note: (text: string) => void): ClientAuthExchange;
+  authenticate(applicant: LoginApplicant, note: (text: string, level?: LogLevel) => void): ClientAuthExchange;
   limits(database: string, user: string): ClientLimits;
   /** Whether no limit on clients may keep this one out, nor does it take a place: administrators on the console. */
   isUncounted(database: string, user: string, isUnixSameUid: boolean): boolean;

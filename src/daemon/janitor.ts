@@ -1,6 +1,6 @@
 import { sweepPool } from '../pool/sweep.ts';
-import type { AuthQueries } from './auth-queries.ts';
 import type { PoolerState } from './context.ts';
+import type { Logins } from './logins.ts';
 import type { StatsWindows } from './snapshots.ts';
 
 /** How often the sweep runs, as PgBouncer's: three times a second. */
@@ -13,14 +13,14 @@ export const SWEEP_INTERVAL_MS = 333;
 export class Janitor {
   readonly #state: PoolerState;
   readonly #windows: StatsWindows;
-  readonly #queries: AuthQueries;
+  readonly #logins: Logins;
   readonly #onPeriod: () => void;
   #periodStartMs: number;
 
   /** `onPeriod` is called when a period of statistics is over. */
-  constructor(state: PoolerState, windows: StatsWindows, queries: AuthQueries, onPeriod: () => void) {
+  constructor(state: PoolerState, windows: StatsWindows, logins: Logins, onPeriod: () => void) {
     this.#state = state;
-    this.#queries = queries;
+    this.#logins = logins;
     this.#windows = windows;
     this.#onPeriod = onPeriod;
     this.#periodStartMs = state.clock.nowMs();
@@ -33,7 +33,7 @@ export class Janitor {
     for (const pool of this.#state.pools.all()) this.#state.guard(() => sweepPool(pool, nowMs));
     this.#state.guard(() => this.#state.peers.sweep(nowMs));
     this.#state.guard(() => this.#state.door.lines.sweep(nowMs));
-    this.#state.guard(() => this.#queries.sweep());
+    this.#state.guard(() => this.#logins.sweep());
     this.#state.guard(() => this.#freePools(nowMs));
     this.#state.guard(() => this.#freeDatabases(nowMs));
     this.#state.guard(() => this.#turnStats(nowMs));

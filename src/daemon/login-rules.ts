@@ -32,6 +32,8 @@ const MEMBER_SQL =
 interface Asking {
   readonly applicant: LoginApplicant;
   readonly asker: LookupAsker;
+  /** Writes to the log, with the client's name. */
+  warn(text: string): void;
 }
 
 /** By which rule logins are decided, with what has to be asked for that. */
@@ -41,22 +43,33 @@ export class DaemonLoginRules {
   readonly #native: Native;
   readonly #hosts: HostNames;
 
-  constructor(state: PoolerState, queries: AuthQueries, native: Native) {
+  constructor(
+    state: PoolerState,
+    queries: AuthQueries,
+    native: Native,
+    hosts: HostNames = new HostNames(state.clock),
+  ) {
     this.#state = state;
     this.#queries = queries;
     this.#native = native;
-    this.#hosts = new HostNames(state.clock);
+    this.#hosts = hosts;
   }
 
-  /** The rule for `applicant`; null: there is none. Nothing is asked for an `asker` who has left. Never rejects. */
-  find(applicant: LoginApplicant, asker: LookupAsker): LoginRule | null | Promise<LoginRule | null> {
+  /** Called a few times a second. */
+  sweep(): void {
+    this.#hosts.sweep();
+  }
+
+  /** The rule for the applicant; null: there is none. Nothing is asked for one who has left. Never rejects. */
+  find(who: Asking): LoginRule | null | Promise<LoginRule | null> {
     const { settings, login } = this.#state.config;
     const { auth_type: method } = settings;
+    const { applicant } = who;
     if (method !== 'hba') return { method, map: null, ldap: login.ldap, key: 'auth_type' };
     // A zone, as addresses of one link have it, says which of our own interfaces it came by: no rule names one.
     const ip = applicant.ip === null ? null : parseIp(applicant.ip.replace(/%.*$/, ''));
     if (ip === null && applicant.ip !== null) return null;
-    const who: HbaApplicant = {
+    const fitting: HbaApplicant = {
       database: applicant.database,
       user: applicant.user,
       replication: applicant.replication,
@@ -65,19 +78,18 @@ export class DaemonLoginRules {
       isOwn: (what) => ip !== null && isOwnAddress(ip, what),
     };
     const answers = new Map<string, boolean | null>();
-    const found = this.#settle({ applicant, asker }, answers, () =>
-      findHbaRule(login.hba ?? [], who, answers),
-    );
+    const found = this.#settle(who, answers, () => findHbaRule(login.hba ?? [], fitting, answers));
     return found instanceof Promise ? found.then(loginRule) : loginRule(found);
   }
 
-  /** Whether a certificate or the system proves a name that may log in as `applicant.user` by `rule`. */
-  isProven(applicant: LoginApplicant, rule: LoginRule, asker: LookupAsker): boolean | Promise<boolean> {
+  /** Whether a certificate or the system proves a name that may log in as the applicant's by `rule`. */
+  isProven(who: Asking, rule: LoginRule): boolean | Promise<boolean> {
+    const { applicant } = who;
     const names = rule.method === 'peer' ? this.#systemNames(applicant) : certificateNames(applicant);
     if (names.length === 0) return false;
     const answers = new Map<string, boolean | null>();
     const fits = (): Verdict => identFits(rule.map, names, applicant.user, answers);
-    const found = this.#settle({ applicant, asker }, answers, fits);
+    const found = this.#settle(who, answers, fits);
     return found instanceof Promise ? found.then((verdict) => verdict === true) : found === true;
   }
 
@@ -110,12 +122,11 @@ export class DaemonLoginRules {
     return found;
   }
 
-  async #answer({ kind, name }: LoginQuestion, { applicant, asker }: Asking): Promise<boolean | null> {
+  async #answer({ kind, name }: LoginQuestion, { applicant, asker, warn }: Asking): Promise<boolean | null> {
     if (kind === 'host') {
       const ip = applicant.ip?.replace(/^::ffff:(?=\d+\.)/i, '') ?? '';
       const answer = await this.#hosts.isHost(ip, name, () => !asker.isAbandoned);
-      if (answer === null && !asker.isAbandoned)
-        this.#state.log.log('WARNING', `cannot tell whether ${ip} is a host of ${name}`);
+      if (answer === null && !asker.isAbandoned) warn(`cannot tell whether ${ip} is a host of ${name}`);
       return answer;
     }
     const target = this.#queries.targetFor(applicant.database);

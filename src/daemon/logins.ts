@@ -7,6 +7,7 @@ import {
 } from '../auth/login-exchange.ts';
 import { LdapClient } from '../auth/ldap-client.ts';
 import type { FoundSecret, LookupAsker, LookupTarget } from '../auth/secret-lookups.ts';
+import type { LogLevel } from '../base/log.ts';
 import type { Native } from '../net/native.ts';
 import type { AuthQueries } from './auth-queries.ts';
 import type { PoolerState } from './context.ts';
@@ -35,8 +36,15 @@ export class Logins {
     this.#rules = new DaemonLoginRules(state, queries, native);
   }
 
+  /** Called a few times a second. */
+  sweep(): void {
+    this.#queries.sweep();
+    this.#rules.sweep();
+  }
+
   /** `note` writes to the log, with the client's name. */
-  begin(applicant: LoginApplicant, note: (text: string) => void): ClientAuthExchange {
+  begin(applicant: LoginApplicant, note: (text: string, level?: LogLevel) => void): ClientAuthExchange {
+    const warn = (text: string): void => note(text, 'WARNING');
     const { settings } = this.#state.config;
     const { scram_iterations: scramIterations } = settings;
     const sources: LoginSources = {
@@ -46,8 +54,8 @@ export class Logins {
         mock: (isScram) => this.#state.tally.profile(isScram, scramIterations),
       },
       ldap: (options, user, password, isWanted) => this.#ldap.check(options, user, password, isWanted),
-      rule: (who, asker) => this.#rules.find(who, asker),
-      isProven: (who, rule, asker) => this.#rules.isProven(who, rule, asker),
+      rule: (who, asker) => this.#rules.find({ applicant: who, asker, warn }),
+      isProven: (who, rule, asker) => this.#rules.isProven({ applicant: who, asker, warn }, rule),
       secret: (who, asker) => this.#secret(who, asker),
       refresh: (who, asker) => this.#refresh(who, asker),
       isListed: (name) => this.#state.config.userlist.has(name),

@@ -168,23 +168,24 @@ export function createLoop(options: LoopOptions): Loop {
   });
 
   const queries = new AuthQueries(state);
+  const logins = new Logins(state, queries, {
+    randomBytes: fewRandomBytes,
+    mockSecret: options.mockSecret,
+    verifiers: new ScramVerifierCache(pbkdf2),
+    pbkdf2,
+    native,
+  });
   const control = new LocalControl(state, windows, outside.hooks);
   const services = clientServices(state, {
     tracked,
     statements,
-    logins: new Logins(state, queries, {
-      randomBytes: fewRandomBytes,
-      mockSecret: options.mockSecret,
-      verifiers: new ScramVerifierCache(pbkdf2),
-      pbkdf2,
-      native,
-    }),
+    logins,
     native,
     control: outside.control ?? control,
     isUnixReplaced: () => outside.isUnixReplaced(),
     cancelElsewhere: outside.cancelElsewhere,
   });
-  const janitor = new Janitor(state, windows, queries, () => outside.onStatsPeriod());
+  const janitor = new Janitor(state, windows, logins, () => outside.onStatsPeriod());
 
   return {
     state,

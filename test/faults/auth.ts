@@ -3,6 +3,7 @@ import { type Fault, fault } from './fault.ts';
 const AUTH_QUERY = ['test/integration/auth-query.test.ts'] as const;
 const HBA = ['test/config/hba.test.ts'] as const;
 const TENANTS = ['test/integration/auth-query-tenants.test.ts'] as const;
+const HOSTS = ['test/net/host-names.test.ts'] as const;
 const EXCHANGE = ['test/auth/login-exchange.test.ts'] as const;
 const ORACLE = ['test/integration/login-oracle.test.ts'] as const;
 
@@ -247,10 +248,42 @@ export const authFaults: readonly Fault[] = [
     'a host is who it says it is',
     {
       file: 'src/net/host-names.ts',
-      find: 'return (await this.#inTurn(() => this.#resolver.forward(name))).includes(ip);',
-      replace: 'return (await this.#inTurn(() => this.#resolver.forward(name))).length > 0;',
+      find: 'addresses.found.includes(ip);',
+      replace: 'addresses.found.length > 0;',
     },
-    ['test/net/host-names.test.ts'],
+    HOSTS,
+  ),
+  fault(
+    'a login waits for the name of its host for as long as a resolver likes',
+    {
+      file: 'src/net/host-names.ts',
+      find: 'if (nowMs < waiter.untilMs) return;',
+      replace: 'if (nowMs > 0) return;',
+    },
+    HOSTS,
+  ),
+  fault(
+    'the addresses of a host are looked up for nobody',
+    {
+      file: 'src/net/host-names.ts',
+      find: 'await this.#addresses.of(found, isThere);',
+      replace: 'await this.#addresses.of(found, () => true);',
+    },
+    HOSTS,
+  ),
+  fault(
+    'whoever asks while a look-up waits for its turn is not asked whether he is there',
+    { file: 'src/net/host-names.ts', find: 'known.askers?.push(isThere);', replace: '' },
+    HOSTS,
+  ),
+  fault(
+    'a look-up of a host’s name that fails writes a line at each login',
+    {
+      file: 'src/daemon/login-rules.ts',
+      find: 'if (answer === null && !asker.isAbandoned) warn(',
+      replace: "if (answer === null && !asker.isAbandoned && warn) this.#state.log.log('WARNING', ",
+    },
+    ['test/daemon/login-rules.test.ts'],
   ),
   fault(
     'a name that becomes another leads around the HBA rule for that',

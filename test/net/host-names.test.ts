@@ -135,3 +135,77 @@ test('who has left by the time of its turn costs no look-up, and the next one ha
   release[3]?.();
   expect(await next).toBe(true);
 });
+
+/** A resolver whose answers are given by the test, in the order in which it was asked. */
+class Slow implements NameResolver {
+  readonly asked: string[] = [];
+  readonly #answers: (() => void)[] = [];
+
+  async reverse(ip: string): Promise<string> {
+    await this.#turn(ip);
+    return `host-${ip}`;
+  }
+
+  async forward(name: string): Promise<readonly string[]> {
+    await this.#turn(name);
+    return [name.slice(5)];
+  }
+
+  /** Answers when it has been asked so many times. */
+  async answer(nth: number): Promise<void> {
+    await waitFor(() => this.#answers.length >= nth, { what: `question ${nth}` });
+    this.#answers[nth - 1]?.();
+  }
+
+  #turn(question: string): Promise<void> {
+    this.asked.push(question);
+    return new Promise((resolve) => this.#answers.push(resolve));
+  }
+}
+
+test('nobody waits longer than ten seconds, nor is anything looked up for him after that', async () => {
+  const [clock, slow] = [new ManualClock(), new Slow()];
+  const hosts = new HostNames(clock, slow);
+  const early = [1, 2, 3].map((i) => hosts.isHost(`${i}`, `host-${i}`, wanted));
+  await waitFor(() => slow.asked.length === 2, { what: 'two look-ups' });
+  clock.advance(9_000);
+  const late = hosts.isHost('1', 'host-1', wanted);
+  hosts.sweep();
+  clock.advance(1_000);
+  hosts.sweep();
+  expect(await Promise.all(early)).toEqual([null, null, null]);
+  // The answer serves who has come later.
+  await slow.answer(1);
+  await slow.answer(2);
+  await slow.answer(3);
+  expect(await late).toBe(true);
+  expect(slow.asked).toEqual(['1', '2', 'host-1']);
+});
+
+test('the addresses of a name are looked up once for all who wait, and not if all have left', async () => {
+  const slow = new Slow();
+  const hosts = new HostNames(new ManualClock(), slow);
+  const there = { first: true };
+  const both = [1, 2].map(() => hosts.isHost('1', 'host-1', wanted));
+  await slow.answer(1);
+  await slow.answer(2);
+  expect(await Promise.all(both)).toEqual([true, true]);
+  const again = hosts.isHost('1', 'host-1', wanted);
+  expect(await again).toBe(true);
+  const gone = hosts.isHost('2', 'host-2', () => there.first);
+  await waitFor(() => slow.asked.length === 3, { what: 'its name' });
+  there.first = false;
+  await slow.answer(3);
+  expect(await gone).toBeNull();
+  expect(slow.asked).toEqual(['1', 'host-1', '2']);
+});
+
+test('a thousand addresses wait for their turn, and of more nobody can tell', async () => {
+  const clock = new ManualClock();
+  const hosts = new HostNames(clock, new Slow());
+  const waiting = Array.from({ length: 1002 }, (_, i) => hosts.isHost(`${i}`, 'other', wanted));
+  expect(await hosts.isHost('one more', 'other', wanted)).toBeNull();
+  clock.advance(10_000);
+  hosts.sweep();
+  expect(new Set(await Promise.all(waiting))).toEqual(new Set([null]));
+});
