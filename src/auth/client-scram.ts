@@ -9,6 +9,8 @@ import {
 import { fatal, ProtocolViolation } from '../wire/pg-error.ts';
 import type { ClientAuthArgs, ClientAuthExchange, ClientAuthStep } from './client-auth.ts';
 import { passThroughKeys } from './credentials.ts';
+import type { AdHocSecret } from './derived-keys.ts';
+import { MAX_PBKDF2_ITERATIONS } from './pbkdf2-queue.ts';
 import {
   authMessageOf,
   BINDING_TYPE,
@@ -36,15 +38,15 @@ const INITIAL_RESPONSE_SLACK = 128;
 type State =
   | { readonly kind: 'created' }
   | { readonly kind: 'awaitingFirst' }
-  | { readonly kind: 'deriving' }
   | {
       readonly kind: 'awaitingFinal';
       readonly clientFirst: ClientFirst;
       readonly channelBinding: Buffer;
       readonly challenge: string;
       readonly nonce: string;
-      readonly verifier: ScramVerifier;
+      readonly secret: ScramVerifier | AdHocSecret;
     }
+  | { readonly kind: 'deriving' }
   | { readonly kind: 'over' };
 
 /**
@@ -52,7 +54,7 @@ type State =
  * Without a usable secret it plays the whole exchange
  * against a made-up verifier ("mock") and fails at the end like a wrong password.
  *
- * created -start-> awaitingFirst -client-first-> (deriving ->) awaitingFinal -client-final-> over; anything else
+ * created -start-> awaitingFirst -client-first-> awaitingFinal -client-final-> (deriving ->) over; anything else
  * -> over, as a failure.
  */
 export class ClientScramExchange implements ClientAuthExchange {
@@ -89,7 +91,6 @@ export class ClientScramExchange implements ClientAuthExchange {
     }
   }
 
-  /** Nothing to drop: an ad-hoc verifier under way serves the user's next login too. */
   abandon(): void {
     this.#state = { kind: 'over' };
   }
@@ -115,30 +116,26 @@ export class ClientScramExchange implements ClientAuthExchange {
     const wrong = this.#wrongBinding(mechanism, clientFirst);
     if (wrong !== null) return this.#refuse(wrong);
 
-    const verifier = this.#verifier();
-    if (!(verifier instanceof Promise)) return this.#challenge(clientFirst, verifier);
-    this.#state = { kind: 'deriving' };
-    return verifier.then(
-      (derived) =>
-        this.#state.kind === 'deriving'
-          ? this.#challenge(clientFirst, derived)
-          : this.#refuse('SASL message out of turn'),
-      (error: Error) => this.#refuse(error.message),
-    );
+    const secret = this.#provable();
+    if ('password' in secret && secret.iterations > MAX_PBKDF2_ITERATIONS)
+      return this.#refuse('too many iterations');
+    return this.#challenge(clientFirst, secret);
   }
 
-  #challenge(clientFirst: ClientFirst, verifier: ScramVerifier): ClientAuthStep {
+  #challenge(clientFirst: ClientFirst, secret: ScramVerifier | AdHocSecret): ClientAuthStep {
     const nonce = clientFirst.nonce + this.#args.randomBytes(NONCE_BYTES).toString('base64');
-    const challenge = serverFirst({ nonce, salt: verifier.salt, iterations: verifier.iterations });
+    const challenge = serverFirst({ nonce, salt: secret.salt, iterations: secret.iterations });
     const hash = clientFirst.flag === 'p' ? this.#hash : null;
     const channelBinding = channelBindingBytes(clientFirst.gs2Header, hash);
-    this.#state = { kind: 'awaitingFinal', clientFirst, channelBinding, challenge, nonce, verifier };
+    this.#state = { kind: 'awaitingFinal', clientFirst, channelBinding, challenge, nonce, secret };
     return { kind: 'send', bytes: authenticationSASLContinue(challenge) };
   }
 
-  #final(body: Buffer, state: Extract<State, { kind: 'awaitingFinal' }>): ClientAuthStep {
-    this.#state = { kind: 'over' };
-    const { clientFirst, channelBinding, challenge, nonce, verifier } = state;
+  #final(
+    body: Buffer,
+    state: Extract<State, { kind: 'awaitingFinal' }>,
+  ): ClientAuthStep | Promise<ClientAuthStep> {
+    const { clientFirst, channelBinding, challenge, nonce, secret } = state;
     const message = parseClientFinal(body.toString('latin1'));
     if (message === null) return this.#refuse('malformed client-final-message');
     // Somebody in between has shown the client another certificate, or has changed what it asked for.
@@ -146,12 +143,35 @@ export class ClientScramExchange implements ClientAuthExchange {
     if (message.nonce !== nonce) return this.#refuse('nonce differs');
 
     const authMessage = authMessageOf(clientFirst.bare, challenge, message.withoutProof);
-    const clientKey = recoverClientKey(message.proof, verifier.storedKey, authMessage);
-    const proven = timingSafeEqual(storedKeyOf(clientKey), verifier.storedKey);
+    const clientKeyOf = ({ storedKey }: ScramVerifier): Buffer =>
+      recoverClientKey(message.proof, storedKey, authMessage);
+    const isProven = (verifier: ScramVerifier): boolean =>
+      timingSafeEqual(storedKeyOf(clientKeyOf(verifier)), verifier.storedKey);
+    const verdict = (verifier: ScramVerifier | null): ClientAuthStep =>
+      this.#verdict(verifier, authMessage, clientKeyOf);
+    if (!('password' in secret)) return verdict(isProven(secret) ? secret : null);
+
+    this.#state = { kind: 'deriving' };
+    const isWaiting = (): boolean => this.#state.kind === 'deriving';
+    const found = this.#args.verifiers.prove(secret, isProven, isWaiting);
+    if (!(found instanceof Promise)) return verdict(found);
+    return found.then(
+      (verifier) => (isWaiting() ? verdict(verifier) : this.#refuse('SASL message out of turn')),
+      (error: Error) => this.#refuse(error.message),
+    );
+  }
+
+  /** `verifier` null: the proof is not of what is stored. */
+  #verdict(
+    verifier: ScramVerifier | null,
+    authMessage: string,
+    clientKeyOf: (verifier: ScramVerifier) => Buffer,
+  ): ClientAuthStep {
+    this.#state = { kind: 'over' };
     const secret = this.#secret;
     if (secret === null) return this.#refuse('no such user, or no password stored');
     if (secret.kind === 'md5') return this.#refuse('the stored secret is an md5 hash');
-    if (!proven) return this.#refuse('wrong password');
+    if (verifier === null) return this.#refuse('wrong password');
 
     const signature = serverSignature(verifier.serverKey, authMessage);
     return {
@@ -160,7 +180,7 @@ export class ClientScramExchange implements ClientAuthExchange {
       credentials: {
         secretText: this.#args.secretText,
         // An ad-hoc verifier's keys fit no server; its plaintext does.
-        scramKeys: secret.kind === 'scram' ? passThroughKeys(clientKey, verifier) : null,
+        scramKeys: secret.kind === 'scram' ? passThroughKeys(clientKeyOf(verifier), verifier) : null,
       },
     };
   }
@@ -188,17 +208,16 @@ export class ClientScramExchange implements ClientAuthExchange {
     return null;
   }
 
-  #verifier(): ScramVerifier | Promise<ScramVerifier> {
-    const { user, scramIterations, verifiers, mock, mockSecret } = this.#args;
+  /** What the client has to prove; of a password, nothing is derived before it has tried to. */
+  #provable(): ScramVerifier | AdHocSecret {
+    const { user, scramIterations, mock, mockSecret } = this.#args;
     const secret = this.#secret;
     if (secret?.kind === 'scram') return secret;
-    const isKnown = secret?.kind === 'plain';
-    if (!isKnown && mock(true).kind === 'scram') return mockVerifier(this.#args);
-    // The first login of a user with a password takes the time of a derivation: so does that of somebody unknown. The
-    // same salt whether the user exists or not, also after the user list changes.
-    const password = isKnown ? secret.password : mockSecret.toString('hex');
-    const isWanted = isKnown ? null : () => this.#state.kind !== 'over';
-    return verifiers.verifier(user, password, mockSalt(this.#args), scramIterations, isWanted);
+    const isMadeUp = secret?.kind !== 'plain';
+    if (isMadeUp && mock(true).kind === 'scram') return mockVerifier(this.#args);
+    const password = isMadeUp ? mockSecret.toString('hex') : secret.password;
+    // The same salt whether the user exists or not, also after the user list changes.
+    return { user, password, isMadeUp, salt: mockSalt(this.#args), iterations: scramIterations };
   }
 
   #refuse(logText: string): ClientAuthStep {

@@ -30,6 +30,16 @@ async function feed(over: Partial<ClientAuthArgs>, ...bodies: Buffer[]) {
   return step;
 }
 
+/** A SCRAM login that has got its challenge, and what proves `pencil`. */
+async function challenged(over: Partial<ClientAuthArgs>) {
+  const exchange = createClientAuth(clientArgs(over));
+  await exchange.start();
+  const challenge = exchange.password(first('n,,n=,r=abc'));
+  // It says nothing of what is known, not even by the time that it takes.
+  if (challenge instanceof Promise || challenge.kind !== 'send') throw new Error('no challenge at once');
+  return { exchange, final: Buffer.from(craftFinal('n=,r=abc', challenge.bytes, 'biws', '')) };
+}
+
 function failure(message: string) {
   return expect.objectContaining({
     kind: 'fail',
@@ -189,9 +199,9 @@ describe('SCRAM', () => {
   });
 
   test('a message while the verifier is computed fails the login for good', async () => {
-    const exchange = createClientAuth(clientArgs({}));
-    await exchange.start();
-    const pending = exchange.password(first('n,,n=,r=abc'));
+    const { exchange, final } = await challenged({});
+    const pending = exchange.password(final);
+    expect(pending).toBeInstanceOf(Promise);
     expect(await exchange.password(first('n,,n=,r=abc'))).toEqual(failure('SASL authentication failed'));
     expect(await pending).toEqual(failure('SASL authentication failed'));
   });
@@ -319,41 +329,34 @@ describe('the mock exchange', () => {
     expect(await saltOf({ user: 'a', secretText: null, mockSecret: randomBytes(32) })).not.toBe(nobody);
   });
 
-  test('an unknown user’s first login takes a derivation, as a known one’s does, and later ones take none', async () => {
-    const pbkdf2 = new Pbkdf2Queue();
-    const verifiers = new ScramVerifierCache(pbkdf2, 2);
-    const derives = async (over: Partial<ClientAuthArgs>): Promise<boolean> => {
-      const exchange = createClientAuth(clientArgs({ pbkdf2, verifiers, ...over }));
-      void exchange.start();
-      const step = exchange.password(first('n,,n=,r=abc'));
-      const isDerived = step instanceof Promise;
-      expect((await step).kind).toBe('send');
-      return isDerived;
-    };
-    for (const secretText of ['pencil', null, PENCIL_MD5, '']) {
-      const user = `user of ${secretText}`;
-      expect(await derives({ user, secretText }), `${secretText}`).toBe(true);
-      expect(await derives({ user, secretText }), `${secretText}`).toBe(false);
-    }
-    // Names that strangers make up push out none that is known.
-    for (let i = 0; i < 5; i++) await derives({ user: `stranger ${i}`, secretText: null });
-    expect(await derives({ user: 'user of pencil' })).toBe(false);
-    // Where most have a SCRAM secret, nobody's login derives anything.
-    const mock = () => ({ kind: 'scram', iterations: 64, saltBytes: 16 }) as const;
-    expect(await derives({ user: 'another', secretText: null, mock })).toBe(false);
-  });
-
-  test('nothing is derived for somebody unknown who has left', async () => {
+  test('each failure takes a derivation, whether the user is known or not; where others have SCRAM secrets, none', async () => {
     const pbkdf2 = new Pbkdf2Queue();
     const derive = vi.spyOn(pbkdf2, 'derive');
     const verifiers = new ScramVerifierCache(pbkdf2);
+    const derivations = async (over: Partial<ClientAuthArgs>): Promise<number> => {
+      const { exchange, final } = await challenged({ pbkdf2, verifiers, ...over });
+      derive.mockClear();
+      await exchange.password(final);
+      return derive.mock.calls.length;
+    };
+    for (const secretText of ['another', null, PENCIL_MD5, '']) {
+      for (let i = 0; i < 3; i++) expect(await derivations({ secretText }), `${secretText}`).toBe(1);
+    }
+    expect(await derivations({ secretText: 'pencil' })).toBe(1);
+    expect(await derivations({ secretText: 'pencil' })).toBe(0);
+    const mock = () => ({ kind: 'scram', iterations: 64, saltBytes: 16 }) as const;
+    expect(await derivations({ user: 'another', secretText: null, mock })).toBe(0);
+  });
+
+  test('nothing is derived for somebody who has left, known or not', async () => {
     for (const secretText of [null, 'pencil']) {
-      const exchange = createClientAuth(clientArgs({ pbkdf2, verifiers, secretText }));
-      void exchange.start();
-      const step = exchange.password(first('n,,n=,r=abc'));
+      const pbkdf2 = new Pbkdf2Queue();
+      const derive = vi.spyOn(pbkdf2, 'derive');
+      const { exchange, final } = await challenged({ pbkdf2, secretText });
+      const step = exchange.password(final);
       exchange.abandon();
-      // As it is asked when the turn comes. The key of a known user is good for the next login.
-      expect(derive.mock.lastCall?.[3]?.()).toBe(secretText === null ? false : undefined);
+      // As it is asked when the turn comes.
+      expect(derive.mock.lastCall?.[3]?.()).toBe(false);
       await step;
     }
   });

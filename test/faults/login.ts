@@ -1,6 +1,7 @@
 import { type Fault, fault } from './fault.ts';
 
 const CLIENT_AUTH = ['test/auth/client-auth.test.ts', 'test/auth/login-matrix.test.ts'] as const;
+const DERIVED = ['test/auth/derived-keys.test.ts'] as const;
 
 const CLIENT_LEG = ['test/logins/client-leg.test.ts'] as const;
 const SERVER_LEG = ['test/logins/server-leg.test.ts'] as const;
@@ -102,13 +103,36 @@ export const loginFaults: readonly Fault[] = [
     ['test/integration/ldap-peers.test.ts'],
   ),
   fault(
-    'the first login of an unknown user is quicker than that of a known one',
+    'a login of an unknown user is quicker than that of a known one',
     {
       file: 'src/auth/client-scram.ts',
-      find: "if (!isKnown && mock(true).kind === 'scram')",
-      replace: 'if (!isKnown)',
+      find: "if (isMadeUp && mock(true).kind === 'scram')",
+      replace: 'if (isMadeUp)',
     },
     CLIENT_AUTH,
+  ),
+  fault(
+    'a wrong password of somebody who has logged in is refused sooner than one of somebody unknown',
+    {
+      file: 'src/auth/derived-keys.ts',
+      find: 'if (known !== undefined && isProven(known)) return known;',
+      replace: 'if (known !== undefined) return isProven(known) ? known : Promise.resolve(null);',
+    },
+    DERIVED,
+  ),
+  fault(
+    'guesses at the same user share a derivation, and others do not',
+    {
+      file: 'src/auth/derived-keys.ts',
+      find: 'const own = this.#derive(secret, () => !isServed && isWanted());',
+      replace: 'const own = pending?.verifier ?? this.#derive(secret, () => !isServed && isWanted());',
+    },
+    DERIVED,
+  ),
+  fault(
+    'who waits for a key that another one has asked for goes without when that one leaves',
+    { file: 'src/auth/derived-keys.ts', find: 'pending.askers.push(isWanted);', replace: '' },
+    DERIVED,
   ),
   fault(
     'begun TLS handshakes are no part of what may be held before login',
