@@ -127,7 +127,7 @@ export class AuthQueries {
     else if (databases.isUnproven(target.database)) {
       door.lines.failed(UNPROVEN);
       const key = keyOf(target);
-      if (this.#queues.get(key)?.isEmpty === true) this.#queues.delete(key);
+      if (this.#queues.get(key)?.isIdle === true) this.#queues.delete(key);
     }
     return outcome;
   }
@@ -151,6 +151,12 @@ export class AuthQueries {
     });
   }
 
+  /** Another configuration is in force. */
+  applied(): void {
+    this.lookups.clear();
+    for (const queue of this.#queues.values()) queue.forgive();
+  }
+
   /** Called a few times a second. */
   sweep(): void {
     const nowMs = this.#state.clock.nowMs();
@@ -160,7 +166,7 @@ export class AuthQueries {
       waiting.some(({ database, user }) => database === pool.database || user === pool.user);
     for (const [key, queue] of this.#queues) {
       queue.sweep(nowMs, isWanted);
-      if (queue.isEmpty) this.#queues.delete(key);
+      if (queue.isEmpty(nowMs)) this.#queues.delete(key);
     }
   }
 

@@ -215,7 +215,7 @@ export function createLoop(options: LoopOptions): Loop {
     apply(next, tls) {
       if (tls !== null) applyTls(state, tls);
       applyConfig(state, next);
-      queries.lookups.clear();
+      queries.applied();
     },
     begin() {
       openForcedPools(state);

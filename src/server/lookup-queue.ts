@@ -38,8 +38,19 @@ export class LookupQueue implements LookupSource {
   }
 
   /** Nothing is waiting, and there is no connection. */
-  get isEmpty(): boolean {
+  get isIdle(): boolean {
     return this.#waiting.length === 0 && this.#session === null;
+  }
+
+  /** It knows nothing, either: the next attempt to connect may be made. */
+  isEmpty(nowMs: number): boolean {
+    return this.isIdle && nowMs >= this.#retryMs;
+  }
+
+  /** Another configuration is in force: what has failed may go well now. */
+  forgive(): void {
+    this.#retryMs = 0;
+    this.#refusal = null;
   }
 
   add(lookup: Lookup, nowMs: number): void {

@@ -47,6 +47,15 @@ export const authFaults: readonly Fault[] = [
     TENANTS,
   ),
   fault(
+    'strangers have PostgreSQL asked again and again for what it has refused',
+    {
+      file: 'src/server/lookup-queue.ts',
+      find: 'return this.isIdle && nowMs >= this.#retryMs;',
+      replace: 'return this.isIdle && nowMs >= 0;',
+    },
+    AUTH_QUERY,
+  ),
+  fault(
     'a stranger learns from PostgreSQL which databases there are',
     {
       file: 'src/daemon/auth-queries.ts',

@@ -235,11 +235,20 @@ describe('where it runs', () => {
   });
 
   test('one that PostgreSQL doesn’t have gets PostgreSQL’s text', async () => {
-    await using pooler = await start({ databases: { gone: 'dbname=aq_gone' } });
+    await using pooler = await start({
+      databases: { gone: 'dbname=aq_gone' },
+      settings: { server_login_retry: 3600 },
+    });
     expect(await login(pooler, { database: 'gone' })).toBe('database "aq_gone" does not exist');
-    // Before server_login_retry is over nobody asks PostgreSQL again.
+    const [pool] = pooler.pooler.state.pools.all('gone');
+    await waitFor(() => pool !== undefined && pool.emptySinceMs > 0, { what: 'a sweep' });
+    const connections = () => pooler.lines.filter((line) => line.includes('new connection to server'));
+    // Before server_login_retry is over nobody asks PostgreSQL again, but behind a RELOAD.
     expect(await login(pooler, { database: 'gone' })).toBe('database "aq_gone" does not exist');
-    expect(pooler.lines.filter((line) => line.includes('new connection to server'))).toHaveLength(1);
+    expect(connections()).toHaveLength(1);
+    await pooler.reload();
+    expect(await login(pooler, { database: 'gone' })).toBe('database "aq_gone" does not exist');
+    expect(connections()).toHaveLength(2);
   });
 
   test('an auth_user that PostgreSQL refuses is not named to clients', async () => {
