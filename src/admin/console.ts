@@ -17,7 +17,7 @@ import type { CommandContext } from './commands.ts';
 import { ConsoleSession } from './console-session.ts';
 import type { Control } from './control.ts';
 import { ExtendedQuery } from './extended-query.ts';
-import { readText } from './plan.ts';
+import { type Plan, readText } from './plan.ts';
 import { type ConsoleReply, end, quit, refuse, replyTo, say, silence } from './reply.ts';
 
 export type { ConsoleReply } from './reply.ts';
@@ -63,14 +63,20 @@ export class AdminConsole {
   /**
    * Takes one whole message: its type byte and its body, which is borrowed until the call returns (not until
    * the promise resolves). The next message may come only when the promise has resolved, which for PAUSE,
-   * SUSPEND and WAIT_CLOSE can take any time; `signal` aborts the wait when the client is gone. Never rejects.
+   * SUSPEND and WAIT_CLOSE can take any time; `signal` aborts the wait when the client is gone. `send` takes what goes
+   * ahead of the answer's end, and resolves when there may be more. Never rejects.
    * Source: manual, `protocol-flow`, Simple Query and Extended Query.
    */
-  async message(type: number, body: Buffer, signal: AbortSignal): Promise<ConsoleReply> {
+  async message(
+    type: number,
+    body: Buffer,
+    signal: AbortSignal,
+    send: (bytes: Buffer) => Promise<void>,
+  ): Promise<ConsoleReply> {
     assert(!this.#busy, 'console message while another is being answered');
     this.#busy = true;
     try {
-      return await this.#answer(type, body, signal);
+      return await this.#answer(type, body, signal, send);
     } catch (error) {
       if (signal.aborted) return quit('client unexpected eof');
       this.#options.log.log('ERROR', `console command failed: ${String(error)}`);
@@ -81,10 +87,15 @@ export class AdminConsole {
     }
   }
 
-  async #answer(type: number, body: Buffer, signal: AbortSignal): Promise<ConsoleReply> {
+  async #answer(
+    type: number,
+    body: Buffer,
+    signal: AbortSignal,
+    send: (bytes: Buffer) => Promise<void>,
+  ): Promise<ConsoleReply> {
     switch (type) {
       case FrontendType.Query:
-        return this.#isSkipping ? silence : this.#query(body, this.#context(signal));
+        return this.#isSkipping ? silence : this.#query(body, this.#context(signal), send);
       case FrontendType.Terminate:
         return quit('close req');
       case FrontendType.Sync:
@@ -127,7 +138,11 @@ export class AdminConsole {
     }
   }
 
-  async #query(body: Buffer, context: CommandContext): Promise<ConsoleReply> {
+  async #query(
+    body: Buffer,
+    context: CommandContext,
+    send: (bytes: Buffer) => Promise<void>,
+  ): Promise<ConsoleReply> {
     if (body.length > MAX_CONSOLE_BODY_BYTES) return end('incomplete pkt');
     // Exactly one string: its zero byte is the body's last and only one.
     if (body.indexOf(0) !== body.length - 1 || body.length === 0) return end('bad packet');
@@ -135,19 +150,23 @@ export class AdminConsole {
     this.#session.statements.delete('');
     const reading = readText(text, context);
     if (!reading.ok) return this.#ready(replyTo(reading.outcome, text));
-    if (reading.plans.length === 0) return this.#ready(say(emptyQueryResponse));
-    const parts: Buffer[] = [];
-    for (const plan of reading.plans) {
-      // It is run as the unnamed portal.
-      if (this.#session.refusal(plan) === null) this.#session.portals.delete('');
-      const reply = replyTo(await this.#session.run(plan, context), text);
-      parts.push(reply.bytes);
+    const last = reading.plans.at(-1);
+    if (last === undefined) return this.#ready(say(emptyQueryResponse));
+    for (const plan of reading.plans.slice(0, -1)) {
+      const reply = await this.#runUnnamed(plan, text, context);
       // What stands behind an error in the same text is not run.
-      if (reply.error !== null || reply.closeReason !== null) {
-        return this.#ready({ ...reply, bytes: Buffer.concat(parts) });
-      }
+      if (reply.error !== null || reply.closeReason !== null) return this.#ready(reply);
+      // No statement is run before the client takes the answers to those ahead of it.
+      await send(reply.bytes);
+      context.signal.throwIfAborted();
     }
-    return this.#ready(say(...parts));
+    return this.#ready(await this.#runUnnamed(last, text, context));
+  }
+
+  /** Runs a statement as the unnamed portal. */
+  async #runUnnamed(plan: Plan, text: string, context: CommandContext): Promise<ConsoleReply> {
+    if (this.#session.refusal(plan) === null) this.#session.portals.delete('');
+    return replyTo(await this.#session.run(plan, context), text);
   }
 
   #extendedReply(reply: ConsoleReply): ConsoleReply {

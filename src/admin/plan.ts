@@ -47,7 +47,7 @@ export function readText(text: string, context: CommandContext): Reading {
   const statements = splitStatements(text);
   // It is no SQL, so no driver's either; the console's own grammar has the last word.
   if (statements === null) return readCommand(parseStatement(text), context);
-  // Their answers are kept together until the last is there: a few bytes must not ask for all the memory.
+  // A few bytes must not ask for all the work.
   if (statements.length > MAX_STATEMENTS) {
     const text = `too many statements in one query (limit ${MAX_STATEMENTS})`;
     return { ok: false, outcome: failed(text, SqlState.configurationLimitExceeded) };

@@ -2,6 +2,7 @@ import { authenticationOk } from '../wire/authentication.ts';
 import { backendKeyData } from '../wire/backend-key-data.ts';
 import { FramedReader } from '../wire/framed-reader.ts';
 import { parameterStatus } from '../wire/parameter-status.ts';
+import { fatal } from '../wire/pg-error.ts';
 import { readyForQueryIdle } from '../wire/ready-for-query.ts';
 import type { ClientConnection, ClientPhase } from './connection.ts';
 import { HeldBytes } from './held-bytes.ts';
@@ -9,6 +10,9 @@ import type { ConsoleAnswer, ConsoleSession } from './services.ts';
 
 /** What a console client may send ahead before it is not read any more. Bytes. */
 const HOLD_LIMIT = 64 * 1024;
+
+/** A console that takes nothing of its answers for so long is closed: they are large, and no other limit is its. */
+const UNREAD_LIMIT_MS = 5 * 60_000;
 
 /** The admin console's client: one message at a time, each answered, and the answer taken, before the next is read. */
 export class ConsolePhase implements ClientPhase {
@@ -18,7 +22,11 @@ export class ConsolePhase implements ClientPhase {
   readonly #abort = new AbortController();
   /** A command runs, or its answer waits for the client to take it. */
   #isBusy = false;
-  #awaitsDrain = false;
+  /** What is to be done as soon as the client has taken what it was sent. */
+  #whenDrained: (() => void) | null = null;
+  /** Of its answers when that was last less, or nothing, and when that was, monotonic ms. */
+  #unreadBytes = 0;
+  #takenMs: number;
   readonly #held = new HeldBytes();
   /** When the latest message came, monotonic ms. */
   requestMs: number;
@@ -27,6 +35,7 @@ export class ConsolePhase implements ClientPhase {
     this.#connection = connection;
     this.#session = session;
     this.requestMs = connection.connectMs;
+    this.#takenMs = connection.services.clock.nowMs();
     // What is over the console's limit is let through, within reason, so that it can name the error itself.
     this.#reader = new FramedReader(
       Math.max(HOLD_LIMIT, session.maxBodyBytes),
@@ -60,30 +69,39 @@ export class ConsolePhase implements ClientPhase {
   }
 
   drained(): void {
-    if (this.#awaitsDrain) this.#goOn();
+    this.#takenMs = this.#connection.services.clock.nowMs();
+    this.#goOnDrained();
   }
 
   isMidAnswer(): boolean {
     return false;
   }
 
-  /** The console is exempt from every timeout. */
-  sweep(): void {}
+  /** The console is exempt from every timeout, but it has to read. */
+  sweep(nowMs: number): void {
+    const bytes = this.#connection.conn.pendingBytes;
+    if (bytes === 0 || bytes < this.#unreadBytes) this.#takenMs = nowMs;
+    this.#unreadBytes = bytes;
+    if (nowMs - this.#takenMs > UNREAD_LIMIT_MS) this.#connection.fail(fatal('console answers are not read'));
+  }
 
   closing(): void {
     this.#abort.abort();
     this.#session.closed();
+    this.#goOnDrained();
   }
 
   #message(type: number, body: Buffer): boolean {
     this.#isBusy = true;
     this.requestMs = this.#connection.services.clock.nowMs();
     const connection = this.#connection;
-    this.#session.message(type, body, this.#abort.signal).then(
-      // Guarded: nobody else catches what is thrown from here on, and it would end the process.
-      (answer) => connection.guard(() => this.#answer(answer)),
-      (error) => connection.onFault(error),
-    );
+    this.#session
+      .message(type, body, this.#abort.signal, (bytes) => this.#send(bytes))
+      .then(
+        // Guarded: nobody else catches what is thrown from here on, and it would end the process.
+        (answer) => connection.guard(() => this.#answer(answer)),
+        (error) => connection.onFault(error),
+      );
     return false;
   }
 
@@ -94,14 +112,31 @@ export class ConsolePhase implements ClientPhase {
     else connection.conn.write(bytes);
     if (error !== null) connection.logError(error);
     if (closeReason !== null) return;
-    // Answers to a client that asks on and never reads would pile up.
-    this.#awaitsDrain = connection.conn.isCongested;
-    if (!this.#awaitsDrain) this.#goOn();
+    this.#afterDrain(() => this.#goOn());
+  }
+
+  /** Resolves when the client may be sent more, or is gone. */
+  #send(bytes: Buffer): Promise<void> {
+    if (this.#connection.isClosing) return Promise.resolve();
+    this.#connection.conn.write(bytes);
+    return new Promise((resolve) => this.#afterDrain(resolve));
+  }
+
+  /** Answers to a client that asks on and never reads would pile up. */
+  #afterDrain(call: () => void): void {
+    if (this.#connection.conn.isCongested) this.#whenDrained = call;
+    else call();
+  }
+
+  #goOnDrained(): void {
+    const call = this.#whenDrained;
+    this.#whenDrained = null;
+    call?.();
   }
 
   #goOn(): void {
+    if (this.#connection.isClosing) return;
     this.#isBusy = false;
-    this.#awaitsDrain = false;
     const held = this.#held.take();
     this.#connection.conn.resume();
     if (held.length > 0) this.#connection.onBytes(held, held.length);

@@ -67,8 +67,16 @@ export interface ConsoleSession {
   readonly maxBodyBytes: number;
   /** The connection is gone. */
   closed(): void;
-  /** One whole message; the next one only after the promise resolved. */
-  message(type: number, body: Buffer, signal: AbortSignal): Promise<ConsoleAnswer>;
+  /**
+   * One whole message; the next one only after the promise resolved. `send` takes what goes ahead of the answer's end, and
+   * resolves when there may be more.
+   */
+  message(
+    type: number,
+    body: Buffer,
+    signal: AbortSignal,
+    send: (bytes: Buffer) => Promise<void>,
+  ): Promise<ConsoleAnswer>;
 }
 
 /** What has become of a CancelRequest. */

@@ -140,13 +140,13 @@ function consoleSession(
     welcome: consoleWelcome(applied),
     cancelKey,
     maxBodyBytes: MAX_CONSOLE_BODY_BYTES,
-    message: (type, body, signal) => {
+    message: (type, body, signal, send) => {
       // With the extended protocol it is Sync that ends what is asked at once.
       if (type === FrontendType.Query || type === FrontendType.Sync) {
         state.consoleStats.queryCount++;
         state.consoleStats.xactCount++;
       }
-      return console.message(type, body, signal);
+      return console.message(type, body, signal, send);
     },
     closed: () => {
       state.consoleClients.delete(client);

@@ -3,7 +3,8 @@ import { describe, expect, test } from 'vitest';
 import { type ControlReply, controlOk } from '../../src/admin/control.ts';
 import { MAX_CONSOLE_BODY_BYTES } from '../../src/admin/console.ts';
 import { FrontendType } from '../../src/wire/codes.ts';
-import { query, rig, send } from './fake-control.ts';
+import { waitFor } from '../support/wait-for.ts';
+import { decode, noSnapshots, query, rig, send } from './fake-control.ts';
 
 describe('messages', () => {
   test('Terminate closes without a word', async () => {
@@ -53,6 +54,43 @@ describe('messages', () => {
     expect((await query(target, 'nonsense')).types).toBe('EZ');
     expect((await query(target, 'SHOW VERSION')).types).toBe('TDCZ');
   });
+});
+
+test('no statement of a Query is run before the answers to those ahead of it are taken', async () => {
+  const { console, control, abort } = rig();
+  const room: PromiseWithResolvers<void>[] = [];
+  const sent: Buffer[] = [];
+  let asked = 0;
+  control.snapshot = async (kind) => {
+    asked++;
+    return noSnapshots[kind];
+  };
+  const text = Buffer.from('SHOW POOLS; SHOW POOLS; SHOW POOLS\0');
+  const answer = console.message(FrontendType.Query, text, abort.signal, (bytes) => {
+    sent.push(bytes);
+    room.push(Promise.withResolvers());
+    return (room.at(-1) as PromiseWithResolvers<void>).promise;
+  });
+  for (const count of [1, 2]) {
+    await waitFor(() => sent.length === count);
+    expect(asked).toBe(count);
+    room.at(-1)?.resolve();
+  }
+  const { bytes } = await answer;
+  expect(asked).toBe(3);
+  expect([...sent, bytes].map((part) => decode(part).types)).toEqual(['TC', 'TC', 'TCZ']);
+});
+
+test('a Query whose client leaves before it has taken the first answer is not run on', async () => {
+  const { console, control, abort } = rig();
+  let asked = 0;
+  control.snapshot = async (kind) => {
+    asked++;
+    return noSnapshots[kind];
+  };
+  const text = Buffer.from('SHOW POOLS; SHOW POOLS\0');
+  const reply = await console.message(FrontendType.Query, text, abort.signal, async () => abort.abort());
+  expect([asked, reply.closeReason]).toEqual([1, 'client unexpected eof']);
 });
 
 describe('commands that take their time', () => {

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { FrontendType } from '../../src/wire/codes.ts';
 import { frontend, int16, int32, message } from '../support/peer-messages.ts';
-import { decode, type Rig, rig, server } from './fake-control.ts';
+import { ask, decode, type Rig, rig, server } from './fake-control.ts';
 import { byEffort } from '../support/effort.ts';
 
 /** Sends whole messages one after the other; what came back for each, by type letters. */
@@ -14,7 +14,7 @@ async function exchange(target: Rig, ...messages: readonly Buffer[]): Promise<st
 
 async function send(target: Rig, bytes: Buffer) {
   const { signal } = target.abort;
-  const reply = await target.console.message(bytes.readUInt8(0), bytes.subarray(5), signal);
+  const reply = await ask(target.console, bytes.readUInt8(0), bytes.subarray(5), signal);
   return { ...decode(reply.bytes), closeReason: reply.closeReason, error: decode(reply.bytes).error };
 }
 

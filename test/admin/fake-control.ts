@@ -91,8 +91,15 @@ export async function query(target: Rig, text: string): Promise<Answer> {
 }
 
 export async function send(target: Rig, type: number, body: Buffer): Promise<Answer> {
-  const { bytes, closeReason } = await target.console.message(type, body, target.abort.signal);
+  const { bytes, closeReason } = await ask(target.console, type, body, target.abort.signal);
   return { ...decode(bytes), closeReason };
+}
+
+/** What a console says to a message, all in one. */
+export async function ask(console: AdminConsole, type: number, body: Buffer, signal: AbortSignal) {
+  const parts: Buffer[] = [];
+  const reply = await console.message(type, body, signal, async (bytes) => void parts.push(bytes));
+  return { ...reply, bytes: Buffer.concat([...parts, reply.bytes]) };
 }
 
 /** Splits and reads the messages; throws when a length doesn't fit. */

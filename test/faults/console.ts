@@ -3,12 +3,14 @@ import { type Fault, fault } from './fault.ts';
 const CONSOLE = 'src/admin/console.ts';
 const EXTENDED = 'src/admin/extended-query.ts';
 const SESSION = 'src/admin/console-session.ts';
+const PHASE = 'src/client/console.ts';
 const SUSPENSION = 'src/daemon/suspension.ts';
 const CONTROL = 'src/daemon/control.ts';
 const POSTGRES: Fault['tests'] = [
   'test/integration/console-extended.test.ts',
   'test/admin/extended-query.test.ts',
 ];
+const UNREAD: Fault['tests'] = ['test/integration/hostile-peers.test.ts'];
 const SUSPEND: Fault['tests'] = ['test/integration/suspend.test.ts'];
 
 /** The console, its extended protocol, and SUSPEND. */
@@ -69,6 +71,20 @@ export const consoleFaults: readonly Fault[] = [
     'numerics in binary keep their zeros at the end',
     { file: 'src/wire/binary-cell.ts', find: 'while (digits.at(-1) === 0) digits.pop();', replace: '' },
     ['test/wire/binary-cell.test.ts'],
+  ),
+  fault(
+    'a query of the console runs on while nobody takes its answers',
+    {
+      file: PHASE,
+      find: 'return new Promise((resolve) => this.#afterDrain(resolve));',
+      replace: 'return Promise.resolve();',
+    },
+    UNREAD,
+  ),
+  fault(
+    'a console that has read everything is taken for one that does not read',
+    { file: PHASE, find: 'bytes === 0 || bytes <', replace: 'bytes <' },
+    UNREAD,
   ),
   fault(
     'SUSPEND stops a client in the middle of its message',

@@ -1,7 +1,7 @@
 import { AdminConsole, MAX_CONSOLE_BODY_BYTES } from '../../../src/admin/console.ts';
 import { FramedReader } from '../../../src/wire/framed-reader.ts';
 import { ProtocolViolation } from '../../../src/wire/pg-error.ts';
-import { decode, FakeControl } from '../../admin/fake-control.ts';
+import { ask, decode, FakeControl } from '../../admin/fake-control.ts';
 import { frontend } from '../../support/peer-messages.ts';
 import { must, type Target } from '../target.ts';
 
@@ -60,7 +60,7 @@ const messages: Target = {
     }
     let isSkipping = false;
     for (const [type, body] of read) {
-      const reply = await console.message(type, body, signal);
+      const reply = await ask(console, type, body, signal);
       const { types } = decode(reply.bytes);
       const letter = String.fromCharCode(type);
       if (letter === 'S') isSkipping = false;
