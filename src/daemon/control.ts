@@ -81,6 +81,22 @@ export class LocalControl implements Control {
     return snapshotOf(kind, this.#state, this.#windows);
   }
 
+  /** Ends a SUSPEND that has failed elsewhere; nothing happens where it has here, too. */
+  endSuspension(): ControlReply {
+    if (this.#state.isSuspended)
+      this.#state.log.log('LOG', 'SUSPEND has failed in another thread, doing RESUME');
+    this.suspension.end();
+    this.checkProgress();
+    return controlOk;
+  }
+
+  /** KILL of those of these databases that are not paused yet: it was of all, and others knew more of them. */
+  killUnpaused(names: readonly string[]): ControlReply {
+    const { databases } = this.#state;
+    for (const name of names) if (databases.resolve(name)?.paused === false) this.#killKnown(name);
+    return controlOk;
+  }
+
   get #isHalted(): boolean {
     return this.#state.isPaused || this.#state.isSuspended;
   }
@@ -178,13 +194,17 @@ export class LocalControl implements Control {
     const { databases } = this.#state;
     if (this.#isHalted) return controlFailure.alreadyPaused();
     if (name !== null && databases.resolve(name) === null) return controlFailure.noSuchDatabase(name);
-    for (const database of databases.all()) {
+    this.#killKnown(name);
+    return controlOk;
+  }
+
+  #killKnown(name: string | null): void {
+    for (const database of this.#state.databases.all()) {
       if (name === null || database.entry.name === name) database.paused = true;
     }
     for (const pool of this.#state.pools.all(name ?? undefined))
       killPool(this.#state, pool, 'database removed');
     this.#state.applyPause();
-    return controlOk;
   }
 
   #killClient(id: number): ControlReply {

@@ -14,21 +14,22 @@ import { type ConfigHooks, commandReload, commandSet } from './config-commands.t
 import { ThreadGone } from './correspondence.ts';
 import { Suspender } from './suspender.ts';
 import { mergedSnapshot, type OwnSnapshots } from './merged-snapshots.ts';
+import type { WorkerCommand } from './worker-messages.ts';
 
 /** What commands need of a process with several threads. */
 export interface ProcessHooks extends ConfigHooks {
   readonly log: Logger;
   config(): Config;
   /** What each thread that serves clients says to a command. Rejects with ThreadGone where one dies first. */
-  command(request: ControlRequest, signal: AbortSignal): Promise<ControlReply>[];
+  command(request: WorkerCommand, signal: AbortSignal): Promise<ControlReply>[];
   /** What each of them has of this kind; as above. */
   snapshots<K extends SnapshotKind>(kind: K): Promise<Snapshots[K]>[];
   /** See {@link OwnSnapshots}. */
   own(): OwnSnapshots;
   /** Of what the threads have said last. */
   isSuspended(): boolean;
-  /** Some have suspended, others could not, and it has been ended where it was. */
-  suspendedInVain(): void;
+  /** See `Workforce`. */
+  pausedInPart(): readonly string[];
   /** Resolves when each has heard what it was told and asked, and has said what became of it at once. */
   heard(): Promise<unknown>;
   /** Server connections of a database (null: all) that count for limits, wherever they are. */
@@ -44,6 +45,9 @@ export interface ProcessHooks extends ConfigHooks {
 /** How often PAUSE looks whether the last server connection is gone. */
 const DRAIN_POLL_MS = 5;
 
+/** Of what is carried out whoever has left. */
+const NEVER = new AbortController().signal;
+
 /** Carries out commands on all threads as if there were one. */
 export class ProcessControl implements Control {
   readonly #hooks: ProcessHooks;
@@ -53,7 +57,8 @@ export class ProcessControl implements Control {
     this.#hooks = hooks;
     this.#suspender = new Suspender({
       ...hooks,
-      resume: () => this.request({ kind: 'resume', database: null }, new AbortController().signal),
+      resume: () => this.request({ kind: 'resume', database: null }, NEVER),
+      endSuspension: () => this.#askAll({ kind: 'end suspension' }, NEVER),
     });
   }
 
@@ -73,28 +78,22 @@ export class ProcessControl implements Control {
         break;
       case 'suspend':
         // The threads' own wait for the console's end would be news to nobody else.
-        return this.#suspender.suspend(() => this.#suspendAll(request), signal);
+        return this.#suspender.suspend(() => this.#askAll(request, NEVER), signal);
       case 'resume':
         if (request.database === null) this.#suspender.ended();
     }
     const reply = await this.#askAll(request, signal);
+    if (reply.ok && request.kind === 'kill' && request.database === null) return this.#killTheRest(reply);
     return reply.ok && request.kind === 'pause' ? this.#drained(request.database, reply, signal) : reply;
   }
 
-  /** All, or none. */
-  async #suspendAll(request: ControlRequest): Promise<ControlReply> {
-    const ending = new AbortController();
-    const replies = await ofTheLiving(this.#hooks.command(request, ending.signal));
-    const reply = together(replies, request.kind);
-    // Where all refuse it, another one may be in force.
-    if (!reply.ok && replies.some(({ ok }) => ok)) {
-      ending.abort();
-      this.#hooks.suspendedInVain();
-    }
-    return reply;
+  /** A database made from `*` is for all threads what it is for those that have it. */
+  async #killTheRest(reply: ControlReply): Promise<ControlReply> {
+    const databases = this.#hooks.pausedInPart();
+    return databases.length === 0 ? reply : this.#askAll({ kind: 'kill too', databases }, NEVER);
   }
 
-  async #askAll(request: ControlRequest, signal: AbortSignal): Promise<ControlReply> {
+  async #askAll(request: WorkerCommand, signal: AbortSignal): Promise<ControlReply> {
     return together(await ofTheLiving(this.#hooks.command(request, signal)), request.kind);
   }
 
@@ -126,10 +125,10 @@ async function ofTheLiving<T>(asked: readonly Promise<T>[]): Promise<T[]> {
 }
 
 /** What one thread alone can do: the others know nothing of the client, or of a database made from `*`. */
-const BY_ANY: ReadonlySet<ControlRequest['kind']> = new Set(['killClient', 'enable', 'resume']);
+const BY_ANY: ReadonlySet<WorkerCommand['kind']> = new Set(['killClient', 'enable', 'resume']);
 
 /** One reply for all threads'. */
-function together(replies: readonly ControlReply[], kind: ControlRequest['kind']): ControlReply {
+function together(replies: readonly ControlReply[], kind: WorkerCommand['kind']): ControlReply {
   const failures = replies.filter((reply) => !reply.ok);
   if (failures.length === 0 || (BY_ANY.has(kind) && failures.length < replies.length)) {
     return replies.find((reply) => reply.ok) ?? controlOk;

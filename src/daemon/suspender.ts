@@ -10,11 +10,13 @@ export interface SuspenderHooks {
   heard(): Promise<unknown>;
   /** RESUME of all. */
   resume(): Promise<unknown>;
+  /** Ends it wherever it is in force, or will be in threads that begin, and nothing else. */
+  endSuspension(): Promise<unknown>;
 }
 
 /**
- * Ends SUSPEND with the console that asked for it, complete or not. By a RESUME, which threads that have begun since hear
- * of, too.
+ * Ends SUSPEND with the console that asked for it, complete or not, and where some threads can't. By commands to all, which
+ * threads that have begun since hear of, too.
  */
 export class Suspender {
   readonly #hooks: SuspenderHooks;
@@ -45,11 +47,19 @@ export class Suspender {
     const forget = (): void => signal.removeEventListener('abort', listener);
     signal.addEventListener('abort', listener, { once: true });
     const ends = this.#ends;
-    const reply = await ask();
-    isRefused = !reply.ok;
-    if (isRefused || this.#ends !== ends) forget();
-    else this.#forget = forget;
-    return reply;
+    // That one stays: this one all refuse.
+    const isAnothers = this.#hooks.isSuspended();
+    let reply: ControlReply | null = null;
+    try {
+      reply = await ask();
+      return reply;
+    } finally {
+      isRefused = reply?.ok !== true;
+      if (isRefused || this.#ends !== ends) forget();
+      else this.#forget = forget;
+      // Somebody may have it that died before it could say so, or has begun since.
+      if (isRefused && !isAnothers && this.#ends === ends) await this.#hooks.endSuspension();
+    }
   }
 
   /** It is over by other means. */

@@ -192,7 +192,7 @@ export async function createThreadedPooler(options: PoolerOptions, count: number
     isPaused: (database) => workforce.isPaused(database),
     snapshots: (kind) => workforce.snapshots(kind),
     isSuspended: () => workforce.isSuspended,
-    suspendedInVain: () => workforce.suspendedInVain(),
+    pausedInPart: () => workforce.pausedInPart,
     heard: () => workforce.heard(),
     own: () => ({
       config: configRows(config),

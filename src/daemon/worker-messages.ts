@@ -18,6 +18,14 @@ import type { ShutdownState } from './context.ts';
 import type { Correspondence, Lasting } from './correspondence.ts';
 import type { LoginReport, PoolName } from './login-board.ts';
 
+/** What a worker is to carry out: what the process was asked, or what follows from what came of that in other threads. */
+export type WorkerCommand =
+  | ControlRequest
+  /** Not all could SUSPEND, so none is to. */
+  | { readonly kind: 'end suspension' }
+  /** KILL of all has found these in some threads alone, for they were made from `*` there. */
+  | { readonly kind: 'kill too'; readonly databases: readonly string[] };
+
 /** What commands have brought about, for a worker that begins later. */
 export interface Standing {
   /** Number of the last one of them. */
@@ -65,7 +73,7 @@ export type MainQuestion =
   | { readonly kind: 'beat' }
   | {
       readonly kind: 'command';
-      readonly request: ControlRequest;
+      readonly request: WorkerCommand;
       readonly number: number;
       readonly era: number;
     }
@@ -127,7 +135,7 @@ export type WorkerNotice =
 
 /** A SUSPEND ends with the console that asked for it, also when it is complete. */
 export const lasts: Lasting = (question, answer) => {
-  const { kind, request } = question as MainQuestion & { request?: ControlRequest };
+  const { kind, request } = question as MainQuestion & { request?: WorkerCommand };
   return kind === 'command' && request?.kind === 'suspend' && (answer as ControlReply).ok;
 };
 

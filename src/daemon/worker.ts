@@ -1,6 +1,7 @@
 /** A thread that serves clients: one event loop, which begins with what the main thread gives it. */
 import { closeSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
+import type { ControlReply } from '../admin/control.ts';
 import { SystemClock } from '../base/clock.ts';
 import { acceptedSocket } from '../net/accepted.ts';
 import { openNative } from '../net/native.ts';
@@ -27,6 +28,7 @@ import {
   lasts,
   type MainNotice,
   type MainQuestion,
+  type WorkerCommand,
   type WorkerEnd,
   type WorkerStart,
 } from './worker-messages.ts';
@@ -130,10 +132,7 @@ function answer(question: MainQuestion, signal: AbortSignal): unknown {
     case 'command': {
       const { request } = question;
       exchange.enter(question.era);
-      const reply = loop.control.request(request, signal);
-      // What has gone wrong, whoever asked is told.
-      if (request.kind === 'kill')
-        reply.then(({ ok }) => ok && logins.forget(request.database)).catch(() => {});
+      const reply = carryOut(request, signal);
       lastCommand = Math.max(lastCommand, question.number);
       main.tell({ kind: 'standing', standing: standingOf(state, question.number) });
       return reply;
@@ -145,6 +144,21 @@ function answer(question: MainQuestion, signal: AbortSignal): unknown {
     case 'cancel':
       return cancelHere(state, wholeProcess, Buffer.from(question.key));
   }
+}
+
+function carryOut(request: WorkerCommand, signal: AbortSignal): ControlReply | Promise<ControlReply> {
+  switch (request.kind) {
+    case 'end suspension':
+      return loop.control.endSuspension();
+    case 'kill too':
+      for (const name of request.databases) logins.forget(name);
+      return loop.control.killUnpaused(request.databases);
+    default:
+  }
+  const reply = loop.control.request(request, signal);
+  // What has gone wrong, whoever asked is told.
+  if (request.kind === 'kill') reply.then(({ ok }) => ok && logins.forget(request.database)).catch(() => {});
+  return reply;
 }
 
 function hear(notice: MainNotice): void {

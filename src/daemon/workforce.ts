@@ -1,6 +1,6 @@
 import { closeSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
-import type { ControlReply, ControlRequest } from '../admin/control.ts';
+import type { ControlReply } from '../admin/control.ts';
 import type { SnapshotKind, Snapshots } from '../admin/snapshot.ts';
 import type { Logger, LogLevel } from '../base/log.ts';
 import { YOUNG_MIB } from '../base/young-heap.ts';
@@ -9,14 +9,15 @@ import type { BatchCalls } from '../net/native-batch.ts';
 import type { SharedMemory } from '../pool/shared-memory.ts';
 import { OWNER_NUMBERS } from '../pool/shared-owners.ts';
 import type { TlsTexts } from '../tls/material.ts';
+import { CommandLedger } from './command-ledger.ts';
 import { Correspondence } from './correspondence.ts';
-import { AT_START } from './standing.ts';
 import {
   lasts,
   type MainEnd,
   type MainNotice,
   type MainQuestion,
   type Standing,
+  type WorkerCommand,
   type WorkerNotice,
   type WorkerQuestion,
   type WorkerStart,
@@ -43,7 +44,7 @@ export interface WorkforceHost {
 }
 
 /** Commands that have servers replaced. */
-const NEW_ERA: ReadonlySet<ControlRequest['kind']> = new Set(['reconnect', 'kill']);
+const NEW_ERA: ReadonlySet<WorkerCommand['kind']> = new Set(['reconnect', 'kill', 'kill too']);
 
 /** A worker that dies sooner than this after its start is not started again at once. */
 const SHORT_LIFE_MS = 1000;
@@ -60,6 +61,8 @@ interface Living {
   readonly startWallMs: number;
   isReady: boolean;
   isDrained: boolean;
+  /** The databases that it has said are paused. */
+  paused: readonly string[];
   /** Why it dies, when that has been said. */
   failure: Error | null;
   /** Descriptors that were given to it, and how many ahead of the first one it has surely taken. */
@@ -81,15 +84,12 @@ export class Workforce {
   #owners: number[] = [];
   #isStopped = false;
   #isRetired = false;
-  #lastCommand = 0;
-  /** Commands of which no worker has said yet what they have brought about. */
-  #unconfirmed: { readonly number: number; readonly era: number; readonly request: ControlRequest }[] = [];
+  readonly #ledger = new CommandLedger();
   /**
    * Counts what has workers replace their servers or change their settings. All hear of it in one order, but not at one
    * time: what a worker says as of an earlier era may be so no longer.
    */
   #era = 0;
-  #standing: Standing = AT_START;
 
   constructor(host: WorkforceHost) {
     this.#host = host;
@@ -97,31 +97,21 @@ export class Workforce {
 
   /** What commands have brought about. */
   get standing(): Standing {
-    return this.#standing;
+    return this.#ledger.standing;
   }
 
-  /** PAUSE of the database (null: of all) holds, or will in whichever worker comes next. */
   isPaused(database: string | null): boolean {
-    for (const { request } of this.#unconfirmed.toReversed()) {
-      if (request.kind !== 'pause' && request.kind !== 'resume') continue;
-      if (request.database === database) return request.kind === 'pause';
-    }
-    const { isPaused, pausedDatabases } = this.#standing;
-    return database === null ? isPaused : pausedDatabases.includes(database);
+    return this.#ledger.isPaused(database);
   }
 
-  /** The same of SUSPEND. */
   get isSuspended(): boolean {
-    for (const { request } of this.#unconfirmed.toReversed()) {
-      if (request.kind === 'suspend') return true;
-      if (request.kind === 'resume' && request.database === null) return false;
-    }
-    return this.#standing.isSuspended;
+    return this.#ledger.isSuspended;
   }
 
-  /** What some have suspended is on again, because others could not. */
-  suspendedInVain(): void {
-    this.#standing = { ...this.#standing, isSuspended: false };
+  /** Databases that are paused in some workers, as far as these have said, and not in others. */
+  get pausedInPart(): string[] {
+    const lists = [...this.#workers.values()].map(({ paused }) => paused);
+    return [...new Set(lists.flat())].filter((name) => lists.some((list) => !list.includes(name)));
   }
 
   /** Those that serve clients now. */
@@ -147,12 +137,10 @@ export class Workforce {
    * Has all carry a command out, those that are about to serve clients among them: they began with what was known of
    * earlier ones.
    */
-  command(request: ControlRequest, signal: AbortSignal): Promise<ControlReply>[] {
-    const number = ++this.#lastCommand;
+  command(request: WorkerCommand, signal: AbortSignal): Promise<ControlReply>[] {
     if (NEW_ERA.has(request.kind)) this.#era++;
-    const era = this.#era;
-    this.#unconfirmed.push({ number, era, request });
-    return this.#askAll({ kind: 'command', request, number, era }, signal) as Promise<ControlReply>[];
+    const command = this.#ledger.add(request, this.#era);
+    return this.#askAll({ kind: 'command', ...command }, signal) as Promise<ControlReply>[];
   }
 
   /** Resolves when all have heard what they have been told so far. */
@@ -244,7 +232,7 @@ export class Workforce {
       owner: number - 1,
       owners: this.#owners,
       memory: this.#host.memory,
-      standing: this.#standing,
+      standing: this.standing,
       era: this.#era,
       batchContext,
     };
@@ -275,13 +263,14 @@ export class Workforce {
     const worker: Living = {
       ...{ number, thread, end, startMs: performance.now(), startWallMs: Date.now() },
       ...{ isReady: false, isDrained: false, failure: null, given: [], taken: 0 },
+      paused: start.standing.pausedDatabases,
     };
     // In the place of one that has died: the others have heard what it hasn't.
     for (const { end: other } of this.#ready()) other.tell({ kind: 'tell logins', of: null });
     this.#workers.set(number, worker);
     this.#buried.delete(number);
     // What it does not know of, and others have been asked for already; nobody waits for its answer.
-    for (const each of this.#unconfirmed) void end.ask({ kind: 'command', ...each }).catch(() => {});
+    for (const each of this.#ledger.unconfirmed) void end.ask({ kind: 'command', ...each }).catch(() => {});
     thread.on('error', (error) => {
       worker.failure = error instanceof Error ? error : new Error(String(error));
     });
@@ -303,13 +292,10 @@ export class Workforce {
       case 'log':
         for (const [level, message] of notice.lines) this.#host.log.log(level satisfies LogLevel, message);
         break;
-      case 'standing': {
-        const { command } = notice.standing;
-        if (command < this.#standing.command) break;
-        this.#standing = notice.standing;
-        this.#unconfirmed = this.#unconfirmed.filter(({ number }) => number > command);
+      case 'standing':
+        worker.paused = notice.standing.pausedDatabases;
+        this.#ledger.confirmed(notice.standing);
         break;
-      }
       case 'logins':
         this.#passOn(worker, notice);
         break;

@@ -240,6 +240,38 @@ export const processFaults: readonly Fault[] = [
     ['test/integration/suspend.test.ts'],
   ),
   fault(
+    'SUSPEND that has failed in some threads stays in the others',
+    {
+      file: 'src/daemon/suspender.ts',
+      find: 'if (isRefused && !isAnothers &&',
+      replace: 'if (isAnothers &&',
+    },
+    ['test/daemon/process-control.test.ts'],
+  ),
+  fault(
+    'SUSPEND that RESUME has ended takes a later one with it',
+    { file: 'src/daemon/suspender.ts', find: ' && this.#ends === ends) await', replace: ') await' },
+    ['test/daemon/process-control.test.ts'],
+  ),
+  fault(
+    'a thread keeps a SUSPEND that has failed in another one',
+    {
+      file: 'src/daemon/control.ts',
+      find: 'this.suspension.end();\n    this.checkProgress();',
+      replace: 'this.checkProgress();',
+    },
+    ['test/integration/threads-commands.test.ts'],
+  ),
+  fault(
+    'KILL of all pauses a database made from * in those threads alone that know it',
+    {
+      file: 'src/daemon/process-control.ts',
+      find: 'databases.length === 0 ?',
+      replace: 'databases.length >= 0 ?',
+    },
+    ['test/integration/threads-commands.test.ts', 'test/daemon/process-control.test.ts'],
+  ),
+  fault(
     'RELOAD is answered when the main thread alone goes by the new configuration',
     {
       file: 'src/daemon/threads.ts',

@@ -1,0 +1,63 @@
+import { beforeAll, expect, test } from 'vitest';
+import { sharedPostgres } from '../support/postgres.ts';
+import { createRole } from '../support/roles.ts';
+import { Threads } from '../support/threaded-pooler.ts';
+import { waitFor } from '../support/wait-for.ts';
+
+const ROLE = 'threads_commands';
+
+beforeAll(() => createRole(sharedPostgres(), { name: ROLE, auth: 'trust' }));
+
+test('KILL of all is for threads, too, that learn of a database later: one made from * is paused in all', async () => {
+  await using threads = await Threads.start(
+    { settings: { pool_mode: 'transaction', server_login_retry: 0 }, userlist: { [ROLE]: '' } },
+    2,
+  );
+  const { workforce } = threads.pooler;
+  const paused = async (): Promise<number> => {
+    const lists = await Promise.all(workforce.snapshots('databases'));
+    return lists.filter((list) => list.some((one) => one.name === 'postgres' && one.paused)).length;
+  };
+  const client = await threads.client({ user: ROLE, database: 'postgres' });
+  client.on('error', () => {});
+  await client.query('SELECT 1');
+  expect(await threads.ask({ kind: 'kill', database: null })).toEqual({ ok: true });
+  expect(await paused()).toBe(2);
+  // Nobody is left that has been told by the command itself.
+  for (const thread of workforce.threads) void thread.terminate();
+  await waitFor(() => workforce.threads.length === 0, { what: 'the end of both threads' });
+  await waitFor(() => workforce.threads.length === 2, { what: 'both threads' });
+  expect(await paused()).toBe(2);
+  expect(await threads.ask({ kind: 'resume', database: 'postgres' })).toEqual({ ok: true });
+  expect(await paused()).toBe(0);
+  const next = await threads.client({ user: ROLE, database: 'postgres' });
+  expect((await next.query('SELECT 1 AS one')).rows).toEqual([{ one: 1 }]);
+  await next.end();
+});
+
+test('after a SUSPEND that some threads could not carry out none is suspended, whenever it began', async () => {
+  await using threads = await Threads.start({ userlist: { [ROLE]: '' } }, 2);
+  const { workforce } = threads.pooler;
+  const { signal } = new AbortController();
+  const suspended = async (): Promise<boolean[]> =>
+    (await Promise.all(workforce.snapshots('state'))).flat().map((state) => state.suspended);
+  const replaceOne = async (): Promise<void> => {
+    void workforce.threads[0]?.terminate();
+    await waitFor(() => workforce.threads.length === 1, { what: 'the end of a thread' });
+    await waitFor(() => workforce.threads.length === 2, { what: 'both threads' });
+  };
+  await Promise.all(workforce.command({ kind: 'suspend' }, signal));
+  await replaceOne();
+  expect(await suspended()).toEqual([true, true]);
+  await Promise.all(workforce.command({ kind: 'end suspension' }, signal));
+  expect([await suspended(), workforce.isSuspended]).toEqual([[false, false], false]);
+  await replaceOne();
+  expect(await suspended()).toEqual([false, false]);
+  // One that begins in between hears of both.
+  void Promise.allSettled(workforce.command({ kind: 'suspend' }, signal));
+  const replaced = replaceOne();
+  await Promise.allSettled(workforce.command({ kind: 'end suspension' }, signal));
+  await replaced;
+  expect(await suspended()).toEqual([false, false]);
+  expect(threads.lines.filter((line) => line.includes('disconnected'))).toEqual([]);
+});
