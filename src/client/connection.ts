@@ -74,7 +74,7 @@ export class ClientConnection implements ConnHandler, Visitor {
   /** The place in the client limits; given back at close. */
   grant: Grant | null = null;
   phase: ClientPhase;
-  /** Until the login is over, what the doorkeeper has to say; null for unix sockets. */
+  /** What the doorkeeper has to say until the login is over; null then. */
   visit: Visit | null;
   #isLoggedIn = false;
   #closeMs = 0;
@@ -85,7 +85,7 @@ export class ClientConnection implements ConnHandler, Visitor {
     services: ClientServices,
     id: number,
     socket: ConnSocket,
-    peer: { address: PeerAddress; isUnixSameUid: boolean; uid: number | null; visit: Visit | null },
+    peer: { address: PeerAddress; isUnixSameUid: boolean; uid: number | null; visit: Visit },
     firstPhase: (connection: ClientConnection) => ClientPhase,
   ) {
     this.services = services;
@@ -98,7 +98,7 @@ export class ClientConnection implements ConnHandler, Visitor {
     this.connectWallMs = services.clock.wallMs();
     this.phase = firstPhase(this);
     this.conn = Conn.accept(socket, services.native, this);
-    if (this.visit !== null) this.visit.visitor = this;
+    peer.visit.visitor = this;
   }
 
   /** The login is over: the client has a session or the console. */
@@ -118,7 +118,11 @@ export class ClientConnection implements ConnHandler, Visitor {
 
   /** Whether somebody who has not logged in has given way, for a place in all or in this one's database. */
   makePlace(where: 'total' | 'database'): boolean {
-    return this.services.door.makePlace(this.visit?.peer ?? null, where === 'total' ? null : this.database);
+    const { door, unixDoor } = this.services;
+    const peer = this.visit?.peer ?? null;
+    const database = where === 'total' ? null : this.database;
+    if (this.address.kind === 'tcp') return door.makePlace(peer, database);
+    return door.makePlace(null, database) || unixDoor.makePlace(peer, database);
   }
 
   evict(message: string): void {

@@ -1,5 +1,5 @@
 import type { Clock } from '../base/clock.ts';
-import type { Budget, Grant, PlaceKind, PlaceRefusal } from '../pool/budget.ts';
+import type { Budget, Grant, PlaceRefusal, VisitKind } from '../pool/budget.ts';
 import type { PeerLines } from './peer-lines.ts';
 
 /** 0 = no limit. Source: our settings `max_login_conn`, `max_login_conn_per_address`. */
@@ -40,7 +40,7 @@ const MAX_TOTAL_BYTES = 64 * 1024 * 1024;
 /** What one is told that has sent too much. */
 export const TOO_MUCH = 'too many bytes before login';
 
-/** One TCP connection until it has logged in, or is gone. */
+/** One connection until it has logged in, or is gone. */
 export class Visit {
   readonly peer: string;
   readonly sinceMs: number;
@@ -104,8 +104,9 @@ export class Visit {
 
 /**
  * Bounds what connections cost that have not proved who they are: how many there are, in all and of one address, how
- * many bytes they have sent, how many lines they write. Unix sockets are not asked: who reaches one is let in by its
- * mode. Where there is no room, whoever has taken most of it gives way, so that a flood leaves others their turn.
+ * many bytes they have sent, how many lines they write. Where there is no room, whoever has taken most of it gives way, so
+ * that a flood leaves others their turn. Unix sockets have a door of their own, at which the peer is a system user: whatever
+ * comes over the network, they stay open.
  *
  * Of several threads each has one: the limits are of all, counted in the budget, but only those of its own does it know and
  * have give way. Each has its share of the bytes.
@@ -117,12 +118,13 @@ export class Doorkeeper {
   readonly #budget: Budget;
   readonly #owner: string;
   readonly #mostBytes: number;
+  readonly #isUnix: boolean;
   /** By peer and in the order in which they came. */
   readonly #logins = new Map<string, Set<Visit>>();
   #loginBytes = 0;
   readonly #leaving = new Set<Visit>();
 
-  /** `owner`: the event loop's name in the budget; `loops`: how many there are, default 1. */
+  /** `owner`: the event loop's name in the budget; `loops`: how many there are, default 1; `isUnix`: default false. */
   constructor(parts: {
     clock: Clock;
     lines: PeerLines;
@@ -130,6 +132,7 @@ export class Doorkeeper {
     budget: Budget;
     owner: string;
     loops?: number;
+    isUnix?: boolean;
   }) {
     this.#clock = parts.clock;
     this.lines = parts.lines;
@@ -137,6 +140,7 @@ export class Doorkeeper {
     this.#budget = parts.budget;
     this.#owner = parts.owner;
     this.#mostBytes = MAX_TOTAL_BYTES / (parts.loops ?? 1);
+    this.#isUnix = parts.isUnix ?? false;
   }
 
   /** A connection of `peer` has been accepted; another one may be evicted for it. */
@@ -160,7 +164,7 @@ export class Doorkeeper {
 
   /**
    * Evicts a connection that has a place of `max_client_conn` (in `database`, unless that is null) and has not logged in,
-   * for a connection of `peer` (null: a unix socket's). False when nobody has to give way.
+   * for a connection of `peer` (null: of another door's). False when nobody has to give way.
    */
   makePlace(peer: string | null, database: string | null): boolean {
     const placed = (visits: Iterable<Visit>): Visit[] =>
@@ -207,10 +211,11 @@ export class Doorkeeper {
     if (to === 'leaving') this.#addLeaving(visit);
   }
 
-  #ask(kind: PlaceKind, peer: string): Grant | PlaceRefusal {
+  #ask(visitKind: VisitKind, peer: string): Grant | PlaceRefusal {
     const { total, perAddress } = this.#limits();
     // Who leaves is soon gone, or cut: one address may have them all.
-    const keyLimit = kind === 'leaving' ? 0 : perAddress;
+    const keyLimit = visitKind === 'leaving' ? 0 : perAddress;
+    const kind = this.#isUnix ? (`unix ${visitKind}` as const) : visitKind;
     return this.#budget.askPlace({ owner: this.#owner, kind, key: peer, totalLimit: total, keyLimit });
   }
 

@@ -94,6 +94,7 @@ export interface ClientServices {
   readonly native: Native;
   readonly budget: Budget;
   readonly door: Doorkeeper;
+  readonly unixDoor: Doorkeeper;
   /** Name of this event loop in the budget. */
   readonly owner: string;
   readonly tracked: TrackedParameters;

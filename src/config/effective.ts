@@ -119,7 +119,7 @@ function ms(seconds: number): number {
 }
 
 /**
- * How many TCP connections there may be that have not logged in yet; 0 = any number. Who fits into `max_client_conn` has
+ * How many connections there may be that have not logged in yet, by TCP and by unix sockets each; 0 = any number. Who fits into `max_client_conn` has
  * room for all its clients to log in at once, from one address, unless other limits are set.
  */
 export function doorLimits({ own, settings }: Config): { total: number; perAddress: number } {

@@ -52,6 +52,7 @@ export function clientServices(
     native: parts.native,
     budget: state.budget,
     door: state.door,
+    unixDoor: state.unixDoor,
     owner: state.owner,
     tracked: parts.tracked,
     statements: parts.statements,

@@ -36,6 +36,7 @@ export class PoolerState {
   readonly budget: Budget;
   /** Those who have not logged in yet. */
   readonly door: Doorkeeper;
+  readonly unixDoor: Doorkeeper;
   /** The event loop's name in the budget. */
   readonly owner: string;
   /** One allocator numbers clients and servers; ids are never used again. */
@@ -96,14 +97,12 @@ export class PoolerState {
     this.owner = parts.owner;
     this.nextId = parts.nextId;
     this.tls = parts.tls;
-    this.door = new Doorkeeper({
-      clock: parts.clock,
-      lines: new PeerLines(parts.clock, parts.log),
-      limits: () => doorLimits(this.#config),
-      budget: parts.budget,
-      owner: parts.owner,
-      loops: parts.loops,
-    });
+    const { clock, log, budget, owner, loops } = parts;
+    const door = { clock, lines: new PeerLines(clock, log), budget, owner, loops };
+    this.door = new Doorkeeper({ ...door, limits: () => doorLimits(this.#config) });
+    // One user may well be all there is.
+    const unixLimits = () => ({ ...doorLimits(this.#config), perAddress: 0 });
+    this.unixDoor = new Doorkeeper({ ...door, limits: unixLimits, isUnix: true });
     this.databases = parts.databases;
     this.startWallMs = parts.clock.wallMs();
     this.tally.setStored(parts.config.userlist.values());

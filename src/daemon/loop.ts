@@ -197,7 +197,7 @@ export function createLoop(options: LoopOptions): Loop {
         socket.destroy();
         return;
       }
-      const visit = peer.address.kind === 'tcp' ? enter(state, socket, peer.address) : null;
+      const visit = enter(state, socket, peer);
       if (visit === 'refused') return;
       if (listener.kind === 'tcp') tune(socket);
       const firstPhase = (self: ClientConnection) => new StartupPhase(self);
@@ -206,7 +206,7 @@ export function createLoop(options: LoopOptions): Loop {
           new ClientConnection(services, state.nextId(), socket, { ...peer, visit }, firstPhase),
         );
       } catch (error) {
-        visit?.gone();
+        visit.gone();
         // Out of descriptors between accept and taking it over, say: this one connection is lost, no more.
         log.log('ERROR', `cannot take a connection over: ${String(error)}`);
         socket.destroy();
@@ -235,13 +235,16 @@ export function createLoop(options: LoopOptions): Loop {
   };
 }
 
-/** Asks the doorkeeper about a new TCP connection; one that is refused is told so, and gone. */
+/** Asks the doorkeeper about a new connection; one that is refused is told so, and gone. */
 function enter(
-  { door, log }: PoolerState,
+  state: PoolerState,
   socket: ConnSocket,
-  address: Extract<PeerAddress, { kind: 'tcp' }>,
+  { address, uid }: { readonly address: PeerAddress; readonly uid: number | null },
 ): Visit | 'refused' {
-  const peer = peerName(address.ip);
+  const { log } = state;
+  const isTcp = address.kind === 'tcp';
+  const door = isTcp ? state.door : state.unixDoor;
+  const peer = isTcp ? peerName(address.ip) : `system user ${uid ?? '(unknown)'}`;
   const visit = door.enter(peer);
   if (visit instanceof Visit) return visit;
   if (door.lines.mayWrite(peer))

@@ -8,7 +8,10 @@
  * What there is a bounded number of beside server connections and clients: connections that have not logged in, carry a
  * CancelRequest, or have been closed before they logged in; keys that are being derived from passwords.
  */
-export type PlaceKind = 'login' | 'cancel' | 'leaving' | 'derivation';
+export type PlaceKind = VisitKind | `unix ${VisitKind}` | 'derivation';
+
+/** Of connections by TCP; those by unix sockets are counted by themselves. */
+export type VisitKind = 'login' | 'cancel' | 'leaving';
 
 /** What a grant is for. */
 export type GrantKind = 'server' | 'client' | PlaceKind;
@@ -160,6 +163,9 @@ export class LocalBudget implements Budget {
     login: new Counts(),
     cancel: new Counts(),
     leaving: new Counts(),
+    'unix login': new Counts(),
+    'unix cancel': new Counts(),
+    'unix leaving': new Counts(),
     derivation: new Counts(),
   };
   /** Grants that are set aside, and how many there are of them. */

@@ -29,6 +29,9 @@ const ALL: Readonly<Record<GrantKind, number>> = {
   cancel: 3,
   leaving: 4,
   derivation: 5,
+  'unix login': 6,
+  'unix cancel': 7,
+  'unix leaving': 8,
 };
 
 /**

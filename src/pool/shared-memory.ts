@@ -24,7 +24,7 @@ export interface SharedMemory {
 }
 
 /** Slots that are there from the beginning: all of each kind of grant. */
-export const FIXED_SLOTS = 6;
+export const FIXED_SLOTS = 9;
 /** Words of a slot before the cells of its owners. */
 export const SLOT_WORDS = 11;
 export const RECORD_WORDS = 10;

@@ -139,6 +139,23 @@ describe('a place of max_client_conn', () => {
   });
 });
 
+test('who comes by a unix socket takes no place of the network, and loses none to it', () => {
+  const limits = { total: 2, perAddress: 0 };
+  const { clock, lines, budget, door, enter } = stage(limits);
+  const unix = new Doorkeeper({
+    ...{ clock, lines, limits: () => limits, budget, owner: 'main' },
+    isUnix: true,
+  });
+  const visits = [enter('a'), enter('b')];
+  expect(door.enter('c')).toBe('max_login_conn');
+  const local = [unix.enter('user 1'), unix.enter('user 1')] as Visit[];
+  expect(unix.enter('user 2')).toBe('max_login_conn');
+  expect([...local, ...visits].map((visit) => visit.cancels())).toEqual(Array(4).fill(true));
+  for (const visit of local) visit.leaves();
+  const kinds = ['login', 'cancel', 'leaving', 'unix login', 'unix cancel', 'unix leaving'] as const;
+  expect(kinds.map((kind) => budget.count(kind))).toEqual([0, 2, 0, 0, 0, 2]);
+});
+
 describe('cancel requests', () => {
   test('are counted by themselves: as many per address, and in all', () => {
     const { budget, enter } = stage({ total: 3, perAddress: 2 });

@@ -254,6 +254,20 @@ export const loginFaults: readonly Fault[] = [
     ['test/integration/before-login.test.ts'],
   ),
   fault(
+    'who comes by a unix socket is asked nothing before the login',
+    {
+      file: 'src/daemon/context.ts',
+      find: '({ ...doorLimits(this.#config), perAddress: 0 })',
+      replace: '({ total: 0, perAddress: 0 })',
+    },
+    ['test/integration/before-login.test.ts'],
+  ),
+  fault(
+    'a flood over the network closes the unix socket',
+    { file: 'src/client/doorkeeper.ts', find: 'this.#isUnix ?', replace: 'false ?' },
+    ['test/integration/before-login.test.ts', 'test/client/doorkeeper.test.ts'],
+  ),
+  fault(
     'cancel requests take places of logins',
     { file: 'src/client/doorkeeper.ts', find: "    this.move(visit, 'cancel');\n", replace: '' },
     ['test/client/doorkeeper.test.ts', 'test/integration/before-login.test.ts'],

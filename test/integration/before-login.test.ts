@@ -69,7 +69,7 @@ describe('connections that have not logged in', () => {
     // Two threads may come to two connections in either order.
     await waitFor(() => placesOf(pooler, 'login') === 3);
     expect(await refusal(await connectPeer(pooler.port))).toMatchObject(noRoom('max_login_conn_per_address'));
-    // Another address, and a unix socket, have nothing to do with that.
+    // Another address, and unix sockets, have nothing to do with that.
     const elsewhere = await halfLogin(pooler.port, OTHER);
     const local = await times(5, () => halfLogin(pooler.socketPath));
     // Who has logged in makes room.
@@ -81,6 +81,25 @@ describe('connections that have not logged in', () => {
     await waitFor(() => placesOf(pooler, 'login') === 3);
     await finishLogin(await halfLogin(pooler.port));
     for (const peer of [...silent, half, elsewhere, ...local, next]) await peer.close();
+  });
+
+  test('are limited by unix sockets, too, by themselves: the oldest of a system user goes when it has had its time', async () => {
+    const clock = new ManualClock();
+    await using pooler = await start({ own: { max_login_conn: 3 }, clock });
+    const { state } = pooler.pooler;
+    const byNet = await times(3, () => connectPeer(pooler.port));
+    const local = [await halfLogin(pooler.socketPath)];
+    local.push(...(await times(2, () => connectPeer(pooler.socketPath))));
+    await waitFor(() => state.budget.count('unix login') === 3 && placesOf(pooler, 'login') === 3);
+    expect(await refusal(await connectPeer(pooler.socketPath))).toMatchObject(noRoom('max_login_conn'));
+    expect(pooler.lines.filter((line) => line.includes('connection from unix'))).toEqual([
+      expect.stringMatching(/^WARNING connection from unix.* refused \(max_login_conn\)$/),
+    ]);
+    clock.advance(2000);
+    const next = await halfLogin(pooler.socketPath);
+    expect(await refusal(local[0] as ScriptedPeer)).toMatchObject(noRoom('max_login_conn'));
+    await finishLogin(next);
+    for (const peer of [...byNet, ...local, next]) await peer.close();
   });
 
   test('follow RELOAD', async () => {
