@@ -6,12 +6,12 @@ import { poolLimits } from '../config/effective.ts';
 import { ConfigError } from '../config/config-error.ts';
 import type { PoolLimits } from '../pool/limits.ts';
 import type { Pool } from '../pool/pool.ts';
+import { ServerConnection } from '../server/connection.ts';
 import type { PreparedTls, TlsContexts } from '../tls/contexts.ts';
 import { TlsSettingError } from '../tls/setting-error.ts';
 import type { PoolerState } from './context.ts';
 import { killPool } from './control.ts';
 import { forgetNames } from './dns.ts';
-import { serversOf } from './snapshot-sockets.ts';
 
 /**
  * Puts another configuration in force, after RELOAD or SET: limits at once, server connections that now lead to
@@ -30,18 +30,19 @@ export function applyConfig(state: PoolerState, next: Config): void {
     }
     const limitsBefore = pool.limits;
     pool.limits = poolLimits(next, entry, pool.user);
-    changeMode(state, pool, limitsBefore);
     const before = entriesBefore.get(pool.database) ?? entry;
     if (before.user !== entry.user && servesAnother(pool, entry)) {
       // Its clients were let in to act as the old user; that is over.
       pool.isForcedUser = entry.user !== null;
       killPool(state, pool, 'database configuration changed');
-    } else if (needsRecycling(before, entry)) {
+      continue;
+    }
+    if (needsRecycling(before, entry)) {
       pool.isForcedUser = entry.user !== null;
       pool.markAllCloseNeeded(true);
-    } else {
-      pool.service();
     }
+    changeMode(pool, limitsBefore);
+    pool.service();
   }
   state.peers.update(next);
   forgetNames(state);
@@ -52,7 +53,7 @@ export function applyConfig(state: PoolerState, next: Config): void {
  * Of session mode servers in use have what their clients have left there, and of a time without prepared statements they have
  * all names that clients gave: neither is for whoever is served by the next transaction.
  */
-function changeMode(state: PoolerState, pool: Pool, before: PoolLimits): void {
+function changeMode(pool: Pool, before: PoolLimits): void {
   const { poolMode, maxPreparedStatements } = pool.limits;
   if (poolMode === 'session') return;
   if (before.poolMode !== 'session') {
@@ -61,8 +62,8 @@ function changeMode(state: PoolerState, pool: Pool, before: PoolLimits): void {
   }
   renounce(pool);
   // Those between two transactions would keep their servers for as long as they say nothing.
-  for (const server of [...serversOf(state)]) {
-    if (server.pool === pool && server.state === 'active') server.releaseIfDone();
+  for (const server of [...pool.servers.active]) {
+    if (server instanceof ServerConnection && server.state === 'active') server.releaseWhenDone();
   }
 }
 

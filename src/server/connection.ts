@@ -268,6 +268,12 @@ export class ServerConnection
     this.#interlude.align(texts, done);
   }
 
+  /** As {@link releaseIfDone}; if not now, as soon as it is, though the client says nothing more. */
+  releaseWhenDone(): void {
+    this.#releaseDue = true;
+    this.releaseIfDone();
+  }
+
   releaseIfDone(): void {
     const client = this.#client;
     // With a message of the client half sent, the client ends the link when the rest has gone out.

@@ -6,6 +6,15 @@ const POOL = 'src/pool/pool.ts';
 /** Whom a server connection is given to, when, and when it goes. */
 export const poolFaults: readonly Fault[] = [
   fault(
+    'a client that says nothing keeps a server that was being set right when its pool went over to transactions',
+    {
+      file: 'src/server/connection.ts',
+      find: '    this.#releaseDue = true;\n    this.releaseIfDone();',
+      replace: '    this.releaseIfDone();',
+    },
+    ['test/integration/reload-modes.test.ts'],
+  ),
+  fault(
     'the reset query is never run',
     {
       file: DECIDE,

@@ -1,6 +1,9 @@
 import { expect, test } from 'vitest';
-import { frontend } from '../support/peer-messages.ts';
+import { backend, frontend } from '../support/peer-messages.ts';
+import { startPooler } from '../support/pooler.ts';
+import { ScriptedServer } from '../support/scripted-peer.ts';
 import { waitFor } from '../support/wait-for.ts';
+import { WireClient } from '../support/wire-client.ts';
 import { WireStage } from '../support/wire-stage.ts';
 
 const { bind, close, execute, parse, sync } = frontend;
@@ -61,4 +64,51 @@ test('names that clients gave while there were no prepared statements are on no 
   await goOver({ pool_mode: 'transaction', max_prepared_statements: 100, default_pool_size: 1 });
   await other.query('SELECT 1');
   expect((await other.ask(run('s'))).errors[0]?.['C']).toBe('26000');
+});
+
+test('a server that is being set right for its client at that moment does not stay with it either', async () => {
+  await using server = await ScriptedServer.listen();
+  const config = (pool_mode: string) => ({
+    settings: { pool_mode },
+    databases: { scripted: `host=127.0.0.1 port=${server.port}` },
+    userlist: { [ROLE]: '' },
+  });
+  await using pooler = await startPooler(config('session'));
+  const parameters = { user: ROLE, database: 'scripted', standard_conforming_strings: 'off' };
+  const [client, peer] = await Promise.all([
+    WireClient.connect(pooler.port, parameters),
+    server.acceptLogin(),
+  ]);
+  const strings = async (name: string): Promise<void> => {
+    await peer.send(
+      backend.parameterStatus('standard_conforming_strings', name),
+      backend.commandComplete('SET'),
+      backend.readyForQuery(),
+    );
+  };
+  await client.send(frontend.query('DISCARD ALL'));
+  expect(String((await peer.message('Q')).body)).toContain('standard_conforming_strings');
+  await strings('off');
+  await peer.message('Q');
+  await peer.send(
+    backend.parameterStatus('standard_conforming_strings', 'on'),
+    backend.commandComplete('DISCARD ALL'),
+    backend.readyForQuery(),
+  );
+  await client.answer();
+  expect(String((await peer.message('Q')).body)).toContain('current_setting');
+  const name = 'standard_conforming_strings';
+  await peer.send(
+    backend.rowDescription('n', 'encode', 'source'),
+    backend.dataRow(name, Buffer.from('on').toString('hex'), 'default'),
+    backend.commandComplete('COMMIT'),
+    backend.readyForQuery(),
+  );
+  // What the client gave has to be set again.
+  expect(String((await peer.message('Q')).body)).toContain(`SET ${name}`);
+  await pooler.reload(config('transaction'));
+  await strings('off');
+  // The client says nothing, and the server is closed: nobody else may have it.
+  expect((await peer.message()).type).toBe('X');
+  await client.peer.close();
 });
