@@ -181,10 +181,16 @@ export class PoolerState {
     return this.#opened(this.pools.open(identity, poolLimits(this.#config, entry, user)));
   }
 
-  /** The pool of a server that another loop has had; made with `limits` where there is none any more. */
+  /** The pool of a server that another loop has had. Where there is none of its database any more: as that had it. */
   poolOf(identity: PoolIdentity, limits: PoolLimits): Pool {
     const { database, user } = identity;
-    return this.pools.find(database, user) ?? this.#opened(this.pools.open(identity, limits));
+    const known = this.pools.find(database, user);
+    if (known !== null) return known;
+    const entry = this.databases.resolve(database)?.entry;
+    if (entry === undefined) return this.#opened(this.pools.open(identity, limits));
+    // Settings may have changed since it has left.
+    const now = { ...identity, isForcedUser: entry.user === user };
+    return this.#opened(this.pools.open(now, poolLimits(this.#config, entry, user)));
   }
 
   #opened(pool: Pool): Pool {

@@ -239,7 +239,7 @@ export const loginFaults: readonly Fault[] = [
     'one address may have any number of connections that do not log in',
     {
       file: 'src/client/doorkeeper.ts',
-      find: "const keyLimit = kind === 'leaving' ? 0 : perAddress;",
+      find: "const keyLimit = visitKind === 'leaving' ? 0 : perAddress;",
       replace: 'const keyLimit = 0 * perAddress;',
     },
     ['test/client/doorkeeper.test.ts', 'test/integration/before-login.test.ts'],

@@ -96,8 +96,17 @@ export const moveFaults: readonly Fault[] = [
     'a server from elsewhere has an unpaused pool amid PAUSE',
     {
       file: 'src/daemon/context.ts',
-      find: 'this.#opened(this.pools.open(identity, limits));',
-      replace: 'this.pools.open(identity, limits);',
+      find: 'this.#opened(this.pools.open(now, poolLimits(this.#config, entry, user)));',
+      replace: 'this.pools.open(now, poolLimits(this.#config, entry, user));',
+    },
+    MOVED,
+  ),
+  fault(
+    'a server from elsewhere has a pool with the settings of when it left',
+    {
+      file: 'src/daemon/context.ts',
+      find: 'this.pools.open(now, poolLimits(this.#config, entry, user))',
+      replace: 'this.pools.open(now, limits)',
     },
     MOVED,
   ),

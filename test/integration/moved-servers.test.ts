@@ -225,6 +225,18 @@ describe.each([
     for (const client of clients) await client.end();
   });
 
+  it('comes to a pool with the settings of now, not of when it left', async () => {
+    await using two = await start();
+    const stage = new Stage(two);
+    const client = await stage.client(0);
+    await client.query('SELECT 1');
+    const moved = await stage.take();
+    const stale = { ...moved.limits, poolMode: 'session', poolSize: 99 } as const;
+    expect(two.loops[1].loop.state.poolOf(moved.identity, stale).limits).toEqual(moved.limits);
+    stage.bring(moved);
+    await client.end();
+  });
+
   it('is closed where PAUSE holds and nobody has had a pool', async () => {
     await using two = await start();
     const stage = new Stage(two);
