@@ -163,7 +163,6 @@ export class ListeningSocket {
   close(): void {
     this.#closed = true;
     this.#cancelRetry?.();
-    this.#cancelRetry = null;
     this.#cancelRetirement?.();
     this.#cancelRetirement = null;
     this.#release();
@@ -341,6 +340,7 @@ export class ListeningSocket {
   }
 
   #watchLater(acceptor: Acceptor): void {
+    this.#cancelRetry?.();
     this.#cancelRetry = this.#context.schedule(ACCEPT_RETRY_MS, () => {
       this.#cancelRetry = null;
       if (acceptor.watch()) this.#context.log.log('LOG', `listening on ${this.display} again`);

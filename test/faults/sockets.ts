@@ -7,6 +7,15 @@ const AHEAD = 'src/net/read-ahead.ts';
 /** Descriptors of our own: to whom a number belongs, and what becomes of its bytes. */
 export const socketFaults: readonly Fault[] = [
   fault(
+    'a listener that fails again at rest goes on looking when it is closed',
+    {
+      file: 'src/net/listening-socket.ts',
+      find: '#watchLater(acceptor: Acceptor): void {\n    this.#cancelRetry?.();',
+      replace: '#watchLater(acceptor: Acceptor): void {',
+    },
+    ['test/net/listener.test.ts'],
+  ),
+  fault(
     'a number that is no longer a connection’s is read ahead for it',
     { file: AHEAD, find: ' || !reader.mayRead) return;', replace: ') return;' },
     ['test/net/batch-turns.test.ts'],

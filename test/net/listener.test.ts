@@ -281,6 +281,24 @@ describe('a listener of raw sockets whose accept() fails', () => {
   });
 });
 
+describe('a listener of raw sockets that rests', () => {
+  it('leaves no timer behind when it is retired and cannot take those who wait', async () => {
+    const errors = [constants.errno.EMFILE];
+    const accept = (fd: number) => {
+      const errno = errors.shift();
+      if (errno !== undefined) throw socketError('accept', errno);
+      return native.listen.accept(fd);
+    };
+    const failing = { ...native, listen: { ...native.listen, accept } };
+    const listeners = await kit.open({ listenAddr: ['127.0.0.1'], native: failing });
+    await kit.dial(first(listeners.addresses));
+    await waitFor(() => kit.timers.pending.length === 1);
+    errors.push(constants.errno.EMFILE);
+    listeners.retireTcp(() => {});
+    expect([errors, kit.timers.pending]).toEqual([[], []]);
+  });
+});
+
 describe('open files', () => {
   it('running out are warned about once per five seconds', async () => {
     const { addresses } = await kit.open({ listenAddr: ['127.0.0.1'], fdLimit: 17 });
