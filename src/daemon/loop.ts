@@ -41,6 +41,7 @@ import { applyConfig, applyTls, openForcedPools } from './reload.ts';
 import { serverTarget } from './server-target.ts';
 import { serversOf } from './snapshot-sockets.ts';
 import { StatsWindows } from './snapshots.ts';
+import { SpacedLines } from './spaced-lines.ts';
 import { tcpOptions } from './tcp-settings.ts';
 
 /** What an event loop is made from. */
@@ -110,6 +111,7 @@ export function createLoop(options: LoopOptions): Loop {
   const statements = new StatementCache(options.naming);
   const pbkdf2 = new Pbkdf2Queue(MAX_DERIVATIONS, options.derivations);
   const windows = new StatsWindows(clock.nowMs());
+  const lost = new SpacedLines(clock, log);
   let isStopped = false;
   let sweeper: NodeJS.Timeout | null = null;
   const tune = (socket: ConnSocket): void => tuneTcp(native, socket, tcpOptions(state.config));
@@ -208,7 +210,7 @@ export function createLoop(options: LoopOptions): Loop {
       } catch (error) {
         visit.gone();
         // Out of descriptors between accept and taking it over, say: this one connection is lost, no more.
-        log.log('ERROR', `cannot take a connection over: ${String(error)}`);
+        lost.write('ERROR', `cannot take a connection over: ${String(error)}`);
         socket.destroy();
       }
     },

@@ -35,6 +35,7 @@ import {
 import { Predecessors } from './predecessors.ts';
 import { ProcessControl } from './process-control.ts';
 import { prepareTls, prepareTlsForSet } from './reload.ts';
+import { SpacedLines } from './spaced-lines.ts';
 import { tcpOptions } from './tcp-settings.ts';
 import type { MainEnd, WorkerQuestion } from './worker-messages.ts';
 import { levelsOf } from './worker-log.ts';
@@ -137,6 +138,13 @@ export async function createThreadedPooler(options: PoolerOptions, count: number
   const fault = (error: unknown): void => {
     log.log('ERROR', `internal error: ${error instanceof Error ? error.stack : String(error)}`);
   };
+  const guard = (call: () => void): void => {
+    try {
+      call();
+    } catch (error) {
+      fault(error);
+    }
+  };
   const stop = (): void => {
     if (isStopped) return;
     isStopped = true;
@@ -221,13 +229,14 @@ export async function createThreadedPooler(options: PoolerOptions, count: number
     exit,
   });
 
+  const lost = new SpacedLines(clock, log);
   const accept = (socket: ConnSocket, listener: ListenerInfo): void => {
     // The worker makes a socket of its own around it; closing ours leaves the connection as it is.
     const fd = native.listen.duplicate(socketFd(socket));
     const { remoteAddress: ip, remotePort: port } = socket;
     socket.destroy();
     if (fd === null) {
-      log.log('ERROR', 'cannot hand a connection over: no descriptor is left');
+      lost.write('ERROR', 'cannot hand a connection over: no descriptor is left');
       return;
     }
     workforce.give({
@@ -252,14 +261,10 @@ export async function createThreadedPooler(options: PoolerOptions, count: number
   let periodStartMs = clock.nowMs();
   const sweeper = setInterval(() => {
     const nowMs = clock.nowMs();
-    try {
-      peers.sweep(nowMs);
-    } catch (error) {
-      fault(error);
-    }
+    guard(() => peers.sweep(nowMs));
     if (nowMs - periodStartMs < config.settings.stats_period * 1000) return;
     periodStartMs = nowMs;
-    workerRows.turn();
+    guard(() => workerRows.turn());
     reportStats().catch(fault);
   }, SWEEP_INTERVAL_MS);
 

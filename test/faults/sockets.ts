@@ -16,6 +16,15 @@ export const socketFaults: readonly Fault[] = [
     ['test/net/listener.test.ts'],
   ),
   fault(
+    'every connection that finds no descriptor writes a line',
+    {
+      file: 'src/daemon/spaced-lines.ts',
+      find: 'nowMs - this.#writtenMs < SPACING_MS',
+      replace: 'nowMs < 0',
+    },
+    ['test/daemon/spaced-lines.test.ts'],
+  ),
+  fault(
     'a number that is no longer a connection’s is read ahead for it',
     { file: AHEAD, find: ' || !reader.mayRead) return;', replace: ') return;' },
     ['test/net/batch-turns.test.ts'],
