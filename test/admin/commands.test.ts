@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { commands } from '../../src/admin/commands.ts';
 import { controlFailure, type ControlRequest } from '../../src/admin/control.ts';
 import { showTables } from '../../src/admin/show.ts';
-import { query, rig } from './fake-control.ts';
+import { ask, query, rig } from './fake-control.ts';
 
 /** Every command that isn't a SHOW: its text, what the process is asked, its tag, the line in the log. */
 const changing: readonly (readonly [string, ControlRequest, string, string])[] = [
@@ -119,7 +119,7 @@ describe('errors', () => {
     const { error } = await query(target, text);
     expect(error?.['M']).toBe(`invalid command '${text}', use SHOW HELP;`);
     const zero = Buffer.from(`${text}\0`);
-    const reply = await target.console.message(0x51, zero, new AbortController().signal);
+    const reply = await ask(target.console, 0x51, zero, target.abort.signal);
     expect(reply.error).toBe(`invalid command '${logged}', use SHOW HELP;`);
   });
 
