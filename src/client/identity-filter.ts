@@ -4,7 +4,7 @@ import { UnreadText } from '../relay/outstanding.ts';
 import type { RequestFilter } from '../relay/request-filter.ts';
 import type { RunWriter } from '../relay/run-writer.ts';
 import { FrontendType as F } from '../wire/codes.ts';
-import { asItIs, lookAtText, passUnread } from './sql-text.ts';
+import { asItIs, HELD_TEXT_LIMIT, lookAtText, passUnread } from './sql-text.ts';
 import type { StatementHost, StatementServer } from './statement-sender.ts';
 
 /**
@@ -21,8 +21,11 @@ export class IdentityFilter implements RequestFilter {
   look(type: number, chunk: Buffer, body: number, end: number, bodyBytes: number): number {
     if (type !== F.Query && type !== F.Parse) return 0;
     const stop = Math.min(end, body + bodyBytes);
-    const text = type === F.Query ? body : nameEnd(chunk, body, stop) + 1;
-    return lookAtText(chunk, text > body ? text : body, stop, body, bodyBytes, type === F.Query);
+    if (type === F.Query) return lookAtText(chunk, body, stop, body, bodyBytes, true);
+    const zero = nameEnd(chunk, body, stop);
+    if (zero >= 0) return lookAtText(chunk, zero + 1, stop, body, bodyBytes, false);
+    // PostgreSQL takes names of any length: behind a very long one the text stays unread.
+    return stop - body < HELD_TEXT_LIMIT ? Math.min(bodyBytes, HELD_TEXT_LIMIT) : 1;
   }
 
   answerAlone(): null {
@@ -31,7 +34,11 @@ export class IdentityFilter implements RequestFilter {
 
   pass(type: number, chunk: Buffer, body: number, end: number, bodyBytes: number, out: RunWriter): number {
     const server = this.#host.server as StatementServer;
-    if (end - body < bodyBytes) return passUnread(body, bodyBytes, out, server.tracker, new UnreadText());
+    if (end - body < bodyBytes) {
+      if (type === F.Query) return passUnread(body, bodyBytes, out, server.tracker, new UnreadText());
+      server.closeNeeded = true;
+      return asItIs(type, body, body + bodyBytes, out, () => server.tracker.sent(type));
+    }
     const text = type === F.Query ? body : nameEnd(chunk, body, end) + 1;
     const zero = nameEnd(chunk, text, end);
     const { reading } = this.#host;

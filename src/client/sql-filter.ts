@@ -16,7 +16,7 @@ import { commandComplete } from '../wire/result.ts';
 import { Writer } from '../wire/writer.ts';
 import { ChangeNote } from './request-notes.ts';
 import { bodyOf, isDropping, isNamed, SqlRewriter } from './sql-rewriter.ts';
-import { asItIs, lookAtText } from './sql-text.ts';
+import { asItIs, isUnread, lookAtText } from './sql-text.ts';
 import type { StatementHost, StatementSender } from './statement-sender.ts';
 import { changing, dropping, type UnnamedForm, UnnamedForms } from './unnamed-forms.ts';
 
@@ -136,8 +136,12 @@ export class SqlFilter {
 
   /** As RequestFilter.pass, for a Parse without a name. */
   passUnnamed(chunk: Buffer, body: number, end: number, bodyBytes: number, out: RunWriter): number {
-    const { tracker } = this.#sender.server;
-    if (end - body < bodyBytes) return this.#passPlain(body, body + bodyBytes, out, null);
+    const { server } = this.#sender;
+    const { tracker } = server;
+    if (end - body < bodyBytes) {
+      if (isUnread(bodyBytes)) server.closeNeeded = true;
+      return this.#passPlain(body, body + bodyBytes, out, null);
+    }
     const zero = nameEnd(chunk, body + 1, end);
     if (zero < 0) throw new ProtocolViolation('broken Parse packet');
     if (this.#awaitsReading(chunk, body + 1, zero)) return -1;
