@@ -1,5 +1,6 @@
 import { BackendType as B, FrontendType as F, TxStatus } from '../wire/codes.ts';
 import { copyCompleted, copyFailed, endsCopy, isCopyMark } from './copy-marks.ts';
+import { LostRequests } from './lost-requests.ts';
 import { OutstandingQueue, ReplyAction, type RequestNote } from './outstanding.ts';
 
 /** This many requests may be on their way before {@link RequestTracker.isFull}. */
@@ -22,6 +23,7 @@ const FULL = 4096;
  */
 export class RequestTracker {
   readonly queue = new OutstandingQueue();
+  readonly lost = new LostRequests();
   /** Last status byte of ReadyForQuery. */
   txStatus: number = TxStatus.Idle;
   /** The server is in COPY IN (or COPY BOTH) mode. */
@@ -105,12 +107,14 @@ export class RequestTracker {
       case F.Sync:
         this.segment++;
         this.#isStretchOpen = false;
+        this.lost.readies++;
         this.queue.push(type, action, payload, hanging);
         this.#awaitsReady = true;
         return;
       case F.Query:
       case F.FunctionCall:
         if (this.#isStretchOpen) this.isMixed = true;
+        this.lost.readies++;
         this.queue.push(type, action, payload, hanging);
         this.#awaitsReady = true;
         return;
@@ -273,6 +277,7 @@ export class RequestTracker {
   /** ReadyForQuery with `status` has come: what to do with it. */
   readyForQuery(status: number): ReplyAction {
     this.#hasAnswered = true;
+    if (this.lost.readies > 0) this.lost.readies--;
     this.#dropCopyMarks();
     this.txStatus = status;
     this.isCopyIn = false;
@@ -280,7 +285,8 @@ export class RequestTracker {
     const type = this.queue.headType;
     let action: ReplyAction = ReplyAction.Forward;
     if (this.#skipsToSync) {
-      action = this.#endSkipping();
+      this.#skipsToSync = false;
+      action = this.lost.endSkipping(this.queue, this);
     } else if (type === F.Sync || this.#endsHead(type)) {
       action = this.queue.headAction as ReplyAction;
       this.queue.pop();
@@ -297,6 +303,7 @@ export class RequestTracker {
     if (status === TxStatus.Idle && this.queue.length === 0) this.isMixed = false;
     // What is left may be answered without a further ReadyForQuery.
     this.#awaitsReady = this.queue.length > 0;
+    if (!this.#awaitsReady && !this.isUnsure) this.lost.end();
     return action === ReplyAction.Swallow ? ReplyAction.Swallow : ReplyAction.Forward;
   }
 
@@ -313,6 +320,7 @@ export class RequestTracker {
   /** A new client, a new count. Only on a clean connection. */
   reset(): void {
     this.queue.clear();
+    this.lost.end();
     this.isCopyIn = false;
     this.isStreaming = false;
     this.isUnsure = false;
@@ -359,6 +367,7 @@ export class RequestTracker {
     this.#hasAnswered = true;
     const head = queue.headType;
     this.failedNote = queue.headNote;
+    if (this.isCopyIn && this.isUnsure) this.lost.copyFailed();
     if (this.isCopyIn) copyFailed(queue, this);
     this.isCopyIn = false;
     let action = queue.headAction;
@@ -378,23 +387,7 @@ export class RequestTracker {
     return action === ReplyAction.Swallow ? ReplyAction.Swallow : ReplyAction.Forward;
   }
 
-  /** The server has stopped skipping: takes out what it skipped. Gives the action of the Sync that ended it. */
-  #endSkipping(): ReplyAction {
-    const { queue } = this;
-    this.#skipsToSync = false;
-    const sync = queue.indexOf(F.Sync);
-    if (sync < 0) {
-      // The Sync was one that we took for swallowed: what is in the queue came behind it and was not skipped.
-      this.isUnsure = true;
-      if (queue.length > 0) queue.pop();
-      return ReplyAction.Forward;
-    }
-    const action = queue.actionAt(sync) as ReplyAction;
-    for (let i = 0; i <= sync; i++) queue.pop();
-    return action;
-  }
-
   #dropCopyMarks(): void {
-    while (isCopyMark(this.queue.headType)) this.queue.pop();
+    if (isCopyMark(this.queue.headType)) this.lost.dropMarks(this.queue);
   }
 }

@@ -71,7 +71,13 @@ export class Interlude {
       pool.closeLinked(this.#host, 'query timeout', 'query timeout');
       return;
     }
-    if (silentMs <= SILENCE_MS || !this.#host.tracker.mayBeStuck) return;
+    if (silentMs <= SILENCE_MS) return;
+    const { tracker } = this.#host;
+    if (this.#own.isProbing && tracker.isCopyIn && tracker.lost.isCopyEnded(tracker.queue) === 'unknown') {
+      pool.closeLinked(this.#host, 'answers cannot be told apart', 'server conn crashed?');
+      return;
+    }
+    if (!tracker.mayBeStuck) return;
     // Not amid an answer, which the client may read slowly: the probe begins with a message of its own.
     if (!this.#own.isBusy && client.atBoundary && this.#responses.atBoundary) this.probe(client);
   }
@@ -81,9 +87,16 @@ export class Interlude {
     const host = this.#host;
     if (this.#waitsForCancels(client)) return;
     client.hold();
-    this.#own.probe(this.#responses, () => {
-      if (host.tracker.isMistaken) host.closeNeeded = true;
-      host.tracker.reset();
+    const { tracker } = host;
+    const copyBegan = (): boolean => {
+      // Where nobody knows the server's silence will tell.
+      if (tracker.lost.isCopyEnded(tracker.queue) !== false) return false;
+      host.readOn(() => this.#next(client));
+      return true;
+    };
+    this.#own.probe(this.#responses, tracker.lost.readies, copyBegan, () => {
+      if (tracker.isMistaken) host.closeNeeded = true;
+      tracker.reset();
       this.#goOn(client);
     });
   }

@@ -2,8 +2,9 @@ import type { LogLevel } from '../base/log.ts';
 import type { TestPurpose } from '../pool/peers.ts';
 import { type ErrorFields, errorText } from '../wire/error-fields.ts';
 import type { ByteReader } from '../wire/framed-reader.ts';
-import { query } from '../wire/frontend.ts';
+import { query, sync } from '../wire/frontend.ts';
 import { type AskedValue, askingSql, readAskedValue } from './asked-values.ts';
+import { Barrier } from './barrier.ts';
 import { type Fence, FenceReader, newFence } from './fence.ts';
 import { OwnQuery, type OwnQueryEvents, type OwnQueryResult, type RowTaker } from './own-query.ts';
 
@@ -21,7 +22,7 @@ export class OwnQueries {
   isRunning = false;
   /** A stale plan is repaired: see PlanRepair. */
   isRepairing = false;
-  /** A fence is on its way: what comes ahead of it is the client's. */
+  /** A barrier or a fence is on its way: what comes ahead of it is the client's. */
   isProbing = false;
   /** The one that runs only asks: nobody is hurt when nobody hears the answer. */
   #question: OwnQuery | null = null;
@@ -89,18 +90,41 @@ export class OwnQueries {
     });
   }
 
-  /** Sends a fence; `owed` reads what the server still answers ahead of it. `done` as with {@link run}. */
-  probe(owed: ByteReader, done: () => void): void {
-    const fence = newFence();
+  /**
+   * Finds out what is owed when at most `readies` ReadyForQuery are; `owed` reads what the server still answers. `done` as
+   * with {@link run}. `copyBegan`: whether the client has still to end the COPY IN that the server has begun; then this
+   * ends without `done`.
+   */
+  probe(owed: ByteReader, readies: number, copyBegan: () => boolean, done: () => void): void {
+    const syncs = readies + 1;
     this.isProbing = true;
-    this.#host.read(
-      new FenceReader(fence, owed, () =>
-        this.#read('probe failed', null, () => {
-          this.isProbing = false;
-          done();
-        }),
-      ),
-    );
+    const began = () => {
+      if (!copyBegan()) return;
+      // It ignores our Syncs.
+      barrier.end(0);
+      this.isProbing = false;
+      this.#host.read(owed);
+    };
+    const passed = (isUsable: boolean) => {
+      if (isUsable) this.#fence(barrier, syncs, done);
+      // The last one ends the link.
+      else barrier.end(0);
+    };
+    const barrier = new Barrier(owed, syncs, passed, began);
+    this.#host.read(barrier);
+    this.#host.conn.write(Buffer.concat(new Array<Buffer>(syncs).fill(sync)));
+  }
+
+  #fence(barrier: Barrier, syncs: number, done: () => void): void {
+    const fence = newFence();
+    const reached = () => {
+      barrier.end(syncs);
+      this.#read('probe failed', null, () => {
+        this.isProbing = false;
+        done();
+      });
+    };
+    this.#host.read(new FenceReader(fence, barrier, reached));
     this.#host.conn.write(query(fence.sql));
   }
 

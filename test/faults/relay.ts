@@ -51,6 +51,52 @@ export const relayFaults: readonly Fault[] = [
     ['test/integration/copy-probe.test.ts'],
   ),
   fault(
+    'a probe is sent to a server that may be about to begin a COPY',
+    {
+      file: 'src/server/own-queries.ts',
+      find: '    const syncs = readies + 1;',
+      replace: '    const syncs = 0 * readies;',
+    },
+    ['test/integration/copy-probe.test.ts'],
+    {
+      file: 'src/server/own-queries.ts',
+      find: '    this.#host.conn.write(Buffer.concat(new Array<Buffer>(syncs).fill(sync)));',
+      replace: '    this.#fence(barrier, 0, done);',
+    },
+  ),
+  fault(
+    'a server that has answered one Sync of ours counts as done with all that was sent before',
+    {
+      file: 'src/server/own-queries.ts',
+      find: '    const syncs = readies + 1;',
+      replace: '    const syncs = Math.min(1, readies + 1);',
+    },
+    ['test/integration/copy-probe.test.ts'],
+  ),
+  fault(
+    'a client whose COPY begins while its server is probed stays held',
+    {
+      file: 'src/server/interlude.ts',
+      find: '!== false) return false;',
+      replace: '!== null) return false;',
+    },
+    ['test/integration/copy-probe.test.ts'],
+  ),
+  fault(
+    'a server that may wait for a COPY’s end is waited for',
+    { file: 'src/server/interlude.ts', find: " === 'unknown') {", replace: ' === null) {' },
+    ['test/integration/copy-probe.test.ts'],
+  ),
+  fault(
+    'requests that may not have been skipped are forgotten',
+    {
+      file: 'src/relay/lost-requests.ts',
+      find: '      else if (!isCopyMark(type)) this.#areAny = true;\n',
+      replace: '',
+    },
+    ['test/relay/request-tracker-model.test.ts', 'test/integration/copy-probe.test.ts'],
+  ),
+  fault(
     'what a link was due before the probe ends it behind the probe',
     {
       file: SERVER,

@@ -11,7 +11,7 @@ import {
   message,
 } from '../support/peer-messages.ts';
 import { type LocalPooler, startPooler } from '../support/pooler.ts';
-import { answerToProbe } from '../support/probe.ts';
+import { answerToProbe, probeOf } from '../support/probe.ts';
 import { sharedPostgres } from '../support/postgres.ts';
 import { type Random, withSeed } from '../support/random.ts';
 import { createRole } from '../support/roles.ts';
@@ -245,7 +245,7 @@ describe.concurrent('a server that breaks the protocol in an answer', () => {
     await peer.send(Buffer.concat([ANSWER, row, ANSWER]));
     await client.messagesTo('Z');
     // The server is probed before it serves anybody else: by a query that only it can answer.
-    await peer.send(answerToProbe((await peer.message('Q')).body.toString()));
+    await peer.send(answerToProbe(await probeOf(peer)));
     expect((await peer.message('Q')).body.toString()).toBe('SELECT 2\0');
     await peer.send(ANSWER);
     expect((await next.messagesTo('Z')).map(({ type }) => type)).toEqual(['C', 'Z']);

@@ -2,7 +2,7 @@ import { beforeAll, expect, test } from 'vitest';
 import { backend, frontend, int16, message } from '../support/peer-messages.ts';
 import { type LocalPooler, startPooler } from '../support/pooler.ts';
 import { sharedPostgres } from '../support/postgres.ts';
-import { answerToProbe } from '../support/probe.ts';
+import { answerToProbe, probeOf } from '../support/probe.ts';
 import { createRole } from '../support/roles.ts';
 import { ScriptedServer, type ScriptedPeer } from '../support/scripted-peer.ts';
 import { sweepsPass } from '../support/sweeps.ts';
@@ -68,9 +68,9 @@ class Stage implements AsyncDisposable {
     return stage;
   }
 
-  /** The text of the probe that the server is sent. */
-  async probe(): Promise<string> {
-    return (await this.peer.message('Q')).body.toString();
+  /** See {@link probeOf}. */
+  async probe(owed: readonly Buffer[] = [], status: 'I' | 'T' | 'E' = 'I'): Promise<string> {
+    return probeOf(this.peer, owed, status);
   }
 
   /** The server is at rest, and serves the next client. */
@@ -93,19 +93,14 @@ class Stage implements AsyncDisposable {
 }
 
 test.for([
-  ['ahead of the probe’s answer', false],
+  ['ahead of the answer to a Sync of ours', false],
   ['in one chunk with it', true],
 ] as const)('answers still owed come %s, and are the client’s', async ([_when, isOneChunk]) => {
   await using stage = await Stage.set();
-  const answer = answerToProbe(await stage.probe());
-  if (isOneChunk) {
-    await stage.peer.send(Buffer.concat([...seven, answer]));
-  } else {
-    await stage.peer.send(...seven);
-    expect((await stage.client.answer()).rows).toEqual([['7']]);
-    await stage.peer.send(answer);
-  }
-  if (isOneChunk) expect((await stage.client.answer()).rows).toEqual([['7']]);
+  if (!isOneChunk) await stage.peer.send(...seven);
+  const answer = answerToProbe(await stage.probe(isOneChunk ? seven : []));
+  await stage.peer.send(answer);
+  expect((await stage.client.answer()).rows).toEqual([['7']]);
   await stage.goesOn();
   expect(stage.client.peer.unread).toBe(0);
 });
@@ -123,9 +118,9 @@ test('with nothing owed the client hears nothing of the probe; what it sends mea
 
 test('a transaction that turns out to be open stays the client’s', async () => {
   await using stage = await Stage.set();
-  const answer = answerToProbe(await stage.probe());
   const open = ready('T');
-  await stage.peer.send(...seven.slice(0, -1), open, answer.subarray(0, -open.length), open);
+  const answer = answerToProbe(await stage.probe([...seven.slice(0, -1), open], 'T'));
+  await stage.peer.send(answer.subarray(0, -open.length), open);
   expect((await stage.client.answer()).status).toBe('T');
   await stage.client.send(query('COMMIT'));
   expect((await stage.peer.message('Q')).body.toString()).toBe('COMMIT\0');
@@ -136,8 +131,10 @@ test('a transaction that turns out to be open stays the client’s', async () =>
 
 test('a transaction that turns out to have failed ends with its connection: nothing tells our error from others', async () => {
   await using stage = await Stage.set();
-  await stage.probe();
   await stage.peer.send(...seven.slice(0, 2), failed, ready('E'));
+  // More than ReadyForQuery can be owed.
+  for (let i = 0; i < 3; i++) await stage.peer.message('S');
+  await stage.peer.send(ready('E'), ready('E'));
   const { errors } = await stage.client.answerTo('Z');
   expect(errors[0]?.['M']).toBe('bad row');
   expect((await stage.client.answerTo('E')).errors[0]).toMatchObject({
@@ -145,6 +142,72 @@ test('a transaction that turns out to have failed ends with its connection: noth
     M: 'server conn crashed?',
   });
   await stage.client.peer.end();
+});
+
+/** Fails a COPY into t as in {@link Stage.set}, with the requests behind it sent and not answered. */
+async function failing(stage: Stage, ...behind: readonly Buffer[]): Promise<void> {
+  const { client, peer } = stage;
+  await client.send(unnamed('COPY t FROM STDIN'), sync());
+  await peer.messagesTo('S');
+  await peer.send(message('1'), message('2'), message('G', Buffer.of(0), int16(0)));
+  await client.answerTo('G');
+  await client.send(copyData('bad\n'), sync(), copyDone(), ...behind);
+  await peer.send(failed, ready());
+  expect((await client.answer()).types).toBe('EZ');
+}
+
+const began = message('G', Buffer.of(0), int16(0));
+
+test.for([
+  ['is taken for skipped', [unnamed('COPY u FROM STDIN'), sync()]],
+  ['counts as unanswered', [query('COPY u FROM STDIN')]],
+] as const)('a COPY that waits for a lock and %s does not get the probe for data', async ([, requests]) => {
+  await using stage = await Stage.begin();
+  const { client, peer } = stage;
+  await failing(stage, ...requests, copyData('1\n'));
+  await peer.messagesTo('c');
+  await peer.messagesTo('d');
+  await peer.message('S');
+  // It answers the Sync in the first COPY, for all that is known.
+  await peer.send(ready());
+  await peer.send(began);
+  expect((await client.answerTo('G')).types).toBe('ZG');
+  await client.send(copyDone());
+  // What PostgreSQL ignores in a COPY, and nothing else.
+  expect((await peer.messagesTo('c')).map(({ type }) => type).join('')).toMatch(/^S+c$/);
+  await peer.send(backend.commandComplete('COPY 1'), ready());
+  expect((await client.answer()).tags).toEqual(['COPY 1']);
+  await peer.send(answerToProbe(await stage.probe()));
+  await stage.goesOn();
+  expect(client.peer.unread).toBe(0);
+});
+
+test.for([
+  ['for certain', [query('COPY u FROM STDIN'), copyData('1\n'), copyDone()]],
+  ['perhaps', [unnamed('COPY u FROM STDIN'), copyData('1\n'), copyDone(), sync()]],
+] as const)('a COPY whose end was sent before it began, %s, goes through, and the probe behind it', async (row) => {
+  await using stage = await Stage.begin();
+  const { client, peer } = stage;
+  await failing(stage, ...row[1]);
+  await peer.messagesTo('c');
+  await peer.messagesTo('c');
+  if (row[0] === 'perhaps') await peer.message('S');
+  const answers = [began, backend.commandComplete('COPY 1'), ready()];
+  await peer.send(answerToProbe(await stage.probe(answers)));
+  expect((await client.answer()).types).toBe('GCZ');
+  await stage.goesOn();
+  expect(client.peer.unread).toBe(0);
+});
+
+test('a client of whose COPY nobody can tell whether its end was sent is closed with its silent server', async () => {
+  await using stage = await Stage.begin();
+  const { client, peer } = stage;
+  await failing(stage, unnamed('COPY u FROM STDIN'), copyData('1\n'), copyDone(), sync());
+  await peer.messagesTo('E');
+  await peer.messagesTo('S');
+  await peer.send(began);
+  expect((await client.answerTo('E')).errors[0]).toMatchObject({ M: 'server conn crashed?' });
+  await client.peer.end();
 });
 
 test('a client that leaves during the probe takes its server with it', async () => {

@@ -2,7 +2,7 @@ import { beforeAll, expect, test } from 'vitest';
 import { isAsking } from '../support/parameter-stage.ts';
 import { backend, frontend, int16, message } from '../support/peer-messages.ts';
 import { startPooler } from '../support/pooler.ts';
-import { answerToProbe } from '../support/probe.ts';
+import { answerToProbe, probeOf } from '../support/probe.ts';
 import { sharedPostgres } from '../support/postgres.ts';
 import { createRole } from '../support/roles.ts';
 import { type ScriptedPeer, ScriptedServer } from '../support/scripted-peer.ts';
@@ -127,7 +127,7 @@ test('a cancel that comes late does not hit the probe of a server', async () => 
   expect((await client.answer()).types).toBe('EZ');
   await client.send(frontend.query('SELECT 2'));
   await runsNothing(scene, carrier);
-  await peer.send(answerToProbe(await scene.text()));
+  await peer.send(answerToProbe(await probeOf(peer)));
   expect(await scene.text()).toBe('SELECT 2\0');
   await peer.send(...DONE('SELECT 0'));
   expect((await client.answer()).tags).toEqual(['SELECT 0']);

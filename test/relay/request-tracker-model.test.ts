@@ -88,6 +88,8 @@ function perform(run: Run, each: StepValue): void {
 /** Long runs: the traps lie behind several steps. */
 const LONG = { maxLength: 60, size: 'max' } as const;
 const steps = fc.oneof(fc.array(stepOf(request), LONG), fc.array(stepOf(copyRequest), LONG));
+/** What a COPY IN that fails is made of. */
+const KINDS: Readonly<Record<string, Kind>> = { E: 'copy', Q: 'copy', d: 'error' };
 const RUNS = { numRuns: 10_000 };
 
 it('a connection counts as clean only when the backend is, unless it is marked for a probe', () => {
@@ -138,6 +140,42 @@ it('a connection that is clean but marked answers a probe, or shows by an error 
   );
   // The property is not about nothing.
   expect(probed).toBeGreaterThan(20);
+});
+
+it('no more ReadyForQuery come than are reckoned with, and of a COPY it is not said wrongly whether its end was sent', () => {
+  let began = 0;
+  const open = fc.constantFrom<Request[]>(
+    ...['E S d S c', 'E d S c', 'Q S d c', 'Q S d S c'].map((script) =>
+      script.split(' ').map((type): Request => ({ type, kind: KINDS[type] ?? 'ok' })),
+    ),
+  );
+  fc.assert(
+    fc.property(open, fc.array(stepOf(copyRequest), LONG), (first, all) => {
+      const run = new Run();
+      const { tracker, backend, wire } = run;
+      for (const each of first) run.send(each);
+      for (const each of all) {
+        const isCopyNext = wire[0] === 'G';
+        perform(run, each);
+        if (backend.isDead) return;
+        if (each.kind !== 'deliver' || !isCopyNext || !tracker.isUnsure) continue;
+        // Behind a client that waits nothing more is sent.
+        const isSent = backend.input.some(({ type }) => type === 'c' || type === 'f');
+        const isEnded = tracker.lost.isCopyEnded(tracker.queue);
+        if (backend.isInCopy && wire.length === 0) {
+          began++;
+          if (isEnded !== 'unknown') expect(isEnded).toBe(isSent);
+        }
+      }
+      while (backend.input.length > 0 && !backend.isDead) run.read();
+      if (backend.isDead) return;
+      expect(wire.filter((answer) => answer.startsWith('Z')).length).toBeLessThanOrEqual(
+        tracker.lost.readies,
+      );
+    }),
+    RUNS,
+  );
+  expect(began).toBeGreaterThan(20);
 });
 
 it('a client that waits for its answers is never left on an unclean connection after it has finished', () => {

@@ -1,4 +1,5 @@
 import { backend, int16, int32, message } from './peer-messages.ts';
+import type { ScriptedPeer } from './scripted-peer.ts';
 
 /** The answer to a probe: as PostgreSQL gives it, with the column's name that the probe asks for. */
 export function answerToProbe(probe: string): Buffer {
@@ -11,4 +12,21 @@ export function answerToProbe(probe: string): Buffer {
     backend.commandComplete('SELECT 1'),
     backend.readyForQuery(),
   ]);
+}
+
+/**
+ * The text of the probe that the server is sent: it comes when the Syncs ahead of it are answered, with `status`. The answers
+ * `owed` come in one chunk with the first of these.
+ */
+export async function probeOf(
+  peer: ScriptedPeer,
+  owed: readonly Buffer[] = [],
+  status: 'I' | 'T' | 'E' = 'I',
+): Promise<string> {
+  for (let ahead = owed; ; ahead = []) {
+    const { type, body } = await peer.message();
+    if (type === 'Q') return body.toString();
+    if (type !== 'S') throw new Error(`no part of a probe: ${type}`);
+    await peer.send(Buffer.concat([...ahead, backend.readyForQuery(status)]));
+  }
 }
