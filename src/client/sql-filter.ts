@@ -18,7 +18,7 @@ import { ChangeNote } from './request-notes.ts';
 import { bodyOf, isDropping, isNamed, SqlRewriter } from './sql-rewriter.ts';
 import { asItIs, isUnread, lookAtText } from './sql-text.ts';
 import type { StatementHost, StatementSender } from './statement-sender.ts';
-import { changing, dropping, type UnnamedForm, UnnamedForms } from './unnamed-forms.ts';
+import { changing, dropping, type UnnamedForm, type UnnamedForms } from './unnamed-forms.ts';
 
 /**
  * PREPARE, EXECUTE and DEALLOCATE as SQL: one namespace with the protocol's statements. The names in a text become
@@ -35,7 +35,7 @@ export class SqlFilter {
     this.#host = host;
     this.#sender = sender;
     this.#rewriter = new SqlRewriter(host, sender);
-    this.#forms = new UnnamedForms(host.cache);
+    this.#forms = sender.forms;
   }
 
   /** As RequestFilter.look, for a Query. */
@@ -167,7 +167,8 @@ export class SqlFilter {
     const isNew = statement.kind === 'prepare' && current === null;
     let meant = current;
     if (isNew) {
-      meant = cache.hold('sql', bodyOf(chunk, statement), this.#host.reading);
+      const body = this.#sender.bodyBeside(bodyOf(chunk, statement), () => false);
+      meant = cache.hold('sql', body, this.#host.reading);
       this.#host.doubts.prepared(meant);
       this.#sender.forget(meant, out);
     } else if (meant !== null && statement.kind === 'prepare') {

@@ -129,15 +129,9 @@ export class SqlRewriter {
       return taken;
     }
     const { reading } = this.#host;
-    let body = bodyOf(chunk, form);
-    // Another of this text may prepare or use the same: the server has to know them by two names.
-    for (
-      let same = cache.find('sql', body, reading);
-      same !== null && (text.prepared.has(same) || text.used.has(same));
-      same = cache.find('sql', body, reading)
-    ) {
-      body += ' ';
-    }
+    // Another of this text may prepare or use the same.
+    const isInText = (same: Statement) => text.prepared.has(same) || text.used.has(same);
+    const body = this.#sender.bodyBeside(bodyOf(chunk, form), isInText);
     const statement = cache.hold('sql', body, reading);
     this.#host.doubts.prepared(statement);
     text.prepared.add(statement);

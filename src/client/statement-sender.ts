@@ -16,6 +16,7 @@ import { Writer } from '../wire/writer.ts';
 import type { KeptStretch } from './kept-stretch.ts';
 import type { ReadingDoubts } from './reading-doubts.ts';
 import { ChangeNote, note, ShapeNote } from './request-notes.ts';
+import { UnnamedForms } from './unnamed-forms.ts';
 
 /** The server connection that requests go to. */
 export interface StatementServer {
@@ -56,12 +57,15 @@ const ANYTHING = 'SELECT 1\0\0\0';
 
 /** Has servers learn and forget statements, by messages of ours whose answers nobody sees. */
 export class StatementSender {
+  /** What they name is not closed to make room. */
+  readonly forms: UnnamedForms;
   readonly #host: StatementHost;
   /** Requests under way that drop all statements. */
   #drops = 0;
 
   constructor(host: StatementHost) {
     this.#host = host;
+    this.forms = new UnnamedForms(host.cache);
   }
 
   get server(): StatementServer {
@@ -204,6 +208,19 @@ export class StatementSender {
     return other;
   }
 
+  /**
+   * What a PREPARE says of whose text one may be there already that `isNeeded`: a space makes it another, which the server
+   * knows by another name.
+   */
+  bodyBeside(body: string, isNeeded: (same: Statement) => boolean): string {
+    const { cache, reading } = this.#host;
+    const named = this.forms.statements();
+    for (let text = body; ; text += ' ') {
+      const same = cache.find('sql', text, reading);
+      if (same === null || !(isNeeded(same) || named?.has(same) === true)) return text;
+    }
+  }
+
   /** Whether it is known what {@link taken} finds. */
   isTakenSettled(statement: Statement): boolean {
     const { tracker, statements: known } = this.server;
@@ -267,7 +284,10 @@ export class StatementSender {
 
   #makeRoom(out: RunWriter, kept: ReadonlySet<Statement>): void {
     const { statements: known } = this.server;
-    const surplus = () => known.surplus(this.#host.limit, kept);
+    const { limit } = this.#host;
+    if (known.size <= limit) return;
+    const named = this.forms.statements() ?? NONE;
+    const surplus = () => known.surplus(limit, kept, named);
     for (let old = surplus(); old !== null; old = surplus()) {
       this.forget(old, out);
       // Where requests are skipped, that was taken back at once.

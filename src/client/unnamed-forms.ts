@@ -83,6 +83,18 @@ export class UnnamedForms {
     return this.#standing?.form ?? null;
   }
 
+  /** The statements that have to be there when these are bound or executed; null: none. */
+  statements(): Set<Statement> | null {
+    if (this.#standing === null && this.#portals.size === 0) return null;
+    const all = new Set<Statement>();
+    const add = (form: UnnamedForm | null) => {
+      if (form !== null && form.statement !== null) all.add(form.statement);
+    };
+    for (let each = this.#standing; each !== null; each = each.before) add(each.form);
+    for (const form of this.#portals.values()) add(form);
+    return all;
+  }
+
   /** A Parse is sent that makes the unnamed statement this. */
   parsed(form: UnnamedForm | null): ParseFate {
     const before = this.#standing;

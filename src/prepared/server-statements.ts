@@ -192,11 +192,11 @@ export class ServerStatements extends Ledger<Statement> {
     }
   }
 
-  /** The least recently used one, not in `kept`, that may be closed when there are more than `limit`; null: none. */
-  surplus(limit: number, kept: ReadonlySet<Statement>): Statement | null {
+  /** The least recently used one, in none of `kept`, that may be closed when there are more than `limit`; null: none. */
+  surplus(limit: number, ...kept: readonly ReadonlySet<Statement>[]): Statement | null {
     if (this.size <= limit) return null;
     for (const [statement] of this.entries()) {
-      if (!this.isPending(statement) && !kept.has(statement)) return statement;
+      if (!this.isPending(statement) && !kept.some((some) => some.has(statement))) return statement;
     }
     return null;
   }

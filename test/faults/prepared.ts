@@ -214,4 +214,27 @@ export const preparedFaults: readonly Fault[] = [
     { file: 'src/prepared/text-change.ts', find: 'this.#bytes = null;', replace: '' },
     ['test/integration/prepared.test.ts'],
   ),
+  fault(
+    'what an EXECUTE without a name builds on has to make room for others',
+    {
+      file: 'src/client/statement-sender.ts',
+      find: 'known.surplus(limit, kept, named)',
+      replace: 'known.surplus(limit, kept)',
+    },
+    ['test/integration/prepared-room.test.ts'],
+    {
+      file: 'src/client/statement-sender.ts',
+      find: '    const named = this.forms.statements() ?? NONE;\n',
+      replace: '',
+    },
+  ),
+  fault(
+    'a PREPARE takes the place of what a portal executes that has its text',
+    {
+      file: 'src/client/statement-sender.ts',
+      find: '!(isNeeded(same) || named?.has(same) === true)',
+      replace: '!(isNeeded(same) || named?.has(same) === null)',
+    },
+    ['test/integration/prepared-room.test.ts'],
+  ),
 ];
