@@ -10,6 +10,7 @@ import type { Pool } from '../pool/pool.ts';
 import type { Pools } from '../pool/pools.ts';
 import type { SharedBudget } from '../pool/shared-budget.ts';
 import { OWNER_NUMBERS } from '../pool/shared-owners.ts';
+import type { SomeOwners } from '../pool/shared-waits.ts';
 
 /** Longest time between two questions to other threads for servers of one pool. */
 const MAX_ASK_MS = 100;
@@ -17,8 +18,10 @@ const MAX_ASK_MS = 100;
 /** A login is a new process for PostgreSQL: so long a pool waits before it closes another server for one elsewhere. */
 const REOPEN_SPACING_MS = 200;
 
-/** And so long, where the same client still waits longest: a thread that hangs opens none. */
+/** And so long, while the same client still waits longest in a thread: one that hangs opens none. */
 const SAME_WAITER_MS = 2000;
+
+const NONE = new Map<number, Grant>();
 
 /** See `MovedParts`. */
 const NO_DESCRIPTOR = -1;
@@ -44,12 +47,12 @@ export interface ExchangeHost {
 interface PoolMoves {
   /** When servers were given away within the last second. */
   givenMs: number[];
-  /** The one given last, and to which thread; null once it has arrived. A thread that hangs takes none up. */
-  onTheWay: { readonly grant: Grant; readonly owner: number } | null;
+  /** Those that have not arrived, by the thread that they were given to. One that hangs takes none up. */
+  readonly onTheWay: Map<number, Grant>;
   /** When one was closed for another thread. */
   closedMs: number;
-  /** Since when that one's client had been waiting; 0: nobody. */
-  closedFor: number;
+  /** By thread: when one was closed for it, and since when its client had been waiting. */
+  readonly closedFor: Map<number, { readonly sinceMs: number; readonly closedMs: number }>;
   timer: NodeJS.Timeout | null;
 }
 
@@ -78,7 +81,8 @@ export class WorkerExchange implements ServerExchange<Pool> {
 
   wants(pool: Pool): boolean {
     const { budget, clock } = this.#host;
-    const sinceMs = budget.longestWaitElsewhere(pool.key, this.#late(pool.key));
+    const owner = budget.longestWaiterElsewhere(pool.key, this.#served(pool.key));
+    const sinceMs = owner < 0 ? 0 : budget.waitOf(pool.key, owner);
     if (sinceMs === 0) return false;
     const nowMs = clock.nowMs();
     const own = pool.clients.isWaiting ? pool.clients.oldestWaitStartMs : 0;
@@ -92,21 +96,35 @@ export class WorkerExchange implements ServerExchange<Pool> {
     return decision.action === 'move';
   }
 
-  /** The thread that has yet to take up the last server of the pool which it was given, and gets no other before; -1: none. */
-  #late(key: string): number {
-    const moves = this.#pools.get(key);
-    if (moves === undefined || moves.onTheWay === null) return -1;
-    if (!this.#host.budget.isOnItsWay(moves.onTheWay.grant)) moves.onTheWay = null;
-    return moves.onTheWay?.owner ?? -1;
+  /** The threads that have yet to take up a server of the pool which they were given, and get no other before. */
+  #late(key: string): ReadonlyMap<number, Grant> {
+    const onTheWay = this.#pools.get(key)?.onTheWay ?? NONE;
+    for (const [owner, grant] of onTheWay) if (!this.#host.budget.isOnItsWay(grant)) onTheWay.delete(owner);
+    return onTheWay;
+  }
+
+  /** Those, and the ones for whose client a server was closed that it may be logging in for. */
+  #served(key: string): SomeOwners {
+    const { budget, clock } = this.#host;
+    const late = this.#late(key);
+    const closedFor = this.#pools.get(key)?.closedFor;
+    if (closedFor === undefined || closedFor.size === 0) return late;
+    const nowMs = clock.nowMs();
+    for (const [owner, { sinceMs, closedMs }] of closedFor) {
+      const isOver = nowMs - closedMs >= SAME_WAITER_MS || budget.waitOf(key, owner) !== sinceMs;
+      if (isOver) closedFor.delete(owner);
+    }
+    return { has: (owner) => late.has(owner) || closedFor.has(owner) };
   }
 
   mayReopen(pool: Pool): boolean {
+    const { budget, clock } = this.#host;
     const moves = this.#movesOf(pool.key);
-    const nowMs = this.#host.clock.nowMs();
+    const nowMs = clock.nowMs();
     if (nowMs - moves.closedMs < REOPEN_SPACING_MS) return false;
-    const forWhom = this.#host.budget.longestWaitElsewhere(pool.key);
-    if (forWhom === moves.closedFor && nowMs - moves.closedMs < SAME_WAITER_MS) return false;
-    moves.closedFor = forWhom;
+    const owner = budget.longestWaiterElsewhere(pool.key, this.#served(pool.key));
+    if (owner < 0) return false;
+    moves.closedFor.set(owner, { sinceMs: budget.waitOf(pool.key, owner), closedMs: nowMs });
     moves.closedMs = nowMs;
     this.#count('reopened');
     return true;
@@ -114,19 +132,17 @@ export class WorkerExchange implements ServerExchange<Pool> {
 
   send(pool: Pool, moved: MovedServer): void {
     const { budget, clock, give, closeDescriptor } = this.#host;
-    const owner = budget.longestWaiterElsewhere(pool.key, this.#late(pool.key));
+    const owner = budget.longestWaiterElsewhere(pool.key, this.#served(pool.key));
     // Also where nobody takes it: to come to rest here it asks again whether it is wanted elsewhere.
     const moves = this.#movesOf(pool.key);
     this.#given(pool.key, clock.nowMs()).push(clock.nowMs());
-    const late = this.#late(pool.key);
     const grant = owner < 0 ? null : budget.transfer(moved.grant, owner);
     if (grant === null) {
       // Nobody is there any more who could have it.
       this.#adopt(pool, moved, moved.grant);
       return;
     }
-    // Of one that is late is kept in mind, whoever has got others since.
-    if (late < 0) moves.onTheWay = { grant, owner };
+    moves.onTheWay.set(owner, grant);
     this.#count('sent');
     // Whatever becomes of the two threads, the one in custody is left.
     closeDescriptor(moved.parts.fd);
@@ -192,7 +208,7 @@ export class WorkerExchange implements ServerExchange<Pool> {
       const pool = this.#host.pools().find(database, user);
       if (pool === null || !pool.clients.isWaiting) {
         const isForgotten = this.#given(key, this.#host.clock.nowMs()).length === 0;
-        if (isForgotten && this.#late(key) < 0) this.#pools.delete(key);
+        if (isForgotten && this.#late(key).size === 0) this.#pools.delete(key);
         return;
       }
       for (const owner of this.#host.others) {
@@ -212,7 +228,10 @@ export class WorkerExchange implements ServerExchange<Pool> {
   #movesOf(key: string): PoolMoves {
     let moves = this.#pools.get(key);
     if (moves === undefined) {
-      moves = { givenMs: [], onTheWay: null, closedMs: Number.NEGATIVE_INFINITY, closedFor: -1, timer: null };
+      moves = {
+        ...{ givenMs: [], onTheWay: new Map<number, Grant>(), timer: null },
+        ...{ closedMs: Number.NEGATIVE_INFINITY, closedFor: new Map<number, never>() },
+      };
       this.#pools.set(key, moves);
     }
     return moves;

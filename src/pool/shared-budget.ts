@@ -16,7 +16,7 @@ import { recordKindOf } from './grant-records.ts';
 import { NONE, SharedCounts } from './shared-counts.ts';
 import type { SharedMemory } from './shared-memory.ts';
 import { ownerName } from './shared-owners.ts';
-import { SharedWaits } from './shared-waits.ts';
+import { SharedWaits, type SomeOwners } from './shared-waits.ts';
 
 /** An owner wants a server connection closed within `scope`; plain data. */
 export interface YieldRequest {
@@ -168,13 +168,13 @@ export class SharedBudget implements Budget {
     this.#waits.publish(key, waitStartMs);
   }
 
-  /** Since when, by the clock that all threads share, a client of the pool waits in another thread; 0 = none does. */
-  longestWaitElsewhere(key: string, except = -1): number {
-    return this.#waits.longestElsewhere(key, except);
+  /** Since when, by the clock that all threads share, a client of the pool waits in that thread; 0 = none does. */
+  waitOf(key: string, owner: number): number {
+    return this.#waits.of(key, owner);
   }
 
-  /** Whose client that is; -1: nobody's. */
-  longestWaiterElsewhere(key: string, except = -1): number {
+  /** In which thread but this one, and but `except`, a client of the pool has waited longest; -1: in none. */
+  longestWaiterElsewhere(key: string, except?: SomeOwners): number {
     return this.#waits.longestWaiter(key, except);
   }
 

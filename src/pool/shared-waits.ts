@@ -3,6 +3,11 @@ import type { BudgetKeys } from './budget-keys.ts';
 import { NONE, type SharedCounts } from './shared-counts.ts';
 import type { Layout } from './shared-memory.ts';
 
+/** By their numbers. */
+export type SomeOwners = Pick<ReadonlySet<number>, 'has'>;
+
+const NOBODY: SomeOwners = new Set();
+
 /** Pools whose slots an owner keeps pinned without being asked to wait there. */
 const PINNED_POOLS = 1024;
 
@@ -49,21 +54,21 @@ export class SharedWaits {
     this.#waits[at + this.#owner] = waitStartMs;
   }
 
-  /** The start of the longest wait that another owner has in the pool, `except` left out; 0 = nobody waits there. */
-  longestElsewhere(pool: string, except: number): number {
-    const owner = this.longestWaiter(pool, except);
-    return owner < 0 ? 0 : (this.#waits[(this.#pinned.get(pool) as number) + owner] as number);
+  /** The start of the longest wait that the owner has in the pool; 0 = nobody waits there. */
+  of(pool: string, owner: number): number {
+    const at = this.#pinned.get(pool);
+    return at === undefined ? 0 : (this.#waits[at + owner] as number);
   }
 
-  /** Whose wait that is; -1: nobody's. */
-  longestWaiter(pool: string, except: number): number {
+  /** Which other owner has the longest wait in the pool, `except` left out; -1: nobody waits. */
+  longestWaiter(pool: string, except: SomeOwners = NOBODY): number {
     const at = this.#pinned.get(pool) ?? this.#pin(pool);
     if (at === NONE) return -1;
     let oldest = -1;
     let oldestStart = 0;
     for (let owner = 0; owner < this.#owners; owner++) {
       const start = this.#waits[at + owner] as number;
-      if (start === 0 || owner === this.#owner || owner === except) continue;
+      if (start === 0 || owner === this.#owner || except.has(owner)) continue;
       if (oldest >= 0 && start >= oldestStart) continue;
       oldest = owner;
       oldestStart = start;

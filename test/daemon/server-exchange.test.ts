@@ -155,6 +155,32 @@ describe('a server between threads', () => {
     expect(wants()).toBe(true);
   });
 
+  it('goes to a third thread while others hang, and to none of these', () => {
+    const stage = new Stage();
+    stage.wait();
+    stage.clock.advance(1000);
+    stage.send(stage.taken());
+    stage.budgets.budget(2).publishWait('worker 2', stage.pool(0).key, stage.clock.nowMs());
+    stage.clock.advance(1000);
+    stage.send(stage.taken());
+    expect(stage.posted.map(({ owner }) => owner)).toEqual([1, 2]);
+    stage.clock.advance(10_000);
+    const wants = () => stage.exchanges[0]?.wants(stage.pool(0));
+    expect(wants()).toBe(false);
+    // Where one goes although, it stays.
+    stage.send(stage.taken());
+    expect([stage.posted.length, stage.adopted[0]?.length]).toEqual([2, 1]);
+    // The third one has taken its server up, the second one has not.
+    stage.posted.reverse();
+    const [hanging] = stage.posted.splice(1);
+    stage.deliver();
+    stage.clock.advance(1000);
+    expect(wants()).toBe(true);
+    stage.send(stage.taken());
+    expect(stage.posted.map(({ owner }) => owner)).toEqual([2]);
+    expect(hanging?.owner).toBe(1);
+  });
+
   it('that is on its way is remembered when its pool is forgotten for want of clients that wait', async () => {
     const stage = new Stage();
     stage.wait();
@@ -178,6 +204,30 @@ describe('a server between threads', () => {
     expect(mayReopen()).toBe(false);
     stage.wait();
     expect(mayReopen()).toBe(true);
+  });
+
+  it('over TLS is closed for those who wait behind a thread that hangs, with the usual time in between', () => {
+    const stage = new Stage();
+    const exchange = stage.exchanges[0];
+    const wants = () => exchange?.wants(stage.pool(0));
+    const mayReopen = () => exchange?.mayReopen(stage.pool(0));
+    stage.wait();
+    stage.clock.advance(1000);
+    stage.budgets.budget(2).publishWait('worker 2', stage.pool(0).key, stage.clock.nowMs());
+    stage.clock.advance(100);
+    expect([wants(), mayReopen()]).toEqual([true, true]);
+    expect([wants(), mayReopen()]).toEqual([true, false]);
+    stage.clock.advance(200);
+    expect([wants(), mayReopen()]).toEqual([true, true]);
+    stage.clock.advance(200);
+    expect([wants(), mayReopen()]).toEqual([false, false]);
+    // Another client waits longest there by now.
+    stage.budgets.budget(2).publishWait('worker 2', stage.pool(0).key, stage.clock.nowMs());
+    stage.clock.advance(100);
+    expect([wants(), mayReopen()]).toEqual([true, true]);
+    // And who still waits after so long has not got it.
+    stage.clock.advance(2000);
+    expect([wants(), mayReopen()]).toEqual([true, true]);
   });
 
   it('that nobody could take is not offered again at once', () => {

@@ -88,6 +88,38 @@ export const moveFaults: readonly Fault[] = [
     ['test/daemon/worker-rows.test.ts'],
   ),
   fault(
+    'of several threads that have not taken their servers up the last one is known alone',
+    {
+      file: 'src/daemon/server-exchange.ts',
+      find: 'moves.onTheWay.set(owner, grant);',
+      replace: 'moves.onTheWay.clear();\n    moves.onTheWay.set(owner, grant);',
+    },
+    ['test/daemon/server-exchange.test.ts'],
+  ),
+  fault(
+    'over TLS a thread that hangs is in the way of those that wait behind it',
+    {
+      file: 'src/daemon/server-exchange.ts',
+      find: 'late.has(owner) || closedFor.has(owner)',
+      replace: 'late.has(owner) || closedFor.size > 0',
+    },
+    ['test/daemon/server-exchange.test.ts'],
+  ),
+  fault(
+    'over TLS servers are closed again and again for a thread that hangs',
+    {
+      file: 'src/daemon/server-exchange.ts',
+      find: 'late.has(owner) || closedFor.has(owner)',
+      replace: 'late.has(owner)',
+    },
+    ['test/daemon/server-exchange.test.ts'],
+  ),
+  fault(
+    'a thread that is to be left out is found to wait longest',
+    { file: 'src/pool/shared-waits.ts', find: ' || except.has(owner)) continue', replace: ') continue' },
+    ['test/daemon/server-exchange.test.ts'],
+  ),
+  fault(
     'servers that come from other threads are not counted',
     { file: 'src/daemon/server-exchange.ts', find: "this.#count('received');", replace: '' },
     ['test/daemon/server-exchange.test.ts'],
