@@ -92,7 +92,7 @@ export const oracleFaults: readonly Fault[] = [
     replace: 'case B.EmptyQueryResponse:',
   }),
   noticed('a Sync answers all Syncs that were sent', {
-    file: TRACKER,
+    file: 'src/relay/lost-requests.ts',
     find: 'for (let i = 0; i <= sync; i++) queue.pop();',
     replace: 'queue.clear();',
   }),
