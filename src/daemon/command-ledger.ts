@@ -1,3 +1,4 @@
+import type { ShutdownState } from './context.ts';
 import { AT_START } from './standing.ts';
 import type { Standing, WorkerCommand } from './worker-messages.ts';
 
@@ -43,6 +44,14 @@ export class CommandLedger {
       if (request.kind === 'resume' && request.database === null) return false;
     }
     return this.#standing.isSuspended;
+  }
+
+  /** The graceful shutdown that is on its way, or will be; servers are the first to be waited for. */
+  get shutdown(): ShutdownState {
+    const asked = this.#unconfirmed.map(({ request }) => (request.kind === 'shutdown' ? request.mode : 'no'));
+    const modes = [this.#standing.shutdown, ...asked];
+    if (modes.includes('wait_for_servers')) return 'wait_for_servers';
+    return modes.includes('wait_for_clients') ? 'wait_for_clients' : 'no';
   }
 
   add(request: WorkerCommand, era: number): NumberedCommand {

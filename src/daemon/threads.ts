@@ -40,6 +40,7 @@ import { tcpOptions } from './tcp-settings.ts';
 import type { MainEnd, WorkerQuestion } from './worker-messages.ts';
 import { levelsOf } from './worker-log.ts';
 import { WorkerRows } from './worker-rows.ts';
+import { newThread } from './worker-thread.ts';
 import { Workforce } from './workforce.ts';
 
 /** A pooler of several threads. */
@@ -116,6 +117,7 @@ export async function createThreadedPooler(options: PoolerOptions, count: number
     batches: native.batch,
     published: (owner, number) => keeper.published(owner, number),
     start: () => ({ config, tlsTexts, mockSecret, naming, levels: levelsOf(log) }),
+    newThread,
     answer,
     drained: (last) => {
       if (orphans.areEnding) return;

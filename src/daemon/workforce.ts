@@ -1,12 +1,9 @@
 import { closeSync } from 'node:fs';
-import { Worker } from 'node:worker_threads';
+import type { Worker } from 'node:worker_threads';
 import type { ControlReply } from '../admin/control.ts';
 import type { SnapshotKind, Snapshots } from '../admin/snapshot.ts';
-import type { Logger, LogLevel } from '../base/log.ts';
-import { YOUNG_MIB } from '../base/young-heap.ts';
+import type { LogLevel } from '../base/log.ts';
 import type { Config } from '../config/config.ts';
-import type { BatchCalls } from '../net/native-batch.ts';
-import type { SharedMemory } from '../pool/shared-memory.ts';
 import { OWNER_NUMBERS } from '../pool/shared-owners.ts';
 import type { TlsTexts } from '../tls/material.ts';
 import { CommandLedger } from './command-ledger.ts';
@@ -23,34 +20,14 @@ import {
   type WorkerStart,
 } from './worker-messages.ts';
 import type { WorkerLife } from './worker-rows.ts';
-
-/** What the workforce needs of the process. */
-export interface WorkforceHost {
-  readonly log: Logger;
-  readonly memory: SharedMemory;
-  /** A worker's context is there for as long as it lives. */
-  readonly batches: Pick<BatchCalls, 'newContext' | 'endContext'>;
-  /** See `BudgetKeeper.published`. */
-  published(owner: number, number: number): number;
-  /** What a worker begins with now, but for what the workforce knows. */
-  start(): Omit<WorkerStart, 'owner' | 'owners' | 'memory' | 'standing' | 'era' | 'batchContext'>;
-  answer(question: WorkerQuestion, from: MainEnd, signal: AbortSignal): unknown;
-  /** A graceful shutdown has nothing to wait for in any worker; said again and again. */
-  drained(last: 'server' | 'client'): void;
-  /** A worker has left a server connection to the keeper of the budget. */
-  leftBehind(): void;
-  /** A worker has died: what it held is to be reclaimed. Resolves when another may take its place in the budget. */
-  bury(owner: number): Promise<void>;
-}
+import { NoThread } from './worker-thread.ts';
+import type { WorkforceHost } from './workforce-host.ts';
 
 /** Commands that have servers replaced. */
 const NEW_ERA: ReadonlySet<WorkerCommand['kind']> = new Set(['reconnect', 'kill', 'kill too']);
 
 /** A worker that dies sooner than this after its start is not started again at once. */
 const SHORT_LIFE_MS = 1000;
-
-/** The system has no thread to give, now. */
-class NoThread extends Error {}
 
 /** A thread that serves clients. */
 interface Living {
@@ -236,19 +213,12 @@ export class Workforce {
       era: this.#era,
       batchContext,
     };
-    const file = import.meta.url.endsWith('.ts') ? './worker.ts' : './worker.js';
     let thread: Worker;
     try {
-      thread = new Worker(new URL(file, import.meta.url), {
-        workerData: start,
-        name: `pgweir-${number}`,
-        // Descriptors come from the main thread, and copies of them go.
-        trackUnmanagedFds: false,
-        resourceLimits: { maxYoungGenerationSizeMb: YOUNG_MIB },
-      });
+      thread = this.#host.newThread(number, start);
     } catch (error) {
       if (batchContext !== null) batches.endContext(batchContext);
-      throw new NoThread(`worker ${number} cannot be started: ${String(error)}`);
+      throw error;
     }
     const ready = Promise.withResolvers<void>();
     const end: MainEnd = new Correspondence(
@@ -307,7 +277,7 @@ export class Workforce {
         break;
       case 'drained':
         worker.isDrained = true;
-        if (this.#owners.every((owner) => this.#isDrained(owner + 1))) this.#host.drained(notice.last);
+        this.#lookDrained(notice.last);
         break;
     }
   }
@@ -324,6 +294,17 @@ export class Workforce {
     for (const worker of this.#workers.values()) {
       if (worker !== from) worker.end.tell({ kind: 'logins', report });
     }
+  }
+
+  #lookDrained(last: 'server' | 'client'): void {
+    if (this.#owners.every((owner) => this.#isDrained(owner + 1))) this.#host.drained(last);
+  }
+
+  /** Of a worker that is not there any more nobody else says that a graceful shutdown need not wait for it. */
+  #lookAlone(): void {
+    const { shutdown } = this.#ledger;
+    if (this.#isStopped || shutdown === 'no') return;
+    this.#lookDrained(shutdown === 'wait_for_servers' ? 'server' : 'client');
   }
 
   /** One that has died has nothing any more when it is buried, unless connections wait for it. */
@@ -345,7 +326,10 @@ export class Workforce {
     this.#host.log.log('ERROR', `worker ${number} has died, and its clients with it${why}`);
     const delayMs = performance.now() - worker.startMs < SHORT_LIFE_MS ? SHORT_LIFE_MS : 0;
     const burial = this.#host.bury(number - 1).then(
-      () => void this.#buried.add(number),
+      () => {
+        this.#buried.add(number);
+        this.#lookAlone();
+      },
       (error) => this.#host.log.log('ERROR', `worker ${number} is not started again: ${String(error)}`),
     );
     setTimeout(() => void burial.then(() => this.#replace(number)), delayMs).unref();
@@ -360,6 +344,7 @@ export class Workforce {
       // Otherwise it has died again, which has been said, and is being started again.
       if (!(error instanceof NoThread)) return;
       this.#host.log.log('ERROR', error.message);
+      this.#lookAlone();
       setTimeout(() => void this.#replace(number), SHORT_LIFE_MS).unref();
     }
   }

@@ -120,6 +120,33 @@ export const moveFaults: readonly Fault[] = [
     ['test/daemon/server-exchange.test.ts'],
   ),
   fault(
+    'a shutdown waits for a thread that has died and left nothing',
+    {
+      file: 'src/daemon/workforce.ts',
+      find: 'return this.#buried.has(number) && this.#waiting.length === 0;',
+      replace: 'return false;',
+    },
+    ['test/daemon/workforce.test.ts'],
+  ),
+  fault(
+    'a shutdown does not wait for what a dead thread has left',
+    {
+      file: 'src/daemon/workforce.ts',
+      find: 'this.#buried.has(number) && this.#waiting.length === 0',
+      replace: 'this.#waiting.length === 0',
+    },
+    ['test/daemon/workforce.test.ts'],
+  ),
+  fault(
+    'a thread that begins amid a shutdown waits for connections for good',
+    {
+      file: 'src/daemon/workforce.ts',
+      find: "    if (this.#isRetired) end.tell({ kind: 'retired' });\n",
+      replace: '',
+    },
+    ['test/daemon/workforce.test.ts'],
+  ),
+  fault(
     'servers that come from other threads are not counted',
     { file: 'src/daemon/server-exchange.ts', find: "this.#count('received');", replace: '' },
     ['test/daemon/server-exchange.test.ts'],

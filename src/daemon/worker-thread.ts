@@ -1,0 +1,22 @@
+import { Worker } from 'node:worker_threads';
+import { YOUNG_MIB } from '../base/young-heap.ts';
+import type { WorkerStart } from './worker-messages.ts';
+
+/** The system has no thread to give, now. */
+export class NoThread extends Error {}
+
+/** A thread that serves clients, from `start` on. Throws NoThread. */
+export function newThread(number: number, start: WorkerStart): Worker {
+  const file = import.meta.url.endsWith('.ts') ? './worker.ts' : './worker.js';
+  try {
+    return new Worker(new URL(file, import.meta.url), {
+      workerData: start,
+      name: `pgweir-${number}`,
+      // Descriptors come from the main thread, and copies of them go.
+      trackUnmanagedFds: false,
+      resourceLimits: { maxYoungGenerationSizeMb: YOUNG_MIB },
+    });
+  } catch (error) {
+    throw new NoThread(`worker ${number} cannot be started: ${String(error)}`);
+  }
+}
