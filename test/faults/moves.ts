@@ -147,6 +147,12 @@ export const moveFaults: readonly Fault[] = [
     ['test/daemon/workforce.test.ts'],
   ),
   fault(
+    'a console whose SUSPEND was ended before it was complete ends the next one',
+    { file: 'src/daemon/suspender.ts', find: ' || this.#ends !== ends', replace: '' },
+    ['test/daemon/suspender.test.ts'],
+    { file: 'src/daemon/suspender.ts', find: '    const ends = this.#ends;\n', replace: '' },
+  ),
+  fault(
     'servers that come from other threads are not counted',
     { file: 'src/daemon/server-exchange.ts', find: "this.#count('received');", replace: '' },
     ['test/daemon/server-exchange.test.ts'],
