@@ -19,6 +19,7 @@ class Stage {
       resume: async () => {
         this.resumes++;
       },
+      endSuspension: async () => {},
     });
     this.asked = this.suspender.suspend(() => this.reply.promise, this.console.signal);
   }
