@@ -6,6 +6,10 @@ import { type OutstandingQueue, ReplyAction } from './outstanding.ts';
 export class LostRequests {
   /** It owes at most so many ReadyForQuery. */
   readies = 0;
+  /** Syncs of ours were sent into the COPY IN under way, which ignores them unless it fails before it has read them. */
+  isCopyProbed = false;
+  /** It has failed: how many of them are answered nobody can tell. */
+  isCountLost = false;
   #areAny = false;
   #endACopy = false;
 
@@ -37,6 +41,7 @@ export class LostRequests {
   copyFailed(): void {
     this.#areAny = true;
     this.#endACopy = true;
+    this.isCountLost ||= this.isCopyProbed;
   }
 
   /** Marks at the head have nothing more to wait for. */
@@ -60,6 +65,8 @@ export class LostRequests {
   /** There are none. */
   end(): void {
     this.readies = 0;
+    this.isCopyProbed = false;
+    this.isCountLost = false;
     this.#areAny = false;
     this.#endACopy = false;
   }

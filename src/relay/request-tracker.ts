@@ -80,12 +80,12 @@ export class RequestTracker {
   }
 
   /**
-   * The count is unsure, and may be wrong for good. A probe of a server that has been silent for a while shows what is so;
+   * The count is unsure, and may be wrong for good, which a probe of a server that has been silent for a while shows;
    * neither a COPY nor an unfinished stretch is in its way, nor a Sync that the client has still to send.
    */
   get mayBeStuck(): boolean {
-    const mayBe = this.isUnsure && !this.isCopyIn && this.txStatus === TxStatus.Idle && !this.#isStretchOpen;
-    return mayBe && !this.isSkipped;
+    if (this.isCopyIn || this.#isStretchOpen || this.isSkipped) return false;
+    return this.isUnsure && this.txStatus === TxStatus.Idle;
   }
 
   /** A client message of `type` goes to the server. */
@@ -251,6 +251,7 @@ export class RequestTracker {
         return this.#complete(F.Describe);
       case B.CommandComplete:
         if (this.isCopyIn) copyCompleted(this.queue);
+        this.lost.isCopyProbed = false;
         this.isCopyIn = false;
         return this.#complete(F.Execute);
       case B.EmptyQueryResponse:

@@ -66,6 +66,8 @@ export class Barrier implements ByteReader {
       scanner.bodyLeft -= stop - pos;
       if (this.#isReady) {
         if (stop > pos) this.#held.push(chunk[pos] as number);
+        // Of ours, and fewer that are owed.
+        if (this.#held.length > 2 * this.#syncs) throw new ProtocolViolation('unexpected ReadyForQuery');
         run = stop;
       }
       pos = stop;

@@ -297,6 +297,10 @@ export class ServerConnection
   readyForQuery(status: number): void {
     const client = this.#client;
     if (client === null) return;
+    if (this.tracker.lost.isCountLost) {
+      this.pool.closeLinked(this, 'answers cannot be told apart', 'server conn crashed?');
+      return;
+    }
     if (this.#own.isRepairing) {
       this.#atChunkEnd = () => this.#repair.ready();
       return;

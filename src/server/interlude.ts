@@ -12,6 +12,9 @@ import type { OwnQueryResult } from './own-query.ts';
 /** A server that has said nothing for so long has probably answered all there is. */
 const SILENCE_MS = 200;
 
+/** Whoever may be owed more ReadyForQuery has sent Syncs into a COPY on purpose, and each costs us one. */
+const MAX_READIES = 4096;
+
 /** A query of ours is run so often when it is cancelled. */
 const TRIES = 8;
 
@@ -86,11 +89,16 @@ export class Interlude {
   probe(client: LinkedClient): void {
     const host = this.#host;
     if (this.#waitsForCancels(client)) return;
-    client.hold();
     const { tracker } = host;
+    if (tracker.lost.readies > MAX_READIES) {
+      host.pool.closeLinked(host, 'answers cannot be told apart', 'server conn crashed?');
+      return;
+    }
+    client.hold();
     const copyBegan = (): boolean => {
       // Where nobody knows the server's silence will tell.
       if (tracker.lost.isCopyEnded(tracker.queue) !== false) return false;
+      tracker.lost.isCopyProbed = true;
       host.readOn(() => this.#next(client));
       return true;
     };

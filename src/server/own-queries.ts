@@ -100,7 +100,7 @@ export class OwnQueries {
     this.isProbing = true;
     const began = () => {
       if (!copyBegan()) return;
-      // It ignores our Syncs.
+      // It ignores our Syncs; if it doesn't, LostRequests.isCountLost.
       barrier.end(0);
       this.isProbing = false;
       this.#host.read(owed);

@@ -128,8 +128,8 @@ export const protocolFaults: readonly Fault[] = [
     'a server that skips to a Sync of the client’s is taken for stuck',
     {
       file: 'src/relay/request-tracker.ts',
-      find: 'return mayBe && !this.isSkipped;',
-      replace: 'return mayBe;',
+      find: ' || this.isSkipped) return false;',
+      replace: ') return false;',
     },
     ['test/integration/copy-probe.test.ts'],
   ),

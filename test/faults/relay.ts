@@ -74,6 +74,20 @@ export const relayFaults: readonly Fault[] = [
     ['test/integration/copy-probe.test.ts'],
   ),
   fault(
+    'a COPY that fails amid a probe goes on, and the answers to our Syncs are the client’s',
+    { file: SERVER, find: 'if (this.tracker.lost.isCountLost) {', replace: 'if (client === undefined) {' },
+    ['test/integration/copy-probe.test.ts'],
+  ),
+  fault(
+    'a server may answer a probe without end',
+    {
+      file: 'src/server/barrier.ts',
+      find: 'if (this.#held.length > 2 * this.#syncs) throw',
+      replace: 'if (this.#syncs < 0) throw',
+    },
+    ['test/server/barrier.test.ts'],
+  ),
+  fault(
     'a client whose COPY begins while its server is probed stays held',
     {
       file: 'src/server/interlude.ts',

@@ -183,6 +183,44 @@ test.for([
 });
 
 test.for([
+  ['is taken for skipped', [unnamed('COPY u FROM STDIN'), sync()]],
+  ['counts as unanswered', [query('COPY u FROM STDIN')]],
+] as const)('a COPY that %s, begins amid the probe and fails ends the link: our Syncs may be answered', async ([
+  ,
+  requests,
+]) => {
+  await using stage = await Stage.begin();
+  const { client, peer } = stage;
+  await failing(stage, ...requests, copyData('bad\n'));
+  await peer.messagesTo('c');
+  await peer.messagesTo('d');
+  await peer.message('S');
+  await peer.send(ready(), began);
+  expect((await client.answerTo('G')).types).toBe('ZG');
+  await peer.send(failed, ready(), ready(), ready());
+  expect((await client.answerTo('Z')).types).toBe('EZ');
+  const { types, errors } = await client.answerTo('E');
+  expect([types, errors[0]?.['S'], errors[0]?.['M']]).toEqual(['E', 'FATAL', 'server conn crashed?']);
+  await client.peer.end();
+});
+
+test('a client whose Syncs amid a COPY are too many to be counted is not probed for, but closed', async () => {
+  await using stage = await Stage.begin();
+  const { client, peer } = stage;
+  await client.send(unnamed('COPY t FROM STDIN'), sync());
+  await peer.messagesTo('S');
+  await peer.send(message('1'), message('2'), message('G', Buffer.of(0), int16(0)));
+  await client.answerTo('G');
+  const syncs = new Array<Buffer>(5000).fill(sync());
+  await client.send(copyData('bad\n'), ...syncs, copyDone());
+  await peer.messagesTo('c');
+  await peer.send(failed, ready());
+  expect((await client.answer()).types).toBe('EZ');
+  expect((await client.answerTo('E')).errors[0]?.['M']).toBe('server conn crashed?');
+  await client.peer.end();
+});
+
+test.for([
   ['for certain', [query('COPY u FROM STDIN'), copyData('1\n'), copyDone()]],
   ['perhaps', [unnamed('COPY u FROM STDIN'), copyData('1\n'), copyDone(), sync()]],
 ] as const)('a COPY whose end was sent before it began, %s, goes through, and the probe behind it', async (row) => {

@@ -98,6 +98,12 @@ describe('a barrier', () => {
     expect(broken.feed(bytes, 0, bytes.length)).toBe(-1);
   });
 
+  it('holds no more ReadyForQuery than ours and those that can be owed', () => {
+    const many = (count: number) => Buffer.concat(new Array<Buffer>(count).fill(ready()));
+    expect(read([many(2 * SYNCS)]).told).toHaveLength(1);
+    expect(() => read([many(2 * SYNCS + 1)])).toThrow(ProtocolViolation);
+  });
+
   it('changes no byte of random messages, cut anywhere', () => {
     const messages = fc.array(
       fc.tuple(fc.constantFrom('T', 'D', 'C', 'Z', '1'), fc.integer({ min: 0, max: 70 })),
@@ -105,6 +111,13 @@ describe('a barrier', () => {
     );
     fc.assert(
       fc.property(messages, fc.array(fc.nat(400), { maxLength: 8 }), (all, places) => {
+        // No more in a row than there can be owed.
+        fc.pre(
+          !all
+            .map(([type]) => type)
+            .join('')
+            .includes('Z'.repeat(SYNCS + 1)),
+        );
         const parts = all.map(([type, size]) =>
           type === 'Z' ? ready() : message(type, Buffer.alloc(size, type)),
         );
