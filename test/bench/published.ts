@@ -32,9 +32,14 @@ export function withReadmePart(readme: string, part: string): string {
 }
 
 /** Where, when and what of: a paragraph. */
+/** Runs of before it was an option do not say how long it was. */
+function behindWarmUp({ warmUpSeconds }: Partial<BenchResult['options']>): string {
+  return warmUpSeconds === undefined ? '' : `, behind ${warmUpSeconds} s of warm-up`;
+}
+
 function circumstances(result: BenchResult): string {
   const { machine, options, date, systems, pgweir, load } = result;
-  const versions = systems.map(({ version }) => version).join(', ');
+  const versions = [...new Set(systems.map(({ version }) => version))].join(', ');
   const commit =
     pgweir === null
       ? ''
@@ -42,7 +47,7 @@ function circumstances(result: BenchResult): string {
   return (
     `Measured on ${date.slice(0, 10)} on ${machine.cores} × ${machine.processor ?? 'an unknown processor'} with ` +
     `${Math.round(machine.memoryBytes / 1e9)} GB, ${machine.system}, Node ${machine.node}: medians of ` +
-    `${options.rounds} interleaved rounds of ${options.seconds} s, ${options.poolSize} server connections in ` +
+    `${options.rounds} interleaved rounds of ${options.seconds} s${behindWarmUp(options)}, ${options.poolSize} server connections in ` +
     `transaction mode, load by ${load}, all on the one machine. ${versions}.${commit}`
   );
 }
