@@ -4,5 +4,6 @@ export function unlessAborted<T>(signal: AbortSignal, work: Promise<T>): Promise
     if (signal.aborted) reject(signal.reason);
     signal.addEventListener('abort', () => reject(signal.reason), { once: true });
   });
-  return Promise.race([work, aborted]);
+  // The first of two that are settled wins.
+  return Promise.race([aborted, work]);
 }

@@ -47,7 +47,7 @@ export interface ListenOptions {
    * when opening fails.
    */
   readonly passed?: readonly PassedSocket[];
-  /** Aborted when the start is ended: names of addresses are not waited for any more. */
+  /** Aborted when the start is ended: until TCP is bound opening fails then with its reason, whatever is waited for. */
   readonly ended?: AbortSignal;
   /** Soft limit of open files, for a warning when it comes near; left out when unknown. */
   readonly fdLimit?: number;
@@ -172,6 +172,8 @@ async function openNamed(
     unixSocketDir === '' || listenPort === 0 ? null : await openUnix(options, listenPort, before, context);
   let port: number;
   try {
+    // The last moment: once a port is shared with others, some of their clients come to us.
+    options.ended?.throwIfAborted();
     port = await openTcp(options, ips, context, open);
   } finally {
     if (early !== null) open.push(early);

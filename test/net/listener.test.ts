@@ -132,7 +132,8 @@ describe('TCP listeners', () => {
 
   it('whose names still have to be resolved are not waited for when the start is ended', async () => {
     const ended = AbortSignal.abort(new Error('got SIGTERM'));
-    await expect(kit.open({ listenAddr: ['localhost'], ended })).rejects.toThrow('got SIGTERM');
+    for (const address of ['localhost', '127.0.0.1', '*'])
+      await expect(kit.open({ listenAddr: [address], ended })).rejects.toThrow('got SIGTERM');
     expect(kit.servers).toEqual([]);
   });
 

@@ -1,4 +1,4 @@
-import { connect } from 'node:net';
+import { connect, createServer, type ServerOpts } from 'node:net';
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -185,4 +185,26 @@ describe('a unix socket that takes another’s place', () => {
     expect(second.bound()).toEqual([]);
     expect(await stage.kit.dial({ kind: 'unix', address: path, port: 0 })).toBe('ECONNREFUSED');
   });
+});
+
+it('listeners whose start is ended share no port with others, and leave no unix socket', async () => {
+  const { addresses } = await stage.kit.open({ listenAddr: ['127.0.0.1'], reusePort: true });
+  const end = new AbortController();
+  let made = 0;
+  const starting = stage.kit.open({
+    listenAddr: ['127.0.0.1'],
+    listenPort: addresses[0]?.port as number,
+    reusePort: true,
+    unixSocketDir: stage.folder,
+    ended: end.signal,
+    // At the last moment.
+    createServer: (options: ServerOpts) => {
+      made++;
+      end.abort(new Error('got SIGTERM'));
+      return createServer(options);
+    },
+  });
+  await expect(starting).rejects.toThrow('got SIGTERM');
+  expect(made).toBe(1);
+  expect(readdirSync(stage.folder)).toEqual([]);
 });
