@@ -72,16 +72,10 @@ export function writePidfile(path: string): Pidfile {
   return { remove: () => removeOwn(path, inode) };
 }
 
-/** A pidfile that has taken the place of another process's. */
-export interface TakenPidfile extends Pidfile {
-  /** Has it name the other process again; gives that one's id, null where there was none. Never throws. */
-  giveBack(): number | null;
-}
-
 /** A pidfile that is to take the place of another process's. */
 export interface PidfileSuccessor {
   /** Puts it in its place, in one step. */
-  put(): TakenPidfile;
+  put(): Pidfile;
   /** Takes it away if it has not been put in its place. Never throws. */
   discard(): void;
 }
@@ -96,43 +90,19 @@ export function preparePidfile(path: string): PidfileSuccessor {
   const inode = write(beside);
   return {
     put() {
-      const before = pidIn(path);
       try {
         renameSync(beside, path);
       } catch (error) {
         throw new PidfileError(`could not write pidfile: ${(error as Error).message}`, { cause: error });
       }
-      return {
-        remove: () => removeOwn(path, inode),
-        giveBack() {
-          if (before === null || !isOwn(path, inode)) return null;
-          try {
-            write(beside, before);
-            renameSync(beside, path);
-            return before;
-          } catch {
-            // Its process goes on all the same.
-            return null;
-          }
-        },
-      };
+      return { remove: () => removeOwn(path, inode) };
     },
     discard: () => removeOwn(beside, inode),
   };
 }
 
-/** What a pidfile says; null where that is no process id. */
-function pidIn(path: string): number | null {
-  try {
-    const text = beginningOf(path);
-    return PID.test(text) ? Number(text) : null;
-  } catch {
-    return null;
-  }
-}
-
 /** Gives the file's inode number. */
-function write(path: string, pid = process.pid): number {
+function write(path: string): number {
   let fd: number;
   try {
     fd = openSync(path, 'wx', 0o644);
@@ -141,7 +111,7 @@ function write(path: string, pid = process.pid): number {
     throw new PidfileError(`could not open pidfile: ${(error as Error).message}`, { cause: error });
   }
   try {
-    return fill(fd, pid);
+    return fill(fd);
   } catch (error) {
     removeName(path);
     throw new PidfileError(`could not write pidfile: ${(error as Error).message}`, { cause: error });
@@ -149,9 +119,9 @@ function write(path: string, pid = process.pid): number {
 }
 
 /** Writes and closes it; some file systems say no earlier than at the close that they have no room. */
-function fill(fd: number, pid: number): number {
+function fill(fd: number): number {
   try {
-    writeSync(fd, `${pid}\n`);
+    writeSync(fd, `${process.pid}\n`);
     return fstatSync(fd).ino;
   } finally {
     closeSync(fd);

@@ -169,7 +169,8 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
 
   state.listening = () => listeners.bound();
   // Without a unix socket in a folder there is no `-R`.
-  if (/^[^@]/.test(settings.unix_socket_dir)) predecessors.adopt((options.passed ?? []).length === 0);
+  if (/^[^@]/.test(settings.unix_socket_dir))
+    predecessors.adopt((options.passed ?? []).length === 0, options.takesOver ?? null);
   warnOfUntuned(config, native, log);
   loop.begin();
 

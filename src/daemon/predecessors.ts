@@ -9,6 +9,13 @@ import {
   unixSocketPath,
 } from '../net/unix-socket.ts';
 import { cancelRequest } from '../wire/startup-message.ts';
+import { askConsole } from './console.ts';
+
+/** What a process is told whose place is taken. Harmless where it has been told before. */
+export const LEAVE = 'SHUTDOWN WAIT_FOR_CLIENTS';
+
+/** How long one may take to answer to that. */
+const LEAVE_MS = 10_000;
 
 /** How long one may take to deal with a cancel request. */
 const CANCEL_MS = 10_000;
@@ -49,6 +56,8 @@ export class Predecessors {
   readonly #port: number;
   readonly #onEnd: () => void;
   #paths: string[] = [];
+  /** Of these, those that may not know yet that they are to leave. */
+  readonly #untold = new Set<string>();
   /** Our own socket, whatever its names are; null without one. */
   #own: SocketFileIdentity | null = null;
   #watch: NodeJS.Timeout | null = null;
@@ -63,11 +72,17 @@ export class Predecessors {
 
   /**
    * Takes those in that have left a name, and looks after them until they end. Also where nobody's place is taken: one
-   * that has ended may have had predecessors. `isBound`: our own unix socket stands where it belongs.
+   * that has ended may have had predecessors, and may not have been heard by them. So each is told to leave, but for
+   * `takenOver`, whose turn comes last of all. `isBound`: our own unix socket stands where it belongs.
    */
-  adopt(isBound: boolean): void {
+  adopt(isBound: boolean, takenOver: SocketFileIdentity | null): void {
     if (isBound) this.#own = socketFileIdentity(unixSocketPath(this.#dir, this.#port));
     this.#paths = this.#names();
+    // Else one of them may be in its place.
+    for (const path of isBound ? this.#paths : []) {
+      const its = socketFileIdentity(path);
+      if (takenOver === null || its === null || !isSameFile(its, takenOver)) this.#untold.add(path);
+    }
     if (this.#paths.length === 0) return;
     this.#watch = setInterval(() => void this.#look(), WATCH_MS);
     this.#watch.unref();
@@ -96,6 +111,7 @@ export class Predecessors {
     if (this.#watch !== null) clearInterval(this.#watch);
     this.#watch = null;
     this.#paths = [];
+    this.#untold.clear();
     const own = this.#own;
     this.#own = null;
     if (own === null) return;
@@ -116,11 +132,22 @@ export class Predecessors {
 
   async #look(): Promise<void> {
     for (const path of this.#paths) {
-      if (await answers(path)) continue;
+      if (await answers(path)) {
+        if (this.#untold.delete(path)) void this.#tell(path);
+        continue;
+      }
       if (!this.#paths.includes(path)) continue;
       this.#paths = this.#paths.filter((other) => other !== path);
       removeName(path);
       this.#onEnd();
+    }
+  }
+
+  async #tell(path: string): Promise<void> {
+    try {
+      await askConsole(path, LEAVE, { applicationName: 'pgweir', timeoutMs: LEAVE_MS });
+    } catch {
+      if (this.#paths.includes(path)) this.#untold.add(path);
     }
   }
 }

@@ -20,7 +20,6 @@ import {
   PidfileError,
   type PidfileSuccessor,
   preparePidfile,
-  type TakenPidfile,
   writePidfile,
 } from './pidfile.ts';
 import { createPooler, type PoolerOptions, type RunningPooler } from './pooler.ts';
@@ -132,7 +131,6 @@ async function serve({ config, options, log, native, tls, isSwitched, startup }:
   const ended = Promise.withResolvers<number>();
   let pooler: RunningPooler | null = null;
   let successor: PidfileSuccessor | null = null;
-  let taken: TakenPidfile | null = null;
   let pidfile: Pidfile | null = null;
   try {
     signals.ended.throwIfAborted();
@@ -164,23 +162,20 @@ async function serve({ config, options, log, native, tls, isSwitched, startup }:
     pooler = await (workers === 1
       ? createPooler(poolerOptions)
       : createThreadedPooler(poolerOptions, workers));
-    signals.ended.throwIfAborted();
     manager.watchOver(pooler.beat);
-    if (successor !== null) taken = successor.put();
+    if (successor !== null) pidfile = successor.put();
     else if (settings.pidfile !== '') pidfile = writePidfile(settings.pidfile);
     const { node, openssl } = process.versions;
     log.log('LOG', `process up: ${VERSION_LINE}, node ${node}, tls: OpenSSL ${openssl}`);
     manager.ready(takeover === null ? null : process.pid);
-    // Whoever has given up while it did not answer wants it to go on; a signal to one that is in its place is for both.
-    if ((await takeover?.shutDownOld()) === false) signals.ended.throwIfAborted();
+    await takeover?.shutDownOld();
     signals.handOver(signalHandlers(pooler, log, manager, ended.resolve), log);
     startup?.started();
     return await ended.promise;
   } finally {
     pooler?.stop();
-    const oldPid = takeover?.end() === true ? (taken?.giveBack() ?? null) : null;
-    if (oldPid !== null) manager.ready(oldPid);
-    (taken ?? pidfile)?.remove();
+    takeover?.end();
+    pidfile?.remove();
     successor?.discard();
     manager.close();
   }

@@ -97,15 +97,18 @@ const ENDING: readonly string[] = ['SIGTERM', 'SIGINT', 'SIGQUIT'];
 
 /**
  * The signals while the process starts: none kills it, for there may be something to undo. Those that end it end the
- * start, with a failure where it is a takeover (source: contract, §3); all the others wait until it is up.
+ * start, with a failure where it is a takeover (source: contract, §3), as long as it can be undone; all the others wait
+ * until it is up.
  */
 export class StartSignals {
+  readonly #isTakeover: boolean;
   readonly #source: EventEmitter;
   readonly #listeners = new Map<string, () => void>();
   readonly #controller = new AbortController();
   readonly #waiting: string[] = [];
 
   constructor(isTakeover: boolean, source: EventEmitter = process) {
+    this.#isTakeover = isTakeover;
     this.#source = source;
     for (const signal of [...ENDING, 'SIGHUP', 'SIGUSR1', 'SIGUSR2']) {
       const listener = (): void => {
@@ -122,11 +125,21 @@ export class StartSignals {
     return this.#controller.signal;
   }
 
-  /** The process is up: signals are for these from here on, beginning with those that have come already. */
+  /**
+   * The process is up: signals are for these from here on, beginning with those that have come already. But whoever wanted
+   * to end a takeover wanted the old process to go on: with that leaving, this one must not leave, too.
+   */
   handOver(handlers: SignalHandlers, log: Logger): void {
     installSignals(handlers, log, this.#source);
     for (const [signal, listener] of this.#listeners) this.#source.off(signal, listener);
-    for (const signal of this.#waiting) this.#source.emit(signal);
+    for (const signal of this.#waiting) {
+      if (this.#isTakeover && ENDING.includes(signal))
+        log.log(
+          'WARNING',
+          `got ${signal} too late: the old process has been told to leave, so this one serves`,
+        );
+      else this.#source.emit(signal);
+    }
   }
 }
 

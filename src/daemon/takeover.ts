@@ -6,6 +6,7 @@ import type { Logger } from '../base/log.ts';
 import { unlessAborted } from '../base/unless-aborted.ts';
 import type { Settings } from '../config/settings.ts';
 import {
+  isSameFile,
   removeName,
   type SocketFileIdentity,
   socketFileIdentity,
@@ -13,7 +14,7 @@ import {
 } from '../net/unix-socket.ts';
 import type { Rows } from '../server/question.ts';
 import { askConsole } from './console.ts';
-import { answers, secondNamePrefix } from './predecessors.ts';
+import { answers, LEAVE, secondNamePrefix } from './predecessors.ts';
 
 /** `-R` cannot be done; the text is the log line. The process that runs goes on as if nothing had been. */
 export class TakeoverError extends Error {
@@ -50,11 +51,9 @@ export class Takeover {
   /** The first. */
   readonly #first: string;
   readonly #log: Logger;
-  /** The old process has been told to leave, or has left. */
-  #isDone = false;
+  /** What the old process does. From `told` on nobody knows but itself, until it answers. */
+  #old: 'serves' | 'told' | 'unanswered' | 'leaves' = 'serves';
   #isOver = false;
-  /** It has been told, and has not answered so far. */
-  #isUnanswered = false;
   #retry: NodeJS.Timeout | null = null;
   /** The old process's setting. */
   #pidfile = '';
@@ -104,30 +103,33 @@ export class Takeover {
   }
 
   /**
-   * Has the old process close its listeners and wait for its clients to leave; resolves with whether it does, or has ended.
-   * One that does not answer serves clients beside us: it is asked again, until {@link end}, for as long as it is there. Never
-   * rejects.
+   * Has the old process close its listeners and wait for its clients to leave: from here on there is no way back. Resolves
+   * when it has answered, or has had its time. One that does not answer may serve clients beside us: it is asked again,
+   * until {@link end}, for as long as it is there. Never rejects.
    */
-  async shutDownOld(): Promise<boolean> {
+  async shutDownOld(): Promise<void> {
+    if (this.#old === 'serves') this.#old = 'told';
     try {
-      await this.#ask('SHUTDOWN WAIT_FOR_CLIENTS');
+      await this.#ask(LEAVE);
     } catch (error) {
-      if (this.#isOver) return false;
       if (await answers(this.#path)) {
         this.#askAgain((error as Error).message);
-        return false;
+        return;
       }
     }
-    this.#isDone = true;
-    if (this.#isUnanswered) this.#log.log('LOG', 'the running process has answered at last, or has ended');
-    return true;
+    if (this.#old === 'unanswered')
+      this.#log.log('LOG', 'the running process has answered at last, or has ended');
+    this.#old = 'leaves';
   }
 
   #askAgain(why: string): void {
     if (this.#isOver) return;
-    if (!this.#isUnanswered)
-      this.#log.log('ERROR', `${why}: it serves clients, too, and is asked again until it answers or ends`);
-    this.#isUnanswered = true;
+    if (this.#old !== 'unanswered')
+      this.#log.log(
+        'ERROR',
+        `${why}: it may serve clients, too, and is asked again until it answers or ends`,
+      );
+    this.#old = 'unanswered';
     this.#retry = setTimeout(() => void this.shutDownOld(), RETRY_MS);
     this.#retry.unref();
   }
@@ -144,23 +146,31 @@ export class Takeover {
   }
 
   /**
-   * A takeover that has not been done leaves no trace: where ours was there already and is gone, the old socket is back in
-   * its place. Gives whether that is so. Never throws.
+   * Where the old process has not been told to leave, no trace is left: if ours was there already and is gone, the old
+   * socket is back in its place. One that has been told keeps its second name, by which whoever comes next finds it. Never
+   * throws.
    */
-  end(): boolean {
+  end(): void {
     this.#isOver = true;
     if (this.#retry !== null) clearTimeout(this.#retry);
-    if (this.#isDone) return false;
+    if (this.#old === 'unanswered')
+      this.#log.log(
+        'WARNING',
+        `the old process has not answered to ${LEAVE} so far: the next start asks it again`,
+      );
+    if (this.#old === 'serves') this.#undo();
+  }
+
+  #undo(): void {
     try {
       // Does nothing where somebody is there, whoever it is.
       linkSync(this.#path, this.#first);
     } catch {
       // It has never been away, or another one has taken its place.
     }
-    removeName(this.#path);
-    if (this.#isUnanswered)
-      this.#log.log('WARNING', 'the running process has never answered, and has its unix socket back');
-    return true;
+    const now = socketFileIdentity(this.#first);
+    // Never its last name: nobody would find it any more.
+    if (now !== null && isSameFile(now, this.socket)) removeName(this.#path);
   }
 
   async #check(needsTcp: boolean): Promise<void> {

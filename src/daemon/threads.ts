@@ -258,7 +258,8 @@ export async function createThreadedPooler(options: PoolerOptions, count: number
     throw error;
   }
   // Without a unix socket in a folder there is no `-R`.
-  if (/^[^@]/.test(settings.unix_socket_dir)) predecessors.adopt((options.passed ?? []).length === 0);
+  if (/^[^@]/.test(settings.unix_socket_dir))
+    predecessors.adopt((options.passed ?? []).length === 0, options.takesOver ?? null);
   warnOfUntuned(config, native, log);
   let periodStartMs = clock.nowMs();
   const sweeper = setInterval(() => {

@@ -138,24 +138,6 @@ describe('the pidfile', () => {
     expect(readdirSync(dir)).toEqual([]);
   });
 
-  it('that has taken another’s place names that one’s process again when it gives it back', () => {
-    writeFileSync(path, '999999999\n');
-    const pidfile = preparePidfile(path).put();
-    expect(readFileSync(path, 'utf8')).toBe(`${process.pid}\n`);
-    expect(pidfile.giveBack()).toBe(999999999);
-    pidfile.remove();
-    expect(readFileSync(path, 'utf8')).toBe('999999999\n');
-    expect(readdirSync(dir)).toEqual(['pid']);
-    // Not where another one has it by now, and not where there was none.
-    const late = preparePidfile(path).put();
-    rmSync(path);
-    writeFileSync(path, '1\n');
-    expect(late.giveBack()).toBe(null);
-    expect(readFileSync(path, 'utf8')).toBe('1\n');
-    rmSync(path);
-    expect(preparePidfile(path).put().giveBack()).toBe(null);
-  });
-
   it('that was to take another’s place and does not leaves no trace', () => {
     writePidfile(path);
     const inode = statSync(path).ino;

@@ -123,6 +123,21 @@ describe('signals while the process starts', () => {
     expect((ended.reason as StartEnded).exitCode).toBe(reason.exitCode);
   });
 
+  it('do not end one whose takeover cannot be undone any more: the old process leaves', () => {
+    const signals = new StartSignals(true, source);
+    for (const signal of ['SIGHUP', 'SIGTERM', 'SIGQUIT']) source.emit(signal);
+    signals.handOver(handlers, log);
+    expect(calls).toEqual(['reload']);
+    expect(lines.slice(1)).toEqual(
+      ['SIGTERM', 'SIGQUIT'].map(
+        (signal) =>
+          `WARNING got ${signal} too late: the old process has been told to leave, so this one serves`,
+      ),
+    );
+    source.emit('SIGTERM');
+    expect(calls.at(-1)).toBe('wait for clients');
+  });
+
   it('wait until it is up, and are carried out in their order', () => {
     const signals = new StartSignals(false, source);
     for (const signal of ['SIGUSR1', 'SIGHUP', 'SIGTERM']) source.emit(signal);

@@ -49,13 +49,45 @@ export const processFaults: readonly Fault[] = [
     ['test/daemon/takeover.test.ts'],
   ),
   fault(
-    'an old process that never answers loses its unix socket with the new one',
+    'an old process that may have heard that it is to leave has its place back',
     {
       file: 'src/daemon/takeover.ts',
-      find: 'if (await answers(this.#path)) {\n        this.#askAgain',
-      replace: 'if (await answers(this.#path)) {\n        this.#isDone = true;\n        this.#askAgain',
+      find: "if (this.#old === 'serves') this.#undo();",
+      replace: "if (this.#old !== 'leaves') this.#undo();",
     },
     ['test/daemon/takeover.test.ts'],
+  ),
+  fault(
+    'a takeover that is undone takes the last name of the old process away',
+    {
+      file: 'src/daemon/takeover.ts',
+      find: 'if (now !== null && isSameFile(now, this.socket)) removeName',
+      replace: 'if (now !== null) removeName',
+    },
+    ['test/daemon/takeover.test.ts'],
+  ),
+  fault(
+    'an old process that has not answered is not told by those who come later either',
+    {
+      file: 'src/daemon/predecessors.ts',
+      find: 'if (this.#untold.delete(path)) void this.#tell(path);',
+      replace: '',
+    },
+    ['test/daemon/predecessors.test.ts'],
+  ),
+  fault(
+    'a signal that comes too late to undo a takeover ends the new process, too',
+    {
+      file: 'src/daemon/signals.ts',
+      find: 'if (this.#isTakeover && ENDING.includes(signal))',
+      replace: "if (signal === '')",
+    },
+    ['test/daemon/signals.test.ts'],
+  ),
+  fault(
+    'a start that is ended takes connections all the same, and cuts them',
+    { file: 'src/net/listener.ts', find: 'options.ended?.throwIfAborted();', replace: '' },
+    ['test/net/retire.test.ts'],
   ),
   fault(
     'a start removes the socket that another start has just made',

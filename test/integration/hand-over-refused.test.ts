@@ -87,7 +87,7 @@ describe('-R is refused, and the running one goes on,', () => {
     expect(statSync(home.socketPath).ino).toBe(ino);
     expect(namesLeft(home)).toEqual([`.s.PGSQL.${home.port}`, 'pooler.pid']);
     await expectServed(home, home.folder);
-    // Whoever is there by then stays.
+    // Whoever is there by then stays, and the running one keeps a name.
     const late = (await Takeover.begin(own, host)) as Takeover;
     unlinkSync(home.socketPath);
     using other = new RawListener(home.socketPath);
@@ -95,7 +95,8 @@ describe('-R is refused, and the running one goes on,', () => {
     const { ino: othersIno } = statSync(home.socketPath);
     late.end();
     expect(statSync(home.socketPath).ino).toBe(othersIno);
-    expect(namesLeft(home)).toEqual([`.s.PGSQL.${home.port}`, 'pooler.pid']);
+    const second = expect.stringMatching(/^\.pgweir\./);
+    expect(namesLeft(home)).toEqual([second, `.s.PGSQL.${home.port}`, 'pooler.pid']);
   });
 
   test('when the running one does not share its port', async () => {

@@ -29,27 +29,33 @@ describe('-R leaves all as it was', () => {
     expect(stderr).toMatch(/ FATAL got SIGTERM while taking over, exiting\n$/);
     expect(namesLeft(home)).toEqual([`.s.PGSQL.${home.port}`]);
   });
-
-  test('when the new one is told to end while the running one does not answer to SHUTDOWN', async () => {
-    await using home = await DaemonHome.make({ settings: sharing });
-    await using old = await ScriptedServer.listen(home.socketPath);
-    const { ino } = statSync(home.socketPath);
-    writeFileSync(home.pidfile, '999999999\n');
-    await using next = new Program(['-R', home.iniPath], { env: allowRoot });
-    const asked = await playConsole(old, home.pidfile, 'SHUTDOWN WAIT_FOR_CLIENTS');
-    expect([statSync(home.socketPath).ino, home.pid]).not.toContain(ino);
-    expect(home.pid).toBe(next.pid);
-    next.signal('SIGTERM');
-    await asked.close();
-    const { code, stderr } = await within(next.ended, 'its end', 20_000);
-    expect(code).toBe(1);
-    expect(stderr).toMatch(/ FATAL got SIGTERM while taking over, exiting\n$/);
-    expect(namesLeft(home)).toEqual([`.s.PGSQL.${home.port}`, 'pooler.pid']);
-    expect([statSync(home.socketPath).ino, home.pid]).toEqual([ino, 999999999]);
-  });
 });
 
 describe('-R', () => {
+  test('serves on where it is told to end while the running one is, and ends when it is told again', async () => {
+    await using home = await DaemonHome.make({ settings: sharing });
+    await using old = await ScriptedServer.listen(home.socketPath);
+    writeFileSync(home.pidfile, '999999999\n');
+    await using next = new Program(['-R', home.iniPath], { env: allowRoot });
+    const asked = await playConsole(old, home.pidfile, 'SHUTDOWN WAIT_FOR_CLIENTS');
+    const client = await connectTo(home.address);
+    next.signal('SIGTERM');
+    // Nobody knows whether it has heard.
+    await asked.close();
+    await next.says(
+      ' WARNING got SIGTERM too late: the old process has been told to leave, so this one serves\n',
+    );
+    expect((await client.query('SELECT 1 AS one')).rows).toEqual([{ one: 1 }]);
+    await expectServed(home, home.folder);
+    expect(home.pid).toBe(next.pid);
+    await client.end();
+    next.signal('SIGTERM');
+    const { code, stderr } = await within(next.ended, 'its end', 20_000);
+    expect(code).toBe(0);
+    expect(stderr).toContain(' WARNING the old process has not answered to SHUTDOWN WAIT_FOR_CLIENTS so far');
+    expect(namesLeft(home)).toEqual([expect.stringMatching(/^\.pgweir\./)]);
+  });
+
   test(`${ROUNDS} times under load loses nobody, over TCP nor over the unix socket`, {
     timeout: 240_000,
   }, async () => {
