@@ -53,6 +53,16 @@ export function splitAuthLine(text: string, at: SourcePosition, key: string): Au
   return splitLine(text, at, key).fields;
 }
 
+/** Whether an option of that name is to hold a password, be it mistyped. */
+export function namesPassword(option: string): boolean {
+  return /pass|pw/i.test(option);
+}
+
+function isPasswordOption(text: string): boolean {
+  const length = text.indexOf('=');
+  return length > 0 && namesPassword(text.slice(0, length));
+}
+
 class AuthFileReader {
   readonly lines: AuthLine[] = [];
   readonly #key: string;
@@ -78,7 +88,7 @@ class AuthFileReader {
       first?.length === 1 && word?.isQuoted === false && /^include(_if_exists|_dir)?$/.test(word.text);
     if (!isInclude) {
       // A password that should stand in quotes may go on with `@`: no error is to name that for a file.
-      const password = fields.findIndex((field) => field.some(({ text }) => /^ldapbindpasswd=/i.test(text)));
+      const password = fields.findIndex((field) => field.some(({ text }) => isPasswordOption(text)));
       const expanded = fields.map((field, index) =>
         password >= 0 && index >= password ? field : this.#expand(field, at, depth),
       );

@@ -1,4 +1,4 @@
-import type { AuthField, AuthLine, AuthToken } from './auth-lines.ts';
+import { type AuthField, type AuthLine, type AuthToken, namesPassword } from './auth-lines.ts';
 import { ConfigError, type SourcePosition } from './config-error.ts';
 import type { IdentMaps, IdentRule } from './ident.ts';
 import { type IpBytes, maskOf, parseIp, sameNetwork } from './ip-address.ts';
@@ -213,5 +213,5 @@ class RuleReader {
 /** An option's name for an error text: behind a password without quotes, what is not known may be the rest of it. */
 function shownOption(name: string, given: ReadonlyMap<string, string>): string {
   if (isLdapOption(name) || name === 'map') return name;
-  return [...given.keys()].some((key) => /pass|pw/i.test(key)) ? '' : shownWord(name);
+  return [...given.keys()].some(namesPassword) ? '' : shownWord(name);
 }

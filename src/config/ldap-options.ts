@@ -1,4 +1,4 @@
-import { splitAuthLine } from './auth-lines.ts';
+import { namesPassword, splitAuthLine } from './auth-lines.ts';
 import { ConfigError, type SourcePosition } from './config-error.ts';
 
 /**
@@ -47,7 +47,7 @@ export function isLdapOption(name: string): name is Name {
 
 /** A text of options without the password in it, for people to read; nothing of one that makes no sense. */
 export function hideLdapPassword(text: string): string {
-  if (!/pass|pw/i.test(text)) return text;
+  if (!namesPassword(text)) return text;
   try {
     const words = splitAuthLine(text, { file: '', line: 0 }, '').flat();
     // Of a password without quotes one word may be the rest.

@@ -104,9 +104,10 @@ describe('files in files', () => {
   });
 
   test('the rest of a password without quotes is not taken for a file, which an error would name', () => {
-    for (const rest of ['ldapbindpasswd=a @hush', 'ldapbindpasswd=a,@hush']) {
+    for (const rest of ['ldapbindpasswd=a @hush', 'ldapbindpasswd=a,@hush', 'ldapBindPW=a @hush']) {
       expect(read({ '/etc/hba': `a @b ${rest}`, '/etc/b': 'c' })).toEqual([`/etc/hba:1 a c ${rest}`]);
     }
+    expect(read({ '/etc/hba': 'pwdb @b', '/etc/b': 'c' })).toEqual(['/etc/hba:1 pwdb c']);
   });
 
   test('@file stands for the names in it, whatever parts them', () => {
