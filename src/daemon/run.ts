@@ -83,15 +83,22 @@ export async function runDaemon(options: RunOptions): Promise<number> {
     if (error instanceof ConfigError) return refuse(error.message, 'cannot load config file');
     return refuse(refusalText(error));
   }
+  let exitCode: number;
   try {
-    return await serve({ config, options, log, native, tls, isSwitched, startup });
+    exitCode = await serve({ config, options, log, native, tls, isSwitched, startup });
   } catch (error) {
-    const exitCode = error instanceof StartEnded ? error.exitCode : 1;
+    exitCode = error instanceof StartEnded ? error.exitCode : 1;
     log.log(exitCode === 0 ? 'LOG' : 'FATAL', refusalText(error));
-    return exitCode;
   } finally {
     log.close();
   }
+  if (isResolving()) native.process.exit(exitCode);
+  return exitCode;
+}
+
+/** A name server has not answered yet, for which Node's end would wait while no signal is heard. */
+function isResolving(): boolean {
+  return process.getActiveResourcesInfo().some((name) => /^Get(Addr|Name)InfoReqWrap$/.test(name));
 }
 
 const REFUSALS = [ListenError, PidfileError, ConfigError, TakeoverError, UserError, LogfileError, StartEnded];

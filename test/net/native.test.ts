@@ -224,6 +224,7 @@ describe.runIf(isLinux)('a C library without one function', () => {
     ['getpwuid', ['names']],
     ['getpwnam', ['names']],
     ['prctl', ['process']],
+    ['_exit', ['process']],
     ['sendto', ['datagram']],
     ['accept4', ['listen']],
     ['syscall', ['batch']],
