@@ -227,11 +227,20 @@ export const processFaults: readonly Fault[] = [
     ['test/admin/commands.test.ts'],
   ),
   fault(
+    'the rest of a password behind a mistyped option is named as a file',
+    {
+      file: 'src/config/auth-lines.ts',
+      find: 'return length > 0 && namesPassword(text.slice(0, length));',
+      replace: "return text.slice(0, length).toLowerCase() === 'ldapbindpasswd';",
+    },
+    ['test/config/auth-lines.test.ts'],
+  ),
+  fault(
     'the rest of a password without quotes is named as an option that HBA rules do not know',
     {
       file: 'src/config/hba.ts',
-      find: "/pass|pw/i.test(key)) ? '' : shownWord(name)",
-      replace: '/pass|pw/i.test(key)) ? name : shownWord(name)',
+      find: "some(namesPassword) ? '' : shownWord(name)",
+      replace: 'some(namesPassword) ? name : shownWord(name)',
     },
     ['test/config/hba.test.ts'],
   ),
