@@ -54,6 +54,15 @@ describe('-R', () => {
     expect(code).toBe(0);
     expect(stderr).toContain(' WARNING the old process has not answered to SHUTDOWN WAIT_FOR_CLIENTS so far');
     expect(namesLeft(home)).toEqual([expect.stringMatching(/^\.pgweir\./)]);
+    await using later = new Program([home.iniPath], { env: allowRoot });
+    // What is left of those that have ended comes first.
+    const askedAgain = async (): Promise<boolean> =>
+      playConsole(old, home.pidfile, 'SHUTDOWN WAIT_FOR_CLIENTS').then(
+        () => true,
+        () => false,
+      );
+    await waitFor(askedAgain, { what: 'another SHUTDOWN', deadlineMs: 20_000 });
+    expect(later.stderr).toContain(' LOG process up: ');
   });
 
   test(`${ROUNDS} times under load loses nobody, over TCP nor over the unix socket`, {
