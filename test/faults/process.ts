@@ -87,7 +87,7 @@ export const processFaults: readonly Fault[] = [
   fault(
     'the end of a process waits for a name server that does not answer',
     { file: 'src/daemon/run.ts', find: 'if (isResolving()) native.process.exit(exitCode);', replace: '' },
-    ['test/integration/daemon.test.ts'],
+    ['test/daemon/ended-start.test.ts'],
   ),
   fault(
     'a start that is ended takes connections all the same, and cuts them',

@@ -1,12 +1,12 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { existsSync, readFileSync, readlinkSync, statSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
-import { join, resolve } from 'node:path';
+import { resolve } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { connectTo } from '../support/postgres.ts';
 import { isAlive } from '../support/processes.ts';
-import { allowRoot, DaemonHome, Program, runProgram } from '../support/program.ts';
-import { waitFor, within } from '../support/wait-for.ts';
+import { allowRoot, DaemonHome, runProgram } from '../support/program.ts';
+import { waitFor } from '../support/wait-for.ts';
 
 const isRoot = process.geteuid?.() === 0;
 
@@ -270,30 +270,4 @@ describe('the memory of the process', () => {
       expect(statSync(`/proc/${home.pid}/mem`).uid).toBe(0);
     }
   });
-});
-
-test('a start that is ended while a name server does not answer is over at once', async () => {
-  await using home = await DaemonHome.make({ settings: { listen_addr: 'localhost' } });
-  const fifo = join(home.folder, 'fifo');
-  execFileSync('mkfifo', [fifo]);
-  // The one thread for such calls waits for somebody who writes there: so does whoever asks for a name.
-  const hangs = `
-    import names from 'node:dns/promises';
-    import { open } from 'node:fs';
-    import { syncBuiltinESMExports } from 'node:module';
-    const { lookup } = names;
-    names.lookup = (...args) => {
-      open(${JSON.stringify(fifo)}, 'r', () => {});
-      process.stderr.write('asked');
-      return lookup(...args);
-    };
-    syncBuiltinESMExports();`;
-  const NODE_OPTIONS = `--import=data:text/javascript,${encodeURIComponent(hangs)}`;
-  await using program = new Program([home.iniPath], {
-    env: { ...allowRoot, UV_THREADPOOL_SIZE: '1', NODE_OPTIONS },
-  });
-  await program.says('asked');
-  program.signal('SIGTERM');
-  expect(await within(program.ended, 'its end', 20_000)).toMatchObject({ code: 0, signal: null });
-  expect(home.log).toContain(' LOG got SIGTERM while starting, exiting\n');
 });
