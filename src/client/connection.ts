@@ -118,11 +118,7 @@ export class ClientConnection implements ConnHandler, Visitor {
 
   /** Whether somebody who has not logged in has given way, for a place in all or in this one's database. */
   makePlace(where: 'total' | 'database'): boolean {
-    const { door, unixDoor } = this.services;
-    const peer = this.visit?.peer ?? null;
-    const database = where === 'total' ? null : this.database;
-    if (this.address.kind === 'tcp') return door.makePlace(peer, database);
-    return door.makePlace(null, database) || unixDoor.makePlace(peer, database);
+    return this.visit?.makePlace(where === 'total' ? null : this.database) ?? false;
   }
 
   evict(message: string): void {

@@ -75,6 +75,11 @@ export class Visit {
     return this.#door.received(this, bytes);
   }
 
+  /** See {@link Doorkeeper.makePlace}. */
+  makePlace(database: string | null): boolean {
+    return this.#door.makePlace(this.peer, database);
+  }
+
   /** It carries a CancelRequest. False: there are too many of those. */
   cancels(): boolean {
     return this.#door.cancels(this);
@@ -106,7 +111,7 @@ export class Visit {
  * Bounds what connections cost that have not proved who they are: how many there are, in all and of one address, how
  * many bytes they have sent, how many lines they write. Where there is no room, whoever has taken most of it gives way, so
  * that a flood leaves others their turn. Unix sockets have a door of their own, at which the peer is a system user: whatever
- * comes over the network, they stay open.
+ * comes over the network, they stay open. Places of `max_client_conn` are for whom either lets in.
  *
  * Of several threads each has one: the limits are of all, counted in the budget, but only those of its own does it know and
  * have give way. Each has its share of the bytes.
@@ -119,12 +124,17 @@ export class Doorkeeper {
   readonly #owner: string;
   readonly #mostBytes: number;
   readonly #isUnix: boolean;
+  /** All of the event loop. */
+  readonly #doors: Doorkeeper[];
   /** By peer and in the order in which they came. */
   readonly #logins = new Map<string, Set<Visit>>();
   #loginBytes = 0;
   readonly #leaving = new Set<Visit>();
 
-  /** `owner`: the event loop's name in the budget; `loops`: how many there are, default 1; `isUnix`: default false. */
+  /**
+   * `owner`: the event loop's name in the budget; `loops`: how many there are, default 1; `isUnix`: default false;
+   * `beside`: another door of the loop.
+   */
   constructor(parts: {
     clock: Clock;
     lines: PeerLines;
@@ -133,6 +143,7 @@ export class Doorkeeper {
     owner: string;
     loops?: number;
     isUnix?: boolean;
+    beside?: Doorkeeper;
   }) {
     this.#clock = parts.clock;
     this.lines = parts.lines;
@@ -141,6 +152,8 @@ export class Doorkeeper {
     this.#owner = parts.owner;
     this.#mostBytes = MAX_TOTAL_BYTES / (parts.loops ?? 1);
     this.#isUnix = parts.isUnix ?? false;
+    this.#doors = parts.beside === undefined ? [] : parts.beside.#doors;
+    this.#doors.push(this);
   }
 
   /** A connection of `peer` has been accepted; another one may be evicted for it. */
@@ -164,21 +177,18 @@ export class Doorkeeper {
 
   /**
    * Evicts a connection that has a place of `max_client_conn` (in `database`, unless that is null) and has not logged in,
-   * for a connection of `peer` (null: of another door's). False when nobody has to give way.
+   * whichever door it has come by, for a connection of `peer`. False when nobody has to give way.
    */
-  makePlace(peer: string | null, database: string | null): boolean {
-    const placed = (visits: Iterable<Visit>): Visit[] =>
-      [...visits].filter(({ visitor }) => {
-        const placeIn = visitor?.placeIn ?? null;
-        return placeIn !== null && (database === null || placeIn === database);
-      });
+  makePlace(peer: string, database: string | null): boolean {
     let heaviest: Crowd | null = null;
-    for (const visits of this.#logins.values()) {
-      if (visits.size < (heaviest?.count ?? 0)) continue;
-      const those = placed(visits);
-      heaviest = heavier(heaviest, those.length, those[0]);
+    for (const door of this.#doors) {
+      for (const visits of door.#logins.values()) {
+        if (visits.size < (heaviest?.count ?? 0)) continue;
+        const those = placed(visits, database);
+        heaviest = heavier(heaviest, those.length, those[0]);
+      }
     }
-    const own = peer === null ? 0 : placed(this.#logins.get(peer) ?? []).length;
+    const own = placed(this.#logins.get(peer) ?? [], database).length;
     return this.#makeRoom(heaviest, own, 'max_client_conn');
   }
 
@@ -283,6 +293,14 @@ export class Doorkeeper {
 interface Crowd {
   readonly count: number;
   readonly oldest: Visit;
+}
+
+/** Those that have a place: in `database`, unless that is null. */
+function placed(visits: Iterable<Visit>, database: string | null): Visit[] {
+  return [...visits].filter(({ visitor }) => {
+    const placeIn = visitor?.placeIn ?? null;
+    return placeIn !== null && (database === null || placeIn === database);
+  });
 }
 
 /** The larger one, or the one whose oldest has come first. `first` is the oldest of `count` visits, if there are any. */

@@ -12,7 +12,6 @@ import type { TrackedParameters } from '../relay/tracked-parameters.ts';
 import type { ClientTls } from '../tls/client-side.ts';
 import type { PgErrorFields } from '../wire/pg-error.ts';
 import type { ClientConnection } from './connection.ts';
-import type { Doorkeeper } from './doorkeeper.ts';
 import type { ClientSession } from './session.ts';
 
 /** The settings that client connections go by, as they are now. Lists are exact, case-sensitive names. */
@@ -93,8 +92,6 @@ export interface ClientServices {
   readonly log: Logger;
   readonly native: Native;
   readonly budget: Budget;
-  readonly door: Doorkeeper;
-  readonly unixDoor: Doorkeeper;
   /** Name of this event loop in the budget. */
   readonly owner: string;
   readonly tracked: TrackedParameters;

@@ -51,8 +51,6 @@ export function clientServices(
     log: state.log,
     native: parts.native,
     budget: state.budget,
-    door: state.door,
-    unixDoor: state.unixDoor,
     owner: state.owner,
     tracked: parts.tracked,
     statements: parts.statements,

@@ -102,7 +102,7 @@ export class PoolerState {
     this.door = new Doorkeeper({ ...door, limits: () => doorLimits(this.#config) });
     // One user may well be all there is.
     const unixLimits = () => ({ ...doorLimits(this.#config), perAddress: 0 });
-    this.unixDoor = new Doorkeeper({ ...door, limits: unixLimits, isUnix: true });
+    this.unixDoor = new Doorkeeper({ ...door, limits: unixLimits, isUnix: true, beside: this.door });
     this.databases = parts.databases;
     this.startWallMs = parts.clock.wallMs();
     this.tally.setStored(parts.config.userlist.values());

@@ -13,12 +13,14 @@ function stage(limits: DoorLimits) {
   const clock = new ManualClock();
   const lines = new PeerLines(clock, silentLogger);
   const budget = new LocalBudget();
-  const door = new Doorkeeper({ clock, lines, limits: () => limits, budget, owner: 'main' });
+  const parts = { clock, lines, limits: () => limits, budget, owner: 'main' };
+  const door = new Doorkeeper(parts);
+  const unix = new Doorkeeper({ ...parts, isUnix: true, beside: door });
   const evicted: [name: string, message: string][] = [];
   const cut: string[] = [];
   /** Visitors take the place that they are given at once. */
-  const enter = (name: string, peer = name, placeIn: string | null = null): Visit => {
-    const visit = door.enter(peer);
+  const enter = (name: string, peer = name, placeIn: string | null = null, by = door): Visit => {
+    const visit = by.enter(peer);
     if (!(visit instanceof Visit)) throw new Error(visit);
     visit.visitor = {
       placeIn,
@@ -30,7 +32,7 @@ function stage(limits: DoorLimits) {
     };
     return visit;
   };
-  return { clock, lines, door, budget, enter, evicted, cut };
+  return { clock, lines, door, unix, budget, enter, evicted, cut };
 }
 
 const none = { total: 0, perAddress: 0 };
@@ -129,23 +131,30 @@ describe('a place of max_client_conn', () => {
     expect(evicted).toEqual([['two', message]]);
   });
 
-  test('is given up for one of the same address only after some time, and sooner for a unix socket', () => {
+  test('is given up for one of the same address only after some time', () => {
     const { clock, door, enter } = stage(none);
     for (let i = 0; i < 3; i++) enter(`a${i}`, 'a', 'db');
     expect(door.makePlace('a', null)).toBe(false);
-    expect(door.makePlace(null, null)).toBe(true);
     clock.advance(GRACE_MS);
     expect(door.makePlace('a', null)).toBe(true);
+  });
+
+  test('is given up by whoever has most of them, by the network or by unix sockets, for whom has fewer', () => {
+    const { door, unix, enter, evicted } = stage(none);
+    for (const name of ['n1', 'n2', 'n3']) enter(name, 'n', 'db');
+    for (const name of ['u1', 'u2', 'u3', 'u4', 'u5']) enter(name, 'u', 'db', unix);
+    // Those who have most come together, and nobody else makes room for one more of them.
+    expect(unix.makePlace('u', null)).toBe(false);
+    expect(door.makePlace('n', null)).toBe(true);
+    expect(door.makePlace('another', null)).toBe(true);
+    for (const name of ['n4', 'n5']) enter(name, 'n', 'db');
+    expect(unix.makePlace('another', null)).toBe(true);
+    expect(evicted.map(([name]) => name)).toEqual(['u1', 'u2', 'n1']);
   });
 });
 
 test('who comes by a unix socket takes no place of the network, and loses none to it', () => {
-  const limits = { total: 2, perAddress: 0 };
-  const { clock, lines, budget, door, enter } = stage(limits);
-  const unix = new Doorkeeper({
-    ...{ clock, lines, limits: () => limits, budget, owner: 'main' },
-    isUnix: true,
-  });
+  const { budget, door, unix, enter } = stage({ total: 2, perAddress: 0 });
   const visits = [enter('a'), enter('b')];
   expect(door.enter('c')).toBe('max_login_conn');
   const local = [unix.enter('user 1'), unix.enter('user 1')] as Visit[];
