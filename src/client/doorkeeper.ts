@@ -64,7 +64,7 @@ export class Visit {
   /** Whether a line about it may be written. */
   mayWrite(): boolean {
     this.#hasLines = true;
-    return this.#door.lines.mayWrite(this.peer);
+    return this.#door.visitLines?.mayWrite(this.peer) ?? true;
   }
 
   /**
@@ -87,7 +87,7 @@ export class Visit {
 
   /** Its CancelRequest is for nobody. */
   cancelsInVain(): void {
-    this.#door.lines.failed(this.peer);
+    this.#door.visitLines?.failed(this.peer);
   }
 
   loggedIn(): void {
@@ -98,7 +98,7 @@ export class Visit {
   leaves(): void {
     const isFailure = this.stage === 'login' && this.#hasLines;
     this.#door.move(this, 'leaving');
-    if (isFailure) this.#door.lines.failed(this.peer);
+    if (isFailure) this.#door.visitLines?.failed(this.peer);
   }
 
   /** Its socket is gone. */
@@ -117,7 +117,13 @@ export class Visit {
  * have give way. Each has its share of the bytes.
  */
 export class Doorkeeper {
+  /** Of those who are refused. */
   readonly lines: PeerLines;
+  /**
+   * Of visits. Null: all are written. Programs that share a system user, health checks among them, must not silence each
+   * other.
+   */
+  readonly visitLines: PeerLines | null;
   readonly #clock: Clock;
   readonly #limits: () => DoorLimits;
   readonly #budget: Budget;
@@ -152,6 +158,7 @@ export class Doorkeeper {
     this.#owner = parts.owner;
     this.#mostBytes = MAX_TOTAL_BYTES / (parts.loops ?? 1);
     this.#isUnix = parts.isUnix ?? false;
+    this.visitLines = this.#isUnix ? null : parts.lines;
     this.#doors = parts.beside === undefined ? [] : parts.beside.#doors;
     this.#doors.push(this);
   }

@@ -246,3 +246,14 @@ test('a connection counts as a failed login when there was something to write ab
   for (let i = 0; i < FAILURES_LOGGED; i++) enter('b').cancelsInVain();
   expect(lines.mayWrite('b')).toBe(false);
 });
+
+test('whatever programs of a system user do that do not log in, its lines are written', () => {
+  const { unix, enter } = stage(none);
+  for (let i = 0; i < 3 * FAILURES_LOGGED; i++) {
+    const visit = enter('health check', 'system user 1', null, unix);
+    expect(visit.mayWrite()).toBe(true);
+    visit.cancelsInVain();
+    visit.leaves();
+  }
+  expect(enter('another', 'system user 1', null, unix).mayWrite()).toBe(true);
+});
