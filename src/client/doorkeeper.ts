@@ -188,12 +188,10 @@ export class Doorkeeper {
    */
   makePlace(peer: string, database: string | null): boolean {
     let heaviest: Crowd | null = null;
-    for (const door of this.#doors) {
-      for (const visits of door.#logins.values()) {
-        if (visits.size < (heaviest?.count ?? 0)) continue;
-        const those = placed(visits, database);
-        heaviest = heavier(heaviest, those.length, those[0]);
-      }
+    for (const visits of this.#crowds()) {
+      if (visits.size < (heaviest?.count ?? 0)) continue;
+      const those = placed(visits, database);
+      heaviest = heavier(heaviest, those.length, those[0]);
     }
     const own = placed(this.#logins.get(peer) ?? [], database).length;
     return this.#makeRoom(heaviest, own, 'max_client_conn');
@@ -204,7 +202,9 @@ export class Doorkeeper {
     visit.bytes += bytes;
     if (visit.stage === 'login') this.#loginBytes += bytes;
     if (visit.bytes > MAX_BYTES) return false;
-    if (this.#loginBytes > this.#mostBytes) this.#evictLargest();
+    let all = 0;
+    for (const door of this.#doors) all += door.#loginBytes;
+    if (all > this.#mostBytes) this.#evictLargest();
     return true;
   }
 
@@ -234,6 +234,11 @@ export class Doorkeeper {
     const keyLimit = visitKind === 'leaving' ? 0 : perAddress;
     const kind = this.#isUnix ? (`unix ${visitKind}` as const) : visitKind;
     return this.#budget.askPlace({ owner: this.#owner, kind, key: peer, totalLimit: total, keyLimit });
+  }
+
+  /** By all doors. */
+  *#crowds(): Generator<Set<Visit>> {
+    for (const door of this.#doors) yield* door.#logins.values();
   }
 
   #countOf(peer: string): number {
@@ -289,7 +294,7 @@ export class Doorkeeper {
 
   #evictLargest(): void {
     let largest: Visit | null = null;
-    for (const visits of this.#logins.values()) {
+    for (const visits of this.#crowds()) {
       for (const visit of visits) if (visit.bytes > (largest?.bytes ?? 0)) largest = visit;
     }
     largest?.visitor?.evict(TOO_MUCH);

@@ -215,6 +215,16 @@ describe('bytes before login', () => {
     expect(evicted).toHaveLength(1);
   });
 
+  test('in all are those by the network and by unix sockets: whoever has sent most has to go', () => {
+    const { door, unix, enter, evicted } = stage(none);
+    enter('largest', 'n', null, door).received(192 * KIB);
+    for (let i = 0; i < 170; i++) enter(`n${i}`, 'n', null, door).received(190 * KIB);
+    for (let i = 0; i < 173; i++) enter(`u${i}`, 'u', null, unix).received(190 * KIB);
+    expect(evicted).toEqual([]);
+    enter('last', 'u', null, unix).received(190 * KIB);
+    expect(evicted).toEqual([['largest', TOO_MUCH]]);
+  });
+
   test('no longer count when one has logged in or gone', () => {
     const { enter, evicted } = stage(none);
     for (let i = 0; i < 1000; i++) {

@@ -271,8 +271,8 @@ export const loginFaults: readonly Fault[] = [
     'logins by a unix socket that are not completed keep those over the network out of max_client_conn',
     {
       file: 'src/client/doorkeeper.ts',
-      find: 'for (const door of this.#doors) {',
-      replace: 'for (const door of [this]) {',
+      find: 'for (const door of this.#doors) yield*',
+      replace: 'for (const door of [this]) yield*',
     },
     ['test/client/doorkeeper.test.ts'],
   ),
