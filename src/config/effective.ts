@@ -119,12 +119,24 @@ function ms(seconds: number): number {
 }
 
 /**
- * How many connections there may be that have not logged in yet, by TCP and by unix sockets each; 0 = any number. Who fits into `max_client_conn` has
- * room for all its clients to log in at once, from one address, unless other limits are set.
+ * How many connections there may be that have not logged in yet, by TCP; 0 = any number. Who fits into `max_client_conn`
+ * has room for all its clients to log in at once, from one address, unless other limits are set.
  */
-export function doorLimits({ own, settings }: Config): { total: number; perAddress: number } {
-  const { max_login_conn, max_login_conn_per_address } = own;
-  const usual = settings.max_client_conn === 0 ? 0 : Math.max(settings.max_client_conn, 100);
-  const total = max_login_conn < 0 ? usual : max_login_conn;
+export function doorLimits(config: Config): { total: number; perAddress: number } {
+  const { max_login_conn, max_login_conn_per_address } = config.own;
+  const total = max_login_conn < 0 ? usualLogins(config) : max_login_conn;
   return { total, perAddress: max_login_conn_per_address < 0 ? total : max_login_conn_per_address };
+}
+
+/**
+ * The same by unix sockets. What is set low for the network must not refuse all that programs of this machine begin at
+ * once, and one system user may well be all there is.
+ */
+export function unixDoorLimits(config: Config): { total: number; perAddress: number } {
+  const totals = [doorLimits(config).total, usualLogins(config)];
+  return { total: totals.includes(0) ? 0 : Math.max(...totals), perAddress: 0 };
+}
+
+function usualLogins({ settings }: Config): number {
+  return settings.max_client_conn === 0 ? 0 : Math.max(settings.max_client_conn, 100);
 }

@@ -238,14 +238,14 @@ export const ownSettingsTable = {
   ),
   max_login_conn: int(
     '-1',
-    'Connections not logged in, by TCP and by unix each; 0: no limit; -1: max_client_conn, at least 100.',
+    'Connections not logged in by TCP; 0: no limit; -1: max_client_conn, at least 100, as always by unix.',
     {
       min: -1,
     },
   ),
   max_login_conn_per_address: int(
     '-1',
-    'The same per address (/64 of IPv6) by TCP; 0: no limit; -1: as max_login_conn.',
+    'The same per address (/64 of IPv6); 0: no limit; -1: as max_login_conn.',
     {
       min: -1,
     },

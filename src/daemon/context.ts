@@ -10,7 +10,7 @@ import type { ClientSession } from '../client/session.ts';
 import type { LoginCredentials } from '../auth/credentials.ts';
 import { SecretTally } from '../auth/mock-profile.ts';
 import type { Config } from '../config/config.ts';
-import { clientLimits, doorLimits, poolLimits } from '../config/effective.ts';
+import { clientLimits, doorLimits, poolLimits, unixDoorLimits } from '../config/effective.ts';
 import type { DnsCache } from '../net/dns-cache.ts';
 import type { ListenerFd } from '../net/listening-socket.ts';
 import type { Budget } from '../pool/budget.ts';
@@ -100,8 +100,7 @@ export class PoolerState {
     const { clock, log, budget, owner, loops } = parts;
     const door = { clock, lines: new PeerLines(clock, log), budget, owner, loops };
     this.door = new Doorkeeper({ ...door, limits: () => doorLimits(this.#config) });
-    // One user may well be all there is.
-    const unixLimits = () => ({ ...doorLimits(this.#config), perAddress: 0 });
+    const unixLimits = () => unixDoorLimits(this.#config);
     this.unixDoor = new Doorkeeper({ ...door, limits: unixLimits, isUnix: true, beside: this.door });
     this.databases = parts.databases;
     this.startWallMs = parts.clock.wallMs();

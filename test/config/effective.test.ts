@@ -4,6 +4,7 @@ import {
   type ClientLimits,
   clientLimits,
   doorLimits,
+  unixDoorLimits,
   type PoolLimits,
   poolLimits,
 } from '../../src/config/effective.ts';
@@ -186,15 +187,21 @@ test('the query timeout of a waiting client is the global one', () => {
 });
 
 test.each([
-  ['', '', [100, 100]],
-  ['max_client_conn = 20', '', [100, 100]],
-  ['max_client_conn = 2000', '', [2000, 2000]],
-  ['max_client_conn = 0', '', [0, 0]],
-  ['max_client_conn = 2000', 'max_login_conn = 50', [50, 50]],
-  ['', 'max_login_conn_per_address = 7', [100, 7]],
-  ['', 'max_login_conn = 0\nmax_login_conn_per_address = 7', [0, 7]],
-  ['', 'max_login_conn_per_address = 0', [100, 0]],
-])('before login there may be, with %j and %j: %j, in all and of one address', (main, own, expected) => {
-  const limits = doorLimits(load(`[pgbouncer]\n${main}\n[pgweir]\n${own}\n`));
-  expect([limits.total, limits.perAddress]).toEqual(expected);
+  ['', '', [100, 100, 100]],
+  ['max_client_conn = 20', '', [100, 100, 100]],
+  ['max_client_conn = 2000', '', [2000, 2000, 2000]],
+  ['max_client_conn = 0', '', [0, 0, 0]],
+  ['max_client_conn = 0', 'max_login_conn = 20', [20, 20, 0]],
+  ['max_client_conn = 2000', 'max_login_conn = 50', [50, 50, 2000]],
+  ['max_client_conn = 20', 'max_login_conn = 50', [50, 50, 100]],
+  ['max_client_conn = 20', 'max_login_conn = 500', [500, 500, 500]],
+  ['', 'max_login_conn_per_address = 7', [100, 7, 100]],
+  ['', 'max_login_conn = 0\nmax_login_conn_per_address = 7', [0, 7, 0]],
+  ['', 'max_login_conn_per_address = 0', [100, 0, 100]],
+])('before login there may be, with %j and %j: %j, in all and of one address, and by unix sockets', (main, own, expected) => {
+  const config = load(`[pgbouncer]\n${main}\n[pgweir]\n${own}\n`);
+  const { total, perAddress } = doorLimits(config);
+  const unix = unixDoorLimits(config);
+  expect([total, perAddress, unix.total]).toEqual(expected);
+  expect(unix.perAddress).toBe(0);
 });

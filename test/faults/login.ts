@@ -257,14 +257,27 @@ export const loginFaults: readonly Fault[] = [
     'who comes by a unix socket is asked nothing before the login',
     {
       file: 'src/daemon/context.ts',
-      find: '({ ...doorLimits(this.#config), perAddress: 0 })',
-      replace: '({ total: 0, perAddress: 0 })',
+      find: '() => unixDoorLimits(this.#config)',
+      replace: '() => (unixDoorLimits(this.#config), { total: 0, perAddress: 0 })',
     },
     ['test/integration/before-login.test.ts'],
   ),
   fault(
+    'max_login_conn set low for the network refuses what a system user begins at once',
+    {
+      file: 'src/config/effective.ts',
+      find: '[doorLimits(config).total, usualLogins(config)]',
+      replace: '[doorLimits(config).total]',
+    },
+    ['test/config/effective.test.ts', 'test/integration/before-login.test.ts'],
+  ),
+  fault(
     'a flood over the network closes the unix socket',
-    { file: 'src/client/doorkeeper.ts', find: 'this.#isUnix ?', replace: 'false ?' },
+    {
+      file: 'src/client/doorkeeper.ts',
+      find: 'const kind = this.#isUnix ?',
+      replace: 'const kind = false ?',
+    },
     ['test/integration/before-login.test.ts', 'test/client/doorkeeper.test.ts'],
   ),
   fault(
