@@ -200,7 +200,8 @@ export class LocalControl implements Control {
 
   #killKnown(name: string | null): void {
     for (const database of this.#state.databases.all()) {
-      if (name === null || database.entry.name === name) database.paused = true;
+      // Those that strangers have made up would be real from here on, and stay.
+      if (name === null ? !database.isProbed : database.entry.name === name) database.paused = true;
     }
     for (const pool of this.#state.pools.all(name ?? undefined))
       killPool(this.#state, pool, 'database removed');

@@ -318,6 +318,15 @@ export const processFaults: readonly Fault[] = [
     ['test/integration/threads-commands.test.ts', 'test/daemon/process-control.test.ts'],
   ),
   fault(
+    'KILL of all makes real what strangers have made up',
+    {
+      file: 'src/daemon/control.ts',
+      find: 'name === null ? !database.isProbed :',
+      replace: 'name === null ||',
+    },
+    ['test/integration/auth-query-tenants.test.ts'],
+  ),
+  fault(
     'RELOAD is answered when the main thread alone goes by the new configuration',
     {
       file: 'src/daemon/threads.ts',

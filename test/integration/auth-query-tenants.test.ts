@@ -120,6 +120,21 @@ describe('a database that the client alone has named, with `*`,', () => {
     ]);
   });
 
+  test('is not made real by KILL of all', async () => {
+    await using server = await ScriptedServer.listen();
+    await using pooler = await start({ databases: { '*': `host=127.0.0.1 port=${server.port}` } });
+    const { databases } = pooler.pooler.state;
+    const client = await connectPeer(pooler.port);
+    await client.send(frontend.startup({ user: 'aqt_nobody', database: INVENTED }));
+    const asked = await server.accept();
+    expect(databases.get(INVENTED)).toMatchObject({ isProbed: true, paused: false });
+    await pooler.show('KILL');
+    expect(databases.all().filter(({ paused }) => paused)).toEqual([]);
+    await client.close();
+    await asked.close();
+    await waitFor(() => databases.get(INVENTED) === null, { what: 'the end of the name' });
+  });
+
   test('costs no more than some lines, however many are made up', async () => {
     await using pooler = await start({ databases: { '*': '' } });
     const { lines } = pooler;
