@@ -38,12 +38,16 @@ export class CommandLedger {
 
   /** The same of SUSPEND. */
   get isSuspended(): boolean {
-    for (const { request } of this.#unconfirmed.toReversed()) {
-      if (request.kind === 'suspend') return true;
-      if (request.kind === 'end suspension') return false;
-      if (request.kind === 'resume' && request.database === null) return false;
+    let { isSuspended, attempt } = this.#standing;
+    for (const { request } of this.#unconfirmed) {
+      if (request.kind === 'suspend') {
+        isSuspended = true;
+        attempt = request.attempt;
+      } else if (request.kind === 'end suspension') {
+        isSuspended &&= request.attempt !== attempt;
+      } else if (request.kind === 'resume' && request.database === null) isSuspended = false;
     }
-    return this.#standing.isSuspended;
+    return isSuspended;
   }
 
   /** The graceful shutdown that is on its way, or will be; servers are the first to be waited for. */

@@ -26,6 +26,9 @@ import type { Peers } from './peers.ts';
 /** How far a shutdown has come. */
 export type ShutdownState = 'no' | 'wait_for_servers' | 'wait_for_clients';
 
+/** A SUSPEND; `attempt`: which one of a process with several threads. */
+export type CurrentSuspension = PromiseWithResolvers<void> & { readonly attempt: number | null };
+
 /**
  * The state of an event loop that its parts share: the configuration in force, pools, databases and who is connected.
  * Created once by `createLoop`; nothing outside `daemon/` sees it.
@@ -66,7 +69,7 @@ export class PoolerState {
   readonly tally = new SecretTally();
   isPaused = false;
   /** SUSPEND is under way or in force; settles when it ends. */
-  suspension: PromiseWithResolvers<void> | null = null;
+  suspension: CurrentSuspension | null = null;
   shutdown: ShutdownState = 'no';
   /** A shutdown is under way, and connections from before it may still come out of a listener's queue. */
   isRetiring = false;

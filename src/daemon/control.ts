@@ -54,7 +54,7 @@ export class LocalControl implements Control {
       case 'pause':
         return request.database === null ? this.#pauseAll(signal) : this.#pause(request.database, signal);
       case 'suspend':
-        return this.#suspend(signal);
+        return this.suspend(signal);
       case 'resume':
         return request.database === null ? this.#resumeAll() : this.#resume(request.database);
       case 'disable':
@@ -81,12 +81,26 @@ export class LocalControl implements Control {
     return snapshotOf(kind, this.#state, this.#windows);
   }
 
-  /** Ends a SUSPEND that has failed elsewhere; nothing happens where it has here, too. */
-  endSuspension(): ControlReply {
-    if (this.#state.isSuspended)
+  /** `attempt`: see {@link endSuspension}. */
+  suspend(signal: AbortSignal, attempt: number | null = null): ControlReply | Promise<ControlReply> {
+    const state = this.#state;
+    if (state.shutdown !== 'no') return controlFailure.shuttingDown();
+    if (this.#isHalted) return controlFailure.alreadyPaused();
+    if (state.databases.all().some(({ paused }) => paused)) return controlFailure.pausedDatabases();
+    const suspension = this.suspension.begin(signal, attempt);
+    return this.#wait(() => {
+      if (state.suspension !== suspension) return controlFailure.canceled();
+      return this.suspension.isComplete() ? controlOk : null;
+    }, signal);
+  }
+
+  /** Ends a SUSPEND that has failed elsewhere; nothing happens where it has here, too, or another one is in force. */
+  endSuspension(attempt: number): ControlReply {
+    if (this.#state.suspension?.attempt === attempt) {
       this.#state.log.log('LOG', 'SUSPEND has failed in another thread, doing RESUME');
-    this.suspension.end();
-    this.checkProgress();
+      this.suspension.end();
+      this.checkProgress();
+    }
     return controlOk;
   }
 
@@ -137,18 +151,6 @@ export class LocalControl implements Control {
     return this.#wait(() => {
       if (!database.paused) return controlFailure.canceled();
       return this.#state.pools.all(name).every(isDrained) ? controlOk : null;
-    }, signal);
-  }
-
-  #suspend(signal: AbortSignal): ControlReply | Promise<ControlReply> {
-    const state = this.#state;
-    if (state.shutdown !== 'no') return controlFailure.shuttingDown();
-    if (this.#isHalted) return controlFailure.alreadyPaused();
-    if (state.databases.all().some(({ paused }) => paused)) return controlFailure.pausedDatabases();
-    const suspension = this.suspension.begin(signal);
-    return this.#wait(() => {
-      if (state.suspension !== suspension) return controlFailure.canceled();
-      return this.suspension.isComplete() ? controlOk : null;
     }, signal);
   }
 

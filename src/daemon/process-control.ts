@@ -58,7 +58,8 @@ export class ProcessControl implements Control {
     this.#suspender = new Suspender({
       ...hooks,
       resume: () => this.request({ kind: 'resume', database: null }, NEVER),
-      endSuspension: () => this.#askAll({ kind: 'end suspension' }, NEVER),
+      suspend: (attempt) => this.#askAll({ kind: 'suspend', attempt }, NEVER),
+      endSuspension: (attempt) => this.#askAll({ kind: 'end suspension', attempt }, NEVER),
     });
   }
 
@@ -78,7 +79,7 @@ export class ProcessControl implements Control {
         break;
       case 'suspend':
         // The threads' own wait for the console's end would be news to nobody else.
-        return this.#suspender.suspend(() => this.#askAll(request, NEVER), signal);
+        return this.#suspender.suspend(signal);
       case 'resume':
         if (request.database === null) this.#suspender.ended();
     }

@@ -7,6 +7,7 @@ export const AT_START: Standing = {
   command: 0,
   isPaused: false,
   isSuspended: false,
+  attempt: null,
   pausedDatabases: [],
   disabledDatabases: [],
   shutdown: 'no',
@@ -19,6 +20,7 @@ export function standingOf(state: PoolerState, command: number): Standing {
     command,
     isPaused: state.isPaused,
     isSuspended: state.isSuspended,
+    attempt: state.suspension?.attempt ?? null,
     pausedDatabases: databases.filter(({ paused }) => paused).map(({ entry }) => entry.name),
     disabledDatabases: databases.filter(({ disabled }) => disabled).map(({ entry }) => entry.name),
     shutdown: state.shutdown,
@@ -40,5 +42,5 @@ export function putStanding({ state, control }: Loop, standing: Standing): void 
   // Until it is said that no connection comes any more.
   state.isRetiring = standing.shutdown !== 'no';
   // Nobody waits for this one: RESUME ends it.
-  if (standing.isSuspended) control.suspension.begin(new AbortController().signal);
+  if (standing.isSuspended) control.suspension.begin(new AbortController().signal, standing.attempt);
 }

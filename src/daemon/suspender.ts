@@ -10,8 +10,10 @@ export interface SuspenderHooks {
   heard(): Promise<unknown>;
   /** RESUME of all. */
   resume(): Promise<unknown>;
-  /** Ends it wherever it is in force, or will be in threads that begin, and nothing else. */
-  endSuspension(): Promise<unknown>;
+  /** Has all threads suspend. */
+  suspend(attempt: number): Promise<ControlReply>;
+  /** Ends that SUSPEND wherever it is in force, or will be in threads that begin, and nothing else. */
+  endSuspension(attempt: number): Promise<unknown>;
 }
 
 /**
@@ -23,13 +25,14 @@ export class Suspender {
   #forget: () => void = () => {};
   /** How often {@link ended} was said. */
   #ends = 0;
+  #attempts = 0;
 
   constructor(hooks: SuspenderHooks) {
     this.#hooks = hooks;
   }
 
-  /** `ask` has all threads suspend; `signal` says that the console is gone. */
-  async suspend(ask: () => Promise<ControlReply>, signal: AbortSignal): Promise<ControlReply> {
+  /** `signal` says that the console is gone. */
+  async suspend(signal: AbortSignal): Promise<ControlReply> {
     let isRefused = false;
     const onGone = async (): Promise<void> => {
       const { log, heard, isSuspended, resume } = this.#hooks;
@@ -47,18 +50,17 @@ export class Suspender {
     const forget = (): void => signal.removeEventListener('abort', listener);
     signal.addEventListener('abort', listener, { once: true });
     const ends = this.#ends;
-    // That one stays: this one all refuse.
-    const isAnothers = this.#hooks.isSuspended();
+    const attempt = ++this.#attempts;
     let reply: ControlReply | null = null;
     try {
-      reply = await ask();
+      reply = await this.#hooks.suspend(attempt);
       return reply;
     } finally {
       isRefused = reply?.ok !== true;
       if (isRefused || this.#ends !== ends) forget();
       else this.#forget = forget;
       // Somebody may have it that died before it could say so, or has begun since.
-      if (isRefused && !isAnothers && this.#ends === ends) await this.#hooks.endSuspension();
+      if (isRefused) await this.#hooks.endSuspension(attempt);
     }
   }
 

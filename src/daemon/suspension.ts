@@ -5,7 +5,7 @@ import { ClientSession } from '../client/session.ts';
 import type { ServerConnection } from '../server/connection.ts';
 import { sweepClosing } from '../pool/sweep.ts';
 import { fatal } from '../wire/pg-error.ts';
-import type { PoolerState } from './context.ts';
+import type { CurrentSuspension, PoolerState } from './context.ts';
 import { serversOf } from './snapshot-sockets.ts';
 
 /**
@@ -24,9 +24,9 @@ export class Suspension {
   }
 
   /** Begins; it ends by {@link end}, at the latest when `signal` says that the console that asked is gone. */
-  begin(signal: AbortSignal): PromiseWithResolvers<void> {
+  begin(signal: AbortSignal, attempt: number | null): CurrentSuspension {
     const state = this.#state;
-    const suspension = Promise.withResolvers<void>();
+    const suspension = { ...Promise.withResolvers<void>(), attempt };
     state.suspension = suspension;
     this.#startMs = state.clock.nowMs();
     const onGone = (): void => {

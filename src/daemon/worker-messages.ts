@@ -20,9 +20,11 @@ import type { LoginReport, PoolName } from './login-board.ts';
 
 /** What a worker is to carry out: what the process was asked, or what follows from what came of that in other threads. */
 export type WorkerCommand =
-  | ControlRequest
-  /** Not all could SUSPEND, so none is to. */
-  | { readonly kind: 'end suspension' }
+  | Exclude<ControlRequest, { kind: 'suspend' }>
+  /** `attempt`: which SUSPEND of the process it is. */
+  | { readonly kind: 'suspend'; readonly attempt: number }
+  /** Not all could carry that one out, so none is to. */
+  | { readonly kind: 'end suspension'; readonly attempt: number }
   /** KILL of all has found these in some threads alone, for they were made from `*` there. */
   | { readonly kind: 'kill too'; readonly databases: readonly string[] };
 
@@ -32,6 +34,8 @@ export interface Standing {
   readonly command: number;
   readonly isPaused: boolean;
   readonly isSuspended: boolean;
+  /** Which SUSPEND it is that is in force. */
+  readonly attempt: number | null;
   readonly pausedDatabases: readonly string[];
   readonly disabledDatabases: readonly string[];
   readonly shutdown: ShutdownState;

@@ -148,8 +148,10 @@ function answer(question: MainQuestion, signal: AbortSignal): unknown {
 
 function carryOut(request: WorkerCommand, signal: AbortSignal): ControlReply | Promise<ControlReply> {
   switch (request.kind) {
+    case 'suspend':
+      return loop.control.suspend(signal, request.attempt);
     case 'end suspension':
-      return loop.control.endSuspension();
+      return loop.control.endSuspension(request.attempt);
     case 'kill too':
       for (const name of request.databases) logins.forget(name);
       return loop.control.killUnpaused(request.databases);

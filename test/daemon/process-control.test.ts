@@ -112,21 +112,20 @@ describe('SUSPEND is for all threads or for none:', () => {
     expect(stage.kinds).toEqual(['suspend', 'end suspension']);
   });
 
-  test('another one that is in force stays', async () => {
-    const stage = new Stage(controlFailure.alreadyPaused(), controlFailure.alreadyPaused());
-    stage.isSuspended = true;
-    expect(await stage.request({ kind: 'suspend' }).promise).toEqual(controlFailure.alreadyPaused());
-    expect(stage.kinds).toEqual(['suspend']);
-  });
-
-  test('one that RESUME has ended ends no later one', async () => {
+  test('one that all refuse, or that RESUME has ended, ends no other one', async () => {
     const first = Promise.withResolvers<ControlReply>();
     const stage = new Stage(first.promise);
     const suspend = stage.request({ kind: 'suspend' });
     void stage.request({ kind: 'resume', database: null });
+    void stage.request({ kind: 'suspend' });
     first.resolve(controlFailure.canceled());
     expect(await suspend.promise).toEqual(controlFailure.canceled());
-    expect(stage.kinds).toEqual(['suspend', 'resume']);
+    expect(stage.commands.slice(0, 4)).toEqual([
+      { kind: 'suspend', attempt: 1 },
+      { kind: 'resume', database: null },
+      { kind: 'suspend', attempt: 2 },
+      { kind: 'end suspension', attempt: 1 },
+    ]);
   });
 
   test('where all have it, it stays', async () => {

@@ -19,9 +19,10 @@ class Stage {
       resume: async () => {
         this.resumes++;
       },
+      suspend: () => this.reply.promise,
       endSuspension: async () => {},
     });
-    this.asked = this.suspender.suspend(() => this.reply.promise, this.console.signal);
+    this.asked = this.suspender.suspend(this.console.signal);
   }
 
   /** The console goes; all that hangs on it is done. */

@@ -289,21 +289,25 @@ export const processFaults: readonly Fault[] = [
     'SUSPEND that has failed in some threads stays in the others',
     {
       file: 'src/daemon/suspender.ts',
-      find: 'if (isRefused && !isAnothers &&',
-      replace: 'if (isAnothers &&',
+      find: 'if (isRefused) await',
+      replace: 'if (reply === null) await',
     },
     ['test/daemon/process-control.test.ts'],
   ),
   fault(
-    'SUSPEND that RESUME has ended takes a later one with it',
-    { file: 'src/daemon/suspender.ts', find: ' && this.#ends === ends) await', replace: ') await' },
-    ['test/daemon/process-control.test.ts'],
+    'SUSPEND that has failed takes a later one with it',
+    {
+      file: 'src/daemon/control.ts',
+      find: 'if (this.#state.suspension?.attempt === attempt) {',
+      replace: 'if (attempt > 0) {',
+    },
+    ['test/integration/threads-commands.test.ts'],
   ),
   fault(
     'a thread keeps a SUSPEND that has failed in another one',
     {
       file: 'src/daemon/control.ts',
-      find: 'this.suspension.end();\n    this.checkProgress();',
+      find: 'this.suspension.end();\n      this.checkProgress();',
       replace: 'this.checkProgress();',
     },
     ['test/integration/threads-commands.test.ts'],

@@ -46,17 +46,20 @@ test('after a SUSPEND that some threads could not carry out none is suspended, w
     await waitFor(() => workforce.threads.length === 1, { what: 'the end of a thread' });
     await waitFor(() => workforce.threads.length === 2, { what: 'both threads' });
   };
-  await Promise.all(workforce.command({ kind: 'suspend' }, signal));
+  await Promise.all(workforce.command({ kind: 'suspend', attempt: 2 }, signal));
   await replaceOne();
   expect(await suspended()).toEqual([true, true]);
-  await Promise.all(workforce.command({ kind: 'end suspension' }, signal));
+  // That was another one, whose end comes late.
+  await Promise.all(workforce.command({ kind: 'end suspension', attempt: 1 }, signal));
+  expect([await suspended(), workforce.isSuspended]).toEqual([[true, true], true]);
+  await Promise.all(workforce.command({ kind: 'end suspension', attempt: 2 }, signal));
   expect([await suspended(), workforce.isSuspended]).toEqual([[false, false], false]);
   await replaceOne();
   expect(await suspended()).toEqual([false, false]);
   // One that begins in between hears of both.
-  void Promise.allSettled(workforce.command({ kind: 'suspend' }, signal));
+  void Promise.allSettled(workforce.command({ kind: 'suspend', attempt: 3 }, signal));
   const replaced = replaceOne();
-  await Promise.allSettled(workforce.command({ kind: 'end suspension' }, signal));
+  await Promise.allSettled(workforce.command({ kind: 'end suspension', attempt: 3 }, signal));
   await replaced;
   expect(await suspended()).toEqual([false, false]);
   expect(threads.lines.filter((line) => line.includes('disconnected'))).toEqual([]);
