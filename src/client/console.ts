@@ -14,6 +14,9 @@ const HOLD_LIMIT = 64 * 1024;
 /** A console that takes nothing of its answers for so long is closed: they are large, and no other limit is its. */
 const UNREAD_LIMIT_MS = 5 * 60_000;
 
+/** So much of an answer is written at once: how much of what was written has been taken, streams tell only when all is. */
+const SLICE_BYTES = 64 * 1024;
+
 /** The admin console's client: one message at a time, each answered, and the answer taken, before the next is read. */
 export class ConsolePhase implements ClientPhase {
   readonly #connection: ClientConnection;
@@ -24,6 +27,8 @@ export class ConsolePhase implements ClientPhase {
   #isBusy = false;
   /** What is to be done as soon as the client has taken what it was sent. */
   #whenDrained: (() => void) | null = null;
+  /** A part of an answer waits for that. */
+  #isMidAnswer = false;
   /** Of its answers when that was last less, or nothing, and when that was, monotonic ms. */
   #unreadBytes = 0;
   #takenMs: number;
@@ -74,7 +79,7 @@ export class ConsolePhase implements ClientPhase {
   }
 
   isMidAnswer(): boolean {
-    return false;
+    return this.#isMidAnswer;
   }
 
   /** The console is exempt from every timeout, but it has to read. */
@@ -109,23 +114,31 @@ export class ConsolePhase implements ClientPhase {
     const connection = this.#connection;
     if (connection.isClosing) return;
     if (closeReason !== null) connection.close(closeReason, bytes);
-    else connection.conn.write(bytes);
     if (error !== null) connection.logError(error);
-    if (closeReason !== null) return;
-    this.#afterDrain(() => this.#goOn());
+    if (closeReason === null) this.#write(bytes, () => this.#goOn());
   }
 
   /** Resolves when the client may be sent more, or is gone. */
   #send(bytes: Buffer): Promise<void> {
-    if (this.#connection.isClosing) return Promise.resolve();
-    this.#connection.conn.write(bytes);
-    return new Promise((resolve) => this.#afterDrain(resolve));
+    return new Promise((resolve) => this.#write(bytes, resolve));
   }
 
-  /** Answers to a client that asks on and never reads would pile up. */
-  #afterDrain(call: () => void): void {
-    if (this.#connection.conn.isCongested) this.#whenDrained = call;
-    else call();
+  /**
+   * Calls when the client may be sent more, or is gone: answers to one that asks on and never reads would pile up.
+   */
+  #write(bytes: Buffer, call: () => void): void {
+    const connection = this.#connection;
+    const { conn } = connection;
+    for (let pos = 0; pos < bytes.length && !connection.isClosing; ) {
+      conn.write(bytes.subarray(pos, pos + SLICE_BYTES));
+      pos += SLICE_BYTES;
+      this.#isMidAnswer = pos < bytes.length;
+      if (conn.isCongested) {
+        this.#whenDrained = () => this.#write(bytes.subarray(pos), call);
+        return;
+      }
+    }
+    call();
   }
 
   #goOnDrained(): void {

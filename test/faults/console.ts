@@ -76,8 +76,8 @@ export const consoleFaults: readonly Fault[] = [
     'a query of the console runs on while nobody takes its answers',
     {
       file: PHASE,
-      find: 'return new Promise((resolve) => this.#afterDrain(resolve));',
-      replace: 'return Promise.resolve();',
+      find: 'return new Promise((resolve) => this.#write(bytes, resolve));',
+      replace: 'this.#connection.conn.write(bytes);\n    return Promise.resolve();',
     },
     UNREAD,
   ),
@@ -85,6 +85,16 @@ export const consoleFaults: readonly Fault[] = [
     'a console that has read everything is taken for one that does not read',
     { file: PHASE, find: 'bytes === 0 || bytes <', replace: 'bytes <' },
     UNREAD,
+  ),
+  fault(
+    'a console that reads slowly is taken for one that does not read',
+    { file: PHASE, find: 'const SLICE_BYTES = 64 * 1024;', replace: 'const SLICE_BYTES = 2 ** 30;' },
+    ['test/client/console.test.ts'],
+  ),
+  fault(
+    'a console that has half an answer is told an error in the middle of it',
+    { file: PHASE, find: 'return this.#isMidAnswer;', replace: 'return false;' },
+    ['test/client/console.test.ts'],
   ),
   fault(
     'SUSPEND stops a client in the middle of its message',
