@@ -8,8 +8,6 @@ import { bindNameOf, domainOf, isSearchable, searchFilterOf } from './ldap-names
 const TIMEOUT_MS = 3000;
 /** Logins that are checked at a time. */
 const MAX_RUNNING = 8;
-/** Logins that wait for that, with their passwords, also those of clients that have left. */
-const MAX_WAITING = 1000;
 
 /** The server said no. Everything else lets the next server be asked. */
 class Refused extends Error {
@@ -21,7 +19,12 @@ class Refused extends Error {
  * anything from going on. Source: contract, §2.8; manual, `auth-ldap`.
  */
 export class LdapClient {
-  readonly #turns = new Turns(MAX_RUNNING, MAX_WAITING);
+  readonly #turns = new Turns(MAX_RUNNING);
+
+  /** Called a few times a second: the password of whoever has left goes. */
+  sweep(): void {
+    this.#turns.sweep();
+  }
 
   /** See {@link LdapCheck}. */
   async check(
@@ -32,11 +35,12 @@ export class LdapClient {
   ): Promise<string | null> {
     if (options.baseDn !== null && !isSearchable(user))
       return 'the user name has characters that are not searched for';
-    if (this.#turns.isFull) return 'too many logins wait for LDAP servers';
     try {
-      return await this.#turns.take(() =>
-        isWanted() ? askServers(options, user, password) : 'nobody waits for the answer any more',
-      );
+      return await this.#turns.take({
+        isWanted,
+        work: () => askServers(options, user, password),
+        unwanted: () => 'nobody waits for the answer any more',
+      });
     } catch (error) {
       return `LDAP: ${textOf(error)}`;
     }

@@ -1,31 +1,74 @@
-/** Lets so many do something at a time, and the others after them, first come, first served. */
+/** What is done in turn. */
+export interface Turn<T> {
+  /** For whom: whoever waits for more than one thing has others served in between. Default: all are one. */
+  readonly party?: string;
+  /** Asked while it waits, and once more when its turn has come: what nobody wants any more is left out. */
+  isWanted(): boolean;
+  work(): T | Promise<T>;
+  /** What it comes to then. */
+  unwanted(): T;
+}
+
+interface Waiting {
+  isWanted(): boolean;
+  /** Whether its turn has come; false: it is left out. */
+  go(hasTurn: boolean): void;
+}
+
+/** Lets so many do something at a time, and the others after them: one party after the other, of each first come, first served. */
 export class Turns {
   readonly #most: number;
-  readonly #mostWaiting: number;
-  readonly #waiting: (() => void)[] = [];
+  /** By party; whose turn comes next stands first. */
+  readonly #waiting = new Map<string, Waiting[]>();
   #running = 0;
 
-  /** `mostWaiting`: whoever asks {@link isFull} is told by it; default: any number. */
-  constructor(most: number, mostWaiting = Number.POSITIVE_INFINITY) {
+  constructor(most: number) {
     this.#most = most;
-    this.#mostWaiting = mostWaiting;
   }
 
-  /** As many wait as may. */
-  get isFull(): boolean {
-    return this.#waiting.length >= this.#mostWaiting;
-  }
-
-  /** What `work` comes to, once its turn has come. */
-  async take<T>(work: () => T | Promise<T>): Promise<T> {
-    if (this.#running >= this.#most) await new Promise<void>((turn) => this.#waiting.push(turn));
-    else this.#running++;
-    try {
-      return await work();
-    } finally {
-      const next = this.#waiting.shift();
-      if (next === undefined) this.#running--;
-      else next();
+  /** What `turn` comes to, once that is there. */
+  async take<T>(turn: Turn<T>): Promise<T> {
+    if (this.#running >= this.#most) {
+      const isWanted = (): boolean => turn.isWanted();
+      const hasTurn = await new Promise<boolean>((go) => this.#wait(turn.party ?? '', { isWanted, go }));
+      if (!hasTurn) return turn.unwanted();
+    } else {
+      this.#running++;
     }
+    try {
+      return await (turn.isWanted() ? turn.work() : turn.unwanted());
+    } finally {
+      const next = this.#next();
+      if (next === null) this.#running--;
+      else next.go(true);
+    }
+  }
+
+  /** Called a few times a second: what waits for nobody goes. */
+  sweep(): void {
+    for (const [party, list] of this.#waiting) {
+      for (const waiting of list.splice(0)) {
+        if (waiting.isWanted()) list.push(waiting);
+        else waiting.go(false);
+      }
+      if (list.length === 0) this.#waiting.delete(party);
+    }
+  }
+
+  #wait(party: string, waiting: Waiting): void {
+    const list = this.#waiting.get(party);
+    if (list === undefined) this.#waiting.set(party, [waiting]);
+    else list.push(waiting);
+  }
+
+  #next(): Waiting | null {
+    for (const [party, list] of this.#waiting) {
+      this.#waiting.delete(party);
+      const next = list.shift();
+      if (next === undefined) continue;
+      if (list.length > 0) this.#waiting.set(party, list);
+      return next;
+    }
+    return null;
   }
 }

@@ -8,13 +8,13 @@ import {
 import { DEFAULT_AUTH_QUERY } from '../config/settings-table.ts';
 import { Turns } from '../base/turns.ts';
 import type { Pool } from '../pool/pool.ts';
-import { LookupQueue } from '../server/lookup-queue.ts';
+import { type Attempt, LookupQueue } from '../server/lookup-queue.ts';
 import type { LookupAnswer } from '../server/lookup-reader.ts';
 import { fatal, type PgErrorFields, SqlState } from '../wire/pg-error.ts';
 import type { PoolerState } from './context.ts';
 
-/** Databases and users on which logins are looked up at a time; `*` could make any number of them. */
-const MAX_QUEUES = 1000;
+/** Databases and users of which it is remembered that PostgreSQL has refused; `*` could make any number of them. */
+const MAX_REFUSED = 1000;
 
 /**
  * What the default `auth_query` means, wherever it is asked: the owner of a database says what `search_path` is there, and
@@ -24,9 +24,8 @@ const QUALIFIED_AUTH_QUERY =
   'SELECT rolname, CASE WHEN rolvaliduntil OPERATOR(pg_catalog.<) pg_catalog.now() THEN NULL ELSE rolpassword END' +
   ' FROM pg_catalog.pg_authid WHERE rolname OPERATOR(pg_catalog.=) $1 AND rolcanlogin';
 
-/** Names that `*` stands for are as many as strangers can think of: so many are tried at a time, and so many wait. */
+/** Names that `*` stands for are as many as strangers can think of: so many are tried at a time. */
 const MAX_UNPROVEN = 8;
-const MAX_UNPROVEN_WAITING = 1000;
 
 /** Whose lines those about them are, in {@link PeerLines}. */
 const UNPROVEN = 'unknown databases';
@@ -43,7 +42,6 @@ const OF_DATABASE: ReadonlySet<string> = new Set([
 type Outcome = { readonly answer: LookupAnswer } | { readonly error: PgErrorFields };
 
 const LOST = fatal('bouncer config error');
-const EXHAUSTED = fatal('bouncer resources exhaustion');
 
 /** Where something is looked up. */
 type Place = Pick<LookupTarget, 'database' | 'user'>;
@@ -66,7 +64,7 @@ export class AuthQueries {
   readonly lookups: SecretLookups;
   readonly #state: PoolerState;
   readonly #queues = new Map<string, LookupQueue>();
-  readonly #unproven = new Turns(MAX_UNPROVEN, MAX_UNPROVEN_WAITING);
+  readonly #unproven = new Turns(MAX_UNPROVEN);
 
   constructor(state: PoolerState) {
     this.#state = state;
@@ -114,34 +112,16 @@ export class AuthQueries {
   ask(target: Place & Pick<LookupTarget, 'isGuessed'>, question: Question): Promise<Outcome> {
     const { databases } = this.#state;
     if (!target.isGuessed) databases.resolve(target.database);
-    if (!databases.isUnproven(target.database)) return this.#run(target, question);
-    if (this.#unproven.isFull) return Promise.resolve({ error: EXHAUSTED });
-    return this.#unproven.take(() => (question.isWanted() ? this.#try(target, question) : { error: LOST }));
-  }
-
-  /** In a database that need not be there. */
-  async #try(target: Place, question: Question): Promise<Outcome> {
-    const { databases, door } = this.#state;
-    const outcome = await this.#run(target, question);
-    if ('answer' in outcome) databases.resolve(target.database);
-    else if (databases.isUnproven(target.database)) {
-      door.lines.failed(UNPROVEN);
-      const key = keyOf(target);
-      if (this.#queues.get(key)?.isIdle === true) this.#queues.delete(key);
-    }
-    return outcome;
-  }
-
-  #run(target: Place, { isWanted, complain, ...asked }: Question): Promise<Outcome> {
     const queue = this.#queueFor(target);
-    if (queue === null) return Promise.resolve({ error: EXHAUSTED });
     return new Promise((resolve) => {
+      const { isWanted, complain, ...asked } = question;
       const lookup = {
         ...asked,
         tries: 0,
         sentMs: 0,
         isWanted,
         answered: (answer: LookupAnswer, log: (level: 'WARNING', text: string) => void) => {
+          databases.resolve(target.database);
           complain?.(answer, (text) => log('WARNING', text));
           resolve({ answer });
         },
@@ -164,10 +144,15 @@ export class AuthQueries {
     const waiting = this.#state.pools.all().filter(({ clients }) => clients.isWaiting);
     const isWanted = (pool: Pool): boolean =>
       waiting.some(({ database, user }) => database === pool.database || user === pool.user);
+    const refused: string[] = [];
     for (const [key, queue] of this.#queues) {
       queue.sweep(nowMs, isWanted);
       if (queue.isEmpty(nowMs)) this.#queues.delete(key);
+      else if (queue.isIdle) refused.push(key);
     }
+    // The first ones were refused first.
+    for (const key of refused.slice(0, Math.max(0, refused.length - MAX_REFUSED))) this.#queues.delete(key);
+    this.#unproven.sweep();
   }
 
   async #find(target: LookupTarget, name: string, isWanted: () => boolean): Promise<FoundSecret> {
@@ -187,22 +172,38 @@ export class AuthQueries {
     return found;
   }
 
-  #queueFor({ database, user }: Place): LookupQueue | null {
+  #queueFor({ database, user }: Place): LookupQueue {
     const key = keyOf({ database, user });
     const known = this.#queues.get(key);
     if (known !== undefined) return known;
-    if (this.#queues.size >= MAX_QUEUES) return null;
+    const { databases, door } = this.#state;
+    const isUnproven = (): boolean => databases.isUnproven(database);
     const queue = new LookupQueue({
       openPool: () => this.#state.openAuthPool(database, user),
       nextId: () => this.#state.nextId(),
-      mayWrite: () => {
-        const { databases, door } = this.#state;
-        return !databases.isUnproven(database) || door.lines.mayWrite(UNPROVEN);
+      mayWrite: () => !isUnproven() || door.lines.mayWrite(UNPROVEN),
+      turn: (attempt) => this.#turn(attempt, isUnproven),
+      failed: () => {
+        if (isUnproven()) door.lines.failed(UNPROVEN);
       },
       guard: (call) => this.#state.guard(call),
     });
     this.#queues.set(key, queue);
     return queue;
+  }
+
+  /** A database that need not be there waits for its turn, but no longer than it takes to be proved by somebody else. */
+  #turn(attempt: Attempt, isUnproven: () => boolean): void {
+    const atOnce = (): void => attempt.begin(() => {});
+    if (!isUnproven()) {
+      atOnce();
+      return;
+    }
+    void this.#unproven.take({
+      isWanted: () => isUnproven() && attempt.isWanted(),
+      work: () => new Promise<void>((leave) => attempt.begin(leave)),
+      unwanted: atOnce,
+    });
   }
 
   #misconfigured(why: string): PgErrorFields {

@@ -40,6 +40,7 @@ export class Logins {
   sweep(): void {
     this.#queries.sweep();
     this.#rules.sweep();
+    this.#ldap.sweep();
   }
 
   /** `note` writes to the log, with the client's name. */

@@ -10,8 +10,19 @@ export interface LookupQueueHost {
   nextId(): number;
   /** Whether a line about its connections is to be written. */
   mayWrite(): boolean;
+  /** Takes a turn for an attempt to connect. */
+  turn(attempt: Attempt): void;
+  /** Such an attempt has come to nothing. */
+  failed(): void;
   /** Calls, and logs what is thrown: nobody else would catch it. */
   guard(call: () => void): void;
+}
+
+/** An attempt to connect, which somebody waits for as long as {@link isWanted} says so. */
+export interface Attempt {
+  isWanted(): boolean;
+  /** Called once, in its turn, or when it needs none; calls `leave` as soon as it has come to something, or to nothing. */
+  begin(leave: () => void): void;
 }
 
 /** A lookup that was on its way when its connection ended is sent once more; some other end may be its fault. */
@@ -31,15 +42,17 @@ export class LookupQueue implements LookupSource {
   #session: LookupSession | null = null;
   #retryMs = 0;
   #refusal: PgErrorFields | null = null;
+  /** It is about to connect, or waits for its turn. */
   #opens = false;
+  #leave: (() => void) | null = null;
 
   constructor(host: LookupQueueHost) {
     this.#host = host;
   }
 
-  /** Nothing is waiting, and there is no connection. */
+  /** Nothing is waiting, and there is no connection: if anything, it remembers how the last attempt has failed. */
   get isIdle(): boolean {
-    return this.#waiting.length === 0 && this.#session === null;
+    return this.#waiting.length === 0 && this.#session === null && !this.#opens;
   }
 
   /** It knows nothing, either: the next attempt to connect may be made. */
@@ -83,8 +96,13 @@ export class LookupQueue implements LookupSource {
     if (this.#session === null && this.#waiting.length > 0 && nowMs >= this.#retryMs) this.#openSoon();
   }
 
+  opened(): void {
+    this.#leaveTurn();
+  }
+
   over(session: LookupSession, end: LookupEnd, sent: readonly Lookup[]): void {
     if (this.#session === session) this.#session = null;
+    this.#leaveTurn();
     const again = sent.filter(({ tries }) => tries < MAX_TRIES);
     for (const lookup of sent) if (lookup.tries >= MAX_TRIES) lookup.failed(null);
     this.#waiting.unshift(...again);
@@ -96,6 +114,7 @@ export class LookupQueue implements LookupSource {
   #failed(pool: Pool, { serverError, failWaiting }: LoginFailure): void {
     this.#retryMs = pool.nowMs + Math.max(pool.limits.serverLoginRetryMs, SHORTEST_RETRY_MS);
     this.#refusal = null;
+    this.#host.failed();
     if (!failWaiting || serverError === null) return;
     // Who we log in as, and that it doesn't work, is nothing for those who have not logged in themselves.
     const isOurFault = serverError.sqlstate.startsWith('28') || serverError.sqlstate === '08P01';
@@ -118,10 +137,21 @@ export class LookupQueue implements LookupSource {
   #openSoon(): void {
     if (this.#opens) return;
     this.#opens = true;
-    queueMicrotask(() => {
-      this.#opens = false;
-      if (this.#session === null && this.#waiting.length > 0) this.#host.guard(() => this.#open());
-    });
+    const isWanted = (): boolean => this.#waiting.length > 0;
+    queueMicrotask(() => this.#host.turn({ isWanted, begin: (leave) => this.#begin(leave) }));
+  }
+
+  #begin(leave: () => void): void {
+    this.#opens = false;
+    this.#leave = leave;
+    this.#dropUnwanted();
+    if (this.#waiting.length > 0) this.#host.guard(() => this.#open());
+    if (this.#session === null) this.#leaveTurn();
+  }
+
+  #leaveTurn(): void {
+    this.#leave?.();
+    this.#leave = null;
   }
 
   #open(): void {

@@ -31,6 +31,8 @@ export interface LookupSource {
   next(): Lookup | null;
   /** See {@link DedicatedClient.mayWrite}. */
   mayWrite(): boolean;
+  /** The connection is there. */
+  opened(): void;
   /** The connection is gone, or never came about: `sent` was not answered. */
   over(session: LookupSession, end: LookupEnd, sent: readonly Lookup[]): void;
 }
@@ -111,6 +113,7 @@ export class LookupSession implements DedicatedClient {
 
   welcomed(): void {
     this.#idleSinceMs = this.pool.nowMs;
+    this.#source.opened();
     this.send();
   }
 

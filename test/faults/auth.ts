@@ -2,6 +2,7 @@ import { type Fault, fault } from './fault.ts';
 
 const AUTH_QUERY = ['test/integration/auth-query.test.ts'] as const;
 const HBA = ['test/config/hba.test.ts'] as const;
+const QUERIES = ['test/daemon/auth-queries.test.ts'] as const;
 const TENANTS = ['test/integration/auth-query-tenants.test.ts'] as const;
 const HOSTS = ['test/net/host-names.test.ts'] as const;
 const EXCHANGE = ['test/auth/login-exchange.test.ts'] as const;
@@ -74,11 +75,29 @@ export const authFaults: readonly Fault[] = [
     TENANTS,
   ),
   fault(
+    'databases that hang keep others from being tried',
+    {
+      file: 'src/server/lookup-queue.ts',
+      find: 'if (this.#session === session) this.#session = null;\n    this.#leaveTurn();',
+      replace: 'if (this.#session === session) this.#session = null;',
+    },
+    QUERIES,
+  ),
+  fault(
+    'a refusal of a database that a client alone has named is forgotten at once',
+    {
+      file: 'src/daemon/auth-queries.ts',
+      find: 'if (queue.isEmpty(nowMs)) this.#queues.delete(key);',
+      replace: 'if (queue.isIdle) this.#queues.delete(key);',
+    },
+    QUERIES,
+  ),
+  fault(
     'databases that strangers make up fill the log',
     {
       file: 'src/daemon/auth-queries.ts',
-      find: 'return !databases.isUnproven(database) || door.lines.mayWrite(UNPROVEN);',
-      replace: 'return !databases.isUnproven(database) || door !== null;',
+      find: 'mayWrite: () => !isUnproven() || door.lines.mayWrite(UNPROVEN),',
+      replace: 'mayWrite: () => true,',
     },
     TENANTS,
   ),
@@ -266,8 +285,8 @@ export const authFaults: readonly Fault[] = [
     'a login waits for the name of its host for as long as a resolver likes',
     {
       file: 'src/net/host-names.ts',
-      find: 'if (nowMs < waiter.untilMs) return;',
-      replace: 'if (nowMs > 0) return;',
+      find: 'if (nowMs - running.sinceMs >= PATIENCE_MS) running.giveUp();',
+      replace: 'if (nowMs - running.sinceMs >= Infinity) running.giveUp();',
     },
     HOSTS,
   ),
@@ -275,14 +294,23 @@ export const authFaults: readonly Fault[] = [
     'the addresses of a host are looked up for nobody',
     {
       file: 'src/net/host-names.ts',
-      find: 'await this.#addresses.of(found, isThere);',
-      replace: 'await this.#addresses.of(found, () => true);',
+      find: 'await this.#addresses.of(found, who);',
+      replace: 'await this.#addresses.of(found, { ...who, isWanted: () => true });',
     },
     HOSTS,
   ),
   fault(
     'whoever asks while a look-up waits for its turn is not asked whether he is there',
-    { file: 'src/net/host-names.ts', find: 'known.askers?.push(isThere);', replace: '' },
+    {
+      file: 'src/net/host-names.ts',
+      find: 'if (known?.atMs === null) known.askers.push(asker);',
+      replace: '',
+    },
+    HOSTS,
+  ),
+  fault(
+    'a stranger with many addresses has all of them looked up before anybody else’s',
+    { file: 'src/net/host-names.ts', find: 'party: peerName(ip)', replace: "party: ''" },
     HOSTS,
   ),
   fault(
