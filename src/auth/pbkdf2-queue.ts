@@ -16,11 +16,15 @@ class Job implements ListNode {
   listPrev: ListNode | null = null;
   listNext: ListNode | null = null;
   listOwner: object | null = null;
+  readonly isWanted: () => boolean;
   /** `leave` is called when it is over. */
   readonly start: (leave: () => void) => void;
+  readonly drop: () => void;
 
-  constructor(start: Job['start']) {
+  constructor({ isWanted, start, drop }: Pick<Job, 'isWanted' | 'start' | 'drop'>) {
+    this.isWanted = isWanted;
     this.start = start;
+    this.drop = drop;
   }
 }
 
@@ -80,12 +84,7 @@ export class Pbkdf2Queue {
       return Promise.reject(new Pbkdf2Error(text));
     }
     return new Promise((resolve, reject) => {
-      const job = new Job((leave) => {
-        if (!stillWanted()) {
-          leave();
-          reject(new Pbkdf2Error('nobody waits for the key any more'));
-          return;
-        }
+      const start = (leave: () => void): void => {
         this.#running++;
         pbkdf2(password, salt, iterations, 32, 'sha256', (error, key) => {
           this.#running--;
@@ -94,17 +93,24 @@ export class Pbkdf2Queue {
           else reject(new Pbkdf2Error('PBKDF2 failed', { cause: error }));
           this.#startNext();
         });
-      });
-      this.#waiting.pushBack(job);
+      };
+      const drop = (): void => reject(new Pbkdf2Error('nobody waits for the key any more'));
+      this.#waiting.pushBack(new Job({ isWanted: stillWanted, start, drop }));
       this.#startNext();
     });
   }
 
   #startNext(): void {
-    while (this.#running < this.#concurrency && this.#waiting.length > 0) {
-      const leave = this.#gate === null ? () => {} : this.#gate.enter();
+    while (this.#running < this.#concurrency) {
+      const job = this.#waiting.first;
+      if (job === null) return;
+      // Ahead of the gate: a place there is one that another thread goes without.
+      const isWanted = job.isWanted();
+      const leave = this.#gate === null || !isWanted ? () => {} : this.#gate.enter();
       if (leave === null) return;
-      this.#waiting.shift()?.start(leave);
+      this.#waiting.shift();
+      if (isWanted) job.start(leave);
+      else job.drop();
     }
   }
 }

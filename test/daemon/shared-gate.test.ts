@@ -36,6 +36,23 @@ test('keys are derived two at a time by all threads together, which take turns',
   expect(stage.budget(0).count('derivation')).toBe(0);
 });
 
+test('what nobody waits for any more takes no place, nor does it wait for one', async () => {
+  const stage = new SharedStage().joinAll();
+  const gates = gatesOf(stage);
+  let entered = 0;
+  const queue = new Pbkdf2Queue(MAX_DERIVATIONS, {
+    onRoom: () => {},
+    enter: () => {
+      entered++;
+      return gates[0]?.enter() ?? null;
+    },
+  });
+  const derive = (isWanted: boolean) => queue.derive(Buffer.from('a'), Buffer.from('s'), 1, () => isWanted);
+  for (let i = 0; i < 100; i++) await expect(derive(false)).rejects.toThrow('nobody waits');
+  expect(await derive(true)).toHaveLength(32);
+  expect(entered).toBe(1);
+});
+
 test('what a dead thread was deriving keeps no other from it', async () => {
   const stage = new SharedStage().joinAll();
   const gates = gatesOf(stage);
