@@ -149,11 +149,14 @@ export class ClientScramExchange implements ClientAuthExchange {
       timingSafeEqual(storedKeyOf(clientKeyOf(verifier)), verifier.storedKey);
     const verdict = (verifier: ScramVerifier | null): ClientAuthStep =>
       this.#verdict(verifier, authMessage, clientKeyOf);
-    if (!('password' in secret)) return verdict(isProven(secret) ? secret : null);
-
+    if (!('password' in secret)) {
+      if (isProven(secret)) return verdict(secret);
+      if (!this.#args.mock(true).derives) return verdict(null);
+    }
     this.#state = { kind: 'deriving' };
     const isWaiting = (): boolean => this.#state.kind === 'deriving';
-    const found = this.#args.verifiers.prove(secret, isProven, isWaiting);
+    const derived = 'password' in secret ? secret : this.#adHoc(null);
+    const found = this.#args.verifiers.prove(derived, isProven, isWaiting);
     if (!(found instanceof Promise)) return verdict(found);
     return found.then(
       (verifier) => (isWaiting() ? verdict(verifier) : this.#refuse('SASL message out of turn')),
@@ -210,14 +213,24 @@ export class ClientScramExchange implements ClientAuthExchange {
 
   /** What the client has to prove; of a password, nothing is derived before it has tried to. */
   #provable(): ScramVerifier | AdHocSecret {
-    const { user, scramIterations, mock, mockSecret } = this.#args;
     const secret = this.#secret;
     if (secret?.kind === 'scram') return secret;
-    const isMadeUp = secret?.kind !== 'plain';
-    if (isMadeUp && mock(true).kind === 'scram') return mockVerifier(this.#args);
-    const password = isMadeUp ? mockSecret.toString('hex') : secret.password;
+    if (secret?.kind === 'plain') return this.#adHoc(secret.password);
+    return this.#args.mock(true).kind === 'scram' ? mockVerifier(this.#args) : this.#adHoc(null);
+  }
+
+  /** `known` null: nobody's. */
+  #adHoc(known: string | null): AdHocSecret {
+    const { user, scramIterations, mockSecret } = this.#args;
+    const password = known ?? mockSecret.toString('hex');
     // The same salt whether the user exists or not, also after the user list changes.
-    return { user, password, isMadeUp, salt: mockSalt(this.#args), iterations: scramIterations };
+    return {
+      user,
+      password,
+      isMadeUp: known === null,
+      salt: mockSalt(this.#args),
+      iterations: scramIterations,
+    };
   }
 
   #refuse(logText: string): ClientAuthStep {

@@ -6,13 +6,15 @@ export interface MockProfile {
   /** Of a SCRAM challenge. */
   readonly iterations: number;
   readonly saltBytes: number;
+  /** A wrong proof by SCRAM takes a derivation from all: some secrets are in the clear, and theirs do. */
+  readonly derives: boolean;
 }
 
 /** Bytes of the salts that PostgreSQL and we ourselves make. */
 export const USUAL_SALT_BYTES = 16;
 
 /** `iterations` 0: as many as new secrets have. */
-type Kind = MockProfile;
+type Kind = Omit<MockProfile, 'derives'>;
 
 const USUAL: Kind = { kind: 'plain', iterations: 0, saltBytes: USUAL_SALT_BYTES };
 
@@ -52,14 +54,17 @@ export class SecretTally {
   profile(isScram: boolean, iterations: number): MockProfile {
     let best = USUAL;
     let most = 0;
+    let derives = false;
     for (const [key, count] of this.#counts) {
       const kind = parseKey(key);
+      if (kind.kind === 'plain') derives = true;
       if (isScram && kind.kind === 'md5') continue;
       if (count < most || (count === most && kind.kind !== 'scram')) continue;
       best = kind;
       most = count;
     }
-    return { kind: best.kind, iterations: best.iterations || iterations, saltBytes: best.saltBytes };
+    derives ||= best.kind === 'plain';
+    return { ...best, iterations: best.iterations || iterations, derives };
   }
 
   #count(kind: Kind, by: number): void {

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import fc from 'fast-check';
 import { describe, expect, test, vi } from 'vitest';
 import { type ClientAuthArgs, type ClientAuthMethod, createClientAuth } from '../../src/auth/client-auth.ts';
+import type { MockProfile } from '../../src/auth/mock-profile.ts';
 import { ScramVerifierCache } from '../../src/auth/derived-keys.ts';
 import { MAX_PBKDF2_ITERATIONS, Pbkdf2Queue } from '../../src/auth/pbkdf2-queue.ts';
 import { passwordMessage, saslInitialResponse } from '../../src/wire/authentication.ts';
@@ -329,7 +330,7 @@ describe('the mock exchange', () => {
     expect(await saltOf({ user: 'a', secretText: null, mockSecret: randomBytes(32) })).not.toBe(nobody);
   });
 
-  test('each failure takes a derivation, whether the user is known or not; where others have SCRAM secrets, none', async () => {
+  test('each failure takes a derivation, whoever it is, unless stored SCRAM secrets are all there are', async () => {
     const pbkdf2 = new Pbkdf2Queue();
     const derive = vi.spyOn(pbkdf2, 'derive');
     const verifiers = new ScramVerifierCache(pbkdf2);
@@ -344,8 +345,15 @@ describe('the mock exchange', () => {
     }
     expect(await derivations({ secretText: 'pencil' })).toBe(1);
     expect(await derivations({ secretText: 'pencil' })).toBe(0);
-    const mock = () => ({ kind: 'scram', iterations: 64, saltBytes: 16 }) as const;
-    expect(await derivations({ user: 'another', secretText: null, mock })).toBe(0);
+    const scram = { kind: 'scram', iterations: 64, saltBytes: 16 } as const;
+    const noKey = Buffer.alloc(32).toString('base64');
+    for (const secretText of [null, PENCIL_SCRAM.replace(/[^$]*$/, `${noKey}:${noKey}`)]) {
+      const wrong = { user: 'another', secretText, mockSecret: Buffer.from('another') };
+      const among = (mock: MockProfile) => derivations({ ...wrong, mock: () => mock });
+      expect(await among({ ...scram, derives: true })).toBe(1);
+      expect(await among({ ...scram, kind: 'plain', derives: true })).toBe(1);
+      expect(await among({ ...scram, derives: false })).toBe(0);
+    }
   });
 
   test('nothing is derived for somebody who has left, known or not', async () => {

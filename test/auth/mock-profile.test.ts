@@ -19,12 +19,21 @@ test.each([
   [[scram(4096, 12), scram(4096, 12), scram(4096)], 'scram', 4096, 12],
   [[scram(8192), 'a'], 'scram', 8192, 16],
 ])('unknown users pass for what most others are: %j', (stored, kind, iterations, saltBytes) => {
-  expect(tally(...stored).profile(false, 4096)).toEqual({ kind, iterations, saltBytes });
+  expect(tally(...stored).profile(false, 4096)).toMatchObject({ kind, iterations, saltBytes });
 });
 
 test('in a SCRAM login md5 secrets count for nothing', () => {
   expect(tally(md5, md5, scram(5000)).profile(true, 4096)).toMatchObject({ kind: 'scram', iterations: 5000 });
   expect(tally(md5).profile(true, 4096)).toMatchObject({ kind: 'plain', iterations: 4096 });
+});
+
+test.each([
+  [[], true],
+  [['a', scram(4096), scram(4096)], true],
+  [[scram(4096), md5, md5], false],
+  [[md5], true],
+])('a wrong proof takes a derivation unless stored SCRAM secrets are all that is proved: %j', (stored, derives) => {
+  expect(tally(...stored).profile(true, 4096)).toMatchObject({ derives });
 });
 
 test('secrets that auth_query finds count too, the latest of them', () => {

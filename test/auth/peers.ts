@@ -28,7 +28,7 @@ export function clientArgs(over: Partial<ClientAuthArgs>): ClientAuthArgs {
     randomBytes,
     mockSecret,
     scramIterations: 64,
-    mock: () => ({ kind: 'plain', iterations: 64, saltBytes: 16 }),
+    mock: () => ({ kind: 'plain', iterations: 64, saltBytes: 16, derives: true }),
     verifiers: new ScramVerifierCache(pbkdf2),
     pbkdf2,
     ...over,

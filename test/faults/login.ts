@@ -106,8 +106,17 @@ export const loginFaults: readonly Fault[] = [
     'a login of an unknown user is quicker than that of a known one',
     {
       file: 'src/auth/client-scram.ts',
-      find: "if (isMadeUp && mock(true).kind === 'scram')",
-      replace: 'if (isMadeUp)',
+      find: 'if (!this.#args.mock(true).derives) return verdict(null);',
+      replace: 'if (this.#secret === null || !this.#args.mock(true).derives) return verdict(null);',
+    },
+    CLIENT_AUTH,
+  ),
+  fault(
+    'where secrets are of both kinds, a wrong proof takes a derivation for some of them alone',
+    {
+      file: 'src/auth/client-scram.ts',
+      find: 'if (!this.#args.mock(true).derives) return verdict(null);',
+      replace: 'if (this.#args.mock(true).iterations > 0) return verdict(null);',
     },
     CLIENT_AUTH,
   ),
