@@ -38,8 +38,10 @@ const OF_DATABASE: ReadonlySet<string> = new Set([
   SqlState.insufficientPrivilege,
 ]);
 
-/** An answer, or the error that a login ends with instead. */
-type Outcome = { readonly answer: LookupAnswer } | { readonly error: PgErrorFields };
+/** An answer, or the error that a login ends with instead; `refusal`: what PostgreSQL has said. */
+type Outcome =
+  | { readonly answer: LookupAnswer }
+  | { readonly error: PgErrorFields; readonly refusal: PgErrorFields | null };
 
 const LOST = fatal('bouncer config error');
 
@@ -110,7 +112,7 @@ export class AuthQueries {
 
   /** Runs `sql` with `parameters` where `target` says. Never rejects. */
   ask(target: Place & Pick<LookupTarget, 'isGuessed'>, question: Question): Promise<Outcome> {
-    const { databases } = this.#state;
+    const { databases, door } = this.#state;
     if (!target.isGuessed) databases.resolve(target.database);
     const queue = this.#queueFor(target);
     return new Promise((resolve) => {
@@ -121,11 +123,16 @@ export class AuthQueries {
         sentMs: 0,
         isWanted,
         answered: (answer: LookupAnswer, log: (level: 'WARNING', text: string) => void) => {
-          databases.resolve(target.database);
+          // One that could say no more may be told from those that there are not.
+          if (answer.error === null) databases.resolve(target.database);
+          else if (databases.isUnproven(target.database)) door.lines.failed(UNPROVEN);
           complain?.(answer, (text) => log('WARNING', text));
           resolve({ answer });
         },
-        failed: (error: PgErrorFields | null) => resolve({ error: error ?? LOST }),
+        // Who we log in as, and that it doesn't work, is nothing for those who have not logged in themselves.
+        refused: (refusal: PgErrorFields) =>
+          resolve({ error: isOurFault(refusal) ? LOST : refusal, refusal }),
+        failed: (error: PgErrorFields | null) => resolve({ error: error ?? LOST, refusal: null }),
       };
       queue.add(lookup, this.#state.clock.nowMs());
     });
@@ -162,12 +169,14 @@ export class AuthQueries {
         : readSecretAnswer({ ...answer, isError: answer.error !== null }, log);
     const { sql, isGuessed } = target;
     const outcome = await this.ask(target, { sql, parameters: [name], isWanted, complain: read });
+    // Nobody learns which databases there are who has yet to prove who he is: there is no such user in that one.
     if ('error' in outcome) {
-      const { error } = outcome;
-      // Nobody learns which databases there are who has yet to prove who he is: there is no such user in that one.
-      return isGuessed && OF_DATABASE.has(error.sqlstate) ? { kind: 'none' } : { kind: 'failed', error };
+      const { error, refusal } = outcome;
+      const tells = isGuessed && refusal !== null && tellsOf(target.database, refusal);
+      return tells ? { kind: 'none' } : { kind: 'failed', error };
     }
     const found = read(outcome.answer, () => {});
+    if (isGuessed && found.kind === 'failed') return { kind: 'none' };
     if (found.kind === 'row' && found.secret !== null) this.#state.tally.add(found.secret);
     return found;
   }
@@ -212,6 +221,19 @@ export class AuthQueries {
     door.lines.failed(MISCONFIGURED);
     return fatal('bouncer config error');
   }
+}
+
+function isOurFault({ sqlstate }: PgErrorFields): boolean {
+  return sqlstate.startsWith('28') || sqlstate === SqlState.protocolViolation;
+}
+
+/** Whether PostgreSQL's refusal may be another one for a database that it does not have. */
+function tellsOf(database: string, refusal: PgErrorFields): boolean {
+  const { sqlstate, message } = refusal;
+  // Rules of its own let auth_user into some databases and not into others.
+  if (OF_DATABASE.has(sqlstate) || isOurFault(refusal)) return true;
+  // The server itself may be full, too, which says nothing.
+  return sqlstate === SqlState.tooManyConnections && message.includes(database);
 }
 
 /** Names from the network have no zero byte. */

@@ -68,7 +68,7 @@ export class LookupQueue implements LookupSource {
 
   add(lookup: Lookup, nowMs: number): void {
     if (this.#refusal !== null && nowMs < this.#retryMs) {
-      lookup.failed(this.#refusal);
+      lookup.refused(this.#refusal);
       return;
     }
     this.#waiting.push(lookup);
@@ -116,10 +116,8 @@ export class LookupQueue implements LookupSource {
     this.#refusal = null;
     this.#host.failed();
     if (!failWaiting || serverError === null) return;
-    // Who we log in as, and that it doesn't work, is nothing for those who have not logged in themselves.
-    const isOurFault = serverError.sqlstate.startsWith('28') || serverError.sqlstate === '08P01';
-    this.#refusal = isOurFault ? fatal('bouncer config error') : serverError;
-    this.#failAll(this.#refusal);
+    this.#refusal = serverError;
+    for (const lookup of this.#waiting.splice(0)) lookup.refused(serverError);
   }
 
   #failAll(error: PgErrorFields): void {

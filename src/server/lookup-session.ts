@@ -21,6 +21,8 @@ export interface Lookup {
   isWanted(): boolean;
   /** `log` writes a line with the server connection's name. */
   answered(answer: LookupAnswer, log: (level: LogLevel, text: string) => void): void;
+  /** PostgreSQL has not let us in. */
+  refused(error: PgErrorFields): void;
   /** There will be no answer. Null: the connection was lost. */
   failed(error: PgErrorFields | null): void;
 }
@@ -198,7 +200,8 @@ export class LookupSession implements DedicatedClient {
     stats.queryTimeUs += timeUs;
     stats.xactTimeUs += timeUs;
     this.#idleSinceMs = nowMs;
-    if (answer.error !== null) server.log('ERROR', `error in auth_query: ${errorText(answer.error)}`);
+    if (answer.error !== null && this.mayWrite())
+      server.log('ERROR', `error in auth_query: ${errorText(answer.error)}`);
     lookup.answered(answer, (level, text) => server.log(level, text));
     this.send();
   }

@@ -1,7 +1,8 @@
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { silentLogger } from '../../src/base/log.ts';
 import { AuthQueries } from '../../src/daemon/auth-queries.ts';
 import type { PoolerState } from '../../src/daemon/context.ts';
+import type { FoundSecret } from '../../src/auth/secret-lookups.ts';
 import type { LoginFailure } from '../../src/pool/peers.ts';
 import type { LookupSession } from '../../src/server/lookup-session.ts';
 import { fatal } from '../../src/wire/pg-error.ts';
@@ -34,7 +35,15 @@ class Stage {
       nextId: () => 1,
       guard: (call: () => void) => call(),
       openAuthPool: (database: string) => this.#poolOf(database),
+      config: { own: { auth_query_cache_time: 0 } },
     } as unknown as PoolerState);
+  }
+
+  /** What is found for somebody who logs in to `database`. */
+  async find(database: string, isGuessed: boolean): Promise<FoundSecret> {
+    const target = { key: '', database, user: 'looker', sql: '', isGuessed };
+    const result = await this.queries.lookups.find(target, 'somebody', { isAbandoned: false });
+    return result.found;
   }
 
   /** What becomes of a look-up in `database`. */
@@ -168,4 +177,31 @@ test('of refusals a thousand are remembered, the newest', async () => {
   await stage.opens('made_up_0');
   void stage.ask('one more');
   await stage.opens('made_up_0', 'one more');
+});
+
+describe('what PostgreSQL says where it does not let auth_user in', () => {
+  test.each<readonly [string, string, string, string | null]>([
+    ['there is no such database', '3D000', 'database "x" does not exist', null],
+    ['it takes no connections', '55000', 'database "x" is not currently accepting connections', null],
+    ['it is not for auth_user', '42501', 'permission denied for database "x"', null],
+    ['it is full', '53300', 'zu viele Verbindungen für Datenbank »made_up«', null],
+    ['the server is full', '53300', 'sorry, too many clients already', 'sorry, too many clients already'],
+    ['no rule is for auth_user there', '28000', 'no pg_hba.conf entry', null],
+    ['auth_user has another password', '28P01', 'password authentication failed', null],
+    ['the server shuts down', '57P01', 'going down', 'going down'],
+  ])('is no such user to whoever has named the database himself: %s', async (_what, sqlstate, said, told) => {
+    const stage = new Stage();
+    const refuse = async (): Promise<void> => {
+      await stage.opens('made_up');
+      stage.fail('made_up', { message: '', serverError: fatal(said, sqlstate), failWaiting: true });
+    };
+    const guessed = stage.find('made_up', true);
+    await refuse();
+    const failed = (message: string) =>
+      expect.objectContaining({ error: expect.objectContaining({ message }) });
+    expect(await guessed).toEqual(told === null ? { kind: 'none' } : failed(told));
+    // An operator’s is told, but nothing of auth_user.
+    const named = await stage.find('made_up', false);
+    expect(named).toEqual(failed(sqlstate.startsWith('28') ? 'bouncer config error' : said));
+  });
 });

@@ -60,8 +60,17 @@ export const authFaults: readonly Fault[] = [
     'a stranger learns from PostgreSQL which databases there are',
     {
       file: 'src/daemon/auth-queries.ts',
-      find: 'return isGuessed && OF_DATABASE.has',
-      replace: 'return isGuessed && OF_DATABASE.has(error.message) && OF_DATABASE.has',
+      find: 'const tells = isGuessed && refusal !== null',
+      replace: 'const tells = isGuessed && refusal === error && refusal === null',
+    },
+    TENANTS,
+  ),
+  fault(
+    'a query that fails tells which databases there are',
+    {
+      file: 'src/daemon/auth-queries.ts',
+      find: "if (isGuessed && found.kind === 'failed') return { kind: 'none' };",
+      replace: '',
     },
     TENANTS,
   ),
@@ -169,9 +178,9 @@ export const authFaults: readonly Fault[] = [
   fault(
     'whoever may not log in learns as whom the pooler looks names up',
     {
-      file: 'src/server/lookup-queue.ts',
-      find: "this.#refusal = isOurFault ? fatal('bouncer config error') : serverError;",
-      replace: 'this.#refusal = serverError;',
+      file: 'src/daemon/auth-queries.ts',
+      find: 'error: isOurFault(refusal) ? LOST : refusal',
+      replace: 'error: refusal',
     },
     AUTH_QUERY,
   ),

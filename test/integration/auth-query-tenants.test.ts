@@ -107,6 +107,15 @@ describe('a database that the client alone has named, with `*`,', () => {
     );
   });
 
+  test.each([
+    ['fails there', 'SELECT no_such_column, $1::text'],
+    ['gives too little', 'SELECT $1::text'],
+  ])('is not told by a query that %s, which the log says', async (_what, auth_query) => {
+    await using pooler = await start({ databases: { '*': '' }, settings: { auth_query } });
+    for (const database of [INVENTED, 'postgres']) expect(await login(pooler, { database })).toBe(REFUSED);
+    expect(pooler.lines.filter((line) => /^(ERROR|WARNING) .*auth_query/.test(line))).toHaveLength(1);
+  });
+
   test('is forgotten at once if it isn’t there, and kept if it is', async () => {
     await using pooler = await start({ databases: { '*': '' }, settings: { server_login_retry: 3600 } });
     const { databases, pools } = pooler.pooler.state;
