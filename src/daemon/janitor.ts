@@ -1,3 +1,4 @@
+import type { Pool } from '../pool/pool.ts';
 import { sweepPool } from '../pool/sweep.ts';
 import type { PoolerState } from './context.ts';
 import type { Logins } from './logins.ts';
@@ -30,13 +31,18 @@ export class Janitor {
     const nowMs = this.#state.clock.nowMs();
     // Each by itself: a bug that shows in one place must not keep the sweep from the others.
     for (const connection of this.#state.connections) this.#state.guard(() => connection.sweep(nowMs));
-    for (const pool of this.#state.pools.all()) this.#state.guard(() => sweepPool(pool, nowMs));
+    for (const pool of this.#state.pools.all()) this.#state.guard(() => this.#sweepPool(pool, nowMs));
     this.#state.guard(() => this.#state.peers.sweep(nowMs));
     this.#state.guard(() => this.#state.door.lines.sweep(nowMs));
     this.#state.guard(() => this.#logins.sweep());
     this.#state.guard(() => this.#freePools(nowMs));
     this.#state.guard(() => this.#freeDatabases(nowMs));
     this.#state.guard(() => this.#turnStats(nowMs));
+  }
+
+  /** What strangers make up is tried for their look-ups alone. */
+  #sweepPool(pool: Pool, nowMs: number): void {
+    sweepPool(pool, nowMs, !this.#state.databases.isUnproven(pool.database));
   }
 
   /** Pools that KILL has emptied, and those unused for `pool_idle_timeout`. */

@@ -81,8 +81,8 @@ function servesAnother(pool: Pool, entry: DatabaseEntry): boolean {
 
 /** Pools of databases with a forced user fill to min_pool_size without any client, so they have to exist. */
 export function openForcedPools(state: PoolerState): void {
-  for (const { entry } of state.databases.all()) {
-    if (entry.user === null) continue;
+  for (const { entry, isProbed } of state.databases.all()) {
+    if (entry.user === null || isProbed) continue;
     if (poolLimits(state.config, entry, entry.user).minPoolSize === 0) continue;
     state.openPool(entry.name, entry.user, { secretText: null, scramKeys: null });
   }

@@ -4,9 +4,9 @@ import type { Pool } from './pool.ts';
 /**
  * One pass over a pool's servers, a few times a second: every time limit, the sizes, the deadlines of closing
  * connections; then the pool tries again to serve whoever waits. Lists are walked as copies: ending one connection
- * may make others change their state. Source: contract, §1.5, §1.6, §5.
+ * may make others change their state. `fills`: up to `min_pool_size`. Source: contract, §1.5, §1.6, §5.
  */
-export function sweepPool(pool: Pool, nowMs: number): void {
+export function sweepPool(pool: Pool, nowMs: number, fills = true): void {
   sweepLogins(pool, nowMs);
   sweepActive(pool, nowMs);
   sweepRest(pool, nowMs);
@@ -14,7 +14,7 @@ export function sweepPool(pool: Pool, nowMs: number): void {
   sweepAbandoned(pool, nowMs);
   sweepClosing(pool, nowMs);
   sweepCancels(pool, nowMs);
-  pool.launcher.fillToMinimum();
+  if (fills) pool.launcher.fillToMinimum();
   pool.service();
   pool.cancels.pump();
   pool.waits.refresh();

@@ -102,6 +102,24 @@ export const authFaults: readonly Fault[] = [
     QUERIES,
   ),
   fault(
+    'databases that strangers make up are filled to min_pool_size',
+    {
+      file: 'src/daemon/janitor.ts',
+      find: 'sweepPool(pool, nowMs, !this.#state.databases.isUnproven(pool.database));',
+      replace: 'sweepPool(pool, nowMs);',
+    },
+    TENANTS,
+  ),
+  fault(
+    'a RELOAD takes what strangers have made up for databases that are there',
+    {
+      file: 'src/daemon/reload.ts',
+      find: 'if (entry.user === null || isProbed) continue;',
+      replace: 'if (entry.user === null || entry.name === String(isProbed)) continue;',
+    },
+    TENANTS,
+  ),
+  fault(
     'databases that strangers make up fill the log',
     {
       file: 'src/daemon/auth-queries.ts',

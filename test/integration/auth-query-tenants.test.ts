@@ -155,6 +155,27 @@ describe('a database that the client alone has named, with `*`,', () => {
     expect(about.length).toBeGreaterThan(20);
   });
 
+  test('has no connections for min_pool_size, nor does a RELOAD take it for one that is there', async () => {
+    await using server = await ScriptedServer.listen();
+    await using pooler = await start({
+      databases: { '*': `host=127.0.0.1 port=${server.port} user=${LOOKER}` },
+      settings: { min_pool_size: 2, server_login_retry: 3600 },
+    });
+    const { databases } = pooler.pooler.state;
+    const client = await connectPeer(pooler.port);
+    await client.send(frontend.startup({ user: 'aqt_nobody', database: INVENTED }));
+    const peer = await server.accept();
+    await pooler.reload();
+    expect(databases.isUnproven(INVENTED)).toBe(true);
+    await peer.packet();
+    await peer.send(backend.errorResponse({ S: 'FATAL', C: '3D000', M: 'no such thing' }));
+    await peer.end();
+    await peer.close();
+    await client.close();
+    await waitFor(() => databases.get(INVENTED) === null, { what: 'the end of the attempt' });
+    expect(pooler.lines.filter((line) => line.includes('new connection to server'))).toHaveLength(1);
+  });
+
   test('is tried by eight connections at a time', async () => {
     await using server = await ScriptedServer.listen();
     const entry = `host=127.0.0.1 port=${server.port}`;
