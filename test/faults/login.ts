@@ -322,11 +322,20 @@ export const loginFaults: readonly Fault[] = [
     ['test/integration/before-login.test.ts'],
   ),
   fault(
+    'a derivation that nobody waits for takes a place from other threads',
+    {
+      file: 'src/auth/pbkdf2-queue.ts',
+      find: 'this.#gate === null || !isWanted ?',
+      replace: 'this.#gate === null ?',
+    },
+    ['test/daemon/shared-gate.test.ts'],
+  ),
+  fault(
     'the last password to be derived is the first to be served',
     {
       file: 'src/auth/pbkdf2-queue.ts',
-      find: 'this.#waiting.pushBack(job);',
-      replace: 'this.#waiting.pushFront(job);',
+      find: 'this.#waiting.pushBack(new Job(',
+      replace: 'this.#waiting.pushFront(new Job(',
     },
     ['test/auth/pbkdf2-queue.test.ts', 'test/integration/before-login.test.ts'],
   ),
