@@ -25,6 +25,8 @@ beforeAll(async () => {
       pool_mode: 'transaction',
       default_pool_size: SLOTS,
       max_client_conn: 200,
+      // On a busy machine some wait so long that they would be told.
+      query_wait_notify: 0,
       log_connections: 0,
       log_disconnections: 0,
     },
