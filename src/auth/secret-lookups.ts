@@ -15,7 +15,8 @@ export interface LookupTarget {
 /** What PostgreSQL knows of a name. `name` is the first column, and who the client is once it has proved it. */
 export type FoundSecret =
   | { readonly kind: 'row'; readonly name: string; readonly secret: string | null }
-  | { readonly kind: 'none' }
+  /** `isUnsure`: something else was wrong, which nobody is to learn. */
+  | { readonly kind: 'none'; readonly isUnsure?: true }
   | { readonly kind: 'failed'; readonly error: PgErrorFields };
 
 /** A login that waits. Identity matters: several may wait for the same answer. */
@@ -112,7 +113,8 @@ export class SecretLookups {
   #keep(key: string, found: FoundSecret): void {
     this.#known.delete(key);
     this.#unknown.delete(key);
-    if (found.kind === 'failed' || this.#parts.ttlMs() === 0) return;
+    const isNews = found.kind === 'row' || (found.kind === 'none' && found.isUnsure !== true);
+    if (!isNews || this.#parts.ttlMs() === 0) return;
     const entries = found.kind === 'row' ? this.#known : this.#unknown;
     entries.set(key, { found, atMs: this.#parts.clock.nowMs() });
   }

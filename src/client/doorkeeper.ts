@@ -167,7 +167,9 @@ export class Doorkeeper {
   enter(peer: string): Visit | DoorRefusal {
     let place = this.#ask('login', peer);
     if (place === 'total') {
-      if (!this.#makeRoom(this.#heaviest(), this.#countOf(peer), 'max_login_conn')) return 'max_login_conn';
+      const crowd = this.#heaviest();
+      if (!this.#givesWay(crowd, this.#countOf(peer))) return 'max_login_conn';
+      evict(crowd, 'max_login_conn');
       place = this.#ask('login', peer);
     }
     if (place === 'key') return 'max_login_conn_per_address';
@@ -188,13 +190,15 @@ export class Doorkeeper {
    */
   makePlace(peer: string, database: string | null): boolean {
     let heaviest: Crowd | null = null;
-    for (const visits of this.#crowds()) {
-      if (visits.size < (heaviest?.count ?? 0)) continue;
-      const those = placed(visits, database);
-      heaviest = heavier(heaviest, those.length, those[0]);
+    for (const door of this.#doors) {
+      // All who share a system user are one crowd, and a flood from the network is many: between doors the time counts.
+      const own = door === this ? placed(this.#logins.get(peer) ?? [], database).length : Infinity;
+      const crowd = door.#heaviestPlaced(database);
+      if (this.#givesWay(crowd, own)) heaviest = heavier(heaviest, crowd.count, crowd.oldest);
     }
-    const own = placed(this.#logins.get(peer) ?? [], database).length;
-    return this.#makeRoom(heaviest, own, 'max_client_conn');
+    if (heaviest === null) return false;
+    evict(heaviest, 'max_client_conn');
+    return true;
   }
 
   /** Of a visit: see {@link Visit.received}. */
@@ -279,17 +283,23 @@ export class Doorkeeper {
     return heaviest;
   }
 
+  #heaviestPlaced(database: string | null): Crowd | null {
+    let heaviest: Crowd | null = null;
+    for (const visits of this.#logins.values()) {
+      if (visits.size < (heaviest?.count ?? 0)) continue;
+      const those = placed(visits, database);
+      heaviest = heavier(heaviest, those.length, those[0]);
+    }
+    return heaviest;
+  }
+
   /**
-   * Evicts the oldest of a crowd for a newcomer to one of `own`. If that is the same, or as large, only one that has had
-   * its time gives way: else those who come together would throw each other out.
+   * Whether the oldest of a crowd gives way to a newcomer to one of `own`. If that is the same, or as large, only one that
+   * has had its time does: else those who come together would throw each other out.
    */
-  #makeRoom(crowd: Crowd | null, own: number, setting: string): boolean {
+  #givesWay(crowd: Crowd | null, own: number): crowd is Crowd {
     if (crowd === null) return false;
-    const { count, oldest } = crowd;
-    const hadItsTime = this.#clock.nowMs() - oldest.sinceMs >= GRACE_MS;
-    if (count <= own + 1 && !hadItsTime) return false;
-    oldest.visitor?.evict(`no more connections allowed (${setting})`);
-    return true;
+    return crowd.count > own + 1 || this.#clock.nowMs() - crowd.oldest.sinceMs >= GRACE_MS;
   }
 
   #evictLargest(): void {
@@ -305,6 +315,10 @@ export class Doorkeeper {
 interface Crowd {
   readonly count: number;
   readonly oldest: Visit;
+}
+
+function evict({ oldest }: Crowd, setting: string): void {
+  oldest.visitor?.evict(`no more connections allowed (${setting})`);
 }
 
 /** Those that have a place: in `database`, unless that is null. */

@@ -173,10 +173,10 @@ export class AuthQueries {
     if ('error' in outcome) {
       const { error, refusal } = outcome;
       const tells = isGuessed && refusal !== null && tellsOf(target.database, refusal);
-      return tells ? { kind: 'none' } : { kind: 'failed', error };
+      return tells ? { kind: 'none', isUnsure: true } : { kind: 'failed', error };
     }
     const found = read(outcome.answer, () => {});
-    if (isGuessed && found.kind === 'failed') return { kind: 'none' };
+    if (isGuessed && found.kind === 'failed') return { kind: 'none', isUnsure: true };
     if (found.kind === 'row' && found.secret !== null) this.#state.tally.add(found.secret);
     return found;
   }

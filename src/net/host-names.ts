@@ -20,6 +20,8 @@ const systemResolver: NameResolver = {
 
 /** Look-ups at a time: they take a thread of the few that files and key derivations need, too. */
 const MAX_RUNNING = 2;
+/** How long a question waits for its turn: then the next rule of the HBA file decides, before `client_login_timeout` does. */
+const TURN_PATIENCE_MS = 15_000;
 /** How long an answer is waited for: longer than a resolver that gets none from several servers. */
 const PATIENCE_MS = 30_000;
 /** Addresses and names of which the answer is remembered. */
@@ -83,7 +85,7 @@ interface Asker {
 interface Remembered<T> {
   readonly answer: Promise<Answer<T>>;
   /** Those who ask before its turn comes. */
-  readonly askers: Asker[];
+  askers: Asker[];
   /** When the answer was there; null: it isn't. */
   atMs: number | null;
 }
@@ -108,7 +110,7 @@ class Answers<T> {
     this.#ask = ask;
   }
 
-  /** Never rejects. Null, too: all who asked are gone. */
+  /** Never rejects. Null, too: all who asked are gone, or have waited too long. */
   of(question: string, asker: Asker): Promise<Answer<T>> {
     const known = this.#remembered.get(question);
     if (known?.atMs === null) known.askers.push(asker);
@@ -121,9 +123,13 @@ class Answers<T> {
       asked.atMs ??= this.#clock.nowMs();
       resolve(answer);
     };
+    const sinceMs = this.#clock.nowMs();
     void this.#turns.take({
       party: asker.party,
-      isWanted: () => asked.askers.some((one) => one.isWanted()),
+      isWanted: () => {
+        asked.askers = asked.askers.filter((one) => one.isWanted());
+        return asked.askers.length > 0 && this.#clock.nowMs() - sinceMs < TURN_PATIENCE_MS;
+      },
       work: () => this.#run(question, answered),
       unwanted: () => {
         // The next one is to have it looked up.

@@ -93,6 +93,7 @@ export class LookupQueue implements LookupSource {
     const session = this.#session;
     if (session !== null) session.sweep(nowMs, isWanted(session.pool));
     this.#dropUnwanted();
+    if (this.#waiting.length === 0) session?.giveUp();
     if (this.#session === null && this.#waiting.length > 0 && nowMs >= this.#retryMs) this.#openSoon();
   }
 

@@ -137,6 +137,13 @@ export class LookupSession implements DedicatedClient {
     this.#end(this.#wasLinked ? { kind: 'lost' } : { kind: 'refused', error });
   }
 
+  /** Nobody waits for it any more: it asks for no connection, unless one is being opened. */
+  giveUp(): void {
+    if (this.state !== 'waiting_dedicated') return;
+    for (const { dedicatedTo } of this.pool.servers.new) if (dedicatedTo === this) return;
+    this.#end({ kind: 'closed' });
+  }
+
   /** Sends what there is to send. */
   send(): void {
     const server = this.#server;

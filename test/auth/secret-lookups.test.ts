@@ -63,6 +63,10 @@ describe('answers', () => {
     asked.answer({ kind: 'failed', error: { severity: 'FATAL', sqlstate: '08P01', message: 'x' } });
     expect((await failing).found.kind).toBe('failed');
     expect(await asked.find('a', '1')).toEqual(['1', true]);
+    const hidden = asked.lookups.find(target, 'b', asker());
+    asked.answer({ kind: 'none', isUnsure: true });
+    expect((await hidden).found.kind).toBe('none');
+    expect(await asked.find('b', '1')).toEqual(['1', true]);
   });
 
   test('that are distrusted are asked for again, found or not', async () => {

@@ -140,17 +140,29 @@ describe('a place of max_client_conn', () => {
   });
 
   test('is given up by whoever has most of them, by the network or by unix sockets, for whom has fewer', () => {
-    const { door, unix, enter, evicted } = stage(none);
+    const { clock, door, unix, enter, evicted } = stage(none);
     for (const name of ['n1', 'n2', 'n3']) enter(name, 'n', 'db');
     for (const name of ['u1', 'u2', 'u3', 'u4', 'u5']) enter(name, 'u', 'db', unix);
-    // Those who have most come together, and nobody else makes room for one more of them.
+    // Those who have most come together.
     expect(unix.makePlace('u', null)).toBe(false);
+    expect(door.makePlace('n', null)).toBe(false);
+    clock.advance(GRACE_MS);
     expect(door.makePlace('n', null)).toBe(true);
     expect(door.makePlace('another', null)).toBe(true);
     for (const name of ['n4', 'n5']) enter(name, 'n', 'db');
     expect(unix.makePlace('another', null)).toBe(true);
     expect(evicted.map(([name]) => name)).toEqual(['u1', 'u2', 'n1']);
   });
+});
+
+test('a flood from many addresses neither ends logins by the unix socket that come together, nor keeps them from coming', () => {
+  const { clock, door, unix, enter, evicted } = stage(none);
+  for (let i = 0; i < 40; i++) enter(`stranger${i}`, `address${i}`, 'db');
+  clock.advance(GRACE_MS);
+  for (const name of ['u1', 'u2']) enter(name, 'u', 'db', unix);
+  expect(unix.makePlace('u', null)).toBe(true);
+  expect(door.makePlace('new address', null)).toBe(true);
+  expect(evicted.map(([name]) => name)).toEqual(['stranger0', 'stranger1']);
 });
 
 test('who comes by a unix socket takes no place of the network, and loses none to it', () => {

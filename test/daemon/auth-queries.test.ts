@@ -20,6 +20,8 @@ class Stage {
   /** Connections that are being opened. */
   readonly opening = new Map<string, LookupSession>();
   opened = 0;
+  /** No connection can be opened: who asks for one waits. */
+  isFull = false;
 
   constructor() {
     const lines = { mayWrite: () => true, failed: () => {} };
@@ -79,11 +81,14 @@ class Stage {
   #poolOf(database: string): unknown {
     const { clock, opening } = this;
     const join = (session: LookupSession): void => {
+      session.state = 'waiting_dedicated';
+      if (this.isFull) return;
       this.opened++;
       opening.set(database, session);
     };
     return {
       dedicated: { join },
+      servers: { new: this.isFull ? [] : [...opening.values()].map((dedicatedTo) => ({ dedicatedTo })) },
       limits: { serverLoginRetryMs: RETRY_MS },
       get nowMs() {
         return clock.nowMs();
@@ -146,6 +151,23 @@ test('what nobody waits for any more goes without its turn', async () => {
   expect(stage.opened).toBe(9);
 });
 
+test('an attempt that waits for a server connection gives its turn back when nobody waits for it any more', async () => {
+  const stage = new Stage();
+  stage.isFull = true;
+  const there = { isThere: true };
+  const left = names(8).map((name) => stage.ask(name, () => there.isThere));
+  // Their turns have come.
+  for (let i = 0; i < 10; i++) await Promise.resolve();
+  there.isThere = false;
+  stage.isFull = false;
+  const next = stage.ask('next');
+  stage.sweepAfter(300);
+  await Promise.all(left);
+  await stage.opens('next');
+  stage.refuse('next', '3D000');
+  await next;
+});
+
 test('a refusal holds for server_login_retry, also of a database that a client alone has named', async () => {
   const stage = new Stage();
   for (const user of ['one', 'two']) {
@@ -199,7 +221,7 @@ describe('what PostgreSQL says where it does not let auth_user in', () => {
     await refuse();
     const failed = (message: string) =>
       expect.objectContaining({ error: expect.objectContaining({ message }) });
-    expect(await guessed).toEqual(told === null ? { kind: 'none' } : failed(told));
+    expect(await guessed).toEqual(told === null ? { kind: 'none', isUnsure: true } : failed(told));
     // An operator’s is told, but nothing of auth_user.
     const named = await stage.find('made_up', false);
     expect(named).toEqual(failed(sqlstate.startsWith('28') ? 'bouncer config error' : said));

@@ -69,7 +69,7 @@ export const authFaults: readonly Fault[] = [
     'a query that fails tells which databases there are',
     {
       file: 'src/daemon/auth-queries.ts',
-      find: "if (isGuessed && found.kind === 'failed') return { kind: 'none' };",
+      find: "if (isGuessed && found.kind === 'failed') return { kind: 'none', isUnsure: true };",
       replace: '',
     },
     TENANTS,

@@ -293,10 +293,46 @@ export const loginFaults: readonly Fault[] = [
     'logins by a unix socket that are not completed keep those over the network out of max_client_conn',
     {
       file: 'src/client/doorkeeper.ts',
-      find: 'for (const door of this.#doors) yield*',
-      replace: 'for (const door of [this]) yield*',
+      find: 'for (const door of this.#doors) {\n      // All',
+      replace: 'for (const door of [this]) {\n      // All',
     },
     ['test/client/doorkeeper.test.ts'],
+  ),
+  fault(
+    'a failure of auth_query that nobody is to learn of is remembered as no such user',
+    {
+      file: 'src/auth/secret-lookups.ts',
+      find: "(found.kind === 'none' && found.isUnsure !== true)",
+      replace: "found.kind === 'none'",
+    },
+    ['test/auth/secret-lookups.test.ts'],
+  ),
+  fault(
+    'attempts that wait for a server connection keep their turns though nobody waits for them',
+    {
+      file: 'src/server/lookup-queue.ts',
+      find: 'if (this.#waiting.length === 0) session?.giveUp();',
+      replace: '',
+    },
+    ['test/daemon/auth-queries.test.ts'],
+  ),
+  fault(
+    'those who come together by the unix socket give way to a flood from the network at once',
+    {
+      file: 'src/client/doorkeeper.ts',
+      find: '.length : Infinity;',
+      replace: '.length : 0;',
+    },
+    ['test/client/doorkeeper.test.ts'],
+  ),
+  fault(
+    'whoever needs a host name waits for a turn without end',
+    {
+      file: 'src/net/host-names.ts',
+      find: ' && this.#clock.nowMs() - sinceMs < TURN_PATIENCE_MS',
+      replace: '',
+    },
+    ['test/net/host-names.test.ts'],
   ),
   fault(
     'cancel requests take places of logins',

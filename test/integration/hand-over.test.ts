@@ -40,7 +40,9 @@ describe('-R', () => {
     const asked = await playConsole(old, home.pidfile, 'SHUTDOWN WAIT_FOR_CLIENTS');
     const client = await connectTo(home.address);
     next.signal('SIGTERM');
-    // Nobody knows whether it has heard.
+    // It has heard of that by the time that it has answered somebody who has come since.
+    await expectServed(home, home.folder);
+    // Nobody knows whether the other one has heard.
     await asked.close();
     await next.says(
       ' WARNING got SIGTERM too late: the old process has been told to leave, so this one serves\n',
