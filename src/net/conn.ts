@@ -197,14 +197,16 @@ export class Conn extends ConnWrites implements Reader, SocketOwner {
   /** Reads what has come by now, up to a few chunks. Without native calls, or over TLS, it comes later. */
   readNow(): void {
     this.#isCaughtUp = false;
+    // Somebody may be amid a chunk in the buffer that all share.
+    const chunk = Buffer.allocUnsafe(READ_BUFFER.length);
     for (let round = 0; round < 4; round++) {
       // What the stream holds would be overtaken.
       if (this.#paused || this.#isSuspended || this.isClosed || hasUnread(this.current)) return;
-      const end = this.#receive();
+      const end = this.#receive(chunk);
       this.#isCaughtUp = end < 0;
       if (end === 0 && this.#isWatched) this.hungUp();
       if (end <= 0) return;
-      this.#received(READ_BUFFER, end);
+      this.#received(chunk, end);
     }
   }
 
@@ -316,10 +318,10 @@ export class Conn extends ConnWrites implements Reader, SocketOwner {
     else this.#unwatch();
   }
 
-  /** Into the buffer that all read into; as `IoCalls.receive` answers, 0 when that cannot be had. */
-  #receive(): number {
+  /** As `IoCalls.receive` answers, 0 when that cannot be had. */
+  #receive(chunk: Buffer): number {
     if (this.fd < 0 || this.native === null) return 0;
-    return this.direct?.receive(this, this.fd, READ_BUFFER) ?? this.native.receive(this.fd, READ_BUFFER);
+    return this.direct?.receive(this, this.fd, chunk) ?? this.native.receive(this.fd, chunk);
   }
 
   #trySuspend(): void {

@@ -149,3 +149,22 @@ it('connections that are ready together are read and written one by one where th
   await waitFor(() => got.join() === '0,1,2', { what: 'what each has been sent' });
   expect(conns.map(({ isClosed }) => isClosed)).toEqual([false, false, false]);
 });
+
+describe('a connection that is read in the middle of another one’s chunk', () => {
+  it('leaves that chunk as it is', async () => {
+    const first = await nodePair(refused);
+    const other = await nodePair(refused);
+    const seen: string[] = [];
+    class Amid extends Heard {
+      override onBytes(chunk: Buffer, end: number): void {
+        other.conn.readNow();
+        seen.push(other.heard.text, chunk.toString('latin1', 0, end));
+      }
+    }
+    first.conn.handler = new Amid();
+    first.peer.write('x'.repeat(100));
+    other.peer.write('y'.repeat(100));
+    await waitFor(() => seen.length > 0, { what: 'the first one’s bytes' });
+    expect(seen).toEqual(['y'.repeat(100), 'x'.repeat(100)]);
+  });
+});
