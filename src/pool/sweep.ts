@@ -18,8 +18,9 @@ export function sweepPool(pool: Pool, nowMs: number, fills = true): void {
   pool.service();
   pool.cancels.pump();
   pool.waits.refresh();
-  const isEmpty = pool.clients.count === 0 && pool.servers.slotsTaken === 0;
-  if (!isEmpty) pool.emptySinceMs = 0;
+  const { waiting, sent } = pool.cancels;
+  const isInUse = pool.clients.count + pool.servers.slotsTaken + waiting.length + sent.length > 0;
+  if (isInUse) pool.emptySinceMs = 0;
   else if (pool.emptySinceMs === 0) pool.emptySinceMs = nowMs;
 }
 

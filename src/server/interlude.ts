@@ -105,6 +105,8 @@ export class Interlude {
     this.#own.probe(this.#responses, tracker.lost.readies, copyBegan, () => {
       if (tracker.isMistaken) host.closeNeeded = true;
       tracker.reset();
+      // What was counted wrongly is over, too.
+      client.answered(tracker.txStatus, true);
       this.#goOn(client);
     });
   }
