@@ -44,6 +44,8 @@ const decidesOnFiles: ReadonlySet<string> = new Set([
   'auth_ident_file',
   'auth_ldap_options',
   'auth_user',
+  'client_tls_sslmode',
+  'client_tls_ca_file',
 ]);
 
 function withAuthFiles(config: Config, next: Config): SetResult {

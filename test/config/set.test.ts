@@ -44,6 +44,19 @@ test('SET cannot ask for security that is not there', () => {
   expect(setSetting(config, 'auth_type', 'hba').ok).toBe(false);
 });
 
+test.each([
+  ['client_tls_ca_file', '', 'auth_type: expected client_tls_ca_file with auth_type cert'],
+  [
+    'client_tls_sslmode',
+    'prefer',
+    'auth_type: expected client_tls_sslmode = verify-full with auth_type cert',
+  ],
+])('SET does not take away what certificates are proved by: %s=%s', (key, value, reason) => {
+  const asked = 'auth_type = cert\nclient_tls_sslmode = verify-ca\nclient_tls_ca_file = /ca.pem\n';
+  const proved = load(`[databases]\ndb = host=a\n[pgbouncer]\n${asked}`);
+  expect(setSetting(proved, key, value)).toEqual({ ok: false, error: 'SET failed', reason });
+});
+
 test('SET of a setting without effect says so', () => {
   const result = setSetting(config, 'sbuf_loopcnt', '9');
   expect(result.ok && result.notice).toBe('sbuf_loopcnt is set but without effect so far');
