@@ -16,7 +16,7 @@ import { BudgetKeeper } from '../pool/budget-keeper.ts';
 import { budgetSizes, Layout } from '../pool/shared-memory.ts';
 import { newStatementNaming } from '../prepared/statement.ts';
 import { openCancel } from '../server/cancel.ts';
-import { type PreparedTls, TlsContexts } from '../tls/contexts.ts';
+import { type PreparedTls, TlsContexts, type TlsSettings } from '../tls/contexts.ts';
 import { forwardCancel } from './client-services.ts';
 import type { ShutdownState } from './context.ts';
 import { createDns } from './dns.ts';
@@ -64,6 +64,7 @@ export async function createThreadedPooler(options: PoolerOptions, count: number
   const tls = options.tls ?? new TlsContexts();
   const firstTls = prepareTls(tls, config);
   useTls(firstTls);
+  let tlsSettings: TlsSettings = config.settings;
   let tlsTexts = firstTls.texts;
   const mockSecret = randomBytes(32);
   const naming = newStatementNaming();
@@ -116,7 +117,7 @@ export async function createThreadedPooler(options: PoolerOptions, count: number
     memory,
     batches: native.batch,
     published: (owner, number) => keeper.published(owner, number),
-    start: () => ({ config, tlsTexts, mockSecret, naming, levels: levelsOf(log) }),
+    start: () => ({ config, tlsSettings, tlsTexts, mockSecret, naming, levels: levelsOf(log) }),
     newThread,
     answer,
     drained: (last) => {
@@ -169,6 +170,7 @@ export async function createThreadedPooler(options: PoolerOptions, count: number
     config = next;
     if (nextTls !== null) {
       useTls(nextTls);
+      tlsSettings = next.settings;
       tlsTexts = nextTls.texts;
     }
     peers.update(next);

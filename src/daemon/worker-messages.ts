@@ -13,6 +13,7 @@ import type { MovedServer } from '../pool/moved-server.ts';
 import type { YieldRequest } from '../pool/shared-budget.ts';
 import type { SharedMemory } from '../pool/shared-memory.ts';
 import type { StatementNaming } from '../prepared/statement.ts';
+import type { TlsSettings } from '../tls/contexts.ts';
 import type { TlsTexts } from '../tls/material.ts';
 import type { ShutdownState } from './context.ts';
 import type { Correspondence, Lasting } from './correspondence.ts';
@@ -50,7 +51,9 @@ export interface WorkerStart {
   /** How statements are named: the same in all threads. */
   readonly naming: StatementNaming;
   readonly config: Config;
-  /** The files that the TLS settings name. */
+  /** Settings whose TLS is in force; those of `config` may be others, which could not be followed. */
+  readonly tlsSettings: TlsSettings;
+  /** The files that they name. */
   readonly tlsTexts: TlsTexts;
   /** See `LoopOptions`. */
   readonly mockSecret: Uint8Array;

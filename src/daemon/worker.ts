@@ -118,7 +118,7 @@ const loop: Loop = createLoop({
 });
 const { state } = loop;
 
-putTls(start.tlsTexts);
+putTls(start.tlsTexts, start.tlsSettings);
 putStanding(loop, start.standing);
 loop.begin();
 main.tell({ kind: 'ready' });
@@ -183,7 +183,7 @@ function hear(notice: MainNotice): void {
     }
     case 'apply':
       exchange.enter(notice.era);
-      if (notice.tls !== null) putTls(notice.tls, notice.config);
+      if (notice.tls !== null) putTls(notice.tls, notice.config.settings);
       loop.apply(withoutPeers(notice.config), null);
       logins.applied();
       // Databases that are gone are not paused any more.
@@ -238,8 +238,8 @@ function countGone(): void {
 }
 
 /** What there is to warn of, the main thread has. */
-function putTls(texts: WorkerStart['tlsTexts'], config = start.config): void {
-  applyTls(state, { ...state.tls.prepareFrom(texts, config.settings), warnings: [] });
+function putTls(texts: WorkerStart['tlsTexts'], settings: WorkerStart['tlsSettings']): void {
+  applyTls(state, { ...state.tls.prepareFrom(texts, settings), warnings: [] });
 }
 
 /** Cancel requests for peers are handed on by the main thread. */

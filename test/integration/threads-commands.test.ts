@@ -2,6 +2,7 @@ import { beforeAll, expect, test } from 'vitest';
 import { sharedPostgres } from '../support/postgres.ts';
 import { createRole } from '../support/roles.ts';
 import { Threads } from '../support/threaded-pooler.ts';
+import { TlsFolder } from '../support/tls.ts';
 import { waitFor } from '../support/wait-for.ts';
 
 const ROLE = 'threads_commands';
@@ -63,4 +64,25 @@ test('after a SUSPEND that some threads could not carry out none is suspended, w
   await replaced;
   expect(await suspended()).toEqual([false, false]);
   expect(threads.lines.filter((line) => line.includes('disconnected'))).toEqual([]);
+});
+
+test('a thread that begins behind a SET which TLS could not follow has the TLS of the others', async () => {
+  using files = new TlsFolder();
+  const { certFile, keyFile } = files.identity('own', { altNames: ['localhost'] });
+  const settings = {
+    client_tls_sslmode: 'require',
+    client_tls_cert_file: certFile,
+    client_tls_key_file: keyFile,
+  };
+  await using threads = await Threads.start({ settings, userlist: { [ROLE]: '' } }, 2);
+  const { workforce } = threads.pooler;
+  const set = threads.ask({ kind: 'set', key: 'client_tls_cert_file', value: '/nowhere.pem' });
+  expect(await set).toMatchObject({ ok: true, notice: expect.stringContaining('still using old') });
+  for (const thread of workforce.threads) void thread.terminate();
+  await waitFor(() => workforce.threads.length === 0, { what: 'the end of both threads' });
+  await waitFor(() => workforce.threads.length === 2, { what: 'both threads' });
+  const ssl = { ca: files.authority.certPem, servername: 'localhost' };
+  const client = await threads.client({ user: ROLE, ssl });
+  expect((await client.query('SELECT 1 AS one')).rows).toEqual([{ one: 1 }]);
+  await client.end();
 });
