@@ -101,9 +101,7 @@ export class TlsContexts {
 
   /** Reads what the settings name and makes what has changed; nothing is in force yet. Errors: TlsSettingError. */
   prepare(settings: TlsSettings): PreparedTls {
-    // Those of an attempt that has failed.
-    this.#files.takeWarnings();
-    this.#files.takeTexts();
+    this.#files.begin();
     const client = this.#prepareClient(settings);
     const server = this.#prepareServer(settings);
     const warnings: (string | null)[] = this.#files.takeWarnings();
@@ -124,6 +122,7 @@ export class TlsContexts {
 
   /** Puts it in force, for connections that begin from now on. */
   use({ client, server }: PreparedTls): void {
+    this.#files.keep();
     this.#client = client;
     this.#server = server;
   }

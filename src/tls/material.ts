@@ -32,6 +32,10 @@ export type TlsTexts = ReadonlyMap<string, string>;
  */
 export class TlsFiles {
   readonly #texts = new Map<string, string>();
+  /** What has been read of them since {@link keep}. */
+  readonly #newer = new Map<string, string>();
+  /** Those that could not be read again. */
+  readonly #unread = new Set<string>();
   readonly #warnings = new Set<string>();
   /** Whether what is read now is remembered. */
   isAhead = false;
@@ -47,6 +51,23 @@ export class TlsFiles {
     return text;
   }
 
+  /**
+   * As {@link read} has `text` of `file`; but as it was before where `other`, which goes with it, could not be read again:
+   * the two are renewed together.
+   */
+  beside(file: string, text: string, other: string): string {
+    const before = this.#unread.has(other) ? this.#texts.get(file) : undefined;
+    if (before === undefined) return text;
+    this.#newer.delete(file);
+    this.#taken.set(file, before);
+    return before;
+  }
+
+  /** What has been read is in force: it is remembered in place of what was. */
+  keep(): void {
+    for (const [file, text] of this.#newer) this.#texts.set(file, text);
+  }
+
   /** What has been read since the last time. */
   takeTexts(): TlsTexts {
     const texts = this.#taken;
@@ -57,18 +78,28 @@ export class TlsFiles {
   #read(setting: string, file: string): string {
     try {
       const text = readFileSync(file, 'latin1');
-      if (this.#texts.has(file) || this.isAhead) this.#texts.set(file, text);
+      if (this.isAhead) this.#texts.set(file, text);
+      else if (this.#texts.has(file)) this.#newer.set(file, text);
       return text;
     } catch (cause) {
       const why = cause instanceof Error && 'code' in cause ? String(cause.code) : 'unreadable';
       const known = why === 'EACCES' ? this.#texts.get(file) : undefined;
       if (known === undefined)
         throw new TlsSettingError(setting, `a readable file: ${file} (${why})`, { cause });
+      this.#unread.add(file);
       this.#warnings.add(
         `${setting} ${file} cannot be read as this user: what was read before stays in force`,
       );
       return known;
     }
+  }
+
+  /** Another attempt begins: what the last one has come to is forgotten, but for what is remembered. */
+  begin(): void {
+    this.#newer.clear();
+    this.#unread.clear();
+    this.takeWarnings();
+    this.takeTexts();
   }
 
   /** Lines for the log about what could not be read since the last time. */
@@ -84,9 +115,11 @@ export function readIdentity(files: IdentityFiles, texts: TlsFiles): Identity {
   const { keySetting, keyFile, certSetting, certFile } = files;
   if (certFile === '') throw new TlsSettingError(certSetting, 'a file with a certificate');
   if (keyFile === '') throw new TlsSettingError(keySetting, 'a file with a private key');
-  const certificates = texts.read(certSetting, certFile);
+  const newest = texts.read(certSetting, certFile);
+  readCertificates(certSetting, certFile, newest);
+  const key = texts.beside(keyFile, texts.read(keySetting, keyFile), certFile);
+  const certificates = texts.beside(certFile, newest, keyFile);
   const [own] = readCertificates(certSetting, certFile, certificates);
-  const key = texts.read(keySetting, keyFile);
   const parsedKey = parseKey(keySetting, keyFile, key);
   if (own === undefined || !own.checkPrivateKey(parsedKey)) {
     throw new TlsSettingError(
