@@ -56,16 +56,22 @@ class Stage implements AsyncDisposable {
   static async set(): Promise<Stage> {
     const stage = await Stage.begin();
     const { client, peer } = stage;
-    await client.send(unnamed('COPY t FROM STDIN'), sync());
-    await peer.messagesTo('S');
-    await peer.send(message('1'), message('2'), message('G', Buffer.of(0), int16(0)));
-    await client.answerTo('G');
+    await stage.copyBegins();
     await client.send(copyData('bad\n'), sync(), copyDone(), unnamed('SELECT 7'), sync());
     await peer.messagesTo('S');
     await peer.messagesTo('S');
     await peer.send(failed, ready());
     expect((await client.answer()).types).toBe('EZ');
     return stage;
+  }
+
+  /** The client's COPY into t has begun; a Sync was sent ahead of its data. */
+  async copyBegins(): Promise<void> {
+    const { client, peer } = this;
+    await client.send(unnamed('COPY t FROM STDIN'), sync());
+    await peer.messagesTo('S');
+    await peer.send(message('1'), message('2'), message('G', Buffer.of(0), int16(0)));
+    await client.answerTo('G');
   }
 
   /** See {@link probeOf}. */
@@ -147,10 +153,7 @@ test('a transaction that turns out to have failed ends with its connection: noth
 /** Fails a COPY into t as in {@link Stage.set}, with the requests behind it sent and not answered. */
 async function failing(stage: Stage, ...behind: readonly Buffer[]): Promise<void> {
   const { client, peer } = stage;
-  await client.send(unnamed('COPY t FROM STDIN'), sync());
-  await peer.messagesTo('S');
-  await peer.send(message('1'), message('2'), message('G', Buffer.of(0), int16(0)));
-  await client.answerTo('G');
+  await stage.copyBegins();
   await client.send(copyData('bad\n'), sync(), copyDone(), ...behind);
   await peer.send(failed, ready());
   expect((await client.answer()).types).toBe('EZ');
@@ -207,10 +210,7 @@ test.for([
 test('a client whose Syncs amid a COPY are too many to be counted is not probed for, but closed', async () => {
   await using stage = await Stage.begin();
   const { client, peer } = stage;
-  await client.send(unnamed('COPY t FROM STDIN'), sync());
-  await peer.messagesTo('S');
-  await peer.send(message('1'), message('2'), message('G', Buffer.of(0), int16(0)));
-  await client.answerTo('G');
+  await stage.copyBegins();
   const syncs = new Array<Buffer>(5000).fill(sync());
   await client.send(copyData('bad\n'), ...syncs, copyDone());
   await peer.messagesTo('c');
@@ -296,10 +296,7 @@ test.for([
 ])('$what waits until it is known what a failed COPY has left unanswered', async (row) => {
   await using stage = await Stage.begin();
   const { client, peer } = stage;
-  await client.send(unnamed('COPY t FROM STDIN'), sync());
-  await peer.messagesTo('S');
-  await peer.send(message('1'), message('2'), message('G', Buffer.of(0), int16(0)));
-  await client.answerTo('G');
+  await stage.copyBegins();
   await client.send(copyData('bad\n'), sync(), copyDone(), query('SELECT 7'));
   await peer.messagesTo('Q');
   await peer.send(failed, ready());
@@ -339,10 +336,7 @@ test('answers of ours wait for what a server that is probed still owes', async (
 test('a COPY that has failed early waits for the Sync of a client that takes its time: it is not probed', async () => {
   await using stage = await Stage.begin();
   const { client, peer } = stage;
-  await client.send(unnamed('COPY t FROM STDIN'), sync());
-  await peer.messagesTo('S');
-  await peer.send(message('1'), message('2'), message('G', Buffer.of(0), int16(0)));
-  await client.answerTo('G');
+  await stage.copyBegins();
   await client.send(copyData('bad\n'));
   await peer.message('d');
   await peer.send(failed);
