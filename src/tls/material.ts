@@ -34,6 +34,8 @@ export class TlsFiles {
   readonly #texts = new Map<string, string>();
   /** What has been read of them since {@link keep}. */
   readonly #newer = new Map<string, string>();
+  /** What {@link beside} has chosen: for whatever else names the file, too. */
+  readonly #held = new Map<string, string>();
   /** Those that could not be read again. */
   readonly #unread = new Set<string>();
   readonly #warnings = new Set<string>();
@@ -45,20 +47,22 @@ export class TlsFiles {
 
   /** Its text, a character for each byte. Errors: TlsSettingError. */
   read(setting: string, file: string): string {
-    const text = this.given === null ? this.#read(setting, file) : this.given.get(file);
+    const text =
+      this.given === null ? (this.#held.get(file) ?? this.#read(setting, file)) : this.given.get(file);
     if (text === undefined) throw new TlsSettingError(setting, `a file that has been read: ${file}`);
     this.#taken.set(file, text);
     return text;
   }
 
   /**
-   * As {@link read} has `text` of `file`; but as it was before where `other`, which goes with it, could not be read again:
-   * the two are renewed together.
+   * What to try where `text` of `file`, as {@link read} has it, does not fit `other`: what it was before, if `other` could
+   * not be read again.
    */
   beside(file: string, text: string, other: string): string {
     const before = this.#unread.has(other) ? this.#texts.get(file) : undefined;
     if (before === undefined) return text;
     this.#newer.delete(file);
+    this.#held.set(file, before);
     this.#taken.set(file, before);
     return before;
   }
@@ -97,6 +101,7 @@ export class TlsFiles {
   /** Another attempt begins: what the last one has come to is forgotten, but for what is remembered. */
   begin(): void {
     this.#newer.clear();
+    this.#held.clear();
     this.#unread.clear();
     this.takeWarnings();
     this.takeTexts();
@@ -115,19 +120,24 @@ export function readIdentity(files: IdentityFiles, texts: TlsFiles): Identity {
   const { keySetting, keyFile, certSetting, certFile } = files;
   if (certFile === '') throw new TlsSettingError(certSetting, 'a file with a certificate');
   if (keyFile === '') throw new TlsSettingError(keySetting, 'a file with a private key');
-  const newest = texts.read(certSetting, certFile);
-  readCertificates(certSetting, certFile, newest);
-  const key = texts.beside(keyFile, texts.read(keySetting, keyFile), certFile);
-  const certificates = texts.beside(certFile, newest, keyFile);
-  const [own] = readCertificates(certSetting, certFile, certificates);
-  const parsedKey = parseKey(keySetting, keyFile, key);
-  if (own === undefined || !own.checkPrivateKey(parsedKey)) {
+  const identityOf = (certificates: string, key: string): Identity | null => {
+    const [own] = readCertificates(certSetting, certFile, certificates);
+    const fits = own?.checkPrivateKey(parseKey(keySetting, keyFile, key)) === true;
+    return fits ? { certificates, key, own } : null;
+  };
+  const certificates = texts.read(certSetting, certFile);
+  readCertificates(certSetting, certFile, certificates);
+  const key = texts.read(keySetting, keyFile);
+  const identity =
+    identityOf(certificates, key) ??
+    identityOf(texts.beside(certFile, certificates, keyFile), texts.beside(keyFile, key, certFile));
+  if (identity === null) {
     throw new TlsSettingError(
       keySetting,
       `the key of the certificate in ${certSetting}: ${keyFile} is another one`,
     );
   }
-  return { certificates, key, own };
+  return identity;
 }
 
 /** All certificates of a PEM file, in order; at least one. Errors: TlsSettingError. */

@@ -65,8 +65,16 @@ describe.skipIf(!isRoot)('files that root alone can read, where the pooler becom
     await reload(home, warning);
     expect((await shownCertificate(home))?.fingerprint).toBe(first.fingerprint);
 
-    // A new certificate does not go together with the old key: both stay, and all else is taken over.
+    // One that fits the old key is taken: here with its issuer's behind it.
     chmodSync(files.folder, 0o755);
+    expect((await shownCertificate(home))?.issuerCertificate).toBeUndefined();
+    chmodSync(files.write('own.pem', `${identity.certPem}${files.authority.certPem}`), 0o644);
+    await reload(home, warning);
+    await waitFor(async () => (await shownCertificate(home))?.issuerCertificate !== undefined, {
+      what: 'the whole chain',
+    });
+
+    // A new certificate does not go together with the old key: both stay, and all else is taken over.
     const renewed = files.keep('own', makeCertificate({ issuer: files.authority }));
     chmodSync(renewed.certFile, 0o644);
     await reload(home, warning);
