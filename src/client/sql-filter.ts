@@ -61,9 +61,10 @@ export class SqlFilter {
     return this.#forms.areAny;
   }
 
-  /** A Bind to `portal` goes by. */
-  bound(portal: string, isUnnamedStatement: boolean): void {
+  /** A Bind to `portal` goes by. True: it builds on other statements, and {@link passBind} has to see to them. */
+  bound(portal: string, isUnnamedStatement: boolean): boolean {
     this.#forms.bound(portal, isUnnamedStatement);
+    return isUnnamedStatement && this.#forms.basedForms().length > 0;
   }
 
   /** A Bind to `portal` is sent of a statement that makes the change. */
@@ -211,6 +212,27 @@ export class SqlFilter {
     return hanging;
   }
 
+  /**
+   * As RequestFilter.pass, for a Bind of the unnamed statement. That may stand there from an earlier transaction, since when
+   * other clients have had the server, and what it builds on made room for theirs.
+   */
+  passBind(body: number, bodyBytes: number, out: RunWriter): number {
+    const { tracker, statements: known } = this.#sender.server;
+    const { segment } = tracker;
+    const bases: Statement[] = [];
+    for (const { name, statement } of this.#forms.basedForms()) {
+      const current = this.#host.statements.get(name, segment);
+      if (current === UNSETTLED) return -1;
+      // Without its name it is not to be found.
+      if (current !== statement) continue;
+      if (known.has(statement, segment) === UNSETTLED) return -1;
+      bases.push(statement);
+    }
+    // Not later: what rows an EXECUTE gives is known from its Bind on.
+    for (const statement of bases) this.#sender.ensure(statement, out);
+    return asItIs(F.Bind, body, body + bodyBytes, out, () => tracker.sent(F.Bind));
+  }
+
   /** As RequestFilter.pass, for an Execute that is there as a whole. */
   passExecute(chunk: Buffer, body: number, end: number, out: RunWriter): number {
     const { statements } = this.#host;
@@ -242,8 +264,10 @@ export class SqlFilter {
     } else if (form.kind === 'execute') {
       // A SET may have come since the portal was made.
       this.#sender.used(statement);
-    } else if (form.kind === 'deallocate' && current === statement) {
-      changes.push(statements.set(form.name, null, segment), known.remove(statement, segment));
+    } else if (form.kind === 'deallocate') {
+      // The name may have gone, or be another's by now.
+      if (current === statement) changes.push(statements.set(form.name, null, segment));
+      changes.push(known.remove(statement, segment));
     } else if (form.kind === 'prepare') {
       if (current !== null) changes.push(known.overwritten());
       else {

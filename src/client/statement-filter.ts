@@ -158,19 +158,17 @@ export class StatementFilter implements RequestFilter {
     const stop = Math.min(end, body + bodyBytes);
     const { told } = this.#host.statements;
     if (chunk[body] === 0 && chunk[body + 1] === 0) {
-      if (this.#sql.watchesBinds) this.#sql.bound('', true);
       told.bound('', null);
-      return 0;
+      return this.#sql.watchesBinds && this.#sql.bound('', true) ? 2 : 0;
     }
     this.#chunkEnd = end;
     const portal = nameEnd(chunk, body, stop);
     const statement = portal < 0 ? -1 : nameEnd(chunk, portal + 1, stop);
     if (statement >= 0) {
       const isUnnamed = statement === portal + 1;
-      if (this.#sql.watchesBinds) this.#sql.bound(nameOf(chunk, body, portal), isUnnamed);
-      if (!isUnnamed) return statement + 1 - body;
-      told.bound(nameOf(chunk, body, portal), null);
-      return 0;
+      const isSeen = this.#sql.watchesBinds && this.#sql.bound(nameOf(chunk, body, portal), isUnnamed);
+      if (isUnnamed) told.bound(nameOf(chunk, body, portal), null);
+      return isUnnamed && !isSeen ? 0 : statement + 1 - body;
     }
     // Cut inside the names: as much of it as may hold them.
     if (stop - body >= Math.min(bodyBytes, NAMES_LIMIT)) throw new ProtocolViolation('broken Bind packet');
@@ -247,6 +245,7 @@ export class StatementFilter implements RequestFilter {
     const { tracker } = this.#server;
     const start = nameEnd(chunk, body, end) + 1;
     const zero = nameEnd(chunk, start, end);
+    if (zero === start) return this.#sql.passBind(body, bodyBytes, out);
     const name = nameOf(chunk, start, zero);
     const statement = this.#named(name);
     if (statement === UNSETTLED) return NEEDS_ANSWERS;

@@ -95,6 +95,17 @@ export class UnnamedForms {
     return all;
   }
 
+  /** What a Bind of the unnamed statement may be of that builds on another one; what a PREPARE makes is not there before. */
+  basedForms(): (UnnamedForm & { readonly statement: Statement })[] {
+    const based = [];
+    for (let each = this.#standing; each !== null; each = each.before) {
+      const { form } = each;
+      const statement = form?.statement ?? null;
+      if (form !== null && statement !== null && form.kind !== 'prepare') based.push({ ...form, statement });
+    }
+    return based;
+  }
+
   /** A Parse is sent that makes the unnamed statement this. */
   parsed(form: UnnamedForm | null): ParseFate {
     const before = this.#standing;

@@ -229,6 +229,24 @@ export const preparedFaults: readonly Fault[] = [
     },
   ),
   fault(
+    'what an EXECUTE without a name builds on has made room for another client’s by its Bind',
+    {
+      file: 'src/client/sql-filter.ts',
+      find: 'return isUnnamedStatement && this.#forms.basedForms().length > 0;',
+      replace: 'return false;',
+    },
+    ['test/integration/prepared-room.test.ts'],
+  ),
+  fault(
+    'a server is taken to have what an unnamed DEALLOCATE has dropped behind its name',
+    {
+      file: 'src/client/sql-filter.ts',
+      find: 'changes.push(known.remove(statement, segment));',
+      replace: 'if (current === statement) changes.push(known.remove(statement, segment));',
+    },
+    ['test/integration/prepared-room.test.ts'],
+  ),
+  fault(
     'a PREPARE takes the place of what a portal executes that has its text',
     {
       file: 'src/client/statement-sender.ts',

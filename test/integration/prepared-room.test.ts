@@ -3,7 +3,7 @@ import { frontend } from '../support/peer-messages.ts';
 import { unnamed } from '../support/wire-client.ts';
 import { runNamed, WireStage } from '../support/wire-stage.ts';
 
-const { parse, bindTexts, execute, describe, sync } = frontend;
+const { parse, bindTexts, execute, describe, close, sync } = frontend;
 
 const stage = new WireStage('prepared_room_app', {
   default_pool_size: 1,
@@ -39,6 +39,46 @@ test.for([
   for (let i = 0; i <= count; i++) answers.push(await client.answer());
   const codes = answers.flatMap(({ errors }) => errors.map(({ C }) => C));
   expect([codes, answers.flatMap(({ rows }) => rows.flat())]).toEqual([[], expect.arrayContaining(['1'])]);
+});
+
+test.for([
+  ['EXECUTE', '', ['SELECT 1'], [['1']]],
+  ['EXECUTE', 'p', ['SELECT 1'], [['1']]],
+  ['DEALLOCATE', '', ['DEALLOCATE'], []],
+] as const)('%s that was parsed in an earlier transaction and is bound to portal "%s" finds its statement, though that has made room for another client’s', async ([
+  verb,
+  portal,
+  tags,
+  rows,
+]) => {
+  const client = await stage.connect();
+  const other = await stage.connect();
+  await client.query('PREPARE a AS SELECT 1');
+  await client.ask(parse('', `${verb} a`), sync());
+  await other.ask(parse('b', 'SELECT 2'), sync());
+  const answer = await client.ask(bindTexts(portal, '', []), execute(portal), sync());
+  expect([answer.errors, answer.tags, answer.rows]).toEqual([[], tags, rows]);
+});
+
+test('EXECUTE that was parsed in an earlier transaction finds no statement whose name is gone', async () => {
+  const client = await stage.connect();
+  const other = await stage.connect();
+  await client.ask(parse('a', 'SELECT 1'), parse('', 'EXECUTE a'), sync());
+  await client.ask(close('S', 'a'), sync());
+  await other.ask(parse('b', 'SELECT 2'), sync());
+  const { errors } = await client.ask(bound, execute(''), sync());
+  expect(errors[0]).toMatchObject({ C: '26000', M: 'prepared statement "a" does not exist' });
+});
+
+test('an unnamed DEALLOCATE that outlives the name has the server forget its statement for all clients', async () => {
+  const client = await stage.connect();
+  await client.ask(parse('a', 'SELECT 1'), parse('', 'DEALLOCATE a'), sync());
+  const { tags } = await client.ask(close('S', 'a'), bound, execute(''), sync());
+  expect(tags).toEqual(['DEALLOCATE']);
+  const other = await stage.connect();
+  await other.ask(parse('b', 'SELECT 1'), sync());
+  const { errors, rows } = await other.ask(runNamed('b'), sync());
+  expect([errors, rows]).toEqual([[], [['1']]]);
 });
 
 test('a stretch may use more statements than a server may have', async () => {
