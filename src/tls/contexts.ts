@@ -11,6 +11,7 @@ import { ClientTls } from './client-side.ts';
 import { endPointHash } from './end-point.ts';
 import {
   type Identity,
+  type IdentityFiles,
   openKeyWarning,
   readAuthorities,
   readIdentity,
@@ -102,6 +103,9 @@ export class TlsContexts {
   /** Reads what the settings name and makes what has changed; nothing is in force yet. Errors: TlsSettingError. */
   prepare(settings: TlsSettings): PreparedTls {
     this.#files.begin();
+    // A certificate or a key that stays as it was does so for all that name its file: known ahead of what is made of any.
+    for (const files of [clientIdentity(settings), serverIdentity(settings)])
+      if (files !== null) readIdentity(files, this.#files);
     const client = this.#prepareClient(settings);
     const server = this.#prepareServer(settings);
     const warnings: (string | null)[] = this.#files.takeWarnings();
@@ -129,17 +133,10 @@ export class TlsContexts {
 
   #prepareClient(settings: TlsSettings): Side<ClientTls> {
     const mode = settings.client_tls_sslmode;
-    if (mode === 'disable') return OFF;
+    const files = clientIdentity(settings);
+    if (files === null) return OFF;
     const isVerifying = mode === 'verify-ca' || mode === 'verify-full';
-    const identity = readIdentity(
-      {
-        keySetting: 'client_tls_key_file',
-        keyFile: settings.client_tls_key_file,
-        certSetting: 'client_tls_cert_file',
-        certFile: settings.client_tls_cert_file,
-      },
-      this.#files,
-    );
+    const identity = readIdentity(files, this.#files);
     const caFile = settings.client_tls_ca_file;
     if (caFile === '' && mode === 'verify-full') {
       throw new TlsSettingError(
@@ -170,19 +167,8 @@ export class TlsContexts {
   #prepareServer(settings: TlsSettings): Side<ServerTls> {
     const mode = settings.server_tls_sslmode;
     if (mode === 'disable') return OFF;
-    const { server_tls_key_file: keyFile, server_tls_cert_file: certFile } = settings;
-    const identity =
-      keyFile === '' && certFile === ''
-        ? null
-        : readIdentity(
-            {
-              keySetting: 'server_tls_key_file',
-              keyFile,
-              certSetting: 'server_tls_cert_file',
-              certFile,
-            },
-            this.#files,
-          );
+    const files = serverIdentity(settings);
+    const identity = files === null ? null : readIdentity(files, this.#files);
     const verifies = mode === 'verify-full' ? 'host' : mode === 'verify-ca' ? 'signature' : 'nothing';
     const caFile = settings.server_tls_ca_file;
     const ca =
@@ -216,6 +202,24 @@ export class TlsContexts {
       throw namedError(side, options, error as Error);
     }
   }
+}
+
+/** Null: clients get no TLS. */
+function clientIdentity(settings: TlsSettings): IdentityFiles | null {
+  if (settings.client_tls_sslmode === 'disable') return null;
+  return {
+    keySetting: 'client_tls_key_file',
+    keyFile: settings.client_tls_key_file,
+    certSetting: 'client_tls_cert_file',
+    certFile: settings.client_tls_cert_file,
+  };
+}
+
+/** Null: servers are shown no certificate. */
+function serverIdentity(settings: TlsSettings): IdentityFiles | null {
+  const { server_tls_key_file: keyFile, server_tls_cert_file: certFile } = settings;
+  if (settings.server_tls_sslmode === 'disable' || (keyFile === '' && certFile === '')) return null;
+  return { keySetting: 'server_tls_key_file', keyFile, certSetting: 'server_tls_cert_file', certFile };
 }
 
 /** The setting that is to blame, found by trying each by itself. */

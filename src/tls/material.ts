@@ -34,8 +34,6 @@ export class TlsFiles {
   readonly #texts = new Map<string, string>();
   /** What has been read of them since {@link keep}. */
   readonly #newer = new Map<string, string>();
-  /** What {@link beside} has chosen: for whatever else names the file, too. */
-  readonly #held = new Map<string, string>();
   /** Those that could not be read again. */
   readonly #unread = new Set<string>();
   readonly #warnings = new Set<string>();
@@ -43,12 +41,13 @@ export class TlsFiles {
   isAhead = false;
   /** In place of files: what another thread has read. */
   given: TlsTexts | null = null;
+  /** What this attempt goes by, whatever names the file. */
   #taken = new Map<string, string>();
 
   /** Its text, a character for each byte. Errors: TlsSettingError. */
   read(setting: string, file: string): string {
     const text =
-      this.given === null ? (this.#held.get(file) ?? this.#read(setting, file)) : this.given.get(file);
+      this.#taken.get(file) ?? (this.given === null ? this.#read(setting, file) : this.given.get(file));
     if (text === undefined) throw new TlsSettingError(setting, `a file that has been read: ${file}`);
     this.#taken.set(file, text);
     return text;
@@ -62,7 +61,6 @@ export class TlsFiles {
     const before = this.#unread.has(other) ? this.#texts.get(file) : undefined;
     if (before === undefined) return text;
     this.#newer.delete(file);
-    this.#held.set(file, before);
     this.#taken.set(file, before);
     return before;
   }
@@ -101,7 +99,6 @@ export class TlsFiles {
   /** Another attempt begins: what the last one has come to is forgotten, but for what is remembered. */
   begin(): void {
     this.#newer.clear();
-    this.#held.clear();
     this.#unread.clear();
     this.takeWarnings();
     this.takeTexts();

@@ -199,3 +199,55 @@ it('without a file, servers are verified by the authorities of the system, or no
   if (getCACertificates('system').length === 0) expect(prepare).toThrow('the system has none');
   else expect(prepare().server.tls).not.toBe(null);
 });
+
+describe('a file that both sides name is in force in one version, where a key cannot be read again', () => {
+  const clientKey = join(folder, 'client.key');
+  const clientCert = join(folder, 'client.pem');
+  const shown = { server_tls_sslmode: 'require', server_tls_cert_file: cert, server_tls_key_file: key };
+
+  /** By `settings`, both sides are in force; then the certificate is another one, and its key out of reach. */
+  function renewed(given: TlsSettings): TlsContexts {
+    chmodSync(folder, 0o755);
+    const tls = new TlsContexts();
+    tls.readAhead(given);
+    writeFileSync(cert, second.certPem);
+    writeFileSync(key, second.keyPem);
+    chmodSync(key, 0);
+    return tls;
+  }
+
+  it('authorities of one that are the certificate of the other stay with it', () => {
+    writeFileSync(clientKey, second.keyPem);
+    writeFileSync(clientCert, second.certPem);
+    const given = settings({
+      ...{ client_tls_sslmode: 'verify-ca', client_tls_ca_file: cert },
+      ...{ client_tls_key_file: clientKey, client_tls_cert_file: clientCert },
+      ...shown,
+    });
+    const tls = renewed(given);
+    const { client, server } = tls;
+    const prepared = asNobody(() => tls.prepare(given));
+    expect(prepared.texts.get(cert)).toBe(first.certPem);
+    tls.use(prepared);
+    expect([tls.client === client, tls.server === server]).toEqual([true, true]);
+  });
+
+  it('a certificate of both is not renewed for one', () => {
+    writeFileSync(clientKey, first.keyPem);
+    const given = settings({ ...towardsClients, client_tls_key_file: clientKey, ...shown });
+    const tls = renewed(given);
+    writeFileSync(clientKey, second.keyPem);
+    expect(() => asNobody(() => tls.prepare(given))).toThrow('client_tls_key_file');
+  });
+});
+
+/** Does it as a user who may read only what everybody may. */
+function asNobody<T>(act: () => T): T {
+  const isRoot = process.geteuid?.() === 0;
+  if (isRoot) process.seteuid?.(65534);
+  try {
+    return act();
+  } finally {
+    if (isRoot) process.seteuid?.(0);
+  }
+}
