@@ -1,13 +1,7 @@
-import { readFileSync, statSync } from 'node:fs';
 import { connect as connectTcp, isIPv6, type Socket } from 'node:net';
-import {
-  type ConnectionOptions,
-  connect as connectTls,
-  createSecureContext,
-  getCACertificates,
-  type SecureContext,
-} from 'node:tls';
+import { type ConnectionOptions, connect as connectTls } from 'node:tls';
 import type { LdapOptions } from '../config/ldap-options.ts';
+import { ldapAuthorities } from './ldap-authorities.ts';
 import { ldapMessageLength, readLdapResponse, START_TLS, UNBIND } from './ldap-messages.ts';
 
 /** Where an LDAP server is. */
@@ -156,25 +150,7 @@ function hungUp(): Error {
   return new Error('the LDAP server has closed the connection');
 }
 
-/** Certificates are verified by the system's authorities, and by those of `LDAPTLS_CACERT`, as OpenLDAP's programs do. */
 function tlsOptions(host: string): ConnectionOptions {
   const named = isIPv6(host) || /^[\d.]+$/.test(host) ? {} : { servername: host };
-  return { secureContext: authorities(), rejectUnauthorized: true, host, ...named };
-}
-
-let known: { readonly version: string; readonly context: SecureContext } | null = null;
-
-/** To read some hundred certificates takes long, in which nothing else is done: once, until the file is another one. */
-function authorities(): SecureContext {
-  const own = process.env['LDAPTLS_CACERT'] ?? '';
-  let version = '';
-  if (own !== '') {
-    const { ino, size, mtimeMs } = statSync(own);
-    version = [own, ino, size, mtimeMs].join();
-  }
-  if (known?.version === version) return known.context;
-  const ca = own === '' ? [] : [readFileSync(own, 'utf8')];
-  const context = createSecureContext({ ca: [...getCACertificates('system'), ...ca] });
-  known = { version, context };
-  return context;
+  return { secureContext: ldapAuthorities(), rejectUnauthorized: true, host, ...named };
 }
