@@ -38,6 +38,9 @@ const OF_DATABASE: ReadonlySet<string> = new Set([
   SqlState.insufficientPrivilege,
 ]);
 
+/** What says in PostgreSQL's sources that a database has as many connections as it may have. */
+const OF_FULL_DATABASE = 'CheckMyDatabase';
+
 /** An answer, or the error that a login ends with instead; `refusal`: what PostgreSQL has said. */
 type Outcome =
   | { readonly answer: LookupAnswer }
@@ -229,11 +232,12 @@ function isOurFault({ sqlstate }: PgErrorFields): boolean {
 
 /** Whether PostgreSQL's refusal may be another one for a database that it does not have. */
 function tellsOf(database: string, refusal: PgErrorFields): boolean {
-  const { sqlstate, message } = refusal;
+  const { sqlstate, message, routine } = refusal;
   // Rules of its own let auth_user into some databases and not into others.
   if (OF_DATABASE.has(sqlstate) || isOurFault(refusal)) return true;
-  // The server itself may be full, too, which says nothing.
-  return sqlstate === SqlState.tooManyConnections && message.includes(database);
+  if (sqlstate !== SqlState.tooManyConnections) return false;
+  // The server itself may be full, too, which says nothing. Texts may be translated, and names be words of theirs.
+  return routine === undefined ? message.includes(database) : routine === OF_FULL_DATABASE;
 }
 
 /** Names from the network have no zero byte. */

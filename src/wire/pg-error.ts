@@ -52,11 +52,12 @@ export function fatal(message: string, sqlstate: string = SqlState.protocolViola
 
 /** What a server has said, as an error that ends a client; `message` where it said nothing. */
 export function errorOf(fields: ErrorFields, message: string): PgErrorFields {
-  const { sqlstate, detail, hint } = fields;
+  const { sqlstate, detail, hint, routine } = fields;
   return {
     ...fatal(fields.message ?? message, sqlstate),
     ...(detail === undefined ? {} : { detail }),
     ...(hint === undefined ? {} : { hint }),
+    ...(routine === undefined ? {} : { routine }),
   };
 }
 

@@ -5,7 +5,7 @@ import type { PoolerState } from '../../src/daemon/context.ts';
 import type { FoundSecret } from '../../src/auth/secret-lookups.ts';
 import type { LoginFailure } from '../../src/pool/peers.ts';
 import type { LookupSession } from '../../src/server/lookup-session.ts';
-import { fatal } from '../../src/wire/pg-error.ts';
+import { errorOf, fatal } from '../../src/wire/pg-error.ts';
 import { ManualClock } from '../support/manual-clock.ts';
 import { waitFor } from '../support/wait-for.ts';
 
@@ -202,20 +202,32 @@ test('of refusals a thousand are remembered, the newest', async () => {
 });
 
 describe('what PostgreSQL says where it does not let auth_user in', () => {
-  test.each<readonly [string, string, string, string | null]>([
+  test.for<readonly [what: string, sqlstate: string, said: string, told: string | null, routine?: string]>([
     ['there is no such database', '3D000', 'database "x" does not exist', null],
     ['it takes no connections', '55000', 'database "x" is not currently accepting connections', null],
     ['it is not for auth_user', '42501', 'permission denied for database "x"', null],
     ['it is full', '53300', 'zu viele Verbindungen für Datenbank »made_up«', null],
+    ['it is full, in other letters', '53300', 'zu viele f\ufffdr sie', null, 'CheckMyDatabase'],
     ['the server is full', '53300', 'sorry, too many clients already', 'sorry, too many clients already'],
+    ['it is full with its name in it', '53300', 'made_up clients', 'made_up clients', 'InitProcess'],
     ['no rule is for auth_user there', '28000', 'no pg_hba.conf entry', null],
     ['auth_user has another password', '28P01', 'password authentication failed', null],
     ['the server shuts down', '57P01', 'going down', 'going down'],
-  ])('is no such user to whoever has named the database himself: %s', async (_what, sqlstate, said, told) => {
+  ])('is no such user to whoever has named the database himself: %s', async ([
+    ,
+    sqlstate,
+    said,
+    told,
+    routine,
+  ]) => {
     const stage = new Stage();
+    const serverError = errorOf(
+      { sqlstate, message: said, ...(routine === undefined ? {} : { routine }) },
+      '',
+    );
     const refuse = async (): Promise<void> => {
       await stage.opens('made_up');
-      stage.fail('made_up', { message: '', serverError: fatal(said, sqlstate), failWaiting: true });
+      stage.fail('made_up', { message: '', serverError, failWaiting: true });
     };
     const guessed = stage.find('made_up', true);
     await refuse();

@@ -382,4 +382,13 @@ export const authFaults: readonly Fault[] = [
     },
     ['test/config/ident.test.ts'],
   ),
+  fault(
+    'a full server is taken for a full database whose name is a word of its error',
+    {
+      file: 'src/daemon/auth-queries.ts',
+      find: 'routine === undefined ? message.includes(database) : routine === OF_FULL_DATABASE;',
+      replace: 'message.includes(database) || routine === OF_FULL_DATABASE;',
+    },
+    ['test/daemon/auth-queries.test.ts'],
+  ),
 ];
