@@ -172,4 +172,13 @@ export const consoleFaults: readonly Fault[] = [
     },
     SUSPEND,
   ),
+  fault(
+    'portals of a console keep rows without end',
+    {
+      file: EXTENDED,
+      find: 'if (this.#keptRows > MAX_KEPT_ROWS) return',
+      replace: 'if (this.#keptRows > Number.MAX_SAFE_INTEGER) return',
+    },
+    ['test/admin/extended-query.test.ts'],
+  ),
 ];

@@ -339,4 +339,18 @@ export const processFaults: readonly Fault[] = [
     },
     ['test/integration/hanging-threads.test.ts'],
   ),
+  fault(
+    'a shutdown of several threads leaves what a dead one had running',
+    { file: 'src/daemon/threads.ts', find: 'if (orphans.areEnding) return;', replace: '' },
+    ['test/integration/threads-commands.test.ts'],
+  ),
+  fault(
+    'a thread that begins amid a shutdown says that nobody is left while connections still come',
+    {
+      file: 'src/daemon/standing.ts',
+      find: "state.isRetiring = standing.shutdown !== 'no';",
+      replace: '',
+    },
+    ['test/daemon/standing.test.ts'],
+  ),
 ];

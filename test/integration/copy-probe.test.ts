@@ -6,6 +6,7 @@ import { answerToProbe, probeOf } from '../support/probe.ts';
 import { createRole } from '../support/roles.ts';
 import { ScriptedServer, type ScriptedPeer } from '../support/scripted-peer.ts';
 import { sweepsPass } from '../support/sweeps.ts';
+import { waitFor } from '../support/wait-for.ts';
 import { WireClient, unnamed } from '../support/wire-client.ts';
 
 const ROLE = 'copy_probe';
@@ -158,6 +159,18 @@ async function failing(stage: Stage, ...behind: readonly Buffer[]): Promise<void
   await peer.send(failed, ready());
   expect((await client.answer()).types).toBe('EZ');
 }
+
+test('what was counted wrongly is over with the probe, for the time limits, too', async () => {
+  await using stage = await Stage.begin();
+  await failing(stage, query('SELECT 7'));
+  await stage.peer.messagesTo('Q');
+  const [pool] = stage.pooler.pooler.state.pools.all('scripted');
+  const [client] = [...(pool?.clients.active ?? [])];
+  expect(client?.queryStartMs).toBeGreaterThan(0);
+  await stage.peer.send(answerToProbe(await stage.probe()));
+  await waitFor(() => client?.queryStartMs === 0, { what: 'the end of the query', deadlineMs: 20_000 });
+  expect(client?.xactStartMs).toBe(0);
+});
 
 const began = message('G', Buffer.of(0), int16(0));
 

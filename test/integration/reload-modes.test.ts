@@ -66,7 +66,13 @@ test('names that clients gave while there were no prepared statements are on no 
   expect((await other.ask(run('s'))).errors[0]?.['C']).toBe('26000');
 });
 
-test('a server that is being set right for its client at that moment does not stay with it either', async () => {
+test.for([
+  ['asked for its client’s parameters', true],
+  ['set right for its client', false],
+] as const)('a server that is being %s at that moment does not stay with it either', async ([
+  _what,
+  isAsked,
+]) => {
   await using server = await ScriptedServer.listen();
   const config = (pool_mode: string) => ({
     settings: { pool_mode },
@@ -98,16 +104,19 @@ test('a server that is being set right for its client at that moment does not st
   await client.answer();
   expect(String((await peer.message('Q')).body)).toContain('current_setting');
   const name = 'standard_conforming_strings';
+  if (isAsked) await pooler.reload(config('transaction'));
   await peer.send(
     backend.rowDescription('n', 'encode', 'source'),
     backend.dataRow(name, Buffer.from('on').toString('hex'), 'default'),
     backend.commandComplete('COMMIT'),
     backend.readyForQuery(),
   );
-  // What the client gave has to be set again.
-  expect(String((await peer.message('Q')).body)).toContain(`SET ${name}`);
-  await pooler.reload(config('transaction'));
-  await strings('off');
+  if (!isAsked) {
+    // What the client gave has to be set again.
+    expect(String((await peer.message('Q')).body)).toContain(`SET ${name}`);
+    await pooler.reload(config('transaction'));
+    await strings('off');
+  }
   // The client says nothing, and the server is closed: nobody else may have it.
   expect((await peer.message()).type).toBe('X');
   await client.peer.close();

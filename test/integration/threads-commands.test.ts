@@ -1,6 +1,9 @@
 import { beforeAll, expect, test } from 'vitest';
+import { frontend } from '../support/peer-messages.ts';
 import { sharedPostgres } from '../support/postgres.ts';
 import { createRole } from '../support/roles.ts';
+import { connectAndLogin, ScriptedServer } from '../support/scripted-peer.ts';
+import { sweepsPass } from '../support/sweeps.ts';
 import { Threads } from '../support/threaded-pooler.ts';
 import { TlsFolder } from '../support/tls.ts';
 import { waitFor } from '../support/wait-for.ts';
@@ -85,4 +88,38 @@ test('a thread that begins behind a SET which TLS could not follow has the TLS o
   const client = await threads.client({ user: ROLE, ssl });
   expect((await client.query('SELECT 1 AS one')).rows).toEqual([{ one: 1 }]);
   await client.end();
+});
+
+test('a graceful shutdown does not end before what a dead thread has left running is cancelled', async () => {
+  await using server = await ScriptedServer.listen();
+  await using threads = await Threads.start(
+    {
+      settings: { pool_mode: 'transaction' },
+      databases: { scripted: `host=127.0.0.1 port=${server.port}` },
+      own: { server_close_timeout: 60, server_cancel_timeout: 60 },
+      userlist: { [ROLE]: '' },
+    },
+    2,
+  );
+  const { workforce } = threads.pooler;
+  const [client, peer] = await Promise.all([
+    connectAndLogin(threads.address.port, { user: ROLE, database: 'scripted' }),
+    server.acceptLogin({ pid: 99, secret: Buffer.from('SECR') }),
+  ]);
+  await client.send(frontend.query('SELECT 1'));
+  await peer.message('Q');
+  for (const thread of workforce.threads) void thread.terminate();
+  const carrier = await server.accept();
+  await carrier.packet();
+  await waitFor(() => workforce.threads.length === 2, { what: 'both threads', deadlineMs: 20_000 });
+  const ending = (): boolean => threads.lines.some((line) => line.endsWith('connections dropped, exiting'));
+  expect(await threads.ask({ kind: 'shutdown', mode: 'wait_for_clients' })).toEqual({ ok: true });
+  // Both threads have said by then that they have nothing.
+  await sweepsPass(4);
+  await workforce.beat();
+  expect(ending()).toBe(false);
+  await carrier.close();
+  await peer.close();
+  await waitFor(ending, { what: 'the end', deadlineMs: 20_000 });
+  await client.close();
 });

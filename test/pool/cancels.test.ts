@@ -210,6 +210,22 @@ describe('the queue', () => {
     expect([pool.cancels.waiting.length, client.linkedServer.closeNeeded]).toEqual([0, false]);
   });
 
+  it('keeps a pool with a cancel that hangs, though nobody else is left in it, until that is given up', () => {
+    const kit = new PoolKit();
+    const pool = kit.warmPool(1);
+    const client = kit.acquiring(pool);
+    const outcome = cancel(client);
+    kit.connector.lastCarrier.connect();
+    const server = client.linkedServer;
+    server.clean = false;
+    client.disconnect();
+    server.gone();
+    kit.sweepAfter(333);
+    expect([pool.clients.count, pool.servers.slotsTaken, pool.emptySinceMs]).toEqual([0, 0, 0]);
+    kit.sweepAfter(10_001);
+    expect([outcome, pool.emptySinceMs]).toEqual([['cancel_wait_timeout'], kit.clock.nowMs()]);
+  });
+
   it('keeps cancels for ever when cancel_wait_timeout is 0', () => {
     const kit = new PoolKit();
     const client = kit.acquiring(kit.warmPool(1, { cancelWaitTimeoutMs: 0 }));
