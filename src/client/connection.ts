@@ -77,6 +77,8 @@ export class ClientConnection implements ConnHandler, Visitor {
   /** What the doorkeeper has to say until the login is over; null then. */
   visit: Visit | null;
   #isLoggedIn = false;
+  /** Of TLS, as far as the doorkeeper knows of them. */
+  #hiddenBytes = 0;
   #closeMs = 0;
   /** Since when a client that isn't read is known to have left; 0 = not so. */
   #leftMs = 0;
@@ -222,8 +224,19 @@ export class ClientConnection implements ConnHandler, Visitor {
   sweep(nowMs: number): void {
     if (!this.isClosing) {
       if (this.conn.isPaused) this.#checkUnread(nowMs);
+      if (this.visit !== null) this.countHidden();
       if (!this.isClosing) this.phase.sweep(nowMs);
     } else if (nowMs - this.#closeMs > LINGER_MS) this.conn.destroy();
+  }
+
+  /**
+   * Counts what comes by TLS before login and that no phase sees: OpenSSL keeps half a handshake in memory, and afterwards
+   * takes key updates and padding without end.
+   */
+  countHidden(): void {
+    const more = this.conn.hiddenBytes - this.#hiddenBytes;
+    this.#hiddenBytes += more;
+    if (this.visit?.received(more) === false) this.fail(fatal(TOO_MUCH));
   }
 
   /**

@@ -3,7 +3,6 @@ import type { ClientTls } from '../tls/client-side.ts';
 import { tlsErrorText } from '../tls/setting-error.ts';
 import { fatal } from '../wire/pg-error.ts';
 import type { ClientConnection, ClientPhase } from './connection.ts';
-import { TOO_MUCH } from './doorkeeper.ts';
 
 /** What a peer's leaving looks like, which probes do, too. */
 const LEFT_CODES: readonly unknown[] = ['ECONNRESET', 'EPIPE'];
@@ -17,8 +16,6 @@ export class TlsPhase implements ClientPhase {
   readonly #tls: ClientTls;
   readonly #next: (connection: ClientConnection) => ClientPhase;
   #isDirect = false;
-  /** Of the handshake, as far as they are counted. */
-  #bytes = 0;
 
   /** `next`: what reads the packets. */
   constructor(
@@ -60,7 +57,6 @@ export class TlsPhase implements ClientPhase {
     const { services, connectMs } = this.#connection;
     const timeoutMs = services.settings().clientLoginTimeoutMs;
     if (timeoutMs > 0 && nowMs - connectMs > timeoutMs) this.#connection.close('client_login_timeout');
-    else this.#count(this.#connection.conn.handshakeBytes);
   }
 
   closing(): void {}
@@ -70,17 +66,10 @@ export class TlsPhase implements ClientPhase {
       this.#connection.log('WARNING', `TLS handshake failed: ${tlsErrorText(error)}`);
   }
 
-  /** So many bytes are held: OpenSSL keeps half a message in memory, and nobody else sees what comes. */
-  #count(bytes: number): void {
-    const more = bytes - this.#bytes;
-    this.#bytes = bytes;
-    if (this.#connection.visit?.received(more) === false) this.#connection.close(TOO_MUCH);
-  }
-
   #secured(socket: TLSSocket): void {
     const connection = this.#connection;
     if (connection.isClosing) return;
-    this.#count(0);
+    connection.countHidden();
     const result = this.#tls.result(socket);
     if ('refusal' in result) {
       // Node cannot refuse a certificate in the handshake itself; said so, the client knows why.

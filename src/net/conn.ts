@@ -34,8 +34,10 @@ export class Conn extends ConnWrites implements Reader, SocketOwner {
   #maySuspend: (() => boolean) | null = null;
   #isSuspended = false;
   #isSecuring = false;
-  /** Whose bytes a handshake takes. */
+  /** Whose bytes TLS takes. */
   #below: Socket | null = null;
+  /** How many it had taken beyond {@link bytesRead} when {@link hiddenBytes} began. */
+  #hiddenFrom = 0;
   /** {@link readNow} has found nothing more, nor the end. */
   #isCaughtUp = false;
   /** Bytes that came out of the kernel. */
@@ -86,9 +88,14 @@ export class Conn extends ConnWrites implements Reader, SocketOwner {
     return this.#isSecuring;
   }
 
-  /** Bytes that the handshake under way has taken out of the kernel; they do not count in {@link bytesRead}. */
-  get handshakeBytes(): number {
-    return this.#below?.bytesRead ?? 0;
+  /**
+   * Bytes that TLS has taken out of the kernel and that do not count in {@link bytesRead}: of the handshake under way, and
+   * once that is over, what has come since beside what was encrypted.
+   */
+  get hiddenBytes(): number {
+    if (this.#below === null) return 0;
+    // What came together with the handshake's end is read after it.
+    return Math.max(0, this.#below.bytesRead - this.bytesRead - this.#hiddenFrom);
   }
 
   get isPaused(): boolean {
@@ -124,13 +131,14 @@ export class Conn extends ConnWrites implements Reader, SocketOwner {
     this.current = socket;
     this.#isSecuring = true;
     this.#below = plain;
+    this.#hiddenFrom = plain.bytesRead - this.bytesRead;
     this.#listenTo(socket);
     // A server's TLS socket tells what breaks after the handshake in no other way.
     socket.on('_tlsError', (error: Error) => socket.destroy(error));
     socket.once(upgrade.readyEvent, () => {
       if (socket.destroyed) return;
       this.#isSecuring = false;
-      this.#below = null;
+      this.#hiddenFrom = plain.bytesRead - this.bytesRead;
       this.#guard(() => upgrade.secured(socket));
     });
     if (this.#paused || this.#isSuspended) socket.pause();

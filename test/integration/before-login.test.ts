@@ -8,7 +8,9 @@ import { sharedPostgres } from '../support/postgres.ts';
 import { createRole } from '../support/roles.ts';
 import { scramSecret } from '../support/scram-secret.ts';
 import { TlsFolder } from '../support/tls.ts';
+import { TlsRecords } from '../support/tls-records.ts';
 import { connectPeer, type ScriptedPeer, ScriptedServer } from '../support/scripted-peer.ts';
+import { sweepsPass } from '../support/sweeps.ts';
 import { waitFor } from '../support/wait-for.ts';
 import { WireClient } from '../support/wire-client.ts';
 
@@ -356,17 +358,40 @@ describe('before login', () => {
   });
 });
 
+/** Settings by which clients have to use TLS. */
+function requiredTls(files: TlsFolder): Record<string, string> {
+  const { certFile, keyFile } = files.identity('server');
+  return {
+    client_tls_sslmode: 'require',
+    client_tls_cert_file: certFile,
+    client_tls_key_file: keyFile,
+  };
+}
+
+test('of what TLS takes and no login sees, neither key updates nor padding come without end; after the login they may', async () => {
+  using files = new TlsFolder();
+  await using pooler = await start({ settings: requiredTls(files) });
+  // 216 kB, with an answer to each.
+  const updates = (records: TlsRecords) => Array.from({ length: 8000 }, () => records.keyUpdate());
+  const updating = await TlsRecords.connect(pooler.port);
+  await updating.send(...updates(updating));
+  expect((await refusal(updating.peer))['M']).toBe('too many bytes before login');
+  const padding = await TlsRecords.connect(pooler.port);
+  await padding.send(...Array.from(startup.subarray(0, 16), (byte) => padding.data(Buffer.of(byte), 16_000)));
+  expect((await refusal(padding.peer))['M']).toBe('too many bytes before login');
+  const honest = await TlsRecords.connect(pooler.port);
+  await honest.send(honest.data(startup), honest.keyUpdate(), honest.data(frontend.password(password)));
+  await honest.peer.messagesTo('Z');
+  await honest.send(...updates(honest));
+  await sweepsPass();
+  await honest.send(honest.data(frontend.query('SELECT 1')));
+  await honest.peer.messagesTo('Z');
+  await honest.peer.close();
+});
+
 test('what begun handshakes hold is bounded, too', async () => {
   using files = new TlsFolder();
-  const { certFile, keyFile } = files.identity('server');
-  await using pooler = await start({
-    settings: {
-      max_client_conn: 1000,
-      client_tls_sslmode: 'require',
-      client_tls_cert_file: certFile,
-      client_tls_key_file: keyFile,
-    },
-  });
+  await using pooler = await start({ settings: { max_client_conn: 1000, ...requiredTls(files) } });
   // Nearly all of a ClientHello as long as OpenSSL takes one, in records: it waits for the rest.
   const hello = Buffer.alloc(130_000);
   hello.writeUInt32BE((1 << 24) | 131_000);
