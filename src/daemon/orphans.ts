@@ -1,9 +1,13 @@
-import { connect, type NetConnectOpts, Socket } from 'node:net';
+import { Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from '../base/log.ts';
 import type { Native } from '../net/native.ts';
+import type { ConnSocket } from '../net/raw-socket.ts';
 import type { BudgetKeeper, Orphan } from '../pool/budget-keeper.ts';
-import { cancelRequest } from '../wire/startup-message.ts';
+import type { CancelCarrier } from '../pool/peers.ts';
+import { openCancel } from '../server/cancel.ts';
+import type { ServerAddress } from '../server/target.ts';
+import type { ServerTls } from '../tls/server-side.ts';
 
 /** How long to wait where no descriptor is left: others come back all the time. */
 const RETRY_MS = 100;
@@ -12,6 +16,9 @@ const RETRY_MS = 100;
 export interface OrphanHost {
   readonly log: Logger;
   readonly native: Native;
+  /** TLS towards servers that is in force; null = there is none. */
+  readonly tls: ServerTls | null;
+  readonly tune: (socket: ConnSocket) => void;
   /** How long PostgreSQL may take, in all. */
   readonly patienceMs: number;
 }
@@ -49,8 +56,8 @@ export class Orphans {
  * nobody is there any more. Resolves when its end is gone, or its time is up: only then may its place be another's. See
  * docs/decisions/0002-slot-ownership.md.
  */
-export async function endOrphan({ fd, backendKey }: Orphan, host: OrphanHost): Promise<void> {
-  const socket = await ownSocket(fd, host);
+export async function endOrphan(orphan: Orphan, host: OrphanHost): Promise<void> {
+  const socket = await ownSocket(orphan.fd, host);
   if (socket === null) return;
   await new Promise<void>((resolve) => {
     const timer = setTimeout(() => {
@@ -60,15 +67,29 @@ export async function endOrphan({ fd, backendKey }: Orphan, host: OrphanHost): P
     socket.on('error', () => {});
     socket.once('close', () => {
       clearTimeout(timer);
+      carrier?.cut();
       resolve();
     });
     socket.once('end', () => socket.destroy());
     socket.resume();
-    const where = whereTo(socket, fd, host.native);
-    if (backendKey === null || where === null) socket.end();
     // What runs is cancelled first: PostgreSQL looks whether anybody is there only when it has done that.
-    else void sendCancel(where, backendKey, host.patienceMs).then(() => socket.end());
+    const carrier = sendCancel(orphan, socket, host);
+    if (carrier === null) socket.end();
   });
+}
+
+/**
+ * Cancels what runs there, then ends our direction. In the clear only what was in the clear; null: it cannot be cancelled.
+ */
+function sendCancel(
+  { fd, backendKey, tlsHost }: Orphan,
+  socket: Socket,
+  { native, tls, tune }: OrphanHost,
+): CancelCarrier | null {
+  const address = whereTo(socket, fd, tlsHost, native);
+  if (backendKey === null || address === null || (tlsHost !== null && tls === null)) return null;
+  const maySend = () => !socket.destroyed;
+  return openCancel(address, backendKey, maySend, () => socket.end(), tune, tlsHost === null ? null : tls);
 }
 
 /** Around a descriptor of its own: the budget's is the keeper's to close. */
@@ -88,20 +109,9 @@ async function ownSocket(fd: number, { native, log, patienceMs }: OrphanHost): P
   return null;
 }
 
-function whereTo(socket: Socket, fd: number, native: Native): NetConnectOpts | null {
-  const { remoteAddress: host, remotePort: port } = socket;
-  if (host !== undefined && port !== undefined) return { host, port };
-  const path = native.listen.unixPeerPath(fd) ?? '';
-  return path === '' ? null : { path: path.replace(/^@/, '\0') };
-}
-
-/** Resolves when PostgreSQL has dealt with it, or cannot be reached. It takes such a request in the clear, too. */
-function sendCancel(where: NetConnectOpts, backendKey: Buffer, patienceMs: number): Promise<void> {
-  return new Promise((resolve) => {
-    const socket = connect(where, () => socket.write(cancelRequest(backendKey)));
-    socket.setTimeout(patienceMs, () => socket.destroy());
-    socket.on('error', () => {});
-    socket.once('close', () => resolve());
-    socket.resume();
-  });
+function whereTo(socket: Socket, fd: number, name: string | null, native: Native): ServerAddress | null {
+  const { remoteAddress: ip, remotePort: port } = socket;
+  if (ip !== undefined && port !== undefined) return { host: name ?? ip, ip, port };
+  const [, host, number] = /^(.+)\/\.s\.PGSQL\.(\d+)$/.exec(native.listen.unixPeerPath(fd) ?? '') ?? [];
+  return host === undefined ? null : { host, port: Number(number) };
 }

@@ -37,7 +37,7 @@ export class SharedCustody implements ServerCustody {
     });
   }
 
-  learnKey(grant: Grant, key: Buffer | null, isTls: boolean): void {
-    this.#budget.setBackendKey(grant, key ?? NO_KEY, isTls);
+  learnKey(grant: Grant, key: Buffer | null, tlsHost: string | null): void {
+    this.#budget.setBackendKey(grant, key ?? NO_KEY, tlsHost);
   }
 }

@@ -134,7 +134,8 @@ export async function createThreadedPooler(options: PoolerOptions, count: number
   const workerRows = new WorkerRows(clock, keeper, () => workforce.lives);
   const orphans = new Orphans(keeper, () => {
     const { server_close_timeout, server_cancel_timeout } = config.own;
-    return { log, native, patienceMs: (server_close_timeout + server_cancel_timeout) * 1000 };
+    const patienceMs = (server_close_timeout + server_cancel_timeout) * 1000;
+    return { log, native, tls: tls.server, tune, patienceMs };
   });
 
   /** What one thread could not do must not end the others. */

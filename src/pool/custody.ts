@@ -6,11 +6,11 @@ import { type Layout, CUSTODY_WORDS } from './shared-memory.ts';
 const DESCRIPTOR = 0;
 /** Written last of the key. */
 const KEY_BYTES = 1;
-const FLAGS = 2;
-const KEY = 3;
-
-const IS_TLS = 1;
 const IS_LOGGED_IN = 2;
+/** 0 = in the clear. */
+const HOST_BYTES = 3;
+const KEY = 4;
+const HOST = 69;
 
 /** What it takes to end a server connection whose thread is dead. */
 export interface Custody {
@@ -18,7 +18,8 @@ export interface Custody {
   readonly fd: number;
   /** Process ID and secret; null where the login has not told it. */
   readonly backendKey: Buffer | null;
-  readonly isTls: boolean;
+  /** The name of the host that it is encrypted to; null in the clear. */
+  readonly tlsHost: string | null;
 }
 
 /**
@@ -42,7 +43,7 @@ export class CustodyWords {
     const before = this.take(record);
     const at = this.#at(record);
     this.#section.write(at + KEY_BYTES, 0);
-    this.#section.write(at + FLAGS, 0);
+    this.#section.write(at + IS_LOGGED_IN, 0);
     this.#section.write(at + DESCRIPTOR, fd + 1);
     return before;
   }
@@ -60,17 +61,20 @@ export class CustodyWords {
   }
 
   /** The login is over; the key is empty where the server has told none. */
-  setKey(record: number, backendKey: Uint8Array, isTls: boolean): void {
+  setKey(record: number, backendKey: Uint8Array, tlsHost: string | null): void {
     const words = this.#words;
     const at = this.#at(record);
+    const host = Buffer.from(tlsHost ?? '');
     Atomics.store(words, at + KEY_BYTES, 0);
-    this.#bytes(at, backendKey.length).set(backendKey);
-    Atomics.store(words, at + FLAGS, IS_LOGGED_IN | (isTls ? IS_TLS : 0));
+    this.#bytes(at + KEY, HOST - KEY, backendKey.length).set(backendKey);
+    this.#bytes(at + HOST, CUSTODY_WORDS - HOST, host.length).set(host);
+    Atomics.store(words, at + HOST_BYTES, host.length);
+    Atomics.store(words, at + IS_LOGGED_IN, 1);
     Atomics.store(words, at + KEY_BYTES, backendKey.length);
   }
 
   isLoggedIn(record: number): boolean {
-    return this.has(record) && (Atomics.load(this.#words, this.#at(record) + FLAGS) & IS_LOGGED_IN) !== 0;
+    return this.has(record) && Atomics.load(this.#words, this.#at(record) + IS_LOGGED_IN) !== 0;
   }
 
   /** For a record that nobody writes to any more; null without a descriptor. */
@@ -79,18 +83,21 @@ export class CustodyWords {
     const at = this.#at(record);
     const fd = Atomics.load(words, at + DESCRIPTOR) - 1;
     if (fd < 0) return null;
-    const bytes = Atomics.load(words, at + KEY_BYTES);
+    const keyBytes = Atomics.load(words, at + KEY_BYTES);
+    const hostBytes = Atomics.load(words, at + HOST_BYTES);
     return {
       fd,
-      backendKey: bytes === 0 ? null : Buffer.from(this.#bytes(at, bytes)),
-      isTls: (Atomics.load(words, at + FLAGS) & IS_TLS) !== 0,
+      backendKey: keyBytes === 0 ? null : Buffer.from(this.#bytes(at + KEY, HOST - KEY, keyBytes)),
+      tlsHost:
+        hostBytes === 0
+          ? null
+          : Buffer.from(this.#bytes(at + HOST, CUSTODY_WORDS - HOST, hostBytes)).toString(),
     };
   }
 
-  #bytes(at: number, length: number): Uint8Array {
-    const room = 4 * (CUSTODY_WORDS - KEY);
-    if (length > room) throw new RangeError(`a backend key of ${length} bytes`);
-    return new Uint8Array(this.#words.buffer, 4 * (at + KEY), length);
+  #bytes(at: number, words: number, length: number): Uint8Array {
+    if (length > 4 * words) throw new RangeError(`a backend key or host name of ${length} bytes`);
+    return new Uint8Array(this.#words.buffer, 4 * at, length);
   }
 
   #at(record: number): number {

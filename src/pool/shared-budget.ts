@@ -273,9 +273,9 @@ export class SharedBudget implements Budget {
   }
 
   /** What a CancelRequest for the connection takes, or nothing: at the end of its login. */
-  setBackendKey(grant: Grant, backendKey: Uint8Array, isTls: boolean): void {
+  setBackendKey(grant: Grant, backendKey: Uint8Array, tlsHost: string | null): void {
     const record = this.#view.records.find(grant.id, this.#me);
-    if (record !== NONE) this.#view.custody.setKey(record, backendKey, isTls);
+    if (record !== NONE) this.#view.custody.setKey(record, backendKey, tlsHost);
   }
 
   /**

@@ -28,8 +28,8 @@ export const FIXED_SLOTS = 9;
 /** Words of a slot before the cells of its owners. */
 export const SLOT_WORDS = 11;
 export const RECORD_WORDS = 10;
-/** 3 words, and a backend key of 260 bytes. */
-export const CUSTODY_WORDS = 68;
+/** 4 words, a backend key of 260 bytes and a host name of 256. */
+export const CUSTODY_WORDS = 133;
 /** A cache line for each owner, so that they don't slow each other down. */
 export const OWNER_WORDS = 16;
 

@@ -248,7 +248,8 @@ export class ServerOpening implements Opening {
     this.#isLoggedIn = true;
     this.#route.reached();
     host.loggedIn(result);
-    this.#services.custody?.learnKey(host.grant, result.backendKey, this.#tls !== null);
+    const tlsHost = this.#tls === null ? null : this.#route.host;
+    this.#services.custody?.learnKey(host.grant, result.backendKey, tlsHost);
     const { connectQuery } = this.#target;
     if (connectQuery === null) {
       this.#begun(result.welcome);

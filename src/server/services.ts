@@ -18,8 +18,11 @@ export interface ServerCustody {
   keep(grant: Grant, socket: Socket): boolean;
   /** One that another thread has kept, and that is this one's now, has this socket here. */
   watch(grant: Grant, socket: Socket): void;
-  /** The login is over; `backendKey` is how what runs there is cancelled, where the server says it. */
-  learnKey(grant: Grant, backendKey: Buffer | null, isTls: boolean): void;
+  /**
+   * The login is over; `backendKey` is how what runs there is cancelled, where the server says it, and `tlsHost` whom it is
+   * encrypted to.
+   */
+  learnKey(grant: Grant, backendKey: Buffer | null, tlsHost: string | null): void;
 }
 
 /** What server connections share, given by the daemon. */

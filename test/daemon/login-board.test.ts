@@ -293,7 +293,7 @@ describe('a login that has failed', () => {
     budgets.budget(0).takeCustody(grant, 3);
     expect(hasUsable()).toBe(false);
     // A server without a key is one, too.
-    budgets.budget(0).setBackendKey(grant, new Uint8Array(0), false);
+    budgets.budget(0).setBackendKey(grant, new Uint8Array(0), null);
     expect([hasUsable(), budgets.budget(0).hasUsableElsewhere('db', 'app')]).toEqual([true, false]);
     stage.lacks = 0;
     expect(stage.kit(1).acquiring(pool).state).toBe('waiting');

@@ -56,3 +56,14 @@ test('what was given to another thread is that one’s, whenever the socket here
   here.emit('close');
   expect([stage.open.size, stage.keeper.count('server')]).toEqual([1, 1]);
 });
+
+test.each([
+  'db.example.org',
+  null,
+])('how a server is cancelled outlives its thread, TLS to %s included', async (tlsHost) => {
+  const { stage, custody, grant, socket } = started();
+  const key = Buffer.alloc(260, 'k');
+  custody.keep(grant, socket());
+  custody.learnKey(grant, key, tlsHost);
+  expect(await stage.keeper.reclaim(0)).toMatchObject([{ backendKey: key, tlsHost }]);
+});

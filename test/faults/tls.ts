@@ -2,10 +2,25 @@ import { type Fault, fault } from './fault.ts';
 
 const CLIENT = ['test/integration/tls-client.test.ts'] as const;
 const SERVER = ['test/integration/tls-server.test.ts'] as const;
+const ORPHANS = ['test/daemon/orphans.test.ts'] as const;
 const BINDING = ['test/auth/channel-binding.test.ts'] as const;
 
 /** Who can read along, or pass for somebody else. */
 export const tlsFaults: readonly Fault[] = [
+  fault(
+    'what a dead thread had running by TLS is cancelled in the clear',
+    { file: 'src/daemon/orphans.ts', find: 'tlsHost === null ? null : tls);', replace: 'null);' },
+    ORPHANS,
+  ),
+  fault(
+    'the keeper does not know which host a dead thread had TLS to',
+    {
+      file: 'src/server/opening.ts',
+      find: 'const tlsHost = this.#tls === null ? null : this.#route.host;',
+      replace: 'const tlsHost = null;',
+    },
+    ORPHANS,
+  ),
   fault(
     'bytes stuffed behind a server’s answer to SSLRequest are let pass',
     {

@@ -1,0 +1,109 @@
+import { once } from 'node:events';
+import { connect } from 'node:net';
+import { join } from 'node:path';
+import { afterAll, describe, expect, test } from 'vitest';
+import { defaultTexts, typedSettings } from '../../src/config/settings.ts';
+import { endOrphan } from '../../src/daemon/orphans.ts';
+import { openNative } from '../../src/net/native.ts';
+import { socketFd } from '../../src/net/native-sockets.ts';
+import type { Orphan } from '../../src/pool/budget-keeper.ts';
+import { TlsContexts } from '../../src/tls/contexts.ts';
+import type { ServerTls } from '../../src/tls/server-side.ts';
+import { frontend } from '../support/peer-messages.ts';
+import { connectAndLogin, playLogin, type ScriptedPeer, ScriptedServer } from '../support/scripted-peer.ts';
+import { Threads } from '../support/threaded-pooler.ts';
+import { acceptEncrypted, expectSslRequest, TlsFolder } from '../support/tls.ts';
+
+const native = openNative();
+const files = new TlsFolder();
+afterAll(() => files[Symbol.dispose]());
+
+const secret = Buffer.from('KEY!');
+const cancel = frontend.cancelRequest(4242, secret);
+const towardsServers = { server_tls_sslmode: 'verify-full', server_tls_ca_file: files.caFile };
+
+function serverTls(): ServerTls | null {
+  const texts = new Map([...defaultTexts(), ...Object.entries(towardsServers)]);
+  const contexts = new TlsContexts();
+  contexts.use(contexts.prepare(typedSettings(texts).settings));
+  return contexts.server;
+}
+
+/** Ends a server connection as a dead thread leaves it; `peer`: the other end of it. */
+async function end(
+  server: ScriptedServer,
+  to: { port: number } | { path: string },
+  tlsHost: string | null,
+  tls: ServerTls | null = null,
+): Promise<{ peer: ScriptedPeer; over: Promise<void> }> {
+  const socket = connect(to);
+  await once(socket, 'connect');
+  const peer = await server.accept();
+  const fd = native.listen.duplicate(socketFd(socket)) ?? -1;
+  socket.destroy();
+  const orphan: Orphan = { fd, backendKey: cancel.subarray(8), tlsHost, id: 1, record: 0 };
+  const log = { enabled: () => true, log: () => {} };
+  const over = endOrphan(orphan, { log, native, tls, tune: () => {}, patienceMs: 60_000 });
+  void over.finally(() => native.closeFd(fd));
+  return { peer, over };
+}
+
+describe('what runs on a server connection of a dead thread', () => {
+  test.each(['TCP', 'a unix socket'])('is cancelled in the clear where all was so, by %s', async (way) => {
+    const path = join(files.folder, '.s.PGSQL.5432');
+    await using server = await ScriptedServer.listen(way === 'TCP' ? undefined : path);
+    const { peer, over } = await end(server, way === 'TCP' ? { port: server.port } : { path }, null);
+    const carrier = await server.accept();
+    expect(await carrier.bytes(16)).toEqual(cancel);
+    // Only then is PostgreSQL told that nobody is there.
+    expect(peer.isClosed).toBe(false);
+    await carrier.close();
+    await peer.end();
+    await peer.close();
+    await over;
+  });
+
+  test('is cancelled by TLS where it had that, for the same host', async () => {
+    const identity = files.identity('server', { altNames: ['localhost'] });
+    await using server = await ScriptedServer.listen();
+    await using threads = await Threads.start(
+      {
+        settings: { pool_mode: 'transaction', ...towardsServers },
+        databases: { scripted: `host=localhost port=${server.port}` },
+        userlist: { orphaned: '' },
+      },
+      1,
+    );
+    const port = threads.pooler.addresses[0]?.port ?? 0;
+    const connecting = connectAndLogin(port, { user: 'orphaned', database: 'scripted' });
+    const { peer: backend } = await acceptEncrypted(server, identity);
+    await playLogin(backend, { pid: 4242, secret });
+    const client = await connecting;
+    await client.send(frontend.query('SELECT 1'));
+    await backend.message('Q');
+    await threads.pooler.workforce.threads[0]?.terminate();
+    const carrier = await acceptEncrypted(server, identity);
+    expect(await carrier.peer.bytes(16)).toEqual(cancel);
+    await carrier.peer.close();
+    await backend.end();
+    await backend.close();
+  });
+
+  test('is not cancelled in the clear where it had TLS: the connection is ended alone', async () => {
+    await using server = await ScriptedServer.listen();
+    const at = { port: server.port };
+    const withoutTls = await end(server, at, 'localhost');
+    await withoutTls.peer.end();
+    await withoutTls.peer.close();
+    await withoutTls.over;
+    expect(server.accepted).toBe(1);
+    const refused = await end(server, at, 'localhost', serverTls());
+    const carrier = await server.accept();
+    await expectSslRequest(carrier);
+    await carrier.send(Buffer.from('N'));
+    expect(await carrier.end()).toHaveLength(0);
+    await refused.peer.end();
+    await refused.peer.close();
+    await refused.over;
+  });
+});
