@@ -32,6 +32,7 @@ import { ServiceManager, takePassedSockets } from './systemd.ts';
 import { Takeover, TakeoverError, type TakeoverHost } from './takeover.ts';
 import { createThreadedPooler } from './threads.ts';
 import { VERSION_LINE } from './version.ts';
+import { areThreadsLeft } from './worker-thread.ts';
 
 /** What the command line says. */
 export interface RunOptions extends LogOptions {
@@ -92,7 +93,7 @@ export async function runDaemon(options: RunOptions): Promise<number> {
   } finally {
     log.close();
   }
-  if (isResolving()) native.process.exit(exitCode);
+  if (isResolving() || areThreadsLeft()) native.process.exit(exitCode);
   return exitCode;
 }
 

@@ -86,7 +86,12 @@ export const processFaults: readonly Fault[] = [
   ),
   fault(
     'the end of a process waits for a name server that does not answer',
-    { file: 'src/daemon/run.ts', find: 'if (isResolving()) native.process.exit(exitCode);', replace: '' },
+    { file: 'src/daemon/run.ts', find: 'isResolving() || areThreadsLeft()', replace: 'areThreadsLeft()' },
+    ['test/daemon/ended-start.test.ts'],
+  ),
+  fault(
+    'the end of a process waits for a name server that does not answer one of its threads',
+    { file: 'src/daemon/run.ts', find: 'isResolving() || areThreadsLeft()', replace: 'isResolving()' },
     ['test/daemon/ended-start.test.ts'],
   ),
   fault(
