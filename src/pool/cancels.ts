@@ -6,6 +6,8 @@ import type { ServerLists } from './server-lists.ts';
 /** One CancelRequest for what `server` runs now: from the network, or ours for a client that is gone. */
 export interface CancelJob extends CarriedCancel {
   readonly server: PoolServer;
+  /** When it was given a connection, or sent; 0 before. */
+  stepMs: number;
 }
 
 /** What the queue sees of its pool. */
@@ -55,7 +57,7 @@ export class CancelQueue extends CarrierQueue<CancelJob> {
   }
 
   #add(server: PoolServer, finish: CancelJob['finish']): void {
-    this.add({ ...newCarriedCancel(this.#host.nowMs, finish), server });
+    this.add({ ...newCarriedCancel(this.#host.nowMs, finish), server, stepMs: 0 });
   }
 
   /** Up to 2 × pool_size connections may exist, cancels among them; beyond that a cancel waits. */
@@ -69,10 +71,12 @@ export class CancelQueue extends CarrierQueue<CancelJob> {
     maySend: () => boolean,
     done: (reason: string) => void,
   ): CancelCarrier {
+    job.stepMs = this.#host.nowMs;
     return this.#connector.openCancel(job.server, maySend, done);
   }
 
   protected override sending(job: CancelJob): void {
+    job.stepMs = this.#host.nowMs;
     job.server.cancelsInFlight++;
   }
 

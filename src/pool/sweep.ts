@@ -1,4 +1,6 @@
+import type { CancelJob } from './cancels.ts';
 import { decideActiveTimeout, decideRest } from './decide.ts';
+import type { PoolLimits } from './limits.ts';
 import type { Pool } from './pool.ts';
 
 /**
@@ -144,11 +146,8 @@ export function sweepClosing(pool: Pool, nowMs: number): void {
 }
 
 function sweepCancels(pool: Pool, nowMs: number): void {
-  const { cancelWaitTimeoutMs, serverCancelTimeoutMs } = pool.limits;
   for (const job of [...pool.cancels.waiting, ...pool.cancels.sent]) {
-    // Ours may not keep a server for longer than one may be closing.
-    const timeoutMs = job.finish === null ? serverCancelTimeoutMs : cancelWaitTimeoutMs || Infinity;
-    if (nowMs - job.sinceMs <= timeoutMs) continue;
+    if (!isOverdue(job, nowMs, pool.limits)) continue;
     const { server } = job;
     if (job.state === 'sent') {
       // Whether that cancel still strikes is unknown: its server must not serve another client. Said before the
@@ -158,4 +157,15 @@ function sweepCancels(pool: Pool, nowMs: number): void {
     }
     pool.cancels.finish(job, 'cancel_wait_timeout');
   }
+}
+
+function isOverdue(job: CancelJob, nowMs: number, limits: PoolLimits): boolean {
+  const { cancelWaitTimeoutMs, serverConnectTimeoutMs, serverCancelTimeoutMs } = limits;
+  // Ours may not keep a server for longer than one may be closing.
+  if (job.finish === null) return nowMs - job.sinceMs > serverCancelTimeoutMs;
+  if (cancelWaitTimeoutMs > 0) return nowMs - job.sinceMs > cancelWaitTimeoutMs;
+  // It may wait without end, but keep neither a connection of the pool's nor a server so.
+  if (!job.isCarried) return false;
+  const timeoutMs = job.state === 'sent' ? serverCancelTimeoutMs : serverConnectTimeoutMs || Infinity;
+  return nowMs - job.stepMs > timeoutMs;
 }

@@ -226,12 +226,26 @@ describe('the queue', () => {
     expect([outcome, pool.emptySinceMs]).toEqual([['cancel_wait_timeout'], kit.clock.nowMs()]);
   });
 
-  it('keeps cancels for ever when cancel_wait_timeout is 0', () => {
+  it('has cancels wait for ever when cancel_wait_timeout is 0, but not with a connection, nor keep a server', () => {
     const kit = new PoolKit();
-    const client = kit.acquiring(kit.warmPool(1, { cancelWaitTimeoutMs: 0 }));
-    const outcome = cancel(client);
+    const limits = { cancelWaitTimeoutMs: 0, serverConnectTimeoutMs: 15_000, serverCancelTimeoutMs: 5000 };
+    const pool = kit.warmPool(1, { poolSize: 1, ...limits });
+    const client = kit.acquiring(pool);
+    const [connecting, sent, waiting] = [cancel(client), cancel(client), cancel(client)];
+    kit.sweepAfter(15_000);
+    expect(connecting).toEqual([]);
+    kit.sweepAfter(1);
+    expect(connecting).toEqual(['cancel_wait_timeout']);
+    kit.clock.advance(14_000);
+    kit.connector.lastCarrier.connect();
+    kit.sweepAfter(5000);
+    expect([sent, client.linkedServer.closeNeeded]).toEqual([[], false]);
+    kit.sweepAfter(1);
+    expect([sent, client.linkedServer.closeNeeded]).toEqual([['cancel_wait_timeout'], true]);
+    expect(waiting).toEqual([]);
+    pool.limits = { ...pool.limits, poolSize: 0, serverConnectTimeoutMs: 0 };
     kit.sweepAfter(3_600_000);
-    expect(outcome).toEqual([]);
+    expect(waiting).toEqual([]);
   });
 
   it('goes on while the pool is paused: cancels are how a PAUSE gets done', () => {
