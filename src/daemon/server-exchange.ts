@@ -149,6 +149,14 @@ export class WorkerExchange implements ServerExchange<Pool> {
     give(owner, { ...moved, grant, parts: { ...moved.parts, fd: NO_DESCRIPTOR } });
   }
 
+  forget({ key }: Pool): void {
+    const moves = this.#pools.get(key);
+    // A thread that hangs must not get another one when the pool is there again.
+    if (moves === undefined || this.#late(key).size > 0) return;
+    if (moves.timer !== null) clearTimeout(moves.timer);
+    this.#pools.delete(key);
+  }
+
   /** A server has come from another thread; perhaps for one that has died, or after its giver has. */
   received(moved: MovedServer): void {
     const { budget, log } = this.#host;

@@ -21,6 +21,8 @@ export interface ServerExchange<P> {
   mayReopen(pool: P): boolean;
   /** Takes a server of `pool` there, and its grant. */
   send(pool: P, moved: MovedServer): void;
+  /** The pool is gone. */
+  forget(pool: P): void;
 }
 
 /** What event loops that have the same pools tell each other of logins to servers. */

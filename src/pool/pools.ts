@@ -36,6 +36,7 @@ export class Pools implements BudgetOwner {
   /** Forgets a pool that has neither clients nor servers; its counters go with it. */
   remove(pool: Pool): void {
     this.#pools.delete(pool.key);
+    this.#context.exchange?.forget(pool);
   }
 
   /** All pools, or those of one database, by database and user name. */

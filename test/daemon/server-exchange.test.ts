@@ -194,6 +194,24 @@ describe('a server between threads', () => {
     expect(exchange?.wants(stage.pool(0))).toBe(false);
   });
 
+  it('is forgotten with its pool, unless it is on its way', () => {
+    const stage = new Stage();
+    const exchange = stage.exchanges[0] as WorkerExchange;
+    const pool = stage.pool(0);
+    stage.wait();
+    stage.clock.advance(1000);
+    expect([exchange.mayReopen(pool), exchange.mayReopen(pool)]).toEqual([true, false]);
+    exchange.forget(pool);
+    expect(exchange.mayReopen(pool)).toBe(true);
+    exchange.forget(pool);
+    stage.send(stage.taken());
+    exchange.forget(pool);
+    stage.clock.advance(1000);
+    expect(exchange.wants(pool)).toBe(false);
+    stage.deliver();
+    expect(exchange.wants(pool)).toBe(true);
+  });
+
   it('over TLS is closed once for each who waits longest: a thread that hangs opens none', () => {
     const stage = new Stage();
     const exchange = stage.exchanges[0];

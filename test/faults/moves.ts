@@ -8,6 +8,11 @@ const SESSION = 'src/server/session-state.ts';
 /** What goes wrong with a server connection that another event loop takes up. */
 export const moveFaults: readonly Fault[] = [
   fault(
+    'what was moved is remembered of pools that are gone',
+    { file: 'src/pool/pools.ts', find: 'this.#context.exchange?.forget(pool);', replace: '' },
+    UNIT,
+  ),
+  fault(
     'prepared statements don’t go along with their server',
     { file: SESSION, find: 'this.statements.restore(all.statements, cache);', replace: '' },
     [...RANDOM, ...MOVED],

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, test } from 'vitest';
 import type { MovedServer } from '../../src/pool/moved-server.ts';
 import type { Pool } from '../../src/pool/pool.ts';
 import { Pools } from '../../src/pool/pools.ts';
@@ -10,6 +10,7 @@ class Elsewhere implements ServerExchange<Pool> {
   readonly pools: Pools;
   readonly pool: Pool;
   readonly sent: MovedServer[] = [];
+  readonly forgotten: Pool[] = [];
   isWanted = false;
   isReopening = false;
   ownEra = 0;
@@ -46,6 +47,10 @@ class Elsewhere implements ServerExchange<Pool> {
     this.sent.push(moved);
   }
 
+  forget(pool: Pool): void {
+    this.forgotten.push(pool);
+  }
+
   adopt(moved: MovedServer): void {
     this.pool.moves.adopt(moved, { ...moved.grant, owner: 'loop-1' });
   }
@@ -56,6 +61,12 @@ function taken(pool: Pool): MovedServer {
   if (moved === null) throw new Error('no server may go');
   return structuredClone(moved);
 }
+
+test('of a pool that is removed nothing is to be remembered', () => {
+  const { pools, pool, forgotten } = new Elsewhere(new PoolKit());
+  pools.remove(pool);
+  expect(forgotten).toEqual([pool]);
+});
 
 describe('a server that leaves a pool', () => {
   it('is the one that has rested longest, and may go', () => {

@@ -43,6 +43,7 @@ export class OneLoop {
       wants: (pool) => this.wants(pool),
       mayReopen: () => false,
       send: (_pool, moved) => void this.sent.push(moved),
+      forget: () => {},
     };
     this.loop = createLoop({
       config: loadConfig(folder.iniPath, null),
