@@ -63,6 +63,8 @@ export class ClientConnection implements ConnHandler, Visitor {
   readonly peerUid: number | null;
   readonly connectMs: number;
   readonly connectWallMs: number;
+  /** From when on the time of its login counts, monotonic ms: that of a SUSPEND doesn't. */
+  loginFromMs: number;
   /** Null until the login says it. */
   user: string | null = null;
   database: string | null = null;
@@ -98,9 +100,16 @@ export class ClientConnection implements ConnHandler, Visitor {
     this.visit = peer.visit;
     this.connectMs = services.clock.nowMs();
     this.connectWallMs = services.clock.wallMs();
+    this.loginFromMs = this.connectMs;
     this.phase = firstPhase(this);
     this.conn = Conn.accept(socket, services.native, this);
     peer.visit.visitor = this;
+  }
+
+  /** A SUSPEND is over that was in force since then. */
+  resumed(sinceMs: number): void {
+    const nowMs = this.services.clock.nowMs();
+    this.loginFromMs = Math.min(nowMs, this.loginFromMs + nowMs - sinceMs);
   }
 
   /** The login is over: the client has a session or the console. */

@@ -51,14 +51,11 @@ export class LoginPhase implements ClientPhase {
   #exchange: ClientAuthExchange | null = null;
   #parameters: TrackedValues = [];
   #extras: ExtraParameters = NO_EXTRAS;
-  /** From when on its time counts, monotonic ms. */
-  #startMs: number;
   #isBusy = false;
   readonly #held = new HeldBytes();
 
   constructor(connection: ClientConnection) {
     this.#connection = connection;
-    this.#startMs = connection.connectMs;
   }
 
   start(packet: Extract<StartupPacket, { kind: 'startup' }>): void {
@@ -142,7 +139,7 @@ export class LoginPhase implements ClientPhase {
     this.#take(this.#exchange.start());
   }
 
-  /** The login begins when SUSPEND is over; so does its time. */
+  /** The login begins when SUSPEND is over. */
   #startLater(packet: Extract<StartupPacket, { kind: 'startup' }>, resumed: Promise<void>): void {
     const connection = this.#connection;
     this.#isBusy = true;
@@ -150,7 +147,6 @@ export class LoginPhase implements ClientPhase {
     void resumed.then(() =>
       connection.guard(() => {
         if (connection.isClosing) return;
-        this.#startMs = connection.services.clock.nowMs();
         this.#isBusy = false;
         connection.conn.resume();
         this.start(packet);
@@ -186,8 +182,9 @@ export class LoginPhase implements ClientPhase {
   }
 
   sweep(nowMs: number): void {
-    const timeoutMs = this.#connection.services.settings().clientLoginTimeoutMs;
-    if (timeoutMs > 0 && nowMs - this.#startMs > timeoutMs)
+    const { services, loginFromMs } = this.#connection;
+    const timeoutMs = services.settings().clientLoginTimeoutMs;
+    if (timeoutMs > 0 && nowMs - loginFromMs > timeoutMs)
       this.#connection.fail(fatal('client_login_timeout'));
   }
 

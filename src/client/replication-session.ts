@@ -100,7 +100,7 @@ export class ReplicationSession extends ClientSession implements DedicatedClient
   override sweep(nowMs: number): void {
     if (this.waitStartMs === 0) return;
     const timeoutMs = this.connection.services.settings().clientLoginTimeoutMs;
-    if (timeoutMs > 0 && nowMs - this.connection.connectMs > timeoutMs) {
+    if (timeoutMs > 0 && nowMs - this.connection.loginFromMs > timeoutMs) {
       this.connection.fail(timeoutError('client_login_timeout (server down)', this, nowMs));
     }
   }

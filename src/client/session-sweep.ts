@@ -30,7 +30,7 @@ export function sweepSession(session: SweptSession, nowMs: number): void {
   const { services } = connection;
   if (session.state === 'waiting_login') {
     const timeoutMs = services.settings().clientLoginTimeoutMs;
-    if (timeoutMs > 0 && nowMs - connection.connectMs > timeoutMs) {
+    if (timeoutMs > 0 && nowMs - connection.loginFromMs > timeoutMs) {
       connection.fail(fatal('client_login_timeout (server down)'));
     }
     return;

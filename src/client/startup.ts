@@ -82,9 +82,10 @@ export class StartupPhase implements ClientPhase {
   }
 
   sweep(nowMs: number): void {
-    const { services, connectMs } = this.#connection;
+    const { services, loginFromMs } = this.#connection;
     const timeoutMs = services.settings().clientLoginTimeoutMs;
-    if (timeoutMs > 0 && nowMs - connectMs > timeoutMs) this.#connection.fail(fatal('client_login_timeout'));
+    if (timeoutMs > 0 && nowMs - loginFromMs > timeoutMs)
+      this.#connection.fail(fatal('client_login_timeout'));
   }
 
   closing(): void {}

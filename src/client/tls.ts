@@ -54,9 +54,9 @@ export class TlsPhase implements ClientPhase {
   }
 
   sweep(nowMs: number): void {
-    const { services, connectMs } = this.#connection;
+    const { services, loginFromMs } = this.#connection;
     const timeoutMs = services.settings().clientLoginTimeoutMs;
-    if (timeoutMs > 0 && nowMs - connectMs > timeoutMs) this.#connection.close('client_login_timeout');
+    if (timeoutMs > 0 && nowMs - loginFromMs > timeoutMs) this.#connection.close('client_login_timeout');
   }
 
   closing(): void {}

@@ -72,7 +72,10 @@ export class Suspension {
     this.#forget();
     this.#forget = () => {};
     state.suspension = null;
-    for (const connection of state.connections) connection.conn.wake();
+    for (const connection of state.connections) {
+      connection.resumed(this.#startMs);
+      connection.conn.wake();
+    }
     for (const server of serversOf(state)) server.conn.wake();
     for (const pool of state.pools.all()) {
       if (pool.welcome !== null) pool.introduce(pool.welcome);

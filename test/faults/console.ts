@@ -113,6 +113,11 @@ export const consoleFaults: readonly Fault[] = [
     SUSPEND,
   ),
   fault(
+    'client_login_timeout counts the time of SUSPEND',
+    { file: SUSPENSION, find: 'connection.resumed(this.#startMs);', replace: '' },
+    SUSPEND,
+  ),
+  fault(
     'suspend_timeout closes nobody',
     { file: SUSPENSION, find: 'timeoutMs === 0 ||', replace: 'timeoutMs >= 0 ||' },
     SUSPEND,

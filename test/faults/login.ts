@@ -361,8 +361,8 @@ export const loginFaults: readonly Fault[] = [
     'a login that comes byte by byte may take for ever',
     {
       file: 'src/client/startup.ts',
-      find: 'timeoutMs > 0 && nowMs - connectMs > timeoutMs',
-      replace: 'timeoutMs > 0 && nowMs - connectMs > timeoutMs && this.#gathered.length === 0',
+      find: 'timeoutMs > 0 && nowMs - loginFromMs > timeoutMs',
+      replace: 'timeoutMs > 0 && nowMs - loginFromMs > timeoutMs && this.#gathered.length === 0',
     },
     ['test/integration/before-login.test.ts'],
   ),

@@ -116,8 +116,8 @@ export const tlsFaults: readonly Fault[] = [
     'a handshake may take forever',
     {
       file: 'src/client/tls.ts',
-      find: 'if (timeoutMs > 0 && nowMs - connectMs > timeoutMs)',
-      replace: 'if (timeoutMs > 0 && nowMs < connectMs)',
+      find: 'if (timeoutMs > 0 && nowMs - loginFromMs > timeoutMs)',
+      replace: 'if (timeoutMs > 0 && nowMs < loginFromMs)',
     },
     CLIENT,
   ),

@@ -6,7 +6,7 @@ import { frontend } from '../support/peer-messages.ts';
 import { type LocalPooler, SpawnedPooler, startPooler } from '../support/pooler.ts';
 import { sharedPostgres } from '../support/postgres.ts';
 import { fatal, refusalOf } from '../support/refusals.ts';
-import { connectPeer } from '../support/scripted-peer.ts';
+import { connectPeer, type ScriptedPeer, ScriptedServer } from '../support/scripted-peer.ts';
 import { sweepsPass } from '../support/sweeps.ts';
 import { waitFor } from '../support/wait-for.ts';
 import { WireClient } from '../support/wire-client.ts';
@@ -237,6 +237,52 @@ test('while it is suspended no timeout strikes, RELOAD applies, and KILL_CLIENT 
   expect((await two.query('SELECT 1')).rows).toEqual([['1']]);
   await two.end();
   await console.close();
+});
+
+test('its time is no part of client_login_timeout', async () => {
+  const clock = new ManualClock();
+  await using server = await ScriptedServer.listen();
+  await using pooler = await startPooler({
+    clock,
+    settings: { ...transaction.settings, auth_type: 'plain', server_connect_timeout: 0 },
+    databases: { silent: `host=127.0.0.1 port=${server.port}` },
+    userlist: { slow: 'secret' },
+  });
+  const begin = async (parameters: Record<string, string> = {}): Promise<ScriptedPeer> => {
+    const peer = await connectPeer(pooler.port);
+    await peer.send(frontend.startup({ user: 'slow', database: 'silent', ...parameters }));
+    return peer;
+  };
+  const type = async (peer: ScriptedPeer): Promise<void> => {
+    await peer.message('R');
+    await peer.send(frontend.password('secret'));
+  };
+  const timeouts = () =>
+    pooler.lines.filter((line) => line.includes('closing because: client_login_timeout')).length;
+  const { control, state } = pooler.pooler;
+  const { signal } = new AbortController();
+  // Two that wait for their server, and one that is asked for its password.
+  const waiting = [await begin(), await begin({ replication: 'database' })];
+  for (const peer of waiting) await type(peer);
+  await waitFor(() => state.sessions.size === 2);
+  const early = [...waiting, await begin()];
+  await early[2]?.message('R');
+  clock.advance(30_000);
+  expect(await control.request({ kind: 'suspend' }, signal)).toMatchObject({ ok: true });
+  const late = await begin();
+  clock.advance(120_000);
+  await control.request({ kind: 'resume', database: null }, signal);
+  await type(late);
+  clock.advance(29_000);
+  await sweepsPass();
+  expect(timeouts()).toBe(0);
+  clock.advance(2000);
+  await waitFor(() => timeouts() === 3);
+  await sweepsPass();
+  expect(timeouts()).toBe(3);
+  clock.advance(30_000);
+  await waitFor(() => timeouts() === 4);
+  for (const peer of [...early, late]) await peer.close();
 });
 
 test('who waits for a server waits on, and RECONNECT replaces servers when it is over', async () => {
