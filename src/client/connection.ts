@@ -223,9 +223,12 @@ export class ClientConnection implements ConnHandler, Visitor {
     if (this.isClosing) return false;
     this.#closeMs = this.services.clock.nowMs();
     this.#logClose(reason);
-    this.phase.closing();
-    if (this.grant !== null) this.services.budget.giveBack(this.grant);
-    this.grant = null;
+    try {
+      this.phase.closing();
+    } finally {
+      if (this.grant !== null) this.services.budget.giveBack(this.grant);
+      this.grant = null;
+    }
     return true;
   }
 

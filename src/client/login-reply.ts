@@ -1,4 +1,4 @@
-import type { WelcomeData } from '../pool/pool.ts';
+import type { WelcomeData } from '../pool/context.ts';
 import type { ExtraParameters } from '../relay/extra-parameters.ts';
 import type { TrackedParameters, TrackedValues } from '../relay/tracked-parameters.ts';
 import { authenticationOk } from '../wire/authentication.ts';

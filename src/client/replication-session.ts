@@ -1,7 +1,8 @@
 import assert from 'node:assert';
 import { loginFailed } from '../pool/dedicated.ts';
 import type { DedicatedClient, LoginFailure, PoolServer } from '../pool/peers.ts';
-import type { Pool, WelcomeData } from '../pool/pool.ts';
+import type { WelcomeData } from '../pool/context.ts';
+import type { Pool } from '../pool/pool.ts';
 import { type ExtraParameters, NO_EXTRAS } from '../relay/extra-parameters.ts';
 import type { ServerEnd } from '../relay/link.ts';
 import type { RequestFilter } from '../relay/request-filter.ts';

@@ -1,7 +1,8 @@
 import type { ListNode } from '../base/list.ts';
 import type { Conn } from '../net/conn.ts';
 import type { ClientState, PoolClient, PoolServer } from '../pool/peers.ts';
-import type { Pool, WelcomeData } from '../pool/pool.ts';
+import type { WelcomeData } from '../pool/context.ts';
+import type { Pool } from '../pool/pool.ts';
 import type { Statement } from '../prepared/statement.ts';
 import type { ClientEnd, ServerEnd } from '../relay/link.ts';
 import { isAnswered, type RequestHost, RequestStream } from '../relay/request-stream.ts';
@@ -158,6 +159,15 @@ export class ClientSession
     );
     this.idleSinceMs = services.clock.nowMs();
     this.letGo();
+  }
+
+  leaveIfGone(): boolean {
+    try {
+      return this.connection.closeIfLeft();
+    } catch (error) {
+      this.connection.onFault(error);
+      return this.connection.isClosing;
+    }
   }
 
   linked(server: PoolServer): void {

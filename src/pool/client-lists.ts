@@ -25,6 +25,14 @@ export class ClientLists {
     return this.waitingCount > 0;
   }
 
+  /** The client that waits longest for a server; those ahead of it that have left unnoticed leave the pool. */
+  firstHere(): PoolClient | null {
+    for (;;) {
+      const { first } = this.waiting;
+      if (first === null || !first.leaveIfGone() || first.state === 'waiting') return first;
+    }
+  }
+
   /** All that wait, for whatever. A copy. */
   allWaiting(): PoolClient[] {
     return [...this.waiting, ...this.waiting_login, ...this.waiting_dedicated];

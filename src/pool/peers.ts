@@ -48,6 +48,11 @@ export interface PoolClient extends ListNode {
   /** Start of the open query, of the open transaction; 0 when there is none. Monotonic ms. */
   readonly queryStartMs: number;
   readonly xactStartMs: number;
+  /**
+   * While it waits for a server: nobody is there any more, and it has left the pool before this returns. One that is
+   * told so by `linked` only would give its server to the next one from inside of that: a row of them has no bounds.
+   */
+  leaveIfGone(): boolean;
   /** A server is assigned: prepare it and send what waits. */
   linked(server: PoolServer): void;
   /** The pool has taken the server away at a clean point. */

@@ -14,8 +14,6 @@ import { ServerMoves } from './server-moves.ts';
 import { emptyStats, type PoolStats } from './stats.ts';
 import { WaitReport } from './wait-report.ts';
 
-export type { PoolContext, PoolIdentity, WelcomeData } from './context.ts';
-
 /**
  * The connections of one (database, pool user) pair. It knows who waits, what is free and what may be opened;
  * it has never seen a socket. A connection's state is the list it stands in, and the two `#move…` methods are
@@ -222,10 +220,7 @@ export class Pool {
     if (client !== null) client.refused(typeof error === 'string' ? fatal(error) : error);
   }
 
-  /**
-   * Says goodbye to a server connection. Its slot stays taken until PostgreSQL's end is gone (see
-   * docs/decisions/0002-slot-ownership.md).
-   */
+  /** Says goodbye to a server connection. Its slot stays taken until PostgreSQL's end is gone: decision 2. */
   closeServer(server: PoolServer, reason: string): void {
     if (server.state === 'closing' || server.state === 'gone') return;
     if (server.link !== null) this.#unlink(server);
@@ -269,9 +264,10 @@ export class Pool {
   service(): void {
     if (this.isHeld) return;
     // Each step may come back here by way of the client or server it calls: nothing is remembered across one.
-    for (let client = this.clients.waiting.first; client !== null; client = this.clients.waiting.first) {
+    while (this.clients.waiting.length > 0) {
       const server = this.#pickIdle();
-      if (server === null) break;
+      const client = server === null ? null : this.clients.firstHere();
+      if (server === null || client === null) break;
       this.#assign(client, server);
     }
     const { tested, used } = this.servers;
@@ -364,7 +360,8 @@ export class Pool {
         break;
       case 'used':
       case 'idle':
-        if (this.dedicated.claimsSlot) this.closeServer(server, 'evicted');
+        if (this.dedicated.claimsSlot)
+          this.closeServer(server, 'evicted');
         else if (decision.action === 'idle' && done === 'nothing' && this.#handOver(server)) return;
         else this.#moveServer(server, decision.action);
         if (server.state === 'idle') this.moves.offer();
@@ -375,7 +372,7 @@ export class Pool {
 
   /** Gives a server that nobody uses to the client that waits longest. False when none waits or others are idle. */
   #handOver(server: PoolServer): boolean {
-    const client = this.servers.idle.length === 0 && !this.isHeld ? this.clients.waiting.first : null;
+    const client = this.servers.idle.length === 0 && !this.isHeld ? this.clients.firstHere() : null;
     if (client === null || this.moves.areWanted) return false;
     this.#assign(client, server);
     return true;

@@ -5,7 +5,7 @@ import {
   type ServerAuthRequest,
   type ServerAuthStep,
 } from '../auth/server-auth.ts';
-import type { WelcomeData } from '../pool/pool.ts';
+import type { WelcomeData } from '../pool/context.ts';
 import { AuthCode, BackendType as B, TxStatus } from '../wire/codes.ts';
 import { type ErrorFields, parseErrorFields } from '../wire/error-fields.ts';
 import { isCancelKeyLength } from '../wire/backend-key-data.ts';

@@ -97,6 +97,10 @@ export class LookupSession implements DedicatedClient {
     return this.queryStartMs;
   }
 
+  leaveIfGone(): boolean {
+    return false;
+  }
+
   mayWrite(): boolean {
     return this.#source.mayWrite();
   }

@@ -4,7 +4,7 @@ import { Conn } from '../net/conn.ts';
 import type { ConnHandler } from '../net/conn-handler.ts';
 import type { Grant } from '../pool/budget.ts';
 import type { LoginFailure, ServerAttempt } from '../pool/peers.ts';
-import type { WelcomeData } from '../pool/pool.ts';
+import type { WelcomeData } from '../pool/context.ts';
 import { formatTls, type TlsInfo } from '../tls/info.ts';
 import type { ServerTls } from '../tls/server-side.ts';
 import type { ByteReader } from '../wire/framed-reader.ts';

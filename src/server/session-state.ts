@@ -1,7 +1,7 @@
 import type { Abandonment } from '../pool/peers.ts';
 import { type MovedStatement, ServerStatements } from '../prepared/server-statements.ts';
 import type { StatementCache } from '../prepared/statement.ts';
-import type { WelcomeData } from '../pool/pool.ts';
+import type { WelcomeData } from '../pool/context.ts';
 import {
   type ExtraParameters,
   isIdentity,

@@ -195,6 +195,15 @@ export const poolFaults: readonly Fault[] = [
     ['test/pool/launcher.test.ts'],
   ),
   fault(
+    'clients that have left unnoticed are given servers',
+    {
+      file: 'src/pool/client-lists.ts',
+      find: "!first.leaveIfGone() || first.state === 'waiting'",
+      replace: "first.state === 'waiting'",
+    },
+    ['test/pool/pool.test.ts'],
+  ),
+  fault(
     'server_lifetime is ignored',
     {
       file: DECIDE,

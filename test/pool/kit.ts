@@ -2,7 +2,7 @@ import type { ListNode } from '../../src/base/list.ts';
 import type { LogLevel } from '../../src/base/log.ts';
 import { type Budget, type Grant, LocalBudget } from '../../src/pool/budget.ts';
 import { loginFailed } from '../../src/pool/dedicated.ts';
-import type { LoginNews } from '../../src/pool/context.ts';
+import type { LoginNews, PoolIdentity, WelcomeData } from '../../src/pool/context.ts';
 import type { PoolLimits } from '../../src/pool/limits.ts';
 import type { MovedParts } from '../../src/pool/moved-server.ts';
 import type {
@@ -17,7 +17,7 @@ import type {
   ServerState,
   TestPurpose,
 } from '../../src/pool/peers.ts';
-import type { Pool, PoolIdentity, WelcomeData } from '../../src/pool/pool.ts';
+import type { Pool } from '../../src/pool/pool.ts';
 import { Pools } from '../../src/pool/pools.ts';
 import { sweepPool } from '../../src/pool/sweep.ts';
 import { fatal, type PgErrorFields } from '../../src/wire/pg-error.ts';
@@ -73,10 +73,17 @@ export class FakeClient implements PoolClient {
   /** What it does from inside `linked`, `welcomeReady`. */
   onLinked: () => void = () => {};
   onWelcome: () => void = () => {};
+  /** Nobody is there any more, which nobody has noticed. */
+  isAway = false;
 
   constructor(pool: Pool, id: number) {
     this.pool = pool;
     this.id = id;
+  }
+
+  leaveIfGone(): boolean {
+    if (this.isAway) this.disconnect();
+    return this.isAway;
   }
 
   linked(server: PoolServer): void {

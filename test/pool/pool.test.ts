@@ -3,6 +3,33 @@ import { fatal } from '../../src/wire/pg-error.ts';
 import { type FakeClient, PoolKit, WELCOME } from './kit.ts';
 
 describe('linking', () => {
+  it('goes past those who have left unnoticed, however many there are', () => {
+    const kit = new PoolKit();
+    const pool = kit.warmPool(1, { poolSize: 1 });
+    for (const isBusy of [true, false]) {
+      const busy = isBusy ? kit.acquiring(pool) : null;
+      if (busy === null) {
+        pool.setPaused(true);
+        kit.connector.last.gone();
+      }
+      const gone = Array.from({ length: 20_000 }, () => kit.acquiring(pool));
+      for (const client of gone) client.isAway = true;
+      const next = kit.acquiring(pool);
+      if (busy === null) {
+        pool.setPaused(false);
+        kit.connector.last.ready();
+      }
+      busy?.finish();
+      expect([next.state, next.heard.at(-1), pool.clients.count]).toEqual([
+        'active',
+        'linked',
+        isBusy ? 2 : 3,
+      ]);
+      expect(gone.every(({ state, heard }) => state === 'gone' && heard.length === 0)).toBe(true);
+      next.finish();
+    }
+  });
+
   it('an idle server is linked before acquire returns', () => {
     const kit = new PoolKit();
     const pool = kit.warmPool(1);
