@@ -141,8 +141,11 @@ export class ClientSession
     this.held.clear();
     this.connection.services.removeSession(this);
     const server = this.#server;
-    if (server !== null) leaveServer(this, server);
-    this.pool.leave(this);
+    try {
+      if (server !== null) leaveServer(this, server);
+    } finally {
+      this.pool.leave(this);
+    }
     this.kept.end();
     this.prepared.end();
   }

@@ -95,7 +95,7 @@ export interface Budget {
    * given back. False, and it goes on serving: no more than `least` do. True as well when it was set aside already.
    */
   setAside(grant: Grant, least?: number): boolean;
-  /** Asks owners to make room within `scope`: true when one of them has begun to. */
+  /** Asks owners to make room within `scope`: true when one of them has begun to; of other threads nobody knows yet. */
   requestYield(scope: YieldScope): boolean;
   /** A pool's oldest waiter since `waitStartMs`, or 0 when nobody waits; capacity goes to the longest wait. */
   publishWait(owner: string, poolKey: string, waitStartMs: number): void;

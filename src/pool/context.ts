@@ -4,6 +4,7 @@ import type { Budget } from './budget.ts';
 import type { MovedServer } from './moved-server.ts';
 import type { LoginFailure, ServerConnector } from './peers.ts';
 import type { Pool } from './pool.ts';
+import type { YieldClaims } from './yield-claims.ts';
 
 /** What every server of a pool reports at login: ParameterStatus in the server's order. Plain data. */
 export type WelcomeData = readonly (readonly [name: string, value: string])[];
@@ -46,6 +47,8 @@ export interface PoolContext<P = Pool> {
   /** Name of this event loop in the budget. */
   readonly owner: string;
   readonly connector: ServerConnector<P>;
+  /** What other pools want of those that servers come to rest in. */
+  readonly claims: YieldClaims;
   /** Absent: there are no other loops. */
   readonly exchange?: ServerExchange<P>;
   readonly news?: LoginNews;

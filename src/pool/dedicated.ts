@@ -15,6 +15,7 @@ import type { ServerLists } from './server-lists.ts';
 export interface DedicatedHost {
   readonly clients: ClientLists;
   readonly servers: ServerLists;
+  readonly nowMs: number;
   /** Serves whoever waits. */
   service(): void;
   closeServer(server: PoolServer, reason: string): void;
@@ -63,8 +64,8 @@ export class DedicatedServers {
 
   /** The pool is full, and `launch` came to nothing: the server that has rested longest makes room. */
   makeRoom(): void {
-    const { servers } = this.#host;
-    if (servers.closing.length > 0) return;
+    const { servers, nowMs } = this.#host;
+    if (servers.isClosingSoon(nowMs)) return;
     const server = servers.mostIdle();
     if (server !== null) this.#host.closeServer(server, 'evicted');
   }
@@ -74,8 +75,8 @@ export class DedicatedServers {
    * others keep all servers busy.
    */
   get claimsSlot(): boolean {
-    const { clients, servers } = this.#host;
-    if (!clients.isDedicatedFirst || servers.new.length > 0 || servers.closing.length > 0) return false;
+    const { clients, servers, nowMs } = this.#host;
+    if (!clients.isDedicatedFirst || servers.new.length > 0 || servers.isClosingSoon(nowMs)) return false;
     return this.#launcher.isFull;
   }
 

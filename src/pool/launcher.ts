@@ -2,15 +2,17 @@ import type { Logger } from '../base/log.ts';
 import { fatal } from '../wire/pg-error.ts';
 import type { Budget, Grant, Refusal } from './budget.ts';
 import type { ClientLists } from './client-lists.ts';
-import type { LoginNews, PoolIdentity, WelcomeData } from './context.ts';
+import type { LoginNews, PoolContext, PoolIdentity, WelcomeData } from './context.ts';
 import { decideLaunch, isBelowMinimum, loginsAtOnce } from './decide.ts';
 import type { DedicatedServers } from './dedicated.ts';
 import type { PoolLimits } from './limits.ts';
 import type { DedicatedClient, LoginFailure, PoolServer } from './peers.ts';
 import type { ServerLists } from './server-lists.ts';
+import type { Claimant, YieldClaims } from './yield-claims.ts';
 
 /** What the launcher sees of its pool. */
 export interface LaunchHost extends PoolIdentity {
+  readonly key: string;
   readonly limits: PoolLimits;
   readonly welcome: WelcomeData | null;
   readonly isHeld: boolean;
@@ -25,6 +27,12 @@ export interface LaunchHost extends PoolIdentity {
 /** So long a budget's word holds that other event loops have all that a pool may have, should it not say when they don't. */
 const ASK_AGAIN_MS = 100;
 
+/** So long clients of a pool wait for its own servers before other pools make room for them with theirs. */
+const PATIENCE_MS = 100;
+
+/** What launchers of one event loop share. */
+type LaunchParts = Pick<PoolContext, 'budget' | 'owner' | 'log' | 'news' | 'claims'>;
+
 /** What a connection is opened for; a client: for that one alone. */
 type Purpose = 'client' | 'min_pool_size' | DedicatedClient;
 
@@ -32,12 +40,14 @@ type Purpose = 'client' | 'min_pool_size' | DedicatedClient;
  * Decides on new server connections of one pool and remembers how the last attempt ended, this event loop's or another
  * one's: after a failure there is no other one for `server_login_retry`, and clients meanwhile hear the cached reason.
  */
-export class Launcher {
+export class Launcher implements Claimant {
+  readonly key: string;
   readonly #host: LaunchHost;
   readonly #budget: Budget;
   readonly #owner: string;
   readonly #log: Logger;
   readonly #news: LoginNews | null;
+  readonly #claims: YieldClaims;
   #failure: { readonly message: string; readonly atMs: number } | null = null;
   /**
    * Other event loops have what is lacking here of so many servers, as the budget has said: it says so when one is given
@@ -50,12 +60,14 @@ export class Launcher {
   /** One has just succeeded, and is being dealt with: what is opened meanwhile follows on it. */
   #hasSucceeded = false;
 
-  constructor(host: LaunchHost, parts: { budget: Budget; owner: string; log: Logger; news?: LoginNews }) {
+  constructor(host: LaunchHost, parts: LaunchParts) {
+    this.key = host.key;
     this.#host = host;
     this.#budget = parts.budget;
     this.#owner = parts.owner;
     this.#log = parts.log;
     this.#news = parts.news ?? null;
+    this.#claims = parts.claims;
   }
 
   /** Why the last attempt failed; null when it did not. */
@@ -242,9 +254,20 @@ export class Launcher {
     return oldestWaitStartMs === 0 ? null : this.#host.nowMs - oldestWaitStartMs;
   }
 
+  /** See {@link Claimant}. */
+  get dueFromMs(): number | null {
+    const { clients, servers, isHeld } = this.#host;
+    // Once that login is over, those who wait still ask anew.
+    if (!clients.isWaiting || servers.new.length > 0 || isHeld) return null;
+    // Where the pool has servers, one of them is free sooner than another one's would have logged in.
+    const patienceMs = servers.usable > 0 && !clients.isDedicatedFirst ? PATIENCE_MS : 0;
+    return clients.oldestWaitStartMs + patienceMs;
+  }
+
   #evictFor(refusal: Refusal): void {
-    const { database, user } = this.#host;
-    if (refusal === 'database') this.#budget.requestYield({ kind: 'database', name: database });
-    if (refusal === 'user') this.#budget.requestYield({ kind: 'user', name: user });
+    if (refusal !== 'database' && refusal !== 'user') return;
+    const { database, user, nowMs } = this.#host;
+    const scope = { kind: refusal, name: refusal === 'database' ? database : user };
+    if (!this.#budget.requestYield(scope)) this.#claims.add(scope, this, nowMs);
   }
 }

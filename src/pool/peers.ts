@@ -100,6 +100,8 @@ export interface PoolServer extends ListNode {
   readonly isStreaming: boolean;
   /** Start of the TCP connection, the one that is tried now, monotonic ms. */
   readonly connectMs: number;
+  /** Its login was over, monotonic ms; 0: in another event loop. Written by the pool only. */
+  readyMs: number;
   /** Last bytes from the server, monotonic ms. */
   readonly lastBytesMs: number;
   /** Old configuration or RECONNECT: not to be used for another client. */

@@ -162,6 +162,7 @@ export class Pool {
   serverReady(server: PoolServer, welcome: WelcomeData): void {
     if (server.state !== 'new') return;
     if (server.dedicatedTo !== null) return this.dedicated.ready(server, server.dedicatedTo, welcome);
+    server.readyMs = this.nowMs;
     this.launcher.succeeded(welcome);
     this.introduce(welcome);
     if (server.state === 'new') this.#settle(server, 'test');
@@ -360,7 +361,7 @@ export class Pool {
         break;
       case 'used':
       case 'idle':
-        if (this.dedicated.claimsSlot)
+        if (this.dedicated.claimsSlot || this.#context.claims.take(this, server))
           this.closeServer(server, 'evicted');
         else if (decision.action === 'idle' && done === 'nothing' && this.#handOver(server)) return;
         else this.#moveServer(server, decision.action);
@@ -385,6 +386,7 @@ export class Pool {
   /** The only place that changes a server's state. */
   #moveServer(server: PoolServer, to: ServerState): void {
     this.servers.move(server, to, this.nowMs, this.limits.serverRoundRobin);
+    if (to !== 'active') this.#context.claims.moves++;
     if (to === 'closing') this.#context.budget.setAside(server.grant);
   }
 

@@ -3,14 +3,18 @@ import type { PoolContext, PoolIdentity } from './context.ts';
 import type { PoolLimits } from './limits.ts';
 import type { PoolServer } from './peers.ts';
 import { Pool } from './pool.ts';
+import { YieldClaims } from './yield-claims.ts';
 
 /** All pools of one event loop, by (database, pool user). */
 export class Pools implements BudgetOwner {
   readonly #context: PoolContext;
   readonly #pools = new Map<string, Pool>();
+  /** Where nothing rested when last looked at, and nothing has come to rest since: many pools ask in a row. */
+  readonly #empty = new Set<string>();
+  #emptyAt = 0;
 
-  constructor(context: PoolContext) {
-    this.#context = context;
+  constructor(context: Omit<PoolContext, 'claims'>) {
+    this.#context = { ...context, claims: new YieldClaims() };
     context.budget.join(context.owner, this);
   }
 
@@ -66,17 +70,26 @@ export class Pools implements BudgetOwner {
   }
 
   yieldServer(scope: YieldScope): boolean {
+    const nowMs = this.#context.clock.nowMs();
+    const { moves } = this.#context.claims;
+    if (this.#emptyAt !== moves) this.#empty.clear();
+    this.#emptyAt = moves;
+    const key = `${scope.kind} ${scope.name}`;
+    if (this.#empty.has(key)) return false;
     let chosen: { pool: Pool; server: PoolServer } | null = null;
     for (const pool of this.#pools.values()) {
       if ((scope.kind === 'database' ? pool.database : pool.user) !== scope.name) continue;
       // One connection on its way out is enough: its slot comes back soon.
-      if (pool.servers.closing.length > 0) return true;
+      if (pool.servers.isClosingSoon(nowMs)) return true;
       const server = pool.servers.mostIdle();
       if (server !== null && (chosen === null || server.stateSinceMs < chosen.server.stateSinceMs)) {
         chosen = { pool, server };
       }
     }
-    if (chosen === null) return false;
+    if (chosen === null) {
+      this.#empty.add(key);
+      return false;
+    }
     chosen.pool.closeServer(chosen.server, 'evicted');
     return true;
   }

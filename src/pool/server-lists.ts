@@ -1,6 +1,10 @@
 import { IntrusiveList } from '../base/list.ts';
 import type { PoolServer, ServerState } from './peers.ts';
 
+/** So long others wait for a connection that is on its way out before another one is closed, too; then twice that. */
+const CLOSING_MS = 500;
+const MOST_CLOSING_MS = 2000;
+
 /** A pool's server connections by state: each stands in exactly one list until it is gone. */
 export class ServerLists {
   readonly new = new IntrusiveList<PoolServer>();
@@ -26,6 +30,14 @@ export class ServerLists {
   /** Connections that hold a slot: all that are not gone, closing ones too. */
   get slotsTaken(): number {
     return this.usable + this.dedicated.length + this.new.length + this.closing.length;
+  }
+
+  /** The slot of one that is on its way out is about to come back: PostgreSQL takes a moment, unless it hangs. */
+  isClosingSoon(nowMs: number): boolean {
+    const { last, length } = this.closing;
+    return (
+      last !== null && nowMs - last.stateSinceMs < Math.min(CLOSING_MS * 2 ** (length - 1), MOST_CLOSING_MS)
+    );
   }
 
   /** The idle or used server that has rested longest. */

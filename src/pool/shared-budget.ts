@@ -155,7 +155,9 @@ export class SharedBudget implements Budget {
   }
 
   requestYield(scope: YieldScope): boolean {
-    return this.#callbacks?.yieldServer(scope) === true || this.#passOn({ scope, asker: this.#me });
+    if (this.#callbacks?.yieldServer(scope) === true) return true;
+    this.#passOn({ scope, asker: this.#me });
+    return false;
   }
 
   /** Another thread wants room: closes a connection here, or asks the next thread that holds some. */
@@ -352,18 +354,17 @@ export class SharedBudget implements Budget {
   }
 
   /** Each thread with connections in the scope is asked at most once, until one has something to close. */
-  #passOn(request: YieldRequest): boolean {
+  #passOn(request: YieldRequest): void {
     const key = this.#scopeKey(request.scope);
     const { counts, layout } = this.#view;
     const { owners } = layout.sizes;
     for (let step = 1; step < owners; step++) {
       const owner = (this.#me + step) % owners;
-      if (owner === request.asker) return false;
+      if (owner === request.asker) return;
       if (counts.heldNow(key, owner) === 0) continue;
       this.#parts.askYield(owner, request);
-      return true;
+      return;
     }
-    return false;
   }
 
   #scopeKey({ kind, name }: YieldScope): KeyHash {

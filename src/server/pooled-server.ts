@@ -17,6 +17,7 @@ export abstract class PooledServer extends SessionState {
   cancelsInFlight = 0;
   ownCancelMs = 0;
   connectMs: number;
+  readyMs = 0;
   connectWallMs: number;
   lastBytesMs: number;
   /** When the link was made (or the connection begun), monotonic ms. */

@@ -195,6 +195,39 @@ export const poolFaults: readonly Fault[] = [
     ['test/pool/launcher.test.ts'],
   ),
   fault(
+    'a server that comes to rest makes no room for the clients of other pools',
+    { file: 'src/pool/pool.ts', find: '|| this.#context.claims.take(this, server)', replace: '' },
+    ['test/pool/pools.test.ts'],
+  ),
+  fault(
+    'a server makes room as soon as it has logged in',
+    { file: 'src/pool/yield-claims.ts', find: 'nowMs - server.readyMs < tenureMs || ', replace: '' },
+    ['test/pool/pools.test.ts'],
+  ),
+  fault(
+    'a pool never makes room anew once nothing rested in it',
+    { file: 'src/pool/pools.ts', find: 'if (this.#emptyAt !== moves) this.#empty.clear();', replace: '' },
+    ['test/pool/pools.test.ts'],
+  ),
+  fault(
+    'a pool is drained for those who have waited longest',
+    {
+      file: 'src/pool/yield-claims.ts',
+      find: 'if (oldestWaitStartMs !== 0 && nowMs - claims.takenMs < TENURE_MS) return false;',
+      replace: '',
+    },
+    ['test/pool/pools.test.ts'],
+  ),
+  fault(
+    'others make room for clients that have been served meanwhile',
+    {
+      file: 'src/pool/launcher.ts',
+      find: 'if (!clients.isWaiting || servers.new.length > 0 || isHeld) return null;',
+      replace: '',
+    },
+    ['test/pool/pools.test.ts'],
+  ),
+  fault(
     'clients that have left unnoticed are given servers',
     {
       file: 'src/pool/client-lists.ts',
@@ -202,6 +235,24 @@ export const poolFaults: readonly Fault[] = [
       replace: "first.state === 'waiting'",
     },
     ['test/pool/pool.test.ts'],
+  ),
+  fault(
+    'a pool with clients that wait never makes room for those of others',
+    {
+      file: 'src/pool/yield-claims.ts',
+      find: 'Math.min(nowMs, oldestWaitStartMs - AHEAD_MS)',
+      replace: '-1',
+    },
+    ['test/pool/pools.test.ts'],
+  ),
+  fault(
+    'a connection that hangs on its way out holds up all that wait for room',
+    {
+      file: 'src/pool/server-lists.ts',
+      find: 'last.stateSinceMs < Math.min(CLOSING_MS * 2 ** (length - 1), MOST_CLOSING_MS)',
+      replace: 'last.stateSinceMs < Infinity',
+    },
+    ['test/pool/pools.test.ts', 'test/pool/dedicated.test.ts'],
   ),
   fault(
     'server_lifetime is ignored',

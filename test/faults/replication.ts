@@ -36,7 +36,7 @@ export const replicationFaults: readonly Fault[] = [
   ),
   fault(
     'all servers that rest make room for one replication client',
-    { file: DEDICATED, find: 'if (servers.closing.length > 0) return;', replace: '' },
+    { file: DEDICATED, find: 'if (servers.isClosingSoon(nowMs)) return;', replace: '' },
     ['test/pool/dedicated.test.ts'],
   ),
   fault(

@@ -195,6 +195,16 @@ describe('in a full pool, a server for one client alone', () => {
     expect([client.state, behind.state]).toEqual(['active', 'waiting']);
   });
 
+  it('has another one closed where the first hangs on its way out', () => {
+    const kit = new PoolKit();
+    const pool = kit.warmPool(2, { poolSize: 2 });
+    kit.dedicated(pool);
+    kit.sweepAfter(499);
+    expect(pool.servers.closing.length).toBe(1);
+    kit.sweepAfter(1);
+    expect(pool.servers.closing.length).toBe(2);
+  });
+
   it('waits behind those who wait longer', () => {
     const kit = new PoolKit();
     const pool = kit.warmPool(1, { poolSize: 1 });

@@ -168,6 +168,7 @@ export class FakeServer implements PoolServer {
   link: PoolClient | null = null;
   readonly dedicatedTo: DedicatedClient | null;
   isStreaming = false;
+  readyMs = 0;
   connectMs: number;
   lastBytesMs: number;
   closeNeeded = false;

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { PoolKit, wakeUps } from './kit.ts';
+import { YieldClaims } from '../../src/pool/yield-claims.ts';
+import { type FakeClient, PoolKit, wakeUps } from './kit.ts';
 
 describe('pools', () => {
   it('are one per database and pool user', () => {
@@ -74,18 +75,220 @@ describe('max_db_connections', () => {
   it('with nothing idle the client waits until something is, which is then evicted', async () => {
     const kit = new PoolKit();
     const other = kit.warmPool(2, limits, { user: 'a' });
+    kit.clock.advance(200);
     const busy = [kit.acquiring(other), kit.acquiring(other)];
     const pool = kit.pool(limits, { user: 'b' });
     const client = kit.joined(pool);
     expect([other.servers.active.length, pool.servers.slotsTaken]).toEqual([2, 0]);
     const server = busy[0]?.linkedServer;
     busy[0]?.finish();
-    kit.sweepAfter(333);
     expect(server?.closeReason).toBe('evicted');
     server?.gone();
     await wakeUps();
     kit.connector.last.ready();
     expect(client.heard).toEqual(['welcome']);
+  });
+
+  /** `max_db_connections` are all in use by pool `a`, for longer than they have to be; a client of pool `b` waits. */
+  function claimed(count = 2) {
+    const kit = new PoolKit();
+    const limits = { maxDbConnections: count, poolSize: count };
+    const other = kit.warmPool(count, limits, { user: 'a' });
+    kit.clock.advance(200);
+    const busy = Array.from({ length: count }, () => kit.acquiring(other));
+    const pool = kit.pool(limits, { user: 'b' });
+    return { kit, other, busy, pool, client: kit.joined(pool) };
+  }
+
+  it('one server makes room for a client that waits, not each that comes to rest', async () => {
+    const { kit, other, busy, client } = claimed(3);
+    busy[0]?.finish();
+    busy[1]?.finish();
+    expect([other.servers.closing.length, other.servers.idle.length]).toEqual([1, 1]);
+    other.servers.closing.first?.cut();
+    await wakeUps();
+    // Its login is under way: nobody else need make room.
+    busy[2]?.finish();
+    expect([other.servers.closing.length, other.servers.idle.length]).toEqual([0, 2]);
+    kit.connector.last.ready();
+    expect(client.heard).toEqual(['welcome']);
+  });
+
+  it('a server makes room when it has been used for a moment, since a login costs much', () => {
+    const { kit, other, busy } = claimed(1);
+    const server = busy[0]?.linkedServer;
+    if (server === undefined) throw new Error('it is linked');
+    server.readyMs = kit.clock.nowMs() - 199;
+    busy[0]?.finish();
+    expect(server.state).toBe('idle');
+    other.acquire(busy[0] as FakeClient);
+    kit.clock.advance(1);
+    busy[0]?.finish();
+    expect(server.closeReason).toBe('evicted');
+  });
+
+  it('where logins take long, it is used for longer than that', () => {
+    const { kit, other, busy } = claimed(1);
+    const server = busy[0]?.linkedServer;
+    if (server === undefined) throw new Error('it is linked');
+    server.readyMs = kit.clock.nowMs();
+    server.connectMs = server.readyMs - 500;
+    for (let i = 0; i < 3; i++) kit.sweepAfter(333);
+    busy[0]?.finish();
+    expect([server.state, server.closeReason]).toEqual(['idle', null]);
+    other.acquire(busy[0] as FakeClient);
+    kit.sweepAfter(1);
+    busy[0]?.finish();
+    expect(server.closeReason).toBe('evicted');
+  });
+
+  it('the next sweep finds one that has come to rest since, too new to make room at once', () => {
+    const { kit, busy } = claimed(1);
+    const server = busy[0]?.linkedServer;
+    if (server === undefined) throw new Error('it is linked');
+    server.readyMs = kit.clock.nowMs();
+    busy[0]?.finish();
+    expect(server.state).toBe('idle');
+    kit.sweepAfter(1);
+    expect(server.closeReason).toBe('evicted');
+  });
+
+  it('two pools with a client each that never rest share one server by turns', async () => {
+    const kit = new PoolKit();
+    const one = { maxDbConnections: 1 };
+    const first = kit.warmPool(1, one, { user: 'a' });
+    const clients = [kit.acquiring(first), kit.joined(kit.pool(one, { user: 'b' }))];
+    const served = [0, 0];
+    for (let ms = 0; ms < 2000; ms += 10) {
+      kit.clock.advance(10);
+      for (const server of kit.connector.opened) {
+        if (server.state === 'closing') server.gone();
+      }
+      await wakeUps();
+      for (const server of kit.connector.opened) if (server.state === 'new') server.ready();
+      for (const [index, client] of clients.entries()) {
+        if (client.server !== null) {
+          client.finish();
+          served[index] = (served[index] ?? 0) + 1;
+        }
+        if (client.state === 'active' && client.server === null) client.acquire();
+      }
+    }
+    expect(Math.min(...served)).toBeGreaterThan(60);
+    // One for each fifth of a second, and the first one.
+    expect(kit.connector.opened.length).toBeLessThanOrEqual(11);
+  });
+
+  it('a server goes to the next client of its own pool, unless one of another has waited a second longer', async () => {
+    const { kit, other, busy, client } = claimed();
+    const server = busy[0]?.linkedServer;
+    kit.clock.advance(1);
+    const next = kit.acquiring(other);
+    busy[0]?.finish();
+    expect([next.server, server?.closeReason]).toEqual([server, null]);
+    kit.clock.advance(998);
+    const late = kit.acquiring(other);
+    kit.sweepAfter(0);
+    next.finish();
+    expect([late.server, server?.closeReason]).toEqual([server, null]);
+    kit.clock.advance(1);
+    const later = kit.acquiring(other);
+    kit.sweepAfter(0);
+    late.finish();
+    expect([later.server, server?.closeReason]).toEqual([null, 'evicted']);
+    server?.gone();
+    await wakeUps();
+    kit.connector.last.ready();
+    expect([client.heard, later.state]).toEqual([['welcome'], 'waiting']);
+  });
+
+  it('clients that have waited far longer do not drain a pool whose clients wait, too', async () => {
+    const { kit, other, busy, pool } = claimed(3);
+    pool.welcome = [];
+    for (let i = 0; i < 3; i++) kit.acquiring(pool);
+    kit.clock.advance(1200);
+    const waiting = [0, 1, 2].map(() => kit.acquiring(other));
+    kit.sweepAfter(0);
+    busy[0]?.finish();
+    other.servers.closing.first?.cut();
+    await wakeUps();
+    kit.connector.last.ready();
+    expect(pool.servers.active.length).toBe(1);
+    busy[1]?.finish();
+    expect([other.servers.closing.length, waiting[0]?.state]).toEqual([0, 'active']);
+    kit.sweepAfter(200);
+    busy[2]?.finish();
+    expect([other.servers.closing.length, waiting[1]?.state]).toEqual([1, 'waiting']);
+  });
+
+  it('a pool that has servers of its own waits for them for a moment before others make room', () => {
+    const kit = new PoolKit();
+    const other = kit.warmPool(1, limits, { user: 'a' });
+    const pool = kit.warmPool(1, limits, { user: 'b' });
+    kit.clock.advance(200);
+    const [busy, own] = [kit.acquiring(other), kit.acquiring(pool)];
+    kit.acquiring(pool);
+    const server = busy.linkedServer;
+    kit.clock.advance(99);
+    busy.finish();
+    expect([server.closeReason, own.state]).toEqual([null, 'active']);
+    busy.acquire();
+    kit.clock.advance(1);
+    busy.finish();
+    expect(server.closeReason).toBe('evicted');
+  });
+
+  it('nobody makes room for clients that have been served by their own pool meanwhile, or have left', () => {
+    const kit = new PoolKit();
+    const other = kit.warmPool(1, limits, { user: 'a' });
+    const pool = kit.warmPool(1, limits, { user: 'b' });
+    kit.clock.advance(200);
+    const [busy, own] = [kit.acquiring(other), kit.acquiring(pool)];
+    const waiting = [kit.acquiring(pool), kit.acquiring(pool)];
+    own.finish();
+    waiting[1]?.disconnect();
+    kit.clock.advance(100);
+    const server = busy.linkedServer;
+    busy.finish();
+    expect([waiting[0]?.heard.at(-1), server.state]).toEqual(['linked', 'idle']);
+  });
+
+  it('nor for those of a pool that PostgreSQL refuses', () => {
+    const { kit, busy, pool, client } = claimed();
+    client.disconnect();
+    pool.limits = { ...pool.limits, maxDbConnections: 0 };
+    const joined = kit.joined(pool);
+    kit.connector.last.failConnect();
+    joined.disconnect();
+    kit.clock.advance(15_000);
+    pool.limits = { ...pool.limits, maxDbConnections: 2 };
+    pool.welcome = [];
+    expect(kit.acquiring(pool).heard).toEqual(['refused']);
+    const server = busy[0]?.linkedServer;
+    busy[0]?.finish();
+    expect(server?.state).toBe('idle');
+  });
+
+  it('a client that wants a connection to itself gets the next slot of its own pool, too', () => {
+    const kit = new PoolKit();
+    const pool = kit.warmPool(2, limits);
+    kit.clock.advance(200);
+    const busy = [kit.acquiring(pool), kit.acquiring(pool)];
+    kit.dedicated(pool);
+    busy[0]?.finish();
+    expect([pool.servers.closing.length, pool.servers.idle.length]).toEqual([1, 0]);
+  });
+
+  it('a connection that hangs on its way out keeps no other from making room, each time for longer', () => {
+    const kit = new PoolKit();
+    const five = { maxDbConnections: 5, poolSize: 5 };
+    const other = kit.warmPool(5, five, { user: 'a' });
+    kit.joined(kit.pool(five, { user: 'b' }));
+    const counts = [499, 1, 999, 1, 1999, 1].map((ms) => {
+      kit.sweepAfter(ms);
+      return other.servers.closing.length;
+    });
+    expect(counts).toEqual([1, 2, 2, 3, 3, 4]);
   });
 
   it('a freed connection goes to the pool whose first client has waited longest', async () => {
@@ -162,6 +365,66 @@ describe('max_user_connections', () => {
     kit.joined(kit.pool(limits, { database: 'db2' }));
     kit.sweepAfter(333);
     expect(kit.budget.count('server', { user: 'app' })).toBe(1);
+  });
+});
+
+describe('claims', () => {
+  const OLD = { connectMs: 0, readyMs: 0 };
+
+  it('that nobody has met for long leave nothing behind', () => {
+    const claims = new YieldClaims();
+    const pool = {
+      key: 'own',
+      user: 'app',
+      clients: { oldestWaitStartMs: 0, isDedicatedFirst: false },
+      moves: { areWanted: false },
+      nowMs: 549,
+    };
+    const claimant = { key: 'x', dueFromMs: 0 };
+    for (let i = 0; i < 100; i++) claims.add({ kind: 'database', name: `db${i}` }, claimant, i);
+    expect(claims.size).toBe(100);
+    expect(claims.take({ ...pool, database: 'db40' }, OLD)).toBe(false);
+    expect(claims.size).toBe(50);
+    expect(claims.take({ ...pool, database: 'db70' }, OLD)).toBe(true);
+    expect(claims.take({ ...pool, database: 'db70' }, OLD)).toBe(false);
+  });
+
+  it('of other threads that the server can go to as it is come first', () => {
+    const claims = new YieldClaims();
+    claims.add({ kind: 'user', name: 'app' }, { key: 'x', dueFromMs: 0 }, 0);
+    const pool = {
+      key: 'own',
+      database: 'db',
+      user: 'app',
+      clients: { oldestWaitStartMs: 0, isDedicatedFirst: false },
+      nowMs: 300,
+    };
+    expect(claims.take({ ...pool, moves: { areWanted: true } }, OLD)).toBe(false);
+    expect(claims.take({ ...pool, moves: { areWanted: false } }, OLD)).toBe(true);
+  });
+
+  it('are looked through only when one may be due, however many there are', () => {
+    const claims = new YieldClaims();
+    let looks = 0;
+    const claimant = (dueFromMs: number) => ({
+      key: 'x',
+      get dueFromMs() {
+        looks++;
+        return dueFromMs;
+      },
+    });
+    for (let i = 0; i < 100; i++) claims.add({ kind: 'database', name: 'db' }, claimant(1000 + i), 900);
+    const pool = {
+      key: 'own',
+      database: 'db',
+      user: 'app',
+      clients: { oldestWaitStartMs: 1000, isDedicatedFirst: false },
+      moves: { areWanted: false },
+      nowMs: 1300,
+    };
+    looks = 0;
+    for (let i = 0; i < 100; i++) expect(claims.take(pool, OLD)).toBe(false);
+    expect(looks).toBe(0);
   });
 });
 
