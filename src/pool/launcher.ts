@@ -55,6 +55,8 @@ export class Launcher implements Claimant {
    */
   #fullAt = 0;
   #fullMs = 0;
+  /** An attempt has failed for a limit over several pools. */
+  #lacksRoom = false;
   /** Logins that have succeeded since one failed, or since none was under way. */
   #successes = 0;
   /** One has just succeeded, and is being dealt with: what is opened meanwhile follows on it. */
@@ -136,6 +138,16 @@ export class Launcher implements Claimant {
       this.#fullMs = this.#host.nowMs;
     }
     return this.#attempt(purpose, limits.poolSize) === 'opened';
+  }
+
+  /**
+   * Tries to open a connection though the last login failed. True: it may be tried again, but for a limit over several
+   * pools. Clients wait then, for the reason that is known may be none any more.
+   */
+  retry(): boolean {
+    this.#lacksRoom = false;
+    this.launch('client');
+    return this.#lacksRoom;
   }
 
   /** The budget has been given something back. */
@@ -266,6 +278,7 @@ export class Launcher implements Claimant {
 
   #evictFor(refusal: Refusal): void {
     if (refusal !== 'database' && refusal !== 'user') return;
+    this.#lacksRoom = true;
     const { database, user, nowMs } = this.#host;
     const scope = { kind: refusal, name: refusal === 'database' ? database : user };
     if (!this.#budget.requestYield(scope)) this.#claims.add(scope, this, nowMs);

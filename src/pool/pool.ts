@@ -107,9 +107,8 @@ export class Pool {
       }
       const { failure } = this.launcher;
       // Whoever waits already stays, but nobody joins a queue in front of a server that cannot be reached.
-      if (failure !== null && !this.launcher.hasUsable) {
+      if (failure !== null && !this.launcher.hasUsable && !this.launcher.retry()) {
         client.refused(fatal(`server login has been failing, cached error: ${failure} (server_login_retry)`));
-        this.launcher.launch('client');
         return;
       }
     }

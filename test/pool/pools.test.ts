@@ -253,20 +253,30 @@ describe('max_db_connections', () => {
     expect([waiting[0]?.heard.at(-1), server.state]).toEqual(['linked', 'idle']);
   });
 
-  it('nor for those of a pool that PostgreSQL refuses', () => {
+  it('nor for those of a pool whose logins fail, until one may be tried again: then they wait for room', async () => {
     const { kit, busy, pool, client } = claimed();
     client.disconnect();
-    pool.limits = { ...pool.limits, maxDbConnections: 0 };
+    const { limits } = pool;
+    pool.limits = { ...limits, maxDbConnections: 0 };
     const joined = kit.joined(pool);
     kit.connector.last.failConnect();
     joined.disconnect();
-    kit.clock.advance(15_000);
-    pool.limits = { ...pool.limits, maxDbConnections: 2 };
+    pool.limits = limits;
     pool.welcome = [];
+    kit.sweepAfter(14_999);
     expect(kit.acquiring(pool).heard).toEqual(['refused']);
+    busy[0]?.finish();
+    expect(busy[0]?.pool.servers.idle.length).toBe(1);
+    busy[0]?.acquire();
+    kit.sweepAfter(1);
+    const waiting = kit.acquiring(pool);
     const server = busy[0]?.linkedServer;
     busy[0]?.finish();
-    expect(server?.state).toBe('idle');
+    expect([waiting.state, server?.closeReason]).toEqual(['waiting', 'evicted']);
+    server?.gone();
+    await wakeUps();
+    kit.connector.last.ready();
+    expect(waiting.heard).toEqual(['linked']);
   });
 
   it('a client that wants a connection to itself gets the next slot of its own pool, too', () => {
