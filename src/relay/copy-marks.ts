@@ -21,6 +21,15 @@ export function endsCopy(queue: OutstandingQueue): boolean {
 }
 
 /**
+ * A Sync or CopyData of the COPY IN under way, whose end was not sent: whether `queue` holds all that it can tell. That is
+ * whether a Sync stands ahead of data, and one behind; a server in COPY IN reads more of them for as long as they come.
+ */
+export function tellsNothing(queue: OutstandingQueue, type: number): boolean {
+  if (queue.copyEnds > 0) return false;
+  return type === F.Sync ? queue.lastType === F.Sync : queue.copyData > 0;
+}
+
+/**
  * The COPY IN of the request at the head has completed. All that was sent before the CopyDone was read during the COPY; a
  * Sync among it has no answer.
  */

@@ -63,20 +63,26 @@ export class UnreadText implements RequestNote {
   }
 }
 
+/** Entries that there is room for at first. */
+const FIRST_SIZE = 16;
+
+/** Room for more is given back when the queue is cleared. */
+const KEPT_SIZE = 4096;
+
 /**
  * FIFO of the requests whose answer is not complete, one per server connection: a ring, no allocation in the
  * steady state. An entry is the request's message type, what to do with its answer, bytes where the action needs
  * them, and a note where something hangs on the answer. Source: manual, `protocol-flow`.
  */
 export class OutstandingQueue {
-  #types: Uint8Array = new Uint8Array(16);
-  #actions: Uint8Array = new Uint8Array(16);
-  #payloads: (Buffer | null)[] = new Array<Buffer | null>(16).fill(null);
-  #notes: (RequestNote | null)[] = new Array<RequestNote | null>(16).fill(null);
+  #types: Uint8Array = new Uint8Array(FIRST_SIZE);
+  #actions: Uint8Array = new Uint8Array(FIRST_SIZE);
+  #payloads: (Buffer | null)[] = new Array<Buffer | null>(FIRST_SIZE).fill(null);
+  #notes: (RequestNote | null)[] = new Array<RequestNote | null>(FIRST_SIZE).fill(null);
   #head = 0;
   #length = 0;
   /** Entries by {@link KIND}. */
-  readonly #counts = new Uint32Array(4);
+  readonly #counts = new Uint32Array(5);
 
   get length(): number {
     return this.#length;
@@ -119,13 +125,17 @@ export class OutstandingQueue {
     return this.#counts[COPY_END] as number;
   }
 
+  get copyData(): number {
+    return this.#counts[COPY_DATA] as number;
+  }
+
   push(
     type: number,
     action: ReplyAction = ReplyAction.Forward,
     payload: Buffer | null = null,
     note: RequestNote | null = null,
   ): void {
-    if (this.#length === this.#types.length) this.#grow();
+    if (this.#length === this.#types.length) this.#resize(this.#length * 2);
     const at = (this.#head + this.#length) & (this.#types.length - 1);
     this.#types[at] = type;
     this.#actions[at] = action;
@@ -199,6 +209,7 @@ export class OutstandingQueue {
 
   clear(): void {
     while (this.#length > 0) this.pop();
+    if (this.#types.length > KEPT_SIZE) this.#resize(FIRST_SIZE);
   }
 
   #count(type: number, by: number): void {
@@ -206,8 +217,7 @@ export class OutstandingQueue {
     this.#counts[kind] = (this.#counts[kind] as number) + by;
   }
 
-  #grow(): void {
-    const size = this.#types.length * 2;
+  #resize(size: number): void {
     const types = new Uint8Array(size);
     const actions = new Uint8Array(size);
     const payloads = new Array<Buffer | null>(size).fill(null);
@@ -231,9 +241,11 @@ export class OutstandingQueue {
 const SYNC = 1;
 const QUERY = 2;
 const COPY_END = 3;
+const COPY_DATA = 4;
 const KIND = new Uint8Array(256);
 KIND[F.Sync] = SYNC;
 KIND[F.Query] = QUERY;
 KIND[F.FunctionCall] = QUERY;
 KIND[F.CopyDone] = COPY_END;
 KIND[F.CopyFail] = COPY_END;
+KIND[F.CopyData] = COPY_DATA;

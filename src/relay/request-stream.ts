@@ -11,6 +11,9 @@ import { RunWriter } from './run-writer.ts';
 /** No type of a message. */
 const ANY = -1;
 
+/** More requests are not under way at once: far more than drivers pipeline, and few enough to be kept count of. */
+const MOST = 65_536;
+
 /** What the client side sees of the server connection it is linked to. */
 export interface RequestTarget {
   readonly conn: Outlet;
@@ -153,6 +156,18 @@ export class RequestStream {
         run = body;
         continue;
       }
+      const { target } = host;
+      if (target !== null && !hasRoom(target.tracker, type)) {
+        this.#flush(chunk, run, pos);
+        if (!target.tracker.isUnsure) {
+          host.needAnswers();
+          return pos;
+        }
+        // What would make room may have been counted wrongly.
+        scanner.unread();
+        host.violation('too many requests under way');
+        return pos;
+      }
       const need = filter === null ? 0 : filter.look(type, chunk, body, end, scanner.bodyLeft);
       if (need > 0) {
         this.#out.put(chunk, run, pos);
@@ -286,6 +301,19 @@ export class RequestStream {
     out.isCongested = false;
     this.#host.targetCongested();
   }
+}
+
+/**
+ * Whether a message of `type` may be sent ahead of further answers. Where no answer comes before the client has sent more,
+ * it may: the tracker keeps nothing more of that.
+ */
+function hasRoom(tracker: RequestTracker, type: number): boolean {
+  const { queue } = tracker;
+  if (queue.length < MOST) return true;
+  // What nobody answers is dropped at the head, when that is asked.
+  if (tracker.owesNothing || queue.length < MOST) return true;
+  if (tracker.isSkipped) return type === F.Sync || !tracker.isUnsure;
+  return tracker.isCopyIn && queue.copyEnds === 0 && (type === F.Sync || !isAnswered(type));
 }
 
 /** Whether a client may send `type` after login. */

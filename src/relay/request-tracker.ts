@@ -1,5 +1,5 @@
 import { BackendType as B, FrontendType as F, TxStatus } from '../wire/codes.ts';
-import { copyCompleted, copyFailed, endsCopy, isCopyMark } from './copy-marks.ts';
+import { copyCompleted, copyFailed, endsCopy, isCopyMark, tellsNothing } from './copy-marks.ts';
 import { LostRequests } from './lost-requests.ts';
 import { OutstandingQueue, ReplyAction, type RequestNote } from './outstanding.ts';
 
@@ -108,8 +108,9 @@ export class RequestTracker {
         this.segment++;
         this.#isStretchOpen = false;
         this.lost.readies++;
-        this.queue.push(type, action, payload, hanging);
         this.#awaitsReady = true;
+        if (this.isCopyIn && tellsNothing(this.queue, type)) return;
+        this.queue.push(type, action, payload, hanging);
         return;
       case F.Query:
       case F.FunctionCall:
@@ -130,7 +131,8 @@ export class RequestTracker {
         return;
       case F.CopyData:
         // Only where something stands ahead of it that it may make certain.
-        if (this.queue.lastType !== F.CopyData && this.queue.length > 0) this.queue.push(type);
+        if (this.queue.lastType === F.CopyData || this.queue.length === 0) return;
+        if (!this.isCopyIn || !tellsNothing(this.queue, type)) this.queue.push(type);
         return;
       case F.CopyDone:
       case F.CopyFail:

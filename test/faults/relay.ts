@@ -2,6 +2,7 @@ import { type Fault, fault } from './fault.ts';
 
 const TRACKER = 'src/relay/request-tracker.ts';
 const COPY_MARKS = 'src/relay/copy-marks.ts';
+const REQUESTS = 'src/relay/request-stream.ts';
 const SERVER = 'src/server/connection.ts';
 const SESSION = 'src/client/session.ts';
 const SESSION_STATE = 'src/server/session-state.ts';
@@ -109,6 +110,33 @@ export const relayFaults: readonly Fault[] = [
       replace: '',
     },
     ['test/relay/request-tracker-model.test.ts', 'test/integration/copy-probe.test.ts'],
+  ),
+  fault(
+    'Syncs and data that a server in COPY IN reads without end are all kept count of',
+    {
+      file: COPY_MARKS,
+      find: 'return type === F.Sync ? queue.lastType === F.Sync : queue.copyData > 0;',
+      replace: 'return queue.length < 0 && type === F.Sync;',
+    },
+    ['test/relay/request-tracker.test.ts'],
+  ),
+  fault(
+    'a client may have requests without end under way',
+    {
+      file: REQUESTS,
+      find: 'if (queue.length < MOST) return true;',
+      replace: 'if (queue.length >= 0) return true;',
+    },
+    ['test/relay/request-stream.test.ts'],
+  ),
+  fault(
+    'a client whose COPY has to go on is not read, for too much is under way',
+    {
+      file: REQUESTS,
+      find: 'return tracker.isCopyIn && queue.copyEnds === 0',
+      replace: 'return tracker.isStreaming && queue.copyEnds === 0',
+    },
+    ['test/relay/request-stream.test.ts'],
   ),
   fault(
     'what a link was due before the probe ends it behind the probe',

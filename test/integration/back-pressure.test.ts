@@ -67,6 +67,33 @@ test('a client that does not read stops its server, and the pooler keeps no more
   await client.close();
 });
 
+test('a client with more requests under way than are kept count of is not read until they are answered', async () => {
+  const [most, sent] = [65_536, 200_000];
+  await using server = await ScriptedServer.listen();
+  const { pooler, client, backendPeer } = await startLinked(server);
+  await using _pooler = pooler;
+  const sync = frontend.sync();
+  const sending = client.send(Buffer.alloc(sent * sync.length, sync));
+  await backendPeer.bytes(most * sync.length);
+  const { client: conn } = await stopped(pooler, 'client');
+  await sweepsPass();
+  expect([conn.isPaused, backendPeer.unread]).toEqual([true, 0]);
+  const ready = backend.readyForQuery();
+  await backendPeer.send(ready);
+  await backendPeer.bytes(sync.length);
+  expect(backendPeer.unread).toBe(0);
+  await backendPeer.send(Buffer.alloc(most * ready.length, ready));
+  for (let left = sent - most - 1; left > 0; left -= most) {
+    const next = Math.min(left, most);
+    await backendPeer.bytes(next * sync.length);
+    await backendPeer.send(Buffer.alloc(next * ready.length, ready));
+  }
+  await client.bytes(sent * ready.length);
+  await sending;
+  expect([client.unread, backendPeer.unread]).toEqual([0, 0]);
+  await client.close();
+});
+
 test('a server that does not read stops its client, and the pooler keeps no more than a chunk or two', async () => {
   await using server = await ScriptedServer.listen();
   const { pooler, client, backendPeer } = await startLinked(server);

@@ -79,6 +79,17 @@ describe('OutstandingQueue', () => {
     expect(queue.indexOf(F.Query)).toBe(-1);
   });
 
+  it('counts what it holds by kinds, also once it was large and is empty again', () => {
+    const queue = new OutstandingQueue();
+    for (let round = 0; round < 2; round++) {
+      for (let i = 0; i < 2000; i++) for (const type of [F.Sync, F.CopyData, F.CopyDone]) queue.push(type);
+      queue.remove(1, 3);
+      expect([queue.length, queue.syncs, queue.copyData, queue.copyEnds]).toEqual([5997, 1999, 1999, 1999]);
+      queue.clear();
+      expect([queue.length, queue.syncs, queue.copyData, queue.copyEnds]).toEqual([0, 0, 0, 0]);
+    }
+  });
+
   it('forwards by default and keeps nothing for it', () => {
     const queue = new OutstandingQueue();
     queue.push(F.Query);

@@ -352,6 +352,84 @@ it('a long body passes in pieces without being kept', () => {
   expect([stream.atBoundary, stream.scanner.bodyLeft]).toEqual([false, 0x7fff_fffe - 4 - 50_000]);
 });
 
+describe('with as many requests under way as are kept count of', () => {
+  const MOST = 65_536;
+
+  /** A client that has sent `first` and then so many of `many` that with them there is no room. */
+  function full(many: Buffer, first: readonly Buffer[] = [], answers = '') {
+    const host = new FakeRequestHost();
+    const target = host.target as FakeTarget;
+    const stream = new RequestStream(host, 1000);
+    const send = (...messages: readonly Buffer[]): string => {
+      const bytes = Buffer.concat(messages);
+      const isTaken = stream.feed(bytes, 0, bytes.length) === bytes.length;
+      if (!isTaken) stream.takeHeader();
+      const last = host.events.at(-1) ?? '';
+      return isTaken || last === 'stalled' ? last : `${last}, and not read`;
+    };
+    send(...first);
+    for (const type of answers) target.tracker.received(type.charCodeAt(0));
+    send(...new Array<Buffer>(MOST - target.tracker.queue.length).fill(many));
+    host.events.length = 0;
+    return { host, target, tracker: target.tracker, stream, send };
+  }
+
+  it('the client waits for answers, at whichever byte its message is cut', () => {
+    for (const next of [f.sync(), f.query('a'), copyDone, flush]) {
+      for (let cut = 0; cut <= 5; cut++) {
+        const { host, target, tracker, stream } = full(f.sync());
+        target.conn.written.length = 0;
+        expect(stream.feed(next, 0, cut)).toBe(cut === 5 ? 0 : cut);
+        if (cut < 5) expect(stream.feed(next, cut, next.length)).toBe(cut);
+        expect(host.events).toEqual(['stalled']);
+        const held = Buffer.concat([
+          stream.takeHeader() ?? Buffer.alloc(0),
+          next.subarray(cut === 5 ? 0 : cut),
+        ]);
+        expect([held.equals(next), target.conn.bytes.length]).toEqual([true, 0]);
+        tracker.readyForQuery('I'.charCodeAt(0));
+        expect(stream.feed(next, 0, next.length)).toBe(next.length);
+        expect(target.conn.bytes.equals(next)).toBe(true);
+      }
+    }
+  });
+
+  it('a COPY gets its data and its end, for nothing is answered before', () => {
+    const { tracker, send } = full(f.sync(), [f.query('COPY')]);
+    tracker.received('G'.charCodeAt(0));
+    expect(send(copyData, flush, f.sync(), copyData, copyDone)).toBe('c');
+    expect(send(f.query('a'))).toBe('stalled');
+    tracker.received('C'.charCodeAt(0));
+    expect(send(f.query('a'))).toBe('Q');
+  });
+
+  it('what is skipped goes on, to the Sync', () => {
+    const { tracker, send } = full(f.execute(''));
+    expect(send(f.execute(''))).toBe('stalled');
+    tracker.received('E'.charCodeAt(0));
+    expect(send(f.execute(''), f.query('a'), f.sync())).toBe('S');
+    expect(send(f.query('a'))).toBe('stalled');
+    tracker.readyForQuery('I'.charCodeAt(0));
+    expect(send(f.query('a'))).toBe('Q');
+  });
+
+  it('where it is not known what is skipped, the client is closed, but for its Sync', () => {
+    const copy = [f.execute(''), f.sync()];
+    const { tracker, send } = full(f.execute(''), copy, 'GE');
+    expect([tracker.isUnsure, tracker.isSkipped]).toEqual([true, true]);
+    expect(send(f.execute(''))).toBe('violation: too many requests under way, and not read');
+    expect(full(f.execute(''), copy, 'GE').send(f.sync())).toBe('S');
+  });
+
+  it('what PostgreSQL ignores in a transaction does not count', () => {
+    const { tracker, send } = full(copyDone, [f.query('BEGIN')]);
+    expect(send(copyDone)).toBe('stalled');
+    tracker.received('C'.charCodeAt(0));
+    tracker.readyForQuery('T'.charCodeAt(0));
+    expect(send(...new Array<Buffer>(MOST + 1).fill(copyDone), f.query('a'))).toBe('Q');
+  });
+});
+
 describe('requests that are not to be done', () => {
   const endings: readonly (readonly [name: string, skipped: readonly Buffer[]])[] = [
     ['a Query alone', [f.query('a')]],

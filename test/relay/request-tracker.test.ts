@@ -157,6 +157,39 @@ describe('COPY IN', () => {
     expect(stateAfter(script)).toBe(state);
   });
 
+  it.each([
+    ['completes', '>c >S <C <ZI', 'clean'],
+    ['completes with its Sync to come', '>c <C', 'owed'],
+    ['fails: who knows', '>c >S <E <ZI', 'clean?'],
+  ])('that is sent Syncs and data without end keeps count of a few, and %s as ever', (_what, end, state) => {
+    for (const more of ['>S', '>d >S', '>d >H']) {
+      const { tracker } = play('>E >S <G');
+      for (let i = 0; i < 100; i++) play(more, tracker);
+      expect(tracker.queue.length, more).toBeLessThanOrEqual(4);
+      expect(tracker.isQuiet).toBe(false);
+      play(end, tracker);
+      const now = tracker.isClean ? 'clean' : 'owed';
+      expect(tracker.isUnsure ? `${now}?` : now, more).toBe(state);
+    }
+  });
+
+  it('that fails behind Syncs without end is told as one that fails behind as many that count', () => {
+    for (const [sent, isAmbiguous] of [
+      ['>S >S >S >c', true],
+      ['>S >S >d >d >c', false],
+      ['>d >S >d >S >c', true],
+      ['>S >d >S >d >S', true],
+    ] as const) {
+      const [before, amid] = [play(`>E ${sent} <G <E`).tracker, play(`>E <G ${sent} <E`).tracker];
+      expect([amid.isUnsure, amid.isAmbiguous, before.isAmbiguous], sent).toEqual([
+        true,
+        isAmbiguous,
+        isAmbiguous,
+      ]);
+      expect(amid.lost.readies).toBe(before.lost.readies);
+    }
+  });
+
   it('is over at the error: what follows is at rest only after ReadyForQuery', () => {
     expect(play('>Q <G').tracker.isCopyIn).toBe(true);
     expect(play('>Q <W').tracker.isCopyIn).toBe(true);
