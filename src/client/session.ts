@@ -89,6 +89,10 @@ export class ClientSession
     return this.connection.conn;
   }
 
+  get isLinked(): boolean {
+    return this.#server !== null;
+  }
+
   get isServed(): boolean {
     return this.target !== null;
   }

@@ -24,6 +24,8 @@ export interface RequestTarget {
 export interface RequestHost {
   /** The linked server, ready to be written to; null otherwise. */
   readonly target: RequestTarget | null;
+  /** A server is linked, be it that it may not be written to now: what is sent late in a COPY may be its COPY's. */
+  readonly isLinked: boolean;
   /** Acts on requests that name prepared statements; null: all pass as they are. */
   readonly filter: RequestFilter | null;
   /** An answer that comes from us, at a point where nothing else is owed. */
@@ -150,7 +152,7 @@ export class RequestStream {
         run = body;
         continue;
       }
-      this.#dropping = host.target === null && !isAnswered(type);
+      this.#dropping = !host.isLinked && !isAnswered(type);
       if (this.#dropping) {
         pos = body;
         run = body;

@@ -139,6 +139,15 @@ export const relayFaults: readonly Fault[] = [
     ['test/relay/request-stream.test.ts'],
   ),
   fault(
+    'COPY data counts as late, and is dropped, while its server is probed',
+    {
+      file: REQUESTS,
+      find: 'this.#dropping = !host.isLinked && !isAnswered(type);',
+      replace: 'this.#dropping = host.target === null && !isAnswered(type);',
+    },
+    ['test/relay/request-stream.test.ts', 'test/integration/copy-probe.test.ts'],
+  ),
+  fault(
     'what a link was due before the probe ends it behind the probe',
     {
       file: SERVER,

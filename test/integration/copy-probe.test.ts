@@ -261,6 +261,28 @@ test('a client of whose COPY nobody can tell whether its end was sent is closed 
   await client.peer.end();
 });
 
+test('COPY data behind the rest of a message, at which a probe begins, waits for its end and is not lost', async () => {
+  await using stage = await Stage.begin();
+  const { client, peer } = stage;
+  const row = copyData('1\\n');
+  await failing(stage, unnamed('COPY u FROM STDIN'), sync(), row.subarray(0, -1));
+  await client.send(row.subarray(-1), copyData('2\\n'), copyDone(), sync());
+  // Of the COPY that is taken for skipped, and waits for a lock.
+  for (const type of 'cSd') await peer.messagesTo(type);
+  await peer.message('S');
+  await peer.send(ready(), began);
+  expect((await client.answerTo('G')).types).toBe('ZG');
+  const sent = await peer.messagesTo('c');
+  expect(sent.map(({ type }) => type).join('')).toMatch(/^S+dc$/);
+  expect(sent.at(-2)?.body.toString()).toBe('2\\n');
+  await peer.message('S');
+  await peer.send(backend.commandComplete('COPY 2'), ready());
+  expect((await client.answer()).tags).toEqual(['COPY 2']);
+  await peer.send(answerToProbe(await stage.probe()));
+  await stage.goesOn();
+  expect(client.peer.unread).toBe(0);
+});
+
 test('a client that leaves during the probe takes its server with it', async () => {
   await using stage = await Stage.set();
   await stage.probe();

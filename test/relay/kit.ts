@@ -124,6 +124,8 @@ export class FakeTarget implements RequestTarget {
 /** The client side's owner. By default it is linked from the start; else `needServer` leaves it waiting. */
 export class FakeRequestHost implements RequestHost {
   target: FakeTarget | null;
+  /** Linked to a server that may not be written to. */
+  isHeld = false;
   readonly events: string[] = [];
   onNeed: () => void = () => {};
   onSent: () => void = () => {};
@@ -133,6 +135,10 @@ export class FakeRequestHost implements RequestHost {
 
   constructor(target: FakeTarget | null = new FakeTarget()) {
     this.target = target;
+  }
+
+  get isLinked(): boolean {
+    return this.target !== null || this.isHeld;
   }
 
   reply(bytes: Buffer): void {

@@ -166,6 +166,20 @@ describe('without a link', () => {
     }
   });
 
+  it('they are kept where a server is linked that may not be written to yet', () => {
+    for (const late of [copyData, copyDone, copyFail, flush]) {
+      const input = Buffer.concat([late, copyDone]);
+      for (const { name, chunks } of allCuttings(input, 12)) {
+        const session = new Session();
+        session.host.isHeld = true;
+        feedBorrowed(chunks, (chunk) => session.bytes(chunk));
+        expect(session.host.events, name).toEqual(['need']);
+        session.link();
+        expect(session.target.conn.bytes.equals(input), name).toBe(true);
+      }
+    }
+  });
+
   it('a half dropped message leaves nothing half sent', () => {
     const session = new Session();
     session.bytes(copyData.subarray(0, 7));
