@@ -36,7 +36,8 @@ export function newFence(): Fence {
 
 /**
  * Passes on what a server still answers to earlier requests, until the fence's answer begins. Its own
- * RowDescription is taken out; the rest of its answer is left to the reader that `reached` puts in charge.
+ * RowDescription is taken out; the rest of its answer is left to the reader that `reached` puts in charge. An error is
+ * the fence's, and nobody else's: `failed` puts an end to the connection.
  *
  * ```
  *  chunk: | …answers owed… | T (fence's) | D C Z |
@@ -47,15 +48,18 @@ export class FenceReader implements ByteReader {
   readonly #description: Buffer;
   readonly #owed: ByteReader;
   readonly #reached: () => void;
+  readonly #failed: () => void;
   readonly #scanner = new HeaderScanner();
   /** A RowDescription of the fence's length, as far as it has come. */
   #candidate: Buffer | null = null;
   #have = 0;
 
-  constructor(fence: Fence, owed: ByteReader, reached: () => void) {
+  /** `owed` has got all that can be an error. */
+  constructor(fence: Fence, owed: ByteReader, reached: () => void, failed: () => void) {
     this.#description = fence.description;
     this.#owed = owed;
     this.#reached = reached;
+    this.#failed = failed;
   }
 
   /** Same answers and errors as the reader of what is owed. */
@@ -96,6 +100,10 @@ export class FenceReader implements ByteReader {
         const broken = this.#owed.feed(scanner.head, 0, HEADER_BYTES);
         if (broken < 0) return broken;
         throw new ProtocolViolation('bad pkt header');
+      }
+      if (scanner.type === B.ErrorResponse) {
+        this.#failed();
+        return end;
       }
       run = pos;
       if (scanner.type === B.RowDescription && scanner.length + 1 === this.#description.length) {

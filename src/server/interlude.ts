@@ -77,7 +77,7 @@ export class Interlude {
     if (silentMs <= SILENCE_MS) return;
     const { tracker } = this.#host;
     if (this.#own.isProbing && tracker.isCopyIn && tracker.lost.isCopyEnded(tracker.queue) === 'unknown') {
-      pool.closeLinked(this.#host, 'answers cannot be told apart', 'server conn crashed?');
+      this.#giveUp();
       return;
     }
     if (!tracker.mayBeStuck) return;
@@ -91,7 +91,7 @@ export class Interlude {
     if (this.#waitsForCancels(client)) return;
     const { tracker } = host;
     if (tracker.lost.readies > MAX_READIES) {
-      host.pool.closeLinked(host, 'answers cannot be told apart', 'server conn crashed?');
+      this.#giveUp();
       return;
     }
     client.hold();
@@ -102,13 +102,18 @@ export class Interlude {
       host.readOn(() => this.#next(client));
       return true;
     };
-    this.#own.probe(this.#responses, tracker.lost.readies, copyBegan, () => {
+    const done = (): void => {
       if (tracker.isMistaken) host.closeNeeded = true;
       tracker.reset();
       // What was counted wrongly is over, too.
       client.answered(tracker.txStatus, true);
       this.#goOn(client);
-    });
+    };
+    this.#own.probe(this.#responses, tracker.lost.readies, copyBegan, done, () => this.#giveUp());
+  }
+
+  #giveUp(): void {
+    this.#host.pool.closeLinked(this.#host, 'answers cannot be told apart', 'server conn crashed?');
   }
 
   /** Asks for what the client may have changed without a word from the server, if there is anything. */

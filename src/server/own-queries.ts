@@ -93,9 +93,15 @@ export class OwnQueries {
   /**
    * Finds out what is owed when at most `readies` ReadyForQuery are; `owed` reads what the server still answers. `done` as
    * with {@link run}. `copyBegan`: whether the client has still to end the COPY IN that the server has begun; then this
-   * ends without `done`.
+   * ends without `done`. So it does with `failed`, which has to end the link: the server did not get through.
    */
-  probe(owed: ByteReader, readies: number, copyBegan: () => boolean, done: () => void): void {
+  probe(
+    owed: ByteReader,
+    readies: number,
+    copyBegan: () => boolean,
+    done: () => void,
+    failed: () => void,
+  ): void {
     const syncs = readies + 1;
     this.isProbing = true;
     const began = () => {
@@ -106,7 +112,7 @@ export class OwnQueries {
       this.#host.read(owed);
     };
     const passed = (isUsable: boolean) => {
-      if (isUsable) this.#fence(barrier, syncs, done);
+      if (isUsable) this.#fence(barrier, syncs, done, failed);
       // The last one ends the link.
       else barrier.end(0);
     };
@@ -115,16 +121,18 @@ export class OwnQueries {
     this.#host.conn.write(Buffer.concat(new Array<Buffer>(syncs).fill(sync)));
   }
 
-  #fence(barrier: Barrier, syncs: number, done: () => void): void {
+  #fence(barrier: Barrier, syncs: number, done: () => void, failed: () => void): void {
     const fence = newFence();
     const reached = () => {
       barrier.end(syncs);
-      this.#read('probe failed', null, () => {
+      this.#read('probe failed', null, ({ error }) => {
+        if (error !== null) return failed();
         this.isProbing = false;
         done();
       });
     };
-    this.#host.read(new FenceReader(fence, barrier, reached));
+    // An error may have failed the client's transaction, too.
+    this.#host.read(new FenceReader(fence, barrier, reached, failed));
     this.#host.conn.write(query(fence.sql));
   }
 

@@ -148,6 +148,15 @@ export const relayFaults: readonly Fault[] = [
     ['test/relay/request-stream.test.ts', 'test/integration/copy-probe.test.ts'],
   ),
   fault(
+    'a probe that fails is waited for, and its error is the client’s',
+    {
+      file: 'src/server/fence.ts',
+      find: 'if (scanner.type === B.ErrorResponse) {',
+      replace: 'if (scanner.type === 0) {',
+    },
+    ['test/server/fence.test.ts', 'test/integration/copy-probe.test.ts'],
+  ),
+  fault(
     'what a link was due before the probe ends it behind the probe',
     {
       file: SERVER,

@@ -283,6 +283,24 @@ test('COPY data behind the rest of a message, at which a probe begins, waits for
   expect(client.peer.unread).toBe(0);
 });
 
+test.for([
+  ['ahead of its answer', 0],
+  ['amid it', 1],
+] as const)('a probe that is cancelled %s ends the link, and the client sees nothing of it', async ([
+  ,
+  count,
+]) => {
+  await using stage = await Stage.set();
+  const { client, peer } = stage;
+  const cancelled = backend.errorResponse({ S: 'ERROR', C: '57014', M: 'canceling statement' });
+  const answer = answerToProbe(await stage.probe());
+  const description = answer.subarray(0, 1 + answer.readInt32BE(1));
+  await peer.send(...[description].slice(0, count), cancelled, ready());
+  const { types, errors } = await client.answerTo('E');
+  expect([types, errors[0]?.['S'], errors[0]?.['M']]).toEqual(['E', 'FATAL', 'server conn crashed?']);
+  await client.peer.end();
+});
+
 test('a client that leaves during the probe takes its server with it', async () => {
   await using stage = await Stage.set();
   await stage.probe();

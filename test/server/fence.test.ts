@@ -7,13 +7,20 @@ import { backend as b, int16, lyingMessage, message } from '../support/peer-mess
 
 const fence = newFence();
 const ready = b.readyForQuery;
+const ends = [() => {}, () => {}] as const;
 const answer = [b.dataRow('1'), b.commandComplete('SELECT 1'), ready()];
 
 /** Feeds chunks the way a connection does: what is behind the fence goes to the next reader. */
-function read(chunks: readonly Buffer[]): { owed: Buffer; behind: Buffer; reached: number } {
+function read(chunks: readonly Buffer[]): {
+  owed: Buffer;
+  behind: Buffer;
+  reached: number;
+  failed: number;
+} {
   const owed: Buffer[] = [];
   const behind: Buffer[] = [];
   let reached = 0;
+  let failed = 0;
   const reader = new FenceReader(
     fence,
     {
@@ -23,13 +30,16 @@ function read(chunks: readonly Buffer[]): { owed: Buffer; behind: Buffer; reache
       },
     },
     () => reached++,
+    () => failed++,
   );
   feedBorrowed(chunks, (chunk) => {
-    const pos = reached > 0 ? 0 : reader.feed(chunk, 0, chunk.length);
+    const isOver = reached + failed > 0;
+    const pos = isOver ? 0 : reader.feed(chunk, 0, chunk.length);
+    if (failed > 0) return;
     if (reached === 0) expect(pos).toBe(chunk.length);
     behind.push(Buffer.from(chunk.subarray(pos)));
   });
-  return { owed: Buffer.concat(owed), behind: Buffer.concat(behind), reached };
+  return { owed: Buffer.concat(owed), behind: Buffer.concat(behind), reached, failed };
 }
 
 describe('a fence', () => {
@@ -47,13 +57,24 @@ describe('a fence', () => {
       'the same bytes inside a row',
       [b.rowDescription('a'), b.dataRow(fence.description.toString()), ready()],
     ],
-    ['an error', [b.errorResponse({ S: 'ERROR', C: '42601', M: 'no' }), ready('E')]],
     ['a message without a body and a long one', [message('3'), message('d', Buffer.alloc(300))]],
   ])('lets through %s, takes out its own description and stops there, however it is cut', (_what, parts) => {
     const owed = Buffer.concat(parts);
     for (const { name, chunks } of cuttings(Buffer.concat([owed, fence.description, ...answer]))) {
-      expect(read(chunks), name).toEqual({ owed, behind: Buffer.concat(answer), reached: 1 });
+      expect(read(chunks), name).toEqual({
+        owed,
+        behind: Buffer.concat(answer),
+        reached: 1,
+        failed: 0,
+      });
     }
+  });
+
+  it('has failed with an error ahead of its answer, of which nobody gets anything, however it is cut', () => {
+    const owed = Buffer.concat([ready(), message('N', Buffer.of(0))]);
+    const error = b.errorResponse({ S: 'ERROR', C: '57014', M: 'canceling statement' });
+    for (const { name, chunks } of cuttings(Buffer.concat([owed, error, ready()])))
+      expect(read(chunks), name).toEqual({ owed, behind: Buffer.alloc(0), reached: 0, failed: 1 });
   });
 
   it('is not taken for reached by anything else', () => {
@@ -72,6 +93,7 @@ describe('a fence', () => {
         },
       },
       () => heads.push('reached'),
+      () => heads.push('failed'),
     );
     const bad = lyingMessage('T', 3, int16(0));
     expect(() => reader.feed(bad, 0, bad.length)).toThrow(ProtocolViolation);
@@ -79,13 +101,13 @@ describe('a fence', () => {
   });
 
   it('does not go on behind a broken header, whatever that reader says', () => {
-    const reader = new FenceReader(fence, { feed: (_chunk, _start, end) => end }, () => {});
+    const reader = new FenceReader(fence, { feed: (_chunk, _start, end) => end }, ...ends);
     const bad = Buffer.concat([lyingMessage('T', 3, int16(0)), message('1')]);
     expect(() => reader.feed(bad, 0, bad.length)).toThrow(ProtocolViolation);
   });
 
   it('passes on that the stream is broken', () => {
-    const broken = new FenceReader(fence, { feed: () => -1 }, () => {});
+    const broken = new FenceReader(fence, { feed: () => -1 }, ...ends);
     const bytes = Buffer.concat([message('?'), message('1')]);
     expect(broken.feed(bytes, 0, bytes.length)).toBe(-1);
   });
@@ -102,7 +124,7 @@ describe('a fence', () => {
         const cuts = [...places.sort((x, y) => x - y).map((place) => Math.min(place, bytes.length))];
         const chunks = [...cuts, bytes.length].map((end, i) => bytes.subarray(cuts[i - 1] ?? 0, end));
         const result = read(chunks.filter((chunk) => chunk.length > 0));
-        expect(result).toEqual({ owed, behind: Buffer.concat(answer), reached: 1 });
+        expect(result).toEqual({ owed, behind: Buffer.concat(answer), reached: 1, failed: 0 });
       }),
       { numRuns: 500 },
     );
