@@ -202,20 +202,27 @@ export class Conn extends ConnWrites implements Reader, SocketOwner {
     this.current.destroySoon();
   }
 
-  /** Reads what has come by now, up to a few chunks. Without native calls, or over TLS, it comes later. */
-  readNow(): void {
+  /**
+   * Reads what has come by now, up to a few chunks. Without native calls, or over TLS, it comes later. False: that was
+   * the end of the connection, which its owner hears of later.
+   */
+  readNow(): boolean {
     this.#isCaughtUp = false;
     // Somebody may be amid a chunk in the buffer that all share.
     const chunk = Buffer.allocUnsafe(READ_BUFFER.length);
     for (let round = 0; round < 4; round++) {
       // What the stream holds would be overtaken.
-      if (this.#paused || this.#isSuspended || this.isClosed || hasUnread(this.current)) return;
-      const end = this.#receive(chunk);
-      this.#isCaughtUp = end < 0;
-      if (end === 0 && this.#isWatched) this.hungUp();
-      if (end <= 0) return;
-      this.#received(chunk, end);
+      if (this.isClosed) return false;
+      if (this.#paused || this.#isSuspended || hasUnread(this.current)) return true;
+      if (this.fd < 0 || this.native === null) return true;
+      const end = this.direct?.receive(this, this.fd, chunk) ?? this.native.receive(this.fd, chunk);
+      this.#isCaughtUp = end === -1;
+      if (this.#isCaughtUp) return true;
+      // Its end a stream sees again, an error nobody does.
+      if (end !== 0 || this.#isWatched) this.took(chunk, end);
+      if (end <= 0) return false;
     }
+    return true;
   }
 
   /**
@@ -324,12 +331,6 @@ export class Conn extends ConnWrites implements Reader, SocketOwner {
   #stopReading(): void {
     if (this.#readiness === null) this.current.pause();
     else this.#unwatch();
-  }
-
-  /** As `IoCalls.receive` answers, 0 when that cannot be had. */
-  #receive(chunk: Buffer): number {
-    if (this.fd < 0 || this.native === null) return 0;
-    return this.direct?.receive(this, this.fd, chunk) ?? this.native.receive(this.fd, chunk);
   }
 
   #trySuspend(): void {

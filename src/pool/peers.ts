@@ -144,8 +144,8 @@ export interface PoolServer extends ListNode {
   beginClose(reason: string): void;
   /** The deadline after Terminate has passed: cancel what still runs there, unless a cancel is under way. */
   cancelOwnQuery(): void;
-  /** Takes note of what the server has sent by now; that may be the end of it. */
-  catchUp(): void;
+  /** Takes note of what the server has sent by now; that may be the end of it. False: it is gone. */
+  catchUp(): boolean;
   /**
    * While it is idle: lets go of the connection, of which PostgreSQL notices nothing, and gives all that is known of it
    * for another event loop, descriptor included. The object is of no use any more then. Null: it can't be moved, and

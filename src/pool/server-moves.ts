@@ -73,7 +73,7 @@ export class ServerMoves<P extends MovesHost> {
     for (const server of [...servers.idle].sort((a, b) => a.stateSinceMs - b.stateSinceMs)) {
       // What an earlier one has led to may have changed that.
       if (server.state !== 'idle') continue;
-      server.catchUp();
+      if (!server.catchUp()) host.closeServer(server, 'server conn crashed?');
       const restMs = host.nowMs - server.stateSinceMs;
       const parts = isIdle(server) ? server.surrender() : null;
       if (parts === null) continue;
@@ -97,7 +97,7 @@ export class ServerMoves<P extends MovesHost> {
     const server = this.#connector.adopt(host, grant, moved.id, moved.parts);
     this.#acts.move(server, 'idle');
     // What has come on the way is nobody's, not the next client's.
-    server.catchUp();
+    if (!server.catchUp()) host.closeServer(server, 'server conn crashed?');
     // It has missed what was to replace it, here and there.
     if (moved.era < this.#era) host.closeServer(server, 'obsolete connection');
     if (server.state !== 'idle') return;

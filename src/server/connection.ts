@@ -178,8 +178,8 @@ export class ServerConnection
     return this.tracker.isClean && this.#responses.atBoundary;
   }
 
-  catchUp(): void {
-    this.conn.readNow();
+  catchUp(): boolean {
+    return this.conn.readNow();
   }
 
   surrender(): MovedConnection | null {

@@ -37,7 +37,7 @@ export const moveFaults: readonly Fault[] = [
     'what PostgreSQL has said on the way is the next client’s',
     {
       file: 'src/pool/server-moves.ts',
-      find: 'server.catchUp();\n    // It has missed',
+      find: "if (!server.catchUp()) host.closeServer(server, 'server conn crashed?');\n    // It has missed",
       replace: '// It has missed',
     },
     [...MOVED, ...UNIT],
@@ -46,10 +46,19 @@ export const moveFaults: readonly Fault[] = [
     'bytes that have come before a move are lost',
     {
       file: 'src/pool/server-moves.ts',
-      find: 'server.catchUp();\n      const restMs',
+      find: "if (!server.catchUp()) host.closeServer(server, 'server conn crashed?');\n      const restMs",
       replace: 'const restMs',
     },
     UNIT,
+  ),
+  fault(
+    'an error that is read ahead of a move is swallowed',
+    {
+      file: 'src/net/conn.ts',
+      find: 'this.#isCaughtUp = end === -1;',
+      replace: 'this.#isCaughtUp = end < 0;',
+    },
+    ['test/net/conn-moved.test.ts'],
   ),
   fault(
     'a connection is shut down when it is let go',

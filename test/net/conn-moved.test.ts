@@ -141,6 +141,16 @@ describe.each([
     expect(after.text).toBe('last words');
   });
 
+  it('is not let go when its peer has reset it, and its owner is told at once and hears the end', async () => {
+    const heard = new Heard();
+    const { conn, peer } = await connected(heard, calls);
+    expect(conn.readNow()).toBe(true);
+    peer.resetAndDestroy();
+    // The kernel has it by then, on the loopback; and the loop, which would read it, is not left.
+    expect([conn.readNow(), conn.detach(), heard.isClosed]).toEqual([false, null, false]);
+    await waitFor(() => heard.isClosed);
+  });
+
   it('is not let go while something waits to be sent, is not read, has ended or is closed', async () => {
     const { conn, peer } = await connected(new Heard(), calls);
     peer.pause();
@@ -178,12 +188,9 @@ describe.each([
     // The kernel has it by then, on the loopback.
     conn.readNow();
     expect(heard.text).toBe('now');
-    conn.readNow();
+    expect(conn.readNow()).toBe(true);
     peer.end();
-    await waitFor(() => {
-      conn.readNow();
-      return heard.hasEnded;
-    });
+    await waitFor(() => !conn.readNow() && heard.hasEnded);
   });
 });
 

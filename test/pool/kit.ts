@@ -258,8 +258,12 @@ export class FakeServer implements PoolServer {
   /** What it takes note of when it is asked to. */
   onCatchUp: () => void = () => {};
 
-  catchUp(): void {
+  /** It is there no more. */
+  isLost = false;
+
+  catchUp(): boolean {
     this.onCatchUp();
+    return !this.isLost;
   }
 
   /** It goes to another event loop when it is asked to. */

@@ -97,6 +97,15 @@ describe('a server that leaves a pool', () => {
     expect(pool.moves.surrender()).toBe(null);
     expect(server.state).toBe('closing');
   });
+
+  it('is none that turns out to be gone, which is closed', () => {
+    const kit = new PoolKit();
+    const pool = kit.warmPool(1);
+    const server = kit.connector.last;
+    server.isLost = true;
+    expect(pool.moves.surrender()).toBe(null);
+    expect(server.state).toBe('closing');
+  });
 });
 
 describe('a server that comes to a pool', () => {
@@ -169,6 +178,14 @@ describe('a server that comes to a pool', () => {
       ({ pool }, kit) => {
         kit.connector.onAdopt = (server) => {
           server.onCatchUp = () => pool.serverBroke(server, 'SV_IDLE server got dirty', '');
+        };
+      },
+    ],
+    [
+      'finds it gone',
+      (_elsewhere, kit) => {
+        kit.connector.onAdopt = (server) => {
+          server.isLost = true;
         };
       },
     ],
