@@ -98,8 +98,8 @@ export const oracleFaults: readonly Fault[] = [
   }),
   noticed('a CopyFail is lost', {
     file: 'src/relay/request-stream.ts',
-    find: 'this.#dropping = host.target === null && !isAnswered(type);',
-    replace: 'this.#dropping = (host.target === null && !isAnswered(type)) || type === F.CopyFail;',
+    find: 'this.#dropping = !host.isLinked && !isAnswered(type);',
+    replace: 'this.#dropping = (!host.isLinked && !isAnswered(type)) || type === F.CopyFail;',
   }),
   noticed('the requests behind a COPY that has failed are left out of the count', {
     file: 'src/relay/copy-marks.ts',
