@@ -1,6 +1,6 @@
 import type { ServerEnd } from '../relay/link.ts';
 import type { ErrorFields } from '../wire/error-fields.ts';
-import { type ExtraParameters, extrasSql, UNKNOWN, withExtra } from '../relay/extra-parameters.ts';
+import { type ExtraParameters, extrasSql, NO_EXTRAS, UNKNOWN, withExtra } from '../relay/extra-parameters.ts';
 import type { GivenParameters } from '../relay/given-parameters.ts';
 import type { TrackedParameters, TrackedValues } from '../relay/tracked-parameters.ts';
 
@@ -16,15 +16,23 @@ export function isAligned(tracked: TrackedParameters, client: AlignedClient, ser
   return client.extras === server.extras && tracked.isAligned(client, server);
 }
 
+/** Why a server could not be made what the client wants. */
+export interface AlignmentFailure {
+  /** What PostgreSQL says. */
+  readonly error: ErrorFields;
+  /** What others have left on the server cannot be taken back: it is nobody's any more, and no client's fault. */
+  readonly isServers: boolean;
+}
+
 /**
  * Makes the parameters of a server those of the client, which belong to it: where nothing differs at once, else in
- * one round trip. `done` gets what PostgreSQL says when it refuses. The client has the server's spelling then.
+ * one round trip. `done` gets why that failed, or null. The client has the server's spelling then.
  */
 export function alignServer(
   tracked: TrackedParameters,
   client: AlignedClient,
   server: ServerEnd,
-  done: (error: ErrorFields | null) => void,
+  done: (failure: AlignmentFailure | null) => void,
 ): void {
   const { parameters: wanted } = client;
   sortOut(tracked, client, server);
@@ -38,28 +46,62 @@ export function alignServer(
   }
   const prelude = tracked.preludeSql(`${trackedSql ?? ''}${otherSql ?? ''}`, server.parameters);
   if (prelude !== null) trackedSql = tracked.alignmentSql(client, server);
-  const sql = `${trackedSql ?? ''}${otherSql ?? ''}`;
   const isSet = wanted.map((value, i) => value !== null && tracked.differs(i, client, server));
   if (prelude !== null) isSet[tracked.indexOf('client_encoding')] = true;
-  server.alignParameters(prelude === null ? [sql] : [prelude, sql], (error) => {
-    if (error === null) {
-      // The server's spelling is the client's from now on, so that `ISO` against `ISO, MDY` isn't sent each time.
-      // It reports only what has changed: a value that it says nothing about was that spelling before already.
-      server.parameters.forEach((value, i) => {
-        const { parameters: given } = client.given;
-        if (isSet[i] === true) server.isSet[i] = true;
-        if (value === UNKNOWN) {
-          if (wanted[i] !== null) server.parameters[i] = wanted[i] as string;
-          return;
-        }
-        // What the server doesn't have at all, another one may.
-        if (value === null) return;
-        if (given[i] === wanted[i]) given[i] = value;
-        wanted[i] = value;
-      });
-      server.extras = extras;
+  run(server, prelude, `${trackedSql ?? ''}${otherSql ?? ''}`, (error) => {
+    if (error !== null) {
+      findFault(tracked, server, error, done);
+      return;
     }
-    done(error);
+    server.parameters.forEach((_value, i) => {
+      if (isSet[i] === true) server.isSet[i] = true;
+    });
+    takeSpelling(client, server);
+    server.extras = extras;
+    done(null);
+  });
+}
+
+function run(
+  server: ServerEnd,
+  prelude: string | null,
+  sql: string,
+  done: (error: ErrorFields | null) => void,
+): void {
+  server.alignParameters(prelude === null ? [sql] : [prelude, sql], done);
+}
+
+/**
+ * The server's spelling is the client's from now on, so that `ISO` against `ISO, MDY` isn't sent each time. It reports only what has changed: a value that it says nothing about was that spelling before already.
+ */
+function takeSpelling({ parameters: wanted, given }: AlignedClient, server: ServerEnd): void {
+  server.parameters.forEach((value, i) => {
+    if (value === UNKNOWN) {
+      if (wanted[i] !== null) server.parameters[i] = wanted[i] as string;
+      return;
+    }
+    // What the server doesn't have at all, another one may.
+    if (value === null) return;
+    if (given.parameters[i] === wanted[i]) given.parameters[i] = value;
+    wanted[i] = value;
+  });
+}
+
+/** PostgreSQL has undone all of it. What others have left is taken back by itself, which has to succeed. */
+function findFault(
+  tracked: TrackedParameters,
+  server: ServerEnd,
+  error: ErrorFields,
+  done: (failure: AlignmentFailure) => void,
+): void {
+  const sql = extrasSql(NO_EXTRAS, server.extras, server.base);
+  if (sql === null) {
+    done({ error, isServers: false });
+    return;
+  }
+  run(server, tracked.preludeSql(sql, server.parameters), sql, (second) => {
+    if (second === null) server.extras = NO_EXTRAS;
+    done({ error, isServers: second !== null });
   });
 }
 

@@ -15,7 +15,7 @@ import { TxStatus } from '../wire/codes.ts';
 import { errorResponse } from '../wire/error-response.ts';
 import { errorOf, fatal, type PgErrorFields, SqlState } from '../wire/pg-error.ts';
 import { readyForQueryIdle } from '../wire/ready-for-query.ts';
-import { alignServer, isAligned } from './alignment.ts';
+import { type AlignmentFailure, alignServer, isAligned } from './alignment.ts';
 import type { ClientConnection, ClientPhase } from './connection.ts';
 import { type DepartedClient, leaveServer } from './departure.ts';
 import { Intake } from './intake.ts';
@@ -29,6 +29,9 @@ const CANCELED = errorResponse({
   sqlstate: SqlState.queryCanceled,
   message: 'canceling statement due to user request',
 });
+
+/** So many servers may refuse what a client gave, where others have used them, before it is the client's fault. */
+const MAX_REFUSALS = 3;
 
 /**
  * A logged-in client: idle, waiting for a server, or linked to one.
@@ -68,6 +71,8 @@ export class ClientSession
   protected readonly requests: RequestStream;
   readonly prepared: SessionStatements;
   #server: (PoolServer & ServerEnd) | null = null;
+  /** So many servers in turn have refused what the client gave. */
+  #refusals = 0;
   /** The last link ended inside a message of the server. */
   #isMidAnswer = false;
 
@@ -180,27 +185,40 @@ export class ClientSession
   linked(server: PoolServer): void {
     // The daemon builds both sides: every server of a pool is also the other end of a link.
     const end = server as PoolServer & ServerEnd;
+    const isNew = this.#server !== end;
     this.#server = end;
     this.wasToldToWait = false;
     try {
-      if (!this.connection.closeIfLeft()) this.#align(end);
+      if (!this.connection.closeIfLeft()) this.#align(end, isNew);
     } catch (error) {
       // On another connection's call stack, usually: it must not be taken for that one's fault.
       this.connection.onFault(error);
     }
   }
 
-  #align(end: PoolServer & ServerEnd): void {
+  #align(end: PoolServer & ServerEnd, isNew: boolean): void {
     this.isHolding = true;
     if (isAligned(this.tracked, this, end)) {
       this.#begin(end);
       return;
     }
-    alignServer(this.tracked, this, end, (error) => {
+    alignServer(this.tracked, this, end, (failure) => {
       if (this.#server !== end) return;
-      if (error === null) this.#begin(end);
-      else this.pool.closeLinked(end, 'var change failed', errorOf(error, 'invalid server parameter'));
+      if (failure === null) this.#begin(end);
+      else this.#notAligned(end, failure, isNew);
     });
+  }
+
+  /** What others have done on a server is not the client's fault: it gets another one, unless it has used this one. */
+  #notAligned(end: PoolServer & ServerEnd, { error, isServers }: AlignmentFailure, isNew: boolean): void {
+    if (!isServers) this.#refusals++;
+    if (isNew && (isServers || (!end.isUntouched && this.#refusals < MAX_REFUSALS))) {
+      this.pool.closeServer(end, 'var change failed');
+      // Ahead of whoever waits: it may be one of those who leave servers like that.
+      this.pool.acquire(this, true);
+    } else {
+      this.pool.closeLinked(end, 'var change failed', errorOf(error, 'invalid server parameter'));
+    }
   }
 
   unlinked(): void {
@@ -350,6 +368,7 @@ export class ClientSession
 
   /** The server is ready to be written to. */
   #begin(server: ServerEnd): void {
+    this.#refusals = 0;
     this.target = server;
     // Inside feed, the stream that asked goes on by itself.
     if (this.isFeeding) this.isHolding = false;

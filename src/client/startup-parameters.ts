@@ -1,4 +1,4 @@
-import { type ExtraParameters, mayBeGiven, NO_EXTRAS } from '../relay/extra-parameters.ts';
+import { type ExtraParameters, isFleeting, mayBeGiven, NO_EXTRAS } from '../relay/extra-parameters.ts';
 import type { TrackedParameters, TrackedValues } from '../relay/tracked-parameters.ts';
 import { fatal, type PgErrorFields } from '../wire/pg-error.ts';
 import { type Replication, replicationOf } from '../wire/replication.ts';
@@ -59,7 +59,7 @@ export function readStartupParameters(
     else if (name === 'replication' || name === 'options') continue;
     else if (!track(name, value, tracked, parameters) && !ignored.includes(name)) {
       if (!mayBeGiven(name)) return fatal(`unsupported startup parameter: ${name}`);
-      extras.set(name.toLowerCase(), value);
+      keep(name, value, extras);
     }
   }
   if (user === '') return fatal('no username supplied');
@@ -86,9 +86,14 @@ function readOptions(
   for (const [name, value] of options) {
     if (track(name, value, tracked, parameters) || ignoresUnknown || ignored.includes(name)) continue;
     if (!mayBeGiven(name)) return fatal(`unsupported startup parameter in options: ${name}`);
-    extras.set(name.toLowerCase(), value);
+    keep(name, value, extras);
   }
   return null;
+}
+
+function keep(name: string, value: string, into: Map<string, string>): void {
+  const key = name.toLowerCase();
+  if (!isFleeting(key)) into.set(key, value);
 }
 
 function track(name: string, value: string, tracked: TrackedParameters, into: TrackedValues): boolean {

@@ -62,15 +62,19 @@ export class ClientLists {
 
   /**
    * Moves a client from its list to that of `to` and keeps its `waitStartMs`. Returns how long it had been
-   * waiting, in ms. Only the pool calls it.
+   * waiting, in ms. `isFirst`: ahead of all there, for it has waited for longer. Only the pool calls it.
    */
-  move(client: PoolClient, to: ClientState, nowMs: number): number {
+  move(client: PoolClient, to: ClientState, nowMs: number, isFirst = false): number {
     const { state: from, waitStartMs } = client;
     if (client.listOwner !== null && from !== 'gone' && from !== 'login') this.#list(from).remove(client);
     client.state = to;
-    const isListed = to !== 'gone' && to !== 'login';
-    client.waitStartMs = isListed && to !== 'active' ? nowMs : 0;
-    if (isListed) this.#list(to).pushBack(client);
+    client.waitStartMs = 0;
+    if (to !== 'gone' && to !== 'login') {
+      const list = this.#list(to);
+      if (to !== 'active') client.waitStartMs = (isFirst ? list.first?.waitStartMs : null) ?? nowMs;
+      if (isFirst) list.pushFront(client);
+      else list.pushBack(client);
+    }
     return waitStartMs === 0 ? 0 : nowMs - waitStartMs;
   }
 

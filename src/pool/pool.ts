@@ -95,12 +95,12 @@ export class Pool {
   }
 
   /**
-   * A logged-in client needs a server: it hears `linked` or `refused` before this returns, or waits for one of them.
+   * A logged-in client needs a server: it hears `linked` or `refused` before this returns, or waits (`isFirst`: ahead of all).
    */
-  acquire(client: PoolClient): void {
+  acquire(client: PoolClient, isFirst = false): void {
     if (client.state !== 'active') assert.fail('acquire by a client that is not active');
     if (!this.isHeld) {
-      const server = this.clients.waiting.length === 0 ? this.#pickIdle() : null;
+      const server = isFirst || this.clients.waiting.length === 0 ? this.#pickIdle() : null;
       if (server !== null) {
         this.#assign(client, server);
         return;
@@ -112,7 +112,7 @@ export class Pool {
         return;
       }
     }
-    this.#moveClient(client, 'waiting');
+    this.#moveClient(client, 'waiting', isFirst);
     this.service();
   }
 
@@ -390,8 +390,8 @@ export class Pool {
   }
 
   /** The only place that changes a client's state. */
-  #moveClient(client: PoolClient, to: PoolClient['state']): void {
-    const waitedMs = this.clients.move(client, to, this.nowMs);
+  #moveClient(client: PoolClient, to: PoolClient['state'], isFirst = false): void {
+    const waitedMs = this.clients.move(client, to, this.nowMs, isFirst);
     this.stats.waitTimeUs += Math.round(waitedMs * 1000);
     this.waits.changed();
   }

@@ -22,6 +22,12 @@ const INTERNAL = new Set([
 /** What makes a session another user's. */
 const IDENTITY = new Set(['is_superuser', 'role', 'session_authorization']);
 
+/** PostgreSQL refuses these in a StartupMessage: they are a transaction's, and one has begun. */
+const OF_A_TRANSACTION = new Set(['transaction_deferrable', 'transaction_isolation']);
+
+/** These it takes, and no transaction ever sees them. From version 16 on it refuses to RESET any of all four. */
+const WITHOUT_EFFECT = new Set(['seed', 'transaction_read_only']);
+
 /** What a StartupMessage says beside parameters. PostgreSQL tells case apart there, and has the last of a name; we don't. */
 const OURS = new Set(['database', 'options', 'replication', 'user']);
 
@@ -31,8 +37,13 @@ export const UNKNOWN = '\0';
 /** Whether a client may give `name` at its start, as far as we can tell: PostgreSQL has the last word. */
 export function mayBeGiven(name: string): boolean {
   const key = name.toLowerCase();
-  if (OURS.has(key) || key.startsWith('_pq_.')) return false;
+  if (OURS.has(key) || OF_A_TRANSACTION.has(key) || key.startsWith('_pq_.')) return false;
   return isParameterName(name) && !INTERNAL.has(key) && !IDENTITY.has(key);
+}
+
+/** Whether no session keeps a value of `key` (lower case). */
+export function isFleeting(key: string): boolean {
+  return OF_A_TRANSACTION.has(key) || WITHOUT_EFFECT.has(key);
 }
 
 /** Whether a session that has another value of `key` (lower case) belongs to another user. */

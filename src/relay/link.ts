@@ -71,6 +71,8 @@ export interface ClientEnd {
 /** The server side as its linked client sees it. */
 export interface ServerEnd extends RequestTarget {
   readonly conn: Conn;
+  /** No client has had it before the one that is linked. */
+  readonly isUntouched: boolean;
   /** What was set on it beside the tracked parameters, by us or by the linked client. */
   extras: ExtraParameters;
   /** By the index of tracked parameters: it is known that a SET has led to the value. */

@@ -1,4 +1,5 @@
 import { quoteLiteral, setStatement } from '../wire/sql-quote.ts';
+import { isFleeting } from './extra-parameters.ts';
 
 /** Always tracked, in the order in which a client's login lists them. Source: PgBouncer, §6.2 of the contract. */
 const ALWAYS_TRACKED = [
@@ -46,7 +47,8 @@ export class TrackedParameters {
   constructor(extraNames: readonly string[]) {
     const names = [...ALWAYS_TRACKED];
     for (const name of extraNames) {
-      if (!names.some((known) => known.toLowerCase() === name.toLowerCase())) names.push(name);
+      const key = name.toLowerCase();
+      if (!isFleeting(key) && !names.some((known) => known.toLowerCase() === key)) names.push(name);
     }
     this.names = names;
     names.forEach((name, i) => {

@@ -214,6 +214,7 @@ export class ServerConnection
     // The daemon builds both sides: every client of a pool is also the other end of a link, but for one of ours.
     this.#client = this.dedicatedTo?.replication === 'none' ? null : (client as PoolClient & ClientEnd);
     this.requestMs = this.#services.clock.nowMs();
+    this.links++;
     this.tracker.reset();
     this.lent();
     this.#reader = this.#responses;

@@ -23,6 +23,7 @@ export interface MovedConnection extends MovedParts {
   readonly requestAgeMs: number;
   readonly silentMs: number;
   readonly connectWallMs: number;
+  readonly links: number;
   readonly session: MovedSession;
 }
 
@@ -39,6 +40,7 @@ export function moved(server: PooledServer, fd: number, nowMs: number): MovedCon
     requestAgeMs: nowMs - server.requestMs,
     silentMs: nowMs - server.lastBytesMs,
     connectWallMs: server.connectWallMs,
+    links: server.links,
     session: server.movedSession(),
   };
 }
@@ -54,6 +56,7 @@ export function restore(
   server.requestMs = nowMs - all.requestAgeMs;
   server.lastBytesMs = nowMs - all.silentMs;
   server.connectWallMs = all.connectWallMs;
+  server.links = all.links;
   server.backendKey = all.backendKey === null ? null : Buffer.from(all.backendKey);
   server.restoreSession(all.session, statements);
 }

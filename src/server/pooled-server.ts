@@ -27,6 +27,8 @@ export abstract class PooledServer extends SessionState {
   readonly grant: Grant;
   readonly address: ServerRoute;
   backendKey: Buffer | null = null;
+  /** Its links until now. */
+  links = 0;
 
   constructor(
     { tracked, statements, clock }: ServerServices,
@@ -45,6 +47,10 @@ export abstract class PooledServer extends SessionState {
     this.stateSinceMs = this.connectMs;
     this.lastBytesMs = this.connectMs;
     this.requestMs = this.connectMs;
+  }
+
+  get isUntouched(): boolean {
+    return this.links < 2;
   }
 
   get isCancellable(): boolean {

@@ -68,3 +68,17 @@ it.each([
   answer(null);
   expect([isDone, end.isSet[at], given.parameters[at]]).toEqual([true, true, wanted]);
 });
+
+it.each([
+  ['the client where others’ leftovers can be taken back', false],
+  ['the server where they cannot', true],
+])('what fails is the fault of %s', (_whose, isServers) => {
+  const given = { ...client({}), extras: new Map([['work_mem', 'much']]) };
+  const { end } = server([]);
+  end.parameters.fill(null);
+  end.extras = new Map([['lock_timeout', '7s']]);
+  const error = { message: 'no' };
+  end.alignParameters = ([text], done) => done(text === 'RESET lock_timeout;' && !isServers ? null : error);
+  alignServer(tracked, given, end, (failure) => expect(failure).toEqual({ error, isServers }));
+  expect([...end.extras.keys()]).toEqual(isServers ? ['lock_timeout'] : []);
+});

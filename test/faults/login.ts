@@ -388,7 +388,7 @@ export const loginFaults: readonly Fault[] = [
     'a StartupMessage may say twice where it leads, in another case',
     {
       file: 'src/relay/extra-parameters.ts',
-      find: "if (OURS.has(key) || key.startsWith('_pq_.')) return false;",
+      find: "if (OURS.has(key) || OF_A_TRANSACTION.has(key) || key.startsWith('_pq_.')) return false;",
       replace: '',
     },
     ['test/client/startup-parameters.test.ts'],

@@ -83,8 +83,8 @@ export const poolFaults: readonly Fault[] = [
     'who came last is served first',
     {
       file: 'src/pool/client-lists.ts',
-      find: 'this.#list(to).pushBack(client);',
-      replace: 'this.#list(to).pushFront(client);',
+      find: 'else list.pushBack(client);',
+      replace: 'else list.pushFront(client);',
     },
     ['test/pool/pool.test.ts'],
   ),

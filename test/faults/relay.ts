@@ -202,6 +202,25 @@ export const relayFaults: readonly Fault[] = [
     ['test/integration/session-parameters.test.ts'],
   ),
   fault(
+    'a client is ended for what others have done to its server',
+    { file: SESSION, find: 'if (isNew && (', replace: 'if (end.isUntouched && (' },
+    ['test/integration/extra-parameters.test.ts'],
+  ),
+  fault(
+    'a client in session mode is given another server in the middle of its session',
+    { file: SESSION, find: 'if (isNew && (', replace: 'if ((' },
+    ['test/integration/extra-parameters.test.ts'],
+  ),
+  fault(
+    'a client whose server was no use waits behind those who keep making it so',
+    {
+      file: 'src/pool/pool.ts',
+      find: "this.#moveClient(client, 'waiting', isFirst);",
+      replace: "this.#moveClient(client, 'waiting');",
+    },
+    ['test/pool/pool.test.ts'],
+  ),
+  fault(
     'values that differ in case count as the same',
     {
       file: 'src/relay/tracked-parameters.ts',

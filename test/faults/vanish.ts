@@ -32,8 +32,8 @@ export const vanishFaults: readonly Fault[] = [
     'a client that waits, has sent too much to be read on, and is gone, gets a server',
     {
       file: 'src/client/session.ts',
-      find: 'if (!this.connection.closeIfLeft()) this.#align(end);',
-      replace: 'this.#align(end);',
+      find: 'if (!this.connection.closeIfLeft()) this.#align(end, isNew);',
+      replace: 'this.#align(end, isNew);',
     },
     ['test/integration/waiting-clients.test.ts'],
     {

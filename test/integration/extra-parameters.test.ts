@@ -135,12 +135,65 @@ test.each([
   expect(await other.value('SELECT 1')).toBe('1');
 });
 
+/** A library that is loaded by its first use takes away what its name was prefixed to, or makes it the superuser's. */
+const LOADS = 'DO $$ BEGIN NULL; END $$';
+
+test.each([
+  'plpgsql.typo=1',
+  'plpgsql.variable_conflict=use_column',
+])('%s, which cannot be taken back from a server, ends no other client', async (option) => {
+  const [giver, plain] = [await connect({ options: `-c ${option}` }), await connect()];
+  for (let i = 0; i < 2; i++) {
+    await giver.query(LOADS);
+    const pid = await giver.value('SELECT pg_backend_pid()');
+    expect(await plain.value('SELECT pg_backend_pid()')).not.toBe(pid);
+  }
+});
+
+test('what a server refuses for what others have done there, another one takes', async () => {
+  const [plain, client] = [await connect(), await connect({ temp_buffers: '200' })];
+  await plain.rows('CREATE TEMPORARY TABLE mine (n int); INSERT INTO mine VALUES (1)');
+  expect(await client.value('SHOW temp_buffers')).toBe('1600kB');
+});
+
+test('a value that no server takes ends its client, whatever others have left there', async () => {
+  const [giver, client] = [await connect(given), await connect({ work_mem: 'much' })];
+  await giver.query('SELECT 1');
+  await client.send(frontend.query('SELECT 1'));
+  expect((await client.answerTo('E')).errors[0]).toMatchObject({ S: 'FATAL', C: '22023' });
+  await client.peer.end();
+  expect(await shown(giver, ...NAMES)).toEqual(['0', '12345ms', '"My Schema",public', '7s']);
+});
+
+test('a client in session mode is given no other server in place of its own', async () => {
+  await stage.restart({ pool_mode: 'session' });
+  const [before, client] = [await connect(), await connect({ options: '-c plpgsql.typo=1' })];
+  await before.query('SELECT 1');
+  await before.end();
+  await client.query(`CREATE TEMPORARY TABLE mine (n int); ${LOADS}`);
+  await client.send(frontend.query('RESET ALL'));
+  expect((await client.answerTo('E')).errors[0]).toMatchObject({ S: 'FATAL', C: '42602' });
+  await client.peer.end();
+});
+
+test('what PostgreSQL takes at the start and never heeds is not set', async () => {
+  const options = '-c transaction_read_only=on -c seed=0.5';
+  const [client, other] = [await connect({ options }), await connect()];
+  const pid = await client.value('SELECT pg_backend_pid()');
+  expect(await client.value('SELECT query FROM pg_stat_activity WHERE pid = pg_backend_pid()')).not.toContain(
+    'seed',
+  );
+  expect(await client.value('SHOW transaction_read_only')).toBe('off');
+  expect(await other.value('SELECT pg_backend_pid()')).toBe(pid);
+});
+
 test.each([
   "work_mem'; SELECT 1; --",
   'work_mem=1;',
   'is_superuser',
   'role',
   'session_authorization',
+  'transaction_isolation',
 ])('a name that cannot be given, %o, is refused at once', async (name) => {
   const peer = await connectPeer(stage.pooler.port);
   await peer.send(frontend.startup({ user: ROLE, database: ROLE, [name]: 'on' }));

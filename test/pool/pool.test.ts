@@ -62,6 +62,22 @@ describe('linking', () => {
     expect([first.state, second.server]).toEqual(['waiting', kit.connector.last]);
   });
 
+  it('unless the server that it had was no use: then it is the first again', () => {
+    const kit = new PoolKit();
+    const pool = kit.warmPool(1, { poolSize: 1 });
+    const [client, second] = [kit.acquiring(pool), kit.acquiring(pool)];
+    const sinceMs = second.waitStartMs;
+    kit.clock.advance(10);
+    const { last } = kit.connector;
+    pool.closeServer(last, 'no use');
+    pool.acquire(client, true);
+    expect([client.state, pool.clients.oldestWaitStartMs]).toEqual(['waiting', sinceMs]);
+    last.gone();
+    pool.service();
+    kit.connector.last.ready();
+    expect([client.server, second.state]).toEqual([kit.connector.last, 'waiting']);
+  });
+
   it('also when it asks while the pool is still linking it', () => {
     const kit = new PoolKit();
     const pool = kit.warmPool(2, { poolSize: 2 });

@@ -23,6 +23,10 @@ describe('TrackedParameters', () => {
     expect(none).toEqual(Array.from({ length: 7 }, () => null));
   });
 
+  it('lists nothing that no session keeps', () => {
+    expect(new TrackedParameters(['seed', 'Transaction_Isolation', 'x']).names.slice(5)).toEqual(['x']);
+  });
+
   it('takes no name twice, in whatever case', () => {
     expect(new TrackedParameters(['timezone', 'x', 'X']).names.slice(5)).toEqual(['x']);
   });
