@@ -28,6 +28,9 @@ const OF_A_TRANSACTION = new Set(['transaction_deferrable', 'transaction_isolati
 /** These it takes, and no transaction ever sees them. From version 16 on it refuses to RESET any of all four. */
 const WITHOUT_EFFECT = new Set(['seed', 'transaction_read_only']);
 
+/** Whose a session is, in the order in which that can be set. */
+export const USER = ['session_authorization', 'role'];
+
 /** What a StartupMessage says beside parameters. PostgreSQL tells case apart there, and has the last of a name; we don't. */
 const OURS = new Set(['database', 'options', 'replication', 'user']);
 
@@ -44,6 +47,11 @@ export function mayBeGiven(name: string): boolean {
 /** Whether no session keeps a value of `key` (lower case). */
 export function isFleeting(key: string): boolean {
   return OF_A_TRANSACTION.has(key) || WITHOUT_EFFECT.has(key);
+}
+
+/** Whether `key` (lower case) may have a value that a session begins with, and that can be set again. */
+export function mayBeBase(key: string): boolean {
+  return !isFleeting(key) && (mayBeGiven(key) || USER.includes(key));
 }
 
 /** Whether a session that has another value of `key` (lower case) belongs to another user. */

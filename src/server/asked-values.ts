@@ -1,5 +1,6 @@
 import { parseDataRow } from '../wire/data-row.ts';
 import { ProtocolViolation } from '../wire/pg-error.ts';
+import { USER } from '../relay/extra-parameters.ts';
 import { quoteLiteral } from '../wire/sql-quote.ts';
 
 /** What a server says of one parameter. */
@@ -26,8 +27,10 @@ const TIMEOUT = 'pgweir.statement_timeout';
  * `isAgain`: the question before was cancelled, by a client's request that came late or by the session's
  * statement_timeout, and may have left its transaction open. The latter is out of force now; whether it was set is told
  * by its value then.
+ *
+ * `more`: another SELECT, whose rows come behind.
  */
-export function askingSql(names: readonly string[], isAgain = false): string {
+export function askingSql(names: readonly string[], isAgain = false, more = ''): string {
   const list = names.map(quoteLiteral).join(',');
   const begin = 'BEGIN ISOLATION LEVEL READ COMMITTED;';
   const keep =
@@ -46,8 +49,17 @@ export function askingSql(names: readonly string[], isAgain = false): string {
     `SELECT n,pg_catalog.encode(pg_catalog.convert_to(pg_catalog.current_setting(${inForce},true),'UTF8'),'hex'),${source} ` +
     `FROM pg_catalog.unnest(ARRAY[${list}]) n ` +
     'LEFT JOIN pg_catalog.pg_settings s ON pg_catalog.lower(s.name) OPERATOR(pg_catalog.=) n;' +
-    'COMMIT'
+    `${more}COMMIT`
   );
+}
+
+/** As {@link askingSql}, on a new session: also what `connect_query` has made of it. */
+export function askingAllSql(names: readonly string[]): string {
+  const all =
+    `SELECT pg_catalog.lower(s.name),` +
+    `pg_catalog.encode(pg_catalog.convert_to(pg_catalog.current_setting(s.name),'UTF8'),'hex'),s.source ` +
+    `FROM pg_catalog.pg_settings s WHERE s.source OPERATOR(pg_catalog.=) '${SESSION}';`;
+  return askingSql([...names, ...USER], false, all);
 }
 
 /** One DataRow of the answer. Throws ProtocolViolation when it is none. */

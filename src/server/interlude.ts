@@ -5,7 +5,7 @@ import type { RequestTracker } from '../relay/request-tracker.ts';
 import type { ErrorFields } from '../wire/error-fields.ts';
 import type { ByteReader } from '../wire/framed-reader.ts';
 import { errorOf, SqlState } from '../wire/pg-error.ts';
-import type { AskedValue } from './asked-values.ts';
+import { type AskedValue, askingSql } from './asked-values.ts';
 import type { OwnQueries } from './own-queries.ts';
 import type { OwnQueryResult } from './own-query.ts';
 
@@ -140,7 +140,7 @@ export class Interlude {
         host.pool.closeLinked(host, 'asking for parameters failed', told);
       }
     };
-    this.#own.ask(names, answered, triesLeft < TRIES);
+    this.#own.ask(askingSql(names, triesLeft < TRIES), answered);
   }
 
   /** The link stays, but what the client gave has to be set again. */

@@ -10,7 +10,7 @@ import type { ServerTls } from '../tls/server-side.ts';
 import type { ByteReader } from '../wire/framed-reader.ts';
 import { SqlState } from '../wire/pg-error.ts';
 import { startupMessage } from '../wire/startup-message.ts';
-import type { AskedValue } from './asked-values.ts';
+import { type AskedValue, askingAllSql, askingSql } from './asked-values.ts';
 import { Encryption } from './encryption.ts';
 import { loginError, ServerLogin, type ServerLoginFailure, type ServerLoginResult } from './login.ts';
 import type { OwnQueries } from './own-queries.ts';
@@ -262,26 +262,30 @@ export class ServerOpening implements Opening {
     });
   }
 
-  /** What the server doesn't say by itself is asked for, once. */
+  /** What the server doesn't say by itself is asked for, once; also what connect_query has set. */
   #begun(welcome: WelcomeData): void {
     const host = this.#host;
     const now = host.begun(welcome);
     // One that is a single client's own is given to nobody who has other values, and may take no SQL.
-    if (host.silent.length === 0 || host.dedicatedTo !== null) {
+    const hasQuery = this.#target.connectQuery !== null;
+    if ((host.silent.length === 0 && !hasQuery) || host.dedicatedTo !== null) {
       host.opened(now);
       return;
     }
-    this.#own.ask(host.silent, (values, { error, isIdle }) => {
-      if (error === null && isIdle) {
-        for (const name of host.known(values)) {
-          host.log('WARNING', `the server knows no parameter "${name}" of track_extra_parameters`);
+    this.#own.ask(
+      hasQuery ? askingAllSql(host.silent) : askingSql(host.silent),
+      (values, { error, isIdle }) => {
+        if (error === null && isIdle) {
+          for (const name of host.known(values)) {
+            host.log('WARNING', `the server knows no parameter "${name}" of track_extra_parameters`);
+          }
+          host.opened(now);
+          return;
         }
-        host.opened(now);
-        return;
-      }
-      const reason = 'asking for parameters failed';
-      host.failed({ message: reason, serverError: null, failWaiting: false }, reason);
-    });
+        const reason = 'asking for parameters failed';
+        host.failed({ message: reason, serverError: null, failWaiting: false }, reason);
+      },
+    );
   }
 
   #failed(failure: ServerLoginFailure): void {

@@ -3,7 +3,7 @@ import type { TestPurpose } from '../pool/peers.ts';
 import { type ErrorFields, errorText } from '../wire/error-fields.ts';
 import type { ByteReader } from '../wire/framed-reader.ts';
 import { query, sync } from '../wire/frontend.ts';
-import { type AskedValue, askingSql, readAskedValue } from './asked-values.ts';
+import { type AskedValue, readAskedValue } from './asked-values.ts';
 import { Barrier } from './barrier.ts';
 import { type Fence, FenceReader, newFence } from './fence.ts';
 import { OwnQuery, type OwnQueryEvents, type OwnQueryResult, type RowTaker } from './own-query.ts';
@@ -66,18 +66,13 @@ export class OwnQueries {
   }
 
   /**
-   * Asks for parameters by `names`; `isAgain` as with askingSql. `done` as with {@link run}, with what the server says
-   * of them.
+   * Asks for parameters by `sql`: askingSql or its like. `done` as with {@link run}, with what the server says of them.
    */
-  ask(
-    names: readonly string[],
-    done: (values: readonly AskedValue[], result: OwnQueryResult) => void,
-    isAgain = false,
-  ): void {
+  ask(sql: string, done: (values: readonly AskedValue[], result: OwnQueryResult) => void): void {
     const values: AskedValue[] = [];
     const row = (body: Buffer) => values.push(readAskedValue(body));
     this.#question = this.#read('asking for parameters failed', null, (result) => done(values, result), row);
-    this.#host.conn.write(query(askingSql(names, isAgain)));
+    this.#host.conn.write(query(sql));
   }
 
   /** Runs a reset, check or resync; `done` is told whether the server is fit for others, and the reason if it is not. */

@@ -5,9 +5,11 @@ import type { WelcomeData } from '../pool/context.ts';
 import {
   type ExtraParameters,
   isIdentity,
+  mayBeBase,
   mayBeGiven,
   NO_EXTRAS,
   UNKNOWN,
+  USER,
   withExtra,
 } from '../relay/extra-parameters.ts';
 import type { ClientEnd } from '../relay/link.ts';
@@ -31,6 +33,9 @@ export interface MovedSession {
   readonly statements: readonly MovedStatement[];
   readonly wereStatements: boolean;
 }
+
+/** The role of a session in which nobody has set one. */
+const NO_ROLE = 'none';
 
 const NON_ASCII = /[^\0-\u007f]/;
 
@@ -79,20 +84,34 @@ export abstract class SessionState {
     return welcome.map(([name, value]) => {
       const key = name.toLowerCase();
       const now = this.#reported.get(key) ?? value;
-      if (now !== value && this.tracked.indexOf(name) < 0) this.base = withExtra(this.base, key, now);
+      if (now !== value && mayBeGiven(name)) this.#begunWith(key, now);
       return [name, now];
     });
   }
 
   /** The answer to that. Gives the names that mean nothing to the server. */
   known(values: readonly AskedValue[]): string[] {
-    for (const { name, value, isSet } of values)
-      if (isSet === true) this.base = withExtra(this.base, name, value);
+    for (const { name, value, isSet } of values) {
+      // Of a parameter without a declaration nothing more is known.
+      if (value !== null && (isSet ?? value !== '') && mayBeGiven(name)) this.#begunWith(name, value);
+    }
+    // Last, for it decides what else may be set: connect_query's user is the one whose session clients have.
+    for (const name of USER) {
+      const value = values.find((each) => each.name === name)?.value ?? null;
+      if (value !== null && value !== (this.#first.get(name) ?? NO_ROLE)) this.#begunWith(name, value);
+    }
+    for (const [key, value] of this.#reported) if (isIdentity(key)) this.#first.set(key, value);
     // A name with a dot may be given a meaning at any time.
     const unknown = values.filter(({ name, value }) => value === null && !name.includes('.'));
     const names = unknown.map(({ name }) => name);
     this.silent = this.silent.filter((name) => !names.includes(name));
     return names;
+  }
+
+  /** `connect_query` has set it. What is tracked and reported follows clients by that. */
+  #begunWith(key: string, value: string): void {
+    const isFollowed = this.tracked.indexOf(key) >= 0 && this.#reported.has(key);
+    if (mayBeBase(key) && !isFollowed) this.base = withExtra(this.base, key, value);
   }
 
   /** All of it; nobody uses it, and it is fit for anybody. */
@@ -228,9 +247,12 @@ export abstract class SessionState {
     if (client !== null) this.#wasSet = true;
     if (client !== null && tag !== 'set') this.wasReset = true;
     if (tag !== 'set') this.isSet.fill(false);
-    for (const name of [...this.silent, ...this.extras.keys()]) {
+    // The reset query is for nobody: behind it all is PostgreSQL's own, but for what connect_query has set.
+    const isOver = tag === 'discard' && client === null && this.abandoned === null;
+    const names = [...this.silent, ...this.extras.keys(), ...(tag === 'set' ? [] : this.base.keys())];
+    for (const name of names) {
       if (tag === 'set' && this.#reported.has(name)) continue;
-      this.extras = withExtra(this.extras, name, UNKNOWN);
+      this.extras = withExtra(this.extras, name, isOver && !this.base.has(name) ? null : UNKNOWN);
     }
   }
 
@@ -261,6 +283,7 @@ export abstract class SessionState {
       // Of a parameter without a declaration nothing more is known, and RESET makes it empty.
       const wasSet = isSet ?? !(value === '' && this.wasReset);
       const given = wasSet ? null : client.given.get(name);
+      const begunWith = wasSet ? null : (this.base.get(name) ?? null);
       const isReported = this.#reported.has(name);
       const index = this.tracked.indexOf(name);
       if (index >= 0 && isReported) {
@@ -268,13 +291,14 @@ export abstract class SessionState {
         this.isSet[index] = wasSet;
         client.parameters[index] = given ?? value;
       } else {
-        const before = this.base.has(name) ? UNKNOWN : null;
+        const before = begunWith === null ? null : UNKNOWN;
         this.extras = withExtra(this.extras, name, wasSet ? value : before);
         client.extras = withExtra(client.extras, name, wasSet ? value : given);
       }
       // PostgreSQL would have gone back to that at once, and said so.
-      if (isReported && given !== null && given !== value) {
-        client.conn.write(parameterStatus(this.tracked.names[index] ?? name, given));
+      const back = given ?? begunWith;
+      if (isReported && back !== null && back !== value) {
+        client.conn.write(parameterStatus(this.tracked.names[index] ?? name, back));
       }
     }
     this.lent();

@@ -199,7 +199,25 @@ export const relayFaults: readonly Fault[] = [
       find: 'sql += before === undefined ? `RESET ${inSql(name)};` : configSql(name, before);',
       replace: 'sql += `RESET ${inSql(name)};`;',
     },
-    ['test/integration/session-parameters.test.ts'],
+    ['test/integration/connect-query.test.ts'],
+  ),
+  fault(
+    'what connect_query has set is known of tracked parameters only',
+    {
+      file: SESSION_STATE,
+      find: 'if (mayBeBase(key) && !isFollowed) this.base',
+      replace: 'if (this.silent.includes(key)) this.base',
+    },
+    ['test/integration/connect-query.test.ts'],
+  ),
+  fault(
+    'RESET ROLE leads to the user of connect_query’s login',
+    {
+      file: SESSION_STATE,
+      find: "...(tag === 'set' ? [] : this.base.keys())",
+      replace: '',
+    },
+    ['test/integration/connect-query.test.ts'],
   ),
   fault(
     'a client is ended for what others have done to its server',

@@ -81,8 +81,8 @@ export const replicationFaults: readonly Fault[] = [
     'a physical connection is asked for parameters that it does not report',
     {
       file: 'src/server/opening.ts',
-      find: 'if (host.silent.length === 0 || host.dedicatedTo !== null)',
-      replace: 'if (host.silent.length === 0)',
+      find: 'if ((host.silent.length === 0 && !hasQuery) || host.dedicatedTo !== null)',
+      replace: 'if (host.silent.length === 0 && !hasQuery)',
     },
     ['test/integration/replication.test.ts'],
   ),

@@ -36,6 +36,7 @@ export const versionSuite = [
   'integration/transaction-mode',
   'integration/prepared',
   'integration/parameters',
+  'integration/connect-query',
   'integration/cancel',
   'integration/copy',
 ].map((name) => `test/${name}.test.ts`);

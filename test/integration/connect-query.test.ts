@@ -1,0 +1,147 @@
+import { beforeAll, describe, expect, test } from 'vitest';
+import { ParameterStage } from '../support/parameter-stage.ts';
+import { sharedPostgres, withClient } from '../support/postgres.ts';
+import { createRole } from '../support/roles.ts';
+
+const ROLE = 'connect_query_app';
+const LIMITED = 'connect_query_limited';
+const TRACKED = { track_extra_parameters: 'IntervalStyle, work_mem, search_path, app.tenant' };
+
+/** A stage whose database entry has this connect_query. */
+const set = (settings: Record<string, string | number>, sql: string, user = '') =>
+  ParameterStage.set(ROLE, settings, `dbname=${ROLE} ${user} connect_query='${sql.replaceAll("'", "''")}'`);
+
+beforeAll(async () => {
+  await ParameterStage.prepare(ROLE);
+  await createRole(sharedPostgres(), { name: LIMITED, auth: 'trust' });
+  await withClient(sharedPostgres(), (client) => client.query(`GRANT ${LIMITED} TO ${ROLE}`));
+});
+
+describe('what connect_query sets', () => {
+  test('of tracked parameters that are not reported, is there behind clients that had others', async () => {
+    await using stage = await set(TRACKED, "SET work_mem = '777kB'");
+    const [one, other] = [await stage.connect(), await stage.connect({ work_mem: '1234kB' })];
+    for (let i = 0; i < 2; i++) {
+      expect(await one.value('SHOW work_mem')).toBe('777kB');
+      expect(await other.value('SHOW work_mem')).toBe('1234kB');
+    }
+    await one.query('SET work_mem = 999; RESET work_mem');
+    expect(await one.value('SHOW work_mem')).toBe('777kB');
+    await one.query('DISCARD ALL');
+    expect(await one.value('SHOW work_mem')).toBe('777kB');
+  });
+
+  test('is what clients begin with, and have again behind others', async () => {
+    await using stage = await set({}, "SET TimeZone = 'Asia/Tokyo'; SET search_path = app");
+    const [one, other] = [
+      await stage.connect(),
+      await stage.connect({ TimeZone: 'UTC', search_path: 'own' }),
+    ];
+    expect(one.parameters.get('TimeZone')).toBe('Asia/Tokyo');
+    for (let i = 0; i < 2; i++) {
+      expect(await one.value('SHOW TimeZone')).toBe('Asia/Tokyo');
+      expect(await one.value('SHOW search_path')).toBe('app');
+      expect(await other.value('SHOW TimeZone')).toBe('UTC');
+      expect(await other.value('SHOW search_path')).toBe('own');
+    }
+    await one.query('RESET ALL');
+    expect(await one.value('SHOW search_path')).toBe('app');
+  });
+
+  test('of parameters that are neither tracked nor reported, is there behind a client that gave others', async () => {
+    await using stage = await set({}, "SET statement_timeout = '30s'; SET lock_timeout = '5s'");
+    const [plain, giver] = [
+      await stage.connect(),
+      await stage.connect({ options: '-c statement_timeout=0' }),
+    ];
+    for (let i = 0; i < 2; i++) {
+      expect(await plain.rows('SHOW statement_timeout')).toEqual([['30s']]);
+      expect(await giver.value('SHOW statement_timeout')).toBe('0');
+      expect(await giver.value('SHOW lock_timeout')).toBe('5s');
+    }
+    await giver.query('RESET ALL');
+    expect(await giver.value('SHOW statement_timeout')).toBe('0');
+    expect(await plain.value('SHOW lock_timeout')).toBe('5s');
+  });
+
+  test('of a tracked parameter that nothing declares, is there behind clients that had others', async () => {
+    await using stage = await set(TRACKED, "SET app.tenant = 'own'");
+    const [plain, giver] = [await stage.connect(), await stage.connect({ 'app.tenant': 'given' })];
+    const tenant = "SELECT current_setting('app.tenant')";
+    for (let i = 0; i < 2; i++) {
+      expect(await giver.value(tenant)).toBe('given');
+      expect(await plain.value(tenant)).toBe('own');
+    }
+    await plain.query('RESET app.tenant');
+    expect(await plain.value(tenant)).toBe('own');
+  });
+
+  test('is there behind the reset query, reported or not', async () => {
+    const sql = "SET default_transaction_read_only = on; SET statement_timeout = '30s'";
+    await using stage = await set({ pool_mode: 'session' }, sql);
+    const pids = new Set<string | null | undefined>();
+    for (let i = 0; i < 3; i++) {
+      const client = await stage.connect();
+      expect(await client.value('SHOW default_transaction_read_only')).toBe('on');
+      expect(await client.value('SHOW statement_timeout')).toBe('30s');
+      pids.add(await client.value('SELECT pg_backend_pid()'));
+      await client.end();
+    }
+    expect(pids.size).toBe(1);
+  });
+
+  test.each([
+    'transaction',
+    'session',
+  ])('a client has again behind its own RESET ALL, and is told so, in %s mode', async (mode) => {
+    await using stage = await set({ pool_mode: mode }, 'SET default_transaction_read_only = on');
+    const client = await stage.connect();
+    for (const sql of ['RESET ALL', 'DISCARD ALL']) {
+      const answers = [await client.query(sql), await client.query('SHOW default_transaction_read_only')];
+      expect(answers[1]?.rows).toEqual([['on']]);
+      // PostgreSQL reports it from version 14 on.
+      const told = new Map(answers.flatMap(({ parameters }) => parameters));
+      expect(told.get('default_transaction_read_only') ?? 'on').toBe('on');
+    }
+  });
+});
+
+describe('the user whose session connect_query has made it', () => {
+  test.each([
+    'RESET ROLE',
+    'DISCARD ALL',
+    'BEGIN; RESET ROLE; COMMIT',
+    'SET ROLE NONE',
+  ])('is the next client’s behind %s', async (sql) => {
+    await using stage = await set({}, `SET ROLE ${LIMITED}`);
+    const [one, other] = [await stage.connect(), await stage.connect()];
+    expect(await one.value('SELECT current_user')).toBe(LIMITED);
+    await one.query(sql);
+    expect(await other.value('SELECT current_user')).toBe(LIMITED);
+    expect(await one.value('SELECT current_user')).toBe(LIMITED);
+  });
+
+  test.each([
+    ['a role', `SET ROLE ${LIMITED}`],
+    ['a session’s user', `SET SESSION AUTHORIZATION ${LIMITED}`],
+    ['both', `SET SESSION AUTHORIZATION ${ROLE}; SET ROLE ${LIMITED}`],
+  ])('is the next client’s behind the reset query: %s', async (_what, sql) => {
+    const { user, password } = sharedPostgres();
+    await using stage = await set({ pool_mode: 'session' }, sql, `user=${user} password=${password}`);
+    for (let i = 0; i < 3; i++) {
+      const client = await stage.connect();
+      expect(await client.value('SELECT current_user')).toBe(LIMITED);
+      await client.end();
+    }
+  });
+
+  test.each(['RESET SESSION AUTHORIZATION', 'DISCARD ALL'])('is no superuser behind %s', async (sql) => {
+    const { user, password } = sharedPostgres();
+    const entry = `user=${user} password=${password}`;
+    await using stage = await set({}, `SET SESSION AUTHORIZATION ${LIMITED}`, entry);
+    const [one, other] = [await stage.connect(), await stage.connect()];
+    await one.query(sql);
+    expect(await other.value('SELECT session_user')).toBe(LIMITED);
+    expect(await one.value('SELECT session_user')).toBe(LIMITED);
+  });
+});
