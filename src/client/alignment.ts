@@ -25,6 +25,12 @@ export interface AlignmentFailure {
 }
 
 /**
+ * `set_config` is called in a transaction, which the last client's defaults may have wait for a moment in which it cannot
+ * fail, or keep from beginning at all on a standby.
+ */
+const PLAIN_TRANSACTION = 'SET TRANSACTION ISOLATION LEVEL READ COMMITTED;';
+
+/**
  * Makes the parameters of a server those of the client, which belong to it: where nothing differs at once, else in
  * one round trip. `done` gets why that failed, or null. The client has the server's spelling then.
  */
@@ -68,7 +74,8 @@ function run(
   sql: string,
   done: (error: ErrorFields | null) => void,
 ): void {
-  server.alignParameters(prelude === null ? [sql] : [prelude, sql], done);
+  const text = sql.includes('set_config') ? `${PLAIN_TRANSACTION}${sql}` : sql;
+  server.alignParameters(prelude === null ? [text] : [prelude, text], done);
 }
 
 /**

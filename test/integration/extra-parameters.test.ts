@@ -187,6 +187,19 @@ test('what PostgreSQL takes at the start and never heeds is not set', async () =
   expect(await other.value('SELECT pg_backend_pid()')).toBe(pid);
 });
 
+test('a client is not held up by how the one before it has its transactions begin', async () => {
+  const defaults =
+    'isolation=serializable -c default_transaction_read_only=on -c default_transaction_deferrable=on';
+  const one = await connect({ options: `-c default_transaction_${defaults}` });
+  const other = await connect({ work_mem: '1234kB' });
+  await one.query('SELECT 1');
+  const writer = stage.direct;
+  await writer.rows('BEGIN ISOLATION LEVEL SERIALIZABLE; SELECT txid_current()');
+  expect(await other.value('SHOW work_mem')).toBe('1234kB');
+  await writer.rows('ROLLBACK');
+  expect(await one.value('SHOW transaction_isolation')).toBe('serializable');
+});
+
 test.each([
   "work_mem'; SELECT 1; --",
   'work_mem=1;',
