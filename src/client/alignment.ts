@@ -47,6 +47,7 @@ export function alignServer(
   const otherSql = extrasSql(extras, server.extras, server.base);
   if (otherSql === null) server.extras = extras;
   if (trackedSql === null && otherSql === null) {
+    takeSpelling(client, server);
     done(null);
     return;
   }
@@ -79,7 +80,8 @@ function run(
 }
 
 /**
- * The server's spelling is the client's from now on, so that `ISO` against `ISO, MDY` isn't sent each time. It reports only what has changed: a value that it says nothing about was that spelling before already.
+ * The server's spelling is the client's from now on, so that `ISO` against `ISO, MDY` isn't sent each time, and `OFF` is
+ * read as `off`. It reports only what has changed: a value that it says nothing about was that spelling before already.
  */
 function takeSpelling({ parameters: wanted, given }: AlignedClient, server: ServerEnd): void {
   server.parameters.forEach((value, i) => {

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { type AlignedClient, alignServer } from '../../src/client/alignment.ts';
+import { type AlignedClient, alignServer, isAligned } from '../../src/client/alignment.ts';
 import { NO_EXTRAS } from '../../src/relay/extra-parameters.ts';
 import { GivenParameters } from '../../src/relay/given-parameters.ts';
 import type { ServerEnd } from '../../src/relay/link.ts';
@@ -69,6 +69,23 @@ it.each([
   end.parameters[at] = wanted;
   answer(null);
   expect([isDone, end.isSet[at], given.parameters[at]]).toEqual([true, true, wanted]);
+});
+
+it('a value that is the server’s but for its case is taken over as the server has it', () => {
+  const given = client({ client_encoding: 'utf8', standard_conforming_strings: 'OFF' });
+  const { end, said } = server([]);
+  const [encoding, strings] = [
+    tracked.indexOf('client_encoding'),
+    tracked.indexOf('standard_conforming_strings'),
+  ];
+  end.parameters.fill(null);
+  end.parameters[encoding] = 'UTF8';
+  end.parameters[strings] = 'off';
+  alignServer(tracked, given, end, (failure) => expect(failure).toBeNull());
+  expect(said).toEqual([]);
+  expect([given.parameters[encoding], given.parameters[strings]]).toEqual(['UTF8', 'off']);
+  expect(given.given.get('client_encoding')).toBe('UTF8');
+  expect(isAligned(tracked, given, end)).toBe(true);
 });
 
 it.each([
