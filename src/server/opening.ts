@@ -266,26 +266,31 @@ export class ServerOpening implements Opening {
   #begun(welcome: WelcomeData): void {
     const host = this.#host;
     const now = host.begun(welcome);
-    // One that is a single client's own is given to nobody who has other values, and may take no SQL.
+    const { silent } = host;
     const hasQuery = this.#target.connectQuery !== null;
-    if ((host.silent.length === 0 && !hasQuery) || host.dedicatedTo !== null) {
+    // One that is a single client's own is given to nobody who has other values, and may take no SQL.
+    if ((silent.length === 0 && !hasQuery) || host.dedicatedTo !== null) {
       host.opened(now);
       return;
     }
-    this.#own.ask(
-      hasQuery ? askingAllSql(host.silent) : askingSql(host.silent),
-      (values, { error, isIdle }) => {
-        if (error === null && isIdle) {
-          for (const name of host.known(values)) {
-            host.log('WARNING', `the server knows no parameter "${name}" of track_extra_parameters`);
-          }
-          host.opened(now);
-          return;
+    const reason = 'asking for parameters failed';
+    const ended = (isIdle: boolean): void => {
+      if (isIdle) host.opened(now);
+      else host.failed({ message: reason, serverError: null, failWaiting: false }, reason);
+    };
+    this.#own.ask(hasQuery ? askingAllSql(silent) : askingSql(silent), (values, { error, isIdle }) => {
+      if (error === null) {
+        for (const name of host.known(values)) {
+          host.log('WARNING', `the server knows no parameter "${name}" of track_extra_parameters`);
         }
-        const reason = 'asking for parameters failed';
-        host.failed({ message: reason, serverError: null, failWaiting: false }, reason);
-      },
-    );
+        ended(isIdle);
+      } else if (silent.length > 0) ended(false);
+      else {
+        // Nothing that follows clients has to be asked for: no reason to do without the server.
+        host.known([]);
+        this.#own.run(reason, 'ROLLBACK', null, (result) => ended(result.isIdle));
+      }
+    });
   }
 
   #failed(failure: ServerLoginFailure): void {

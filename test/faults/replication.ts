@@ -81,8 +81,8 @@ export const replicationFaults: readonly Fault[] = [
     'a physical connection is asked for parameters that it does not report',
     {
       file: 'src/server/opening.ts',
-      find: 'if ((host.silent.length === 0 && !hasQuery) || host.dedicatedTo !== null)',
-      replace: 'if (host.silent.length === 0 && !hasQuery)',
+      find: 'if ((silent.length === 0 && !hasQuery) || host.dedicatedTo !== null)',
+      replace: 'if (silent.length === 0 && !hasQuery)',
     },
     ['test/integration/replication.test.ts'],
   ),

@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, test } from 'vitest';
 import { ParameterStage } from '../support/parameter-stage.ts';
 import { sharedPostgres, withClient } from '../support/postgres.ts';
-import { createRole } from '../support/roles.ts';
+import { createDatabase, createRole } from '../support/roles.ts';
 
 const ROLE = 'connect_query_app';
 const LIMITED = 'connect_query_limited';
@@ -74,6 +74,20 @@ describe('what connect_query sets', () => {
     }
     await plain.query('RESET app.tenant');
     expect(await plain.value(tenant)).toBe('own');
+  });
+
+  test('need not be readable: then what is reported is known', async () => {
+    const database = `${ROLE}_refuses`;
+    await createDatabase(sharedPostgres(), database, ROLE);
+    const revoke = 'REVOKE SELECT ON pg_settings FROM PUBLIC';
+    await withClient(sharedPostgres(), (client) => client.query(revoke), { database });
+    const sql = "connect_query='SET TimeZone = ''Asia/Tokyo'''";
+    await using stage = await ParameterStage.set(ROLE, {}, `dbname=${database} ${sql}`);
+    const client = await stage.connect();
+    expect(await client.value('SHOW TimeZone')).toBe('Asia/Tokyo');
+    expect(stage.pooler.lines.filter((line) => line.includes('asking for parameters failed'))).toHaveLength(
+      1,
+    );
   });
 
   test('is there behind the reset query, reported or not', async () => {
