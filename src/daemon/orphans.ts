@@ -112,6 +112,11 @@ async function ownSocket(fd: number, { native, log, patienceMs }: OrphanHost): P
 function whereTo(socket: Socket, fd: number, name: string | null, native: Native): ServerAddress | null {
   const { remoteAddress: ip, remotePort: port } = socket;
   if (ip !== undefined && port !== undefined) return { host: name ?? ip, ip, port };
-  const [, host, number] = /^(.+)\/\.s\.PGSQL\.(\d+)$/.exec(native.listen.unixPeerPath(fd) ?? '') ?? [];
+  return unixAddress(native.listen.unixPeerPath(fd));
+}
+
+/** Of the path that PostgreSQL has bound; null: not one to be found by. One relative to its folder would be a host's name here. */
+export function unixAddress(path: string | null): ServerAddress | null {
+  const [, host, number] = /^([/@].*)\/\.s\.PGSQL\.(\d+)$/.exec(path ?? '') ?? [];
   return host === undefined ? null : { host, port: Number(number) };
 }

@@ -51,6 +51,7 @@ export class Suspension {
     for (const connection of connections) {
       // A console that isn't read would not be seen to leave.
       if (connection.isClosing || connection.database === ADMIN_DATABASE) connection.sweep(nowMs);
+      else if (connection.visit !== null) connection.countHidden();
     }
     if (!this.#state.isSuspended) return;
     for (const pool of pools.all()) sweepClosing(pool, nowMs);
@@ -72,11 +73,15 @@ export class Suspension {
     this.#forget();
     this.#forget = () => {};
     state.suspension = null;
+    const nowMs = state.clock.nowMs();
     for (const connection of state.connections) {
       connection.resumed(this.#startMs);
       connection.conn.wake();
     }
-    for (const server of serversOf(state)) server.conn.wake();
+    for (const server of serversOf(state)) {
+      server.resumed(this.#startMs, nowMs);
+      server.conn.wake();
+    }
     for (const pool of state.pools.all()) {
       if (pool.welcome !== null) pool.introduce(pool.welcome);
       pool.service();

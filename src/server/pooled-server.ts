@@ -56,4 +56,9 @@ export abstract class PooledServer extends SessionState {
   get isCancellable(): boolean {
     return this.backendKey !== null;
   }
+
+  /** A SUSPEND is over that was in force since then: a login stood still meanwhile. */
+  resumed(sinceMs: number, nowMs: number): void {
+    if (this.state === 'new') this.connectMs = Math.min(nowMs, this.connectMs + nowMs - sinceMs);
+  }
 }

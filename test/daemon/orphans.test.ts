@@ -3,7 +3,7 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
 import { defaultTexts, typedSettings } from '../../src/config/settings.ts';
-import { endOrphan } from '../../src/daemon/orphans.ts';
+import { endOrphan, unixAddress } from '../../src/daemon/orphans.ts';
 import { openNative } from '../../src/net/native.ts';
 import { socketFd } from '../../src/net/native-sockets.ts';
 import type { Orphan } from '../../src/pool/budget-keeper.ts';
@@ -47,6 +47,16 @@ async function end(
   void over.finally(() => native.closeFd(fd));
   return { peer, over };
 }
+
+test.each([
+  ['/run/postgresql/.s.PGSQL.5432', { host: '/run/postgresql', port: 5432 }],
+  ['@abstract/.s.PGSQL.6000', { host: '@abstract', port: 6000 }],
+  ['run/.s.PGSQL.5432', null],
+  ['/run/postgresql/other', null],
+  [null, null],
+])('the unix socket %s leads nowhere but to a unix socket', (path, address) => {
+  expect(unixAddress(path)).toEqual(address);
+});
 
 describe('what runs on a server connection of a dead thread', () => {
   test.each(['TCP', 'a unix socket'])('is cancelled in the clear where all was so, by %s', async (way) => {

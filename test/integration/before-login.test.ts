@@ -368,6 +368,17 @@ function requiredTls(files: TlsFolder): Record<string, string> {
   };
 }
 
+test('nor in SUSPEND, for as long as that lasts', async () => {
+  using files = new TlsFolder();
+  await using pooler = await start({ settings: requiredTls(files) });
+  const { signal } = new AbortController();
+  const records = await TlsRecords.connect(pooler.port);
+  await pooler.pooler.control.request({ kind: 'suspend' }, signal);
+  await records.send(...Array.from({ length: 8000 }, () => records.keyUpdate()));
+  expect((await refusal(records.peer))['M']).toBe('too many bytes before login');
+  await pooler.pooler.control.request({ kind: 'resume', database: null }, signal);
+});
+
 test('of what TLS takes and no login sees, neither key updates nor padding come without end; after the login they may', async () => {
   using files = new TlsFolder();
   await using pooler = await start({ settings: requiredTls(files) });

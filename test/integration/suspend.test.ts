@@ -239,12 +239,12 @@ test('while it is suspended no timeout strikes, RELOAD applies, and KILL_CLIENT 
   await console.close();
 });
 
-test('its time is no part of client_login_timeout', async () => {
+test('its time is no part of client_login_timeout, nor of server_connect_timeout', async () => {
   const clock = new ManualClock();
   await using server = await ScriptedServer.listen();
   await using pooler = await startPooler({
     clock,
-    settings: { ...transaction.settings, auth_type: 'plain', server_connect_timeout: 0 },
+    settings: { ...transaction.settings, auth_type: 'plain', server_connect_timeout: 150 },
     databases: { silent: `host=127.0.0.1 port=${server.port}` },
     userlist: { slow: 'secret' },
   });
@@ -282,6 +282,9 @@ test('its time is no part of client_login_timeout', async () => {
   expect(timeouts()).toBe(3);
   clock.advance(30_000);
   await waitFor(() => timeouts() === 4);
+  expect(pooler.lines.filter((line) => line.includes('connect timeout'))).toEqual([]);
+  clock.advance(60_000);
+  await waitFor(() => pooler.lines.some((line) => line.includes('connect timeout')));
   for (const peer of [...early, late]) await peer.close();
 });
 
