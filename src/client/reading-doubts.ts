@@ -3,7 +3,7 @@ import { RareSet } from '../base/rare.ts';
 import type { Change } from '../prepared/ledger.ts';
 import { isKnown, type Reading, readingOf } from '../prepared/reading.ts';
 import type { ReadingChange } from '../prepared/sql-reading.ts';
-import type { Statement } from '../prepared/statement.ts';
+import type { Statement, StatementCache } from '../prepared/statement.ts';
 import type { RequestTracker } from '../relay/request-tracker.ts';
 import { TxStatus } from '../wire/codes.ts';
 
@@ -36,10 +36,15 @@ export class ReadingDoubts {
   #isSpoiled = false;
   /** A ROLLBACK is among what was sent. */
   #goesBack = false;
-  /** Prepared since. */
+  /** Prepared since; held. */
   readonly #open = new RareSet<Statement>();
   /** What has changed in the transaction that is open: its end may take that back. */
   readonly #inTransaction = new RareSet<number>();
+  readonly #cache: StatementCache;
+
+  constructor(cache: StatementCache) {
+    this.#cache = cache;
+  }
 
   get areAny(): boolean {
     return this.#sent.size > 0 || this.#done > 0;
@@ -92,8 +97,7 @@ export class ReadingDoubts {
   /** Nothing will tell any more how those are read of which one of these is not known. */
   #letGo(indexes: readonly number[]): void {
     for (const statement of this.#open) {
-      if (indexes.some((index) => !isKnown(statement.reading.values[index] ?? '')))
-        this.#open.delete(statement);
+      if (indexes.some((index) => !isKnown(statement.reading.values[index] ?? ''))) this.#forget(statement);
     }
   }
 
@@ -111,7 +115,14 @@ export class ReadingDoubts {
 
   /** It was prepared by that reading. */
   prepared(statement: Statement): void {
-    if (this.areAny) this.#open.add(statement);
+    if (!this.areAny || this.#open.has(statement)) return;
+    statement.users++;
+    this.#open.add(statement);
+  }
+
+  #forget(statement: Statement): void {
+    this.#open.delete(statement);
+    this.#cache.release(statement);
   }
 
   /** The server has said that the value at `index` is another now. */
@@ -148,7 +159,7 @@ export class ReadingDoubts {
   end(): void {
     this.#sent.clear();
     this.#done = 0;
-    this.#open.clear();
+    for (const statement of this.#open) this.#forget(statement);
     this.#indexes.clear();
     this.#isLocal = false;
     this.#isSpoiled = false;

@@ -39,13 +39,14 @@ const STALE = errorResponse(STALE_PLAN);
 export class SessionStatements implements StatementHost {
   readonly cache: StatementCache;
   readonly statements: ClientStatements;
-  readonly doubts = new ReadingDoubts();
+  readonly doubts: ReadingDoubts;
   readonly #session: StatementSession;
   readonly #filter: StatementFilter;
   readonly #identity: IdentityFilter;
 
   constructor(cache: StatementCache, session: StatementSession) {
     this.cache = cache;
+    this.doubts = new ReadingDoubts(cache);
     this.statements = new ClientStatements(cache);
     this.#session = session;
     this.#filter = new StatementFilter(this);
@@ -122,6 +123,7 @@ export class SessionStatements implements StatementHost {
   /** The client is gone. */
   end(): void {
     this.#filter.end();
+    this.doubts.end();
     this.statements.end();
   }
 
