@@ -1,12 +1,11 @@
-import { type Change, UNSETTLED } from '../prepared/ledger.ts';
+import { type Change, UNSETTLED, type Unsettled } from '../prepared/ledger.ts';
 import { nameEnd, nameOf } from '../prepared/message-names.ts';
 import { setsIdentity } from '../prepared/sql-identity.ts';
 import { mayConcernStatements } from '../prepared/sql-prefilter.ts';
 import { dependsOn, isKnown, type Reading, readingOf } from '../prepared/reading.ts';
 import { changeOf, isOfMessages, type ReadingChange, readingChange } from '../prepared/sql-reading.ts';
-import { readStatements, type SqlStatement } from '../prepared/sql-statements.ts';
-import type { Statement } from '../prepared/statement.ts';
-import { TextChange } from '../prepared/text-change.ts';
+import { isDropping, isNamed, readForm, readForms, type SqlStatement } from '../prepared/sql-statements.ts';
+import { STATEMENT, type Statement } from '../prepared/statement.ts';
 import { ReplyAction } from '../relay/outstanding.ts';
 import type { RunWriter } from '../relay/run-writer.ts';
 import { FrontendType as F, TxStatus } from '../wire/codes.ts';
@@ -15,10 +14,18 @@ import { readyForQuery } from '../wire/ready-for-query.ts';
 import { commandComplete } from '../wire/result.ts';
 import { Writer } from '../wire/writer.ts';
 import { ChangeNote } from './request-notes.ts';
-import { bodyOf, isDropping, isNamed, SqlRewriter } from './sql-rewriter.ts';
+import { SqlRewriter } from './sql-rewriter.ts';
 import { asItIs, isUnread, lookAtText } from './sql-text.ts';
 import type { StatementHost, StatementSender } from './statement-sender.ts';
 import { changing, dropping, type UnnamedForm, type UnnamedForms } from './unnamed-forms.ts';
+
+/** What a Bind or Describe names in place of the client's statement. */
+export interface StandIn {
+  /** With its zero. */
+  readonly nameBytes: Buffer;
+  /** What hangs on the request. */
+  readonly note: ChangeNote;
+}
 
 /**
  * PREPARE, EXECUTE and DEALLOCATE as SQL: one namespace with the protocol's statements. The names in a text become
@@ -64,12 +71,68 @@ export class SqlFilter {
   /** A Bind to `portal` goes by. True: it builds on other statements, and {@link passBind} has to see to them. */
   bound(portal: string, isUnnamedStatement: boolean): boolean {
     this.#forms.bound(portal, isUnnamedStatement);
+    this.#forgetTooMany();
     return isUnnamedStatement && this.#forms.basedForms().length > 0;
   }
 
-  /** A Bind to `portal` is sent of a statement that makes the change. */
-  boundTo(portal: string, change: ReadingChange): void {
-    this.#forms.boundTo(portal, changing(change));
+  /** A Bind to `portal` is sent of a statement that has a name. */
+  boundTo(portal: string, { sql, setsReading: change }: Statement): void {
+    if (sql !== null && isDropping(sql)) this.#bindTo(portal, dropping(changeOf(sql)));
+    else if (change !== null && (change.indexes.length > 0 || this.#host.doubts.mayGoBack))
+      this.#bindTo(portal, changing(change));
+  }
+
+  #bindTo(portal: string, form: UnnamedForm): void {
+    this.#forms.boundTo(portal, form);
+    this.#forgetTooMany();
+  }
+
+  /** What their execution does to the server is not noticed then. */
+  #forgetTooMany(): void {
+    if (!this.#forms.hasTooMany) return;
+    this.#forms.endPortals();
+    const { server } = this.#host;
+    if (server !== null) server.closeNeeded = true;
+  }
+
+  /**
+   * A Bind to `portal`, or with null a Describe, is about to be sent of `statement`, the client's `name`. Where its text
+   * names others the server gets one for that alone, with their names there. Null: it is the statement itself.
+   */
+  standIn(
+    name: string,
+    statement: Statement,
+    portal: string | null,
+    out: RunWriter,
+  ): StandIn | null | Unsettled {
+    const { sql } = statement;
+    if (sql === null || !isNamed(sql)) return null;
+    const { cache, statements: mine, doubts } = this.#host;
+    const { server } = this.#sender;
+    const { tracker } = server;
+    const current = mine.get(sql.name, tracker.segment);
+    if (current === UNSETTLED || doubts.areAhead(tracker)) return UNSETTLED;
+    if (current === null && sql.kind !== 'prepare') return null;
+    const bytes = Buffer.from(statement.text, 'latin1');
+    if (!this.#rewriter.isSettled(bytes, [sql])) return UNSETTLED;
+    if (isLexedOtherwise(statement, this.#host.reading)) {
+      server.closeNeeded = true;
+      return null;
+    }
+    const { text, form } = this.#rewriter.rewriteOne(bytes, 0, bytes.length, sql, out);
+    const serverName = `${cache.prefix}1`;
+    const names = new Map([...form.names, [serverName, name]]);
+    const types = Buffer.from(statement.body.slice(bytes.length), 'latin1');
+    const message = new Writer(text.length + types.length + 96);
+    message.begin(F.Close).byte(STATEMENT).cstring(serverName).end();
+    out.put(message.begin(F.Parse).cstring(serverName).bytes(text).bytes(types).end().take());
+    server.statements.wereAny = true;
+    for (const type of [F.Close, F.Parse])
+      tracker.sent(type, ReplyAction.Swallow, null, new ChangeNote([], names, form.text));
+    if (portal !== null) this.#bindTo(portal, form);
+    this.#forms.release(form);
+    const nameBytes = Buffer.from(`${serverName}\0`, 'latin1');
+    return { nameBytes, note: new ChangeNote([], names, form.text) };
   }
 
   /** As RequestFilter.look, for an Execute. */
@@ -96,7 +159,7 @@ export class SqlFilter {
 
   /** As RequestFilter.answerAlone, for a Query. */
   answerAlone(chunk: Buffer, body: number, end: number): Buffer | null {
-    const statements = this.#read(chunk, body, end - 1);
+    const statements = readForms(chunk, body, end - 1, this.#host.reading);
     return statements === null ? null : this.#answer(statements, TxStatus.Idle);
   }
 
@@ -106,7 +169,7 @@ export class SqlFilter {
     const { cache } = this.#host;
     if (this.#awaitsReading(chunk, body, end - 1)) return -1;
     this.#watch(chunk, body, end - 1, true);
-    const statements = chunk[end - 1] === 0 ? this.#read(chunk, body, end - 1) : null;
+    const statements = chunk[end - 1] === 0 ? readForms(chunk, body, end - 1, this.#host.reading) : null;
     if (statements === null) {
       const change = this.#changeIn(chunk, body, end - 1, true);
       if (change !== null && this.#host.doubts.refuseMore(tracker)) return -1;
@@ -147,13 +210,8 @@ export class SqlFilter {
     if (zero < 0) throw new ProtocolViolation('broken Parse packet');
     if (this.#awaitsReading(chunk, body + 1, zero)) return -1;
     this.#watch(chunk, body + 1, zero, false);
-    const statements = this.#read(chunk, body + 1, zero);
-    const [statement] = statements ?? [];
-    if (
-      statements?.length !== 1 ||
-      statement === undefined ||
-      !(isNamed(statement) || isDropping(statement))
-    ) {
+    const statement = readForm(chunk, body + 1, zero, this.#host.reading);
+    if (statement === null) {
       const change = this.#changeIn(chunk, body + 1, zero, false);
       return this.#passPlain(body, end, out, change === null ? null : changing(change));
     }
@@ -161,34 +219,12 @@ export class SqlFilter {
       tracker.sent(F.Parse, ReplyAction.Forward, null, this.#noteOfUnnamed(dropping(changeOf(statement))));
       return asItIs(F.Parse, body, end, out, () => {});
     }
-    if (!this.#sender.isCertain() || !this.#rewriter.isSettled(chunk, statements)) return -1;
-    const { cache, statements: mine } = this.#host;
-    cache.budget.check(2 * (end - body));
-    const current = mine.get(statement.name, tracker.segment) as Statement | null;
-    const isNew = statement.kind === 'prepare' && current === null;
-    let meant = current;
-    if (isNew) {
-      const body = this.#sender.bodyBeside(bodyOf(chunk, statement), () => false);
-      meant = cache.hold('sql', body, this.#host.reading);
-      this.#host.doubts.prepared(meant);
-      this.#sender.forget(meant, out);
-    } else if (meant !== null && statement.kind === 'prepare') {
-      // It has to fail.
-      meant = this.#sender.taken(meant, out);
-    } else if (meant !== null) {
-      if (statement.kind === 'execute') this.#sender.ensureExecuted(meant, out);
-      else this.#sender.ensure(meant, out);
-    }
-    const { nameStart, nameEnd: nameStop, name, kind } = statement;
-    const replacements = meant === null ? [] : [{ start: nameStart, end: nameStop, text: meant.name }];
-    const text = new TextChange(chunk, body + 1, zero, replacements, this.#isUtf8);
-    const names = new Map(meant === null ? [] : [[meant.name, name]]);
-    const bytes = text.take();
-    const message = new Writer(bytes.length + end - zero + 8).begin(F.Parse).byte(0).bytes(bytes);
+    if (!this.#sender.isCertain() || !this.#rewriter.isSettled(chunk, [statement])) return -1;
+    const { text, form } = this.#rewriter.rewriteOne(chunk, body + 1, zero, statement, out);
+    const message = new Writer(text.length + end - zero + 8).begin(F.Parse).byte(0).bytes(text);
     out.put(message.bytes(chunk.subarray(zero, end)).end().take());
-    const form: UnnamedForm = { kind, name, statement: meant, names, text, change: null };
     tracker.sent(F.Parse, ReplyAction.Forward, null, this.#noteOfUnnamed(form));
-    if (meant !== null && isNew) cache.release(meant);
+    this.#forms.release(form);
     return end;
   }
 
@@ -256,7 +292,7 @@ export class SqlFilter {
     }
     const current = statements.get(form.name, tracker.segment);
     if (current === UNSETTLED) return -1;
-    const { statement } = form;
+    const { statement, taken } = form;
     const { segment } = tracker;
     const changes: Change[] = [];
     if (statement === null) {
@@ -264,22 +300,41 @@ export class SqlFilter {
     } else if (form.kind === 'execute') {
       // A SET may have come since the portal was made.
       this.#sender.used(statement);
+      changes.push(...this.#sender.executed(statement));
     } else if (form.kind === 'deallocate') {
       // The name may have gone, or be another's by now.
-      if (current === statement) changes.push(statements.set(form.name, null, segment));
       changes.push(known.remove(statement, segment));
+      if (current === statement) changes.push(statements.set(form.name, null, segment));
     } else if (form.kind === 'prepare') {
-      if (current !== null) changes.push(known.overwritten());
-      else {
-        // Since the portal was made, another one of the same text may have been prepared.
-        this.#sender.forget(statement, out);
-        changes.push(...this.#prepared(form.name, statement));
-      }
+      changes.push(...this.#prepares(form.name, statement, taken, current !== null, out));
     }
     const hanging = new ChangeNote([changes], form.names, form.text);
     return asItIs(F.Execute, body, end, out, () =>
       tracker.sent(F.Execute, ReplyAction.Forward, null, hanging),
     );
+  }
+
+  /** What PREPARE changes, executed now; `isGiven`: the name stands for a statement. */
+  #prepares(
+    name: string,
+    statement: Statement,
+    taken: Statement | null,
+    isGiven: boolean,
+    out: RunWriter,
+  ): Change[] {
+    const { tracker, statements: known } = this.#sender.server;
+    if (isGiven) {
+      // It has to fail, also where the name was free when the portal was made.
+      if (taken === null) this.#sender.ensure(statement, out);
+      return [known.overwritten(taken ?? statement)];
+    }
+    // Since the portal was made, another one of the same text may have been prepared.
+    this.#sender.forget(taken ?? statement, out);
+    if (taken === null) return this.#prepared(name, statement);
+    // The name has been let go of since: this server gets the text by a name of another.
+    const { segment } = tracker;
+    const given = this.#host.statements.set(name, statement, segment);
+    return [given, known.set(taken, taken, segment), known.overwritten(taken)];
   }
 
   /** Executed now, PREPARE gives the name. */
@@ -322,15 +377,6 @@ export class SqlFilter {
     return changes.length === 0 ? null : new ChangeNote([changes]);
   }
 
-  /** The statements of a text; null: none of them concerns us, or it cannot be read. */
-  #read(chunk: Buffer, start: number, end: number): readonly SqlStatement[] | null {
-    if (!mayConcernStatements(chunk, start, end)) return null;
-    const statements = readStatements(chunk, start, end, this.#host.reading);
-    return statements?.some((statement) => isNamed(statement) || isDropping(statement)) === true
-      ? statements
-      : null;
-  }
-
   /** What needs no server, with nothing owed: the answer to a lone DEALLOCATE, which this carries out. */
   #answer(statements: readonly SqlStatement[], txStatus: number): Buffer | null {
     const [statement] = statements;
@@ -344,10 +390,11 @@ export class SqlFilter {
     mine.set(statement.name, null, 0).settle();
     return Buffer.concat([commandComplete('DEALLOCATE'), readyForQuery(txStatus)]);
   }
+}
 
-  get #isUtf8(): boolean {
-    return this.#host.reading.clientEncoding === 'UTF8';
-  }
+/** Whether its bytes are not read any more as they were when it was prepared. */
+function isLexedOtherwise({ text, reading }: Statement, now: Reading): boolean {
+  return reading.values.some((value, i) => isOfMessages(i) && value !== now.values[i] && dependsOn(text, i));
 }
 
 /**

@@ -1,13 +1,11 @@
 import { type Change, UNSETTLED } from '../prepared/ledger.ts';
 import { changeOf, isOfMessages, isOfStatements, type ReadingChange } from '../prepared/sql-reading.ts';
-import type { SqlStatement } from '../prepared/sql-statements.ts';
+import { isDropping, isNamed, type NamedForm, type SqlStatement } from '../prepared/sql-statements.ts';
 import type { Statement } from '../prepared/statement.ts';
 import { type Replacement, TextChange } from '../prepared/text-change.ts';
 import type { RunWriter } from '../relay/run-writer.ts';
 import type { StatementHost, StatementSender } from './statement-sender.ts';
-
-/** PREPARE, EXECUTE or DEALLOCATE of a name. */
-export type NamedForm = Extract<SqlStatement, { readonly name: string; readonly nameStart: number }>;
+import type { UnnamedForm } from './unnamed-forms.ts';
 
 /** What a text has become that names statements. */
 export interface Rewritten {
@@ -97,6 +95,46 @@ export class SqlRewriter {
   }
 
   /**
+   * As {@link rewrite}, for the text `bytes[start, end)` of a message of the extended protocol, which is `form` alone. What
+   * executing it means is held: the caller releases it.
+   */
+  rewriteOne(
+    bytes: Buffer,
+    start: number,
+    end: number,
+    form: NamedForm,
+    out: RunWriter,
+  ): { readonly text: Buffer; readonly form: UnnamedForm } {
+    const { cache, statements: mine, doubts, reading } = this.#host;
+    const { segment } = this.#sender.server.tracker;
+    const { kind, name } = form;
+    cache.budget.check(2 * (end - start));
+    const current = mine.get(name, segment) as Statement | null;
+    let statement = current;
+    let taken: Statement | null = null;
+    if (kind === 'prepare') {
+      const body = this.#sender.bodyBeside(bodyOf(bytes, form), () => false);
+      statement = cache.hold('sql', body, reading);
+      doubts.prepared(statement);
+      // With a name that is taken it has to fail.
+      if (current !== null) taken = this.#sender.taken(current, out);
+      else this.#sender.forget(statement, out);
+    } else if (statement !== null) {
+      if (kind === 'execute') this.#sender.ensureExecuted(statement, out);
+      else this.#sender.ensure(statement, out);
+    }
+    const meant = taken ?? statement;
+    const replacements =
+      meant === null ? [] : [{ start: form.nameStart, end: form.nameEnd, text: meant.name }];
+    const text = new TextChange(bytes, start, end, replacements, reading.clientEncoding === 'UTF8');
+    const names = new Map(meant === null ? [] : [[meant.name, name]]);
+    const made: UnnamedForm = { kind, name, statement, taken, names, text, change: null };
+    this.#sender.forms.hold(made);
+    if (kind === 'prepare' && statement !== null) cache.release(statement);
+    return { text: text.take(), form: made };
+  }
+
+  /**
    * Sees to what a statement needs on the server, and puts what it changes into `changes`. Gives the statement that
    * it means; null: none, it passes as it is.
    */
@@ -113,8 +151,10 @@ export class SqlRewriter {
     const current = mine.get(form.name, segment) as Statement | null;
     if (form.kind !== 'prepare') {
       if (current === null) return null;
-      if (form.kind === 'execute') this.#sender.ensureExecuted(current, out, text.used);
-      else if (known.has(current, segment) !== true) this.#sender.teach(current, out, text.used);
+      if (form.kind === 'execute') {
+        this.#sender.ensureExecuted(current, out, text.used);
+        changes.push(...this.#sender.executed(current));
+      } else if (known.has(current, segment) !== true) this.#sender.teach(current, out, text.used);
       text.used.add(current);
       if (form.kind === 'deallocate') {
         changes.push(mine.set(form.name, null, segment), known.remove(current, segment));
@@ -125,7 +165,7 @@ export class SqlRewriter {
       // The name is taken: the server finds that out by itself, behind everything else that may be wrong.
       const taken = this.#sender.taken(current, out, text.used);
       text.used.add(taken);
-      changes.push(known.overwritten());
+      changes.push(known.overwritten(taken));
       return taken;
     }
     const { reading } = this.#host;
@@ -143,16 +183,7 @@ export class SqlRewriter {
   }
 }
 
-export function isNamed(statement: SqlStatement): statement is NamedForm {
-  const { kind } = statement;
-  return kind === 'prepare' || kind === 'execute' || kind === 'deallocate';
-}
-
-export function isDropping({ kind }: SqlStatement): boolean {
-  return kind === 'deallocate-all' || kind === 'discard-all';
-}
-
 /** What a PREPARE says behind the name, latin1. */
-export function bodyOf(chunk: Buffer, form: NamedForm & { readonly end: number }): string {
+function bodyOf(chunk: Buffer, form: NamedForm & { readonly end: number }): string {
   return ` ${chunk.toString('latin1', form.nameEnd, form.end)}`;
 }

@@ -1,11 +1,11 @@
 import { type Change, UNSETTLED } from '../prepared/ledger.ts';
 import { nameEnd, nameOf, renamed } from '../prepared/message-names.ts';
 import { isSameRows, LOST, type NamedPortal } from '../prepared/statement-shape.ts';
-import { setsIdentity } from '../prepared/sql-identity.ts';
-import { ANYTHING, readingChange } from '../prepared/sql-reading.ts';
+import { ANYTHING } from '../prepared/sql-reading.ts';
+import { readEffects } from '../prepared/statement-effects.ts';
 import { NO_STATEMENT, PORTAL, STATEMENT, type Statement, StatementUse } from '../prepared/statement.ts';
 import { brokenText } from '../relay/malformed.ts';
-import { ReplyAction, UnreadText } from '../relay/outstanding.ts';
+import { ReplyAction, type RequestNote, UnreadText } from '../relay/outstanding.ts';
 import { NEEDS_ANSWERS, type RequestFilter } from '../relay/request-filter.ts';
 import type { RunWriter } from '../relay/run-writer.ts';
 import { FrontendType as F } from '../wire/codes.ts';
@@ -208,9 +208,7 @@ export class StatementFilter implements RequestFilter {
     const statement = cache.hold('parse', chunk.toString('latin1', zero + 1, end), reading);
     const isNew = cache.budget.usedBytes !== usedBytes;
     const stop = nameEnd(chunk, zero + 1, end);
-    const textEnd = stop < 0 ? end : stop;
-    statement.setsIdentity ||= setsIdentity(chunk, zero + 1, textEnd, false, reading);
-    statement.setsReading ??= readingChange(chunk, zero + 1, textEnd, false, reading, true);
+    readEffects(statement, chunk, zero + 1, stop < 0 ? end : stop, reading);
     doubts.prepared(statement);
     try {
       if (isNew) cache.budget.check(0);
@@ -221,7 +219,12 @@ export class StatementFilter implements RequestFilter {
         // The name is taken: the server finds that out by itself, behind everything else that may be wrong.
         if (!isThere) this.#sender.parse(statement, ReplyAction.Swallow, note(null), out);
         out.put(statement.parseMessage());
-        tracker.sent(F.Parse, ReplyAction.Forward, null, note(name));
+        // Should it succeed, there was none any more, and it has given the name.
+        const [here, mine] = [
+          known.set(statement, statement, segment),
+          statements.set(name, statement, segment),
+        ];
+        tracker.sent(F.Parse, ReplyAction.Forward, null, note(name, here, mine));
         return end;
       }
       const change = statements.set(name, statement, segment);
@@ -241,7 +244,7 @@ export class StatementFilter implements RequestFilter {
   }
 
   #bind(chunk: Buffer, body: number, end: number, bodyBytes: number, out: RunWriter): number {
-    const { stats, kept, statements, doubts } = this.#host;
+    const { stats, kept, statements } = this.#host;
     const { tracker } = this.#server;
     const start = nameEnd(chunk, body, end) + 1;
     const zero = nameEnd(chunk, start, end);
@@ -250,10 +253,12 @@ export class StatementFilter implements RequestFilter {
     const statement = this.#named(name);
     if (statement === UNSETTLED) return NEEDS_ANSWERS;
     const portal = nameOf(chunk, body, start - 1);
-    let nameBytes = statement?.nameBytes ?? own(chunk, start, zero);
-    let use: StatementUse | null = null;
+    const standIn = statement === null ? null : this.#sql.standIn(name, statement, portal, out);
+    if (standIn === UNSETTLED) return NEEDS_ANSWERS;
+    let nameBytes = standIn?.nameBytes ?? statement?.nameBytes ?? chunk.subarray(start, zero + 1);
+    let use: RequestNote | null = standIn?.note ?? null;
     let bound: NamedPortal | null = null;
-    if (statement !== null) {
+    if (statement !== null && standIn === null) {
       const isRight = this.#rows.check(
         name,
         statement,
@@ -279,8 +284,7 @@ export class StatementFilter implements RequestFilter {
     }
     statements.told.bound(portal, bound);
     stats.bindCount++;
-    const change = statement?.setsReading ?? null;
-    if (change !== null && (change.indexes.length > 0 || doubts.mayGoBack)) this.#sql.boundTo(portal, change);
+    if (statement !== null && standIn === null) this.#sql.boundTo(portal, statement);
     tracker.sent(F.Bind, ReplyAction.Forward, null, use);
     if (kept.isKeeping) kept.binds++;
     out.put(renamed(F.Bind, chunk, body, bodyBytes, start, zero, nameBytes));
@@ -295,13 +299,17 @@ export class StatementFilter implements RequestFilter {
     const name = nameOf(chunk, body + 1, zero);
     const statement = this.#named(name);
     if (statement === UNSETTLED) return NEEDS_ANSWERS;
-    const nameBytes = statement?.nameBytes ?? own(chunk, body + 1, zero);
+    // Whatever else a text of SQL names, it has no rows.
+    const standIn = statement?.sql?.kind === 'execute' ? this.#sql.standIn(name, statement, null, out) : null;
+    if (standIn === UNSETTLED) return NEEDS_ANSWERS;
+    const nameBytes = standIn?.nameBytes ?? statement?.nameBytes ?? chunk.subarray(body + 1, zero + 1);
     const send = (told: Change | null): void => {
-      const use = statement === null ? null : this.#use(F.Describe, statement, name, body, end - body, told);
+      const use =
+        standIn?.note ?? (statement && this.#use(F.Describe, statement, name, body, end - body, told));
       tracker.sent(F.Describe, ReplyAction.Forward, null, use);
       out.put(renamed(F.Describe, chunk, body, end - body, body + 1, zero, nameBytes));
     };
-    if (statement === null) send(null);
+    if (statement === null || standIn !== null) send(null);
     else {
       this.#sender.ensure(statement, out);
       this.#rows.telling(name, statement, out, send);
@@ -381,11 +389,6 @@ export class StatementFilter implements RequestFilter {
   get #server(): StatementServer {
     return this.#sender.server;
   }
-}
-
-/** The name with its zero, as the client sent it. */
-function own(chunk: Buffer, start: number, zero: number): Buffer {
-  return chunk.subarray(start, zero + 1);
 }
 
 /** The name that is all that `chunk[start, end)` holds. */

@@ -1,7 +1,7 @@
 import type { ClientStatements } from '../prepared/client-statements.ts';
 import { type Change, UNSETTLED } from '../prepared/ledger.ts';
 import { constantsKey, type Reading, readingSwitch } from '../prepared/reading.ts';
-import type { ReadingOptions } from '../prepared/sql-statements.ts';
+import { isDropping, isNamed, type ReadingOptions } from '../prepared/sql-statements.ts';
 import type { StatementShape } from '../prepared/statement-shape.ts';
 import type { ServerStatements } from '../prepared/server-statements.ts';
 import { PORTAL, STATEMENT, type Statement, type StatementCache } from '../prepared/statement.ts';
@@ -144,7 +144,14 @@ export class StatementSender {
   /** An EXECUTE carries `statement` out: as {@link ensure}, and what a Bind of it would lead to. */
   ensureExecuted(statement: Statement, out: RunWriter, kept: ReadonlySet<Statement> = NONE): void {
     this.ensure(statement, out, kept);
-    if (statement.setsIdentity) this.server.closeNeeded = true;
+    // Names in its text are the client's there.
+    const isNaming = statement.sql !== null && isNamed(statement.sql);
+    if (statement.setsIdentity || isNaming) this.server.closeNeeded = true;
+  }
+
+  /** What changes when that is sent. */
+  executed({ sql }: Statement): Change[] {
+    return sql !== null && isDropping(sql) ? [this.drops()] : [];
   }
 
   /** `statement` is used as it is, whatever the session has become since that was ensured. */

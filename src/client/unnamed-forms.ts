@@ -4,31 +4,34 @@ import type { Statement, StatementCache } from '../prepared/statement.ts';
 import type { TextChange } from '../prepared/text-change.ts';
 
 /**
- * What the unnamed statement is, or a portal made of it, while that names another or changes how texts are read: what
- * executing it will change.
+ * What the unnamed statement is, or a portal of that or of a statement with a name, while it names another or changes how
+ * texts are read: what executing it will change.
  */
 export interface UnnamedForm {
   readonly kind: 'prepare' | 'execute' | 'deallocate' | 'drop' | 'change';
   readonly name: string;
   /** Held for as long as this stands for the unnamed statement or a portal; null: none. */
   readonly statement: Statement | null;
+  /** Of a PREPARE whose name was taken: what its text names, so that it fails. Held, too. */
+  readonly taken: Statement | null;
   readonly names: ReadonlyMap<string, string>;
   readonly text: TextChange | null;
   /** Of how texts are read. */
   readonly change: ReadingChange | null;
 }
 
+const NO_NAMES: ReadonlyMap<string, string> = new Map();
+const NOTHING = { name: '', statement: null, taken: null, names: NO_NAMES, text: null };
+
 /** DISCARD ALL, DEALLOCATE ALL. One for each: forms are told apart by identity. */
 export function dropping(change: ReadingChange | null): UnnamedForm {
-  return { kind: 'drop', name: '', statement: null, names: NO_NAMES, text: null, change };
+  return { ...NOTHING, kind: 'drop', change };
 }
 
 /** SET and the like. One for each, too. */
 export function changing(change: ReadingChange): UnnamedForm {
-  return { kind: 'change', name: '', statement: null, names: NO_NAMES, text: null, change };
+  return { ...NOTHING, kind: 'change', change };
 }
-
-const NO_NAMES: ReadonlyMap<string, string> = new Map();
 
 /** So many names are remembered of forms that have been followed by another unnamed statement. */
 const FORMER_NAMES = 16;
@@ -88,7 +91,7 @@ export class UnnamedForms {
     if (this.#standing === null && this.#portals.size === 0) return null;
     const all = new Set<Statement>();
     const add = (form: UnnamedForm | null) => {
-      if (form !== null && form.statement !== null) all.add(form.statement);
+      for (const statement of statementsOf(form)) all.add(statement);
     };
     for (let each = this.#standing; each !== null; each = each.before) add(each.form);
     for (const form of this.#portals.values()) add(form);
@@ -112,7 +115,7 @@ export class UnnamedForms {
     if (before !== null) this.#remember(before);
     const now: Standing = { form, before, isSkipped: false };
     this.#standing = now;
-    this.#hold(form);
+    this.hold(form);
     return {
       done: () => this.#settle(now),
       failed: () => {
@@ -150,7 +153,7 @@ export class UnnamedForms {
     const { form } = standing;
     if (form === null) return;
     standing.form = null;
-    this.#release(form);
+    this.release(form);
   }
 
   /** Passes over what was skipped, and what stands for nothing for good. */
@@ -182,11 +185,14 @@ export class UnnamedForms {
 
   /** A portal is made that is this. */
   boundTo(portal: string, form: UnnamedForm | null): void {
-    this.#hold(form);
+    this.hold(form);
     this.closed(portal);
-    if (form === null) return;
-    if (this.#portals.size >= PORTALS) this.endPortals();
-    this.#portals.set(portal, form);
+    if (form !== null) this.#portals.set(portal, form);
+  }
+
+  /** There are so many portals that all of them have to be forgotten. */
+  get hasTooMany(): boolean {
+    return this.#portals.size > PORTALS;
   }
 
   portal(name: string): UnnamedForm | null {
@@ -199,7 +205,7 @@ export class UnnamedForms {
     const form = this.#portals.get(portal);
     if (form === undefined) return;
     this.#portals.delete(portal);
-    this.#release(form);
+    this.release(form);
   }
 
   /** There are no portals of it. */
@@ -218,11 +224,15 @@ export class UnnamedForms {
     this.endPortals();
   }
 
-  #hold(form: UnnamedForm | null): void {
-    if (form !== null && form.statement !== null) form.statement.users++;
+  hold(form: UnnamedForm | null): void {
+    for (const statement of statementsOf(form)) statement.users++;
   }
 
-  #release(form: UnnamedForm | null): void {
-    if (form !== null && form.statement !== null) this.#cache.release(form.statement);
+  release(form: UnnamedForm | null): void {
+    for (const statement of statementsOf(form)) this.#cache.release(statement);
   }
+}
+
+function statementsOf(form: UnnamedForm | null): Statement[] {
+  return form === null ? [] : [form.statement, form.taken].filter((each) => each !== null);
 }

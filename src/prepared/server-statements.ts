@@ -140,13 +140,14 @@ export class ServerStatements extends Ledger<Statement> {
   }
 
   /**
-   * A request has been sent that fails because a statement of its name is there. When it succeeds, that one was lost,
-   * and its name stands for another text now.
+   * A request has been sent that fails because `statement` is there. When it succeeds, that one was lost, and its name
+   * stands for another text now.
    */
-  overwritten(): Change {
+  overwritten(statement: Statement): Change {
     return {
       settle: () => {
         this.isBroken = true;
+        this.doubt(statement);
       },
       undo: () => {},
     };

@@ -1,4 +1,5 @@
 import { textEncoding } from './sql-name.ts';
+import { mayConcernStatements } from './sql-prefilter.ts';
 import { type ParameterForm, readReset, readSet } from './sql-set.ts';
 import { type FoundName, StatementCursor } from './statement-cursor.ts';
 
@@ -27,6 +28,18 @@ export type StatementForm =
 /** A statement and its bytes in the buffer, from its first token to its last, without its `;`. */
 export type SqlStatement = StatementForm & { readonly start: number; readonly end: number };
 
+/** PREPARE, EXECUTE or DEALLOCATE of a name. */
+export type NamedForm = Extract<SqlStatement, { readonly name: string; readonly nameStart: number }>;
+
+export function isNamed(statement: SqlStatement): statement is NamedForm {
+  const { kind } = statement;
+  return kind === 'prepare' || kind === 'execute' || kind === 'deallocate';
+}
+
+export function isDropping({ kind }: SqlStatement): boolean {
+  return kind === 'deallocate-all' || kind === 'discard-all';
+}
+
 const OTHER: StatementForm = { kind: 'other' };
 const COMMIT: StatementForm = { kind: 'commit' };
 const ROLLBACK: StatementForm = { kind: 'rollback' };
@@ -52,11 +65,36 @@ export function readStatements(
   const statements: SqlStatement[] = [];
   while (cursor.begin()) {
     const first = cursor.start;
-    const form = readForm(cursor);
+    const form = formAt(cursor);
     cursor.skip();
     statements.push({ ...form, start: first, end: cursor.lastEnd });
   }
   return cursor.failed ? null : statements;
+}
+
+/** As {@link readStatements}; null also where none of them names or drops statements. */
+export function readForms(
+  bytes: Buffer,
+  start: number,
+  end: number,
+  options: ReadingOptions,
+): readonly SqlStatement[] | null {
+  if (!mayConcernStatements(bytes, start, end)) return null;
+  const statements = readStatements(bytes, start, end, options);
+  return statements?.some((statement) => isNamed(statement) || isDropping(statement)) === true
+    ? statements
+    : null;
+}
+
+/** The only one of {@link readForms}; null also where there are others beside it. */
+export function readForm(
+  bytes: Buffer,
+  start: number,
+  end: number,
+  options: ReadingOptions,
+): SqlStatement | null {
+  const statements = readForms(bytes, start, end, options);
+  return statements?.length === 1 ? (statements[0] ?? null) : null;
 }
 
 function isAscii(bytes: Buffer, start: number, end: number): boolean {
@@ -64,7 +102,7 @@ function isAscii(bytes: Buffer, start: number, end: number): boolean {
   return true;
 }
 
-function readForm(cursor: StatementCursor): StatementForm {
+function formAt(cursor: StatementCursor): StatementForm {
   if (cursor.take('set')) return readSet(cursor) ?? OTHER;
   if (cursor.take('reset')) return readReset(cursor) ?? OTHER;
   if (cursor.take('prepare')) return readPrepare(cursor);

@@ -3,6 +3,7 @@ import { FrontendType as F } from '../wire/codes.ts';
 import { Writer } from '../wire/writer.ts';
 import { hasConstants, isKnown, READ_ANYHOW, type Reading, readsConstantsOtherwise } from './reading.ts';
 import type { ReadingChange } from './sql-reading.ts';
+import type { SqlStatement } from './sql-statements.ts';
 import { TextBudget } from './text-budget.ts';
 
 /**
@@ -39,6 +40,8 @@ export class Statement implements StatementText {
   setsIdentity = false;
   /** What executing it changes of how later texts are read. */
   setsReading: ReadingChange | null = null;
+  /** What it says where executing it names or drops statements; places are those in its text. Null: it does not. */
+  sql: SqlStatement | null = null;
   /** Holders: clients' names, servers' sets, changes under way. */
   users = 0;
   /** It has some that are read by parameters. */

@@ -6,7 +6,7 @@ import { withSeed } from '../support/random.ts';
 const NO_NAMES: ReadonlyMap<string, string> = new Map();
 
 function formOf(statement: Statement): UnnamedForm {
-  return { kind: 'prepare', name: 'a', statement, names: NO_NAMES, text: null, change: null };
+  return { kind: 'prepare', name: 'a', statement, taken: null, names: NO_NAMES, text: null, change: null };
 }
 
 test('the last Parse that was done or failed decides, and each statement is held for as long as it may be needed', async () => {

@@ -5,6 +5,7 @@ const FORMS = 'src/client/unnamed-forms.ts';
 const STRETCH = 'src/prepared/stretch.ts';
 const TRACKER = 'src/relay/request-tracker.ts';
 const TESTS: Fault['tests'] = ['test/integration/plan-repair.test.ts'];
+const NAMED: Fault['tests'] = ['test/integration/prepared-sql-named.test.ts'];
 const RANDOM: Fault['tests'] = ['test/integration/plan-repair-random.test.ts'];
 
 /** Which statements servers know, and what happens when they cannot use them any more. */
@@ -213,6 +214,51 @@ export const preparedFaults: readonly Fault[] = [
     'a changed text is kept beyond its message',
     { file: 'src/prepared/text-change.ts', find: 'this.#bytes = null;', replace: '' },
     ['test/integration/prepared.test.ts'],
+  ),
+  fault(
+    'a statement with a name drops all others, and nobody knows',
+    {
+      file: 'src/client/sql-filter.ts',
+      find: 'if (sql !== null && isDropping(sql)) this',
+      replace: 'if (sql === undefined) this',
+    },
+    NAMED,
+  ),
+  fault(
+    'a server knows what a statement with a name prepares by the client’s name',
+    {
+      file: 'src/client/sql-filter.ts',
+      find: 'if (sql === null || !isNamed(sql)) return null;',
+      replace: 'if (sql !== undefined) return null;',
+    },
+    NAMED,
+  ),
+  fault(
+    'SQL’s EXECUTE of a statement with a name leaves what that prepares to the next client',
+    {
+      file: 'src/client/statement-sender.ts',
+      find: 'if (statement.setsIdentity || isNaming)',
+      replace: 'if (statement.setsIdentity)',
+    },
+    NAMED,
+  ),
+  fault(
+    'a name that was taken and is given nevertheless stands for nothing',
+    {
+      file: 'src/client/statement-filter.ts',
+      find: 'note(name, here, mine)',
+      replace: 'note(name)',
+    },
+    NAMED,
+  ),
+  fault(
+    'a PREPARE by a portal that is older than its name is taken for what had the name',
+    {
+      file: 'src/client/sql-filter.ts',
+      find: 'if (taken === null) return this.#prepared(name, statement);',
+      replace: 'return this.#prepared(name, taken ?? statement);',
+    },
+    NAMED,
   ),
   fault(
     'texts are not counted of which nobody knows how they are read',

@@ -164,8 +164,8 @@ export const readingFaults: readonly Fault[] = [
     'a SET that is prepared by name changes nothing',
     {
       file: FILTER,
-      find: 'this.#sql.boundTo(portal, change);',
-      replace: 'stats.bindCount += 0;',
+      find: 'if (statement !== null && standIn === null) this.#sql.boundTo(portal, statement);',
+      replace: '',
     },
     UNSURE,
   ),

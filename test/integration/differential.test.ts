@@ -54,7 +54,8 @@ function batch(random: Random, mode: string): Piece[] {
     if (/^run (?:and describe )?(?:DEALLOCATE|EXECUTE) /.test(next.name)) given = 'awaited';
     else if (given === 'awaited' && /^(?:parse [^:]|.*PREPARE )/.test(next.name)) given = 'a name';
     if (isApart && given === 'a name' && next.name.includes('  ')) continue;
-    if (isApart && isOpen && (next.isSimple || next.name === 'run DISCARD ALL')) pieces.push(SYNC);
+    if (isApart && isOpen && (next.isSimple || /^run (?:named )?DISCARD ALL$/.test(next.name)))
+      pieces.push(SYNC);
     isOpen = !next.isSimple && next !== SYNC;
     pieces.push(next);
     if (isApart && /copy.* sync/.test(next.name) && /bad|fail/.test(next.name)) vocabulary.names = [''];

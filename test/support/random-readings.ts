@@ -57,6 +57,7 @@ export function randomReading(random: Random): Piece {
   const text = random.pick(TEXTS);
   const set = random.below(4) === 0 ? control(random) : change(random);
   const verb = control(random);
+  const by = random.pick(['', 'g']);
   return random.pick<() => Piece>([
     () => simple(set),
     () => simple(set),
@@ -91,11 +92,12 @@ export function randomReading(random: Random): Piece {
     // By a name that nothing else takes meanwhile.
     () =>
       extended(
-        `bind PREPARE f AS ${text} as p`,
+        `bind PREPARE f AS ${text} by '${by}' as p`,
         close('S', 'f'),
         close('P', 'p'),
-        parse('', `PREPARE f AS ${text}`),
-        bind('p', ''),
+        close('S', by),
+        parse(by, `PREPARE f AS ${text}`),
+        bind('p', by),
       ),
     () => run('f'),
     () => extended('execute p', execute('p')),

@@ -76,6 +76,9 @@ export function randomPiece(random: Random, vocabulary: Vocabulary): Piece {
     () => simple(`query ${statement}`, query(statement), query('SELECT 8')),
     () => simple(`query ${statement}`, query(statement), query('SELECT 8')),
     () => extended(`run ${statement}`, parse('', statement), bind('', ''), execute('')),
+    () => (third === '' ? SYNC : named(random, statement)),
+    () => (third === '' ? SYNC : AGAIN),
+    () => (third === '' ? SYNC : preparedLate(random, name, portal)),
     () => extended(`parse ${name}: ${text}`, parse(name, text)),
     () => extended(`parse ${third}: ${control}`, parse(third, control)),
     () => extended(`run ${third}`, bind('', third), execute('')),
@@ -117,6 +120,9 @@ export function randomPiece(random: Random, vocabulary: Vocabulary): Piece {
 
 /** A Sync; none of its neighbours waits for it. */
 export const SYNC: Piece = { name: 'sync', bytes: sync(), isSimple: false };
+
+/** What {@link named} has prepared. DISCARD ALL is refused behind others. */
+const AGAIN = extended('run named again', sync(), bind('', 's'), execute(''), sync());
 
 /**
  * A COPY with what a client may send while it is on, to its CopyDone or CopyFail. With a Sync behind bad data
@@ -165,6 +171,24 @@ function statementSql(random: Random, name: string): string {
     `EXECUTE ${named}; SELECT 1/0; DEALLOCATE ${named}`,
     `DEALLOCATE ${named}; PREPARE ${named} AS SELECT 7`,
   ]);
+}
+
+/** A statement by a name that no other has, described in one way or the other, or not, and run. */
+function named(random: Random, sql: string): Piece {
+  const [before, portal] = [random.pick([[], [describe('S', 's')]]), random.pick([[], [describe('P', '')]])];
+  const run = [...before, bind('', 's'), ...portal, execute('')];
+  return extended(`run named ${sql}`, close('S', 's'), parse('s', sql), ...run);
+}
+
+/** A portal that prepares `name`, which is let go of before it does, or given: an error has another position then. */
+function preparedLate(random: Random, name: string, portal: string): Piece {
+  const by = random.pick(['', 's']);
+  const sql = statementSql(random, name);
+  const text = sql.startsWith('PREPARE') && !sql.includes(';') ? sql : 'SELECT 8';
+  const given = text.includes('no_such') ? [] : [parse(name, 'SELECT 1')];
+  const between = random.pick([[close('S', name)], given, []]);
+  const made = [close('P', portal), close('S', by), parse(by, text), bind(portal, by)];
+  return extended(`bind ${text} by '${by}', run late`, ...made, ...between, execute(portal));
 }
 
 /** A portal of three rows that is executed with a limit up to four times. */
