@@ -101,11 +101,18 @@ export class StatementSender {
 
   /** A request that drops all statements is sent: until it is answered nothing is certain. */
   drops(): Change {
+    const { statements: known } = this.server;
     this.#drops++;
     const over = () => {
       this.#drops--;
     };
-    return { settle: over, undo: over };
+    const settle = () => {
+      over();
+      // What it says comes behind the first bytes of its answer, and the client's next request may come in between.
+      known.clear();
+      this.#host.statements.clear();
+    };
+    return { settle, undo: over };
   }
 
   /**

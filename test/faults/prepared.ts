@@ -252,6 +252,15 @@ export const preparedFaults: readonly Fault[] = [
     NAMED,
   ),
   fault(
+    'what is dropped counts until the whole answer is there',
+    {
+      file: 'src/client/statement-sender.ts',
+      find: 'known.clear();\n      this.#host.statements.clear();',
+      replace: '',
+    },
+    NAMED,
+  ),
+  fault(
     'a PREPARE by a portal that is older than its name is taken for what had the name',
     {
       file: 'src/client/sql-filter.ts',

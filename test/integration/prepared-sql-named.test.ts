@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
-import { frontend, message } from '../support/peer-messages.ts';
+import { backend, frontend, message } from '../support/peer-messages.ts';
 import { sharedPostgres } from '../support/postgres.ts';
 import { type Answer, unnamed, WireClient } from '../support/wire-client.ts';
-import { runNamed, WireStage } from '../support/wire-stage.ts';
+import { runNamed, ScriptedStage, WireStage } from '../support/wire-stage.ts';
 
 const ROLE = 'prepared_sql_named_app';
 const { bindTexts, close, describe: describing, execute, parse, query, sync } = frontend;
@@ -180,6 +180,33 @@ describe('PREPARE, EXECUTE and DEALLOCATE, prepared by a name', () => {
       expect(await client.value('EXECUTE a')).toBe('new');
       await Promise.all([client.end(), other.end()]);
     }
+  });
+});
+
+describe('from a server whose answer to DEALLOCATE ALL is there in part', () => {
+  const scripted = new ScriptedStage(`${ROLE}_scripted`);
+
+  test('nothing is expected of what it has dropped', async () => {
+    const { client, peer } = scripted;
+    const known = [message('1'), message('t', Buffer.of(0, 0)), message('n'), backend.readyForQuery()];
+    await client.send(parse('a', 'SELECT 1'), sync());
+    await peer.messagesTo('S');
+    await peer.send(...known);
+    await client.messagesTo('Z');
+    await client.send(unnamed('DEALLOCATE ALL'), parse('b', 'SELECT 1'), runNamed('b'), sync());
+    await peer.messagesTo('E');
+    const done = backend.commandComplete('DEALLOCATE ALL');
+    await peer.send(message('1'), message('2'), done.subarray(0, 9));
+    for (;;) {
+      const { type, body } = await peer.message();
+      if (type === 'H') continue;
+      expect([type, body.toString()]).toEqual(['P', expect.stringContaining('SELECT 1')]);
+      break;
+    }
+    await peer.send(done.subarray(9), ...known.slice(0, 3));
+    await peer.messagesTo('S');
+    await peer.send(message('2'), backend.commandComplete('SELECT 0'), backend.readyForQuery());
+    expect((await client.messagesTo('Z')).map(({ type }) => type).join('')).toBe('12C12CZ');
   });
 });
 
