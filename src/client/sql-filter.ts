@@ -2,9 +2,16 @@ import { type Change, UNSETTLED, type Unsettled } from '../prepared/ledger.ts';
 import { nameEnd, nameOf } from '../prepared/message-names.ts';
 import { setsIdentity } from '../prepared/sql-identity.ts';
 import { mayConcernStatements } from '../prepared/sql-prefilter.ts';
-import { dependsOn, isKnown, type Reading, readingOf } from '../prepared/reading.ts';
-import { changeOf, isOfMessages, type ReadingChange, readingChange } from '../prepared/sql-reading.ts';
-import { isDropping, isNamed, readForm, readForms, type SqlStatement } from '../prepared/sql-statements.ts';
+import { executedBy, isLexedOtherwise } from '../prepared/read-otherwise.ts';
+import { changeOf, type ReadingChange, readingChange } from '../prepared/sql-reading.ts';
+import {
+  isDropping,
+  isNamed,
+  isUnreadable,
+  readForm,
+  readForms,
+  type SqlStatement,
+} from '../prepared/sql-statements.ts';
 import { STATEMENT, type Statement } from '../prepared/statement.ts';
 import { ReplyAction } from '../relay/outstanding.ts';
 import type { RunWriter } from '../relay/run-writer.ts';
@@ -171,6 +178,7 @@ export class SqlFilter {
     this.#watch(chunk, body, end - 1, true);
     const statements = chunk[end - 1] === 0 ? readForms(chunk, body, end - 1, this.#host.reading) : null;
     if (statements === null) {
+      this.#leave(chunk, body, end - 1);
       const change = this.#changeIn(chunk, body, end - 1, true);
       if (change !== null && this.#host.doubts.refuseMore(tracker)) return -1;
       const hanging = this.#noteOfChange(change);
@@ -212,6 +220,7 @@ export class SqlFilter {
     this.#watch(chunk, body + 1, zero, false);
     const statement = readForm(chunk, body + 1, zero, this.#host.reading);
     if (statement === null) {
+      this.#leave(chunk, body + 1, zero);
       const change = this.#changeIn(chunk, body + 1, zero, false);
       return this.#passPlain(body, end, out, change === null ? null : changing(change));
     }
@@ -359,6 +368,11 @@ export class SqlFilter {
     if (setsIdentity(chunk, start, end, several, this.#host.reading)) this.#sender.server.closeNeeded = true;
   }
 
+  /** Nor must he find by a name what a text gives to it that nobody has read. */
+  #leave(chunk: Buffer, start: number, end: number): void {
+    if (isUnreadable(chunk, start, end, this.#host.reading)) this.#sender.server.closeNeeded = true;
+  }
+
   /** Whether a text has to wait that names statements: how it is read will be known with an answer that is due. */
   #awaitsReading(chunk: Buffer, start: number, end: number): boolean {
     const { tracker } = this.#sender.server;
@@ -390,26 +404,6 @@ export class SqlFilter {
     mine.set(statement.name, null, 0).settle();
     return Buffer.concat([commandComplete('DEALLOCATE'), readyForQuery(txStatus)]);
   }
-}
-
-/** Whether its bytes are not read any more as they were when it was prepared. */
-function isLexedOtherwise({ text, reading }: Statement, now: Reading): boolean {
-  return reading.values.some((value, i) => isOfMessages(i) && value !== now.values[i] && dependsOn(text, i));
-}
-
-/**
- * How a PREPARE is read that was parsed as `statement` and is executed as the session reads `now`: constants only then.
- * Null: as it was to be.
- */
-function executedBy({ text, reading: parsed }: Statement, now: Reading): Reading | null {
-  const reading = readingOf(
-    parsed.values.map((value, i) => {
-      const later = now.values[i] ?? value;
-      return isOfMessages(i) || (!isKnown(value) && !isKnown(later)) ? value : later;
-    }),
-  );
-  const isOther = reading.values.some((value, i) => value !== parsed.values[i] && dependsOn(text, i));
-  return isOther ? reading : null;
 }
 
 /** A longer Execute is none that we would know the portal of. Bytes. */

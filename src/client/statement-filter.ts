@@ -275,7 +275,7 @@ export class StatementFilter implements RequestFilter {
         const its = this.#rows.bound(name, statement, out);
         if (its === NEEDS_ANSWERS) return its;
         bound = its;
-        if (statement.setsIdentity) this.#server.closeNeeded = true;
+        if (statement.spoilsSession) this.#server.closeNeeded = true;
         use = this.#use(F.Bind, statement, name, body, bodyBytes);
       } else {
         use = new RefusedUse(statement, name);

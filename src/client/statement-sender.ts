@@ -153,7 +153,7 @@ export class StatementSender {
     this.ensure(statement, out, kept);
     // Names in its text are the client's there.
     const isNaming = statement.sql !== null && isNamed(statement.sql);
-    if (statement.setsIdentity || isNaming) this.server.closeNeeded = true;
+    if (statement.spoilsSession || isNaming) this.server.closeNeeded = true;
   }
 
   /** What changes when that is sent. */

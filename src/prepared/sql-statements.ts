@@ -97,6 +97,11 @@ export function readForm(
   return statements?.length === 1 ? (statements[0] ?? null) : null;
 }
 
+/** Whether what the text says of statements cannot be read with certainty. */
+export function isUnreadable(bytes: Buffer, start: number, end: number, options: ReadingOptions): boolean {
+  return mayConcernStatements(bytes, start, end) && readStatements(bytes, start, end, options) === null;
+}
+
 function isAscii(bytes: Buffer, start: number, end: number): boolean {
   for (let at = start; at < end; at++) if ((bytes[at] as number) >= 0x80) return false;
   return true;

@@ -1,7 +1,7 @@
 import { setsIdentity } from './sql-identity.ts';
 import { mayConcernStatements } from './sql-prefilter.ts';
 import { readingChange } from './sql-reading.ts';
-import { type ReadingOptions, readForm } from './sql-statements.ts';
+import { isUnreadable, type ReadingOptions, readForm } from './sql-statements.ts';
 import type { Statement } from './statement.ts';
 
 /** Notes what executing `statement` does to the session, whose text `bytes[start..end)` is. */
@@ -12,8 +12,9 @@ export function readEffects(
   end: number,
   options: ReadingOptions,
 ): void {
-  statement.setsIdentity ||= setsIdentity(bytes, start, end, false, options);
+  statement.spoilsSession ||= setsIdentity(bytes, start, end, false, options);
   statement.setsReading ??= readingChange(bytes, start, end, false, options, true);
   if (statement.sql !== null || !mayConcernStatements(bytes, start, end)) return;
   statement.sql = readForm(bytes.subarray(start, end), 0, end - start, options);
+  if (statement.sql === null) statement.spoilsSession ||= isUnreadable(bytes, start, end, options);
 }

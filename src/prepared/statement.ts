@@ -36,8 +36,8 @@ export class Statement implements StatementText {
   readonly name: string;
   /** Name and terminating zero. Shared: don't write to it. */
   readonly nameBytes: Buffer;
-  /** Executing it makes the session another user's. */
-  setsIdentity = false;
+  /** Executing it makes the session another user's, or may give names there that nobody has read. */
+  spoilsSession = false;
   /** What executing it changes of how later texts are read. */
   setsReading: ReadingChange | null = null;
   /** What it says where executing it names or drops statements; places are those in its text. Null: it does not. */

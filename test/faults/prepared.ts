@@ -237,8 +237,17 @@ export const preparedFaults: readonly Fault[] = [
     'SQL’s EXECUTE of a statement with a name leaves what that prepares to the next client',
     {
       file: 'src/client/statement-sender.ts',
-      find: 'if (statement.setsIdentity || isNaming)',
-      replace: 'if (statement.setsIdentity)',
+      find: 'if (statement.spoilsSession || isNaming)',
+      replace: 'if (statement.spoilsSession)',
+    },
+    NAMED,
+  ),
+  fault(
+    'what a PREPARE gives that cannot be read is left to the next client',
+    {
+      file: 'src/prepared/sql-statements.ts',
+      find: 'readStatements(bytes, start, end, options) === null;',
+      replace: 'readStatements(bytes, start, end, options) === undefined;',
     },
     NAMED,
   ),

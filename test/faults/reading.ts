@@ -182,7 +182,7 @@ export const readingFaults: readonly Fault[] = [
   fault(
     'a PREPARE is read as its session did when it was parsed',
     {
-      file: 'src/client/sql-filter.ts',
+      file: 'src/prepared/read-otherwise.ts',
       find: 'return isOther ? reading : null;',
       replace: 'return isOther ? null : null;',
     },

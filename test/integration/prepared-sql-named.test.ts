@@ -183,6 +183,24 @@ describe('PREPARE, EXECUTE and DEALLOCATE, prepared by a name', () => {
   });
 });
 
+test('what is prepared by a text that cannot be read with certainty stays with nobody', async () => {
+  // A byte of it may be a quote, or a part of a character.
+  const text = Buffer.concat([
+    Buffer.from("PREPARE foo AS SELECT '"),
+    Buffer.of(0x82, 0xa0),
+    Buffer.from("'\0"),
+  ]);
+  for (const name of [null, '', 's']) {
+    const [client, other] = [await connect({ client_encoding: 'SJIS' }), await connect()];
+    const { tags } = await (name === null
+      ? client.ask(message('Q', text))
+      : client.ask(message('P', name, text, Buffer.of(0, 0)), runNamed(name), sync()));
+    expect(tags).toEqual(['PREPARE']);
+    expect(codes(await other.query('EXECUTE foo'))).toEqual(['26000']);
+    await Promise.all([client.end(), other.end()]);
+  }
+});
+
 describe('from a server whose answer to DEALLOCATE ALL is there in part', () => {
   const scripted = new ScriptedStage(`${ROLE}_scripted`);
 
