@@ -23,10 +23,16 @@ export function endsCopy(queue: OutstandingQueue): boolean {
 /**
  * A Sync or CopyData of the COPY IN under way, whose end was not sent: whether `queue` holds all that it can tell. That is
  * whether a Sync stands ahead of data, and one behind; a server in COPY IN reads more of them for as long as they come.
+ * Behind any other request each counts: where the COPY has failed already, all of them are answered.
  */
 export function tellsNothing(queue: OutstandingQueue, type: number): boolean {
-  if (queue.copyEnds > 0) return false;
+  if (!isAlone(queue)) return false;
   return type === F.Sync ? queue.lastType === F.Sync : queue.copyData > 0;
+}
+
+/** Behind the COPY IN at the head stand Syncs and data alone. */
+export function isAlone(queue: OutstandingQueue): boolean {
+  return queue.length === 1 + queue.syncs + queue.copyData;
 }
 
 /**

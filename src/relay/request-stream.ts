@@ -2,6 +2,7 @@ import { FrontendType as F, HEADER_BYTES } from '../wire/codes.ts';
 import { HEADER_BAD, HEADER_INCOMPLETE, HeaderScanner } from '../wire/scanner.ts';
 import { flush } from '../wire/frontend.ts';
 import { ProtocolViolation } from '../wire/pg-error.ts';
+import { isAlone } from './copy-marks.ts';
 import type { Outlet } from './link.ts';
 import { brokenText, isMalformed } from './malformed.ts';
 import { NEEDS_MORE, type RequestFilter } from './request-filter.ts';
@@ -162,6 +163,9 @@ export class RequestStream {
       if (target !== null && !hasRoom(target.tracker, type)) {
         this.#flush(chunk, run, pos);
         if (!target.tracker.isUnsure) {
+          // Without a Sync the server would keep answers back that make room.
+          this.#out.put(flush);
+          this.#flush(chunk, pos, pos);
           host.needAnswers();
           return pos;
         }
@@ -315,7 +319,8 @@ function hasRoom(tracker: RequestTracker, type: number): boolean {
   // What nobody answers is dropped at the head, when that is asked.
   if (tracker.owesNothing || queue.length < MOST) return true;
   if (tracker.isSkipped) return type === F.Sync || !tracker.isUnsure;
-  return tracker.isCopyIn && queue.copyEnds === 0 && (type === F.Sync || !isAnswered(type));
+  if (!tracker.isCopyIn || queue.copyEnds > 0) return false;
+  return type === F.Sync ? isAlone(queue) : !isAnswered(type);
 }
 
 /** Whether a client may send `type` after login. */

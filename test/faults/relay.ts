@@ -133,10 +133,19 @@ export const relayFaults: readonly Fault[] = [
     'a client whose COPY has to go on is not read, for too much is under way',
     {
       file: REQUESTS,
-      find: 'return tracker.isCopyIn && queue.copyEnds === 0',
-      replace: 'return tracker.isStreaming && queue.copyEnds === 0',
+      find: 'if (!tracker.isCopyIn || queue.copyEnds > 0) return false;',
+      replace: 'return false;',
     },
     ['test/relay/request-stream.test.ts'],
+  ),
+  fault(
+    'Syncs behind another request are left out of the count as those of a COPY',
+    {
+      file: 'src/relay/copy-marks.ts',
+      find: 'if (!isAlone(queue)) return false;',
+      replace: 'if (queue.copyEnds > 0) return false;',
+    },
+    ['test/relay/request-tracker.test.ts', 'test/relay/request-tracker-model.test.ts'],
   ),
   fault(
     'COPY data counts as late, and is dropped, while its server is probed',

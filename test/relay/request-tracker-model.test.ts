@@ -87,7 +87,19 @@ function perform(run: Run, each: StepValue): void {
 
 /** Long runs: the traps lie behind several steps. */
 const LONG = { maxLength: 60, size: 'max' } as const;
-const steps = fc.oneof(fc.array(stepOf(request), LONG), fc.array(stepOf(copyRequest), LONG));
+/** A COPY IN that has failed, which the client has not heard of, with Syncs behind another request. */
+const behindAnother = fc
+  .tuple(of('Q', 'copy'), request, of('S', 'ok'), fc.nat(4), fc.array(stepOf(copyRequest), LONG))
+  .map(([copy, other, sync, count, rest]): StepValue[] => [
+    { kind: 'send', value: copy },
+    { kind: 'send', value: other },
+    { kind: 'read' },
+    { kind: 'deliver' },
+    ...Array.from({ length: count }, () => ({ kind: 'send' as const, value: sync })),
+    { kind: 'cancel' },
+    ...rest,
+  ]);
+const steps = fc.oneof(fc.array(stepOf(request), LONG), fc.array(stepOf(copyRequest), LONG), behindAnother);
 /** What a COPY IN that fails is made of. */
 const KINDS: Readonly<Record<string, Kind>> = { E: 'copy', Q: 'copy', d: 'error' };
 const RUNS = { numRuns: 10_000 };

@@ -128,6 +128,16 @@ describe('COPY IN', () => {
     ['fails, and the next query is answered', '>Q <G >d <E >c >Q <ZI <C <ZI', 'clean'],
     ['fails, and the next query was sent without CopyDone', '>Q <G >d >Q <E <ZI', 'owed'],
     ['fails before it starts, with all data sent', '>Q >d >c <E <ZI', 'clean'],
+    [
+      'fails behind another query, and each Sync behind that is owed',
+      '>Q >Q <G >S >S >S <E <ZI <C <ZI <ZI <ZI',
+      'owed',
+    ],
+    [
+      'fails behind another query, whose Syncs are answered',
+      '>Q >Q <G >S >S >S <E <ZI <C <ZI <ZI <ZI <ZI',
+      'clean',
+    ],
     ['fails, the next COPY succeeds', '>Q <G <E >c <ZI >Q <G >c >Q <C <ZI', 'owed'],
   ])('in the simple protocol %s', (_what, script, state) => {
     expect(stateAfter(script)).toBe(state);
