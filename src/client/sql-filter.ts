@@ -4,22 +4,14 @@ import { setsIdentity } from '../prepared/sql-identity.ts';
 import { mayConcernStatements } from '../prepared/sql-prefilter.ts';
 import { executedBy, isLexedOtherwise } from '../prepared/read-otherwise.ts';
 import { changeOf, type ReadingChange, readingChange } from '../prepared/sql-reading.ts';
-import {
-  isDropping,
-  isNamed,
-  isUnreadable,
-  readForm,
-  readForms,
-  type SqlStatement,
-} from '../prepared/sql-statements.ts';
+import { isDropping, isNamed, isUnreadable, readForm, readForms } from '../prepared/sql-statements.ts';
 import { STATEMENT, type Statement } from '../prepared/statement.ts';
 import { ReplyAction } from '../relay/outstanding.ts';
 import type { RunWriter } from '../relay/run-writer.ts';
 import { FrontendType as F, TxStatus } from '../wire/codes.ts';
 import { ProtocolViolation } from '../wire/pg-error.ts';
-import { readyForQuery } from '../wire/ready-for-query.ts';
-import { commandComplete } from '../wire/result.ts';
 import { Writer } from '../wire/writer.ts';
+import { answerDeallocate } from './lone-deallocate.ts';
 import { ChangeNote } from './request-notes.ts';
 import { SqlRewriter } from './sql-rewriter.ts';
 import { asItIs, isUnread, lookAtText } from './sql-text.ts';
@@ -167,7 +159,7 @@ export class SqlFilter {
   /** As RequestFilter.answerAlone, for a Query. */
   answerAlone(chunk: Buffer, body: number, end: number): Buffer | null {
     const statements = readForms(chunk, body, end - 1, this.#host.reading);
-    return statements === null ? null : this.#answer(statements, TxStatus.Idle);
+    return statements === null ? null : answerDeallocate(this.#host.statements, statements, TxStatus.Idle);
   }
 
   /** As RequestFilter.pass, for a Query that is there as a whole. */
@@ -190,7 +182,7 @@ export class SqlFilter {
     if (!this.#rewriter.isSettled(chunk, statements)) return -1;
     cache.budget.check(2 * (end - body));
     if (tracker.isQuiet && sinkAtBoundary && tracker.isSurelyUsable) {
-      const answer = this.#answer(statements, tracker.txStatus);
+      const answer = answerDeallocate(this.#host.statements, statements, tracker.txStatus);
       if (answer !== null) {
         this.#host.reply(answer);
         return end;
@@ -389,20 +381,6 @@ export class SqlFilter {
   #noteOfChange(change: ReadingChange | null): ChangeNote | null {
     const changes = this.#host.doubts.sent(change);
     return changes.length === 0 ? null : new ChangeNote([changes]);
-  }
-
-  /** What needs no server, with nothing owed: the answer to a lone DEALLOCATE, which this carries out. */
-  #answer(statements: readonly SqlStatement[], txStatus: number): Buffer | null {
-    const [statement] = statements;
-    if (statement === undefined || statements.length !== 1) return null;
-    const mine = this.#host.statements;
-    if (statement.kind === 'deallocate-all') {
-      mine.clear();
-      return Buffer.concat([commandComplete('DEALLOCATE ALL'), readyForQuery(txStatus)]);
-    }
-    if (statement.kind !== 'deallocate' || !mine.holds(statement.name)) return null;
-    mine.set(statement.name, null, 0).settle();
-    return Buffer.concat([commandComplete('DEALLOCATE'), readyForQuery(txStatus)]);
   }
 }
 

@@ -52,9 +52,9 @@ export const oracleFaults: readonly Fault[] = [
     replace: "if (trackedSql !== '') {",
   }),
   noticed('DEALLOCATE ALL leaves all as it was', {
-    file: 'src/client/sql-filter.ts',
-    find: "      mine.clear();\n      return Buffer.concat([commandComplete('DEALLOCATE ALL')",
-    replace: "      return Buffer.concat([commandComplete('DEALLOCATE ALL')",
+    file: 'src/client/lone-deallocate.ts',
+    find: "    mine.clear();\n    return Buffer.concat([commandComplete('DEALLOCATE ALL')",
+    replace: "    return Buffer.concat([commandComplete('DEALLOCATE ALL')",
   }),
   noticed('a statement that was closed to make room counts as known to the server', {
     file: SENDER,
