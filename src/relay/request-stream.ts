@@ -163,9 +163,11 @@ export class RequestStream {
       if (target !== null && !hasRoom(target.tracker, type)) {
         this.#flush(chunk, run, pos);
         if (!target.tracker.isUnsure) {
-          // Without a Sync the server would keep answers back that make room.
-          this.#out.put(flush);
-          this.#flush(chunk, pos, pos);
+          // Without a Sync, or with one that COPY ignores, the server would keep answers back that make room.
+          if (target.tracker.isStretchOpen || target.tracker.isCopyIn) {
+            this.#out.put(flush);
+            this.#flush(chunk, pos, pos);
+          }
           host.needAnswers();
           return pos;
         }
