@@ -28,8 +28,10 @@ const OF_A_TRANSACTION = new Set(['transaction_deferrable', 'transaction_isolati
 /** These it takes, and no transaction ever sees them. From version 16 on it refuses to RESET any of all four. */
 const WITHOUT_EFFECT = new Set(['seed', 'transaction_read_only']);
 
+export const SESSION_USER = 'session_authorization';
+
 /** Whose a session is, in the order in which that can be set. */
-export const USER = ['session_authorization', 'role'];
+export const USER = [SESSION_USER, 'role'];
 
 /** What a StartupMessage says beside parameters. PostgreSQL tells case apart there, and has the last of a name; we don't. */
 const OURS = new Set(['database', 'options', 'replication', 'user']);
@@ -57,6 +59,11 @@ export function mayBeBase(key: string): boolean {
 /** Whether a session that has another value of `key` (lower case) belongs to another user. */
 export function isIdentity(key: string): boolean {
   return IDENTITY.has(key);
+}
+
+/** Whether `extras` make a session another user's. */
+export function hasUser(extras: ExtraParameters): boolean {
+  return USER.some((name) => extras.has(name));
 }
 
 /** `extras` with `value` for `name`; null: without it. */

@@ -25,7 +25,7 @@ export interface InterludeHost extends PoolServer {
   readonly pool: Pool;
   readonly tracker: RequestTracker;
   /** As SessionState has them. */
-  doubts(client: ClientEnd): readonly string[];
+  doubts(client: ClientEnd, isKept: boolean): readonly string[];
   answered(values: readonly AskedValue[], client: ClientEnd): void;
   /** Who reads from here on. */
   read(reader: ByteReader): void;
@@ -119,7 +119,7 @@ export class Interlude {
   /** Asks for what the client may have changed without a word from the server, if there is anything. */
   asks(client: LinkedClient): boolean {
     const host = this.#host;
-    const names = host.doubts(client);
+    const names = host.doubts(client, host.pool.limits.poolMode === 'session');
     if (names.length === 0) return false;
     if (this.#waitsForCancels(client)) return true;
     client.hold();

@@ -4,10 +4,12 @@ import type { StatementCache } from '../prepared/statement.ts';
 import type { WelcomeData } from '../pool/context.ts';
 import {
   type ExtraParameters,
+  hasUser,
   isIdentity,
   mayBeBase,
   mayBeGiven,
   NO_EXTRAS,
+  SESSION_USER,
   UNKNOWN,
   USER,
   withExtra,
@@ -30,6 +32,7 @@ export interface MovedSession {
   readonly silent: readonly string[];
   readonly reported: ReadonlyMap<string, string>;
   readonly first: ReadonlyMap<string, string>;
+  readonly loginUser: string | null;
   readonly statements: readonly MovedStatement[];
   readonly wereStatements: boolean;
 }
@@ -65,6 +68,8 @@ export abstract class SessionState {
   readonly #unread = new Set<string>();
   /** As `#reported`, what it has said first: to these RESET goes back. */
   readonly #first = new Map<string, string>();
+  /** The user that a session is of which has set none; null: the server couldn't be asked for what it has set. */
+  #loginUser: string | null = null;
   /** What is reported of who the session is, where it is another now. */
   readonly #others = new Set<string>();
   #closeNeeded = false;
@@ -95,6 +100,7 @@ export abstract class SessionState {
       // Of a parameter without a declaration nothing more is known.
       if (value !== null && (isSet ?? value !== '') && mayBeGiven(name)) this.#begunWith(name, value);
     }
+    this.#loginUser = values.length === 0 ? null : (this.#first.get(SESSION_USER) ?? null);
     // Last, for it decides what else may be set: connect_query's user is the one whose session clients have.
     for (const name of USER) {
       const value = values.find((each) => each.name === name)?.value ?? null;
@@ -124,6 +130,7 @@ export abstract class SessionState {
       silent: this.silent,
       reported: this.#reported,
       first: this.#first,
+      loginUser: this.#loginUser,
       statements: this.statements.moved(),
       wereStatements: this.statements.wereAny,
     };
@@ -143,6 +150,7 @@ export abstract class SessionState {
     this.silent = all.silent;
     for (const [name, value] of all.reported) this.#reported.set(name, value);
     for (const [name, value] of all.first) this.#first.set(name, value);
+    this.#loginUser = all.loginUser;
     this.statements.restore(all.statements, cache);
     this.statements.wereAny ||= all.wereStatements;
   }
@@ -261,12 +269,20 @@ export abstract class SessionState {
     return this.#wasSet || this.#unread.size > 0;
   }
 
-  /** Names in lower case of what has to be asked for before the client and the server part. */
-  doubts(client: ClientEnd): string[] {
+  /**
+   * Names in lower case of what has to be asked for before the client and the server part; `isKept`: before the client
+   * goes on with it, whose all is that was set on it.
+   */
+  doubts(client: ClientEnd, isKept: boolean): string[] {
     const names = new Set(this.#unread);
     if (this.#wasSet) {
       for (const name of [...this.silent, ...client.extras.keys(), ...client.given.names()]) {
         if (this.wasReset || !this.#reported.has(name)) names.add(name);
+      }
+      if (isKept && this.wasReset && this.#loginUser !== null) {
+        for (const name of this.base.keys()) names.add(name);
+        // A role is that of a session's user.
+        if (hasUser(this.base)) for (const name of USER) names.add(name);
       }
     }
     if (names.size === 0) this.lent();
@@ -275,13 +291,19 @@ export abstract class SessionState {
 
   /** The answer to what {@link doubts} has given: the client keeps what it has set. */
   answered(values: readonly AskedValue[], client: ClientEnd): void {
+    // pg_settings has neither of the two. Whoever has become another user has also left the role.
+    const user = values.find(({ name }) => name === SESSION_USER)?.value ?? null;
+    const isOther = user !== null && user !== this.#loginUser && user !== this.base.get(SESSION_USER);
+    const isUserSet = (name: string, value: string): boolean =>
+      isOther || value !== (name === SESSION_USER ? this.#loginUser : NO_ROLE);
     for (const { name, value, isSet } of values) {
       if (value === null) {
         this.extras = withExtra(this.extras, name, null);
         continue;
       }
       // Of a parameter without a declaration nothing more is known, and RESET makes it empty.
-      const wasSet = isSet ?? !(value === '' && this.wasReset);
+      const wasSet =
+        isSet ?? (USER.includes(name) ? isUserSet(name, value) : !(value === '' && this.wasReset));
       const given = wasSet ? null : client.given.get(name);
       const begunWith = wasSet ? null : (this.base.get(name) ?? null);
       const isReported = this.#reported.has(name);
@@ -292,8 +314,10 @@ export abstract class SessionState {
         client.parameters[index] = given ?? value;
       } else {
         const before = begunWith === null ? null : UNKNOWN;
-        this.extras = withExtra(this.extras, name, wasSet ? value : before);
-        client.extras = withExtra(client.extras, name, wasSet ? value : given);
+        // Without one it has what connect_query has set.
+        const own = value === this.base.get(name) ? null : value;
+        this.extras = withExtra(this.extras, name, wasSet ? own : before);
+        client.extras = withExtra(client.extras, name, wasSet ? own : given);
       }
       // PostgreSQL would have gone back to that at once, and said so.
       const back = given ?? begunWith;

@@ -120,6 +120,44 @@ describe('what connect_query sets', () => {
   });
 });
 
+describe('what a client has set itself in session mode is its own behind', () => {
+  test.each([
+    'RESET search_path',
+    'BEGIN; RESET statement_timeout; ROLLBACK',
+    'RESET ALL; SET statement_timeout = 0',
+  ])('%s, of parameters', async (sql) => {
+    await using stage = await set({ pool_mode: 'session' }, "SET statement_timeout = '30s'");
+    const client = await stage.connect();
+    await client.query('SET statement_timeout = 0');
+    await client.query(sql);
+    expect(await client.value('SHOW statement_timeout')).toBe('0');
+    await client.query('RESET statement_timeout');
+    expect(await client.value('SHOW statement_timeout')).toBe('30s');
+  });
+
+  test('RESET, of its role', async () => {
+    await using stage = await set({ pool_mode: 'session' }, `SET ROLE ${LIMITED}`);
+    const client = await stage.connect();
+    await client.query(`SET ROLE ${ROLE}`);
+    await client.query('RESET work_mem');
+    expect(await client.value('SELECT current_user')).toBe(ROLE);
+    await client.query('RESET ROLE');
+    expect(await client.value('SELECT current_user')).toBe(LIMITED);
+  });
+
+  test('RESET, of the session’s user', async () => {
+    const { user, password } = sharedPostgres();
+    const entry = `user=${user} password=${password}`;
+    await using stage = await set({ pool_mode: 'session' }, `SET ROLE ${LIMITED}`, entry);
+    const client = await stage.connect();
+    await client.query(`SET SESSION AUTHORIZATION ${ROLE}`);
+    await client.query('RESET work_mem');
+    expect(await client.rows('SELECT session_user, current_user')).toEqual([[ROLE, ROLE]]);
+    await client.query('RESET SESSION AUTHORIZATION');
+    expect(await client.rows('SELECT session_user, current_user')).toEqual([[user, LIMITED]]);
+  });
+});
+
 describe('the user whose session connect_query has made it', () => {
   test.each([
     'RESET ROLE',
