@@ -1,6 +1,13 @@
 import type { ServerEnd } from '../relay/link.ts';
 import type { ErrorFields } from '../wire/error-fields.ts';
-import { type ExtraParameters, extrasSql, NO_EXTRAS, UNKNOWN, withExtra } from '../relay/extra-parameters.ts';
+import {
+  type ExtraParameters,
+  extrasSql,
+  isIdentity,
+  NO_EXTRAS,
+  UNKNOWN,
+  withExtra,
+} from '../relay/extra-parameters.ts';
 import type { GivenParameters } from '../relay/given-parameters.ts';
 import type { TrackedParameters, TrackedValues } from '../relay/tracked-parameters.ts';
 
@@ -112,6 +119,19 @@ function findFault(
     if (second === null) server.extras = NO_EXTRAS;
     done({ error, isServers: second !== null });
   });
+}
+
+/**
+ * What connect_query has set, and what cannot be set again, is left as it is, but for whose session it is: then nobody
+ * else may have the server. Whether there was any.
+ */
+export function sparesBase(server: ServerEnd): boolean {
+  const before = server.extras;
+  for (const name of server.base.keys()) {
+    if (isIdentity(name) || server.extras.get(name) !== UNKNOWN) continue;
+    server.extras = withExtra(server.extras, name, null);
+  }
+  return server.extras !== before;
 }
 
 /**

@@ -15,7 +15,7 @@ import { TxStatus } from '../wire/codes.ts';
 import { errorResponse } from '../wire/error-response.ts';
 import { errorOf, fatal, type PgErrorFields, SqlState } from '../wire/pg-error.ts';
 import { readyForQueryIdle } from '../wire/ready-for-query.ts';
-import { type AlignmentFailure, alignServer, isAligned } from './alignment.ts';
+import { type AlignmentFailure, alignServer, isAligned, sparesBase } from './alignment.ts';
 import type { ClientConnection, ClientPhase } from './connection.ts';
 import { type DepartedClient, leaveServer } from './departure.ts';
 import { Intake } from './intake.ts';
@@ -211,6 +211,12 @@ export class ClientSession
 
   /** What others have done on a server is not the client's fault: it gets another one, unless it has used this one. */
   #notAligned(end: PoolServer & ServerEnd, { error, isServers }: AlignmentFailure, isNew: boolean): void {
+    // In the middle of a session a RESET has led away from what cannot be had again.
+    if (isServers && !isNew && sparesBase(end)) {
+      end.closeNeeded = true;
+      this.#align(end, isNew);
+      return;
+    }
     if (!isServers) this.#refusals++;
     if (isNew && (isServers || (!end.isUntouched && this.#refusals < MAX_REFUSALS))) {
       this.pool.closeServer(end, 'var change failed');

@@ -86,15 +86,28 @@ export function extrasSql(
   base: ExtraParameters = NO_EXTRAS,
 ): string | null {
   if (wanted === actual) return null;
-  let sql = '';
-  for (const name of actual.keys()) {
-    if (wanted.has(name)) continue;
+  const names = [...actual.keys()].filter((name) => !wanted.has(name));
+  const isUsers = USER.every((name) => actual.get(name) === wanted.get(name));
+  const isAnothers = [base, actual, wanted].some(hasUser);
+  // connect_query has set it with the login's rights, and only then become who it is.
+  const asLogin = !isUsers || (isAnothers && names.some((name) => base.has(name)));
+  let sql = asLogin ? AS_LOGIN : '';
+  for (const name of names) {
+    if (USER.includes(name)) continue;
     const before = base.get(name);
     sql += before === undefined ? `RESET ${inSql(name)};` : configSql(name, before);
   }
-  for (const [name, value] of wanted) if (actual.get(name) !== value) sql += configSql(name, value);
+  for (const name of asLogin ? USER : []) {
+    const value = wanted.get(name) ?? base.get(name);
+    if (value !== undefined) sql += configSql(name, value);
+  }
+  for (const [name, value] of wanted) {
+    if (actual.get(name) !== value && !USER.includes(name)) sql += configSql(name, value);
+  }
   return sql === '' ? null : sql;
 }
+
+const AS_LOGIN = 'RESET SESSION AUTHORIZATION;RESET ROLE;';
 
 /** A part of a name of an application's own may be a keyword that SQL has reserved: `user.id`. */
 function inSql(name: string): string {

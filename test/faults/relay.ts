@@ -229,6 +229,20 @@ export const relayFaults: readonly Fault[] = [
     ['test/integration/connect-query.test.ts'],
   ),
   fault(
+    'what connect_query has set is set again with no more than the rights of its user',
+    {
+      file: 'src/relay/extra-parameters.ts',
+      find: '(isAnothers && names.some',
+      replace: '(!isAnothers && names.some',
+    },
+    ['test/integration/connect-query.test.ts'],
+  ),
+  fault(
+    'a client is ended for a RESET of what its server’s login may not set again',
+    { file: SESSION, find: '!isNew && sparesBase(end)', replace: 'isNew && sparesBase(end)' },
+    ['test/integration/connect-query.test.ts'],
+  ),
+  fault(
     'a client in session mode loses what it has set by a RESET of something else',
     { file: SESSION_STATE, find: 'isKept && this.wasReset', replace: '!isKept && this.wasReset' },
     ['test/integration/connect-query.test.ts'],

@@ -1,10 +1,12 @@
 import { beforeAll, describe, expect, test } from 'vitest';
+import { frontend } from '../support/peer-messages.ts';
 import { ParameterStage } from '../support/parameter-stage.ts';
 import { sharedPostgres, withClient } from '../support/postgres.ts';
 import { createDatabase, createRole } from '../support/roles.ts';
 
 const ROLE = 'connect_query_app';
 const LIMITED = 'connect_query_limited';
+const ADMIN = 'connect_query_admin';
 const TRACKED = { track_extra_parameters: 'IntervalStyle, work_mem, search_path, app.tenant' };
 
 /** A stage whose database entry has this connect_query. */
@@ -14,7 +16,8 @@ const set = (settings: Record<string, string | number>, sql: string, user = '') 
 beforeAll(async () => {
   await ParameterStage.prepare(ROLE);
   await createRole(sharedPostgres(), { name: LIMITED, auth: 'trust' });
-  await withClient(sharedPostgres(), (client) => client.query(`GRANT ${LIMITED} TO ${ROLE}`));
+  await createRole(sharedPostgres(), { name: ADMIN, auth: 'trust', options: 'SUPERUSER' });
+  await withClient(sharedPostgres(), (client) => client.query(`GRANT ${LIMITED}, ${ADMIN} TO ${ROLE}`));
 });
 
 describe('what connect_query sets', () => {
@@ -117,6 +120,45 @@ describe('what connect_query sets', () => {
       const told = new Map(answers.flatMap(({ parameters }) => parameters));
       expect(told.get('default_transaction_read_only') ?? 'on').toBe('on');
     }
+  });
+});
+
+describe('what connect_query sets beyond the rights of the session’s user', () => {
+  test.each(['transaction', 'session'])('is there behind a RESET, in %s mode', async (mode) => {
+    const { user, password } = sharedPostgres();
+    const sql = `SET log_min_duration_statement = 12345; SET ROLE ${LIMITED}`;
+    await using stage = await set({ pool_mode: mode }, sql, `user=${user} password=${password}`);
+    const client = await stage.connect({ work_mem: '1234kB' });
+    const pid = await client.value('SELECT pg_backend_pid()');
+    for (const text of ['RESET search_path', 'RESET ALL']) {
+      await client.query(text);
+      expect(await client.value('SHOW log_min_duration_statement')).toBe('12345ms');
+      expect(await client.value('SELECT current_user')).toBe(LIMITED);
+      expect(await client.value('SHOW work_mem')).toBe('1234kB');
+      expect(await client.value('SELECT pg_backend_pid()')).toBe(pid);
+    }
+  });
+
+  test('gives a client no rights beyond those of the user', async () => {
+    const { user, password } = sharedPostgres();
+    await using stage = await set({}, `SET ROLE ${LIMITED}`, `user=${user} password=${password}`);
+    const client = await stage.connect({ log_min_duration_statement: '0' });
+    await client.send(frontend.query('SELECT 1'));
+    expect((await client.answerTo('E')).errors[0]).toMatchObject({ S: 'FATAL', C: '42501' });
+  });
+
+  test('ends no client in session mode that has reset it, where the login may not set it again', async () => {
+    const sql = `SET ROLE ${ADMIN}; SET log_min_duration_statement = 12345; RESET ROLE`;
+    await using stage = await set({ pool_mode: 'session' }, sql);
+    const client = await stage.connect({ work_mem: '1234kB' });
+    const pid = await client.value('SELECT pg_backend_pid()');
+    await client.query('RESET ALL');
+    expect(await client.rows('SELECT pg_backend_pid()')).toEqual([[pid]]);
+    expect(await client.value('SHOW work_mem')).toBe('1234kB');
+    await client.end();
+    const next = await stage.connect();
+    expect(await next.value('SHOW log_min_duration_statement')).toBe('12345ms');
+    expect(await next.value('SELECT pg_backend_pid()')).not.toBe(pid);
   });
 });
 
