@@ -8,6 +8,7 @@ import type { WelcomeData } from '../pool/context.ts';
 import { formatTls, type TlsInfo } from '../tls/info.ts';
 import type { ServerTls } from '../tls/server-side.ts';
 import type { ByteReader } from '../wire/framed-reader.ts';
+import type { ErrorFields } from '../wire/error-fields.ts';
 import { SqlState } from '../wire/pg-error.ts';
 import { startupMessage } from '../wire/startup-message.ts';
 import { type AskedValue, askingAllSql, askingSql } from './asked-values.ts';
@@ -284,7 +285,7 @@ export class ServerOpening implements Opening {
           host.log('WARNING', `the server knows no parameter "${name}" of track_extra_parameters`);
         }
         ended(isIdle);
-      } else if (silent.length > 0) ended(false);
+      } else if (silent.length > 0 || !mayNeverAsk(error)) ended(false);
       else {
         // Nothing that follows clients has to be asked for: no reason to do without the server.
         host.known([]);
@@ -314,6 +315,17 @@ export class ServerOpening implements Opening {
   #learn(): void {
     if (this.#isRefused && this.login.isVersionTaken) this.#services.protocols.takesOnlyOldest(this.#route);
   }
+}
+
+/** Nor the next time: for want of rights, or because it is no PostgreSQL that would understand. */
+function mayNeverAsk({ sqlstate }: ErrorFields): boolean {
+  return (
+    sqlstate === SqlState.insufficientPrivilege ||
+    sqlstate === SqlState.undefinedTable ||
+    sqlstate === SqlState.undefinedFunction ||
+    sqlstate === SqlState.syntaxError ||
+    sqlstate === SqlState.featureNotSupported
+  );
 }
 
 /** What PostgreSQL says to a version that it doesn't know, and what others say to what they do not understand. */

@@ -103,7 +103,8 @@ export abstract class SessionState {
     this.#loginUser = values.length === 0 ? null : (this.#first.get(SESSION_USER) ?? null);
     // Last, for it decides what else may be set: connect_query's user is the one whose session clients have.
     for (const name of USER) {
-      const value = values.find((each) => each.name === name)?.value ?? null;
+      const asked = values.find((each) => each.name === name)?.value;
+      const value = asked ?? this.#reported.get(name) ?? null;
       if (value !== null && value !== (this.#first.get(name) ?? NO_ROLE)) this.#begunWith(name, value);
     }
     for (const [key, value] of this.#reported) if (isIdentity(key)) this.#first.set(key, value);
@@ -218,10 +219,13 @@ export abstract class SessionState {
     } else if (this.abandoned !== null) {
       // Whatever it is, nobody is there any more whom it could follow.
       this.#closeNeeded = true;
-    } else if (client !== null && isIdentity(key)) {
+    } else if (isIdentity(key)) {
       // Another role or user is nothing that the next client may have; SET LOCAL has come to its end before.
-      if (value === this.#first.get(key)) this.#others.delete(key);
-      else this.#others.add(key);
+      const isOther = value !== this.#first.get(key);
+      if (client !== null && isOther) this.#others.add(key);
+      else if (client !== null) this.#others.delete(key);
+      // The reset query has led to the login's, and nobody knows what connect_query had made of it.
+      else if (isOther && !hasUser(this.base)) this.#closeNeeded = true;
     } else if (client !== null && mayBeGiven(name)) {
       // Without a SET it may be PostgreSQL that has read its configuration again: that is nobody's to keep.
       if (!this.#wasSet) this.#unread.add(key);

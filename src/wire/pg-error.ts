@@ -22,6 +22,8 @@ export const SqlState = {
   configurationLimitExceeded: '53400',
   objectNotInPrerequisiteState: '55000',
   insufficientPrivilege: '42501',
+  undefinedTable: '42P01',
+  undefinedFunction: '42883',
   tooManyConnections: '53300',
   queryCanceled: '57014',
   adminShutdown: '57P01',

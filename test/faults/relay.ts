@@ -243,6 +243,20 @@ export const relayFaults: readonly Fault[] = [
     ['test/integration/connect-query.test.ts'],
   ),
   fault(
+    'behind the reset query clients have the login’s rights where nobody may ask whose they are to have',
+    {
+      file: SESSION_STATE,
+      find: 'else if (isOther && !hasUser(this.base))',
+      replace: 'else if (hasUser(this.base))',
+    },
+    ['test/integration/connect-query.test.ts'],
+  ),
+  fault(
+    'any error counts as one that nobody may ask what connect_query has set',
+    { file: 'src/server/opening.ts', find: '|| !mayNeverAsk(error)', replace: '' },
+    ['test/integration/connect-query.test.ts'],
+  ),
+  fault(
     'a client in session mode loses what it has set by a RESET of something else',
     { file: SESSION_STATE, find: 'isKept && this.wasReset', replace: '!isKept && this.wasReset' },
     ['test/integration/connect-query.test.ts'],

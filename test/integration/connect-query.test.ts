@@ -2,11 +2,14 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { frontend } from '../support/peer-messages.ts';
 import { ParameterStage } from '../support/parameter-stage.ts';
 import { sharedPostgres, withClient } from '../support/postgres.ts';
+import { waitFor } from '../support/wait-for.ts';
 import { createDatabase, createRole } from '../support/roles.ts';
 
 const ROLE = 'connect_query_app';
 const LIMITED = 'connect_query_limited';
 const ADMIN = 'connect_query_admin';
+/** A database in which hardly anybody may ask for parameters. */
+const REFUSES = `${ROLE}_refuses`;
 const TRACKED = { track_extra_parameters: 'IntervalStyle, work_mem, search_path, app.tenant' };
 
 /** A stage whose database entry has this connect_query. */
@@ -17,6 +20,9 @@ beforeAll(async () => {
   await ParameterStage.prepare(ROLE);
   await createRole(sharedPostgres(), { name: LIMITED, auth: 'trust' });
   await createRole(sharedPostgres(), { name: ADMIN, auth: 'trust', options: 'SUPERUSER' });
+  await createDatabase(sharedPostgres(), REFUSES, ROLE);
+  const revoke = 'REVOKE SELECT ON pg_settings FROM PUBLIC';
+  await withClient(sharedPostgres(), (client) => client.query(revoke), { database: REFUSES });
   await withClient(sharedPostgres(), (client) => client.query(`GRANT ${LIMITED}, ${ADMIN} TO ${ROLE}`));
 });
 
@@ -80,10 +86,7 @@ describe('what connect_query sets', () => {
   });
 
   test('need not be readable: then what is reported is known', async () => {
-    const database = `${ROLE}_refuses`;
-    await createDatabase(sharedPostgres(), database, ROLE);
-    const revoke = 'REVOKE SELECT ON pg_settings FROM PUBLIC';
-    await withClient(sharedPostgres(), (client) => client.query(revoke), { database });
+    const database = REFUSES;
     const sql = "connect_query='SET TimeZone = ''Asia/Tokyo'''";
     await using stage = await ParameterStage.set(ROLE, {}, `dbname=${database} ${sql}`);
     const client = await stage.connect();
@@ -91,6 +94,33 @@ describe('what connect_query sets', () => {
     expect(stage.pooler.lines.filter((line) => line.includes('asking for parameters failed'))).toHaveLength(
       1,
     );
+  });
+
+  test('is not done without where asking for it has failed this time only', async () => {
+    const database = `${ROLE}_fails`;
+    await createDatabase(sharedPostgres(), database, ROLE);
+    const run = (...texts: string[]) =>
+      withClient(
+        sharedPostgres(),
+        async (client) => {
+          for (const sql of ['SET allow_system_table_mods = on', ...texts]) await client.query(sql);
+        },
+        { database },
+      );
+    await run(
+      'ALTER VIEW pg_settings RENAME TO kept_settings',
+      'CREATE VIEW pg_catalog.pg_settings AS SELECT name, reset_val, (1 / (length(name) - length(name)))::text AS source FROM pg_show_all_settings()',
+      'GRANT SELECT ON pg_settings TO PUBLIC',
+    );
+    const sql = "connect_query='SET statement_timeout = ''30s'''";
+    const settings = { server_login_retry: 1 };
+    await using stage = await ParameterStage.set(ROLE, settings, `dbname=${database} ${sql}`);
+    const connecting = stage.connect();
+    await waitFor(() => stage.pooler.lines.some((line) => line.includes('asking for parameters failed')));
+    await run('DROP VIEW pg_settings', 'ALTER VIEW kept_settings RENAME TO pg_settings');
+    const client = await connecting;
+    await client.query('RESET ALL');
+    expect(await client.value('SHOW statement_timeout')).toBe('30s');
   });
 
   test('is there behind the reset query, reported or not', async () => {
@@ -224,6 +254,22 @@ describe('the user whose session connect_query has made it', () => {
     await using stage = await set({ pool_mode: 'session' }, sql, `user=${user} password=${password}`);
     for (let i = 0; i < 3; i++) {
       const client = await stage.connect();
+      expect(await client.value('SELECT current_user')).toBe(LIMITED);
+      await client.end();
+    }
+  });
+
+  test.each([
+    `SET ROLE ${LIMITED}`,
+    `SET SESSION AUTHORIZATION ${LIMITED}`,
+  ])('is no superuser behind the reset query where nobody may ask who it was: %s', async (sql) => {
+    const { user, password } = sharedPostgres();
+    const entry = `dbname=${REFUSES} user=${user} password=${password} connect_query='${sql}'`;
+    await using stage = await ParameterStage.set(ROLE, { pool_mode: 'session' }, entry);
+    for (let i = 0; i < 2; i++) {
+      const client = await stage.connect();
+      expect(await client.value('SELECT current_user')).toBe(LIMITED);
+      await client.query('RESET work_mem');
       expect(await client.value('SELECT current_user')).toBe(LIMITED);
       await client.end();
     }
