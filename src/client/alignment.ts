@@ -8,6 +8,7 @@ import {
   UNKNOWN,
   withExtra,
 } from '../relay/extra-parameters.ts';
+import { SqlState } from '../wire/pg-error.ts';
 import type { GivenParameters } from '../relay/given-parameters.ts';
 import type { TrackedParameters, TrackedValues } from '../relay/tracked-parameters.ts';
 
@@ -119,6 +120,15 @@ function findFault(
     if (second === null) server.extras = NO_EXTRAS;
     done({ error, isServers: second !== null });
   });
+}
+
+/**
+ * Whether another server may take what one has refused for what was done there: a temporary table was used, or a library
+ * loaded that a name was prefixed to, or it is another user's.
+ */
+export function mayDependOnServer({ sqlstate }: ErrorFields, extras: ExtraParameters): boolean {
+  if (sqlstate === SqlState.insufficientPrivilege) return true;
+  return [...extras.keys()].some((name) => name === 'temp_buffers' || name.includes('.'));
 }
 
 /**

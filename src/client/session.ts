@@ -15,7 +15,7 @@ import { TxStatus } from '../wire/codes.ts';
 import { errorResponse } from '../wire/error-response.ts';
 import { errorOf, fatal, type PgErrorFields, SqlState } from '../wire/pg-error.ts';
 import { readyForQueryIdle } from '../wire/ready-for-query.ts';
-import { type AlignmentFailure, alignServer, isAligned, sparesBase } from './alignment.ts';
+import { type AlignmentFailure, alignServer, isAligned, mayDependOnServer, sparesBase } from './alignment.ts';
 import type { ClientConnection, ClientPhase } from './connection.ts';
 import { type DepartedClient, leaveServer } from './departure.ts';
 import { Intake } from './intake.ts';
@@ -218,7 +218,9 @@ export class ClientSession
       return;
     }
     if (!isServers) this.#refusals++;
-    if (isNew && (isServers || (!end.isUntouched && this.#refusals < MAX_REFUSALS))) {
+    const mayGoOn =
+      !end.isUntouched && this.#refusals < MAX_REFUSALS && mayDependOnServer(error, this.extras);
+    if (isNew && (isServers || mayGoOn)) {
       this.pool.closeServer(end, 'var change failed');
       // Ahead of whoever waits: it may be one of those who leave servers like that.
       this.pool.acquire(this, true);
@@ -263,6 +265,7 @@ export class ClientSession
   cancelWait(): boolean {
     if (this.state !== 'waiting') return false;
     this.pool.stopWaiting(this);
+    this.#refusals = 0;
     this.wasToldToWait = false;
     this.idleSinceMs = this.connection.services.clock.nowMs();
     this.requests.skip();

@@ -156,12 +156,15 @@ test('what a server refuses for what others have done there, another one takes',
   expect(await client.value('SHOW temp_buffers')).toBe('1600kB');
 });
 
-test('a value that no server takes ends its client, whatever others have left there', async () => {
+test('a value that no server takes ends its client, and one server, whatever others have left there', async () => {
   const [giver, client] = [await connect(given), await connect({ work_mem: 'much' })];
   await giver.query('SELECT 1');
   await client.send(frontend.query('SELECT 1'));
   expect((await client.answerTo('E')).errors[0]).toMatchObject({ S: 'FATAL', C: '22023' });
   await client.peer.end();
+  expect(
+    stage.pooler.lines.filter((line) => line.includes('closing because: var change failed')),
+  ).toHaveLength(1);
   expect(await shown(giver, ...NAMES)).toEqual(['0', '12345ms', '"My Schema",public', '7s']);
 });
 
