@@ -34,7 +34,7 @@ export interface OpeningHost {
   readonly silent: readonly string[];
   readonly dedicatedTo: { mayWrite(): boolean } | null;
   /** As SessionState.known. */
-  known(values: readonly AskedValue[]): string[];
+  known(values: readonly AskedValue[], hasQuery: boolean): string[];
   /** The connection can be used. */
   opened(welcome: WelcomeData): void;
   /** `reason` is for the line that the connection is closed. */
@@ -281,14 +281,14 @@ export class ServerOpening implements Opening {
     };
     this.#own.ask(hasQuery ? askingAllSql(silent) : askingSql(silent), (values, { error, isIdle }) => {
       if (error === null) {
-        for (const name of host.known(values)) {
+        for (const name of host.known(values, hasQuery)) {
           host.log('WARNING', `the server knows no parameter "${name}" of track_extra_parameters`);
         }
         ended(isIdle);
       } else if (silent.length > 0 || !mayNeverAsk(error)) ended(false);
       else {
         // Nothing that follows clients has to be asked for: no reason to do without the server.
-        host.known([]);
+        host.known([], hasQuery);
         this.#own.run(reason, 'ROLLBACK', null, (result) => ended(result.isIdle));
       }
     });

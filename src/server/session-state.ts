@@ -94,11 +94,12 @@ export abstract class SessionState {
     });
   }
 
-  /** The answer to that. Gives the names that mean nothing to the server. */
-  known(values: readonly AskedValue[]): string[] {
+  /** The answer to that; `hasQuery`: there was a `connect_query`. Gives the names that mean nothing to the server. */
+  known(values: readonly AskedValue[], hasQuery: boolean): string[] {
     for (const { name, value, isSet } of values) {
-      // Of a parameter without a declaration nothing more is known.
-      if (value !== null && (isSet ?? value !== '') && mayBeGiven(name)) this.#begunWith(name, value);
+      // Of a parameter without a declaration nothing more is known. It may be the configuration's.
+      if (value !== null && (isSet ?? (hasQuery && value !== '')) && mayBeGiven(name))
+        this.#begunWith(name, value);
     }
     this.#loginUser = values.length === 0 ? null : (this.#first.get(SESSION_USER) ?? null);
     // Last, for it decides what else may be set: connect_query's user is the one whose session clients have.

@@ -85,6 +85,21 @@ describe('what connect_query sets', () => {
     expect(await plain.value(tenant)).toBe('own');
   });
 
+  test('is all that is set again: not what the configuration says of a parameter that nothing declares', async () => {
+    const configured = `${ROLE}_configured`;
+    await createDatabase(sharedPostgres(), configured, ROLE);
+    const alter = `ALTER DATABASE ${configured} SET app.tenant = 'configured'`;
+    await withClient(sharedPostgres(), (client) => client.query(alter));
+    await using stage = await ParameterStage.set(ROLE, TRACKED, `dbname=${configured}`);
+    const [plain, giver] = [await stage.connect(), await stage.connect({ 'app.tenant': 'given' })];
+    const tenant = "SELECT current_setting('app.tenant')";
+    expect(await giver.value(tenant)).toBe('given');
+    const statements = await stage.statements(async () => {
+      expect(await plain.value(tenant)).toBe('configured');
+    });
+    expect(statements.join()).toContain('RESET "app"."tenant"');
+  });
+
   test('need not be readable: then what is reported is known', async () => {
     const database = REFUSES;
     const sql = "connect_query='SET TimeZone = ''Asia/Tokyo'''";
