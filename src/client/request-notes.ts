@@ -7,6 +7,7 @@ import type { RequestNote } from '../relay/outstanding.ts';
 /** What hangs on the answer to one request: for each of its statements the changes that it makes, all or none. */
 export class ChangeNote implements RequestNote {
   readonly uses = null;
+  gives: Statement | null = null;
   /** One entry for each statement; a message that is no Query counts as one. */
   readonly steps: Change[][];
   readonly #names: ReadonlyMap<string, string> | string | null;

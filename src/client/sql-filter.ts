@@ -12,6 +12,7 @@ import { FrontendType as F, TxStatus } from '../wire/codes.ts';
 import { ProtocolViolation } from '../wire/pg-error.ts';
 import { Writer } from '../wire/writer.ts';
 import { answerDeallocate } from './lone-deallocate.ts';
+import { LongTexts } from './long-texts.ts';
 import { ChangeNote } from './request-notes.ts';
 import { SqlRewriter } from './sql-rewriter.ts';
 import { asItIs, isUnread, lookAtText } from './sql-text.ts';
@@ -36,6 +37,7 @@ export class SqlFilter {
   readonly #sender: StatementSender;
   readonly #rewriter: SqlRewriter;
   readonly #forms: UnnamedForms;
+  readonly #longTexts = new LongTexts();
 
   constructor(host: StatementHost, sender: StatementSender) {
     this.#host = host;
@@ -112,6 +114,10 @@ export class SqlFilter {
     const current = mine.get(sql.name, tracker.segment);
     if (current === UNSETTLED || doubts.areAhead(tracker)) return UNSETTLED;
     if (current === null && sql.kind !== 'prepare') return null;
+    // What the server passes over need not have the text.
+    if (tracker.isSkipped && !tracker.isUnsure) return null;
+    const { length } = statement.body;
+    if (!this.#longTexts.mayBeSent(length)) return UNSETTLED;
     const bytes = Buffer.from(statement.text, 'latin1');
     if (!this.#rewriter.isSettled(bytes, [sql])) return UNSETTLED;
     if (isLexedOtherwise(statement, this.#host.reading)) {
@@ -126,8 +132,9 @@ export class SqlFilter {
     message.begin(F.Close).byte(STATEMENT).cstring(serverName).end();
     out.put(message.begin(F.Parse).cstring(serverName).bytes(text).bytes(types).end().take());
     server.statements.wereAny = true;
-    for (const type of [F.Close, F.Parse])
-      tracker.sent(type, ReplyAction.Swallow, null, new ChangeNote([], names, form.text));
+    tracker.sent(F.Close, ReplyAction.Swallow, null, new ChangeNote([], names, form.text));
+    const parsed = new ChangeNote([this.#longTexts.sent(length)], names, form.text);
+    tracker.sent(F.Parse, ReplyAction.Swallow, null, parsed);
     if (portal !== null) this.#bindTo(portal, form);
     this.#forms.release(form);
     const nameBytes = Buffer.from(`${serverName}\0`, 'latin1');
@@ -326,7 +333,7 @@ export class SqlFilter {
     const { tracker, statements: known } = this.#sender.server;
     if (isGiven) {
       // It has to fail, also where the name was free when the portal was made.
-      if (taken === null) this.#sender.ensure(statement, out);
+      this.#sender.ensure(taken ?? statement, out);
       return [known.overwritten(taken ?? statement)];
     }
     // Since the portal was made, another one of the same text may have been prepared.
@@ -335,7 +342,9 @@ export class SqlFilter {
     // The name has been let go of since: this server gets the text by a name of another.
     const { segment } = tracker;
     const given = this.#host.statements.set(name, statement, segment);
-    return [given, known.set(taken, taken, segment), known.overwritten(taken)];
+    const change = known.set(taken, taken, segment);
+    known.doubt(taken);
+    return [given, change, known.overwritten(taken)];
   }
 
   /** Executed now, PREPARE gives the name. */

@@ -153,7 +153,9 @@ export class SqlRewriter {
       if (current === null) return null;
       if (form.kind === 'execute') {
         this.#sender.ensureExecuted(current, out, text.used);
-        changes.push(...this.#sender.executed(current));
+        const more = this.#sender.executed(current);
+        if (more.length > 0) text.given = new Set();
+        changes.push(...more);
       } else if (known.has(current, segment) !== true) this.#sender.teach(current, out, text.used);
       text.used.add(current);
       if (form.kind === 'deallocate') {

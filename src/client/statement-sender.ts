@@ -99,8 +99,8 @@ export class StatementSender {
     return !tracker.isAmbiguous && !tracker.isUncertain && !tracker.isFull && this.#drops === 0;
   }
 
-  /** A request that drops all statements is sent: until it is answered nothing is certain. */
-  drops(): Change {
+  /** A request that drops all statements is sent, or (not `isSure`) may: until it is answered nothing is certain. */
+  drops(isSure = true): Change {
     const { statements: known } = this.server;
     this.#drops++;
     const over = () => {
@@ -108,6 +108,7 @@ export class StatementSender {
     };
     const settle = () => {
       over();
+      if (!isSure) return;
       // What it says comes behind the first bytes of its answer, and the client's next request may come in between.
       known.clear();
       this.#host.statements.clear();
@@ -130,6 +131,7 @@ export class StatementSender {
     this.forget(statement, out);
     this.#host.stats.serverParseCount++;
     out.put(statement.parseMessage());
+    hanging.gives = statement;
     hanging.steps.at(-1)?.push(known.add(statement, tracker.segment));
     tracker.sent(F.Parse, action, null, hanging);
     this.#makeRoom(out, kept);
@@ -156,9 +158,9 @@ export class StatementSender {
     if (statement.spoilsSession || isNaming) this.server.closeNeeded = true;
   }
 
-  /** What changes when that is sent. */
+  /** What changes when that is sent; EXPLAIN EXECUTE only shows it. */
   executed({ sql }: Statement): Change[] {
-    return sql !== null && isDropping(sql) ? [this.drops()] : [];
+    return sql !== null && isDropping(sql) ? [this.drops(false)] : [];
   }
 
   /** `statement` is used as it is, whatever the session has become since that was ensured. */

@@ -48,12 +48,15 @@ export class ServerStatements extends Ledger<Statement> {
   }
 
   /**
-   * The ErrorResponse with `body` answers a request that builds on `statement`: where it says that the server has
-   * lost it, or cannot use it any more ("cached plan must not change result type"), the next use sends it anew.
+   * The ErrorResponse with `body` answers a request that builds on `statement`, or has `given` prepared: where it says that
+   * the server has lost the one, or cannot use it any more ("cached plan must not change result type"), the next use sends
+   * it anew; where it has the other already, nobody knows what else it has.
    */
-  requestFailed(statement: Statement | null, body: Buffer): void {
-    if (statement === null) return;
+  requestFailed(statement: Statement | null, given: Statement | null, body: Buffer): void {
+    if (statement === null && given === null) return;
     const { sqlstate } = parseErrorFields(body);
+    if (given !== null && sqlstate === SqlState.duplicatePreparedStatement) this.isBroken = true;
+    if (statement === null) return;
     if (sqlstate === SqlState.invalidSqlStatementName || sqlstate === SqlState.featureNotSupported) {
       this.doubt(statement);
     }

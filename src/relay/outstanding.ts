@@ -30,6 +30,8 @@ export interface RequestNote {
   nameOf(serverName: string): string | null;
   /** The statement that the request builds on: when the server doesn't know it any more, that has to be noticed. */
   readonly uses: Statement | null;
+  /** The statement that it has the server prepare, which cannot be there yet. */
+  readonly gives?: Statement | null;
   /** ParameterDescription (borrowed) in answer to a Describe of ours. */
   parameters?(body: Buffer): void;
   /** Behind that RowDescription (borrowed; null: NoData), when the request counts as done already. */

@@ -75,7 +75,7 @@ export class PlanRepair {
     const { tracker, conn, statements } = this.#host;
     const note = tracker.failedNote;
     const statement = note?.uses ?? null;
-    statements.requestFailed(statement, body);
+    statements.requestFailed(statement, note?.gives ?? null, body);
     if (client === null) return null;
     const { kept } = client;
     const error = client.error(body, note);

@@ -50,6 +50,16 @@ describe('what drops all statements, run by a name', () => {
     }
   });
 
+  test('EXPLAIN EXECUTE of it drops nothing', async () => {
+    const [client, other] = [await connect(), await connect()];
+    await client.ask(parse('a', 'SELECT 1'), parse('d', 'DEALLOCATE ALL'), runNamed('a'), sync());
+    expect((await client.ask(query('EXPLAIN EXECUTE d'))).errors).toEqual([]);
+    const explained = await client.ask(unnamed('EXPLAIN EXECUTE d'), sync());
+    expect(explained.errors).toEqual([]);
+    expect((await other.ask(parse('b', 'SELECT 1'), runNamed('b'), sync())).rows).toEqual([['1']]);
+    expect((await client.ask(runNamed('a'), sync())).rows).toEqual([['1']]);
+  });
+
   test('there may be more portals of it than are known: a name that is given behind it stands for what it was given to', async () => {
     const [client, other] = [await connect(), await connect()];
     await client.ask(parse('a', 'SELECT 1'), parse('d', 'DEALLOCATE ALL'), sync());
@@ -231,3 +241,40 @@ describe('from a server whose answer to DEALLOCATE ALL is there in part', () => 
 function said({ C, M, P }: Record<string, string>): string {
   return `${C} ${M} ${P ?? ''}`;
 }
+
+test('a name that a late PREPARE gives to another text is not taken for the old one behind it', async () => {
+  const client = await connect();
+  await client.ask(parse('a', 'SELECT 1'), parse('p', 'PREPARE a AS SELECT 2'), sync());
+  const { errors, rows } = await client.ask(
+    bindTexts('late', 'p', []),
+    close('S', 'a'),
+    execute('late'),
+    parse('b', 'SELECT 1'),
+    runNamed('b'),
+    runNamed('a'),
+    sync(),
+  );
+  expect([errors, rows]).toEqual([[], [['1'], ['2']]]);
+});
+
+test('a server that turns out to have a statement that nobody knows of serves nobody any more', async () => {
+  const [first, client] = [await connect(), await connect()];
+  await first.ask(query('BEGIN'));
+  await first.ask(parse('a', 'SELECT 7'), runNamed('a'), sync());
+  const names = await first.ask(
+    query("SELECT name FROM pg_prepared_statements WHERE statement = 'SELECT 7'"),
+  );
+  await client.ask(query(`DO $$BEGIN EXECUTE 'PREPARE "${names.rows[0]?.[0]}" AS SELECT 8'; END$$`));
+  const ask = () => client.ask(parse('', ''), parse('b', 'SELECT 7'), runNamed('b'), sync());
+  expect(codes(await ask())).toEqual(['42P05']);
+  expect((await ask()).rows).toEqual([['7']]);
+  await first.ask(query('COMMIT'));
+});
+
+test('long texts that name others are sent one after the other, however many Binds there are', async () => {
+  const client = await connect();
+  await client.ask(query('PREPARE lengths(text) AS SELECT length($1)'));
+  await client.ask(parse('e', `EXECUTE lengths('${'x'.repeat(100_000)}')`), sync());
+  const { errors, rows } = await client.ask(...new Array<Buffer>(50).fill(runNamed('e')), sync());
+  expect([errors, rows]).toEqual([[], new Array(50).fill(['100000'])]);
+});
