@@ -5,8 +5,7 @@ const LONG = 16 * 1024;
 
 /**
  * Texts that are sent for one Bind or Describe alone. A request of a few bytes has the whole text sent, so that of long
- * ones
- * the next waits until the last is answered.
+ * ones the next waits until the last is answered.
  */
 export class LongTexts {
   #underWay = 0;
