@@ -35,7 +35,7 @@ export class IdentityFilter implements RequestFilter {
   pass(type: number, chunk: Buffer, body: number, end: number, bodyBytes: number, out: RunWriter): number {
     const server = this.#host.server as StatementServer;
     if (end - body < bodyBytes) {
-      if (type === F.Query) return passUnread(body, bodyBytes, out, server.tracker, new UnreadText());
+      if (type === F.Query) return passUnread(body, bodyBytes, out, server.tracker, new UnreadText(false));
       server.closeNeeded = true;
       return asItIs(type, body, body + bodyBytes, out, () => server.tracker.sent(type));
     }

@@ -8,6 +8,7 @@ import type { RequestNote } from '../relay/outstanding.ts';
 export class ChangeNote implements RequestNote {
   readonly uses = null;
   gives: Statement | null = null;
+  based: Iterable<Statement> = [];
   /** One entry for each statement; a message that is no Query counts as one. */
   readonly steps: Change[][];
   readonly #names: ReadonlyMap<string, string> | string | null;
@@ -27,6 +28,12 @@ export class ChangeNote implements RequestNote {
     this.#names = names;
     this.#text = text;
     this.isForeign = isForeign;
+  }
+
+  /** PostgreSQL ends the transaction ahead of the last CommandComplete: where that fails, the statement was done. */
+  get isAtLast(): boolean {
+    const last = this.steps.length - 1;
+    return last > 0 && this.#done === last && this.steps[last]?.length !== 0;
   }
 
   step(): void {
@@ -49,23 +56,23 @@ export class ChangeNote implements RequestNote {
   }
 }
 
-/** The note on a Describe by which the client is told of a statement's rows. */
-export class TellingUse extends StatementUse {
-  #told: Change | null;
+/** The note on a Bind or Describe that changes what portal there is, or what the client is told of. */
+export class ChangingUse extends StatementUse {
+  #change: Change | null;
 
-  constructor(statement: Statement, name: string, kept: { end(): void } | null, told: Change) {
+  constructor(statement: Statement, name: string, kept: { end(): void } | null, change: Change) {
     super(statement, name, kept);
-    this.#told = told;
+    this.#change = change;
   }
 
   override step(): void {
     super.step();
-    this.#told?.settle();
-    this.#told = null;
+    this.#change?.settle();
+    this.#change = null;
   }
 
   override end(): void {
-    this.#told?.undo();
+    this.#change?.undo();
   }
 }
 
@@ -112,4 +119,9 @@ export class ShapeNote implements RequestNote {
 /** The note on a message that makes these changes. */
 export function note(name: string | null, ...changes: Change[]): ChangeNote {
   return new ChangeNote([changes], name);
+}
+
+/** As {@link note}; null where there is no change. */
+export function noteOf(change: Change | null): ChangeNote | null {
+  return change === null ? null : note(null, change);
 }

@@ -13,6 +13,8 @@ export interface Rewritten {
   readonly steps: Change[][];
   readonly names: ReadonlyMap<string, string>;
   readonly text: TextChange;
+  /** What it builds on. */
+  readonly used: ReadonlySet<Statement>;
 }
 
 /** How far the statements of one text have been seen to. */
@@ -70,7 +72,7 @@ export class SqlRewriter {
         changes.push(this.#sender.drops());
         text.given = new Set();
       }
-      const change = changeOf(form);
+      const change = this.#changeOf(form);
       if (change !== null) {
         changes.push(...this.#host.doubts.sent(change, isOfStatements));
         later.push(change);
@@ -91,7 +93,7 @@ export class SqlRewriter {
       this.#host.reading.clientEncoding === 'UTF8',
     );
     for (const change of later) steps.at(-1)?.push(...this.#host.doubts.sent(change, isOfMessages));
-    return { steps, names, text: rewritten };
+    return { steps, names, text: rewritten, used: text.used };
   }
 
   /**
@@ -128,10 +130,27 @@ export class SqlRewriter {
       meant === null ? [] : [{ start: form.nameStart, end: form.nameEnd, text: meant.name }];
     const text = new TextChange(bytes, start, end, replacements, reading.clientEncoding === 'UTF8');
     const names = new Map(meant === null ? [] : [[meant.name, name]]);
-    const made: UnnamedForm = { kind, name, statement, taken, names, text, change: null };
-    this.#sender.forms.hold(made);
+    const change = this.#changeOf(form);
+    const made: UnnamedForm = {
+      kind,
+      name,
+      statement,
+      taken,
+      names,
+      text,
+      change,
+      drops: current !== null && drops(form, current),
+    };
+    this.#sender.forms.keep(made);
     if (kind === 'prepare' && statement !== null) cache.release(statement);
     return { text: text.take(), form: made };
+  }
+
+  /** What a statement changes of how texts are read, also by what it executes. */
+  #changeOf(form: SqlStatement): ReadingChange | null {
+    if (form.kind !== 'execute' || !form.isPlain) return changeOf(form);
+    const executed = this.#host.statements.get(form.name, this.#sender.server.tracker.segment);
+    return executed === UNSETTLED ? null : (executed?.setsReading ?? null);
   }
 
   /**
@@ -153,9 +172,10 @@ export class SqlRewriter {
       if (current === null) return null;
       if (form.kind === 'execute') {
         this.#sender.ensureExecuted(current, out, text.used);
-        const more = this.#sender.executed(current);
-        if (more.length > 0) text.given = new Set();
-        changes.push(...more);
+        if (drops(form, current)) {
+          changes.push(this.#sender.drops());
+          text.given = new Set();
+        }
       } else if (known.has(current, segment) !== true) this.#sender.teach(current, out, text.used);
       text.used.add(current);
       if (form.kind === 'deallocate') {
@@ -183,6 +203,11 @@ export class SqlRewriter {
     cache.release(statement);
     return statement;
   }
+}
+
+/** Whether `form` executes `statement`, and that drops all. */
+function drops(form: NamedForm, { sql }: Statement): boolean {
+  return form.kind === 'execute' && form.isPlain && sql !== null && isDropping(sql);
 }
 
 /** What a PREPARE says behind the name, latin1. */

@@ -1,20 +1,19 @@
 import { type Change, UNSETTLED } from '../prepared/ledger.ts';
 import { nameEnd, nameOf, renamed } from '../prepared/message-names.ts';
 import { isSameRows, LOST, type NamedPortal } from '../prepared/statement-shape.ts';
-import { ANYTHING } from '../prepared/sql-reading.ts';
 import { readEffects } from '../prepared/statement-effects.ts';
 import { NO_STATEMENT, PORTAL, STATEMENT, type Statement, StatementUse } from '../prepared/statement.ts';
 import { brokenText } from '../relay/malformed.ts';
-import { ReplyAction, type RequestNote, UnreadText } from '../relay/outstanding.ts';
+import { ReplyAction, type RequestNote } from '../relay/outstanding.ts';
 import { NEEDS_ANSWERS, type RequestFilter } from '../relay/request-filter.ts';
 import type { RunWriter } from '../relay/run-writer.ts';
 import { FrontendType as F } from '../wire/codes.ts';
 import { closeComplete, parseComplete } from '../wire/complete.ts';
 import { ProtocolViolation, SynchronizationLost } from '../wire/pg-error.ts';
-import { note, RefusedUse, TellingUse } from './request-notes.ts';
+import { ChangingUse, note, RefusedUse } from './request-notes.ts';
 import { RowChecks } from './row-checks.ts';
 import { SqlFilter } from './sql-filter.ts';
-import { asItIs, passUnread } from './sql-text.ts';
+import { asItIs } from './sql-text.ts';
 import { type StatementHost, StatementSender, type StatementServer } from './statement-sender.ts';
 
 /** Names that begin a Bind, a whole Describe or Close: no more of them is held to be looked at. Bytes. */
@@ -65,15 +64,17 @@ export class StatementFilter implements RequestFilter {
       case F.Describe:
       case F.Close:
         if (end - body < 2) return Math.min(2, bodyBytes);
-        if (type === F.Describe && chunk[body] === PORTAL)
-          return this.#lookAtPortal(chunk, body, end, bodyBytes);
+        if (chunk[body] === PORTAL) {
+          if (type === F.Describe) return this.#lookAtPortal(chunk, body, end, bodyBytes);
+          return this.#sql.portals.areAny && bodyBytes <= NAMES_LIMIT ? bodyBytes : 0;
+        }
         if (chunk[body] !== STATEMENT || chunk[body + 1] === 0) return 0;
         if (bodyBytes > NAMES_LIMIT) throw new ProtocolViolation(brokenText(type));
         return bodyBytes;
       case F.Query:
         return this.#sql.lookAtQuery(chunk, body, end, bodyBytes);
       case F.Execute:
-        return this.#sql.lookAtExecute(chunk, body, end, bodyBytes);
+        return this.#sql.portals.lookAtExecute(chunk, body, end, bodyBytes);
       default:
         return 0;
     }
@@ -105,14 +106,17 @@ export class StatementFilter implements RequestFilter {
           ? this.#sql.passUnnamed(chunk, body, end, bodyBytes, out)
           : this.#parse(chunk, body, end, out);
       case F.Query:
-        return end - body < bodyBytes
-          ? this.#passUnread(body, bodyBytes, out)
-          : this.#sql.passQuery(chunk, body, end, out);
+        return this.#sql.passQuery(chunk, body, end, bodyBytes, out);
       case F.Execute:
-        return this.#sql.passExecute(chunk, body, end, out);
+        return this.#sql.portals.passExecute(chunk, body, end, out);
+      case F.Bind: {
+        const zero = nameEnd(chunk, body, end);
+        if (chunk[zero + 1] !== 0) break;
+        return this.#sql.portals.passBind(nameOf(chunk, body, zero), body, bodyBytes, out);
+      }
     }
-    // A portal's Describe names no statement: nothing ends the client for its sake.
-    const isPortal = type === F.Describe && chunk[body] === PORTAL;
+    // A portal's Describe or Close names no statement: nothing ends the client for its sake.
+    const isPortal = type !== F.Bind && chunk[body] === PORTAL;
     if (!(isPortal && this.#sender.isStuck) && !this.#sender.isCertain()) return -1;
     switch (type) {
       case F.Bind:
@@ -120,17 +124,10 @@ export class StatementFilter implements RequestFilter {
       case F.Describe:
         return this.#describe(chunk, body, end, out);
       default:
-        return this.#close(chunk, body, end);
+        return isPortal
+          ? this.#sql.portals.passClose(onlyName(type, chunk, body + 1, end), body, end, out)
+          : this.#close(chunk, body, end);
     }
-  }
-
-  #passUnread(body: number, bodyBytes: number, out: RunWriter): number {
-    const { doubts } = this.#host;
-    const { tracker } = this.#server;
-    if (doubts.refuseMore(tracker)) return -1;
-    const changes = doubts.sent(ANYTHING);
-    const over = () => changes.forEach((change) => change.settle());
-    return passUnread(body, bodyBytes, out, tracker, new UnreadText(over));
   }
 
   /** See {@link SqlFilter.formerName}. */
@@ -159,16 +156,15 @@ export class StatementFilter implements RequestFilter {
     const { told } = this.#host.statements;
     if (chunk[body] === 0 && chunk[body + 1] === 0) {
       told.bound('', null);
-      return this.#sql.watchesBinds && this.#sql.bound('', true) ? 2 : 0;
+      return this.#sql.portals.watchesBinds ? 2 : 0;
     }
     this.#chunkEnd = end;
     const portal = nameEnd(chunk, body, stop);
     const statement = portal < 0 ? -1 : nameEnd(chunk, portal + 1, stop);
     if (statement >= 0) {
       const isUnnamed = statement === portal + 1;
-      const isSeen = this.#sql.watchesBinds && this.#sql.bound(nameOf(chunk, body, portal), isUnnamed);
       if (isUnnamed) told.bound(nameOf(chunk, body, portal), null);
-      return isUnnamed && !isSeen ? 0 : statement + 1 - body;
+      return isUnnamed && !this.#sql.portals.watchesBinds ? 0 : statement + 1 - body;
     }
     // Cut inside the names: as much of it as may hold them.
     if (stop - body >= Math.min(bodyBytes, NAMES_LIMIT)) throw new ProtocolViolation('broken Bind packet');
@@ -231,7 +227,7 @@ export class StatementFilter implements RequestFilter {
       if (isThere && tracker.isSurelyUsable) {
         tracker.opened();
         if (tracker.isAtRest) kept.given(name, segment);
-        this.#answer(F.Parse, parseComplete, change);
+        this.#sender.answer(F.Parse, parseComplete, change);
       } else {
         // Where it is there, too: whether it would be taken depends on the transaction, and only PostgreSQL knows.
         this.#sender.parse(statement, ReplyAction.Forward, note(name, change), out);
@@ -248,7 +244,6 @@ export class StatementFilter implements RequestFilter {
     const { tracker } = this.#server;
     const start = nameEnd(chunk, body, end) + 1;
     const zero = nameEnd(chunk, start, end);
-    if (zero === start) return this.#sql.passBind(body, bodyBytes, out);
     const name = nameOf(chunk, start, zero);
     const statement = this.#named(name);
     if (statement === UNSETTLED) return NEEDS_ANSWERS;
@@ -276,7 +271,14 @@ export class StatementFilter implements RequestFilter {
         if (its === NEEDS_ANSWERS) return its;
         bound = its;
         if (statement.spoilsSession) this.#server.closeNeeded = true;
-        use = this.#use(F.Bind, statement, name, body, bodyBytes);
+        use = this.#use(
+          F.Bind,
+          statement,
+          name,
+          body,
+          bodyBytes,
+          this.#sql.portals.boundTo(portal, statement),
+        );
       } else {
         use = new RefusedUse(statement, name);
         nameBytes = NO_STATEMENT;
@@ -284,7 +286,6 @@ export class StatementFilter implements RequestFilter {
     }
     statements.told.bound(portal, bound);
     stats.bindCount++;
-    if (statement !== null && standIn === null) this.#sql.boundTo(portal, statement);
     tracker.sent(F.Bind, ReplyAction.Forward, null, use);
     if (kept.isKeeping) kept.binds++;
     out.put(renamed(F.Bind, chunk, body, bodyBytes, start, zero, nameBytes));
@@ -326,7 +327,7 @@ export class StatementFilter implements RequestFilter {
     const current = of === null ? null : statements.get(of.name, tracker.segment);
     if (current === UNSETTLED && !this.#sender.isStuck) return NEEDS_ANSWERS;
     const send = (told: Change | null): void => {
-      const use = told === null || of === null ? null : new TellingUse(of.statement, of.name, null, told);
+      const use = told === null || of === null ? null : new ChangingUse(of.statement, of.name, null, told);
       asItIs(F.Describe, body, end, out, () => tracker.sent(F.Describe, ReplyAction.Forward, null, use));
       out.put(chunk, body, end);
     };
@@ -342,7 +343,7 @@ export class StatementFilter implements RequestFilter {
     const name = onlyName(F.Close, chunk, body + 1, end);
     const current = statements.get(name, tracker.segment);
     if (current === UNSETTLED) return -1;
-    this.#answer(F.Close, closeComplete, statements.set(name, null, tracker.segment));
+    this.#sender.answer(F.Close, closeComplete, statements.set(name, null, tracker.segment));
     return end;
   }
 
@@ -363,27 +364,18 @@ export class StatementFilter implements RequestFilter {
     name: string,
     body: number,
     bodyBytes: number,
-    told: Change | null = null,
+    change: Change | null = null,
   ): StatementUse {
     const { kept } = this.#host;
     const { tracker } = this.#server;
     const keeps = tracker.isAtRest ? kept : null;
     const use =
-      told === null ? new StatementUse(statement, name, keeps) : new TellingUse(statement, name, keeps, told);
+      change === null
+        ? new StatementUse(statement, name, keeps)
+        : new ChangingUse(statement, name, keeps, change);
     if (keeps === null) return use;
     kept.begin(use, tracker.segment, type, body, bodyBytes);
     return use;
-  }
-
-  /** An answer that is ours to give: behind what is owed, or now. */
-  #answer(type: number, bytes: Buffer, change: Change): void {
-    const { tracker, sinkAtBoundary } = this.#server;
-    if (tracker.owesNothing && sinkAtBoundary) {
-      change.settle();
-      this.#host.reply(bytes);
-    } else {
-      tracker.sent(type, ReplyAction.Synthesize, bytes, note(null, change));
-    }
   }
 
   get #server(): StatementServer {

@@ -1,7 +1,7 @@
 import type { ClientStatements } from '../prepared/client-statements.ts';
 import { type Change, UNSETTLED } from '../prepared/ledger.ts';
 import { constantsKey, type Reading, readingSwitch } from '../prepared/reading.ts';
-import { isDropping, isNamed, type ReadingOptions } from '../prepared/sql-statements.ts';
+import { isNamed, type ReadingOptions } from '../prepared/sql-statements.ts';
 import type { StatementShape } from '../prepared/statement-shape.ts';
 import type { ServerStatements } from '../prepared/server-statements.ts';
 import { PORTAL, STATEMENT, type Statement, type StatementCache } from '../prepared/statement.ts';
@@ -99,8 +99,8 @@ export class StatementSender {
     return !tracker.isAmbiguous && !tracker.isUncertain && !tracker.isFull && this.#drops === 0;
   }
 
-  /** A request that drops all statements is sent, or (not `isSure`) may: until it is answered nothing is certain. */
-  drops(isSure = true): Change {
+  /** A request that drops all statements is sent: until it is answered nothing is certain. */
+  drops(): Change {
     const { statements: known } = this.server;
     this.#drops++;
     const over = () => {
@@ -108,7 +108,6 @@ export class StatementSender {
     };
     const settle = () => {
       over();
-      if (!isSure) return;
       // What it says comes behind the first bytes of its answer, and the client's next request may come in between.
       known.clear();
       this.#host.statements.clear();
@@ -137,8 +136,15 @@ export class StatementSender {
     this.#makeRoom(out, kept);
   }
 
+  /** What is sent now is passed over: it has need of nothing, and tells nothing of what is there. */
+  get #isPassedOver(): boolean {
+    const { tracker } = this.server;
+    return tracker.isSkipped && !tracker.isUnsure;
+  }
+
   /** A request uses `statement`: the server has it then, and it says there what the session has prepared. */
   ensure(statement: Statement, out: RunWriter, kept: ReadonlySet<Statement> = NONE): void {
+    if (this.#isPassedOver) return;
     const { tracker, statements: known } = this.server;
     const isThere = known.has(statement, tracker.segment) === true;
     if (!statement.hasConstants) {
@@ -156,11 +162,6 @@ export class StatementSender {
     // Names in its text are the client's there.
     const isNaming = statement.sql !== null && isNamed(statement.sql);
     if (statement.spoilsSession || isNaming) this.server.closeNeeded = true;
-  }
-
-  /** What changes when that is sent; EXPLAIN EXECUTE only shows it. */
-  executed({ sql }: Statement): Change[] {
-    return sql !== null && isDropping(sql) ? [this.drops(false)] : [];
   }
 
   /** `statement` is used as it is, whatever the session has become since that was ensured. */
@@ -182,6 +183,7 @@ export class StatementSender {
    * `kept`. It learns what the text said when the client prepared it, whatever the session has become since.
    */
   teach(statement: Statement, out: RunWriter, kept: ReadonlySet<Statement> = NONE): void {
+    if (this.#isPassedOver) return;
     const { base } = this.server;
     const own = (name: string) => base.get(name.toLowerCase());
     const turn = readingSwitch(statement.text, statement.reading, this.#host.reading, own);
@@ -216,7 +218,7 @@ export class StatementSender {
   taken(statement: Statement, out: RunWriter, kept: ReadonlySet<Statement> = NONE): Statement {
     const { cache } = this.#host;
     const { tracker, statements: known } = this.server;
-    if (known.has(statement, tracker.segment) === true) return statement;
+    if (this.#isPassedOver || known.has(statement, tracker.segment) === true) return statement;
     const other = cache.hold('parse', ANYTHING);
     if (known.has(other, tracker.segment) !== true)
       this.parse(other, ReplyAction.Swallow, note(null), out, kept);
@@ -255,6 +257,7 @@ export class StatementSender {
     this.#host.stats.serverParseCount++;
     const change = known.add(statement, tracker.segment);
     const hanging = new ChangeNote([[change]], null, this.#asPrepared(statement), isForeign);
+    hanging.gives = statement;
     this.#carryOut(statement.prepareText(), hanging, out);
     this.#makeRoom(out, kept);
   }
@@ -296,6 +299,17 @@ export class StatementSender {
     if (!known.holds(statement)) return;
     out.put(statement.closeMessage());
     tracker.sent(F.Close, ReplyAction.Swallow, null, note(null, known.remove(statement, tracker.segment)));
+  }
+
+  /** An answer that is ours to give: behind what is owed, or now. */
+  answer(type: number, bytes: Buffer, change: Change): void {
+    const { tracker, sinkAtBoundary } = this.server;
+    if (tracker.owesNothing && sinkAtBoundary) {
+      change.settle();
+      this.#host.reply(bytes);
+    } else {
+      tracker.sent(type, ReplyAction.Synthesize, bytes, note(null, change));
+    }
   }
 
   #makeRoom(out: RunWriter, kept: ReadonlySet<Statement>): void {

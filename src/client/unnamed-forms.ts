@@ -1,4 +1,5 @@
 import { RareMap } from '../base/rare.ts';
+import { type Change, type Holder, Ledger, type LedgerChange, type Unsettled } from '../prepared/ledger.ts';
 import type { ReadingChange } from '../prepared/sql-reading.ts';
 import type { Statement, StatementCache } from '../prepared/statement.ts';
 import type { TextChange } from '../prepared/text-change.ts';
@@ -18,17 +19,19 @@ export interface UnnamedForm {
   readonly text: TextChange | null;
   /** Of how texts are read. */
   readonly change: ReadingChange | null;
+  /** It drops all, or what it carries out does. */
+  readonly drops: boolean;
 }
 
 const NO_NAMES: ReadonlyMap<string, string> = new Map();
-const NOTHING = { name: '', statement: null, taken: null, names: NO_NAMES, text: null };
+const NOTHING = { name: '', statement: null, taken: null, names: NO_NAMES, text: null, drops: false };
 
-/** DISCARD ALL, DEALLOCATE ALL. One for each: forms are told apart by identity. */
+/** DISCARD ALL, DEALLOCATE ALL. */
 export function dropping(change: ReadingChange | null): UnnamedForm {
-  return { ...NOTHING, kind: 'drop', change };
+  return { ...NOTHING, kind: 'drop', change, drops: true };
 }
 
-/** SET and the like. One for each, too. */
+/** SET and the like. */
 export function changing(change: ReadingChange): UnnamedForm {
   return { ...NOTHING, kind: 'change', change };
 }
@@ -36,31 +39,19 @@ export function changing(change: ReadingChange): UnnamedForm {
 /** So many names are remembered of forms that have been followed by another unnamed statement. */
 const FORMER_NAMES = 16;
 
-/** So many portals are known by name. */
+/** So many portals are known. */
 const PORTALS = 64;
 
-/** What stands for the unnamed statement once a Parse is done; null: nothing of concern. */
-interface Standing {
-  form: UnnamedForm | null;
-  /** What it is as long as that Parse is not answered: skipped, it leaves it there. */
-  before: Standing | null;
-  isSkipped: boolean;
-}
-
-/** What becomes of a Parse that was sent. */
-export interface ParseFate {
-  done(): void;
-  /** PostgreSQL drops the unnamed statement before it reads the text. */
-  failed(): void;
-  skipped(): void;
-}
-
-/** The unnamed statement and the portals, as far as they name other statements or change how texts are read. */
-export class UnnamedForms {
+/**
+ * The unnamed statement and the portals, as far as they name other statements or change how texts are read, with the
+ * Parses, Binds and Closes that are on their way.
+ */
+export class UnnamedForms implements Holder<UnnamedForm> {
   readonly #cache: StatementCache;
-  #standing: Standing | null = null;
-  /** By the portal's name; latin1, empty for the unnamed one. */
-  readonly #portals = new RareMap<string, UnnamedForm>();
+  /** By the unnamed statement's name; null: there has been nothing of concern. */
+  #statement: Ledger<'', UnnamedForm> | null = null;
+  /** By the portal's name; latin1, empty for the unnamed one. What is gone with its transaction may still stand here. */
+  #portals: Ledger<string, UnnamedForm> | null = null;
   /** The client's names by those for servers, of what stood there before: a Parse that is skipped leaves it there. */
   readonly #former = new RareMap<string, string>();
 
@@ -70,96 +61,45 @@ export class UnnamedForms {
 
   /** Whether a Bind has to be noticed. */
   get areAny(): boolean {
-    return this.#statement !== null || this.#portals.size > 0;
+    return this.isStanding || this.hasPortals;
   }
 
   /** Whether any Parse has to be noticed. */
   get isStanding(): boolean {
-    return this.#standing !== null;
+    return this.#statement !== null && (this.#statement.size > 0 || this.#statement.hasPending);
   }
 
   get hasPortals(): boolean {
-    return this.#portals.size > 0;
-  }
-
-  get #statement(): UnnamedForm | null {
-    return this.#standing?.form ?? null;
+    return this.#portals !== null && (this.#portals.size > 0 || this.#portals.hasPending);
   }
 
   /** The statements that have to be there when these are bound or executed; null: none. */
   statements(): Set<Statement> | null {
-    if (this.#standing === null && this.#portals.size === 0) return null;
-    const all = new Set<Statement>();
-    const add = (form: UnnamedForm | null) => {
-      for (const statement of statementsOf(form)) all.add(statement);
-    };
-    for (let each = this.#standing; each !== null; each = each.before) add(each.form);
-    for (const form of this.#portals.values()) add(form);
-    return all;
+    if (!this.areAny) return null;
+    const forms = [...(this.#statement?.held() ?? []), ...(this.#portals?.held() ?? [])];
+    return new Set(forms.flatMap(statementsOf));
   }
 
-  /** What a Bind of the unnamed statement may be of that builds on another one; what a PREPARE makes is not there before. */
-  basedForms(): (UnnamedForm & { readonly statement: Statement })[] {
-    const based = [];
-    for (let each = this.#standing; each !== null; each = each.before) {
-      const { form } = each;
-      const statement = form?.statement ?? null;
-      if (form !== null && statement !== null && form.kind !== 'prepare') based.push({ ...form, statement });
-    }
-    return based;
+  /** What a Bind in stretch `segment` finds as the unnamed statement; null: nothing of concern. */
+  unnamed(segment: number): UnnamedForm | null | Unsettled {
+    return this.#statement?.get('', segment) ?? null;
   }
 
-  /** A Parse is sent that makes the unnamed statement this. */
-  parsed(form: UnnamedForm | null): ParseFate {
-    const before = this.#standing;
-    if (before !== null) this.#remember(before);
-    const now: Standing = { form, before, isSkipped: false };
-    this.#standing = now;
-    this.hold(form);
-    return {
-      done: () => this.#settle(now),
-      failed: () => {
-        this.#closeOf(form);
-        this.#drop(now);
-        this.#settle(now);
-      },
-      skipped: () => {
-        this.#closeOf(form);
-        this.#drop(now);
-        now.isSkipped = true;
-        this.#look();
-      },
-    };
+  /**
+   * A Parse is sent in stretch `segment` that makes the unnamed statement this. Where it fails that is lost: PostgreSQL
+   * drops the unnamed statement before it reads the text.
+   */
+  parsed(form: UnnamedForm | null, segment: number): LedgerChange {
+    this.#remember();
+    this.#statement ??= new Ledger(this);
+    return this.#statement.set('', form, segment);
   }
 
   /** There is no unnamed statement any more. */
   dropped(): void {
-    const before = this.#standing;
-    this.#standing = null;
-    if (before === null) return;
-    this.#remember(before);
-    this.#drop(before);
-    this.#settle(before);
-  }
-
-  /** Whatever stood there before is gone. */
-  #settle(standing: Standing): void {
-    for (let each = standing.before; each !== null; each = each.before) this.#drop(each);
-    standing.before = null;
-    this.#look();
-  }
-
-  #drop(standing: Standing): void {
-    const { form } = standing;
-    if (form === null) return;
-    standing.form = null;
-    this.release(form);
-  }
-
-  /** Passes over what was skipped, and what stands for nothing for good. */
-  #look(): void {
-    while (this.#standing?.isSkipped === true) this.#standing = this.#standing.before;
-    if (this.#standing?.form === null && this.#standing.before === null) this.#standing = null;
+    if (!this.isStanding) return;
+    this.#remember();
+    this.#statement?.end();
   }
 
   /** What the client called the statement that a text names which was parsed without a name lately; null: nobody knows. */
@@ -167,10 +107,12 @@ export class UnnamedForms {
     return this.#former.get(serverName) ?? null;
   }
 
-  #remember({ form }: Standing): void {
-    for (const [serverName, name] of form?.names ?? NO_NAMES) {
-      this.#former.delete(serverName);
-      this.#former.set(serverName, name);
+  #remember(): void {
+    for (const [, { names }] of this.#statement?.entries() ?? []) {
+      for (const [serverName, name] of names) {
+        this.#former.delete(serverName);
+        this.#former.set(serverName, name);
+      }
     }
     for (const serverName of this.#former.keys()) {
       if (this.#former.size <= FORMER_NAMES) break;
@@ -178,45 +120,31 @@ export class UnnamedForms {
     }
   }
 
-  /** A portal is made, of the unnamed statement or of another. */
-  bound(portal: string, isUnnamedStatement: boolean): void {
-    this.boundTo(portal, isUnnamedStatement ? this.#statement : null);
+  /** Whether a portal of this name is or may be of concern. */
+  concerns(portal: string): boolean {
+    return this.#portals !== null && (this.#portals.holds(portal) || this.#portals.isPending(portal));
   }
 
-  /** A portal is made that is this. */
-  boundTo(portal: string, form: UnnamedForm | null): void {
-    this.hold(form);
-    this.closed(portal);
-    if (form !== null) this.#portals.set(portal, form);
+  /** Whether one more portal may be of concern. */
+  hasRoomFor(portal: string): boolean {
+    return this.#portals === null || this.#portals.size < PORTALS || this.#portals.holds(portal);
   }
 
-  /** There are so many portals that all of them have to be forgotten. */
-  get hasTooMany(): boolean {
-    return this.#portals.size > PORTALS;
+  /** A Bind (null: or Close) is sent in stretch `segment` that makes the portal this. Gives what hangs on its answer. */
+  boundTo(portal: string, form: UnnamedForm | null, segment: number): Change | null {
+    if (form === null && !this.concerns(portal)) return null;
+    this.#portals ??= new Ledger(this);
+    return this.#portals.set(portal, form, segment);
   }
 
-  portal(name: string): UnnamedForm | null {
-    return this.#portals.get(name) ?? null;
-  }
-
-  /** A portal is gone. */
-  closed(portal: string): void {
-    if (this.#portals.size === 0) return;
-    const form = this.#portals.get(portal);
-    if (form === undefined) return;
-    this.#portals.delete(portal);
-    this.release(form);
-  }
-
-  /** There are no portals of it. */
-  #closeOf(form: UnnamedForm | null): void {
-    for (const [portal, its] of this.#portals) if (its === form) this.closed(portal);
+  /** What an Execute in stretch `segment` finds. */
+  portal(name: string, segment: number): UnnamedForm | null | Unsettled {
+    return this.#portals?.get(name, segment) ?? null;
   }
 
   /** The transaction is over, and portals with it. */
   endPortals(): void {
-    if (this.#portals.size === 0) return;
-    for (const portal of this.#portals.keys()) this.closed(portal);
+    if (this.hasPortals) this.#portals?.end();
   }
 
   end(): void {
@@ -224,15 +152,15 @@ export class UnnamedForms {
     this.endPortals();
   }
 
-  hold(form: UnnamedForm | null): void {
-    for (const statement of statementsOf(form)) statement.users++;
+  keep(form: UnnamedForm): void {
+    for (const statement of statementsOf(form)) this.#cache.keep(statement);
   }
 
-  release(form: UnnamedForm | null): void {
+  release(form: UnnamedForm): void {
     for (const statement of statementsOf(form)) this.#cache.release(statement);
   }
 }
 
-function statementsOf(form: UnnamedForm | null): Statement[] {
-  return form === null ? [] : [form.statement, form.taken].filter((each) => each !== null);
+function statementsOf({ statement, taken }: UnnamedForm): Statement[] {
+  return [statement, taken].filter((each) => each !== null);
 }

@@ -1,4 +1,4 @@
-import { type Change, Ledger } from './ledger.ts';
+import { Ledger, type LedgerChange } from './ledger.ts';
 import { ToldShapes } from './statement-shape.ts';
 import type { Statement } from './statement.ts';
 
@@ -9,15 +9,15 @@ export const NAME_BYTES = 63;
  * The prepared statements of one client by the names that it gave (latin1, at most {@link NAME_BYTES} bytes): one
  * namespace for Parse and for `PREPARE`, as PostgreSQL has it.
  */
-export class ClientStatements extends Ledger<string> {
+export class ClientStatements extends Ledger<string, Statement> {
   readonly told = new ToldShapes();
 
-  override set(name: string, value: Statement | null, segment: number): Change {
+  override set(name: string, value: Statement | null, segment: number): LedgerChange {
     const told = this.told.forget(name);
     const change = super.set(name, value, segment);
     if (told === null) return change;
     return {
-      settle: change.settle,
+      ...change,
       undo: () => {
         change.undo();
         told.undo();

@@ -1,5 +1,4 @@
 import { RareMap } from '../base/rare.ts';
-import type { Statement, StatementCache } from './statement.ts';
 
 /**
  * What a request on its way will have changed once the server has done it. A change is made when the request is
@@ -16,26 +15,39 @@ export interface Change {
 export const UNSETTLED = -1;
 export type Unsettled = typeof UNSETTLED;
 
-interface LedgerChange<K> extends Change {
+/** A change of what stands under one key. */
+export interface LedgerChange extends Change {
+  /** It failed, and so that what was there before is gone, too. */
+  lose(): void;
+}
+
+interface PendingChange<K, V> extends LedgerChange {
   readonly key: K;
   /** A failing request skips the rest of its own stretch, to the Sync. */
   readonly segment: number;
   /** What it goes back to when it is undone; held by the change. */
-  before: Statement | null;
+  before: V | null;
+}
+
+/** Counts who has need of a value. */
+export interface Holder<V> {
+  /** One more. */
+  keep(value: V): void;
+  release(value: V): void;
 }
 
 /**
- * Statements by key, with changes that are on their way. Every value is held in the cache for as long as it
- * stands here or a change may bring it back.
+ * Values by key, with changes that are on their way. Every value is held for as long as it stands here or a change may
+ * bring it back.
  */
-export class Ledger<K> {
-  readonly #cache: StatementCache;
-  readonly #values = new RareMap<K, Statement>();
+export class Ledger<K, V> {
+  readonly #holder: Holder<V>;
+  readonly #values = new RareMap<K, V>();
   /** Changes not answered yet, by key, oldest first. */
-  readonly #pending = new RareMap<K, LedgerChange<K>[]>();
+  readonly #pending = new RareMap<K, PendingChange<K, V>[]>();
 
-  constructor(cache: StatementCache) {
-    this.#cache = cache;
+  constructor(holder: Holder<V>) {
+    this.#holder = holder;
   }
 
   /** Values, those on their way included. */
@@ -48,7 +60,7 @@ export class Ledger<K> {
   }
 
   /** In the order in which they were set (or {@link touch}ed). */
-  entries(): MapIterator<[K, Statement]> {
+  entries(): MapIterator<[K, V]> {
     return this.#values.entries();
   }
 
@@ -60,8 +72,15 @@ export class Ledger<K> {
     return this.#pending.has(key);
   }
 
+  /** All values that stand here or may come back. */
+  *held(): Generator<V> {
+    yield* this.#values.values();
+    for (const changes of this.#pending.values())
+      for (const { before } of changes) if (before !== null) yield before;
+  }
+
   /** What requests of stretch `segment` find under `key`; UNSETTLED: that hangs on an earlier stretch. */
-  get(key: K, segment: number): Statement | null | Unsettled {
+  get(key: K, segment: number): V | null | Unsettled {
     if (this.#pending.size > 0 && this.#hasOther(key, segment)) return UNSETTLED;
     return this.#values.get(key) ?? null;
   }
@@ -75,16 +94,20 @@ export class Ledger<K> {
   }
 
   /** Puts `value` (null: nothing) under `key`. */
-  set(key: K, value: Statement | null, segment: number): Change {
+  set(key: K, value: V | null, segment: number): LedgerChange {
     const before = this.#values.get(key) ?? null;
     this.#put(key, value);
-    if (value !== null) value.users++;
-    const change: LedgerChange<K> = {
+    if (value !== null) this.#holder.keep(value);
+    const change: PendingChange<K, V> = {
       key,
       segment,
       before,
       settle: () => this.#settled(change),
       undo: () => this.#undone(change),
+      lose: () => {
+        this.#dropBefore(change);
+        this.#undone(change);
+      },
     };
     const others = this.#pending.get(key);
     if (others === undefined) this.#pending.set(key, [change]);
@@ -98,7 +121,7 @@ export class Ledger<K> {
     for (const [key, value] of this.#values) {
       if (this.#pending.has(key)) continue;
       this.#values.delete(key);
-      this.#cache.release(value);
+      this.#holder.release(value);
     }
   }
 
@@ -106,7 +129,7 @@ export class Ledger<K> {
   end(): void {
     for (const changes of this.#pending.values()) for (const change of changes) this.#dropBefore(change);
     this.#pending.clear();
-    for (const value of this.#values.values()) this.#cache.release(value);
+    for (const value of this.#values.values()) this.#holder.release(value);
     this.#values.clear();
   }
 
@@ -114,11 +137,11 @@ export class Ledger<K> {
     return this.#pending.get(key)?.some((change) => change.segment !== segment) === true;
   }
 
-  #settled(change: LedgerChange<K>): void {
+  #settled(change: PendingChange<K, V>): void {
     if (this.#take(change)) this.#dropBefore(change);
   }
 
-  #undone(change: LedgerChange<K>): void {
+  #undone(change: PendingChange<K, V>): void {
     const { key, before } = change;
     const later = this.#laterThan(change);
     if (!this.#take(change)) return;
@@ -126,16 +149,16 @@ export class Ledger<K> {
     const mine = later === null ? (this.#values.get(key) ?? null) : later.before;
     if (later === null) this.#put(key, before);
     else later.before = before;
-    if (mine !== null) this.#cache.release(mine);
+    if (mine !== null) this.#holder.release(mine);
   }
 
-  #laterThan(change: LedgerChange<K>): LedgerChange<K> | null {
+  #laterThan(change: PendingChange<K, V>): PendingChange<K, V> | null {
     const changes = this.#pending.get(change.key);
     return changes?.[changes.indexOf(change) + 1] ?? null;
   }
 
   /** Takes it out of the pending ones; false: it was over before. */
-  #take(change: LedgerChange<K>): boolean {
+  #take(change: PendingChange<K, V>): boolean {
     const changes = this.#pending.get(change.key);
     const at = changes?.indexOf(change) ?? -1;
     if (changes === undefined || at < 0) return false;
@@ -144,12 +167,12 @@ export class Ledger<K> {
     return true;
   }
 
-  #dropBefore(change: LedgerChange<K>): void {
-    if (change.before !== null) this.#cache.release(change.before);
+  #dropBefore(change: PendingChange<K, V>): void {
+    if (change.before !== null) this.#holder.release(change.before);
     change.before = null;
   }
 
-  #put(key: K, value: Statement | null): void {
+  #put(key: K, value: V | null): void {
     if (value === null) this.#values.delete(key);
     else this.#values.set(key, value);
   }

@@ -7,6 +7,11 @@ export function isLexedOtherwise({ text, reading }: Statement, now: Reading): bo
   return reading.values.some((value, i) => isOfMessages(i) && value !== now.values[i] && dependsOn(text, i));
 }
 
+/** Whether nobody knows how the bytes of `text` (latin1) are read, as they come. */
+export function isGuessed(text: string, { values }: Reading): boolean {
+  return values.some((value, i) => isOfMessages(i) && !isKnown(value) && dependsOn(text, i));
+}
+
 /**
  * How a PREPARE is read that was parsed as `statement` and is executed as the session reads `now`: constants only then.
  * Null: as it was to be.

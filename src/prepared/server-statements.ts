@@ -22,7 +22,7 @@ const TEXT_LIMIT = 4 * 1024;
 const TEXTS_LIMIT = 64 * 1024;
 
 /** The statements that one server connection knows, least recently used first. */
-export class ServerStatements extends Ledger<Statement> {
+export class ServerStatements extends Ledger<Statement, Statement> {
   #last: Statement | null = null;
   /** A name of ours stands for another text on the server than we think: nobody may use it any more. */
   isBroken = false;
@@ -118,8 +118,7 @@ export class ServerStatements extends Ledger<Statement> {
     this.wereAny = true;
     this.#last = null;
     this.#shapes.delete(statement);
-    this.#readBy.delete(statement);
-    return this.set(statement, statement, segment);
+    return this.#forgetting(statement, statement, segment);
   }
 
   /** It is closed in stretch `segment`. */
@@ -127,17 +126,28 @@ export class ServerStatements extends Ledger<Statement> {
     this.#last = null;
     this.#shapes.delete(statement);
     const wasDoubtful = this.#doubtful.delete(statement);
-    const readBy = this.#readBy.get(statement) ?? null;
-    this.#readBy.delete(statement);
-    const change = this.set(statement, null, segment);
-    if (!wasDoubtful && readBy === null) return change;
+    const change = this.#forgetting(statement, null, segment);
+    if (!wasDoubtful) return change;
     return {
       settle: change.settle,
-      // It is there as it was.
       undo: () => {
         change.undo();
-        if (wasDoubtful) this.doubt(statement);
-        if (readBy !== null && this.holds(statement)) this.#readBy.set(statement, readBy);
+        this.doubt(statement);
+      },
+    };
+  }
+
+  /** As {@link set}; who has read it last counts no more, unless it is there as it was. */
+  #forgetting(statement: Statement, value: Statement | null, segment: number): Change {
+    const readBy = this.#readBy.get(statement) ?? null;
+    this.#readBy.delete(statement);
+    const change = this.set(statement, value, segment);
+    if (readBy === null) return change;
+    return {
+      settle: change.settle,
+      undo: () => {
+        change.undo();
+        if (this.holds(statement)) this.#readBy.set(statement, readBy);
       },
     };
   }

@@ -13,8 +13,8 @@ export interface ReadingOptions {
 export type StatementForm =
   /** `PREPARE name …`; from `restStart` on, its parameters' types and what it does. */
   | (FoundName & { readonly kind: 'prepare'; readonly restStart: number })
-  /** `EXECUTE name …`, also in EXPLAIN and CREATE TABLE … AS. */
-  | (FoundName & { readonly kind: 'execute' })
+  /** `EXECUTE name …`; not `isPlain`: in EXPLAIN or CREATE TABLE … AS, where it carries out nothing but a query. */
+  | (FoundName & { readonly kind: 'execute'; readonly isPlain: boolean })
   | (FoundName & { readonly kind: 'deallocate' })
   | { readonly kind: 'deallocate-all' }
   | { readonly kind: 'discard-all' }
@@ -115,8 +115,9 @@ function formAt(cursor: StatementCursor): StatementForm {
   if (cursor.take('commit') || cursor.take('end')) return COMMIT;
   if (cursor.take('rollback') || cursor.take('abort')) return ROLLBACK;
   if (cursor.take('discard')) return cursor.isWord('all') ? { kind: 'discard-all' } : OTHER;
-  if (cursor.take('explain')) skipExplainOptions(cursor);
-  if (cursor.take('execute')) return readExecute(cursor);
+  const isExplained = cursor.take('explain');
+  if (isExplained) skipExplainOptions(cursor);
+  if (cursor.take('execute')) return readExecute(cursor, !isExplained);
   return cursor.take('create') ? readCreate(cursor) : OTHER;
 }
 
@@ -128,9 +129,9 @@ function readPrepare(cursor: StatementCursor): StatementForm {
   return { kind: 'prepare', ...found, restStart: cursor.start };
 }
 
-function readExecute(cursor: StatementCursor): StatementForm {
+function readExecute(cursor: StatementCursor, isPlain: boolean): StatementForm {
   const found = cursor.takeName();
-  return found === null ? OTHER : { kind: 'execute', ...found };
+  return found === null ? OTHER : { kind: 'execute', ...found, isPlain };
 }
 
 /** `[PREPARE] name` or `[PREPARE] ALL`, where the name may well be `prepare`. */
@@ -167,5 +168,5 @@ function readCreate(cursor: StatementCursor): StatementForm {
   // AS is reserved: the first one is followed by where the rows come from. `SELECT 1 AS execute` has a later one.
   if (!cursor.skipTo('as')) return OTHER;
   cursor.advance();
-  return cursor.take('execute') ? readExecute(cursor) : OTHER;
+  return cursor.take('execute') ? readExecute(cursor, false) : OTHER;
 }

@@ -1,3 +1,4 @@
+import { isGuessed } from './read-otherwise.ts';
 import { setsIdentity } from './sql-identity.ts';
 import { mayConcernStatements } from './sql-prefilter.ts';
 import { readingChange } from './sql-reading.ts';
@@ -12,9 +13,10 @@ export function readEffects(
   end: number,
   options: ReadingOptions,
 ): void {
-  statement.spoilsSession ||= setsIdentity(bytes, start, end, false, options);
+  const isGuess = isGuessed(statement.text, statement.reading);
+  statement.spoilsSession ||= isGuess || setsIdentity(bytes, start, end, false, options);
   statement.setsReading ??= readingChange(bytes, start, end, false, options, true);
-  if (statement.sql !== null || !mayConcernStatements(bytes, start, end)) return;
+  if (isGuess || statement.sql !== null || !mayConcernStatements(bytes, start, end)) return;
   statement.sql = readForm(bytes.subarray(start, end), 0, end - start, options);
   if (statement.sql === null) statement.spoilsSession ||= isUnreadable(bytes, start, end, options);
 }

@@ -2,6 +2,7 @@ import { hash, randomBytes } from 'node:crypto';
 import { FrontendType as F } from '../wire/codes.ts';
 import { Writer } from '../wire/writer.ts';
 import { hasConstants, isKnown, READ_ANYHOW, type Reading, readsConstantsOtherwise } from './reading.ts';
+import type { Holder } from './ledger.ts';
 import type { ReadingChange } from './sql-reading.ts';
 import type { SqlStatement } from './sql-statements.ts';
 import { TextBudget } from './text-budget.ts';
@@ -167,7 +168,7 @@ const NAME_DIGITS = 22;
  * {@link StatementCache.hold}). A statement's name follows from that alone: it means the same on every server, whichever
  * event loop has had it prepared there.
  */
-export class StatementCache {
+export class StatementCache implements Holder<Statement> {
   readonly budget = new TextBudget();
   readonly #naming: StatementNaming;
   readonly #byKey = new Map<string, Statement>();
@@ -218,6 +219,11 @@ export class StatementCache {
   /** The statement for `body`, if anybody holds it. */
   find(origin: StatementOrigin, body: string, reading = READ_ANYHOW): Statement | null {
     return this.#byKey.get(keyOf(origin, body, reading)) ?? null;
+  }
+
+  /** One holder more. */
+  keep(statement: Statement): void {
+    statement.users++;
   }
 
   /** One holder less; with the last one the statement is forgotten. */

@@ -32,6 +32,10 @@ export interface RequestNote {
   readonly uses: Statement | null;
   /** The statement that it has the server prepare, which cannot be there yet. */
   readonly gives?: Statement | null;
+  /** As {@link uses}: what its text names, by EXECUTE and DEALLOCATE. */
+  readonly based?: Iterable<Statement>;
+  /** All but the last of its statements are done, and that one, which changes something, may be. */
+  readonly isAtLast?: boolean;
   /** ParameterDescription (borrowed) in answer to a Describe of ours. */
   parameters?(body: Buffer): void;
   /** Behind that RowDescription (borrowed; null: NoData), when the request counts as done already. */
@@ -43,10 +47,13 @@ export interface RequestNote {
 /** Hangs on a Query whose text was not read to its end: what its statements are is not known before their answers. */
 export class UnreadText implements RequestNote {
   readonly uses = null;
+  /** Names that it gives are to be those for servers. */
+  readonly hidesNames: boolean;
   readonly #over: () => void;
 
   /** `over` is called once the Query is answered. */
-  constructor(over: () => void = () => {}) {
+  constructor(hidesNames: boolean, over: () => void = () => {}) {
+    this.hidesNames = hidesNames;
     this.#over = over;
   }
 

@@ -335,8 +335,10 @@ export class ServerConnection
   }
 
   sessionTag(tag: SessionTag): void {
-    // It may have made the session another user's.
-    if (tag === 'set' && this.tracker.queue.headNote instanceof UnreadText) this.closeNeeded = true;
+    const { headNote } = this.tracker.queue;
+    // It may have made the session another user's, or given names that the next client would find.
+    if (headNote instanceof UnreadText && (tag === 'set' || (tag === 'prepare' && headNote.hidesNames)))
+      this.closeNeeded = true;
     // What connect_query sets is the server's own; what we set for a client we know.
     if (this.state === 'active' ? !this.#own.isRunning : this.state !== 'new') this.done(tag, this.#client);
   }

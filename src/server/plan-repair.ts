@@ -76,6 +76,8 @@ export class PlanRepair {
     const note = tracker.failedNote;
     const statement = note?.uses ?? null;
     statements.requestFailed(statement, note?.gives ?? null, body);
+    for (const each of note?.based ?? []) statements.requestFailed(each, null, body);
+    if (note?.isAtLast === true && !isOfText(body)) statements.isBroken = true;
     if (client === null) return null;
     const { kept } = client;
     const error = client.error(body, note);
@@ -281,4 +283,9 @@ function isRead(type: number): boolean {
     default:
       return false;
   }
+}
+
+/** Whether it is the statement's own, and not the end of its transaction that has failed. */
+function isOfText(body: Buffer): boolean {
+  return /^(?:0A|22|25|26|42)/.test(parseErrorFields(body).sqlstate ?? '');
 }

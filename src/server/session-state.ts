@@ -247,7 +247,7 @@ export abstract class SessionState {
 
   /** A statement was done that says `tag`; `client` is whose it was. */
   protected done(tag: SessionTag, client: ClientEnd | null): void {
-    if (tag === null) return;
+    if (tag === null || tag === 'prepare') return;
     if (tag === 'rollback') {
       client?.rolledBack();
       return;

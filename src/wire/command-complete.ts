@@ -1,5 +1,5 @@
 /** What a CommandComplete says about a session's state; null: nothing that we act on. */
-export type SessionTag = 'discard' | 'deallocate' | 'reset' | 'set' | 'rollback' | null;
+export type SessionTag = 'discard' | 'deallocate' | 'reset' | 'set' | 'rollback' | 'prepare' | null;
 
 const TAGS: readonly (readonly [text: Buffer, tag: Exclude<SessionTag, null>])[] = [
   [Buffer.from('DISCARD ALL\0'), 'discard'],
@@ -7,6 +7,7 @@ const TAGS: readonly (readonly [text: Buffer, tag: Exclude<SessionTag, null>])[]
   [Buffer.from('RESET\0'), 'reset'],
   [Buffer.from('SET\0'), 'set'],
   [Buffer.from('ROLLBACK\0'), 'rollback'],
+  [Buffer.from('PREPARE\0'), 'prepare'],
 ];
 
 /**
@@ -20,6 +21,8 @@ export function mayBeSessionTag(bodyBytes: number, first: number): boolean {
     case 12:
     case 15:
       return first < 0 || first === 0x53 || first === 0x52 || first === 0x44; // S, R, D
+    case 8:
+      return first < 0 || first === 0x50; // P
     case 9:
       // Not `SELECT 1`, which is common.
       return first < 0 || first === 0x52;

@@ -21,6 +21,7 @@ import { relayFaults } from './relay.ts';
 import { replicationFaults } from './replication.ts';
 import { socketFaults } from './sockets.ts';
 import { sharedBudgetFaults } from './shared-budget.ts';
+import { sqlFaults } from './sql.ts';
 import { tlsFaults } from './tls.ts';
 import { toldRowsFaults } from './told-rows.ts';
 import { vanishFaults } from './vanish.ts';
@@ -31,6 +32,7 @@ export const faults: readonly Fault[] = [
   ...poolFaults,
   ...relayFaults,
   ...preparedFaults,
+  ...sqlFaults,
   ...readingFaults,
   ...toldRowsFaults,
   ...replicationFaults,

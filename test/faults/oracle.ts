@@ -13,16 +13,16 @@ const ERRORS = 'src/prepared/error-names.ts';
 export const oracleFaults: readonly Fault[] = [
   noticed('Close of a prepared statement is not answered', {
     file: FILTER,
-    find: 'this.#answer(F.Close, closeComplete, statements.set(name, null, tracker.segment));',
+    find: 'this.#sender.answer(F.Close, closeComplete, statements.set(name, null, tracker.segment));',
     replace: 'statements.set(name, null, tracker.segment).settle();',
   }),
   noticed('ParseComplete of ours is given twice', {
     file: FILTER,
-    find: 'this.#answer(F.Parse, parseComplete, change);',
-    replace: 'this.#answer(F.Parse, Buffer.concat([parseComplete, parseComplete]), change);',
+    find: 'this.#sender.answer(F.Parse, parseComplete, change);',
+    replace: 'this.#sender.answer(F.Parse, Buffer.concat([parseComplete, parseComplete]), change);',
   }),
   noticed('answers of ours overtake those that the server owes', {
-    file: FILTER,
+    file: SENDER,
     find: 'if (tracker.owesNothing && sinkAtBoundary) {',
     replace: 'if (sinkAtBoundary) {',
   }),

@@ -1,7 +1,6 @@
 import { type Fault, fault } from './fault.ts';
 
 const REPAIR = 'src/server/plan-repair.ts';
-const FORMS = 'src/client/unnamed-forms.ts';
 const STRETCH = 'src/prepared/stretch.ts';
 const TRACKER = 'src/relay/request-tracker.ts';
 const TESTS: Fault['tests'] = ['test/integration/plan-repair.test.ts'];
@@ -120,20 +119,11 @@ export const preparedFaults: readonly Fault[] = [
     ['test/integration/prepared.test.ts'],
   ),
   fault(
-    'the unnamed statement is forgotten when an earlier one turns out to have been skipped',
-    {
-      file: FORMS,
-      find: 'now.isSkipped = true;',
-      replace: 'now.isSkipped = true; this.#standing = null;',
-    },
-    ['test/client/unnamed-forms.test.ts'],
-  ),
-  fault(
     'what a portal with a name executes is not noticed',
     {
       file: 'src/client/statement-filter.ts',
-      find: 'this.#sql.bound(nameOf(chunk, body, portal), isUnnamed);',
-      replace: "this.#sql.bound('', isUnnamed);",
+      find: 'this.#sql.portals.passBind(nameOf(chunk, body, zero), body,',
+      replace: "this.#sql.portals.passBind('', body,",
     },
     ['test/integration/prepared-sql.test.ts'],
   ),
@@ -205,8 +195,8 @@ export const preparedFaults: readonly Fault[] = [
     'a statement in doubt is trusted again when what was to teach it anew was skipped',
     {
       file: 'src/prepared/server-statements.ts',
-      find: 'if (wasDoubtful) this.doubt(statement);',
-      replace: '',
+      find: 'change.undo();\n        this.doubt(statement);',
+      replace: 'change.undo();',
     },
     TESTS,
   ),
@@ -218,9 +208,9 @@ export const preparedFaults: readonly Fault[] = [
   fault(
     'a statement with a name drops all others, and nobody knows',
     {
-      file: 'src/client/sql-filter.ts',
-      find: 'if (sql !== null && isDropping(sql)) this',
-      replace: 'if (sql === undefined) this',
+      file: 'src/client/sql-portals.ts',
+      find: 'if (sql !== null && isDropping(sql)) return',
+      replace: 'if (sql === undefined) return',
     },
     NAMED,
   ),
@@ -272,7 +262,7 @@ export const preparedFaults: readonly Fault[] = [
   fault(
     'a PREPARE by a portal that is older than its name is taken for what had the name',
     {
-      file: 'src/client/sql-filter.ts',
+      file: 'src/client/sql-portals.ts',
       find: 'if (taken === null) return this.#prepared(name, statement);',
       replace: 'return this.#prepared(name, taken ?? statement);',
     },
@@ -309,16 +299,16 @@ export const preparedFaults: readonly Fault[] = [
   fault(
     'what an EXECUTE without a name builds on has made room for another client’s by its Bind',
     {
-      file: 'src/client/sql-filter.ts',
-      find: 'return isUnnamedStatement && this.#forms.basedForms().length > 0;',
-      replace: 'return false;',
+      file: 'src/client/sql-portals.ts',
+      find: 'if (current === base) this.#sender.ensure(base, out);',
+      replace: '',
     },
     ['test/integration/prepared-room.test.ts'],
   ),
   fault(
     'a server is taken to have what an unnamed DEALLOCATE has dropped behind its name',
     {
-      file: 'src/client/sql-filter.ts',
+      file: 'src/client/sql-portals.ts',
       find: 'changes.push(known.remove(statement, segment));',
       replace: 'if (current === statement) changes.push(known.remove(statement, segment));',
     },

@@ -163,20 +163,24 @@ export const readingFaults: readonly Fault[] = [
   fault(
     'a SET that is prepared by name changes nothing',
     {
-      file: FILTER,
-      find: 'if (statement !== null && standIn === null) this.#sql.boundTo(portal, statement);',
-      replace: '',
+      file: 'src/client/sql-portals.ts',
+      find: 'return this.bindTo(portal, changes ? changing(change) : null);',
+      replace: 'return null;',
     },
     UNSURE,
   ),
   fault(
     'DISCARD ALL changes nothing of how its own stretch is read',
-    { file: 'src/client/sql-filter.ts', find: '...this.#host.doubts.sent(form.change)', replace: '' },
+    {
+      file: 'src/client/sql-portals.ts',
+      find: 'const changes = this.#host.doubts.sent(form.change);',
+      replace: "const changes = form.kind === 'change' ? this.#host.doubts.sent(form.change) : [];",
+    },
     UNSURE,
   ),
   fault(
     'a text that is too long to be read sets nothing',
-    { file: FILTER, find: 'doubts.sent(ANYTHING)', replace: 'doubts.sent(null)' },
+    { file: 'src/client/sql-filter.ts', find: 'doubts.sent(ANYTHING)', replace: 'doubts.sent(null)' },
     UNSURE,
   ),
   fault(

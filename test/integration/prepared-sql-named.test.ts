@@ -66,7 +66,7 @@ describe('what drops all statements, run by a name', () => {
     const portals = Array.from({ length: 66 }, (_, i) => bindTexts(`p${i}`, 'd', []));
     await client.send(
       ...portals,
-      execute('p0'),
+      execute('p65'),
       sync(),
       parse('a', 'SELECT 1'),
       sync(),
@@ -214,14 +214,17 @@ test('what is prepared by a text that cannot be read with certainty stays with n
 describe('from a server whose answer to DEALLOCATE ALL is there in part', () => {
   const scripted = new ScriptedStage(`${ROLE}_scripted`);
 
-  test('nothing is expected of what it has dropped', async () => {
+  test.each([
+    'DEALLOCATE ALL',
+    'EXECUTE d',
+  ])('%s: nothing is expected of what it has dropped', async (sql) => {
     const { client, peer } = scripted;
-    const known = [message('1'), message('t', Buffer.of(0, 0)), message('n'), backend.readyForQuery()];
-    await client.send(parse('a', 'SELECT 1'), sync());
+    const parsed = [message('1'), message('t', Buffer.of(0, 0)), message('n')];
+    await client.send(parse('a', 'SELECT 1'), parse('d', 'DEALLOCATE ALL'), sync());
     await peer.messagesTo('S');
-    await peer.send(...known);
+    await peer.send(...parsed, ...parsed, backend.readyForQuery());
     await client.messagesTo('Z');
-    await client.send(unnamed('DEALLOCATE ALL'), parse('b', 'SELECT 1'), runNamed('b'), sync());
+    await client.send(unnamed(sql), parse('b', 'SELECT 1'), runNamed('b'), sync());
     await peer.messagesTo('E');
     const done = backend.commandComplete('DEALLOCATE ALL');
     await peer.send(message('1'), message('2'), done.subarray(0, 9));
@@ -231,10 +234,30 @@ describe('from a server whose answer to DEALLOCATE ALL is there in part', () => 
       expect([type, body.toString()]).toEqual(['P', expect.stringContaining('SELECT 1')]);
       break;
     }
-    await peer.send(done.subarray(9), ...known.slice(0, 3));
+    await peer.send(done.subarray(9), ...parsed);
     await peer.messagesTo('S');
     await peer.send(message('2'), backend.commandComplete('SELECT 0'), backend.readyForQuery());
     expect((await client.messagesTo('Z')).map(({ type }) => type).join('')).toBe('12C12CZ');
+  });
+});
+
+describe('behind an error in the same stretch', () => {
+  const scripted = new ScriptedStage(`${ROLE}_skipped`);
+
+  test('no text is sent for what the server passes over', async () => {
+    const { client, peer } = scripted;
+    await client.send(parse('a', 'SELECT 1'), sync());
+    await peer.messagesTo('S');
+    await peer.send(message('1'), message('t', Buffer.of(0, 0)), message('n'), backend.readyForQuery());
+    await client.messagesTo('Z');
+    const bind = bindTexts('', 'a', []);
+    await client.send(bind, frontend.flush());
+    await peer.messagesTo('H');
+    // It has lost it: the next use would send it anew.
+    await peer.send(backend.errorResponse({ S: 'ERROR', V: 'ERROR', C: '26000', M: 'none' }));
+    await client.messagesTo('E');
+    await client.send(bind, unnamed('EXECUTE a'), bind, sync());
+    expect((await peer.messagesTo('S')).map(({ type }) => type).join('')).toBe('BPBEBS');
   });
 });
 

@@ -121,7 +121,7 @@ describe('PREPARE as SQL', () => {
     }
   });
 
-  test('no name of ours is shown where nobody knows any more what the client called it', async () => {
+  test('an error has the client’s name, however many Parses were skipped since it was given', async () => {
     const client = await connect();
     const names = Array.from({ length: 40 }, (_, i) => `n${i}`);
     await client.ask(parse('a', 'SELECT 1'), sync());
@@ -132,7 +132,7 @@ describe('PREPARE as SQL', () => {
     await client.send(bindTexts('', '', []), execute(''), sync());
     await client.answer();
     const { errors } = await client.answer();
-    expect([errors[0]?.['C'], errors[0]?.['M']]).toEqual(['26000', 'prepared statement "?" does not exist']);
+    expect([errors[0]?.['C'], errors[0]?.['M']]).toEqual(['26000', 'prepared statement "a" does not exist']);
   });
 
   test('is what it was behind a Parse that was skipped, and nothing behind one that failed', async () => {

@@ -51,6 +51,20 @@ test('in one Query a SET ahead of EXECUTE counts', async () => {
   expect(await run(client)).toEqual([['2003-02-01']]);
 });
 
+test('what is skipped leaves it as the last one has read it', async () => {
+  const [client, other, direct] = await alike("SELECT '01/02/2003'::date FROM changing");
+  const plain = [bindTexts('', 'a', []), execute('')];
+  const run = async (who: WireClient) => (await who.ask(...plain, sync())).rows;
+  expect(await run(client)).toEqual([['2003-02-01']]);
+  await other.rows("SET DateStyle = 'ISO, MDY'");
+  await direct.rows('ANALYZE changing');
+  expect(await run(other)).toEqual([['2003-01-02']]);
+  await client.send(unnamed('SELECT 1/0'), frontend.flush());
+  await client.answerTo('E');
+  await client.ask(...plain, sync());
+  expect(await run(client)).toEqual([['2003-02-01']]);
+});
+
 test('a pipeline that fails ahead of it leaves it as the last one has read it', async () => {
   const [client, other, direct] = await alike("SELECT '01/02/2003'::date FROM changing");
   const run = async (who: WireClient) => (await who.ask(...bound, sync())).rows;

@@ -9,7 +9,7 @@ import { newStatementNaming, type Statement, StatementCache } from '../../src/pr
 describe('a ledger', () => {
   it('has a change at once, and keeps it once it is settled', () => {
     const cache = new StatementCache();
-    const ledger = new Ledger<string>(cache);
+    const ledger = new Ledger<string, Statement>(cache);
     const one = cache.hold('parse', 'one');
     const change = ledger.set('a', one, 1);
     expect([ledger.get('a', 1), ledger.hasPending]).toEqual([one, true]);
@@ -19,7 +19,7 @@ describe('a ledger', () => {
 
   it('goes back to what was there when a change is undone', () => {
     const cache = new StatementCache();
-    const ledger = new Ledger<string>(cache);
+    const ledger = new Ledger<string, Statement>(cache);
     const [one, two] = [cache.hold('parse', 'one'), cache.hold('parse', 'two')];
     ledger.set('a', one, 1).settle();
     const [closed, again] = [ledger.set('a', null, 2), ledger.set('a', two, 2)];
@@ -32,7 +32,7 @@ describe('a ledger', () => {
 
   it('cannot tell what hangs on an earlier stretch', () => {
     const cache = new StatementCache();
-    const ledger = new Ledger<string>(cache);
+    const ledger = new Ledger<string, Statement>(cache);
     const one = cache.hold('parse', 'one');
     ledger.set('a', one, 1);
     expect([ledger.get('a', 1), ledger.get('a', 2), ledger.get('b', 2)]).toEqual([one, UNSETTLED, null]);
@@ -40,7 +40,7 @@ describe('a ledger', () => {
 
   it('is empty after clear but for what is on its way, which goes back to nothing', () => {
     const cache = new StatementCache();
-    const ledger = new Ledger<string>(cache);
+    const ledger = new Ledger<string, Statement>(cache);
     const [one, two] = [cache.hold('parse', 'one'), cache.hold('parse', 'two')];
     ledger.set('a', one, 1).settle();
     ledger.set('b', one, 1).settle();
@@ -67,7 +67,7 @@ describe('a ledger', () => {
       fc.property(requests, fc.array(fc.integer({ min: 0, max: 4 }), { maxLength: 30 }), (all, failures) => {
         const cache = new StatementCache();
         const held = [0, 1, 2].map((i) => cache.hold('parse', `text ${i}`));
-        const ledger = new Ledger<string>(cache);
+        const ledger = new Ledger<string, Statement>(cache);
         let segment = 0;
         let inSegment = 0;
         const sent: { key: string; value: Statement | null; segment: number; ok: boolean; change: Change }[] =
@@ -116,7 +116,7 @@ describe('a ledger', () => {
 
   it('holds nothing once its owner is gone, also for changes that end later', () => {
     const cache = new StatementCache();
-    const ledger = new Ledger<string>(cache);
+    const ledger = new Ledger<string, Statement>(cache);
     const one = cache.hold('parse', 'one');
     const changes = [ledger.set('a', one, 1), ledger.set('a', null, 1), ledger.set('b', one, 1)];
     cache.release(one);

@@ -177,7 +177,7 @@ describe('readStatements', () => {
 
   it('gives offsets into the buffer', () => {
     expect(read('  EXECUTE  "a" ; b')).toEqual([
-      { kind: 'execute', name: 'a', nameStart: 11, nameEnd: 14, start: 2, end: 14 },
+      { kind: 'execute', name: 'a', nameStart: 11, nameEnd: 14, isPlain: true, start: 2, end: 14 },
       { kind: 'other', start: 17, end: 18 },
     ]);
   });

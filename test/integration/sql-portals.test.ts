@@ -1,0 +1,123 @@
+import { describe, expect, test } from 'vitest';
+import { frontend } from '../support/peer-messages.ts';
+import { type Answer, unnamed, type WireClient } from '../support/wire-client.ts';
+import { runNamed, WireStage } from '../support/wire-stage.ts';
+
+const ROLE = 'sql_portals_app';
+const { bindTexts, close, execute, parse, query, sync } = frontend;
+
+const stage = new WireStage(ROLE, { default_pool_size: 1 });
+const connect = () => stage.connect({});
+
+/** Makes `portal` of a text, and does not execute it. */
+function made(portal: string, sql: string): Buffer {
+  return Buffer.concat([parse('', sql), bindTexts(portal, '', [])]);
+}
+
+const codes = ({ errors }: Answer) => errors.map(({ C }) => C);
+const pidOf = (client: WireClient) => client.value('SELECT pg_backend_pid()');
+
+describe('a portal whose name another Bind wants in vain', () => {
+  test('gives a name to what it prepares when it is executed', async () => {
+    const [client, other] = [await connect(), await connect()];
+    await client.ask(query('BEGIN'));
+    await client.ask(made('p', 'PREPARE foo AS SELECT 1'), sync());
+    await client.ask(query('SAVEPOINT s'));
+    expect(codes(await client.ask(made('p', 'SELECT 2'), sync()))).toEqual(['42P03']);
+    await client.ask(query('ROLLBACK TO s'));
+    expect((await client.ask(execute('p'), sync())).tags).toEqual(['PREPARE']);
+    await client.ask(query('COMMIT'));
+    expect(await client.value('EXECUTE foo')).toBe('1');
+    expect(codes(await other.query('PREPARE foo AS SELECT 1'))).toEqual([]);
+    expect(await client.value('EXECUTE foo')).toBe('1');
+  });
+
+  test('drops nothing where that one would have', async () => {
+    const [client, other] = [await connect(), await connect()];
+    await client.ask(parse('a', 'SELECT 1'), runNamed('a'), sync());
+    await client.ask(query('BEGIN'));
+    await client.ask(made('p', 'SELECT 7'), sync());
+    await client.ask(query('SAVEPOINT s'));
+    expect(codes(await client.ask(made('p', 'DEALLOCATE ALL'), sync()))).toEqual(['42P03']);
+    await client.ask(query('ROLLBACK TO s'));
+    expect((await client.ask(execute('p'), sync())).rows).toEqual([['7']]);
+    await client.ask(query('COMMIT'));
+    expect((await client.ask(runNamed('a'), sync())).rows).toEqual([['1']]);
+    expect((await other.ask(parse('b', 'SELECT 1'), runNamed('b'), sync())).rows).toEqual([['1']]);
+  });
+});
+
+describe('what is skipped with its stretch leaves the unnamed statement', () => {
+  test('a Parse of what drops all', async () => {
+    const client = await connect();
+    await client.ask(parse('a', 'SELECT 1'), sync());
+    await client.send(
+      ...[parse('', 'SELECT 7'), sync()],
+      ...[execute('none'), parse('', 'DEALLOCATE ALL'), sync()],
+      ...[bindTexts('', '', []), execute(''), sync(), runNamed('a'), sync()],
+    );
+    const all = [await client.answer(), await client.answer(), await client.answer(), await client.answer()];
+    expect(all.map(codes)).toEqual([[], ['34000'], [], []]);
+    expect(all.slice(2).map(({ rows }) => rows)).toEqual([[['7']], [['1']]]);
+  });
+
+  test('a Query', async () => {
+    const client = await connect();
+    await client.send(
+      ...[parse('', 'PREPARE foo AS SELECT 1'), sync()],
+      ...[execute('none'), query('SELECT 5'), sync()],
+      ...[bindTexts('', '', []), execute(''), sync()],
+    );
+    const all = [await client.answer(), await client.answer(), await client.answer()];
+    expect(all.map(codes)).toEqual([[], ['34000'], []]);
+    expect(await client.value('EXECUTE foo')).toBe('1');
+  });
+});
+
+test('a portal that is closed is not counted: its server goes on, however many there are', async () => {
+  const client = await connect();
+  await client.query('PREPARE foo AS SELECT 1');
+  const pid = await pidOf(client);
+  await client.ask(query('BEGIN'));
+  for (let i = 0; i < 70; i++) {
+    const { rows } = await client.ask(
+      made(`p${i}`, 'EXECUTE foo'),
+      execute(`p${i}`),
+      close('P', `p${i}`),
+      sync(),
+    );
+    expect(rows).toEqual([['1']]);
+  }
+  await client.ask(query('COMMIT'));
+  expect(await pidOf(client)).toBe(pid);
+});
+
+test('what a portal prepares whose name is too long to be looked at stays with nobody', async () => {
+  const [client, other] = [await connect(), await connect()];
+  const portal = 'p'.repeat(5000);
+  await client.ask(made(portal, 'PREPARE foo AS SELECT 1'), execute(portal), sync());
+  expect(codes(await other.query('PREPARE foo AS SELECT 1'))).toEqual([]);
+  expect(await other.value('EXECUTE foo')).toBe('1');
+});
+
+test.each([
+  ['a simple query', query('EXECUTE g')],
+  ['a portal', Buffer.concat([unnamed('EXECUTE g'), sync()])],
+])('how texts are read that come behind an EXECUTE of SET by %s is not known', async (_by, run) => {
+  const [client, other] = [await connect(), await connect()];
+  const text = "SELECT '01/02/2000'::date::text";
+  await client.ask(parse('g', "SET DateStyle = 'ISO, DMY'"), sync());
+  await client.send(run, parse('q', text), runNamed('q'), sync());
+  await client.answer();
+  expect((await client.answer()).rows).toEqual([['2000-02-01']]);
+  expect((await other.ask(parse('q', text), runNamed('q'), sync())).rows).toEqual([['2000-01-02']]);
+  expect((await client.ask(runNamed('q'), sync())).rows).toEqual([['2000-02-01']]);
+});
+
+test('what a Query prepares that is read otherwise by a SET ahead of it in its stretch stays with nobody', async () => {
+  const [client, other] = [await connect(), await connect()];
+  // With backslashes that mean something, the string ends ahead of what looks like its end.
+  const text = query("SELECT '\\', '; PREPARE foo AS SELECT 1 --'");
+  expect(codes(await client.ask(unnamed('SET standard_conforming_strings = off'), text))).toEqual([]);
+  expect(codes(await other.query('EXECUTE foo'))).toEqual(['26000']);
+});
