@@ -217,7 +217,10 @@ export class SqlFilter {
   /** A Parse without a name passes as it is, by which the unnamed statement becomes `form`. */
   #passPlain(body: number, end: number, out: RunWriter, form: UnnamedForm | null): number {
     const { tracker } = this.#sender.server;
-    const hanging = form === null && !this.#forms.isStanding ? null : this.#noteOfUnnamed(form);
+    let hanging: ChangeNote | null = null;
+    // In doubt nothing may hang on it: it counts as done.
+    if (tracker.isUnsure) this.#forms.parsed(form, tracker.segment).settle();
+    else if (form !== null || this.#forms.isStanding) hanging = this.#noteOfUnnamed(form);
     return asItIs(F.Parse, body, end, out, () => tracker.sent(F.Parse, ReplyAction.Forward, null, hanging));
   }
 

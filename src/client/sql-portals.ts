@@ -70,7 +70,7 @@ export class SqlPortals {
   passBind(portal: string, body: number, bodyBytes: number, out: RunWriter): number {
     const { tracker, statements: known } = this.#sender.server;
     const { segment } = tracker;
-    const form = this.#settled(this.#forms.unnamed(segment));
+    const form = this.#likely(this.#forms.unnamed(segment), this.#forms.newest);
     if (form === UNSETTLED) return -1;
     const names = form !== null && form.kind !== 'change';
     if (names && !this.#sender.isCertain()) return -1;
@@ -88,11 +88,20 @@ export class SqlPortals {
     );
   }
 
-  /** Where nothing but the next Sync can tell, nothing is waited for: what it does is not noticed. */
-  #settled(form: UnnamedForm | null | Unsettled): UnnamedForm | null | Unsettled {
-    if (form !== UNSETTLED || !this.#sender.isStuck) return form;
-    this.#sender.server.closeNeeded = true;
-    return null;
+  /**
+   * `found`, or what it is most likely. Around a COPY that may fail nothing is waited for, since a probe would follow; and
+   * where nothing but the next Sync can tell what was done, nothing is noticed.
+   */
+  #likely(found: UnnamedForm | null | Unsettled, newest: UnnamedForm | null): UnnamedForm | null | Unsettled {
+    if (found === null) return null;
+    const { server, isStuck } = this.#sender;
+    const { tracker } = server;
+    if (isStuck) {
+      if (this.#forms.mayName) server.closeNeeded = true;
+      return null;
+    }
+    if (found !== UNSETTLED) return found;
+    return tracker.isUncertain || tracker.isCopyIn || tracker.queue.copyData > 0 ? newest : UNSETTLED;
   }
 
   /** What hangs on a request that makes `change`. In doubt that counts as made: nothing may hang on it there. */
@@ -114,8 +123,8 @@ export class SqlPortals {
     const { statements } = this.#host;
     const { tracker, statements: known } = this.#sender.server;
     const zero = nameEnd(chunk, body, end);
-    const found = zero < 0 ? null : this.#forms.portal(nameOf(chunk, body, zero), tracker.segment);
-    const form = this.#settled(found);
+    const portal = nameOf(chunk, body, Math.max(zero, body));
+    const form = this.#likely(this.#forms.portal(portal, tracker.segment), this.#forms.newestPortal(portal));
     if (form === UNSETTLED) return -1;
     if (form === null) return asItIs(F.Execute, body, end, out, () => tracker.sent(F.Execute));
     if (form.change !== null && this.#host.doubts.refuseMore(tracker)) return -1;
@@ -138,8 +147,9 @@ export class SqlPortals {
     } else if (form.kind === 'prepare') {
       changes.push(...this.#prepares(form.name, statement, taken, current !== null, out));
     }
-    const hanging = new ChangeNote([changes], form.names, form.text);
-    if (statement !== null && form.kind !== 'prepare') hanging.based = [statement];
+    const isNothing = form.kind === 'change' && changes.length === 0;
+    const hanging = isNothing ? null : new ChangeNote([changes], form.names, form.text);
+    if (hanging !== null && statement !== null && form.kind !== 'prepare') hanging.based = [statement];
     return asItIs(F.Execute, body, end, out, () =>
       tracker.sent(F.Execute, ReplyAction.Forward, null, hanging),
     );

@@ -73,11 +73,29 @@ export class UnnamedForms implements Holder<UnnamedForm> {
     return this.#portals !== null && (this.#portals.size > 0 || this.#portals.hasPending);
   }
 
+  /** Whether any may be about other statements. */
+  get mayName(): boolean {
+    return this.#all().some(({ kind }) => kind !== 'change');
+  }
+
+  /** Those included that a failure may bring back. */
+  #all(): UnnamedForm[] {
+    return [...(this.#statement?.held() ?? []), ...(this.#portals?.held() ?? [])];
+  }
+
   /** The statements that have to be there when these are bound or executed; null: none. */
   statements(): Set<Statement> | null {
-    if (!this.areAny) return null;
-    const forms = [...(this.#statement?.held() ?? []), ...(this.#portals?.held() ?? [])];
-    return new Set(forms.flatMap(statementsOf));
+    return this.areAny ? new Set(this.#all().flatMap(statementsOf)) : null;
+  }
+
+  /** What the unnamed statement is if all goes well. */
+  get newest(): UnnamedForm | null {
+    return this.#statement?.newest('') ?? null;
+  }
+
+  /** And a portal. */
+  newestPortal(name: string): UnnamedForm | null {
+    return this.#portals?.newest(name) ?? null;
   }
 
   /** What a Bind in stretch `segment` finds as the unnamed statement; null: nothing of concern. */

@@ -79,6 +79,11 @@ export class Ledger<K, V> {
       for (const { before } of changes) if (before !== null) yield before;
   }
 
+  /** What stands under `key` if all that is on its way is done. */
+  newest(key: K): V | null {
+    return this.#values.get(key) ?? null;
+  }
+
   /** What requests of stretch `segment` find under `key`; UNSETTLED: that hangs on an earlier stretch. */
   get(key: K, segment: number): V | null | Unsettled {
     if (this.#pending.size > 0 && this.#hasOther(key, segment)) return UNSETTLED;
