@@ -8,6 +8,7 @@ import { PORTAL, STATEMENT, type Statement, type StatementCache } from '../prepa
 import { TextChange } from '../prepared/text-change.ts';
 import { ReplyAction } from '../relay/outstanding.ts';
 import type { RequestTracker } from '../relay/request-tracker.ts';
+import { isFull } from '../relay/room.ts';
 import type { RunWriter } from '../relay/run-writer.ts';
 import { FrontendType as F } from '../wire/codes.ts';
 import { sync } from '../wire/frontend.ts';
@@ -96,7 +97,7 @@ export class StatementSender {
   isCertain(): boolean {
     const { tracker } = this.server;
     if (this.isStuck) throw new ProtocolViolation('prepared statement behind a Sync inside a failed COPY');
-    return !tracker.isAmbiguous && !tracker.isUncertain && !tracker.isFull && this.#drops === 0;
+    return !tracker.isAmbiguous && !tracker.isUncertain && !isFull(tracker) && this.#drops === 0;
   }
 
   /** A request that drops all statements is sent: until it is answered nothing is certain. */

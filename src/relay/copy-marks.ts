@@ -42,7 +42,7 @@ export function isAlone(queue: OutstandingQueue): boolean {
 export function copyCompleted(queue: OutstandingQueue): void {
   for (let i = 1; i < queue.length; i++) {
     if (!isCopyEnd(queue.typeAt(i))) continue;
-    queue.remove(1, i);
+    queue.removeBehindHead(i, true);
     return;
   }
 }
@@ -60,6 +60,8 @@ export function copyFailed(
   let end = 1;
   let hasData = false;
   for (; end < queue.length; end++) {
+    // Nothing that the server was sent.
+    if (queue.actionAt(end) === ReplyAction.Synthesize) continue;
     const type = queue.typeAt(end);
     if (type === F.CopyData) {
       hasData = true;
@@ -74,5 +76,6 @@ export function copyFailed(
     if (doubts.isUnsure && !hasData) doubts.isAmbiguous = true;
     end++;
   }
-  if (end > 1) queue.remove(1, end - 1);
+  // Behind an Execute ours are skipped with all else.
+  if (end > 1) queue.removeBehindHead(end - 1, queue.headType === F.Query);
 }

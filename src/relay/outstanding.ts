@@ -196,24 +196,35 @@ export class OutstandingQueue {
     }
   }
 
-  /** Takes out `count` entries from `index` on. */
-  remove(index: number, count: number): void {
+  /**
+   * Takes out the `count` entries behind the oldest one; `keepsOurs`: but for those that were never sent, whose answers
+   * are still due. What stands behind them stays where it is: that may be far more.
+   */
+  removeBehindHead(count: number, keepsOurs: boolean): void {
     const mask = this.#types.length - 1;
-    for (let i = index; i < index + count; i++) this.#count(this.typeAt(i), -1);
-    for (let i = index; i < index + count; i++) this.#notes[(this.#head + i) & mask]?.end();
-    for (let i = index; i + count < this.#length; i++) {
-      const to = (this.#head + i) & mask;
-      const from = (this.#head + i + count) & mask;
+    const stays = (i: number) => i === 0 || (keepsOurs && this.actionAt(i) === ReplyAction.Synthesize);
+    for (let i = 1; i <= count; i++) {
+      if (stays(i)) continue;
+      this.#count(this.typeAt(i), -1);
+      this.#notes[(this.#head + i) & mask]?.end();
+    }
+    let free = count;
+    for (let i = count; i >= 0; i--) {
+      if (!stays(i)) continue;
+      const from = (this.#head + i) & mask;
+      const to = (this.#head + free--) & mask;
+      if (from === to) continue;
       this.#types[to] = this.#types[from] as number;
       this.#actions[to] = this.#actions[from] as number;
       this.#payloads[to] = this.#payloads[from] as Buffer | null;
       this.#notes[to] = this.#notes[from] as RequestNote | null;
     }
-    for (let i = this.#length - count; i < this.#length; i++) {
+    for (let i = 0; i <= free; i++) {
       this.#payloads[(this.#head + i) & mask] = null;
       this.#notes[(this.#head + i) & mask] = null;
     }
-    this.#length -= count;
+    this.#head = (this.#head + free + 1) & mask;
+    this.#length -= free + 1;
   }
 
   clear(): void {

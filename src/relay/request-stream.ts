@@ -2,18 +2,15 @@ import { FrontendType as F, HEADER_BYTES } from '../wire/codes.ts';
 import { HEADER_BAD, HEADER_INCOMPLETE, HeaderScanner } from '../wire/scanner.ts';
 import { flush } from '../wire/frontend.ts';
 import { ProtocolViolation } from '../wire/pg-error.ts';
-import { isAlone } from './copy-marks.ts';
 import type { Outlet } from './link.ts';
 import { brokenText, isMalformed } from './malformed.ts';
 import { NEEDS_MORE, type RequestFilter } from './request-filter.ts';
 import type { RequestTracker } from './request-tracker.ts';
+import { hasRoom, isAnswered } from './room.ts';
 import { RunWriter } from './run-writer.ts';
 
 /** No type of a message. */
 const ANY = -1;
-
-/** More requests are not under way at once: far more than drivers pipeline, and few enough to be kept count of. */
-const MOST = 65_536;
 
 /** What the client side sees of the server connection it is linked to. */
 export interface RequestTarget {
@@ -168,6 +165,7 @@ export class RequestStream {
             this.#out.put(flush);
             this.#flush(chunk, pos, pos);
           }
+          target.tracker.waitsForRoom = true;
           host.needAnswers();
           return pos;
         }
@@ -311,20 +309,6 @@ export class RequestStream {
   }
 }
 
-/**
- * Whether a message of `type` may be sent ahead of further answers. Where no answer comes before the client has sent more,
- * it may: the tracker keeps nothing more of that.
- */
-function hasRoom(tracker: RequestTracker, type: number): boolean {
-  const { queue } = tracker;
-  if (queue.length < MOST) return true;
-  // What nobody answers is dropped at the head, when that is asked.
-  if (tracker.owesNothing || queue.length < MOST) return true;
-  if (tracker.isSkipped) return type === F.Sync || !tracker.isUnsure;
-  if (!tracker.isCopyIn || queue.copyEnds > 0) return false;
-  return type === F.Sync ? isAlone(queue) : !isAnswered(type);
-}
-
 /** Whether a client may send `type` after login. */
 function isRequest(type: number): boolean {
   return REQUESTS[type] === 1;
@@ -333,12 +317,3 @@ function isRequest(type: number): boolean {
 const REQUESTS = new Uint8Array(256);
 for (const type of Object.values(F)) REQUESTS[type] = 1;
 REQUESTS[F.Password] = 0;
-
-/**
- * Whether PostgreSQL answers such a message, so that it needs a server and begins a query. Late COPY messages,
- * after the COPY's error, are the client's leftovers: without a link they are dropped (PostgreSQL ignores them
- * too), and on one they are nothing that could take too long. Flush has nothing to flush there.
- */
-export function isAnswered(type: number): boolean {
-  return type !== F.CopyData && type !== F.CopyDone && type !== F.CopyFail && type !== F.Flush;
-}

@@ -1,10 +1,8 @@
 import { BackendType as B, FrontendType as F, TxStatus } from '../wire/codes.ts';
 import { copyCompleted, copyFailed, endsCopy, isCopyMark, tellsNothing } from './copy-marks.ts';
 import { LostRequests } from './lost-requests.ts';
+import { lacksRoom } from './room.ts';
 import { OutstandingQueue, ReplyAction, type RequestNote } from './outstanding.ts';
-
-/** This many requests may be on their way before {@link RequestTracker.isFull}. */
-const FULL = 4096;
 
 /**
  * Keeps count of what a server connection still owes: which requests were sent, which answers came. From it
@@ -50,6 +48,8 @@ export class RequestTracker {
   describedNote: RequestNote | null = null;
   /** With action Rewrite: what replaces the answer message just passed to {@link received}. */
   replacement: Buffer | null = null;
+  /** The client waits for room: see {@link takeAnswered}. */
+  waitsForRoom = false;
   #skipsToSync = false;
   /**
    * Requests were sent behind the last ReadyForQuery, so its status says nothing any more: a server that has
@@ -184,14 +184,6 @@ export class RequestTracker {
     return this.isCopyIn && this.queue.copyEnds === 0 && !endsCopy(this.queue);
   }
 
-  /**
-   * So much is owed that no more should be asked for, were it that answers of ours pile up behind it. Never while
-   * requests are skipped: then nothing is answered before the Sync.
-   */
-  get isFull(): boolean {
-    return this.queue.length >= FULL && !this.isSkipped;
-  }
-
   /** Nothing is owed, nothing was sent since the last ReadyForQuery, and that said that no transaction is open. */
   get isAtRest(): boolean {
     return this.owesNothing && !this.#isStretchOpen && this.txStatus === TxStatus.Idle && !this.isUnsure;
@@ -199,9 +191,10 @@ export class RequestTracker {
 
   /** Whether, since this was asked last, a request was done or failed: what was not known before may be now. */
   takeAnswered(): boolean {
-    const hasAnswered = this.#hasAnswered;
+    if (!this.#hasAnswered || (this.waitsForRoom && lacksRoom(this))) return false;
+    this.waitsForRoom = false;
     this.#hasAnswered = false;
-    return hasAnswered;
+    return true;
   }
 
   /** {@link describedNote}, whose rows are there now: what was not known before may be. */
@@ -324,6 +317,7 @@ export class RequestTracker {
   reset(): void {
     this.queue.clear();
     this.lost.end();
+    this.waitsForRoom = false;
     this.isCopyIn = false;
     this.isStreaming = false;
     this.isUnsure = false;

@@ -103,8 +103,8 @@ export const oracleFaults: readonly Fault[] = [
   }),
   noticed('the requests behind a COPY that has failed are left out of the count', {
     file: 'src/relay/copy-marks.ts',
-    find: 'if (end > 1) queue.remove(1, end - 1);',
-    replace: 'if (end > 1) queue.remove(1, queue.length - 1);',
+    find: 'queue.removeBehindHead(end - 1, queue.headType === F.Query);',
+    replace: 'queue.removeBehindHead(queue.length - 1, queue.headType === F.Query);',
   }),
 ];
 

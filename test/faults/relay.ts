@@ -123,7 +123,7 @@ export const relayFaults: readonly Fault[] = [
   fault(
     'a client may have requests without end under way',
     {
-      file: REQUESTS,
+      file: 'src/relay/room.ts',
       find: 'if (queue.length < MOST) return true;',
       replace: 'if (queue.length >= 0) return true;',
     },
@@ -132,7 +132,7 @@ export const relayFaults: readonly Fault[] = [
   fault(
     'a client whose COPY has to go on is not read, for too much is under way',
     {
-      file: REQUESTS,
+      file: 'src/relay/room.ts',
       find: 'if (!tracker.isCopyIn || queue.copyEnds > 0) return false;',
       replace: 'return false;',
     },

@@ -32,8 +32,8 @@ beforeAll(async () => {
 const EXPECTED = ['08P01', '57014', '57P01', '57P03'];
 
 /** How many commands are given: `npm run test:full` takes its time. */
-const COMMANDS = byEffort({ wide: 30, full: 1500 });
-const TIMEOUT_MS = byEffort({ wide: 120_000, full: 900_000 });
+const COMMANDS = byEffort({ wide: 30, full: 600 });
+const TIMEOUT_MS = byEffort({ wide: 120_000, full: 1_800_000 });
 
 const noSignal = new AbortController().signal;
 
@@ -229,7 +229,7 @@ test.each(['transaction', 'session'])(
       await control.request({ kind: 'resume', database }, noSignal);
       await Promise.all(works);
 
-      expect(workers.flatMap(({ findings }) => findings)).toEqual([]);
+      expect(workers.flatMap(({ findings }) => findings).join('\n')).toBe('');
       expect(most).toBeLessThanOrEqual(POOL_SIZE);
       expect(workers.reduce((sum, { answers }) => sum + answers, 0)).toBeGreaterThan(COMMANDS / 2);
       expect(pooler.lines.filter((line) => /internal error|too many connections/.test(line))).toEqual([]);

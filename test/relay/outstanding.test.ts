@@ -29,7 +29,11 @@ const step = fc.oneof(
   { weight: 15, arbitrary: fc.constant({ kind: 'pop' as const }) },
   {
     weight: 5,
-    arbitrary: fc.record({ kind: fc.constant('remove' as const), at: fc.nat(40), count: fc.nat(10) }),
+    arbitrary: fc.record({
+      kind: fc.constant('remove' as const),
+      count: fc.nat(10),
+      keepsOurs: fc.boolean(),
+    }),
   },
   { weight: 1, arbitrary: fc.constant({ kind: 'clear' as const }) },
 );
@@ -48,10 +52,11 @@ describe('OutstandingQueue', () => {
             queue.pop();
             list.shift();
           } else if (each.kind === 'remove' && list.length > 0) {
-            const at = each.at % list.length;
-            const count = Math.min(each.count, list.length - at);
-            queue.remove(at, count);
-            list.splice(at, count);
+            const { keepsOurs } = each;
+            const count = Math.min(each.count, list.length - 1);
+            queue.removeBehindHead(count, keepsOurs);
+            const isOurs = ({ action }: Entry) => action === ReplyAction.Synthesize;
+            list.splice(1, count, ...list.slice(1, 1 + count).filter((one) => keepsOurs && isOurs(one)));
           } else if (each.kind === 'clear') {
             queue.clear();
             list.length = 0;
@@ -83,7 +88,7 @@ describe('OutstandingQueue', () => {
     const queue = new OutstandingQueue();
     for (let round = 0; round < 2; round++) {
       for (let i = 0; i < 2000; i++) for (const type of [F.Sync, F.CopyData, F.CopyDone]) queue.push(type);
-      queue.remove(1, 3);
+      queue.removeBehindHead(3, false);
       expect([queue.length, queue.syncs, queue.copyData, queue.copyEnds]).toEqual([5997, 1999, 1999, 1999]);
       queue.clear();
       expect([queue.length, queue.syncs, queue.copyData, queue.copyEnds]).toEqual([0, 0, 0, 0]);

@@ -434,6 +434,40 @@ describe('with as many requests under way as are kept count of', () => {
     expect(send(f.sync())).toBe('stalled');
   });
 
+  it('a COPY with nothing but Syncs and data behind it gets the request that ends it, and no second one', () => {
+    const { tracker, send } = full(f.sync(), [f.query('COPY')]);
+    tracker.received('G'.charCodeAt(0));
+    expect(send(f.query('a'))).toBe('Q');
+    expect(send(f.query('a'))).toBe('stalled');
+    expect(send(f.sync())).toBe('stalled');
+  });
+
+  it('the client is woken when there is room for many, and not for each', () => {
+    const { tracker, send } = full(f.query('a'));
+    const answer = (count: number) => {
+      for (let i = 0; i < count; i++) {
+        tracker.received('C'.charCodeAt(0));
+        tracker.readyForQuery('I'.charCodeAt(0));
+      }
+    };
+    expect(send(f.query('a'))).toBe('stalled');
+    answer(MOST / 2 - 1);
+    expect(tracker.takeAnswered()).toBe(false);
+    answer(1);
+    expect(tracker.takeAnswered()).toBe(true);
+  });
+
+  it('nor does it wait for what nobody answers, or amid what is skipped', () => {
+    const ignored = full(copyDone, [f.execute('')]);
+    expect(ignored.send(f.sync())).toBe('stalled');
+    ignored.tracker.received('C'.charCodeAt(0));
+    expect(ignored.tracker.takeAnswered()).toBe(true);
+    const skipped = full(f.execute(''));
+    expect(skipped.send(f.execute(''))).toBe('stalled');
+    skipped.tracker.received('E'.charCodeAt(0));
+    expect(skipped.tracker.takeAnswered()).toBe(true);
+  });
+
   it('what is skipped goes on, to the Sync', () => {
     const { tracker, send } = full(f.execute(''));
     expect(send(f.execute(''))).toBe('stalled');

@@ -138,6 +138,7 @@ describe('COPY IN', () => {
       '>Q >Q <G >S >S >S <E <ZI <C <ZI <ZI <ZI <ZI',
       'clean',
     ],
+    ['fails, and its Sync behind a request answered by us is in doubt', '>Q <G >+C >S <E <ZI', 'owed?'],
     ['fails, the next COPY succeeds', '>Q <G <E >c <ZI >Q <G >c >Q <C <ZI', 'owed'],
   ])('in the simple protocol %s', (_what, script, state) => {
     expect(stateAfter(script)).toBe(state);
@@ -162,6 +163,7 @@ describe('COPY IN', () => {
     ['fails: a stray ReadyForQuery ends no query', '>E >S <G >c >S >Q <E <ZI <ZI', 'owed?'],
     ['fails: that query ends with its own', '>E >S <G >c >S >Q <E <ZI <ZI <C <ZI', 'clean?'],
     ['fails: nor the one behind it', '>E >S <G >c >S >Q >Q <E <ZI <C <ZI <ZI', 'owed?'],
+    ['fails, and its Sync behind a request answered by us is in doubt', '>E <G >+C >S <E', 'owed?'],
     ['fails: nor does it end a Parse', '>E >S <G >c >S >P <E <ZI <ZI', 'owed?'],
   ])('in the extended protocol %s', (_what, script, state) => {
     expect(stateAfter(script)).toBe(state);
@@ -281,6 +283,8 @@ describe('what happens to the answers', () => {
     ['tell what is reported behind the failure of one', '>~B >~E >B >S <2 <E <S <ZE', '~2 E S ZE'],
     ['hide what executing a request of ours reports', '>~B >~E >B >S <2 <S <C <2 <S <ZI', '~2 ~S ~C 2 S ZI'],
     ['are synthesized in their order', '>B >+P >+C >B >S <2 <2 <ZI', '2 +p +c 2 ZI'],
+    ['are synthesized behind a COPY that completes', '>Q <G >+C >d >c <C <ZI', 'G C ZI +c'],
+    ['are synthesized behind one that fails', '>Q <G >+C >S <E <ZI', 'G E ZI +c'],
     ['are synthesized behind ReadyForQuery', '>S >+P >S <ZI <ZI', 'ZI +p ZI'],
     ['are not synthesized when an error skips them', '>B >+P >E >S <E <ZI', 'E ZI'],
     ['are synthesized behind the Sync of the error', '>B >S >+P >S <E <ZI <ZI', 'E ZI +p ZI'],
