@@ -100,8 +100,9 @@ export class SqlPortals {
       if (this.#forms.mayName) server.closeNeeded = true;
       return null;
     }
-    if (found !== UNSETTLED) return found;
-    return tracker.isUncertain || tracker.isCopyIn || tracker.queue.copyData > 0 ? newest : UNSETTLED;
+    const mayBeProbed =
+      tracker.isUnsure || tracker.isUncertain || tracker.isCopyIn || tracker.queue.copyData > 0;
+    return found === UNSETTLED && mayBeProbed ? newest : found;
   }
 
   /** What hangs on a request that makes `change`. In doubt that counts as made: nothing may hang on it there. */

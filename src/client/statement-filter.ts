@@ -115,8 +115,10 @@ export class StatementFilter implements RequestFilter {
         return this.#sql.portals.passBind(nameOf(chunk, body, zero), body, bodyBytes, out);
       }
     }
-    // A portal's Describe or Close names no statement: nothing ends the client for its sake.
     const isPortal = type !== F.Bind && chunk[body] === PORTAL;
+    if (isPortal && type === F.Close)
+      return this.#sql.portals.passClose(onlyName(type, chunk, body + 1, end), body, end, out);
+    // A portal's Describe names no statement: nothing ends the client for its sake.
     if (!(isPortal && this.#sender.isStuck) && !this.#sender.isCertain()) return -1;
     switch (type) {
       case F.Bind:
@@ -124,9 +126,7 @@ export class StatementFilter implements RequestFilter {
       case F.Describe:
         return this.#describe(chunk, body, end, out);
       default:
-        return isPortal
-          ? this.#sql.portals.passClose(onlyName(type, chunk, body + 1, end), body, end, out)
-          : this.#close(chunk, body, end);
+        return this.#close(chunk, body, end);
     }
   }
 
