@@ -1,8 +1,10 @@
 import type { LogLevel } from '../base/log.ts';
 import type { TestPurpose } from '../pool/peers.ts';
 import { type ErrorFields, errorText } from '../wire/error-fields.ts';
+import { BackendType as B } from '../wire/codes.ts';
 import type { ByteReader } from '../wire/framed-reader.ts';
 import { query, sync } from '../wire/frontend.ts';
+import { Writer } from '../wire/writer.ts';
 import { type AskedValue, readAskedValue } from './asked-values.ts';
 import { Barrier } from './barrier.ts';
 import { type Fence, FenceReader, newFence } from './fence.ts';
@@ -11,6 +13,8 @@ import { OwnQuery, type OwnQueryEvents, type OwnQueryResult, type RowTaker } fro
 /** The connection as its own queries see it. */
 export interface OwnQueryHost extends OwnQueryEvents {
   readonly conn: { write(bytes: Buffer): boolean };
+  /** The linked client, who has whole messages while a query of ours runs. */
+  readonly sink: { write(bytes: Buffer): boolean } | null;
   /** Who reads from here on. */
   read(reader: ByteReader): void;
   log(level: LogLevel, message: string): void;
@@ -27,9 +31,18 @@ export class OwnQueries {
   /** The one that runs only asks: nobody is hurt when nobody hears the answer. */
   #question: OwnQuery | null = null;
   readonly #host: OwnQueryHost;
+  readonly #events: OwnQueryEvents;
 
   constructor(host: OwnQueryHost) {
     this.#host = host;
+    this.#events = {
+      parameterStatus: (name, value) => host.parameterStatus(name, value),
+      sessionTag: (tag) => host.sessionTag(tag),
+      notified: (body) => {
+        const message = new Writer(body.length + 5).begin(B.NotificationResponse).bytes(body).end();
+        host.sink?.write(message.take());
+      },
+    };
   }
 
   get isBusy(): boolean {
@@ -145,7 +158,7 @@ export class OwnQueries {
       if (result.error !== null) this.#host.log('ERROR', `${errorNote}: ${errorText(result.error)}`);
       done(result);
     };
-    const reader = new OwnQuery(fence, this.#host, ended, row);
+    const reader = new OwnQuery(fence, this.#events, ended, row);
     this.#host.read(reader);
     return reader;
   }

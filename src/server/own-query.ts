@@ -19,6 +19,8 @@ export interface OwnQueryEvents {
   parameterStatus(name: string, value: string): void;
   /** One of its statements was done. */
   sessionTag(tag: SessionTag): void;
+  /** A notification (body, borrowed) has come: a client that is linked may wait for it. */
+  notified?(body: Buffer): void;
 }
 
 /** Takes the body of a DataRow, borrowed. */
@@ -97,6 +99,9 @@ export class OwnQuery implements ByteReader {
       case B.ParameterStatus:
         this.#host.parameterStatus(...parseParameterStatus(body, 0, body.length));
         return true;
+      case B.NotificationResponse:
+        this.#host.notified?.(body);
+        return true;
       case B.CopyInResponse:
       case B.CopyBothResponse:
         throw new ProtocolViolation('a query of ours may not COPY');
@@ -120,7 +125,6 @@ function isRead(type: number): boolean {
     case B.RowDescription:
     case B.DataRow:
     case B.NoticeResponse:
-    case B.NotificationResponse:
     case B.CopyOutResponse:
     case B.CopyData:
     case B.CopyDone:

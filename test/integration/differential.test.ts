@@ -47,12 +47,13 @@ function batch(random: Random, mode: string): Piece[] {
   // is refused behind an Execute of ours, by which a server learns what SQL has prepared.
   const isApart = mode !== 'session';
   let isOpen = false;
-  // See docs/differences.md of an unnamed DEALLOCATE whose name is given between it and another use.
+  // See docs/differences.md of an unnamed DEALLOCATE whose name is given between it and another use, or of an EXECUTE that
+  // is described when its name is gone.
   let given: 'nothing' | 'awaited' | 'a name' = 'nothing';
   for (let count = 1 + random.below(8); count > 0; count--) {
     const next = random.below(8) === 0 ? randomCopyIn(random) : randomPiece(random, vocabulary);
     if (/^run (?:and describe )?(?:DEALLOCATE|EXECUTE) /.test(next.name)) given = 'awaited';
-    else if (given === 'awaited' && /^(?:parse [^:]|.*PREPARE )/.test(next.name)) given = 'a name';
+    else if (given === 'awaited' && /^(?:parse [^:]|.*PREPARE |close S \S)/.test(next.name)) given = 'a name';
     if (isApart && given === 'a name' && next.name.includes('  ')) continue;
     if (isApart && isOpen && (next.isSimple || /^run (?:named )?DISCARD ALL$/.test(next.name)))
       pieces.push(SYNC);

@@ -28,6 +28,7 @@ it.each<readonly [string, Buffer[], string | undefined, boolean]>([
         reader = next;
       },
       log: () => {},
+      sink: null,
       parameterStatus: () => {},
       sessionTag: () => {},
     };

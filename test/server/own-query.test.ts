@@ -22,6 +22,7 @@ function answer(fence: Fence | null, chunks: readonly Buffer[]) {
       sessionTag: (tag) => {
         if (tag !== null) parameters.push(tag);
       },
+      notified: (body) => parameters.push(`notified ${body.length}`),
     },
     (result) => results.push(result),
   );
@@ -161,5 +162,11 @@ describe('a fence', () => {
     const { results, rest } = answer(fence, [ready(), error]);
     expect(results.map(({ isIdle, error: fields }) => [isIdle, fields?.message])).toEqual([[false, 'no']]);
     expect(rest).toBe(0);
+  });
+
+  it('tells of a notification, however it is cut: a client may wait for it', () => {
+    const parts = [message('A', 1, 'c', 'p'), b.commandComplete('SELECT 1'), ready()];
+    for (const { name, chunks } of cuttings(Buffer.concat(parts)))
+      expect(answer(null, chunks).parameters, name).toEqual(['notified 8']);
   });
 });
