@@ -16,6 +16,9 @@ const STANDARD = new Set([...ALWAYS_TRACKED, 'IntervalStyle'].map((name) => name
 /** Those of which no two values differ in case only. A path of schemas or a program's name does. */
 const CASELESS = new Set(['datestyle', 'client_encoding', 'standard_conforming_strings', 'intervalstyle']);
 
+/** As PostgreSQL reports it: what is less (`ISO`), or in other words, may leave a part as it is. */
+const WHOLE_DATE_STYLE = /^(?:ISO|SQL|Postgres|German), (?:DMY|MDY|YMD)$/;
+
 /** As PostgreSQL reports it. */
 const UTF8 = 'UTF8';
 
@@ -135,9 +138,14 @@ function isSame(name: string, value: string, current: string): boolean {
 
 /**
  * `search_path` is a list of names, not one string, and `SET` would take a quoted list for one name: its text
- * goes through `set_config`, which reads it as the client's own start-up packet would have been read.
+ * goes through `set_config`, which reads it as the client's own start-up packet would have been read. What half a
+ * DateStyle doesn't say is the server's own, as at a start, and not what the last client has left.
  */
 function assignment(name: string, value: string): string {
-  if (name.toLowerCase() !== 'search_path') return setStatement(name, value);
-  return `SELECT pg_catalog.set_config('search_path',${quoteLiteral(value)},false);`;
+  const key = name.toLowerCase();
+  if (key === 'search_path') {
+    return `SELECT pg_catalog.set_config('search_path',${quoteLiteral(value)},false);`;
+  }
+  const isPart = key === 'datestyle' && !WHOLE_DATE_STYLE.test(value);
+  return `${isPart ? `RESET ${name};` : ''}${setStatement(name, value)}`;
 }

@@ -363,6 +363,15 @@ export const relayFaults: readonly Fault[] = [
     ['test/integration/prepared-sql.test.ts'],
   ),
   fault(
+    'the order of a DateStyle that names none is the last client’s',
+    {
+      file: 'src/relay/tracked-parameters.ts',
+      find: "key === 'datestyle' && !",
+      replace: "key === 'datestyle' && !value.includes('ISO') && !",
+    },
+    ['test/relay/tracked-parameters.test.ts', 'test/integration/parameters.test.ts'],
+  ),
+  fault(
     'a value that is the server’s own by chance is not set',
     {
       file: 'src/relay/tracked-parameters.ts',

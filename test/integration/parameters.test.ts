@@ -155,6 +155,15 @@ describe('a tracked parameter', () => {
     await client.end();
   });
 
+  test('DateStyle without an order has the server’s own, not that of the client before', async () => {
+    const [iso, dmy] = [await connect({ DateStyle: 'ISO' }), await connect({ DateStyle: 'ISO, DMY' })];
+    for (let turn = 0; turn < 2; turn++) {
+      expect(await dmy.value("SELECT '01/02/2026'::date")).toBe('2026-02-01');
+      expect(await iso.value("SELECT '01/02/2026'::date")).toBe('2026-01-02');
+    }
+    await end(iso, dmy);
+  });
+
   test('that the next client wants the same costs no statement', async () => {
     const [one, two] = [await connect({ TimeZone: 'Asia/Tokyo' }), await connect({ TimeZone: 'Asia/Tokyo' })];
     await one.rows('SELECT 1');

@@ -62,7 +62,25 @@ describe('the query that makes a server’s values the client’s', () => {
       'sets all that differ, in the order of the list',
       { TimeZone: 'UTC', DateStyle: 'ISO', IntervalStyle: 'iso_8601' },
       { TimeZone: 'CET', DateStyle: 'ISO, MDY', IntervalStyle: 'postgres' },
-      "SET DateStyle='ISO';SET TimeZone='UTC';SET IntervalStyle='iso_8601';",
+      "RESET DateStyle;SET DateStyle='ISO';SET TimeZone='UTC';SET IntervalStyle='iso_8601';",
+    ],
+    [
+      'takes back what the last client has left of a DateStyle of which only a part is wanted',
+      { DateStyle: 'ISO' },
+      { DateStyle: 'ISO, DMY' },
+      "RESET DateStyle;SET DateStyle='ISO';",
+    ],
+    [
+      'does so where a comma stands between two words for the same part',
+      { DateStyle: 'DMY, European' },
+      { DateStyle: 'SQL, MDY' },
+      "RESET DateStyle;SET DateStyle='DMY, European';",
+    ],
+    [
+      'sets a whole DateStyle at once',
+      { DateStyle: 'ISO, MDY' },
+      { DateStyle: 'SQL, DMY' },
+      "SET DateStyle='ISO, MDY';",
     ],
     [
       'sets an empty value',
