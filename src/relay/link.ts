@@ -77,6 +77,8 @@ export interface ServerEnd extends RequestTarget {
   extras: ExtraParameters;
   /** By the index of tracked parameters: it is known that a SET has led to the value. */
   readonly isSet: boolean[];
+  /** By the same: what `connect_query` has set of those that it reports; null = nothing. */
+  readonly begunWith: TrackedValues;
   /** Tracked parameters that it doesn't report, in lower case. */
   readonly silent: readonly string[];
   /** Values of such parameters that `connect_query` has set: where nobody has others, they are as they were. */

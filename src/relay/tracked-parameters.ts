@@ -36,6 +36,8 @@ interface TrackedServer {
   readonly parameters: TrackedValues;
   /** By the same index: it is known that a SET has led to the value. */
   readonly isSet: boolean[];
+  /** By the same index: where a RESET leads a client to that has given nothing; null: to the server's own. */
+  readonly begunWith: TrackedValues;
 }
 
 /**
@@ -85,7 +87,8 @@ export class TrackedParameters {
       if (value !== actual[i]) return false;
       // Text that is one and the same string compares at once: it may be the next client's, too.
       actual[i] = value;
-      if (given[i] !== value && (given[i] ?? null) !== null && server.isSet[i] !== true) return false;
+      const back = given[i] ?? server.begunWith[i] ?? null;
+      if (back !== value && back !== null && server.isSet[i] !== true) return false;
     }
     return true;
   }
@@ -108,7 +111,7 @@ export class TrackedParameters {
 
   /**
    * Whether the parameter at `index` has to be set on the server for the client. Also one that is the same by chance
-   * and not what the client gave: once it is set, PostgreSQL can tell whether a RESET has been at it.
+   * and not what the client has begun with: once it is set, PostgreSQL can tell whether a RESET has been at it.
    */
   differs(index: number, client: TrackedClient, server: TrackedServer): boolean {
     const value = client.parameters[index] as string | null;
@@ -116,8 +119,8 @@ export class TrackedParameters {
     if (current === null) return false;
     if (value === null) return true;
     if (value !== current && !isSame(this.names[index] as string, value, current)) return true;
-    const given = client.given.parameters[index] ?? null;
-    return given !== null && given !== value && server.isSet[index] !== true;
+    const back = client.given.parameters[index] ?? server.begunWith[index] ?? null;
+    return back !== null && back !== value && server.isSet[index] !== true;
   }
 
   /**

@@ -29,6 +29,7 @@ export interface MovedSession {
   readonly isSet: readonly boolean[];
   readonly extras: ExtraParameters;
   readonly base: ExtraParameters;
+  readonly begunWith: TrackedValues;
   readonly silent: readonly string[];
   readonly reported: ReadonlyMap<string, string>;
   readonly first: ReadonlyMap<string, string>;
@@ -56,6 +57,7 @@ export abstract class SessionState {
   base: ExtraParameters = NO_EXTRAS;
   silent: readonly string[] = [];
   readonly isSet: boolean[] = [];
+  readonly begunWith: TrackedValues;
   readonly tracked: TrackedParameters;
   /** By name in lower case: what the server has said last. */
   readonly #reported = new Map<string, string>();
@@ -77,6 +79,7 @@ export abstract class SessionState {
   constructor(tracked: TrackedParameters, statements: StatementCache) {
     this.tracked = tracked;
     this.parameters = tracked.emptyValues();
+    this.begunWith = tracked.emptyValues();
     this.statements = new ServerStatements(statements);
   }
 
@@ -89,7 +92,7 @@ export abstract class SessionState {
     return welcome.map(([name, value]) => {
       const key = name.toLowerCase();
       const now = this.#reported.get(key) ?? value;
-      if (now !== value && mayBeGiven(name)) this.#begunWith(key, now);
+      if (now !== value && mayBeGiven(name) && this.#followed(key) < 0) this.#begunWith(key, now);
       return [name, now];
     });
   }
@@ -116,10 +119,16 @@ export abstract class SessionState {
     return names;
   }
 
-  /** `connect_query` has set it. What is tracked and reported follows clients by that. */
+  /** `connect_query` has set it. */
   #begunWith(key: string, value: string): void {
-    const isFollowed = this.tracked.indexOf(key) >= 0 && this.#reported.has(key);
-    if (mayBeBase(key) && !isFollowed) this.base = withExtra(this.base, key, value);
+    const index = this.#followed(key);
+    if (index >= 0) this.begunWith[index] = value;
+    else if (mayBeBase(key)) this.base = withExtra(this.base, key, value);
+  }
+
+  /** The index of what is tracked and reported; -1: it isn't both. */
+  #followed(key: string): number {
+    return this.#reported.has(key) ? this.tracked.indexOf(key) : -1;
   }
 
   /** All of it; nobody uses it, and it is fit for anybody. */
@@ -129,6 +138,7 @@ export abstract class SessionState {
       isSet: Array.from(this.parameters, (_value, i) => this.isSet[i] === true),
       extras: this.extras,
       base: this.base,
+      begunWith: [...this.begunWith],
       silent: this.silent,
       reported: this.#reported,
       first: this.#first,
@@ -145,6 +155,9 @@ export abstract class SessionState {
     });
     all.isSet.forEach((isSet, i) => {
       this.isSet[i] = isSet;
+    });
+    all.begunWith.forEach((value, i) => {
+      this.begunWith[i] = value;
     });
     // One and the same object stands for none.
     this.extras = all.extras.size === 0 ? NO_EXTRAS : all.extras;
@@ -208,11 +221,12 @@ export abstract class SessionState {
     const isUnread = NON_ASCII.test(value);
     const known = isUnread ? UNKNOWN : value;
     if (isUnread && client !== null) this.#unread.add(key);
-    // SET x TO DEFAULT is a RESET that doesn't say so; PostgreSQL knows whether this was one.
-    if (this.#wasSet && value === this.#first.get(key) && (client?.given.get(name) ?? value) !== value) {
-      this.wasReset = true;
-    }
     const index = this.tracked.indexOf(name);
+    // SET x TO DEFAULT is a RESET that doesn't say so; PostgreSQL knows whether this was one.
+    if (this.#wasSet && value === this.#first.get(key)) {
+      const back = client?.given.get(name) ?? this.begunWith[index] ?? value;
+      if (back !== value) this.wasReset = true;
+    }
     if (index >= 0) {
       this.isSet[index] = client !== null && this.#hasBeenSet(index, known);
       this.parameters[index] = known;
@@ -284,6 +298,11 @@ export abstract class SessionState {
       for (const name of [...this.silent, ...client.extras.keys(), ...client.given.names()]) {
         if (this.wasReset || !this.#reported.has(name)) names.add(name);
       }
+      if (this.wasReset) {
+        this.begunWith.forEach((value, i) => {
+          if (value !== null) names.add((this.tracked.names[i] as string).toLowerCase());
+        });
+      }
       if (isKept && this.wasReset && this.#loginUser !== null) {
         for (const name of this.base.keys()) names.add(name);
         // A role is that of a session's user.
@@ -310,13 +329,13 @@ export abstract class SessionState {
       const wasSet =
         isSet ?? (USER.includes(name) ? isUserSet(name, value) : !(value === '' && this.wasReset));
       const given = wasSet ? null : client.given.get(name);
-      const begunWith = wasSet ? null : (this.base.get(name) ?? null);
-      const isReported = this.#reported.has(name);
       const index = this.tracked.indexOf(name);
+      const begunWith = wasSet ? null : (this.base.get(name) ?? this.begunWith[index] ?? null);
+      const isReported = this.#reported.has(name);
       if (index >= 0 && isReported) {
         this.parameters[index] = value;
         this.isSet[index] = wasSet;
-        client.parameters[index] = given ?? value;
+        client.parameters[index] = given ?? begunWith ?? value;
       } else {
         const before = begunWith === null ? null : UNKNOWN;
         // Without one it has what connect_query has set.

@@ -34,6 +34,11 @@ export const moveFaults: readonly Fault[] = [
     { file: SESSION, find: 'this.parameters[i] = value;\n    });', replace: '});' },
   ),
   fault(
+    'what connect_query has set doesn’t go along with its server',
+    { file: SESSION, find: 'this.begunWith[i] = value;\n    });', replace: '});' },
+    ['test/server/session-state.test.ts'],
+  ),
+  fault(
     'what PostgreSQL has said on the way is the next client’s',
     {
       file: 'src/pool/server-moves.ts',

@@ -214,10 +214,19 @@ export const relayFaults: readonly Fault[] = [
     'what connect_query has set is known of tracked parameters only',
     {
       file: SESSION_STATE,
-      find: 'if (mayBeBase(key) && !isFollowed) this.base',
-      replace: 'if (this.silent.includes(key)) this.base',
+      find: 'else if (mayBeBase(key)) this.base',
+      replace: 'else if (this.silent.includes(key)) this.base',
     },
     ['test/integration/connect-query.test.ts'],
+  ),
+  fault(
+    'a client that has set a time zone has connect_query’s behind a RESET of something else',
+    {
+      file: 'src/relay/tracked-parameters.ts',
+      find: 'const back = client.given.parameters[index] ?? server.begunWith[index] ?? null;',
+      replace: 'const back = client.given.parameters[index] ?? null;',
+    },
+    ['test/relay/tracked-parameters.test.ts'],
   ),
   fault(
     'RESET ROLE leads to the user of connect_query’s login',
@@ -375,8 +384,8 @@ export const relayFaults: readonly Fault[] = [
     'a value that is the server’s own by chance is not set',
     {
       file: 'src/relay/tracked-parameters.ts',
-      find: 'return given !== null && given !== value && server.isSet[index] !== true;',
-      replace: 'return given !== null && given !== value && current !== value;',
+      find: 'return back !== null && back !== value && server.isSet[index] !== true;',
+      replace: 'return back !== null && back !== value && current !== value;',
     },
     ['test/relay/tracked-parameters.test.ts', 'test/integration/session-parameters.test.ts'],
   ),

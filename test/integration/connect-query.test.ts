@@ -168,6 +168,36 @@ describe('what connect_query sets', () => {
   });
 });
 
+describe.each([
+  'transaction',
+  'session',
+])('in %s mode, what connect_query sets of a tracked and reported', (mode) => {
+  const sql = "SET TimeZone = 'Asia/Tokyo'";
+  const settings = { pool_mode: mode };
+
+  test('parameter a client has again behind whatever resets it, and is told so', async () => {
+    await using stage = await set(settings, sql);
+    const client = await stage.connect();
+    for (const text of ['RESET TimeZone', 'RESET ALL', 'DISCARD ALL', 'SET TimeZone TO DEFAULT']) {
+      const answers = [await client.query(text), await client.query('SHOW TimeZone')];
+      expect(answers[1]?.rows, text).toEqual([['Asia/Tokyo']]);
+      expect(new Map(answers.flatMap(({ parameters }) => parameters)).get('TimeZone')).toBe('Asia/Tokyo');
+    }
+  });
+
+  test('parameter does not come in place of what a client has set or given', async () => {
+    await using stage = await set(settings, sql);
+    const setter = await stage.connect();
+    await setter.query("SET TimeZone = 'UTC'");
+    await setter.query('RESET work_mem');
+    expect(await setter.value('SHOW TimeZone')).toBe('UTC');
+    await setter.end();
+    const giver = await stage.connect({ TimeZone: 'Asia/Seoul' });
+    await giver.query('RESET ALL');
+    expect(await giver.value('SHOW TimeZone')).toBe('Asia/Seoul');
+  });
+});
+
 describe('what connect_query sets beyond the rights of the session’s user', () => {
   test.each(['transaction', 'session'])('is there behind a RESET, in %s mode', async (mode) => {
     const { user, password } = sharedPostgres();

@@ -108,7 +108,9 @@ describe('the query that makes a server’s values the client’s', () => {
     ],
   ])('%s', (_what, wanted, actual, sql) => {
     const client = { parameters: values(wanted), given: { parameters: none } };
-    expect(tracked.alignmentSql(client, { parameters: values(actual), isSet: [] })).toBe(sql);
+    expect(tracked.alignmentSql(client, { parameters: values(actual), isSet: [], begunWith: none })).toBe(
+      sql,
+    );
   });
 
   it('sets what is the same by chance only, where the client gave something else, once', () => {
@@ -116,9 +118,26 @@ describe('the query that makes a server’s values the client’s', () => {
       parameters: values({ TimeZone: 'UTC', DateStyle: 'ISO, MDY' }),
       given: { parameters: values({ TimeZone: 'Asia/Tokyo', DateStyle: 'ISO, MDY' }) },
     };
-    const server = { parameters: values({ TimeZone: 'UTC', DateStyle: 'ISO, MDY' }), isSet: [] as boolean[] };
+    const server = {
+      parameters: values({ TimeZone: 'UTC', DateStyle: 'ISO, MDY' }),
+      isSet: [] as boolean[],
+      begunWith: none,
+    };
     expect(tracked.alignmentSql(client, server)).toBe("SET TimeZone='UTC';");
     server.isSet[tracked.indexOf('TimeZone')] = true;
     expect(tracked.alignmentSql(client, server)).toBeNull();
+  });
+
+  it('does so where connect_query has set something else, and the client has given nothing', () => {
+    const client = { parameters: values({ TimeZone: 'UTC' }), given: { parameters: none } };
+    const server = {
+      parameters: values({ TimeZone: 'UTC' }),
+      isSet: [] as boolean[],
+      begunWith: values({ TimeZone: 'Asia/Tokyo' }),
+    };
+    expect(tracked.isAligned(client, server)).toBe(false);
+    expect(tracked.alignmentSql(client, server)).toBe("SET TimeZone='UTC';");
+    server.isSet[tracked.indexOf('TimeZone')] = true;
+    expect(tracked.isAligned(client, server)).toBe(true);
   });
 });
