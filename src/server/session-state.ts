@@ -273,12 +273,14 @@ export abstract class SessionState {
     }
     if (client !== null) this.#wasSet = true;
     if (client !== null && tag !== 'set') this.wasReset = true;
-    if (tag !== 'set') this.isSet.fill(false);
+    // The reset query's SET may lead to anything, and back (SET SESSION AUTHORIZATION DEFAULT).
+    const isClients = tag === 'set' && client !== null;
+    if (!isClients) this.isSet.fill(false);
     // The reset query is for nobody: behind it all is PostgreSQL's own, but for what connect_query has set.
     const isOver = tag === 'discard' && client === null && this.abandoned === null;
-    const names = [...this.silent, ...this.extras.keys(), ...(tag === 'set' ? [] : this.base.keys())];
+    const names = [...this.silent, ...this.extras.keys(), ...(isClients ? [] : this.base.keys())];
     for (const name of names) {
-      if (tag === 'set' && this.#reported.has(name)) continue;
+      if (isClients && this.#reported.has(name)) continue;
       this.extras = withExtra(this.extras, name, isOver && !this.base.has(name) ? null : UNKNOWN);
     }
   }

@@ -232,8 +232,17 @@ export const relayFaults: readonly Fault[] = [
     'RESET ROLE leads to the user of connect_query’s login',
     {
       file: SESSION_STATE,
-      find: "...(tag === 'set' ? [] : this.base.keys())",
+      find: '...(isClients ? [] : this.base.keys())',
       replace: '',
+    },
+    ['test/integration/connect-query.test.ts'],
+  ),
+  fault(
+    'a reset query that is a SET leads to the user of connect_query’s login',
+    {
+      file: SESSION_STATE,
+      find: "const isClients = tag === 'set' && client !== null;",
+      replace: "const isClients = tag === 'set';",
     },
     ['test/integration/connect-query.test.ts'],
   ),
@@ -321,8 +330,8 @@ export const relayFaults: readonly Fault[] = [
     'a SET that nobody has asked about counts as undone',
     {
       file: SESSION_STATE,
-      find: "if (tag === 'set' && this.#reported.has(name)) continue;",
-      replace: "if (tag === 'set') continue;",
+      find: 'if (isClients && this.#reported.has(name)) continue;',
+      replace: 'if (isClients) continue;',
     },
     ['test/integration/asked-parameters.test.ts'],
   ),

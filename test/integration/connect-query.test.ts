@@ -305,6 +305,20 @@ describe('the user whose session connect_query has made it', () => {
   });
 
   test.each([
+    ['SET ROLE NONE', `SET ROLE ${LIMITED}`],
+    ['SET SESSION AUTHORIZATION DEFAULT', `SET SESSION AUTHORIZATION ${LIMITED}`],
+  ])('is the next client’s behind the reset query %s', async (server_reset_query, sql) => {
+    const { user, password } = sharedPostgres();
+    const settings = { pool_mode: 'session', server_reset_query };
+    await using stage = await set(settings, sql, `user=${user} password=${password}`);
+    for (let i = 0; i < 3; i++) {
+      const client = await stage.connect();
+      expect(await client.value('SELECT current_user')).toBe(LIMITED);
+      await client.end();
+    }
+  });
+
+  test.each([
     `SET ROLE ${LIMITED}`,
     `SET SESSION AUTHORIZATION ${LIMITED}`,
   ])('is no superuser behind the reset query where nobody may ask who it was: %s', async (sql) => {
