@@ -33,6 +33,7 @@ export interface MovedSession {
   readonly silent: readonly string[];
   readonly reported: ReadonlyMap<string, string>;
   readonly first: ReadonlyMap<string, string>;
+  readonly configured: ReadonlyMap<string, string>;
   readonly loginUser: string | null;
   readonly statements: readonly MovedStatement[];
   readonly wereStatements: boolean;
@@ -70,6 +71,8 @@ export abstract class SessionState {
   readonly #unread = new Set<string>();
   /** As `#reported`, what it has said first: to these RESET goes back. */
   readonly #first = new Map<string, string>();
+  /** Of parameters without a declaration: what the configuration has set, to which RESET goes back. */
+  readonly #configured = new Map<string, string>();
   /** The user that a session is of which has set none; null: the server couldn't be asked for what it has set. */
   #loginUser: string | null = null;
   /** What is reported of who the session is, where it is another now. */
@@ -100,9 +103,10 @@ export abstract class SessionState {
   /** The answer to that; `hasQuery`: there was a `connect_query`. Gives the names that mean nothing to the server. */
   known(values: readonly AskedValue[], hasQuery: boolean): string[] {
     for (const { name, value, isSet } of values) {
+      if (value === null || !mayBeGiven(name)) continue;
       // Of a parameter without a declaration nothing more is known. It may be the configuration's.
-      if (value !== null && (isSet ?? (hasQuery && value !== '')) && mayBeGiven(name))
-        this.#begunWith(name, value);
+      if (isSet ?? (hasQuery && value !== '')) this.#begunWith(name, value);
+      else if (isSet === null) this.#configured.set(name, value);
     }
     this.#loginUser = values.length === 0 ? null : (this.#first.get(SESSION_USER) ?? null);
     // Last, for it decides what else may be set: connect_query's user is the one whose session clients have.
@@ -142,6 +146,7 @@ export abstract class SessionState {
       silent: this.silent,
       reported: this.#reported,
       first: this.#first,
+      configured: this.#configured,
       loginUser: this.#loginUser,
       statements: this.statements.moved(),
       wereStatements: this.statements.wereAny,
@@ -165,6 +170,7 @@ export abstract class SessionState {
     this.silent = all.silent;
     for (const [name, value] of all.reported) this.#reported.set(name, value);
     for (const [name, value] of all.first) this.#first.set(name, value);
+    for (const [name, value] of all.configured) this.#configured.set(name, value);
     this.#loginUser = all.loginUser;
     this.statements.restore(all.statements, cache);
     this.statements.wereAny ||= all.wereStatements;
@@ -315,6 +321,11 @@ export abstract class SessionState {
     return [...names];
   }
 
+  /** Whether `value` of a parameter without a declaration is what a RESET has led to. It makes most of them empty. */
+  #isReset(name: string, value: string): boolean {
+    return this.wasReset && value === (this.#configured.get(name) ?? '');
+  }
+
   /** The answer to what {@link doubts} has given: the client keeps what it has set. */
   answered(values: readonly AskedValue[], client: ClientEnd): void {
     // pg_settings has neither of the two. Whoever has become another user has also left the role.
@@ -327,9 +338,8 @@ export abstract class SessionState {
         this.extras = withExtra(this.extras, name, null);
         continue;
       }
-      // Of a parameter without a declaration nothing more is known, and RESET makes it empty.
-      const wasSet =
-        isSet ?? (USER.includes(name) ? isUserSet(name, value) : !(value === '' && this.wasReset));
+      // Of a parameter without a declaration nothing more is known.
+      const wasSet = isSet ?? (USER.includes(name) ? isUserSet(name, value) : !this.#isReset(name, value));
       const given = wasSet ? null : client.given.get(name);
       const index = this.tracked.indexOf(name);
       const begunWith = wasSet ? null : (this.base.get(name) ?? this.begunWith[index] ?? null);

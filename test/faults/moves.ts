@@ -39,6 +39,15 @@ export const moveFaults: readonly Fault[] = [
     ['test/server/session-state.test.ts'],
   ),
   fault(
+    'what the configuration says of a parameter without a declaration doesn’t go along with a server',
+    {
+      file: SESSION,
+      find: 'for (const [name, value] of all.configured) this.#configured.set(name, value);',
+      replace: '',
+    },
+    ['test/server/session-state.test.ts'],
+  ),
+  fault(
     'what PostgreSQL has said on the way is the next client’s',
     {
       file: 'src/pool/server-moves.ts',

@@ -270,6 +270,15 @@ export const relayFaults: readonly Fault[] = [
     ['test/integration/connect-query.test.ts'],
   ),
   fault(
+    'RESET of what nothing declares leads a client to what the configuration says, not to what it gave',
+    {
+      file: SESSION_STATE,
+      find: 'else if (isSet === null) this.#configured.set(name, value);',
+      replace: '',
+    },
+    ['test/integration/connect-query.test.ts'],
+  ),
+  fault(
     'any error counts as one that nobody may ask what connect_query has set',
     { file: 'src/server/opening.ts', find: '|| !mayNeverAsk(error)', replace: '' },
     ['test/integration/connect-query.test.ts'],

@@ -98,6 +98,14 @@ describe('what connect_query sets', () => {
       expect(await plain.value(tenant)).toBe('configured');
     });
     expect(statements.join()).toContain('RESET "app"."tenant"');
+    for (const sql of ['RESET app.tenant', 'RESET ALL', 'DISCARD ALL']) {
+      await giver.query(sql);
+      expect(await giver.value(tenant)).toBe('given');
+      expect(await plain.value(tenant)).toBe('configured');
+    }
+    await giver.query("SET app.tenant = 'own'; RESET work_mem");
+    expect(await plain.value(tenant)).toBe('configured');
+    expect(await giver.value(tenant)).toBe('own');
   });
 
   test('need not be readable: then what is reported is known', async () => {
