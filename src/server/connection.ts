@@ -323,7 +323,7 @@ export class ServerConnection
 
   parameterStatus(name: string, value: string): void {
     if (this.state === 'new') this.introduced(name, value);
-    else this.reported(name, value, this.#own.isRunning ? null : this.#client);
+    else this.reported(name, value, this.#own.isRunning ? null : this.#client, this.#client !== null);
   }
 
   error(body: Buffer, isSwallowed: boolean): Buffer | null {

@@ -218,8 +218,8 @@ export abstract class SessionState {
   /** A message that nobody asked for has come in part: its rest would be read as an answer. */
   protected abstract readonly isMidMessage: boolean;
 
-  /** The server reports a value; `client` is whose doing it was, if it isn't gone. */
-  protected reported(name: string, value: string, client: ClientEnd | null): void {
+  /** The server reports a value; `client` is whose doing it was, if it isn't gone. `isLinked`: else it was ours for one. */
+  protected reported(name: string, value: string, client: ClientEnd | null, isLinked: boolean): void {
     const key = name.toLowerCase();
     this.#reported.set(key, value);
     client?.reported(key);
@@ -246,7 +246,7 @@ export abstract class SessionState {
       if (client !== null && isOther) this.#others.add(key);
       else if (client !== null) this.#others.delete(key);
       // The reset query has led to the login's, and nobody knows what connect_query had made of it.
-      else if (isOther && !hasUser(this.base)) this.#closeNeeded = true;
+      else if (!isLinked && isOther && !hasUser(this.base)) this.#closeNeeded = true;
     } else if (client !== null && mayBeGiven(name)) {
       // Without a SET it may be PostgreSQL that has read its configuration again: that is nobody's to keep.
       if (!this.#wasSet) this.#unread.add(key);

@@ -264,10 +264,15 @@ export const relayFaults: readonly Fault[] = [
     'behind the reset query clients have the login’s rights where nobody may ask whose they are to have',
     {
       file: SESSION_STATE,
-      find: 'else if (isOther && !hasUser(this.base))',
+      find: 'else if (!isLinked && isOther && !hasUser(this.base))',
       replace: 'else if (hasUser(this.base))',
     },
     ['test/integration/connect-query.test.ts'],
+  ),
+  fault(
+    'a tracked role costs a server connection for each transaction',
+    { file: SESSION_STATE, find: 'else if (!isLinked && isOther', replace: 'else if (isOther' },
+    ['test/integration/session-parameters.test.ts'],
   ),
   fault(
     'RESET of what nothing declares leads a client to what the configuration says, not to what it gave',

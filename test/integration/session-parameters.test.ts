@@ -365,6 +365,22 @@ test('a reported value beyond ASCII follows its client, in whatever encoding it 
   expect(await latin.value('SHOW search_path')).toBe('"ä"');
 });
 
+test('a role that is tracked follows its client, and costs no server connection', async () => {
+  const { user, password } = sharedPostgres();
+  const entry = `user=${user} password=${password}`;
+  await using stage = await set({ track_extra_parameters: 'role' }, entry);
+  const [one, other] = [await stage.connect(), await stage.connect()];
+  await one.query(`SET ROLE ${ROLE}`);
+  const pids = new Set<string | null | undefined>();
+  for (let i = 0; i < 3; i++) {
+    expect(await one.value('SELECT current_user')).toBe(ROLE);
+    pids.add(await one.value('SELECT pg_backend_pid()'));
+    expect(await other.value('SELECT current_user')).toBe(user);
+    pids.add(await other.value('SELECT pg_backend_pid()'));
+  }
+  expect(pids.size).toBe(1);
+});
+
 test('the reset query leaves nothing to be taken back, at no further cost', async () => {
   await using stage = await set({ ...TRACKED, server_reset_query_always: 1 });
   const [one, other] = [await stage.connect(), await stage.connect({ work_mem: '1234kB' })];
