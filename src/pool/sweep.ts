@@ -66,12 +66,17 @@ function sweepActive(pool: Pool, nowMs: number): void {
       pool.closeLinked(server, text, text);
     } else if (server.dedicatedTo !== null) {
       // Nothing else ends its link but the client.
-    } else if (limits.poolMode !== 'session') {
-      server.sweep(nowMs);
-    } else if (server.closeNeeded && limits.serverFastClose && server.isClean()) {
+    } else if (mayCloseFast(limits) && server.closeNeeded && server.isClean()) {
       pool.closeLinked(server, 'database configuration changed', 'database configuration changed');
+    } else {
+      server.sweep(nowMs);
     }
   }
+}
+
+/** Elsewhere the release is near. */
+function mayCloseFast({ poolMode, serverFastClose }: PoolLimits): boolean {
+  return poolMode === 'session' && serverFastClose;
 }
 
 function sweepRest(pool: Pool, nowMs: number): void {

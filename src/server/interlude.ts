@@ -69,12 +69,14 @@ export class Interlude {
   sweep(client: LinkedClient, silentMs: number): void {
     const { pool } = this.#host;
     const { queryTimeoutMs } = pool.limits;
-    // No query of the client's is open while it is held for a question of ours.
-    if (this.#own.mayBeLeft && queryTimeoutMs > 0 && silentMs > queryTimeoutMs) {
+    // No query of the client's is open while it is held for something of ours, nor counted when it comes.
+    const isOurs = this.#own.mayBeLeft || (this.#own.isRunning && client.queryStartMs === 0);
+    if (isOurs && queryTimeoutMs > 0 && silentMs > queryTimeoutMs) {
       pool.closeLinked(this.#host, 'query timeout', 'query timeout');
       return;
     }
-    if (silentMs <= SILENCE_MS) return;
+    // What is owed has to be known where the link is to end soon.
+    if (silentMs <= SILENCE_MS || pool.limits.poolMode === 'session') return;
     const { tracker } = this.#host;
     if (this.#own.isProbing && tracker.isCopyIn && tracker.lost.isCopyEnded(tracker.queue) === 'unknown') {
       this.#giveUp();

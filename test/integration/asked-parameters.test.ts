@@ -25,32 +25,40 @@ class Asked implements AsyncDisposable {
     this.pooler = pooler;
   }
 
-  static async set(): Promise<{ stage: Asked; client: ScriptedPeer; peer: ScriptedPeer }> {
+  static async set(
+    pool_mode = 'transaction',
+    sql = "SET work_mem = '2345kB'",
+    given: Readonly<Record<string, string>> = {},
+  ): Promise<{ stage: Asked; client: ScriptedPeer; peer: ScriptedPeer }> {
     const server = await ScriptedServer.listen();
     const pooler = await startPooler({
-      settings: { pool_mode: 'transaction', default_pool_size: 1, server_login_retry: 0, ...TRACKED },
+      settings: { pool_mode, default_pool_size: 1, server_login_retry: 0, ...TRACKED },
       databases: { scripted: `host=127.0.0.1 port=${server.port}` },
       userlist: { [ROLE]: '' },
     });
     const stage = new Asked(server, pooler);
     const [client, peer] = await Promise.all([
-      stage.login(),
+      stage.login(given),
       server.acceptLogin().then(async (accepted) => {
         expect(isAsking((await accepted.message('Q')).body.toString())).toBe(true);
         await accepted.send(ASKED('default'));
         return accepted;
       }),
     ]);
-    await client.send(frontend.query("SET work_mem = '2345kB'"));
+    await client.send(frontend.query(sql));
+    if (Object.keys(given).length > 0) {
+      expect((await peer.message('Q')).body.toString()).toContain('set_config');
+      await peer.send(backend.commandComplete('SELECT 1'), backend.readyForQuery());
+    }
     await peer.message('Q');
-    await peer.send(backend.commandComplete('SET'), backend.readyForQuery());
+    await peer.send(backend.commandComplete(sql.split(' ')[0] as string), backend.readyForQuery());
     expect((await client.messagesTo('Z')).map(({ type }) => type)).toEqual(['C', 'Z']);
     expect(isAsking((await peer.message('Q')).body.toString())).toBe(true);
     return { stage, client, peer };
   }
 
-  login(): Promise<ScriptedPeer> {
-    return connectAndLogin(this.pooler.port, { user: ROLE, database: 'scripted' });
+  login(given: Readonly<Record<string, string>> = {}): Promise<ScriptedPeer> {
+    return connectAndLogin(this.pooler.port, { user: ROLE, database: 'scripted', ...given });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -130,6 +138,28 @@ describe('a server that is asked for parameters', () => {
     const { stage, client, peer } = await Asked.set();
     await using _ = stage;
     await stage.pooler.reload({ settings: { query_timeout: 0.4 } });
+    await client.send(frontend.query('SELECT 1'));
+    expect(errorFields((await client.message('E')).body)).toMatchObject({ S: 'FATAL', M: 'query timeout' });
+    await client.end();
+    await peer.message('X');
+  });
+
+  test('and never answers is subject to query_timeout in session mode, too', async () => {
+    const { stage, client, peer } = await Asked.set('session', 'RESET work_mem');
+    await using _ = stage;
+    await stage.pooler.reload({ settings: { query_timeout: 0.4 } });
+    await client.send(frontend.query('SELECT 1'));
+    expect(errorFields((await client.message('E')).body)).toMatchObject({ S: 'FATAL', M: 'query timeout' });
+    await client.end();
+    await peer.message('X');
+  });
+
+  test('and then never makes it the client’s again, is subject to query_timeout', async () => {
+    const { stage, client, peer } = await Asked.set('session', 'RESET work_mem', { work_mem: '1234kB' });
+    await using _ = stage;
+    await stage.pooler.reload({ settings: { query_timeout: 0.4 } });
+    await peer.send(ASKED('default'));
+    expect((await peer.message('Q')).body.toString()).toContain("set_config('work_mem','1234kB',false)");
     await client.send(frontend.query('SELECT 1'));
     expect(errorFields((await client.message('E')).body)).toMatchObject({ S: 'FATAL', M: 'query timeout' });
     await client.end();
