@@ -16,7 +16,6 @@ const INTERNAL = new Set([
   'is_superuser',
   'server_encoding',
   'server_version',
-  'session_authorization',
 ]);
 
 /** What makes a session another user's. */
@@ -44,6 +43,11 @@ export function mayBeGiven(name: string): boolean {
   const key = name.toLowerCase();
   if (OURS.has(key) || OF_A_TRANSACTION.has(key) || key.startsWith('_pq_.')) return false;
   return isParameterName(name) && !INTERNAL.has(key) && !IDENTITY.has(key);
+}
+
+/** Whether a client's value of `key` (lower case) can be set on another server. */
+export function mayFollow(key: string): boolean {
+  return !INTERNAL.has(key) && !isFleeting(key);
 }
 
 /** Whether no session keeps a value of `key` (lower case). */

@@ -1,5 +1,5 @@
 import { quoteLiteral, setStatement } from '../wire/sql-quote.ts';
-import { isFleeting } from './extra-parameters.ts';
+import { mayFollow } from './extra-parameters.ts';
 
 /** Always tracked, in the order in which a client's login lists them. Source: PgBouncer, §6.2 of the contract. */
 const ALWAYS_TRACKED = [
@@ -53,7 +53,7 @@ export class TrackedParameters {
     const names = [...ALWAYS_TRACKED];
     for (const name of extraNames) {
       const key = name.toLowerCase();
-      if (!isFleeting(key) && !names.some((known) => known.toLowerCase() === key)) names.push(name);
+      if (mayFollow(key) && !names.some((known) => known.toLowerCase() === key)) names.push(name);
     }
     this.names = names;
     names.forEach((name, i) => {

@@ -27,6 +27,18 @@ describe('TrackedParameters', () => {
     expect(new TrackedParameters(['seed', 'Transaction_Isolation', 'x']).names.slice(5)).toEqual(['x']);
   });
 
+  it('lists nothing that nobody can set: servers that differ in it could not be made the same', () => {
+    const names = [
+      'in_hot_standby',
+      'Server_Version',
+      'server_encoding',
+      'is_superuser',
+      'integer_datetimes',
+      'x',
+    ];
+    expect(new TrackedParameters(names).names.slice(5)).toEqual(['x']);
+  });
+
   it('takes no name twice, in whatever case', () => {
     expect(new TrackedParameters(['timezone', 'x', 'X']).names.slice(5)).toEqual(['x']);
   });
