@@ -11,10 +11,13 @@ import type { RequestTracker } from './request-tracker.ts';
 /** {@link ResponseStream.feed}: the server sent what no server may send to a logged-in client. */
 export const STREAM_BROKEN = -1;
 
-/** No description is longer: PostgreSQL has at most 1664 columns and 65535 parameters. Bytes. */
-const DESCRIPTION_LIMIT = 1024 * 1024;
+/**
+ * What has to be read is no longer: of descriptions, PostgreSQL has at most 1664 columns and 65535 parameters; of a
+ * ParameterStatus (search_path), the next client would have a value that nobody knows of. Bytes.
+ */
+const READ_LIMIT = 1024 * 1024;
 
-/** Largest ParameterStatus or error body that is kept to be read; a longer one passes unread. Bytes. */
+/** Largest error body that is kept to be read; a longer one passes unread. Bytes. */
 const CAPTURE_LIMIT = 64 * 1024;
 
 /** The server connection that owns a {@link ResponseStream}. */
@@ -152,7 +155,11 @@ export class ResponseStream {
     this.#isSwallowed = action === ReplyAction.Swallow;
     this.#dropping = this.#isSwallowed || action === ReplyAction.Rewrite;
     if (this.#isRead(scanner.type, scanner.bodyLeft, body < end ? (chunk[body] as number) : -1)) {
-      if (scanner.bodyLeft > DESCRIPTION_LIMIT) throw new ProtocolViolation('bad pkt header');
+      if (scanner.bodyLeft > READ_LIMIT) {
+        this.#forward(chunk, run, header);
+        scanner.unread();
+        throw new ProtocolViolation('bad pkt header');
+      }
       this.#capture = Buffer.allocUnsafe(scanner.bodyLeft);
       this.#captured = 0;
       // The client gets it from us, once it is whole.
@@ -194,7 +201,7 @@ export class ResponseStream {
   #isRead(type: number, bodyBytes: number, first: number): boolean {
     switch (type) {
       case B.ParameterStatus:
-        return !this.#isSwallowed && bodyBytes <= CAPTURE_LIMIT;
+        return !this.#isSwallowed;
       case B.CommandComplete:
         return mayBeSessionTag(bodyBytes, first);
       case B.ErrorResponse:

@@ -526,9 +526,18 @@ export const relayFaults: readonly Fault[] = [
     ['test/integration/memory.test.ts'],
     {
       file: 'src/relay/response-stream.ts',
-      find: "if (scanner.bodyLeft > DESCRIPTION_LIMIT) throw new ProtocolViolation('bad pkt header');",
-      replace: '',
+      find: 'if (scanner.bodyLeft > READ_LIMIT) {',
+      replace: 'if (scanner.bodyLeft < 0) {',
     },
+  ),
+  fault(
+    'a long search_path of one client is the next one’s',
+    {
+      file: 'src/relay/response-stream.ts',
+      find: 'return !this.#isSwallowed;',
+      replace: 'return !this.#isSwallowed && bodyBytes <= CAPTURE_LIMIT;',
+    },
+    ['test/relay/response-stream.test.ts'],
   ),
   fault(
     'a server that does not read makes the pooler keep what its client sends',

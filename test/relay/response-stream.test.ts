@@ -303,12 +303,26 @@ describe('a server that breaks the protocol', () => {
     }
   });
 
-  it('passes a ParameterStatus too long to be kept unread', () => {
+  it('reads a long ParameterStatus, too', () => {
     const host = new FakeResponseHost();
-    const long = b.parameterStatus('TimeZone', 'x'.repeat(70_000));
+    const value = 'x'.repeat(1_000_000);
+    const long = b.parameterStatus('search_path', value);
     host.feed([long.subarray(0, 100), long.subarray(100)]);
-    expect(host.events).toEqual([]);
+    expect(host.events).toEqual([`search_path=${value}`]);
     expect(host.conn.bytes.equals(long)).toBe(true);
+  });
+
+  it('by a ParameterStatus too long to be read is found out, with all before it passed on', () => {
+    const [row] = rows as [Buffer];
+    const long = b.parameterStatus('search_path', 'x'.repeat(1024 * 1024)).subarray(0, 100);
+    for (const { name, chunks } of allCuttings(Buffer.concat([row, long]), 2)) {
+      const host = new FakeResponseHost();
+      ask(host.tracker, ['Q']);
+      host.feed(chunks);
+      expect(host.events, name).toEqual([badLength]);
+      expect(host.conn.bytes.equals(row), name).toBe(true);
+      expect(host.stream.sinkAtBoundary, name).toBe(true);
+    }
   });
 
   it('by any bytes does no more than that', () => {
