@@ -33,6 +33,7 @@ export interface MovedSession {
   readonly silent: readonly string[];
   readonly reported: ReadonlyMap<string, string>;
   readonly first: ReadonlyMap<string, string>;
+  readonly spelled: ReadonlyMap<string, string>;
   readonly configured: ReadonlyMap<string, string>;
   readonly loginUser: string | null;
   readonly statements: readonly MovedStatement[];
@@ -62,6 +63,8 @@ export abstract class SessionState {
   readonly tracked: TrackedParameters;
   /** By name in lower case: what the server has said last. */
   readonly #reported = new Map<string, string>();
+  /** By name in lower case: as the server spells it. */
+  readonly #spelled = new Map<string, string>();
   /** Something was set since the client was linked. */
   #wasSet = false;
   protected wasReset = false;
@@ -146,6 +149,7 @@ export abstract class SessionState {
       silent: this.silent,
       reported: this.#reported,
       first: this.#first,
+      spelled: this.#spelled,
       configured: this.#configured,
       loginUser: this.#loginUser,
       statements: this.statements.moved(),
@@ -170,6 +174,7 @@ export abstract class SessionState {
     this.silent = all.silent;
     for (const [name, value] of all.reported) this.#reported.set(name, value);
     for (const [name, value] of all.first) this.#first.set(name, value);
+    for (const [key, name] of all.spelled) this.#spelled.set(key, name);
     for (const [name, value] of all.configured) this.#configured.set(name, value);
     this.#loginUser = all.loginUser;
     this.statements.restore(all.statements, cache);
@@ -189,6 +194,7 @@ export abstract class SessionState {
     const key = name.toLowerCase();
     this.#reported.set(key, value);
     if (!this.#first.has(key)) this.#first.set(key, value);
+    this.#spelled.set(key, name);
     const index = this.tracked.indexOf(name);
     if (index >= 0) this.parameters[index] = value;
   }
@@ -230,7 +236,7 @@ export abstract class SessionState {
     const index = this.tracked.indexOf(name);
     // SET x TO DEFAULT is a RESET that doesn't say so; PostgreSQL knows whether this was one.
     if (this.#wasSet && value === this.#first.get(key)) {
-      const back = client?.given.get(name) ?? this.begunWith[index] ?? value;
+      const back = client?.given.get(key) ?? this.begunWith[index] ?? value;
       if (back !== value) this.wasReset = true;
     }
     if (index >= 0) {
@@ -358,7 +364,7 @@ export abstract class SessionState {
       // PostgreSQL would have gone back to that at once, and said so.
       const back = given ?? begunWith;
       if (isReported && back !== null && back !== value) {
-        client.conn.write(parameterStatus(this.tracked.names[index] ?? name, back));
+        client.conn.write(parameterStatus(this.#spelled.get(name) ?? name, back));
       }
     }
     this.lent();

@@ -381,6 +381,16 @@ test('a role that is tracked follows its client, and costs no server connection'
   expect(pids.size).toBe(1);
 });
 
+test('what is reported and not tracked goes back by SET TO DEFAULT, too, and is told by PostgreSQL’s name', async () => {
+  await using stage = await set({ track_extra_parameters: '' });
+  const client = await stage.connect({ IntervalStyle: 'iso_8601' });
+  for (const sql of ['SET IntervalStyle TO DEFAULT', 'RESET IntervalStyle']) {
+    const answers = [await client.query(sql), await client.query('SHOW IntervalStyle')];
+    expect(answers[1]?.rows).toEqual([['iso_8601']]);
+    expect(answers.flatMap(({ parameters }) => parameters)).toContainEqual(['IntervalStyle', 'iso_8601']);
+  }
+});
+
 test('the reset query leaves nothing to be taken back, at no further cost', async () => {
   await using stage = await set({ ...TRACKED, server_reset_query_always: 1 });
   const [one, other] = [await stage.connect(), await stage.connect({ work_mem: '1234kB' })];
