@@ -16,7 +16,10 @@ function client(values: Readonly<Record<string, string>>): AlignedClient {
 /** A server that reports a time zone, takes what it is set to, and has these parameters without reporting them. */
 function server(silent: readonly string[]) {
   const said: string[] = [];
-  const end: Pick<ServerEnd, 'parameters' | 'extras' | 'base' | 'isSet' | 'begunWith' | 'silent' | 'alignParameters'> = {
+  const end: Pick<
+    ServerEnd,
+    'parameters' | 'extras' | 'base' | 'isSet' | 'begunWith' | 'silent' | 'alignParameters'
+  > = {
     parameters: tracked.names.map((name) => (name === 'TimeZone' ? 'UTC' : null)),
     extras: NO_EXTRAS,
     base: NO_EXTRAS,
