@@ -104,7 +104,7 @@ export class TrackedParameters {
       if (!this.differs(i, client, server)) continue;
       const value = wanted[i] as string | null;
       const name = this.names[i] as string;
-      sql = `${sql ?? ''}${value === null ? `RESET ${name};` : assignment(name, value)}`;
+      sql = `${sql ?? ''}${value === null ? `RESET ${name};` : assignment(name, value, server.begunWith[i] ?? null)}`;
     }
     return sql;
   }
@@ -142,13 +142,15 @@ function isSame(name: string, value: string, current: string): boolean {
 /**
  * `search_path` is a list of names, not one string, and `SET` would take a quoted list for one name: its text
  * goes through `set_config`, which reads it as the client's own start-up packet would have been read. What half a
- * DateStyle doesn't say is the server's own, as at a start, and not what the last client has left.
+ * DateStyle doesn't say is the server's own, as at a start (`own`: what `connect_query` has made of it), and not what the
+ * last client has left.
  */
-function assignment(name: string, value: string): string {
+function assignment(name: string, value: string, own: string | null): string {
   const key = name.toLowerCase();
   if (key === 'search_path') {
     return `SELECT pg_catalog.set_config('search_path',${quoteLiteral(value)},false);`;
   }
   const isPart = key === 'datestyle' && !WHOLE_DATE_STYLE.test(value);
-  return `${isPart ? `RESET ${name};` : ''}${setStatement(name, value)}`;
+  const before = own === null ? `RESET ${name};` : setStatement(name, own);
+  return `${isPart ? before : ''}${setStatement(name, value)}`;
 }

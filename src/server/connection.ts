@@ -58,6 +58,7 @@ export class ServerConnection
   readonly opening: Opening;
   #client: (PoolClient & ClientEnd) | null = null;
   readonly #own = new OwnQueries(this);
+  #readMs = 0;
   readonly #repair: PlanRepair;
   readonly #interlude: Interlude;
   #releaseDue = false;
@@ -203,7 +204,8 @@ export class ServerConnection
   }
 
   sweep(nowMs: number): void {
-    if (this.#client !== null) this.#interlude.sweep(this.#client, nowMs - this.lastBytesMs);
+    if (this.#client !== null)
+      this.#interlude.sweep(this.#client, nowMs - Math.max(this.lastBytesMs, this.#readMs));
   }
 
   cancelsOver(): void {
@@ -364,6 +366,7 @@ export class ServerConnection
   }
 
   read(reader: ByteReader): void {
+    this.#readMs = this.#services.clock.nowMs();
     if (this.#reader !== DISCARD) this.#reader = reader;
   }
 

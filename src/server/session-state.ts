@@ -236,7 +236,7 @@ export abstract class SessionState {
     const index = this.tracked.indexOf(name);
     // SET x TO DEFAULT is a RESET that doesn't say so; PostgreSQL knows whether this was one.
     if (this.#wasSet && value === this.#first.get(key)) {
-      const back = client?.given.get(key) ?? this.begunWith[index] ?? value;
+      const back = client?.given.get(key) ?? this.begunWith[index] ?? this.base.get(key) ?? value;
       if (back !== value) this.wasReset = true;
     }
     if (index >= 0) {
@@ -329,7 +329,9 @@ export abstract class SessionState {
 
   /** Whether `value` of a parameter without a declaration is what a RESET has led to. It makes most of them empty. */
   #isReset(name: string, value: string): boolean {
-    return this.wasReset && value === (this.#configured.get(name) ?? '');
+    if (!this.wasReset) return false;
+    // Whether connect_query or the configuration has set what the session began with isn't known.
+    return value === (this.#configured.get(name) ?? '') || value === this.base.get(name);
   }
 
   /** The answer to what {@link doubts} has given: the client keeps what it has set. */

@@ -79,11 +79,16 @@ test('a client with more requests under way than are kept count of is not read u
   await sweepsPass();
   expect([conn.isPaused, backendPeer.unread]).toEqual([true, 0]);
   const ready = backend.readyForQuery();
+  // It goes on when there is room for many.
   await backendPeer.send(ready);
-  await backendPeer.bytes(sync.length);
+  await sweepsPass();
+  expect([conn.isPaused, backendPeer.unread]).toEqual([true, 0]);
+  const room = most / 2;
+  await backendPeer.send(Buffer.alloc((room - 1) * ready.length, ready));
+  await backendPeer.bytes(room * sync.length);
   expect(backendPeer.unread).toBe(0);
   await backendPeer.send(Buffer.alloc(most * ready.length, ready));
-  for (let left = sent - most - 1; left > 0; left -= most) {
+  for (let left = sent - most - room; left > 0; left -= most) {
     const next = Math.min(left, most);
     await backendPeer.bytes(next * sync.length);
     await backendPeer.send(Buffer.alloc(next * ready.length, ready));

@@ -108,6 +108,28 @@ describe('what connect_query sets', () => {
     expect(await giver.value(tenant)).toBe('own');
   });
 
+  test('of the order of a DateStyle, completes what a client gives half of', async () => {
+    await using stage = await set({}, "SET DateStyle = 'ISO, DMY'");
+    const iso = await stage.connect({ DateStyle: 'ISO' });
+    const mdy = await stage.connect({ DateStyle: 'ISO, MDY' });
+    for (let turn = 0; turn < 2; turn++) {
+      expect(await mdy.value("SELECT '01/02/2026'::date")).toBe('2026-01-02');
+      expect(await iso.value("SELECT '01/02/2026'::date")).toBe('2026-02-01');
+    }
+  });
+
+  test('leaves a client what it gave of a parameter that the configuration has, too', async () => {
+    const configured = `${ROLE}_beside`;
+    await createDatabase(sharedPostgres(), configured, ROLE);
+    const alter = `ALTER DATABASE ${configured} SET app.tenant = 'configured'`;
+    await withClient(sharedPostgres(), (client) => client.query(alter));
+    const entry = `dbname=${configured} connect_query='SET work_mem = ''777kB'''`;
+    await using stage = await ParameterStage.set(ROLE, TRACKED, entry);
+    const client = await stage.connect({ 'app.tenant': 'own' });
+    await client.query('RESET app.tenant');
+    expect(await client.value("SELECT current_setting('app.tenant')")).toBe('own');
+  });
+
   test('need not be readable: then what is reported is known', async () => {
     const database = REFUSES;
     const sql = "connect_query='SET TimeZone = ''Asia/Tokyo'''";
@@ -190,6 +212,19 @@ describe.each([
       const answers = [await client.query(text), await client.query('SHOW TimeZone')];
       expect(answers[1]?.rows, text).toEqual([['Asia/Tokyo']]);
       expect(new Map(answers.flatMap(({ parameters }) => parameters)).get('TimeZone')).toBe('Asia/Tokyo');
+    }
+  });
+
+  test('parameter that is not tracked a client has again behind SET TO DEFAULT, too', async () => {
+    await using stage = await set(
+      { ...settings, track_extra_parameters: '' },
+      "SET IntervalStyle = 'iso_8601'",
+    );
+    const client = await stage.connect();
+    for (const text of ['RESET IntervalStyle', 'SET IntervalStyle TO DEFAULT']) {
+      const answers = [await client.query(text), await client.query('SHOW IntervalStyle')];
+      expect(answers[1]?.rows, text).toEqual([['iso_8601']]);
+      expect(new Map(answers.flatMap(({ parameters }) => parameters)).get('IntervalStyle')).toBe('iso_8601');
     }
   });
 

@@ -92,8 +92,8 @@ test('one that fails for a reason of its own there is quoted', async () => {
 test('one that refuses to prepare it is quoted', async () => {
   await asked();
   await stage.peer.send(backend.errorResponse({ S: 'ERROR', V: 'ERROR', C: '42P01', M: 'gone' }));
-  // All of it is skipped.
-  expect(await typesTo(stage.peer, 'S')).toBe('PDBES');
+  // It is skipped: nothing more is sent for it.
+  expect(await typesTo(stage.peer, 'S')).toBe('BES');
   await stage.peer.send(backend.readyForQuery());
   const [error, ready] = await stage.client.messagesTo('Z');
   expect([errorFields(error?.body as Buffer)['M'], ready?.type]).toEqual(['gone', 'Z']);
