@@ -103,7 +103,8 @@ export class ServerStatements extends Ledger<Statement, Statement> {
 
   /** The next use sends it anew. */
   doubt(statement: Statement): void {
-    if (this.holds(statement)) this.#doubtful.add(statement);
+    // What is being closed may come back.
+    if (this.holds(statement) || this.isPending(statement)) this.#doubtful.add(statement);
   }
 
   /** It was sent anew, with the same name. */
@@ -118,6 +119,7 @@ export class ServerStatements extends Ledger<Statement, Statement> {
     this.wereAny = true;
     this.#last = null;
     this.#shapes.delete(statement);
+    this.#doubtful.delete(statement);
     return this.#forgetting(statement, statement, segment);
   }
 
@@ -127,12 +129,14 @@ export class ServerStatements extends Ledger<Statement, Statement> {
     this.#shapes.delete(statement);
     const wasDoubtful = this.#doubtful.delete(statement);
     const change = this.#forgetting(statement, null, segment);
-    if (!wasDoubtful) return change;
     return {
-      settle: change.settle,
+      settle: () => {
+        change.settle();
+        if (!this.holds(statement)) this.#doubtful.delete(statement);
+      },
       undo: () => {
         change.undo();
-        this.doubt(statement);
+        if (wasDoubtful) this.doubt(statement);
       },
     };
   }

@@ -27,7 +27,11 @@ test.each([
   ['cannot use any more', '0A000', 'ALTER TABLE changing ADD b int'],
   ['has lost', '26000', "DO $$ BEGIN EXECUTE 'DEALLOCATE ALL'; END $$"],
 ])('what the server %s is refused to EXECUTE once, and is there again afterwards', async (_how, code, spoils) => {
-  for (const ask of [[query('EXECUTE a')], [unnamed('EXECUTE a'), sync()]]) {
+  for (const ask of [
+    [query('EXECUTE a')],
+    [unnamed('EXECUTE a'), sync()],
+    [query('EXECUTE a; DEALLOCATE a')],
+  ]) {
     const [client, other] = [await connect(), await connect()];
     await stage.direct.rows('ALTER TABLE changing DROP COLUMN IF EXISTS b');
     await client.query('PREPARE a AS SELECT * FROM changing');
