@@ -2,6 +2,7 @@ import { threadId } from 'node:worker_threads';
 import { RareSet } from '../base/rare.ts';
 import type { Change } from '../prepared/ledger.ts';
 import { isKnown, type Reading, readingOf } from '../prepared/reading.ts';
+import { readEffects } from '../prepared/statement-effects.ts';
 import type { ReadingChange } from '../prepared/sql-reading.ts';
 import type { Statement, StatementCache } from '../prepared/statement.ts';
 import type { RequestTracker } from '../relay/request-tracker.ts';
@@ -150,7 +151,10 @@ export class ReadingDoubts {
     const isKnown = !this.#isSpoiled && !(this.#isLocal && status === TxStatus.Idle);
     if (isKnown && this.#open.size > 0) {
       const now = values();
-      for (const statement of this.#open) statement.readBy(now);
+      for (const statement of this.#open) {
+        statement.readBy(now);
+        if (statement.isGuess) readNow(statement, now);
+      }
     }
     this.end();
   }
@@ -165,4 +169,13 @@ export class ReadingDoubts {
     this.#isSpoiled = false;
     this.#goesBack = false;
   }
+}
+
+/** How the text is read has become known, by the parameters' values. */
+function readNow(statement: Statement, [clientEncoding, standardConformingStrings]: readonly string[]): void {
+  const bytes = Buffer.from(statement.text, 'latin1');
+  readEffects(statement, bytes, 0, bytes.length, {
+    standardConformingStrings: standardConformingStrings !== 'off',
+    clientEncoding: clientEncoding || 'UTF8',
+  });
 }

@@ -270,7 +270,7 @@ export class StatementFilter implements RequestFilter {
         const its = this.#rows.bound(name, statement, out);
         if (its === NEEDS_ANSWERS) return its;
         bound = its;
-        if (statement.spoilsSession) this.#server.closeNeeded = true;
+        if (statement.spoilsSession || statement.isGuess) this.#server.closeNeeded = true;
         use = this.#use(
           F.Bind,
           statement,

@@ -162,7 +162,7 @@ export class StatementSender {
     this.ensure(statement, out, kept);
     // Names in its text are the client's there.
     const isNaming = statement.sql !== null && isNamed(statement.sql);
-    if (statement.spoilsSession || isNaming) this.server.closeNeeded = true;
+    if (statement.spoilsSession || statement.isGuess || isNaming) this.server.closeNeeded = true;
   }
 
   /** `statement` is used as it is, whatever the session has become since that was ensured. */

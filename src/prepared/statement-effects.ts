@@ -13,10 +13,11 @@ export function readEffects(
   end: number,
   options: ReadingOptions,
 ): void {
-  const isGuess = isGuessed(statement.text, statement.reading);
-  statement.spoilsSession ||= isGuess || setsIdentity(bytes, start, end, false, options);
+  statement.isGuess = isGuessed(statement.text, statement.reading);
   statement.setsReading ??= readingChange(bytes, start, end, false, options, true);
-  if (isGuess || statement.sql !== null || !mayConcernStatements(bytes, start, end)) return;
+  if (statement.isGuess) return;
+  statement.spoilsSession ||= setsIdentity(bytes, start, end, false, options);
+  if (statement.sql !== null || !mayConcernStatements(bytes, start, end)) return;
   statement.sql = readForm(bytes.subarray(start, end), 0, end - start, options);
   if (statement.sql === null) statement.spoilsSession ||= isUnreadable(bytes, start, end, options);
 }

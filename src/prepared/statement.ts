@@ -39,6 +39,8 @@ export class Statement implements StatementText {
   readonly nameBytes: Buffer;
   /** Executing it makes the session another user's, or may give names there that nobody has read. */
   spoilsSession = false;
+  /** How its bytes are read is not known (yet), nor what it does, then. */
+  isGuess = false;
   /** What executing it changes of how later texts are read. */
   setsReading: ReadingChange | null = null;
   /** What it says where executing it names or drops statements; places are those in its text. Null: it does not. */

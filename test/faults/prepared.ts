@@ -227,8 +227,8 @@ export const preparedFaults: readonly Fault[] = [
     'SQL’s EXECUTE of a statement with a name leaves what that prepares to the next client',
     {
       file: 'src/client/statement-sender.ts',
-      find: 'if (statement.spoilsSession || isNaming)',
-      replace: 'if (statement.spoilsSession)',
+      find: 'statement.isGuess || isNaming)',
+      replace: 'statement.isGuess)',
     },
     NAMED,
   ),

@@ -425,7 +425,7 @@ export const relayFaults: readonly Fault[] = [
     'a server on which SET ROLE was prepared and run is used again',
     {
       file: 'src/client/statement-filter.ts',
-      find: 'if (statement.spoilsSession) this.#server.closeNeeded = true;',
+      find: 'if (statement.spoilsSession || statement.isGuess) this.#server.closeNeeded = true;',
       replace: '',
     },
     ['test/integration/transaction-mode.test.ts'],

@@ -121,3 +121,12 @@ test('what a Query prepares that is read otherwise by a SET ahead of it in its s
   expect(codes(await client.ask(unnamed('SET standard_conforming_strings = off'), text))).toEqual([]);
   expect(codes(await other.query('EXECUTE foo'))).toEqual(['26000']);
 });
+
+test('a statement that was prepared behind a SET in its stretch costs no server once its reading is known', async () => {
+  const client = await connect();
+  const set = unnamed("SET client_encoding = 'UTF8'");
+  expect(codes(await client.ask(set, parse('q', "SELECT 'é'"), runNamed('q'), sync()))).toEqual([]);
+  const pid = await pidOf(client);
+  for (let i = 0; i < 3; i++) expect(codes(await client.ask(runNamed('q'), sync()))).toEqual([]);
+  expect(await pidOf(client)).toBe(pid);
+});
