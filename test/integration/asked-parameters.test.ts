@@ -134,18 +134,11 @@ describe('a server that is asked for parameters', () => {
     expect(stage.server.accepted).toBe(1);
   });
 
-  test('and never answers is subject to query_timeout: its client waits for it', async () => {
-    const { stage, client, peer } = await Asked.set();
-    await using _ = stage;
-    await stage.pooler.reload({ settings: { query_timeout: 0.4 } });
-    await client.send(frontend.query('SELECT 1'));
-    expect(errorFields((await client.message('E')).body)).toMatchObject({ S: 'FATAL', M: 'query timeout' });
-    await client.end();
-    await peer.message('X');
-  });
-
-  test('and never answers is subject to query_timeout in session mode, too', async () => {
-    const { stage, client, peer } = await Asked.set('session', 'RESET work_mem');
+  test.each([
+    ['transaction', "SET work_mem = '2345kB'"],
+    ['session', 'RESET work_mem'],
+  ] as const)('and never answers is subject to query_timeout in %s mode: its client waits for it', async (mode, sql) => {
+    const { stage, client, peer } = await Asked.set(mode, sql);
     await using _ = stage;
     await stage.pooler.reload({ settings: { query_timeout: 0.4 } });
     await client.send(frontend.query('SELECT 1'));
