@@ -190,6 +190,12 @@ async function work(pooler: LocalPooler, random: Random, isOver: () => boolean):
   return errors;
 }
 
+/** The servers that are being opened now. */
+async function loggingIn(pooler: LocalPooler): Promise<unknown[]> {
+  const servers = await pooler.show('SHOW SERVERS');
+  return servers.filter(({ state }) => state === 'new').map(({ id }) => id);
+}
+
 test.for([
   'round-robin',
   'disable',
@@ -225,7 +231,14 @@ test.for([
         expect(used.find(({ name }) => name === DATABASE)?.['current_connections']).toBeLessThanOrEqual(4);
       }
       for (const relay of relays) await relay.become('up');
-      await waitFor(async () => (await poolRow(pooler, DATABASE, ROLE))?.['sv_login'] === 0);
+      // What has begun with those that were mute ends in time, whatever else begins meanwhile.
+      const begun = await loggingIn(pooler);
+      await waitFor(async () => (await loggingIn(pooler)).every((id) => !begun.includes(id)), {
+        // As the log is by then.
+        get what() {
+          return `an end of the logins ${begun.join()}; log: ${pooler.lines.slice(-40).join(' | ')}`;
+        },
+      });
     }
     isOver = true;
     const errors = (await Promise.all(works)).flat();
