@@ -160,9 +160,7 @@ export class ServerConnection
 
   onClosed(error: Error | null): void {
     if (this.opening.isConnected) this.#broke('server conn crashed?', 'server conn crashed?');
-    else if (this.state === 'new') {
-      this.#broke(this.opening.failure(error), '');
-    }
+    else if (this.state === 'new') this.#broke(this.opening.failure(error), '');
     if (this.state === 'new') {
       this.#reader = this.opening.login;
       this.conn = this.opening.connect(this, () => this.#connected());
@@ -204,8 +202,8 @@ export class ServerConnection
   }
 
   sweep(nowMs: number): void {
-    if (this.#client !== null)
-      this.#interlude.sweep(this.#client, nowMs - Math.max(this.lastBytesMs, this.#readMs));
+    const silentMs = nowMs - Math.max(this.lastBytesMs, this.#readMs);
+    if (this.#client !== null) this.#interlude.sweep(this.#client, silentMs);
   }
 
   cancelsOver(): void {
@@ -285,7 +283,7 @@ export class ServerConnection
     if (!this.isClean() || !client.atBoundary) return;
     this.#releaseDue = false;
     if (this.tracker.isUnsure) this.#interlude.probe(client);
-    else if (this.isDoubtful && this.#interlude.asks(client)) return;
+    else if (this.#staysLinked || (this.isDoubtful && this.#interlude.asks(client))) return;
     else if (this.pool.limits.poolMode === 'session') this.#interlude.relink(client);
     else this.pool.release(this);
   }
@@ -301,22 +299,19 @@ export class ServerConnection
   readyForQuery(status: number): void {
     const client = this.#client;
     if (client === null) return;
-    if (this.tracker.lost.isCountLost) {
-      this.pool.closeLinked(this, 'answers cannot be told apart', 'server conn crashed?');
-      return;
-    }
+    if (this.tracker.lost.isCountLost) return this.#interlude.giveUp();
     if (this.#own.isRepairing) {
       this.#atChunkEnd = () => this.#repair.ready();
       return;
     }
-    const isQuiet = this.tracker.isQuiet;
+    const { isQuiet } = this.tracker;
     client.answered(status, isQuiet);
     if (status === TxStatus.Idle) {
-      // After the whole chunk is read: what follows in it is still this client's. In session mode the link stays.
-      this.#releaseDue = isQuiet && (this.pool.limits.poolMode !== 'session' || this.wasReset);
+      // After the whole chunk is read: what follows in it is still this client's.
+      this.#releaseDue = isQuiet && !this.#staysLinked;
     } else if (this.#own.isProbing && status === TxStatus.Failed) {
       // In a failed transaction the fence fails too, and its error could be one that the client is owed.
-      this.pool.closeLinked(this, 'answers cannot be told apart', 'server conn crashed?');
+      this.#interlude.giveUp();
     } else if (this.pool.limits.poolMode === 'statement' && this.dedicatedTo === null) {
       const text = 'transaction blocks not allowed in statement pooling mode';
       this.pool.closeLinked(this, text, text);
@@ -378,6 +373,11 @@ export class ServerConnection
     this.log('WARNING', message);
     const list = this.state === 'used' ? 'SV_USED' : 'SV_IDLE';
     if (isDirty) this.#broke(`${list} server got dirty`, 'server conn crashed?');
+  }
+
+  /** Session mode, and what the client gave is still there. */
+  get #staysLinked(): boolean {
+    return this.pool.limits.poolMode === 'session' && !this.wasReset;
   }
 
   /** Some answers are there and nothing of ours is in the way, or the link is over: another client's may have begun. */

@@ -75,11 +75,10 @@ export class Interlude {
       pool.closeLinked(this.#host, 'query timeout', 'query timeout');
       return;
     }
-    // What is owed has to be known where the link is to end soon.
-    if (silentMs <= SILENCE_MS || pool.limits.poolMode === 'session') return;
+    if (silentMs <= SILENCE_MS || this.#host.dedicatedTo !== null) return;
     const { tracker } = this.#host;
     if (this.#own.isProbing && tracker.isCopyIn && tracker.lost.isCopyEnded(tracker.queue) === 'unknown') {
-      this.#giveUp();
+      this.giveUp();
       return;
     }
     if (!tracker.mayBeStuck) return;
@@ -93,7 +92,7 @@ export class Interlude {
     if (this.#waitsForCancels(client)) return;
     const { tracker } = host;
     if (tracker.lost.readies > MAX_READIES) {
-      this.#giveUp();
+      this.giveUp();
       return;
     }
     client.hold();
@@ -111,10 +110,11 @@ export class Interlude {
       client.answered(tracker.txStatus, true);
       this.#goOn(client);
     };
-    this.#own.probe(this.#responses, tracker.lost.readies, copyBegan, done, () => this.#giveUp());
+    this.#own.probe(this.#responses, tracker.lost.readies, copyBegan, done, () => this.giveUp());
   }
 
-  #giveUp(): void {
+  /** What the server owes cannot be found out. */
+  giveUp(): void {
     this.#host.pool.closeLinked(this.#host, 'answers cannot be told apart', 'server conn crashed?');
   }
 

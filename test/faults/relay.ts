@@ -76,7 +76,20 @@ export const relayFaults: readonly Fault[] = [
   ),
   fault(
     'a COPY that fails amid a probe goes on, and the answers to our Syncs are the client’s',
-    { file: SERVER, find: 'if (this.tracker.lost.isCountLost) {', replace: 'if (client === undefined) {' },
+    {
+      file: SERVER,
+      find: 'if (this.tracker.lost.isCountLost) return',
+      replace: 'if (client === undefined) return',
+    },
+    ['test/integration/copy-probe.test.ts'],
+  ),
+  fault(
+    'a session in doubt about what its server owes stays so for ever',
+    {
+      file: 'src/server/interlude.ts',
+      find: 'if (silentMs <= SILENCE_MS ||',
+      replace: "if (silentMs <= SILENCE_MS || pool.limits.poolMode === 'session' ||",
+    },
     ['test/integration/copy-probe.test.ts'],
   ),
   fault(
