@@ -100,7 +100,7 @@ export class UnnamedForms implements Holder<UnnamedForm> {
 
   /** What a Bind in stretch `segment` finds as the unnamed statement; null: nothing of concern. */
   unnamed(segment: number): UnnamedForm | null | Unsettled {
-    return this.#statement?.get('', segment) ?? null;
+    return this.#statement?.getBehind('', segment) ?? null;
   }
 
   /**
@@ -157,7 +157,7 @@ export class UnnamedForms implements Holder<UnnamedForm> {
 
   /** What an Execute in stretch `segment` finds. */
   portal(name: string, segment: number): UnnamedForm | null | Unsettled {
-    return this.#portals?.get(name, segment) ?? null;
+    return this.#portals?.getBehind(name, segment) ?? null;
   }
 
   /** The transaction is over, and portals with it. */

@@ -90,6 +90,15 @@ export class Ledger<K, V> {
     return this.#values.get(key) ?? null;
   }
 
+  /**
+   * As {@link get}, for requests that are skipped where a change of their own stretch fails: once there is one, nothing
+   * earlier matters to them.
+   */
+  getBehind(key: K, segment: number): V | null | Unsettled {
+    const isOwn = this.#pending.size > 0 && this.#pending.get(key)?.at(-1)?.segment === segment;
+    return isOwn ? this.newest(key) : this.get(key, segment);
+  }
+
   /** It is the last in order from now on. */
   touch(key: K): void {
     const value = this.#values.get(key);

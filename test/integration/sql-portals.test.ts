@@ -1,6 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { frontend } from '../support/peer-messages.ts';
-import { type Answer, unnamed, type WireClient } from '../support/wire-client.ts';
+import { startPooler } from '../support/pooler.ts';
+import { ScriptedServer } from '../support/scripted-peer.ts';
+import { type Answer, unnamed, WireClient } from '../support/wire-client.ts';
 import { runNamed, WireStage } from '../support/wire-stage.ts';
 
 const ROLE = 'sql_portals_app';
@@ -72,6 +74,25 @@ describe('what is skipped with its stretch leaves the unnamed statement', () => 
     expect(all.map(codes)).toEqual([[], ['34000'], []]);
     expect(await client.value('EXECUTE foo')).toBe('1');
   });
+});
+
+test.for([
+  'SET TimeZone TO UTC',
+  'PREPARE foo AS SELECT 1',
+])('%s keeps nobody waiting whose Parse and Bind come behind it', async (sql) => {
+  await using server = await ScriptedServer.listen();
+  await using pooler = await startPooler({
+    settings: { pool_mode: 'transaction' },
+    databases: { scripted: `host=127.0.0.1 port=${server.port}` },
+    userlist: { [ROLE]: '' },
+  });
+  const [client, peer] = await Promise.all([
+    WireClient.connect(pooler.port, { user: ROLE, database: 'scripted' }),
+    server.acceptLogin(),
+  ]);
+  await client.send(unnamed(sql), sync(), unnamed('SELECT 1'), sync(), unnamed('SELECT 2'), sync());
+  for (const _ of 'SSS') await peer.messagesTo('S');
+  await client.peer.close();
 });
 
 test('a portal that is closed is not counted: its server goes on, however many there are', async () => {

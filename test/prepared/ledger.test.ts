@@ -38,6 +38,15 @@ describe('a ledger', () => {
     expect([ledger.get('a', 1), ledger.get('a', 2), ledger.get('b', 2)]).toEqual([one, UNSETTLED, null]);
   });
 
+  it('tells those who are skipped with a change of their own stretch what that has made', () => {
+    const cache = new StatementCache();
+    const ledger = new Ledger<string, Statement>(cache);
+    const one = cache.hold('parse', 'one');
+    ledger.set('a', one, 1);
+    ledger.set('a', null, 2);
+    expect([1, 2, 3].map((segment) => ledger.getBehind('a', segment))).toEqual([UNSETTLED, null, UNSETTLED]);
+  });
+
   it('is empty after clear but for what is on its way, which goes back to nothing', () => {
     const cache = new StatementCache();
     const ledger = new Ledger<string, Statement>(cache);
