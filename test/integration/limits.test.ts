@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { backendPids, backendsOf, Holders, poolRow, poolShows } from '../support/backends.ts';
 import { type LocalPooler, startPooler } from '../support/pooler.ts';
+import { workersOfTests } from '../support/pooler-config.ts';
 import { sharedPostgres } from '../support/postgres.ts';
 import { fatal, refusalOf } from '../support/refusals.ts';
 import { createDatabase, createRole } from '../support/roles.ts';
@@ -223,8 +224,8 @@ describe('limits on server connections', () => {
     });
     await using holders = await new Holders().add(pooler, 6, { ...alice, database: 'one' });
     await waitFor(() => holders.holding === 6);
-    // The last sessions of an earlier pooler may still be ending.
-    await waitFor(async () => (await backendsOf(pooler, A)) === 6);
+    // Nothing keeps a further thread from having an idle one. Sessions of an earlier pooler may still be ending.
+    await waitFor(async () => (await backendsOf(pooler, A)) <= 5 + workersOfTests());
   });
 });
 
