@@ -153,7 +153,7 @@ export class ReadingDoubts {
       const now = values();
       for (const statement of this.#open) {
         statement.readBy(now);
-        if (statement.isGuess) readNow(statement, now);
+        if (statement.isGuess) readNow(statement);
       }
     }
     this.end();
@@ -171,8 +171,9 @@ export class ReadingDoubts {
   }
 }
 
-/** How the text is read has become known, by the parameters' values. */
-function readNow(statement: Statement, [clientEncoding, standardConformingStrings]: readonly string[]): void {
+/** How the text is read has become known: as it was when it was prepared, whatever was set behind it. */
+function readNow(statement: Statement): void {
+  const [clientEncoding, standardConformingStrings] = statement.reading.values;
   const bytes = Buffer.from(statement.text, 'latin1');
   readEffects(statement, bytes, 0, bytes.length, {
     standardConformingStrings: standardConformingStrings !== 'off',

@@ -119,8 +119,17 @@ export class ServerStatements extends Ledger<Statement, Statement> {
     this.wereAny = true;
     this.#last = null;
     this.#shapes.delete(statement);
-    this.#doubtful.delete(statement);
-    return this.#forgetting(statement, statement, segment);
+    const wasDoubtful = this.#doubtful.delete(statement);
+    const change = this.#forgetting(statement, statement, segment);
+    if (!wasDoubtful) return change;
+    return {
+      settle: change.settle,
+      undo: () => {
+        change.undo();
+        // Where it was skipped, what it was to replace is still there.
+        this.doubt(statement);
+      },
+    };
   }
 
   /** It is closed in stretch `segment`. */
@@ -137,6 +146,8 @@ export class ServerStatements extends Ledger<Statement, Statement> {
       undo: () => {
         change.undo();
         if (wasDoubtful) this.doubt(statement);
+        // Gone back to nothing, nobody holds it here any more.
+        if (!this.holds(statement) && !this.isPending(statement)) this.#doubtful.delete(statement);
       },
     };
   }

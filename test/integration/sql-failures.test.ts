@@ -1,12 +1,12 @@
 import { expect, test } from 'vitest';
 import { frontend } from '../support/peer-messages.ts';
 import { type Answer, unnamed } from '../support/wire-client.ts';
-import { WireStage } from '../support/wire-stage.ts';
+import { runNamed, WireStage } from '../support/wire-stage.ts';
 import { poolRow } from '../support/backends.ts';
 import { waitFor } from '../support/wait-for.ts';
 
 const ROLE = 'sql_failures_app';
-const { query, sync } = frontend;
+const { flush, parse, query, sync } = frontend;
 
 const stage = new WireStage(
   ROLE,
@@ -60,4 +60,15 @@ test('what a text prepares that is too long to be read stays with nobody', async
   await client.send(bytes.subarray(1000));
   expect((await client.answer()).tags).toEqual(['SELECT 1', 'PREPARE']);
   expect(codes(await other.query('EXECUTE foo'))).toEqual(['26000']);
+});
+
+test('what the server has lost is sent anew, also when its text is parsed behind the failure in its stretch', async () => {
+  const [client, other] = [await connect(), await connect()];
+  await client.ask(parse('a', 'SELECT 1'), sync());
+  await other.query("DO $$ BEGIN EXECUTE 'DEALLOCATE ALL'; END $$");
+  await client.send(runNamed('a'), flush());
+  expect(codes(await client.answerTo('E'))).toEqual(['26000']);
+  await client.ask(parse('b', 'SELECT 1'), sync());
+  const { errors, rows } = await client.ask(runNamed('a'), sync());
+  expect([errors, rows]).toEqual([[], [['1']]]);
 });

@@ -76,6 +76,17 @@ describe('what is skipped with its stretch leaves the unnamed statement', () => 
   });
 });
 
+test('what a statement does is read as it was when it was prepared, not by a SET behind it', async () => {
+  const [client, other] = [await connect(), await connect()];
+  // With standard_conforming_strings off these are two statements.
+  const text = String.raw`PREPARE foo AS SELECT '\', ';', ' --'`;
+  const sets = unnamed("SET client_encoding = 'UTF8'");
+  const setsBehind = unnamed('SET standard_conforming_strings = off');
+  expect(codes(await client.ask(sets, parse('q', text), setsBehind, sync()))).toEqual([]);
+  expect((await client.ask(runNamed('q'), sync())).tags).toEqual(['PREPARE']);
+  expect(codes(await other.query('EXECUTE foo'))).toEqual(['26000']);
+});
+
 test.for([
   'SET TimeZone TO UTC',
   'PREPARE foo AS SELECT 1',

@@ -249,6 +249,29 @@ describe('the statements of a server that goes to another event loop', () => {
     return to;
   };
 
+  it('stay in doubt when their closing and their preparing anew are skipped one after the other', () => {
+    const cache = new StatementCache();
+    const known = new ServerStatements(cache);
+    const one = cache.hold('parse', 'one');
+    known.add(one, 1).settle();
+    known.doubt(one);
+    known.remove(one, 2).undo();
+    known.add(one, 2).undo();
+    expect(known.has(one, 3)).toBe(false);
+  });
+
+  it('are not doubted for ever when their closing goes back to nothing', () => {
+    const cache = new StatementCache();
+    const known = new ServerStatements(cache);
+    const one = cache.hold('parse', 'one');
+    const [added, removed] = [known.add(one, 1), known.remove(one, 1)];
+    added.undo();
+    known.doubt(one);
+    removed.undo();
+    known.set(one, one, 2).settle();
+    expect(known.has(one, 3)).toBe(true);
+  });
+
   it('are there in their order, with what they give and whether they are in doubt', () => {
     const [here, there] = [new StatementCache(NAMING), new StatementCache(NAMING)];
     const statements = [0, 1, 2].map((i) => here.hold('parse', text(i)));
