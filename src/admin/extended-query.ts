@@ -85,16 +85,17 @@ export class ExtendedQuery {
     // Formats of a result that there isn't mean nothing.
     const columns = prepared.plan?.columns?.length ?? 0;
     const formats = columns === 0 ? [] : formatsOf(resultFormats, columns);
-    if (typeof formats === 'string') return refuse(formats);
+    const isLost = typeof formats === 'string';
+    // As PostgreSQL: what is wrong with the formats is found when the portal is there, and it stays in the failed transaction.
     portals.set(portal, {
       prepared,
-      formats,
+      formats: isLost ? [] : formats,
       depth: this.#session.savepoints.length,
       rest: null,
       isDone: false,
-      isLost: false,
+      isLost,
     });
-    return say(bindComplete);
+    return isLost ? refuse(formats) : say(bindComplete);
   }
 
   describe({ kind, name }: TargetMessage): ConsoleReply {

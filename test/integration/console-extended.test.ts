@@ -106,6 +106,26 @@ test('the tag of a SELECT that is fetched in pieces counts the rows of the last 
   }
 });
 
+test('a portal whose formats are refused is there in the failed transaction, as with PostgreSQL', async () => {
+  for (const open of [console_, postgres]) {
+    await using client = await open();
+    await client.query('BEGIN');
+    await client.ask(
+      frontend.parse('a', 'SHOW TRANSACTION ISOLATION LEVEL'),
+      frontend.parse('b', 'ROLLBACK'),
+      frontend.sync(),
+    );
+    for (const [statement, code] of [
+      ['a', '08P01'],
+      ['b', '42P03'],
+    ] as const) {
+      const { errors } = await client.ask(frontend.bindFormats('p', statement, [0, 0]), frontend.sync());
+      expect(errors.map(({ C }) => C)).toEqual([code]);
+    }
+    await client.query('ROLLBACK');
+  }
+});
+
 /** Parse, Bind, Describe of the portal, Execute, Sync, as most drivers send a statement that they do not keep. */
 function unkept(sql: string, formats: readonly number[] = []): Buffer[] {
   return [
