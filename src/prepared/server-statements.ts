@@ -121,13 +121,12 @@ export class ServerStatements extends Ledger<Statement, Statement> {
     this.#shapes.delete(statement);
     const wasDoubtful = this.#doubtful.delete(statement);
     const change = this.#forgetting(statement, statement, segment);
-    if (!wasDoubtful) return change;
     return {
       settle: change.settle,
       undo: () => {
         change.undo();
         // Where it was skipped, what it was to replace is still there.
-        this.doubt(statement);
+        this.#undone(statement, wasDoubtful);
       },
     };
   }
@@ -145,11 +144,15 @@ export class ServerStatements extends Ledger<Statement, Statement> {
       },
       undo: () => {
         change.undo();
-        if (wasDoubtful) this.doubt(statement);
-        // Gone back to nothing, nobody holds it here any more.
-        if (!this.holds(statement) && !this.isPending(statement)) this.#doubtful.delete(statement);
+        this.#undone(statement, wasDoubtful);
       },
     };
+  }
+
+  #undone(statement: Statement, wasDoubtful: boolean): void {
+    if (wasDoubtful) this.doubt(statement);
+    // Gone back to nothing, nobody holds it here any more.
+    if (!this.holds(statement) && !this.isPending(statement)) this.#doubtful.delete(statement);
   }
 
   /** As {@link set}; who has read it last counts no more, unless it is there as it was. */

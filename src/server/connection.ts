@@ -283,7 +283,7 @@ export class ServerConnection
     if (!this.isClean() || !client.atBoundary) return;
     this.#releaseDue = false;
     if (this.tracker.isUnsure) this.#interlude.probe(client);
-    else if (this.#staysLinked || (this.isDoubtful && this.#interlude.asks(client))) return;
+    else if (this.isDoubtful && (this.#staysLinked || this.#interlude.asks(client))) return;
     else if (this.pool.limits.poolMode === 'session') this.#interlude.relink(client);
     else this.pool.release(this);
   }

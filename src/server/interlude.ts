@@ -82,6 +82,8 @@ export class Interlude {
       return;
     }
     if (!tracker.mayBeStuck) return;
+    // Each answer makes it fewer, and a session is in no hurry to part.
+    if (pool.limits.poolMode === 'session' && tracker.lost.readies > MAX_READIES) return;
     // Not amid an answer, which the client may read slowly: the probe begins with a message of its own.
     if (!this.#own.isBusy && client.atBoundary && this.#responses.atBoundary) this.probe(client);
   }

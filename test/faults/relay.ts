@@ -93,6 +93,15 @@ export const relayFaults: readonly Fault[] = [
     ['test/integration/copy-probe.test.ts'],
   ),
   fault(
+    'a session that was asked for what a RESET has led to is not given back what it gave',
+    {
+      file: SERVER,
+      find: 'this.isDoubtful && (this.#staysLinked || this.#interlude.asks(client))',
+      replace: 'this.#staysLinked || (this.isDoubtful && this.#interlude.asks(client))',
+    },
+    ['test/integration/session-parameters.test.ts'],
+  ),
+  fault(
     'a server may answer a probe without end',
     {
       file: 'src/server/barrier.ts',

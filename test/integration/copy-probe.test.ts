@@ -146,6 +146,22 @@ test.for([
   ]);
 });
 
+test('a session with many requests under way is not closed for a doubt, which ends behind their answers', async () => {
+  await using stage = await Stage.set('session');
+  await stage.peer.send(...seven);
+  expect((await stage.client.answer()).rows).toEqual([['7']]);
+  const many = 4200;
+  await stage.client.send(...new Array<Buffer>(many).fill(query('SELECT 8')));
+  for (let i = 0; i < many; i++) await stage.peer.message('Q');
+  await sweepsPass(4);
+  expect(stage.client.peer.unread).toBe(0);
+  const eight = Buffer.concat([backend.dataRow('8'), backend.commandComplete('SELECT 1'), ready()]);
+  await stage.peer.send(...new Array<Buffer>(many).fill(eight));
+  await stage.peer.send(answerToProbe(await stage.probe()));
+  for (let i = 0; i < many; i++) expect((await stage.client.answer()).rows).toEqual([['8']]);
+  await stage.serves(stage.client);
+});
+
 test('a transaction that turns out to be open stays the client’s', async () => {
   await using stage = await Stage.set();
   const open = ready('T');

@@ -272,6 +272,19 @@ describe('the statements of a server that goes to another event loop', () => {
     expect(known.has(one, 3)).toBe(true);
   });
 
+  it('are not doubted for ever when they were closed and their preparing anew has failed', () => {
+    const cache = new StatementCache();
+    const known = new ServerStatements(cache);
+    const one = cache.hold('parse', 'one');
+    known.add(one, 1).settle();
+    const [removed, added] = [known.remove(one, 2), known.add(one, 2)];
+    known.doubt(one);
+    removed.settle();
+    added.undo();
+    known.set(one, one, 3).settle();
+    expect(known.has(one, 4)).toBe(true);
+  });
+
   it('are there in their order, with what they give and whether they are in doubt', () => {
     const [here, there] = [new StatementCache(NAMING), new StatementCache(NAMING)];
     const statements = [0, 1, 2].map((i) => here.hold('parse', text(i)));
