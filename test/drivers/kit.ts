@@ -186,10 +186,11 @@ export function testDriver<U extends Users>(
       });
     }
 
-    const isRunning = (part: string) =>
+    /** Not only parsed, as by a driver that waits for the answer to that: what comes between is not cancelled. */
+    const isAsleep = (part: string) =>
       waitFor(async () => {
         const { rowCount } = await direct.query(
-          "SELECT 1 FROM pg_stat_activity WHERE usename = $1 AND state = 'active' AND query LIKE $2",
+          "SELECT 1 FROM pg_stat_activity WHERE usename = $1 AND wait_event = 'PgSleep' AND query LIKE $2",
           [role, `%${part}%`],
         );
         return rowCount === 1;
@@ -239,7 +240,7 @@ export function testDriver<U extends Users>(
     test('a query that is cancelled or takes too long ends, and the connection goes on', async () => {
       await use(async (users) => {
         if (users.cancel !== undefined) {
-          const cancelled = users.cancel('SELECT pg_sleep(60)', () => isRunning('pg_sleep(60)'));
+          const cancelled = users.cancel('SELECT pg_sleep(60)', () => isAsleep('pg_sleep(60)'));
           const state = await failure(within(cancelled, 'the end of the cancelled query'));
           expect(state).toBe(driver.cancelled ?? '57014');
         }

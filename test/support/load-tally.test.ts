@@ -32,6 +32,7 @@ test('an end without an error of the server is an error, and so is what a connec
     '\tIs the server running on that host and accepting TCP/IP connections?',
     `pgbench: error: ${address}: FATAL:  database "load" is disabled`,
     'pgbench: error: client 3 aborted while establishing connection',
+    `pgbench: error: ${address}: could not find digest for NID SHA256`,
     'something else',
   ].join('\n');
   expect(errorsOf(complaints)).toEqual([

@@ -14,6 +14,8 @@ const BESIDE: readonly RegExp[] = [
   /^\s+Is the server running on that host/,
   /^pgbench: error: (Run was aborted|could not create connection for|client \d+ aborted while establishing)/,
   /^pgbench: error: client \d+ aborted in command \d+ \(/,
+  // OpenSSL has been taken down by a thread that ends the program, while another one connects.
+  /^could not find digest for NID /,
 ];
 
 /** Fields of the error that stands above. */
