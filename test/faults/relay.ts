@@ -84,6 +84,24 @@ export const relayFaults: readonly Fault[] = [
     ['test/integration/copy-probe.test.ts'],
   ),
   fault(
+    'with more unasked than is kept, ReadyForQuery of ours are given to the client',
+    {
+      file: 'src/server/barrier.ts',
+      find: 'else if (isUnasked) this.#letGoKept();',
+      replace: 'else if (isUnasked) this.#letGo(this.#readies);',
+    },
+    ['test/server/barrier.test.ts'],
+  ),
+  fault(
+    'what comes unasked overtakes a ReadyForQuery that is held',
+    {
+      file: 'src/server/barrier.ts',
+      find: 'this.#held.push(kept);',
+      replace: 'this.#pass(kept, 0, kept.length);',
+    },
+    ['test/server/barrier.test.ts'],
+  ),
+  fault(
     'a session in doubt about what its server owes stays so for ever',
     {
       file: 'src/server/interlude.ts',
@@ -105,7 +123,7 @@ export const relayFaults: readonly Fault[] = [
     'a server may answer a probe without end',
     {
       file: 'src/server/barrier.ts',
-      find: 'if (this.#held.length > 2 * this.#syncs) throw',
+      find: 'if (this.#readies > 2 * this.#syncs) throw',
       replace: 'if (this.#syncs < 0) throw',
     },
     ['test/server/barrier.test.ts'],
