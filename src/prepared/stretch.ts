@@ -33,8 +33,8 @@ export function stretchNeeds(
   let needs = NOTHING;
   let isDescribed = false;
   let isAwaited = false;
-  /** Bound in it and not described yet. */
-  const portals = new Set<string>();
+  /** Bound in it and not described yet; true: the client may wait, by a Flush, ahead of the description. */
+  const portals = new Map<string, boolean>();
   for (let pos = 0; ; ) {
     const body = pos + HEADER_BYTES;
     if (body > end) break;
@@ -48,6 +48,7 @@ export function stretchNeeds(
     switch (type) {
       case F.Flush:
         isAwaited = true;
+        for (const portal of portals.keys()) portals.set(portal, true);
         break;
       case F.Close:
         break;
@@ -62,7 +63,7 @@ export function stretchNeeds(
         const bind = readBind(bytes, body, pos);
         if (bind === null || bind.statement !== name) return null;
         if (parsedHere) break;
-        if (!isDescribed) portals.add(bind.portal);
+        if (!isDescribed) portals.set(bind.portal, false);
         const sameParameters = needs.sameParameters || bind.values > 0;
         if (bind.formats <= 1) needs = { ...needs, sameParameters };
         else if (needs.columns < 0 || needs.columns === bind.formats)
@@ -75,7 +76,8 @@ export function stretchNeeds(
     }
   }
   if (!isAwaited) return 'incomplete';
-  return portals.size === 0 ? needs : null;
+  // What is bound behind the last Flush may be described by what is still to come.
+  return [...portals.values()].includes(true) ? null : needs;
 }
 
 /**

@@ -10,6 +10,11 @@ const RANDOM: Fault['tests'] = ['test/integration/plan-repair-random.test.ts'];
 /** Which statements servers know, and what happens when they cannot use them any more. */
 export const preparedFaults: readonly Fault[] = [
   fault(
+    'what is bound behind a Flush has to be described before its turn',
+    { file: STRETCH, find: '.includes(true) ? null', replace: '.length > 0 ? null' },
+    ['test/prepared/stretch.test.ts'],
+  ),
+  fault(
     'a name of ours is shown for a DEALLOCATE that is executed again behind a skipped Parse',
     {
       file: 'src/client/session-statements.ts',
@@ -36,7 +41,7 @@ export const preparedFaults: readonly Fault[] = [
     'rows of a new type go to a client that is not told of it',
     {
       file: STRETCH,
-      find: 'if (!isDescribed) portals.add(bind.portal);',
+      find: 'if (!isDescribed) portals.set(bind.portal, false);',
       replace: 'if (!isDescribed) portals.delete(bind.portal);',
     },
     TESTS,

@@ -57,10 +57,7 @@ function stretch(random: Random, names: Map<string, number>, isAlone: boolean): 
   if (isDescribed) parts.push(describing('S', name));
   let mustRun = isAlone && (isNew || isTyped);
   for (let runs = random.below(isDescribed ? 2 : 3); runs >= 0; runs--) {
-    // Where the client awaits an answer, what comes behind it may not have come yet.
-    const isAwaited = random.below(8) === 0;
-    if (isAwaited) parts.push(flush());
-    if (isAwaited && !isNew) mustRun = false;
+    if (random.below(8) === 0) parts.push(flush());
     parts.push(bindTexts('', name, values));
     const isPortalDescribed = random.below(3) > 0;
     if (isPortalDescribed) parts.push(describing('P', ''));

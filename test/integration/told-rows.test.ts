@@ -105,6 +105,29 @@ describe.each([
     }
   });
 
+  test('gets its own where a server has known others, cut behind a Flush ahead of a description', async () => {
+    const client = await told(by);
+    const other = await connect();
+    await other.ask(parse('b', ALL), sync());
+    const first = Buffer.concat([describedRun('a'), message('H'), bindTexts('', 'a', [])]);
+    const rest = Buffer.concat([describing('P', ''), execute(''), sync()]);
+    for (let cut = 0; cut < describing('P', '').length; cut++) {
+      await alter();
+      expect((await other.ask(describedRun('b'), sync())).rows).toEqual([['1', 'one', '7']]);
+      await restore();
+      await client.send(first, rest.subarray(0, cut));
+      // What it awaits comes ahead of the rest.
+      const head = await client.peer.message();
+      expect(head.type, `cut at ${cut}`).toBe('2');
+      await client.send(rest.subarray(cut));
+      const run = [
+        ['1', 'one'],
+        ['1', 'one'],
+      ];
+      expect(outcome(await client.answer()), `cut at ${cut}`).toEqual(['TDC2TDCZ', run]);
+    }
+  });
+
   test('is refused them where only other portals are described, or its own behind them', async () => {
     for (const requests of [
       [bindTexts('p', 'a', []), describing('P', ''), execute('p')],
