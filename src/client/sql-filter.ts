@@ -4,7 +4,7 @@ import { setsIdentity } from '../prepared/sql-identity.ts';
 import { mayConcernStatements } from '../prepared/sql-prefilter.ts';
 import { isGuessed, isLexedOtherwise } from '../prepared/read-otherwise.ts';
 import { ANYTHING, changeOf, type ReadingChange, readingChange } from '../prepared/sql-reading.ts';
-import { isNamed, isUnreadable, readForm, readForms } from '../prepared/sql-statements.ts';
+import { isNamed, isUnreadable, readForm, readForms, type SqlStatement } from '../prepared/sql-statements.ts';
 import { STATEMENT, type Statement } from '../prepared/statement.ts';
 import { ReplyAction, UnreadText } from '../relay/outstanding.ts';
 import type { RunWriter } from '../relay/run-writer.ts';
@@ -195,7 +195,8 @@ export class SqlFilter {
     if (this.#awaitsReading(chunk, body + 1, zero)) return -1;
     this.#watch(chunk, body + 1, zero, false);
     const isGuessed = this.#isGuessed(chunk, body + 1, zero);
-    const statement = isGuessed ? null : readForm(chunk, body + 1, zero, this.#host.reading);
+    const read = readForm(chunk, body + 1, zero, this.#host.reading);
+    const statement = isGuessed && read !== null && !hasPlainHead(chunk, read, zero) ? null : read;
     if (statement === null) {
       this.#leave(chunk, body + 1, zero);
       const change = this.#changeIn(chunk, body + 1, zero, false);
@@ -268,4 +269,13 @@ export class SqlFilter {
     const changes = this.#host.doubts.sent(change);
     return changes.length === 0 ? null : new ChangeNote([changes]);
   }
+}
+
+/**
+ * PREPARE, EXECUTE or DEALLOCATE of a name, up to there without a byte that may be read in several ways. Alone in its text,
+ * and up to its `end`, it is that whatever follows.
+ */
+function hasPlainHead(chunk: Buffer, form: SqlStatement, end: number): boolean {
+  if (!isNamed(form) || form.end !== end) return false;
+  return /^[\w\s]+$/.test(chunk.toString('latin1', form.start, form.nameEnd));
 }

@@ -98,3 +98,20 @@ test.each([
     expect(await run(who)).toEqual(await run(direct));
   }
 });
+
+test.each([
+  ["SET standard_conforming_strings = 'off'", String.raw`SELECT 'a\\b'`],
+  ["SET client_encoding = 'LATIN1'", "SELECT 'ä'"],
+])('behind %s in its stretch PREPARE without a name gives its name, or finds it taken', async (set, sql) => {
+  const client = await connect();
+  const direct = await connect('server');
+  const prepared = [unnamed(set), unnamed(`PREPARE b AS ${sql}`), sync()];
+  for (const types of ['12C12CZ', '12C12EZ']) {
+    const [got, expected] = [await client.ask(...prepared), await direct.ask(...prepared)];
+    expect([got.types.replaceAll('S', ''), expected.types.replaceAll('S', '')]).toEqual([types, types]);
+    expect(got.errors.map(({ C, M }) => [C, M])).toEqual(expected.errors.map(({ C, M }) => [C, M]));
+    const rows = (await direct.ask(query('EXECUTE b'))).rows;
+    expect((await client.ask(query('EXECUTE b'))).rows).toEqual(rows);
+    expect(rows).toHaveLength(1);
+  }
+});
