@@ -1,4 +1,5 @@
 import type { TLSSocket } from 'node:tls';
+import type { TlsSession } from '../net/native-tls.ts';
 import type { ClientTls } from '../tls/client-side.ts';
 import { tlsErrorText } from '../tls/setting-error.ts';
 import { fatal } from '../wire/pg-error.ts';
@@ -35,6 +36,10 @@ export class TlsPhase implements ClientPhase {
     connection.phase = this;
     connection.conn.startTls(
       {
+        inPlace: {
+          session: () => this.#tls.session(connection.services.native.tls),
+          secured: (session) => this.#secured(session),
+        },
         wrap: (plain) => this.#tls.accept(plain),
         readyEvent: 'secure',
         secured: (socket) => this.#secured(socket),
@@ -66,7 +71,7 @@ export class TlsPhase implements ClientPhase {
       this.#connection.log('WARNING', `TLS handshake failed: ${tlsErrorText(error)}`);
   }
 
-  #secured(socket: TLSSocket): void {
+  #secured(socket: TLSSocket | TlsSession): void {
     const connection = this.#connection;
     if (connection.isClosing) return;
     connection.countHidden();

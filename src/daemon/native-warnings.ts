@@ -11,6 +11,7 @@ const COSTS: Readonly<Record<NativeTheme, string>> = {
   datagram: 'nothing goes to syslog, journal or systemd',
   listen: 'a listener that closes may refuse connections',
   batch: 'each read and write of a connection is a system call, which costs more CPU',
+  tls: "TLS goes through Node's own streams, which costs more CPU",
 };
 
 /** Lines for the log about native calls that are not to be had; mostly none. */

@@ -2,6 +2,7 @@ import type { Native } from './native.ts';
 import type { ConnSocket } from './raw-socket.ts';
 import type { Readiness } from './readiness.ts';
 import { isPeerGone } from './socket-error.ts';
+import type { TlsLayer } from './tls-layer.ts';
 import type { BatchWriter } from './write-batch.ts';
 
 /**
@@ -18,6 +19,8 @@ export abstract class ConnWrites implements BatchWriter {
   protected mayQueue = true;
   /** `end` was called: nothing more may be written. */
   protected ended = false;
+  /** What encrypts, where that is not the socket. */
+  protected layer: TlsLayer | null = null;
   protected readonly native: Native | null;
   protected current: ConnSocket;
 
@@ -52,6 +55,7 @@ export abstract class ConnWrites implements BatchWriter {
    */
   write(bytes: Buffer): boolean {
     if (this.current.destroyed || this.ended) return true;
+    if (this.layer !== null) return this.layer.send(bytes, 0, bytes.length);
     const taken = this.#writeNow(bytes, 0, bytes.length);
     if (taken === bytes.length) return true;
     this.mayQueue = true;
@@ -61,10 +65,17 @@ export abstract class ConnWrites implements BatchWriter {
   /** Sends `chunk[start, end)` of a borrowed chunk; same answer as {@link write}. */
   forward(chunk: Buffer, start: number, end: number): boolean {
     if (this.current.destroyed || this.ended) return true;
-    const taken = this.#writeNow(chunk, start, end);
-    if (taken === end - start) return true;
-    this.mayQueue = true;
-    return this.current.write(Buffer.from(chunk.subarray(start + taken, end)));
+    if (this.layer !== null) return this.layer.send(chunk, start, end);
+    return this.#forward(chunk, start, end);
+  }
+
+  tlsSealed(chunk: Buffer, end: number): boolean {
+    return this.current.destroyed || this.ended || this.#forward(chunk, 0, end);
+  }
+
+  tlsFailed(error: Error): void {
+    this.settle();
+    this.current.destroy(error);
   }
 
   wroteLess(count: number, bytes: Buffer, start: number, end: number): void {
@@ -74,9 +85,42 @@ export abstract class ConnWrites implements BatchWriter {
     this.current.write(Buffer.from(bytes.subarray(start + taken, end)));
   }
 
+  /** Cuts the connection now; buffered bytes are lost. */
+  destroy(): void {
+    this.settle();
+    this.current.destroy();
+  }
+
+  /** Cuts the connection as soon as what was written (and `last`) has been taken by the kernel. */
+  endAndDestroy(last?: Buffer): void {
+    if (this.isClosed) return;
+    if (!this.ended) this.writeLast(last);
+    this.current.destroySoon();
+  }
+
+  /** Sends `last`, behind which nothing may be written. */
+  protected writeLast(last: Buffer | undefined): void {
+    this.settle();
+    if (this.layer === null) {
+      if (last !== undefined) this.current.write(last);
+    } else {
+      if (last !== undefined) this.layer.send(last, 0, last.length);
+      this.layer.finish();
+      this.settle();
+    }
+    this.ended = true;
+  }
+
   /** What waits to be written with others' goes out: before anything else is done to the socket than to write. */
   protected settle(): void {
     if (this.batched >= 0) this.direct?.writes?.flush();
+  }
+
+  #forward(chunk: Buffer, start: number, end: number): boolean {
+    const taken = this.#writeNow(chunk, start, end);
+    if (taken === end - start) return true;
+    this.mayQueue = true;
+    return this.current.write(Buffer.from(chunk.subarray(start + taken, end)));
   }
 
   /**

@@ -4,9 +4,10 @@ import { ConnWrites } from './conn-writes.ts';
 import { NOBODY, peerLeft } from './descriptor.ts';
 import type { Native } from './native.ts';
 import { socketFd } from './native-sockets.ts';
-import { type ConnSocket, hasUnread, nodeSocketOf, RawSocket, type SocketOwner } from './raw-socket.ts';
+import { type ConnSocket, hasUnread, nodeSocketOf, RawSocket } from './raw-socket.ts';
 import { Ahead } from './read-ahead.ts';
 import { READ_BUFFER, type Readiness, type Reader, readinessOf } from './readiness.ts';
+import { type TlsHost, TlsLayer } from './tls-layer.ts';
 import type { TlsUpgrade } from './tls-upgrade.ts';
 import { socketError } from './socket-error.ts';
 
@@ -18,9 +19,10 @@ import { socketError } from './socket-error.ts';
  * go straight to the kernel, which takes a copy. What the kernel doesn't take at once is copied and queued by the
  * stream as usual, and so is everything after it until the queue is empty again. How a connection ends, the stream
  * finds out: it reads from the moment that the peer has finished or the connection has failed. A raw socket does without
- * a stream altogether. From {@link startTls} on a connection is its TLS stream, and nothing goes past that.
+ * a stream altogether, over TLS, too, where there is a session for it. Otherwise, from {@link startTls} on a connection is
+ * its TLS stream, and nothing goes past that.
  */
-export class Conn extends ConnWrites implements Reader, SocketOwner {
+export class Conn extends ConnWrites implements Reader, TlsHost {
   handler: ConnHandler;
   readonly ahead: Ahead;
   /** The event loop's, as long as it tells when there is something to read; null when a stream or a raw socket reads. */
@@ -93,6 +95,7 @@ export class Conn extends ConnWrites implements Reader, SocketOwner {
    * once that is over, what has come since beside what was encrypted.
    */
   get hiddenBytes(): number {
+    if (this.layer !== null) return this.layer.hiddenBytes;
     if (this.#below === null) return 0;
     // What came together with the handshake's end is read after it.
     return Math.max(0, this.#below.bytesRead - this.bytesRead - this.#hiddenFrom);
@@ -100,6 +103,10 @@ export class Conn extends ConnWrites implements Reader, SocketOwner {
 
   get isPaused(): boolean {
     return this.#paused;
+  }
+
+  get isReading(): boolean {
+    return !this.#paused && !this.#isSuspended;
   }
 
   /** {@link suspend} has taken effect: nothing is read. */
@@ -115,6 +122,7 @@ export class Conn extends ConnWrites implements Reader, SocketOwner {
   startTls(upgrade: TlsUpgrade, seen: Buffer | null): void {
     if (this.current.destroyed) return;
     this.settle();
+    if (this.current instanceof RawSocket && this.#layTls(this.current, upgrade, seen)) return;
     this.#unwatch();
     const plain = nodeSocketOf(this.current);
     if (plain === null) return;
@@ -141,7 +149,7 @@ export class Conn extends ConnWrites implements Reader, SocketOwner {
       this.#hiddenFrom = plain.bytesRead - this.bytesRead;
       this.#guard(() => upgrade.secured(socket));
     });
-    if (this.#paused || this.#isSuspended) socket.pause();
+    if (!this.isReading) socket.pause();
   }
 
   /** Stops reading. The peer's end is then not noticed until `resume`. */
@@ -179,27 +187,13 @@ export class Conn extends ConnWrites implements Reader, SocketOwner {
    */
   end(last?: Buffer): void {
     if (this.isClosed || this.ended) return;
-    this.settle();
     this.wake();
-    this.ended = true;
-    if (this.#isSecuring) this.current.destroy();
-    else if (last === undefined) this.current.end();
-    else this.current.end(last);
-  }
-
-  /** Cuts the connection now; buffered bytes are lost. */
-  destroy(): void {
-    this.settle();
-    this.current.destroy();
-  }
-
-  /** Cuts the connection as soon as what was written (and `last`) has been taken by the kernel. */
-  endAndDestroy(last?: Buffer): void {
-    if (this.isClosed) return;
-    this.settle();
-    if (last !== undefined && !this.ended) this.current.write(last);
-    this.ended = true;
-    this.current.destroySoon();
+    if (this.#isSecuring) {
+      this.destroy();
+      return;
+    }
+    this.writeLast(last);
+    this.current.end();
   }
 
   /**
@@ -213,8 +207,8 @@ export class Conn extends ConnWrites implements Reader, SocketOwner {
     for (let round = 0; round < 4; round++) {
       // What the stream holds would be overtaken.
       if (this.isClosed) return false;
-      if (this.#paused || this.#isSuspended || hasUnread(this.current)) return true;
-      if (this.fd < 0 || this.native === null) return true;
+      if (!this.isReading || hasUnread(this.current)) return true;
+      if (this.fd < 0 || this.native === null || this.layer !== null) return true;
       const end = this.direct?.receive(this, this.fd, chunk) ?? this.native.receive(this.fd, chunk);
       this.#isCaughtUp = end === -1;
       if (this.#isCaughtUp) return true;
@@ -246,7 +240,8 @@ export class Conn extends ConnWrites implements Reader, SocketOwner {
   }
 
   socketEnded(): void {
-    this.#guard(() => this.handler.onEnd());
+    if (this.#isSecuring) this.current.destroy(peerLeft());
+    else this.#guard(() => this.handler.onEnd());
   }
 
   socketDrained(): void {
@@ -285,8 +280,22 @@ export class Conn extends ConnWrites implements Reader, SocketOwner {
   }
 
   protected peerIsGone(): boolean {
-    if (this.#paused || this.#isSuspended) return false;
+    if (!this.isReading) return false;
     if (this.#isWatched) this.hungUp();
+    return true;
+  }
+
+  /** TLS on the socket as it is; false: it takes Node's. */
+  #layTls(socket: RawSocket, upgrade: TlsUpgrade, seen: Buffer | null): boolean {
+    const { inPlace } = upgrade;
+    const session = inPlace?.session() ?? null;
+    if (inPlace === undefined || session === null) return false;
+    this.#isSecuring = true;
+    this.layer = new TlsLayer(session, socket, this, () => {
+      this.#isSecuring = false;
+      this.#guard(() => inPlace.secured(session));
+    });
+    if (seen !== null) this.layer.begin(seen);
     return true;
   }
 
@@ -296,9 +305,7 @@ export class Conn extends ConnWrites implements Reader, SocketOwner {
       if (socket === this.current) this.#received(chunk, chunk.length);
     });
     socket.on('end', () => {
-      if (socket !== this.current) return;
-      if (this.#isSecuring) socket.destroy(peerLeft());
-      else this.socketEnded();
+      if (socket === this.current) this.socketEnded();
     });
     socket.on('drain', () => {
       if (socket === this.current) this.socketDrained();
@@ -325,7 +332,7 @@ export class Conn extends ConnWrites implements Reader, SocketOwner {
     }
     // A stream that has begun to read goes on: it may hold bytes already. A raw socket sees to its reading itself.
     if (!(socket instanceof RawSocket) && socket.isPaused()) this.#readiness = this.direct;
-    if (!this.#paused && !this.#isSuspended) this.#startReading();
+    if (this.isReading) this.#startReading();
   }
 
   #stopReading(): void {
@@ -347,6 +354,8 @@ export class Conn extends ConnWrites implements Reader, SocketOwner {
     if (this.#readiness !== null) this.#giveUnread(this.current as Socket);
     this.#readiness = null;
     this.current.resume();
+    const { layer } = this;
+    if (layer?.hasEnded === true) this.direct?.soon(() => layer.tellEnd());
   }
 
   #unwatch(): void {

@@ -4,6 +4,7 @@ import { datagramCalls, type OpenDatagram } from './native-datagram.ts';
 import { type IoCalls, ioCalls, noIoCalls } from './native-io.ts';
 import { type ListenCalls, listenCalls, noListenCalls } from './native-listen.ts';
 import { type NameCalls, nameCalls, noNameCalls } from './native-names.ts';
+import { noTlsCalls, type TlsCalls, tlsCalls } from './native-tls.ts';
 import { noProcessCalls, type ProcessCalls, processCalls } from './native-process.ts';
 import {
   type CredentialCalls,
@@ -28,6 +29,7 @@ export const NATIVE_THEMES = [
   'datagram',
   'listen',
   'batch',
+  'tls',
 ] as const;
 export type NativeTheme = (typeof NATIVE_THEMES)[number];
 
@@ -49,6 +51,8 @@ export interface Native extends CredentialCalls, HangUpCalls, OptionCalls, IoCal
   readonly listen: ListenCalls;
   /** Many reads, or writes, at once. */
   readonly batch: BatchCalls;
+  /** TLS on a connection's own socket. */
+  readonly tls: TlsCalls;
 }
 
 type Koffi = typeof import('koffi');
@@ -98,6 +102,7 @@ export function openNative(
     datagram: theme<OpenDatagram>('datagram', datagramCalls, () => null),
     listen: theme('listen', listenCalls, noListenCalls),
     batch: theme('batch', batchCalls, noBatchCalls),
+    tls: theme('tls', tlsCalls, noTlsCalls),
   };
 }
 

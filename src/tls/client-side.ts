@@ -1,6 +1,8 @@
 import type { Socket } from 'node:net';
 import { type SecureContext, TLSSocket } from 'node:tls';
-import { type TlsInfo, tlsInfo } from './info.ts';
+import type { TlsCalls, TlsServerContext, TlsSession } from '../net/native-tls.ts';
+import type { TlsContextParts } from '../net/native-tls-context.ts';
+import { sessionInfo, type TlsInfo, tlsInfo } from './info.ts';
 import { peerCertificate } from './peer-certificate.ts';
 import { tlsErrorText } from './setting-error.ts';
 
@@ -8,7 +10,7 @@ import { tlsErrorText } from './setting-error.ts';
 export const ALPN_POSTGRESQL = Buffer.from('\x0apostgresql', 'latin1');
 
 /** The name alone. */
-const ALPN_NAME = 'postgresql';
+export const ALPN_NAME = 'postgresql';
 
 /** What TLS towards clients is made of. */
 export interface ClientTlsParts {
@@ -17,6 +19,8 @@ export interface ClientTlsParts {
   /** Clients are asked for a certificate; `required`: one without is no client. */
   readonly certificates: 'none' | 'optional' | 'required';
   readonly endPointHash: Buffer | null;
+  /** What the context is made of. */
+  readonly source: TlsContextParts;
 }
 
 /** A handshake that is over: what it came to, or why the client is not welcome. */
@@ -25,6 +29,8 @@ export type ClientTlsResult = { readonly info: TlsInfo } | { readonly refusal: s
 /** TLS towards clients by one reading of settings and files: what begins with it stays with it. */
 export class ClientTls {
   readonly #parts: ClientTlsParts;
+  /** Of OpenSSL itself; undefined: not asked for yet. */
+  #native: TlsServerContext | null | undefined = undefined;
 
   constructor(parts: ClientTlsParts) {
     this.#parts = parts;
@@ -33,6 +39,16 @@ export class ClientTls {
   /** Clients over TCP have to use it. */
   get isRequired(): boolean {
     return this.#parts.isRequired;
+  }
+
+  /**
+   * A session as its server's side, on the connection's own socket; for `Conn.startTls`. Null: {@link accept} has to do, as
+   * where clients are asked for certificates.
+   */
+  session(calls: TlsCalls): TlsSession | null {
+    if (this.#parts.certificates !== 'none') return null;
+    if (this.#native === undefined) this.#native = calls.serverContext(this.#parts.source);
+    return this.#native?.accept() ?? null;
   }
 
   /** Begins the handshake as its server's side; for `Conn.startTls`. */
@@ -51,8 +67,9 @@ export class ClientTls {
   }
 
   /** Looks at a handshake that is over. */
-  result(socket: TLSSocket): ClientTlsResult {
+  result(socket: TLSSocket | TlsSession): ClientTlsResult {
     const { certificates, endPointHash } = this.#parts;
+    if (!(socket instanceof TLSSocket)) return { info: sessionInfo(socket, endPointHash) };
     let certificate = null;
     if (certificates !== 'none') {
       const shown = socket.getPeerX509Certificate();
@@ -68,8 +85,8 @@ export class ClientTls {
   }
 
   /** Whether the client has named PostgreSQL's protocol as the one that it speaks. */
-  hasNamedProtocol(socket: TLSSocket): boolean {
-    return socket.alpnProtocol === ALPN_NAME;
+  hasNamedProtocol(socket: TLSSocket | TlsSession): boolean {
+    return socket instanceof TLSSocket ? socket.alpnProtocol === ALPN_NAME : socket.hasNamedProtocol;
   }
 }
 

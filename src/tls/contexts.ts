@@ -5,9 +5,10 @@
  */
 import { constants, createHash } from 'node:crypto';
 import { createSecureContext, type SecureContext, type SecureContextOptions } from 'node:tls';
+import type { TlsContextParts } from '../net/native-tls-context.ts';
 import type { Settings } from '../config/settings.ts';
 import { cipherList, curveChoice, dheChoice, versionRange } from './choices.ts';
-import { ClientTls } from './client-side.ts';
+import { ALPN_NAME, ClientTls } from './client-side.ts';
 import { endPointHash } from './end-point.ts';
 import {
   type Identity,
@@ -146,22 +147,38 @@ export class TlsContexts {
     }
     const certificates = isVerifying ? 'required' : caFile === '' ? 'none' : 'optional';
     const ca = certificates === 'none' ? [] : readAuthorities('client_tls_ca_file', caFile, this.#files);
+    const versions = versionRange('client_tls_protocols', settings.client_tls_protocols);
+    const ciphers = cipherList('client', settings.client_tls_ciphers, settings.client_tls13_ciphers);
+    const curves = curveChoice(settings.client_tls_ecdhcurve);
+    const dhe = dheChoice(settings.client_tls_dheparams);
+    // A session that is taken up again would bring its certificate along, unseen and unverified.
+    const secureOptions =
+      constants.SSL_OP_NO_RENEGOTIATION | (certificates === 'none' ? 0 : constants.SSL_OP_NO_TICKET);
     const options: SecureContextOptions = {
-      ...versionRange('client_tls_protocols', settings.client_tls_protocols),
-      ciphers: cipherList('client', settings.client_tls_ciphers, settings.client_tls13_ciphers),
-      ...curveChoice(settings.client_tls_ecdhcurve),
-      ...dheChoice(settings.client_tls_dheparams),
+      ...versions,
+      ciphers,
+      ...curves,
+      ...dhe,
       honorCipherOrder: true,
-      // A session that is taken up again would bring its certificate along, unseen and unverified.
-      secureOptions:
-        constants.SSL_OP_NO_RENEGOTIATION | (certificates === 'none' ? 0 : constants.SSL_OP_NO_TICKET),
+      secureOptions,
     };
     const isRequired = mode !== 'allow' && mode !== 'prefer';
     const source = digest([isRequired, certificates, identity.certificates, identity.key, ca, options]);
     if (source === this.#client.source) return this.#client;
     const context = this.#build('client', options, identity, ca);
     const hash = endPointHash(identity.own.raw);
-    return { tls: new ClientTls({ context, isRequired, certificates, endPointHash: hash }), source };
+    const parts: TlsContextParts = {
+      certificates: identity.certificates,
+      key: identity.key,
+      ...versions,
+      ciphers,
+      groups: curves.ecdhCurve ?? null,
+      hasDh: dhe.dhparam !== undefined,
+      options: secureOptions | constants.SSL_OP_CIPHER_SERVER_PREFERENCE,
+      protocol: ALPN_NAME,
+    };
+    const client = new ClientTls({ context, isRequired, certificates, endPointHash: hash, source: parts });
+    return { tls: client, source };
   }
 
   #prepareServer(settings: TlsSettings): Side<ServerTls> {

@@ -1,4 +1,5 @@
 import type { TLSSocket } from 'node:tls';
+import type { TlsSession } from '../net/native-tls.ts';
 import type { PeerCertificate } from './peer-certificate.ts';
 
 /** What a connection's handshake has come to. It stays as it is, whatever RELOAD does to files and settings. */
@@ -7,7 +8,7 @@ export interface TlsInfo {
   readonly protocol: string;
   /** OpenSSL's name. */
   readonly cipher: string;
-  /** Curve or group of the key exchange, where it is known: towards servers. */
+  /** Curve or group of the key exchange, where it is known: Node doesn't tell a server. */
   readonly curve: string | null;
   /** The hash of the server side's certificate for `tls-server-end-point`; null where there is none. */
   readonly endPointHash: Buffer | null;
@@ -25,6 +26,17 @@ export function tlsInfo(socket: TLSSocket, of: Pick<TlsInfo, 'endPointHash' | 'p
     curve: typeof curve === 'string' && curve !== '' ? curve : null,
     endPointHash: of.endPointHash,
     peerCertificate: of.peerCertificate,
+  };
+}
+
+/** As {@link tlsInfo}, of a session of our own, as its server's side: who the client is has not been asked. */
+export function sessionInfo(session: TlsSession, hash: Buffer | null): TlsInfo {
+  return {
+    protocol: session.version,
+    cipher: session.cipher,
+    curve: session.group,
+    endPointHash: hash,
+    peerCertificate: null,
   };
 }
 

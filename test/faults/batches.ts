@@ -130,25 +130,20 @@ export const batchFaults: readonly Fault[] = [
     OF_WRITES,
   ),
   fault(
-    'the end overtakes what waits to be written with others’',
+    'the end, and the last words, overtake what waits to be written with others’',
     {
-      file: CONN,
-      find: 'if (this.isClosed || this.ended) return;\n    this.settle();',
-      replace: 'if (this.isClosed || this.ended) return;',
+      file: 'src/net/conn-writes.ts',
+      find: 'protected writeLast(last: Buffer | undefined): void {\n    this.settle();',
+      replace: 'protected writeLast(last: Buffer | undefined): void {',
     },
     OF_WRITES,
   ),
   fault(
     'a connection is cut ahead of what waits to be written with others’',
-    { file: CONN, find: 'destroy(): void {\n    this.settle();', replace: 'destroy(): void {' },
-    OF_WRITES,
-  ),
-  fault(
-    'the last words overtake what waits to be written with others’',
     {
-      file: CONN,
-      find: 'if (this.isClosed) return;\n    this.settle();',
-      replace: 'if (this.isClosed) return;',
+      file: 'src/net/conn-writes.ts',
+      find: 'destroy(): void {\n    this.settle();',
+      replace: 'destroy(): void {',
     },
     OF_WRITES,
   ),

@@ -146,18 +146,18 @@ export const loginFaults: readonly Fault[] = [
   fault(
     'begun TLS handshakes are no part of what may be held before login',
     {
-      file: 'src/net/conn.ts',
-      find: 'this.#hiddenFrom = plain.bytesRead - this.bytesRead;\n    this.#listenTo(socket);',
-      replace: 'this.#hiddenFrom = Number.POSITIVE_INFINITY;\n    this.#listenTo(socket);',
+      file: 'src/net/tls-layer.ts',
+      find: 'this.#hidden += end;',
+      replace: 'if (this.#isSecured) this.#hidden += end;',
     },
     ['test/integration/before-login.test.ts'],
   ),
   fault(
     'key updates and padding of TLS are no part of what may be sent before login',
     {
-      file: 'src/net/conn.ts',
-      find: 'this.#isSecuring = false;\n      this.#hiddenFrom =',
-      replace: 'this.#isSecuring = false;\n      this.#below = null;\n      this.#hiddenFrom =',
+      file: 'src/net/tls-layer.ts',
+      find: 'this.#hidden += end;',
+      replace: 'if (!this.#isSecured) this.#hidden += end;',
     },
     ['test/integration/before-login.test.ts'],
   ),

@@ -1,6 +1,7 @@
 import { type Fault, fault } from './fault.ts';
 
 const CLIENT = ['test/integration/tls-client.test.ts'] as const;
+const LAYER = ['test/net/tls-layer.test.ts'] as const;
 const SERVER = ['test/integration/tls-server.test.ts'] as const;
 const ORPHANS = ['test/daemon/orphans.test.ts'] as const;
 const BINDING = ['test/auth/channel-binding.test.ts'] as const;
@@ -143,10 +144,100 @@ export const tlsFaults: readonly Fault[] = [
     'a connection that is ended in its handshake lingers',
     {
       file: 'src/net/conn.ts',
-      find: 'if (this.#isSecuring) this.current.destroy();\n    else if',
-      replace: 'if',
+      find: 'if (this.#isSecuring) {\n      this.destroy();\n      return;\n    }',
+      replace: '',
     },
     ['test/net/conn-tls.test.ts'],
+  ),
+  fault(
+    'what comes together with the end of a client’s handshake is lost',
+    {
+      file: 'src/net/tls-layer.ts',
+      find: 'if (this.#isSecured || this.#shakeHands()) opened',
+      replace: 'if (!this.#isSecured) this.#shakeHands();\n        else opened',
+    },
+    LAYER,
+  ),
+  fault(
+    'a client that speaks another protocol alone is taken for one that has named none',
+    {
+      file: 'src/net/native-tls-context.ts',
+      find: 'if (at < 0) return SSL_TLSEXT_ERR_ALERT_FATAL;',
+      replace: 'if (at < 0) return SSL_TLSEXT_ERR_NOACK;',
+    },
+    LAYER,
+  ),
+  fault(
+    'what is wrong with a client’s TLS waits for others’ writes until its socket is gone',
+    {
+      file: 'src/net/conn-writes.ts',
+      find: 'this.settle();\n    this.current.destroy(error);',
+      replace: 'this.current.destroy(error);',
+    },
+    ['test/net/write-batch.test.ts'],
+  ),
+  fault(
+    'answers to key updates that nobody reads are kept without end',
+    {
+      file: 'src/net/tls-layer.ts',
+      find: 'this.#unreadBytes + end;',
+      replace: '0;',
+    },
+    ['test/integration/before-login.test.ts'],
+  ),
+  fault(
+    'a client that gives up amid its handshake is waited for',
+    {
+      file: 'src/net/native-tls.ts',
+      find: 'if (error === SSL_ERROR_ZERO_RETURN) this.#hasEnded = true;',
+      replace: 'if (error === SSL_ERROR_ZERO_RETURN) return "waits";',
+    },
+    LAYER,
+  ),
+  fault(
+    'what came ahead of a broken record is lost',
+    {
+      file: 'src/net/tls-layer.ts',
+      find: 'if (opened > 0 && !host.isClosed)',
+      replace: 'if (opened > 0 && failure === null && !host.isClosed)',
+    },
+    LAYER,
+  ),
+  fault(
+    'a paused connection over TLS is told of its end',
+    {
+      file: 'src/net/tls-layer.ts',
+      find: '&& this.#host.isReading) this.socketEnded();',
+      replace: ') this.socketEnded();',
+    },
+    LAYER,
+  ),
+  fault(
+    'the end of a client over TLS is told twice',
+    {
+      file: 'src/net/tls-layer.ts',
+      find: 'if (this.#isOver) return;\n    this.#isOver = true;\n    this.#host.socketEnded();',
+      replace: 'this.#host.socketEnded();',
+    },
+    LAYER,
+  ),
+  fault(
+    'what is to be sent over TLS is written over before it is written',
+    {
+      file: 'src/net/tls-layer.ts',
+      find: 'filled = this.#session.drain(filled);',
+      replace: 'filled = Math.max(filled, this.#session.drain(0));',
+    },
+    LAYER,
+  ),
+  fault(
+    'what is wrong with a client’s TLS is not said to it',
+    {
+      file: 'src/net/tls-layer.ts',
+      find: 'if (session.hasSealed) this.#flush();',
+      replace: 'if (session.failure === null && session.hasSealed) this.#flush();',
+    },
+    LAYER,
   ),
   fault(
     'what a client has bound to is not compared',

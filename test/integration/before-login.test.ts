@@ -400,6 +400,29 @@ test('of what TLS takes and no login sees, neither key updates nor padding come 
   await honest.peer.close();
 });
 
+test('answers to key updates do not pile up for somebody who reads nothing, behind the login', async () => {
+  using files = new TlsFolder();
+  await using pooler = await start({
+    settings: { tcp_socket_buffer: 8192, ...requiredTls(files) },
+    oneLoop: 'it looks at the client’s connection',
+  });
+  const lazy = await TlsRecords.connect(pooler.port);
+  await lazy.send(lazy.data(startup), lazy.data(frontend.password(password)));
+  await lazy.peer.messagesTo('Z');
+  lazy.peer.stall();
+  // With nothing to say to its owner, Node goes on to read.
+  await lazy.send(lazy.data(frontend.query("SELECT repeat('x', 1000000) FROM generate_series(1, 12)")));
+  const { state } = pooler.pooler;
+  await waitFor(() => [...state.sessions.values()].some(({ connection }) => connection.conn.isCongested));
+  // One by one: OpenSSL answers those that come together once.
+  for (let sent = 0; state.budget.count('client') > 0; sent++) {
+    expect(sent).toBeLessThan(20_000);
+    await lazy.send(lazy.keyUpdate()).catch(() => {});
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  lazy.peer.socket.destroy();
+});
+
 test('what begun handshakes hold is bounded, too', async () => {
   using files = new TlsFolder();
   await using pooler = await start({ settings: { max_client_conn: 1000, ...requiredTls(files) } });

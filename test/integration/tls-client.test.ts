@@ -355,22 +355,27 @@ describe('inside TLS', () => {
 });
 
 describe('what is said of it', () => {
-  test('SHOW and the login’s line name version and cipher, as the settings choose them', async () => {
+  test('SHOW and the login’s line name version, cipher and curve, as the settings choose them', async () => {
     await using pooler = await tlsPooler('prefer', {
       client_tls_protocols: 'tlsv1.2',
       client_tls_ciphers: 'ECDHE-ECDSA-AES128-GCM-SHA256',
+      client_tls_ecdhcurve: 'P-256',
     });
     const twelve = await pooler.client({ ssl: verified });
-    const text = 'TLSv1.2/ECDHE-ECDSA-AES128-GCM-SHA256';
+    const text = 'TLSv1.2/ECDHE-ECDSA-AES128-GCM-SHA256/ECDH=prime256v1';
     const shown = await pooler.show('SHOW CLIENTS');
     expect(shown.map((row) => row['tls']).sort()).toEqual(['', text]);
     expect(pooler.lines.some((line) => line.includes(` tls=${text} replication=no`))).toBe(true);
     await pooler.reload({
-      settings: { client_tls_protocols: 'tlsv1.3', client_tls13_ciphers: 'TLS_CHACHA20_POLY1305_SHA256' },
+      settings: {
+        client_tls_protocols: 'tlsv1.3',
+        client_tls13_ciphers: 'TLS_CHACHA20_POLY1305_SHA256',
+        client_tls_ecdhcurve: 'X25519',
+      },
     });
     const thirteen = await pooler.client({ ssl: verified });
     const tls = (await pooler.show('SHOW SOCKETS')).map((row) => row['tls']);
-    expect(tls).toContain('TLSv1.3/TLS_CHACHA20_POLY1305_SHA256');
+    expect(tls).toContain('TLSv1.3/TLS_CHACHA20_POLY1305_SHA256/ECDH=X25519');
     // The one that was there stays as it was.
     expect(tls).toContain(text);
     await twelve.query('SELECT 1');

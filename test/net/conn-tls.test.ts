@@ -3,14 +3,18 @@ import { connect as connectTls, createSecureContext, TLSSocket } from 'node:tls'
 import { describe, expect, it } from 'vitest';
 import { Conn } from '../../src/net/conn.ts';
 import type { ConnHandler } from '../../src/net/conn-handler.ts';
+import type { TlsServerContext } from '../../src/net/native-tls.ts';
 import { openNative } from '../../src/net/native.ts';
+import type { ConnSocket } from '../../src/net/raw-socket.ts';
 import { makeCertificate } from '../support/certificates.ts';
+import { contextParts } from '../support/tls-context.ts';
 import { waitFor } from '../support/wait-for.ts';
 import { ConnStage } from './conn-stage.ts';
 
 const certificate = makeCertificate({ commonName: 'localhost' });
 const context = createSecureContext({ cert: certificate.certPem, key: certificate.keyPem });
 const native = openNative();
+const serverContext = native.tls.serverContext(contextParts(certificate)) as TlsServerContext;
 
 /** What a connection hears, in order. */
 class Recorder implements ConnHandler {
@@ -38,33 +42,6 @@ class Recorder implements ConnHandler {
 
 const stage = new ConnStage();
 
-/** A raw connection to one that goes over to TLS with the first `count` bytes that it gets. */
-async function directTls(count: number): Promise<{ conn: Conn; heard: Recorder; raw: Socket }> {
-  const heard = new Recorder();
-  let first = Buffer.alloc(0);
-  const begins: ConnHandler = {
-    ...noHandler,
-    onBytes: (chunk, end) => {
-      first = Buffer.concat([first, chunk.subarray(0, end)]);
-      if (first.length < count) return;
-      const seen = Buffer.from(first);
-      conn.handler = heard;
-      conn.startTls(asServer(heard), seen);
-      // It is the caller's again.
-      seen.fill(0);
-    },
-    onClosed: (error) => heard.onClosed(error),
-  };
-  const taken = new Promise<Conn>((resolve) => {
-    stage.accepted.push((socket) => resolve(Conn.accept(socket, native, begins)));
-  });
-  const raw = connect({ port: stage.port, host: '127.0.0.1', noDelay: true });
-  raw.on('error', () => {});
-  const conn = await taken;
-  stage.opened.push(raw, conn.socket);
-  return { conn, heard, raw };
-}
-
 const noHandler: ConnHandler = {
   onBytes() {},
   onEnd() {},
@@ -73,186 +50,230 @@ const noHandler: ConnHandler = {
   onFault() {},
 };
 
-function asServer(heard: Recorder): Parameters<Conn['startTls']>[0] {
-  return {
-    wrap: (plain) => new TLSSocket(plain, { isServer: true, secureContext: context }),
-    readyEvent: 'secure',
-    secured: () => {
-      heard.secured++;
-    },
+describe.each([
+  ['a socket of Node’s', false],
+  ['the connection’s own socket', true],
+])('TLS on %s', (_what, isInPlace) => {
+  const port = (): number => (isInPlace ? stage.rawPort : stage.port);
+  const accept = (handler: ConnHandler, taken: (conn: Conn) => void): void => {
+    const take = (socket: ConnSocket): void => taken(Conn.accept(socket, native, handler));
+    if (isInPlace) stage.acceptedRaw.push(take);
+    else stage.accepted.push(take);
   };
-}
 
-describe('direct TLS', () => {
-  it('begins with bytes that were read already', async () => {
-    const { conn, heard, raw } = await directTls(1);
-    const peer = connectTls({ socket: raw, ca: certificate.certPem, servername: 'localhost' });
-    stage.opened.push(peer);
-    let answer = '';
-    peer.on('data', (chunk: Buffer) => {
-      answer += chunk.toString();
+  /** A raw connection to one that goes over to TLS with the first `count` bytes that it gets. */
+  async function directTls(count: number): Promise<{ conn: Conn; heard: Recorder; raw: Socket }> {
+    const heard = new Recorder();
+    let first = Buffer.alloc(0);
+    const begins: ConnHandler = {
+      ...noHandler,
+      onBytes: (chunk, end) => {
+        first = Buffer.concat([first, chunk.subarray(0, end)]);
+        if (first.length < count) return;
+        const seen = Buffer.from(first);
+        conn.handler = heard;
+        conn.startTls(asServer(heard), seen);
+        // It is the caller's again.
+        seen.fill(0);
+      },
+      onClosed: (error) => heard.onClosed(error),
+    };
+    const taken = new Promise<Conn>((resolve) => {
+      accept(begins, resolve);
     });
-    peer.write('hello');
-    await waitFor(() => heard.text === 'hello');
-    expect(heard.secured).toBe(1);
-    conn.write(Buffer.from('welcome'));
-    await waitFor(() => answer === 'welcome');
-    expect(conn.isSecuring).toBe(false);
-  });
-
-  it('cut at each byte of the client’s first message comes to the same', async () => {
-    const hello = await clientHello();
-    for (let cut = 1; cut <= hello.length; cut += 7) {
-      const { heard, raw } = await directTls(cut);
-      const answered = new Promise<Buffer>((resolve) => raw.once('data', resolve));
-      raw.write(hello.subarray(0, cut));
-      raw.write(hello.subarray(cut));
-      // A handshake record comes back: ServerHello.
-      expect((await answered)[0]).toBe(0x16);
-      expect(heard.closed).toBe(null);
-      raw.destroy();
-      await waitFor(() => heard.closed !== null);
-    }
-  });
-});
-
-describe('a handshake that fails', () => {
-  it('closes the connection with the error, once, and nothing else is heard', async () => {
-    const { conn, heard, raw } = await directTls(1);
-    raw.write('\x16this is no handshake');
-    await waitFor(() => heard.closed !== null);
-    expect(heard.closed?.error).toBeInstanceOf(Error);
-    expect(conn.isSecuring).toBe(true);
-    expect([heard.closes, heard.secured, heard.ended, heard.text, heard.faults]).toEqual([
-      1,
-      0,
-      false,
-      '',
-      [],
-    ]);
-  });
-
-  it('for the peer has left is told like a reset, whether it has reset or finished', async () => {
-    const hello = await clientHello();
-    for (const leave of ['end', 'resetAndDestroy'] as const) {
-      const { heard, raw } = await directTls(1);
-      raw.write(hello);
-      await new Promise((resolve) => raw.once('data', resolve));
-      raw[leave]();
-      await waitFor(() => heard.closed !== null);
-      expect(Reflect.get(heard.closed?.error ?? {}, 'code')).toBe('ECONNRESET');
-      expect([heard.closes, heard.ended]).toEqual([1, false]);
-    }
-  });
-
-  it('for we end the connection in the middle of it is over at once, without an error', async () => {
-    const { conn, heard, raw } = await directTls(1);
-    raw.write((await clientHello()).subarray(0, 20));
-    await waitFor(() => conn.isSecuring);
-    conn.end(Buffer.from('what a client in a handshake cannot read'));
-    conn.endAndDestroy();
-    await waitFor(() => heard.closed !== null);
-    expect([heard.closed, heard.closes, heard.text]).toEqual([{ error: null }, 1, '']);
-  });
-
-  it('for we destroy the connection has no error', async () => {
-    const { conn, heard, raw } = await directTls(1);
-    raw.write((await clientHello()).subarray(0, 20));
-    await waitFor(() => conn.isSecuring);
-    conn.destroy();
-    await waitFor(() => heard.closed !== null);
-    expect(heard.closed).toEqual({ error: null });
-  });
-});
-
-describe('an encrypted connection', () => {
-  async function encrypted(): Promise<{ conn: Conn; heard: Recorder; raw: Socket; peer: TLSSocket }> {
-    const { conn, heard, raw } = await directTls(1);
-    const peer = connectTls({ socket: raw, ca: certificate.certPem, servername: 'localhost' });
-    peer.on('error', () => {});
-    stage.opened.push(peer);
-    peer.write('x');
-    await waitFor(() => heard.text === 'x');
-    return { conn, heard, raw, peer };
+    const raw = connect({ port: port(), host: '127.0.0.1', noDelay: true });
+    raw.on('error', () => {});
+    const conn = await taken;
+    stage.opened.push(raw, conn.socket);
+    return { conn, heard, raw };
   }
 
-  it('into which somebody writes in the clear ends with an error', async () => {
-    const { heard, raw, conn } = await encrypted();
-    // Past the peer's own TLS, as one on the way would do.
-    const handle: unknown = Reflect.get(raw, '_handle');
-    expect(handle).not.toBe(null);
-    expect(
-      native.write(Reflect.get(handle as object, 'fd') as number, Buffer.from('Q\0\0\0\x05X'), 0, 6),
-    ).toBe(6);
-    await waitFor(() => heard.closed !== null);
-    expect(heard.closed?.error).toBeInstanceOf(Error);
-    expect(heard.text).toBe('x');
-    expect(conn.isClosed).toBe(true);
-  });
-
-  it('whose peer resets it ends with that error, and is closed once', async () => {
-    const { heard, raw, conn } = await encrypted();
-    raw.resetAndDestroy();
-    await waitFor(() => {
-      conn.write(Buffer.from('anybody there?'));
-      return heard.closed !== null;
-    });
-    expect(heard.closes).toBe(1);
-  });
-
-  it('whose handler throws is lost, and the process goes on', async () => {
-    const { heard, peer } = await encrypted();
-    const bug = new Error('a bug');
-    heard.onBytes = () => {
-      throw bug;
+  function asServer(heard: Recorder): Parameters<Conn['startTls']>[0] {
+    return {
+      ...(isInPlace
+        ? { inPlace: { session: () => serverContext.accept(), secured: () => heard.secured++ } }
+        : {}),
+      wrap: (plain) => new TLSSocket(plain, { isServer: true, secureContext: context }),
+      readyEvent: 'secure',
+      secured: () => {
+        heard.secured++;
+      },
     };
-    peer.write('y');
-    await waitFor(() => heard.closed !== null);
-    expect(heard.faults).toEqual([bug]);
+  }
+
+  describe('direct TLS', () => {
+    it('begins with bytes that were read already', async () => {
+      const { conn, heard, raw } = await directTls(1);
+      const peer = connectTls({ socket: raw, ca: certificate.certPem, servername: 'localhost' });
+      stage.opened.push(peer);
+      let answer = '';
+      peer.on('data', (chunk: Buffer) => {
+        answer += chunk.toString();
+      });
+      peer.write('hello');
+      await waitFor(() => heard.text === 'hello');
+      expect(heard.secured).toBe(1);
+      conn.write(Buffer.from('welcome'));
+      await waitFor(() => answer === 'welcome');
+      expect(conn.isSecuring).toBe(false);
+    });
+
+    it('cut at each byte of the client’s first message comes to the same', async () => {
+      const hello = await clientHello();
+      for (let cut = 1; cut <= hello.length; cut += 7) {
+        const { heard, raw } = await directTls(cut);
+        const answered = new Promise<Buffer>((resolve) => raw.once('data', resolve));
+        raw.write(hello.subarray(0, cut));
+        raw.write(hello.subarray(cut));
+        // A handshake record comes back: ServerHello.
+        expect((await answered)[0]).toBe(0x16);
+        expect(heard.closed).toBe(null);
+        raw.destroy();
+        await waitFor(() => heard.closed !== null);
+      }
+    });
   });
 
-  it('whose peer has finished can be written to, and closes once it is ended', async () => {
-    const { heard, peer, conn } = await encrypted();
-    peer.allowHalfOpen = true;
-    let answer = '';
-    peer.on('data', (chunk: Buffer) => {
-      answer += chunk.toString();
+  describe('a handshake that fails', () => {
+    it('closes the connection with the error, once, and nothing else is heard', async () => {
+      const { conn, heard, raw } = await directTls(1);
+      raw.write('\x16this is no handshake');
+      await waitFor(() => heard.closed !== null);
+      expect(heard.closed?.error).toBeInstanceOf(Error);
+      expect(conn.isSecuring).toBe(true);
+      expect([heard.closes, heard.secured, heard.ended, heard.text, heard.faults]).toEqual([
+        1,
+        0,
+        false,
+        '',
+        [],
+      ]);
     });
-    peer.end('question');
-    await waitFor(() => heard.ended);
-    conn.end(Buffer.from('answer'));
-    await waitFor(() => heard.closed !== null && answer === 'answer');
-    expect([heard.text, heard.closed]).toEqual(['xquestion', { error: null }]);
-  });
-});
 
-it('what was written before goes out in the clear, whole and first, although nobody reads it yet', async () => {
-  const heard = new Recorder();
-  const taken = new Promise<Conn>((resolve) => {
-    stage.accepted.push((socket) => resolve(Conn.accept(socket, native, heard)));
-  });
-  const raw = connect({ port: stage.port, host: '127.0.0.1', noDelay: true });
-  raw.pause();
-  const conn = await taken;
-  stage.opened.push(raw, conn.socket);
-  const block = Buffer.alloc(64 * 1024, 'a');
-  let total = 0;
-  for (let isTaken = true; isTaken; total += block.length) isTaken = conn.forward(block, 0, block.length);
-  conn.startTls(asServer(heard), null);
-  let plain = 0;
-  await new Promise<void>((resolve) => {
-    raw.on('data', (chunk: Buffer) => {
-      expect(chunk.every((byte) => byte === 0x61)).toBe(true);
-      plain += chunk.length;
-      if (plain === total) resolve();
+    it('for the peer has left is told like a reset, whether it has reset or finished', async () => {
+      const hello = await clientHello();
+      for (const leave of ['end', 'resetAndDestroy'] as const) {
+        const { heard, raw } = await directTls(1);
+        raw.write(hello);
+        await new Promise((resolve) => raw.once('data', resolve));
+        raw[leave]();
+        await waitFor(() => heard.closed !== null);
+        expect(Reflect.get(heard.closed?.error ?? {}, 'code')).toBe('ECONNRESET');
+        expect([heard.closes, heard.ended]).toEqual([1, false]);
+      }
     });
-    raw.resume();
+
+    it('for we end the connection in the middle of it is over at once, without an error', async () => {
+      const { conn, heard, raw } = await directTls(1);
+      raw.write((await clientHello()).subarray(0, 20));
+      await waitFor(() => conn.isSecuring);
+      conn.end(Buffer.from('what a client in a handshake cannot read'));
+      conn.endAndDestroy();
+      await waitFor(() => heard.closed !== null);
+      expect([heard.closed, heard.closes, heard.text]).toEqual([{ error: null }, 1, '']);
+    });
+
+    it('for we destroy the connection has no error', async () => {
+      const { conn, heard, raw } = await directTls(1);
+      raw.write((await clientHello()).subarray(0, 20));
+      await waitFor(() => conn.isSecuring);
+      conn.destroy();
+      await waitFor(() => heard.closed !== null);
+      expect(heard.closed).toEqual({ error: null });
+    });
   });
-  raw.removeAllListeners('data');
-  const peer = connectTls({ socket: raw, ca: certificate.certPem, servername: 'localhost' });
-  stage.opened.push(peer);
-  peer.write('now encrypted');
-  await waitFor(() => heard.text === 'now encrypted');
+
+  describe('an encrypted connection', () => {
+    async function encrypted(): Promise<{ conn: Conn; heard: Recorder; raw: Socket; peer: TLSSocket }> {
+      const { conn, heard, raw } = await directTls(1);
+      const peer = connectTls({ socket: raw, ca: certificate.certPem, servername: 'localhost' });
+      peer.on('error', () => {});
+      stage.opened.push(peer);
+      peer.write('x');
+      await waitFor(() => heard.text === 'x');
+      return { conn, heard, raw, peer };
+    }
+
+    it('into which somebody writes in the clear ends with an error', async () => {
+      const { heard, raw, conn } = await encrypted();
+      // Past the peer's own TLS, as one on the way would do.
+      const handle: unknown = Reflect.get(raw, '_handle');
+      expect(handle).not.toBe(null);
+      expect(
+        native.write(Reflect.get(handle as object, 'fd') as number, Buffer.from('Q\0\0\0\x05X'), 0, 6),
+      ).toBe(6);
+      await waitFor(() => heard.closed !== null);
+      expect(heard.closed?.error).toBeInstanceOf(Error);
+      expect(heard.text).toBe('x');
+      expect(conn.isClosed).toBe(true);
+    });
+
+    it('whose peer resets it ends with that error, and is closed once', async () => {
+      const { heard, raw, conn } = await encrypted();
+      // Where a write has heard of the reset first, a raw socket leaves it to its owner to close.
+      heard.onEnd = () => conn.endAndDestroy();
+      raw.resetAndDestroy();
+      await waitFor(() => {
+        conn.write(Buffer.from('anybody there?'));
+        return heard.closed !== null;
+      });
+      expect(heard.closes).toBe(1);
+    });
+
+    it('whose handler throws is lost, and the process goes on', async () => {
+      const { heard, peer } = await encrypted();
+      const bug = new Error('a bug');
+      heard.onBytes = () => {
+        throw bug;
+      };
+      peer.write('y');
+      await waitFor(() => heard.closed !== null);
+      expect(heard.faults).toEqual([bug]);
+    });
+
+    it('whose peer has finished can be written to, and closes once it is ended', async () => {
+      const { heard, peer, conn } = await encrypted();
+      peer.allowHalfOpen = true;
+      let answer = '';
+      peer.on('data', (chunk: Buffer) => {
+        answer += chunk.toString();
+      });
+      peer.end('question');
+      await waitFor(() => heard.ended);
+      conn.end(Buffer.from('answer'));
+      await waitFor(() => heard.closed !== null && answer === 'answer');
+      expect([heard.text, heard.closed]).toEqual(['xquestion', { error: null }]);
+    });
+  });
+
+  it('what was written before goes out in the clear, whole and first, although nobody reads it yet', async () => {
+    const heard = new Recorder();
+    const taken = new Promise<Conn>((resolve) => {
+      accept(heard, resolve);
+    });
+    const raw = connect({ port: port(), host: '127.0.0.1', noDelay: true });
+    raw.pause();
+    const conn = await taken;
+    stage.opened.push(raw, conn.socket);
+    const block = Buffer.alloc(64 * 1024, 'a');
+    let total = 0;
+    for (let isTaken = true; isTaken; total += block.length) isTaken = conn.forward(block, 0, block.length);
+    conn.startTls(asServer(heard), null);
+    let plain = 0;
+    await new Promise<void>((resolve) => {
+      raw.on('data', (chunk: Buffer) => {
+        expect(chunk.every((byte) => byte === 0x61)).toBe(true);
+        plain += chunk.length;
+        if (plain === total) resolve();
+      });
+      raw.resume();
+    });
+    raw.removeAllListeners('data');
+    const peer = connectTls({ socket: raw, ca: certificate.certPem, servername: 'localhost' });
+    stage.opened.push(peer);
+    peer.write('now encrypted');
+    await waitFor(() => heard.text === 'now encrypted');
+  });
 });
 
 describe.each([

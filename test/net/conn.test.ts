@@ -7,8 +7,10 @@ import { describe, expect, it } from 'vitest';
 import { Conn } from '../../src/net/conn.ts';
 import type { ConnHandler } from '../../src/net/conn-handler.ts';
 import type { Native } from '../../src/net/native.ts';
+import type { TlsServerContext } from '../../src/net/native-tls.ts';
 import { socketFd } from '../../src/net/native-sockets.ts';
 import { makeCertificate } from '../support/certificates.ts';
+import { contextParts } from '../support/tls-context.ts';
 import { waitFor } from '../support/wait-for.ts';
 import { withoutNative } from '../support/without-native.ts';
 import { ConnStage } from './conn-stage.ts';
@@ -48,14 +50,18 @@ const context = createSecureContext({ cert: certificate.certPem, key: certificat
 
 type Pair = (native: Native, handler: ConnHandler) => Promise<{ conn: Conn; peer: Socket }>;
 
+const serverContext = withNative.tls.serverContext(contextParts(certificate)) as TlsServerContext;
+
 const tlsPair: Pair = (native, handler) => secured(plainPair, native, handler);
 const rawTlsPair: Pair = (native, handler) => secured(rawPair, native, handler);
+const inPlacePair: Pair = (native, handler) => secured(rawPair, native, handler, true);
 
 /** A connection that has gone over to TLS after its first byte, and the TLS socket at its other end. */
 async function secured(
   below: Pair,
   native: Native,
   handler: ConnHandler,
+  isInPlace = false,
 ): Promise<{ conn: Conn; peer: Socket }> {
   const plain = new Recorder();
   const { conn, peer: raw } = await below(native, plain);
@@ -64,13 +70,15 @@ async function secured(
     expect([chunk[0], end]).toEqual([0x3f, 1]);
     conn.handler = handler;
     conn.write(Buffer.from('S'));
+    const secured = (): void => {
+      isSecured = true;
+    };
     conn.startTls(
       {
+        ...(isInPlace ? { inPlace: { session: () => serverContext.accept(), secured } } : {}),
         wrap: (socket) => new TLSSocket(socket, { isServer: true, secureContext: context }),
         readyEvent: 'secure',
-        secured: () => {
-          isSecured = true;
-        },
+        secured,
       },
       null,
     );
@@ -141,10 +149,11 @@ describe.each([
   ['as plain streams, without native calls', withoutNative, plainPair],
   ['over TLS', withNative, tlsPair],
   ['over TLS, accepted as a raw socket', withNative, rawTlsPair],
+  ['over TLS, on a raw socket', withNative, inPlacePair],
   ['over TLS, without native calls', withoutNative, tlsPair],
 ])('an accepted connection %s', (_name, native, pair) => {
   // The handshake's bytes are none of the connection's.
-  const before = pair === tlsPair || pair === rawTlsPair ? 1 : 0;
+  const before = [tlsPair, rawTlsPair, inPlacePair].includes(pair) ? 1 : 0;
 
   it('hands up what the peer sends and sends what it is given, then hears the end', async () => {
     const heard = new Recorder();
@@ -471,6 +480,7 @@ describe('a peer that leaves a paused connection', () => {
     ['in the clear', plainPair],
     ['on a raw socket', rawPair],
     ['over TLS', tlsPair],
+    ['over TLS, on a raw socket', inPlacePair],
   ])('is noticed by the native call, with bytes unread, %s', async (_name, pair) => {
     const { conn, peer } = await pair(withNative, new Recorder());
     conn.pause();
@@ -546,6 +556,7 @@ describe.each([
   ['without', withoutNative, plainPair],
   ['over TLS', withNative, tlsPair],
   ['over TLS, accepted as a raw socket', withNative, rawTlsPair],
+  ['over TLS, on a raw socket', withNative, inPlacePair],
 ])('suspend, %s', (_, native, pair) => {
   it('stops reading until wake, whatever resume says, and loses nothing', async () => {
     const handler = new Recorder();

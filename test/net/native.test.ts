@@ -11,7 +11,9 @@ import { type Native, NATIVE_THEMES, type NativeTheme, openNative } from '../../
 import { noProcessCalls } from '../../src/net/native-process.ts';
 import { socketFd } from '../../src/net/native-sockets.ts';
 import { readinessOf } from '../../src/net/readiness.ts';
+import { makeCertificate } from '../support/certificates.ts';
 import { lacking, refusing } from '../support/lacking.ts';
+import { contextParts } from '../support/tls-context.ts';
 import { waitFor } from '../support/wait-for.ts';
 
 const cleanups: (() => void)[] = [];
@@ -208,6 +210,7 @@ const answers: Readonly<Record<NativeTheme, (native: Native, socket: Socket) => 
     if (context !== null) native.batch.endContext(context);
     return context !== null;
   },
+  tls: (native) => native.tls.serverContext(contextParts(makeCertificate())) !== null,
 };
 
 describe.runIf(isLinux)('a C library without one function', () => {
@@ -218,7 +221,7 @@ describe.runIf(isLinux)('a C library without one function', () => {
     [' send(', ['io']],
     ['recv', ['io']],
     ['epoll_wait', ['io']],
-    ['shutdown', ['io']],
+    [' shutdown(', ['io']],
     ['close(', ['io']],
     ['inet_ntop', ['io', 'listen']],
     ['getpwuid', ['names']],
@@ -228,6 +231,8 @@ describe.runIf(isLinux)('a C library without one function', () => {
     ['sendto', ['datagram']],
     ['accept4', ['listen']],
     ['syscall', ['batch']],
+    [' SSL_read', ['tls']],
+    [' SSL_CTX_new', ['tls']],
   ] as const)('%s leaves out %j alone', async (name, themes) => {
     const whole = openNative();
     const native = openNative(() => lacking(name));

@@ -2,8 +2,11 @@ import { closeSync } from 'node:fs';
 import { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import { beforeEach, describe, expect, it } from 'vitest';
+import type { TlsServerContext } from '../../src/net/native-tls.ts';
 import { openNative } from '../../src/net/native.ts';
+import { makeCertificate } from '../support/certificates.ts';
 import { lacking } from '../support/lacking.ts';
+import { contextParts } from '../support/tls-context.ts';
 import { waitFor } from '../support/wait-for.ts';
 import { HeldStage, type Kind, type Line, nextTurn } from './held-stage.ts';
 
@@ -374,3 +377,29 @@ describe.runIf(process.platform === 'linux').each<[Kind, string, HeldStage]>([
     if (isBatching) expect(Math.max(...stage.writes)).toBe(32);
   });
 });
+
+it.runIf(process.platform === 'linux')(
+  'what is wrong with a client’s TLS is said to it, with others ready, too',
+  async () => {
+    const context = batching.native.tls.serverContext(contextParts(makeCertificate())) as TlsServerContext;
+    const [line, other] = (await batching.openAll('raw', 'raw')) as [Line, Line];
+    line.conn.startTls(
+      {
+        inPlace: { session: () => context.accept(), secured() {} },
+        wrap() {
+          throw new Error('not in place');
+        },
+        readyEvent: 'secure',
+        secured() {},
+      },
+      null,
+    );
+    // A ServerHello, which no client says.
+    line.peer.write(Buffer.from([0x16, 3, 1, 0, 4, 2, 0, 0, 0]));
+    other.peer.write('.');
+    await batching.round([line, other]);
+    await waitFor(() => line.isPeerClosed || line.hasPeerEnded);
+    // An alert.
+    expect(line.got.charCodeAt(0)).toBe(0x15);
+  },
+);

@@ -13,7 +13,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
   wire: { imports: ['base'] },
   config: { imports: ['wire'], types: ['base'] },
   net: { imports: ['base'] },
-  tls: { imports: ['base'], types: ['config'] },
+  tls: { imports: ['base'], types: ['config', 'net'] },
   auth: { imports: ['wire', 'base'], types: ['config'] },
   pool: { imports: ['base', 'wire'] },
   prepared: { imports: ['base', 'wire'] },
