@@ -40,6 +40,19 @@ test('who executes a portal of EXECUTE behind a SET does not decide for others',
   expect(await run(client)).toEqual([['2003-02-01']]);
 });
 
+test('nor does who has bound it before the SET', async () => {
+  const [client, other, direct] = await alike("SELECT '01/02/2003'::date FROM changing");
+  const run = async (who: WireClient) => (await who.ask(...bound, sync())).rows;
+  expect(await run(client)).toEqual([['2003-02-01']]);
+  await other.ask(query('BEGIN'));
+  await other.ask(parse('', 'EXECUTE a'), bindTexts('p', '', []), sync());
+  await other.ask(parse('s', "SET DateStyle = 'ISO, MDY'"), bindTexts('', 's', []), execute(''), sync());
+  await direct.rows('ANALYZE changing');
+  expect((await other.ask(execute('p'), sync())).rows).toEqual([['2003-01-02']]);
+  await other.ask(query('COMMIT'));
+  expect(await run(client)).toEqual([['2003-02-01']]);
+});
+
 test('in one Query a SET ahead of EXECUTE counts', async () => {
   const [client, other, direct] = await alike("SELECT '01/02/2003'::date FROM changing");
   const run = async (who: WireClient) => (await who.ask(...bound, sync())).rows;
