@@ -1,4 +1,5 @@
 import type { SecureVersion } from 'node:tls';
+import { addressOf, allocPinned } from './pinned.ts';
 
 type Koffi = typeof import('koffi');
 type Library = ReturnType<Koffi['load']>;
@@ -69,7 +70,7 @@ export function contextMaker(lib: Library, koffi: Koffi): (parts: TlsContextPart
   const freeKey = lib.func('void EVP_PKEY_free(uintptr_t)');
   const newText = lib.func('uintptr_t BIO_new_mem_buf(const void *, int)');
   const freeText = lib.func('int BIO_free(uintptr_t)');
-  const choose = protocolChooser(koffi);
+  const choose = protocolChooser(lib, koffi);
 
   /** Reads one after the other, from PEM. */
   const withText = (text: string, call: (bio: number) => boolean): boolean => {
@@ -139,13 +140,27 @@ export function contextMaker(lib: Library, koffi: Koffi): (parts: TlsContextPart
   };
 }
 
-/** Makes the function that OpenSSL asks which of a client's protocols it shall be; one for each name, there for good. */
-function protocolChooser(koffi: Koffi): (protocol: string) => unknown {
+/** Longer lists there are not: their length is two bytes. */
+const LIST_BYTES = 64 * 1024;
+
+/** Where a pointer and, behind it, a length are put together. */
+const ANSWER_BYTES = 16;
+
+/**
+ * Makes the function that OpenSSL asks which of a client's protocols it shall be; one for each name, there for good. It calls
+ * functions of C alone: what else the library has throws where the thread is being ended, and that ends the process.
+ */
+function protocolChooser(lib: Library, koffi: Koffi): (protocol: string) => unknown {
   const type = koffi.pointer(
     koffi.proto(
-      'int (uintptr_t ssl, void *out, void *outLength, void *offered, uint32_t length, uintptr_t arg)',
+      'int (uintptr_t ssl, uintptr_t out, uintptr_t outLength, uintptr_t offered, uint32_t length, uintptr_t arg)',
     ),
   );
+  const copy = lib.func('void memcpy(uintptr_t, uintptr_t, size_t)');
+  const list = allocPinned(LIST_BYTES);
+  const listAt = addressOf(koffi, list);
+  const answer = allocPinned(ANSWER_BYTES);
+  const answerAt = addressOf(koffi, answer);
   const known = new Map<string, unknown>();
   return (protocol) => {
     const registered = known.get(protocol);
@@ -153,18 +168,20 @@ function protocolChooser(koffi: Koffi): (protocol: string) => unknown {
     const wanted = Buffer.from(protocol, 'latin1');
     const choose = (
       _ssl: number,
-      out: unknown,
-      outLength: unknown,
-      offered: unknown,
+      out: number,
+      outLength: number,
+      offered: number,
       length: number,
     ): number => {
-      const list = Buffer.from(koffi.view(offered as bigint, length));
-      if (list.length === 0) return SSL_TLSEXT_ERR_NOACK;
-      const at = indexOfProtocol(list, wanted);
+      if (length === 0 || length > LIST_BYTES) return SSL_TLSEXT_ERR_NOACK;
+      copy(listAt, offered, length);
+      const at = indexOfProtocol(list, length, wanted);
       if (at < 0) return SSL_TLSEXT_ERR_ALERT_FATAL;
-      // OpenSSL copies it from its own memory.
-      koffi.encode(out, 'uint64_t', BigInt(koffi.address(offered as bigint)) + BigInt(at));
-      koffi.encode(outLength, 'uint8_t', wanted.length);
+      // OpenSSL copies it, from its own memory.
+      answer.writeBigUInt64LE(BigInt(offered) + BigInt(at));
+      answer[8] = wanted.length;
+      copy(out, answerAt, 8);
+      copy(outLength, answerAt + 8, 1);
       return SSL_TLSEXT_ERR_OK;
     };
     const callback: unknown = koffi.register(choose, type);
@@ -173,12 +190,12 @@ function protocolChooser(koffi: Koffi): (protocol: string) => unknown {
   };
 }
 
-/** Where in `list`, names with their lengths in front, `wanted` begins; -1: it is not there. */
-export function indexOfProtocol(list: Buffer, wanted: Buffer): number {
+/** Where in `list[0, end)`, names with their lengths in front, `wanted` begins; -1: it is not there. */
+export function indexOfProtocol(list: Buffer, end: number, wanted: Buffer): number {
   const { length } = wanted;
-  for (let at = 0; at < list.length; at += 1 + (list[at] as number)) {
+  for (let at = 0; at < end; at += 1 + (list[at] as number)) {
     const start = at + 1;
-    if (list[at] !== length || start + length > list.length) continue;
+    if (list[at] !== length || start + length > end) continue;
     if (list.compare(wanted, 0, length, start, start + length) === 0) return start;
   }
   return -1;

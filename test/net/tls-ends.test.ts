@@ -9,7 +9,7 @@ import { withSeed } from '../support/random.ts';
 import { contextParts } from '../support/tls-context.ts';
 import type { EndingTlsStart } from './ending-tls.ts';
 
-const ENDS = byEffort({ wide: 8, full: 200 });
+const ENDS = byEffort({ wide: 8, full: 1000 });
 
 /** The first message of a client that offers `protocols`. */
 async function clientHello(protocols: string[]): Promise<Buffer> {

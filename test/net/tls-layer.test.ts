@@ -309,11 +309,12 @@ describe('by ALPN', () => {
   });
 
   it('names are told apart by their lengths', () => {
-    const wanted = Buffer.from('ab');
-    expect(indexOfProtocol(Buffer.from('\x01a\x02ab'), wanted)).toBe(3);
-    expect(indexOfProtocol(Buffer.from('\x03abc\x02b'), wanted)).toBe(-1);
-    expect(indexOfProtocol(Buffer.from('\x00\x00'), wanted)).toBe(-1);
-    expect(indexOfProtocol(Buffer.from(''), wanted)).toBe(-1);
+    const find = (list: string) =>
+      indexOfProtocol(Buffer.from(`${list}\x02ab`), list.length, Buffer.from('ab'));
+    expect(find('\x01a\x02ab')).toBe(3);
+    expect(find('\x03abc\x02b')).toBe(-1);
+    expect(find('\x00\x00')).toBe(-1);
+    expect(find('')).toBe(-1);
   });
 });
 
