@@ -14,7 +14,7 @@ export interface TlsHost extends SocketOwner {
 }
 
 /** How much of what nobody has asked for (answers to key updates) waits at most for a peer that doesn't read. */
-const MOST_UNREAD = 64 * 1024;
+const MOST_UNREAD = 16 * 1024;
 
 /** What takes no more than this leaves OpenSSL's memory as it is. */
 const SMALL_BYTES = 4 * 1024;

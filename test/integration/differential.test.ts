@@ -20,7 +20,7 @@ const role = 'differential_app';
 const database = 'differential';
 const { sync, query } = frontend;
 /** Batches per mode; `npm run test:full` takes its time. */
-const BATCHES = byEffort({ quick: 120, wide: 500, full: 5000 });
+const BATCHES = byEffort({ quick: 80, wide: 500, full: 5000 });
 const TIMEOUT_MS = byEffort({ wide: 120_000, full: 900_000 });
 
 // A server of its own: what no sane client sends can end more than the session in which it is sent.
