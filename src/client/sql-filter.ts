@@ -277,5 +277,5 @@ export class SqlFilter {
  */
 function hasPlainHead(chunk: Buffer, form: SqlStatement, end: number): boolean {
   if (!isNamed(form) || form.end !== end) return false;
-  return /^[\w\s]+$/.test(chunk.toString('latin1', form.start, form.nameEnd));
+  return /^[\w \t\n\r\f\v]+$/.test(chunk.toString('latin1', form.start, form.nameEnd));
 }
