@@ -260,7 +260,7 @@ export class SpawnedPooler extends TestPooler {
     try {
       await waitFor(() => pooler.stderr.includes('process up') || !pooler.isRunning, {
         what: 'the line "process up"',
-        deadlineMs: 20_000,
+        deadlineMs: 40_000,
       });
       if (!pooler.isRunning) throw new Error(`the pooler did not start:\n${pooler.stderr}`);
       return pooler;
