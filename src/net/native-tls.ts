@@ -26,8 +26,8 @@ export const SEALED = allocPinned(64 * 1024);
 /** How much is given to OpenSSL at a time, so that what it keeps does not grow with what passes: as much as a record holds. */
 export const RECORD_BYTES = 16 * 1024;
 
-/** More than a record of {@link RECORD_BYTES} takes when it is sealed. */
-export const SEALED_RECORD_BYTES = RECORD_BYTES + 512;
+/** More than {@link RECORD_BYTES} take when they are sealed, be it in records of 512 bytes (`max_fragment_length`). */
+export const SEALED_RECORD_BYTES = RECORD_BYTES + 4 * 1024;
 
 /** Short names of curves, where they are not the group's in TLS. */
 const CURVES: Readonly<Record<string, string>> = {
