@@ -163,7 +163,7 @@ export class WorkerExchange implements ServerExchange<Pool> {
     const { grant, identity } = moved;
     if (!budget.arrived(grant)) return;
     this.#count('received');
-    const fd = budget.duplicateOf(grant);
+    const fd = budget.custody.duplicateOf(grant);
     if (fd === null) {
       log.log('ERROR', `${identity.database}/${identity.user}: no descriptor is left for a server`);
       budget.leaveBehind(grant);

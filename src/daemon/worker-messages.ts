@@ -10,7 +10,8 @@ import type { PeerAddress } from '../net/address.ts';
 import type { ListenerInfo } from '../net/listening-socket.ts';
 import type { SocketName } from '../net/native-address.ts';
 import type { MovedServer } from '../pool/moved-server.ts';
-import type { YieldRequest } from '../pool/shared-budget.ts';
+import type { Grant } from '../pool/budget.ts';
+import type { YieldRequest } from '../pool/room-for-others.ts';
 import type { SharedMemory } from '../pool/shared-memory.ts';
 import type { StatementNaming } from '../prepared/statement.ts';
 import type { TlsSettings } from '../tls/contexts.ts';
@@ -116,6 +117,8 @@ export type MainNotice =
   | { readonly kind: 'ring' }
   /** Another thread lacks a server connection: an idle one is to be given up. */
   | { readonly kind: 'yield'; readonly request: YieldRequest }
+  /** Another thread has made room for clients that wait here: the grant of what it has closed is the worker's. */
+  | { readonly kind: 'room'; readonly grant: Grant }
   | { readonly kind: 'levels'; readonly levels: readonly LogLevel[] }
   /** Another process's unix socket stands where ours did. */
   | { readonly kind: 'unix replaced' }
@@ -133,7 +136,7 @@ export type WorkerNotice =
   | {
       readonly kind: 'pass on';
       readonly owner: number;
-      readonly notice: Extract<MainNotice, { kind: 'ring' | 'yield' | 'server' | 'offer' }>;
+      readonly notice: Extract<MainNotice, { kind: 'ring' | 'yield' | 'room' | 'server' | 'offer' }>;
     }
   /** A server connection has become the keeper's. */
   | { readonly kind: 'left behind' }

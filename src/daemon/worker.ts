@@ -43,9 +43,10 @@ readinessOf(native, start.batchContext);
 const budget = new SharedBudget(start.memory, start.owner, {
   ring: (owner) => main.tell({ kind: 'pass on', owner, notice: { kind: 'ring' } }),
   askYield: (owner, request) => main.tell({ kind: 'pass on', owner, notice: { kind: 'yield', request } }),
+  hand: (owner, grant) => main.tell({ kind: 'pass on', owner, notice: { kind: 'room', grant } }),
   duplicate: (fd) => native.listen.duplicate(fd),
   closeDescriptor: closeSync,
-  poolFull: (database, user) => exchange.refused(database, user),
+  refused: (database, user) => exchange.refused(database, user),
   leftBehind: () => main.tell({ kind: 'left behind' }),
   full: (what) => log.log('ERROR', `no room is left for more ${what} in what the threads share`),
 });
@@ -87,7 +88,7 @@ const loop: Loop = createLoop({
   native,
   budget,
   owner: budget.name,
-  custody: new SharedCustody(budget, socketFd),
+  custody: new SharedCustody(budget.custody, socketFd),
   nextId: () => budget.nextId(),
   loops: start.owners.length,
   derivations,
@@ -207,6 +208,9 @@ function hear(notice: MainNotice): void {
       break;
     case 'yield':
       budget.yieldAsked(notice.request);
+      break;
+    case 'room':
+      budget.handed(notice.grant);
       break;
     case 'levels':
       log.configure(notice.levels);

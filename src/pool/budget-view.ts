@@ -75,3 +75,19 @@ export function isOnItsWay({ section, records }: BudgetView, id: number): boolea
   };
   return section.read(look) ?? look();
 }
+
+/** The next owner behind `column` and before `end`, in a circle, that holds something of a key's; NONE: there is none. */
+export function nextHolder(
+  { counts, layout }: BudgetView,
+  key: KeyHash,
+  column: number,
+  end: number,
+): number {
+  const { owners } = layout.sizes;
+  for (let step = 1; step < owners; step++) {
+    const owner = (column + step) % owners;
+    if (owner === end) return NONE;
+    if (counts.heldNow(key, owner) > 0) return owner;
+  }
+  return NONE;
+}

@@ -1,3 +1,5 @@
+import type { Claimant } from './yield-claims.ts';
+
 /**
  * Permission to hold something scarce: a server connection or a place for a client. Everything that opens a
  * server connection or admits a client asks here first, so that one budget can span threads. Answers are
@@ -71,15 +73,38 @@ export interface YieldScope {
   readonly name: string;
 }
 
+/** Whose clients wait for room within a {@link YieldScope}; plain data. */
+export interface RoomClaim {
+  /** Key of their pool. */
+  readonly key: string;
+  /** From when on servers that come to rest are to make room for them, monotonic ms; null: no such one is. */
+  readonly dueFromMs: number | null;
+  /** They are served by any server of their pool, so that none that rests is closed for them: it goes there. */
+  readonly takesOwn: boolean;
+}
+
+/**
+ * What comes of asking for room: a close has begun; one is on its way out anyhow; a server goes there as it is; nothing
+ * rests.
+ */
+export type YieldAnswer = 'closes' | 'soon' | 'goes' | 'nothing';
+
+/** Whether there will be room soon. */
+export function isMade(answer: YieldAnswer | undefined): boolean {
+  return answer === 'closes' || answer === 'soon';
+}
+
 /** One event loop, as the budget calls it back. */
 export interface BudgetOwner {
   /** Something was freed that an earlier ask may have been refused for. Called outside of any ask. */
   onFreed(): void;
   /**
-   * Gives up the most idle server connection within `scope`, if there is one: true when a close has begun.
-   * The grant comes back later, when the server's end is gone.
+   * Gives up the most idle server connection within `scope`, if there is one. The grant comes back later, when the
+   * server's end is gone. `claim`: whose clients it is for, where they wait in another event loop.
    */
-  yieldServer(scope: YieldScope): boolean;
+  yieldServer(scope: YieldScope, claim?: RoomClaim): YieldAnswer;
+  /** Nothing rests here: the next server that comes to rest is to make room, as for clients that wait here. */
+  claimed?(scope: YieldScope, claimant: Claimant): void;
 }
 
 export interface Budget {
@@ -88,6 +113,8 @@ export interface Budget {
   askClient(ask: ClientAsk): Grant | Refusal;
   askPlace(ask: PlaceAsk): Grant | PlaceRefusal;
   giveBack(grant: Grant): void;
+  /** Something has been given back, and those who wait have not been told: what there is may be theirs. */
+  readonly isWaking: boolean;
   /** Servers of a pool that serve its clients or are to: all but those set aside. */
   serving(database: string, user: string): number;
   /**
@@ -95,12 +122,20 @@ export interface Budget {
    * given back. False, and it goes on serving: no more than `least` do. True as well when it was set aside already.
    */
   setAside(grant: Grant, least?: number): boolean;
-  /** Asks owners to make room within `scope`: true when one of them has begun to; of other threads nobody knows yet. */
-  requestYield(scope: YieldScope): boolean;
+  /**
+   * Asks owners to make room within `scope`: true when one of them has begun to; of other threads nobody knows yet. `claim`:
+   * for whom; null: other threads have just been asked for that, and are not again.
+   */
+  requestYield(scope: YieldScope, claim: RoomClaim | null): boolean;
   /** A pool's oldest waiter since `waitStartMs`, or 0 when nobody waits; capacity goes to the longest wait. */
   publishWait(owner: string, poolKey: string, waitStartMs: number): void;
   /** Clients (or servers) in use: all, of a database, of a user. Places: all, of a key (as `user`). */
   count(kind: GrantKind, scope?: { database?: string; user?: string }): number;
+}
+
+/** Who is refused one waits until one comes back; others are sent away. */
+export function isWaitedFor(kind: GrantKind): boolean {
+  return kind === 'server' || kind === 'derivation';
 }
 
 /** Key of a pool: names cannot contain a zero byte. */
@@ -174,7 +209,11 @@ export class LocalBudget implements Budget {
   /** Per owner: its pools' oldest waits. */
   readonly #waits = new Map<string, Map<string, number>>();
   #nextId = 1;
-  #wakeQueued = false;
+  #isWaking = false;
+
+  get isWaking(): boolean {
+    return this.#isWaking;
+  }
 
   join(owner: string, callbacks: BudgetOwner): void {
     this.#owners.set(owner, callbacks);
@@ -227,7 +266,7 @@ export class LocalBudget implements Budget {
   }
 
   requestYield(scope: YieldScope): boolean {
-    for (const owner of this.#owners.values()) if (owner.yieldServer(scope)) return true;
+    for (const owner of this.#owners.values()) if (isMade(owner.yieldServer(scope))) return true;
     return false;
   }
 
@@ -261,10 +300,10 @@ export class LocalBudget implements Budget {
    * longest wait hears of it first.
    */
   #wake(): void {
-    if (this.#wakeQueued) return;
-    this.#wakeQueued = true;
+    if (this.#isWaking) return;
+    this.#isWaking = true;
     queueMicrotask(() => {
-      this.#wakeQueued = false;
+      this.#isWaking = false;
       const names = [...this.#owners.keys()].sort((a, b) => this.#oldestWait(a) - this.#oldestWait(b));
       for (const name of names) this.#owners.get(name)?.onFreed();
     });

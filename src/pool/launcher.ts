@@ -1,6 +1,6 @@
 import type { Logger } from '../base/log.ts';
 import { fatal } from '../wire/pg-error.ts';
-import type { Budget, Grant, Refusal } from './budget.ts';
+import type { Budget, Grant, Refusal, RoomClaim } from './budget.ts';
 import type { ClientLists } from './client-lists.ts';
 import type { LoginNews, PoolContext, PoolIdentity, WelcomeData } from './context.ts';
 import { decideLaunch, isBelowMinimum, loginsAtOnce } from './decide.ts';
@@ -30,6 +30,9 @@ const ASK_AGAIN_MS = 100;
 /** So long clients of a pool wait for its own servers before other pools make room for them with theirs. */
 const PATIENCE_MS = 100;
 
+/** Each client that comes to wait tries to open a server: others hear of it no more often than this. */
+const CLAIM_AGAIN_MS = 10;
+
 /** What launchers of one event loop share. */
 type LaunchParts = Pick<PoolContext, 'budget' | 'owner' | 'log' | 'news' | 'claims'>;
 
@@ -55,6 +58,8 @@ export class Launcher implements Claimant {
    */
   #fullAt = 0;
   #fullMs = 0;
+  /** When other event loops were asked for room. */
+  #claimedMs = Number.NEGATIVE_INFINITY;
   /** An attempt has failed for a limit over several pools. */
   #lacksRoom = false;
   /** Logins that have succeeded since one failed, or since none was under way. */
@@ -153,11 +158,18 @@ export class Launcher implements Claimant {
   /** The budget has been given something back. */
   freed(): void {
     this.#fullAt = 0;
+    this.#claimedMs = Number.NEGATIVE_INFINITY;
   }
 
   get #isKnownFull(): boolean {
     const { limits, nowMs } = this.#host;
     return this.#fullAt === limits.poolSize && this.#fullAt > 0 && nowMs - this.#fullMs < ASK_AGAIN_MS;
+  }
+
+  /** There may be room for who waits longest, in whatever pool: they are served at once, and not who comes now. */
+  get #isOthersTurn(): boolean {
+    const { maxDbConnections, maxUserConnections } = this.#host.limits;
+    return this.#budget.isWaking && (maxDbConnections > 0 || maxUserConnections > 0);
   }
 
   /** `full`: of those who may have no more than `pool_size`, others have more than was thought. */
@@ -180,6 +192,10 @@ export class Launcher implements Claimant {
     if (decision.action === 'wait') {
       if (dedicatedTo !== null && decision.reason === 'pool is full') host.dedicated.makeRoom();
       if (purpose === 'client' && decision.reason === 'login retry') this.#news?.lacks(host);
+      return 'refused';
+    }
+    if (purpose !== 'min_pool_size' && this.#isOthersTurn) {
+      this.#lacksRoom = true;
       return 'refused';
     }
     const grant = this.#budget.askServer({
@@ -217,6 +233,18 @@ export class Launcher implements Claimant {
   /** There is a server that can serve somebody, now or later, here or in another event loop. */
   get hasUsable(): boolean {
     return this.#host.servers.usable > 0 || this.#news?.hasUsable(this.#host) === true;
+  }
+
+  /** One more can be opened only when one is gone, here or in another event loop. */
+  get isAtLimit(): boolean {
+    const { database, user, limits } = this.#host;
+    const isReached = (limit: number, scope: { database?: string; user?: string }): boolean =>
+      limit > 0 && this.#budget.count('server', scope) >= limit;
+    return (
+      this.isFull ||
+      isReached(limits.maxDbConnections, { database }) ||
+      isReached(limits.maxUserConnections, { user })
+    );
   }
 
   /** As many servers as `pool_size` says hold slots, over all event loops. */
@@ -281,6 +309,14 @@ export class Launcher implements Claimant {
     this.#lacksRoom = true;
     const { database, user, nowMs } = this.#host;
     const scope = { kind: refusal, name: refusal === 'database' ? database : user };
-    if (!this.#budget.requestYield(scope)) this.#claims.add(scope, this, nowMs);
+    if (!this.#budget.requestYield(scope, this.#claimElsewhere())) this.#claims.add(scope, this, nowMs);
+  }
+
+  /** Null while other event loops have it from just before. */
+  #claimElsewhere(): RoomClaim | null {
+    const { clients, nowMs } = this.#host;
+    if (nowMs - this.#claimedMs < CLAIM_AGAIN_MS) return null;
+    this.#claimedMs = nowMs;
+    return { key: this.key, dueFromMs: this.dueFromMs, takesOwn: !clients.isDedicatedFirst };
   }
 }

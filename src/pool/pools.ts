@@ -1,9 +1,16 @@
-import { type Budget, type BudgetOwner, poolKey, type YieldScope } from './budget.ts';
+import {
+  type Budget,
+  type BudgetOwner,
+  poolKey,
+  type RoomClaim,
+  type YieldAnswer,
+  type YieldScope,
+} from './budget.ts';
 import type { PoolContext, PoolIdentity } from './context.ts';
 import type { PoolLimits } from './limits.ts';
 import type { PoolServer } from './peers.ts';
 import { Pool } from './pool.ts';
-import { YieldClaims } from './yield-claims.ts';
+import { type Claimant, YieldClaims } from './yield-claims.ts';
 
 /** All pools of one event loop, by (database, pool user). */
 export class Pools implements BudgetOwner {
@@ -69,18 +76,20 @@ export class Pools implements BudgetOwner {
     }
   }
 
-  yieldServer(scope: YieldScope): boolean {
+  yieldServer(scope: YieldScope, claim?: RoomClaim): YieldAnswer {
     const nowMs = this.#context.clock.nowMs();
     const { moves } = this.#context.claims;
     if (this.#emptyAt !== moves) this.#empty.clear();
     this.#emptyAt = moves;
     const key = `${scope.kind} ${scope.name}`;
-    if (this.#empty.has(key)) return false;
+    if (this.#empty.has(key)) return 'nothing';
     let chosen: { pool: Pool; server: PoolServer } | null = null;
     for (const pool of this.#pools.values()) {
       if ((scope.kind === 'database' ? pool.database : pool.user) !== scope.name) continue;
+      // It goes to them as it is, once they have waited for as long as that takes: see WorkerExchange.
+      if (claim?.takesOwn === true && claim.key === pool.key && pool.servers.idle.length > 0) return 'goes';
       // One connection on its way out is enough: its slot comes back soon.
-      if (pool.servers.isClosingSoon(nowMs)) return true;
+      if (pool.servers.isClosingSoon(nowMs)) return 'soon';
       const server = pool.servers.mostIdle();
       if (server !== null && (chosen === null || server.stateSinceMs < chosen.server.stateSinceMs)) {
         chosen = { pool, server };
@@ -88,10 +97,14 @@ export class Pools implements BudgetOwner {
     }
     if (chosen === null) {
       this.#empty.add(key);
-      return false;
+      return 'nothing';
     }
     chosen.pool.closeServer(chosen.server, 'evicted');
-    return true;
+    return 'closes';
+  }
+
+  claimed(scope: YieldScope, claimant: Claimant): void {
+    this.#context.claims.add(scope, claimant, this.#context.clock.nowMs());
   }
 }
 

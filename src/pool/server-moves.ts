@@ -12,7 +12,7 @@ export interface MovesHost extends PoolIdentity {
   readonly servers: ServerLists;
   readonly cancels: Pick<CancelQueue, 'waiting' | 'pump'>;
   readonly welcome: WelcomeData | null;
-  readonly launcher: { readonly failure: string | null };
+  readonly launcher: { readonly failure: string | null; readonly isAtLimit: boolean };
   readonly isHeld: boolean;
   readonly nowMs: number;
   closeServer(server: PoolServer, reason: string): void;
@@ -57,8 +57,9 @@ export class ServerMoves<P extends MovesHost> {
       exchange.send(host, moved);
       return;
     }
-    // Where logins fail there would be no other.
-    const idle = host.isHeld || host.launcher.failure !== null ? null : host.servers.mostIdle();
+    // Where logins fail there would be no other, and where there is room one is opened there without this.
+    const mayClose = !host.isHeld && host.launcher.failure === null && host.launcher.isAtLimit;
+    const idle = mayClose ? host.servers.mostIdle() : null;
     if (idle !== null && exchange.mayReopen(host)) host.closeServer(idle, 'wanted by another thread');
   }
 

@@ -1,29 +1,34 @@
-import type {
-  Budget,
-  BudgetOwner,
-  ClientAsk,
-  Grant,
-  GrantKind,
-  PlaceAsk,
-  PlaceRefusal,
-  Refusal,
-  ServerAsk,
-  YieldScope,
+import {
+  type Budget,
+  type BudgetOwner,
+  type ClientAsk,
+  type Grant,
+  type GrantKind,
+  isMade,
+  isWaitedFor,
+  type PlaceAsk,
+  type PlaceRefusal,
+  type Refusal,
+  type RoomClaim,
+  type ServerAsk,
+  type YieldScope,
 } from './budget.ts';
 import { BudgetKeys, type KeyHash } from './budget-keys.ts';
-import { type BudgetView, countOf, hasUsableElsewhere, isOnItsWay, viewOf } from './budget-view.ts';
+import {
+  type BudgetView,
+  countOf,
+  hasUsableElsewhere,
+  isOnItsWay,
+  nextHolder,
+  viewOf,
+} from './budget-view.ts';
+import { GrantCustody } from './grant-custody.ts';
 import { recordKindOf } from './grant-records.ts';
 import { NONE, SharedCounts } from './shared-counts.ts';
+import { RoomForOthers, type YieldRequest } from './room-for-others.ts';
 import type { SharedMemory } from './shared-memory.ts';
 import { ownerName } from './shared-owners.ts';
 import { SharedWaits, type SomeOwners } from './shared-waits.ts';
-
-/** An owner wants a server connection closed within `scope`; plain data. */
-export interface YieldRequest {
-  readonly scope: YieldScope;
-  /** Index of the owner that asks. */
-  readonly asker: number;
-}
 
 /** How one thread reaches the others, and the system. None of it is called under the lock. */
 export interface SharedBudgetParts {
@@ -31,11 +36,13 @@ export interface SharedBudgetParts {
   ring(owner: number): void;
   /** Has that owner's thread call `yieldAsked(request)`. */
   askYield(owner: number, request: YieldRequest): void;
+  /** Has that owner's thread call `handed(grant)`. */
+  hand(owner: number, grant: Grant): void;
   /** Another descriptor for what `fd` stands for; null when that fails. */
   duplicate(fd: number): number | null;
   closeDescriptor(fd: number): void;
-  /** A server was refused because its pool has all that it may have, perhaps in other threads. */
-  poolFull?(database: string, user: string): void;
+  /** A server was refused because others have all that there may be, perhaps of the same pool in other threads. */
+  refused?(database: string, user: string): void;
   /** A server connection has become the keeper's: it is to look for it. */
   leftBehind?(): void;
   /** A refusal because the shared memory is full, the first of several. */
@@ -49,15 +56,21 @@ export interface SharedBudgetParts {
  */
 export class SharedBudget implements Budget {
   readonly name: string;
+  /** Descriptors of this owner's server connections. */
+  readonly custody: GrantCustody;
   readonly #me: number;
   readonly #view: BudgetView;
   readonly #keys: BudgetKeys;
   readonly #waits: SharedWaits;
   readonly #parts: SharedBudgetParts;
   #callbacks: BudgetOwner | null = null;
-  #wakeQueued = false;
+  #isWaking = false;
   readonly #rings = new Set<number>();
   #isFull = false;
+  readonly #room = new RoomForOthers({
+    waitOf: (key, owner) => this.waitOf(key, owner),
+    isHeldBy: (owner, id) => this.#view.records.find(id, owner) !== NONE,
+  });
 
   /** `owner`: index, from 0; its name is `ownerName(owner)`. */
   constructor(
@@ -71,6 +84,7 @@ export class SharedBudget implements Budget {
     this.#view = seams.view ?? viewOf(memory, owner);
     this.#keys = seams.keys ?? new BudgetKeys();
     this.#parts = parts;
+    this.custody = new GrantCustody(this.#view, owner, parts);
     const noRoom = (): void => this.#full('pools');
     this.#waits = new SharedWaits({ ...this.#view, keys: this.#keys }, owner, noRoom, seams.pinnedPools);
   }
@@ -96,7 +110,7 @@ export class SharedBudget implements Budget {
       ],
       { servingLimit, isAside },
     );
-    if (answer === 'pool') this.#parts.poolFull?.(ask.database, ask.user);
+    if (typeof answer === 'string') this.#parts.refused?.(ask.database, ask.user);
     return answer;
   }
 
@@ -122,21 +136,40 @@ export class SharedBudget implements Budget {
 
   /**
    * Also lets a server connection's descriptor go that is in custody. What is not this owner's is ignored. True when
-   * another thread is about to be rung, which was refused before.
+   * another thread is about to be rung, which was refused before. What was promised to another owner becomes that one's.
    */
   giveBack(grant: Grant): boolean {
-    const { section, records, custody } = this.#view;
+    const { section, records, custody, owners } = this.#view;
+    const taker = grant.kind === 'server' ? this.#room.takerOf(grant) : NONE;
     let fd = NONE;
-    const isBack = section.run(() => {
+    const outcome = section.run(() => {
       const record = records.find(grant.id, this.#me);
-      if (record === NONE) return false;
+      if (record === NONE) return 'not mine';
       if (grant.kind === 'server') fd = custody.take(record);
-      records.remove(record, this.#ring);
-      return true;
+      if (taker === NONE || !owners.isThere(taker)) records.remove(record, this.#ring);
+      else records.move(record, taker);
+      return records.isHeldBy(record, taker) ? 'handed' : 'back';
     });
     if (fd !== NONE) this.#parts.closeDescriptor(fd);
-    if (isBack && isWaitedFor(grant.kind)) this.#wake();
+    if (outcome === 'handed') this.#parts.hand(taker, { ...grant, owner: ownerName(taker) });
+    if (outcome === 'back' && isWaitedFor(grant.kind)) this.#wake();
     return this.#rings.size > 0;
+  }
+
+  /** Another thread has made room for clients that wait here, and this is its grant: they are the first to ask. */
+  handed(grant: Grant): void {
+    const { section, records } = this.#view;
+    section.run(() => {
+      const record = records.find(grant.id, this.#me);
+      if (record !== NONE) records.remove(record, this.#ring);
+    });
+    this.#isWaking = false;
+    this.#callbacks?.onFreed();
+    this.#wake();
+  }
+
+  get isWaking(): boolean {
+    return this.#isWaking;
   }
 
   serving(database: string, user: string): number {
@@ -154,15 +187,15 @@ export class SharedBudget implements Budget {
     });
   }
 
-  requestYield(scope: YieldScope): boolean {
-    if (this.#callbacks?.yieldServer(scope) === true) return true;
-    this.#passOn({ scope, asker: this.#me });
+  requestYield(scope: YieldScope, claim: RoomClaim | null): boolean {
+    if (isMade(this.#callbacks?.yieldServer(scope))) return true;
+    if (claim !== null) this.#passOn({ scope, asker: this.#me, claim });
     return false;
   }
 
-  /** Another thread wants room: closes a connection here, or asks the next thread that holds some. */
+  /** Another thread wants room: it is made here, or the next thread that holds some is asked. */
   yieldAsked(request: YieldRequest): void {
-    if (this.#callbacks?.yieldServer(request.scope) !== true) this.#passOn(request);
+    if (this.#callbacks === null || this.#room.asked(request, this.#callbacks)) this.#passOn(request);
   }
 
   publishWait(owner: string, key: string, waitStartMs: number): void {
@@ -234,14 +267,6 @@ export class SharedBudget implements Budget {
     return isOnItsWay(this.#view, id);
   }
 
-  /** One more descriptor of a connection in custody, the caller's to close; null when there is none to be had. */
-  duplicateOf({ id }: Grant): number | null {
-    const { records, custody } = this.#view;
-    const record = records.find(id, this.#me);
-    const kept = record === NONE ? null : custody.read(record);
-    return kept === null ? null : this.#parts.duplicate(kept.fd);
-  }
-
   /** Nobody here would see the connection's end: the keeper ends it by what is in custody, and then the grant comes back. */
   leaveBehind(grant: Grant): void {
     const { section, records, custody, layout } = this.#view;
@@ -254,43 +279,6 @@ export class SharedBudget implements Budget {
     });
     if (isKept) this.#parts.leftBehind?.();
     else this.giveBack(grant);
-  }
-
-  /**
-   * Takes a duplicate of a server connection's descriptor into custody, in place of what is there: before a byte is sent.
-   * A thread that dies on the way leaves at most one descriptor open that nobody knows of, of a connection that has
-   * not begun its login: PostgreSQL closes it after `authentication_timeout`. False: there is none to be had, or the grant
-   * is not this owner's.
-   */
-  takeCustody(grant: Grant, fd: number): boolean {
-    const { section, records, custody } = this.#view;
-    const copy = this.#parts.duplicate(fd);
-    if (copy === null) return false;
-    const before = section.run(() => {
-      const record = records.find(grant.id, this.#me);
-      return record === NONE ? copy : custody.put(record, copy);
-    });
-    if (before !== NONE) this.#parts.closeDescriptor(before);
-    return before !== copy;
-  }
-
-  /** What a CancelRequest for the connection takes, or nothing: at the end of its login. */
-  setBackendKey(grant: Grant, backendKey: Uint8Array, tlsHost: string | null): void {
-    const record = this.#view.records.find(grant.id, this.#me);
-    if (record !== NONE) this.#view.custody.setKey(record, backendKey, tlsHost);
-  }
-
-  /**
-   * The connection is gone, the grant is kept, for another attempt: the duplicate is closed. Nothing happens while it is
-   * on its way here: what is gone is then what this owner had of it before.
-   */
-  endCustody(grant: Grant): void {
-    const { section, records, custody } = this.#view;
-    const fd = section.run(() => {
-      const record = records.find(grant.id, this.#me);
-      return record === NONE || records.giverOf(record) !== NONE ? NONE : custody.take(record);
-    });
-    if (fd !== NONE) this.#parts.closeDescriptor(fd);
   }
 
   /** One allocator for all threads numbers clients and servers; from 1. */
@@ -355,20 +343,10 @@ export class SharedBudget implements Budget {
 
   /** Each thread with connections in the scope is asked at most once, until one has something to close. */
   #passOn(request: YieldRequest): void {
-    const key = this.#scopeKey(request.scope);
-    const { counts, layout } = this.#view;
-    const { owners } = layout.sizes;
-    for (let step = 1; step < owners; step++) {
-      const owner = (this.#me + step) % owners;
-      if (owner === request.asker) return;
-      if (counts.heldNow(key, owner) === 0) continue;
-      this.#parts.askYield(owner, request);
-      return;
-    }
-  }
-
-  #scopeKey({ kind, name }: YieldScope): KeyHash {
-    return kind === 'database' ? this.#keys.database('server', name) : this.#keys.user('server', name);
+    const { kind, name } = request.scope;
+    const key = kind === 'database' ? this.#keys.database('server', name) : this.#keys.user('server', name);
+    const owner = nextHolder(this.#view, key, this.#me, request.asker);
+    if (owner !== NONE) this.#parts.askYield(owner, request);
   }
 
   /** Under the lock: remembers whom to ring. */
@@ -378,10 +356,10 @@ export class SharedBudget implements Budget {
 
   /** Once for any number of grants that come back in the same turn of the event loop; never from inside of an ask. */
   #wake(): void {
-    if (this.#wakeQueued) return;
-    this.#wakeQueued = true;
+    if (this.#isWaking) return;
+    this.#isWaking = true;
     queueMicrotask(() => {
-      this.#wakeQueued = false;
+      this.#isWaking = false;
       const rings = [...this.#rings];
       this.#rings.clear();
       for (const owner of rings) this.#parts.ring(owner);
@@ -392,9 +370,4 @@ export class SharedBudget implements Budget {
   #assertMine(owner: string): void {
     if (owner !== this.name) throw new Error(`${owner} is not of this thread, which is ${this.name}`);
   }
-}
-
-/** Who is refused one waits until one comes back; others are sent away. */
-function isWaitedFor(kind: GrantKind): boolean {
-  return kind === 'server' || kind === 'derivation';
 }

@@ -56,8 +56,8 @@ export class SharedWaits {
 
   /** The start of the longest wait that the owner has in the pool; 0 = nobody waits there. */
   of(pool: string, owner: number): number {
-    const at = this.#pinned.get(pool);
-    return at === undefined ? 0 : (this.#waits[at + owner] as number);
+    const at = this.#pinned.get(pool) ?? this.#pin(pool);
+    return at === NONE ? 0 : (this.#waits[at + owner] as number);
   }
 
   /** Which other owner has the longest wait in the pool, `except` left out; -1: nobody waits. */

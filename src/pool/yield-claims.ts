@@ -16,6 +16,8 @@ export interface Claimant {
   readonly key: string;
   /** From when on others are to make room for who waits here, monotonic ms; null: for nobody now. */
   readonly dueFromMs: number | null;
+  /** A server is closed for it. */
+  met?(): void;
 }
 
 /** A pool in which a server comes to rest. */
@@ -38,7 +40,7 @@ interface Claims {
 }
 
 /**
- * Pools of this event loop whose clients wait because `max_db_connections` or `max_user_connections` is reached, and
+ * Pools whose clients wait, in this event loop or another one, because `max_db_connections` or `max_user_connections` is reached, and
  * for which nothing at rest could be closed: the next server that comes to rest within the limit makes room. Each
  * eviction costs a login, so that a pool whose own clients wait gives a server away only to those that have waited far
  * longer.
@@ -120,5 +122,6 @@ function take(claims: Claims | undefined, pool: YieldingPool, nowMs: number): bo
   }
   if (chosen === null) return false;
   claims.takenMs = nowMs;
+  chosen.met?.();
   return claims.untilMs.delete(chosen);
 }

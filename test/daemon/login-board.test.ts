@@ -290,10 +290,10 @@ describe('a login that has failed', () => {
     const hasUsable = () => budgets.budget(1).hasUsableElsewhere('db', 'app');
     expect(stage.kit(1).acquiring(pool).state).toBe('gone');
     const grant = granted(budgets.budget(0).askServer(SERVER));
-    budgets.budget(0).takeCustody(grant, 3);
+    budgets.budget(0).custody.take(grant, 3);
     expect(hasUsable()).toBe(false);
     // A server without a key is one, too.
-    budgets.budget(0).setBackendKey(grant, new Uint8Array(0), null);
+    budgets.budget(0).custody.setBackendKey(grant, new Uint8Array(0), null);
     expect([hasUsable(), budgets.budget(0).hasUsableElsewhere('db', 'app')]).toEqual([true, false]);
     stage.lacks = 0;
     expect(stage.kit(1).acquiring(pool).state).toBe('waiting');

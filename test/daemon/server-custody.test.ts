@@ -7,7 +7,7 @@ import { granted, SERVER, SharedStage } from '../pool/budget-stage.ts';
 
 function started(): { stage: SharedStage; custody: SharedCustody; grant: Grant; socket: () => Socket } {
   const stage = new SharedStage().joinAll();
-  const custody = new SharedCustody(stage.budget(0), () => 3);
+  const custody = new SharedCustody(stage.budget(0).custody, () => 3);
   const socket = () => new EventEmitter() as unknown as Socket;
   return { stage, custody, grant: granted(stage.budget(0).askServer(SERVER)), socket };
 }

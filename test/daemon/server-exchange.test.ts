@@ -35,14 +35,14 @@ class Stage {
 
   /** A thread in the place of one that has died, once that is dealt with. */
   restart(owner: number): void {
-    this.budgets.restart(owner).join(`worker ${owner}`, { onFreed: () => {}, yieldServer: () => false });
+    this.budgets.restart(owner).join(`worker ${owner}`, { onFreed: () => {}, yieldServer: () => 'nothing' as const });
     this.exchanges[owner] = this.#exchange(owner);
   }
 
   /** A server of thread 0 that its pool has let go of. */
   taken(): MovedServer {
     const grant = granted(this.budgets.budget(0).askServer(SERVER));
-    this.budgets.budget(0).takeCustody(grant, 3);
+    this.budgets.budget(0).custody.take(grant, 3);
     const identity = { database: SERVER.database, user: SERVER.user, isForcedUser: false };
     const parts = { fd: this.budgets.newFd() };
     return { id: 1, grant, identity, limits: QUIET_LIMITS, era: 0, welcome: null, restMs: 0, parts };

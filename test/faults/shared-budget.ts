@@ -5,6 +5,8 @@ const KEEPER = 'src/pool/budget-keeper.ts';
 const DEATH = 'test/pool/budget-death.test.ts';
 const THREADS = 'test/pool/budget-threads.test.ts';
 const MOVES = 'test/pool/budget-moves-random.test.ts';
+const ROOM = 'test/pool/room-for-others.test.ts';
+const ROOM_RANDOM = 'test/pool/room-random.test.ts';
 
 /** Limits that several threads share, and what is left of one that dies. */
 export const sharedBudgetFaults: readonly Fault[] = [
@@ -75,7 +77,7 @@ export const sharedBudgetFaults: readonly Fault[] = [
   ),
   fault(
     'the end of a socket ends the custody of a server that is on its way back',
-    { file: 'src/pool/shared-budget.ts', find: ' || records.giverOf(record) !== NONE ?', replace: ' ?' },
+    { file: 'src/pool/grant-custody.ts', find: ' || records.giverOf(record) !== NONE ?', replace: ' ?' },
     ['test/daemon/server-custody.test.ts', MOVES],
   ),
   fault(
@@ -119,5 +121,64 @@ export const sharedBudgetFaults: readonly Fault[] = [
       replace: '',
     },
     ['test/daemon/shared-gate.test.ts'],
+  ),
+  fault(
+    'room that comes back is taken by whoever comes in that moment, and others wait for ever',
+    {
+      file: 'src/pool/launcher.ts',
+      find: "purpose !== 'min_pool_size' && this.#isOthersTurn",
+      replace: 'false',
+    },
+    [ROOM_RANDOM],
+  ),
+  fault(
+    'what was closed for another thread is taken by the one that has closed it',
+    {
+      file: 'src/pool/shared-budget.ts',
+      find: "grant.kind === 'server' ? this.#room.takerOf(grant) : NONE",
+      replace: 'NONE',
+    },
+    [ROOM, ROOM_RANDOM],
+  ),
+  fault(
+    'a busy pool makes no room for clients of another thread',
+    {
+      file: 'src/pool/room-for-others.ts',
+      find: 'else if (claim.dueFromMs !== null) here.claimed?.(scope, this.#claimant(request));',
+      replace: '',
+    },
+    [ROOM, ROOM_RANDOM],
+  ),
+  fault(
+    'a thread that hangs keeps all the room that is made for it',
+    {
+      file: 'src/pool/room-for-others.ts',
+      find: 'if (last !== undefined && this.#parts.isHeldBy(asker, last)) continue;',
+      replace: '',
+    },
+    [ROOM],
+  ),
+  fault(
+    'an idle server is closed for clients of another thread that it could serve there',
+    {
+      file: 'src/pool/pools.ts',
+      find: "if (claim?.takesOwn === true && claim.key === pool.key && pool.servers.idle.length > 0) return 'goes';",
+      replace: '',
+    },
+    [ROOM],
+  ),
+  fault(
+    'each client that comes to wait asks all threads for room',
+    {
+      file: 'src/pool/launcher.ts',
+      find: 'if (nowMs - this.#claimedMs < CLAIM_AGAIN_MS) return null;',
+      replace: '',
+    },
+    [ROOM],
+  ),
+  fault(
+    'a server is closed for one elsewhere where there is room for both',
+    { file: 'src/pool/server-moves.ts', find: ' && host.launcher.isAtLimit', replace: '' },
+    ['test/pool/server-moves.test.ts'],
   ),
 ];

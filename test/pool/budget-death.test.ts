@@ -8,7 +8,7 @@ import { Layout, type SharedMemory } from '../../src/pool/shared-memory.ts';
 import { audit, copyOf } from './budget-audit.ts';
 import { CLIENT, granted, SERVER, SMALL } from './budget-stage.ts';
 
-const QUIET = { onFreed: () => {}, yieldServer: () => false };
+const QUIET = { onFreed: () => {}, yieldServer: () => 'nothing' as const };
 const LOGIN: PlaceAsk = { owner: 'worker 0', kind: 'login', key: '10.0.0.1', totalLimit: 0, keyLimit: 0 };
 const B_SERVER = { ...SERVER, owner: 'worker 1' };
 
@@ -58,6 +58,7 @@ class Stage {
     return {
       ring: () => {},
       askYield: () => {},
+      hand: () => {},
       duplicate: () => {
         this.open.add(++this.#lastFd);
         return this.#lastFd;
@@ -82,7 +83,7 @@ class Stage {
 
 function inCustody(budget: SharedBudget, ask: ServerAsk): Grant {
   const grant = granted(budget.askServer(ask));
-  expect(budget.takeCustody(grant, 3)).toBe(true);
+  expect(budget.custody.take(grant, 3)).toBe(true);
   return grant;
 }
 
@@ -133,7 +134,7 @@ const WORKS: Readonly<Record<string, (stage: Stage) => () => void>> = {
   },
   'gives a server in custody back': ({ a }) => {
     const grant = granted(a.askServer(SERVER));
-    a.takeCustody(grant, 3);
+    a.custody.take(grant, 3);
     return () => a.giveBack(grant);
   },
   'gives a server to another': ({ a }) => {
@@ -175,12 +176,12 @@ const WORKS: Readonly<Record<string, (stage: Stage) => () => void>> = {
   },
   'takes custody': ({ a }) => {
     const grant = granted(a.askServer(SERVER));
-    return () => void a.takeCustody(grant, 3);
+    return () => void a.custody.take(grant, 3);
   },
   'ends custody': ({ a }) => {
     const grant = granted(a.askServer(SERVER));
-    a.takeCustody(grant, 3);
-    return () => a.endCustody(grant);
+    a.custody.take(grant, 3);
+    return () => a.custody.end(grant);
   },
   'publishes a wait': ({ a }) => {
     return () => a.publishWait('worker 0', 'x\0y', 5);

@@ -100,7 +100,7 @@ class World {
   }
 
   #life(owner: number, budget: SharedBudget): Life {
-    const custody = new SharedCustody(budget, () => 3);
+    const custody = new SharedCustody(budget.custody, () => 3);
     return { owner, budget, custody, held: [], closing: [], inbox: [], isDead: false };
   }
 
@@ -179,7 +179,7 @@ class World {
     while (this.#posted.length > 0) this.#forward();
     await this.stage.keeper.reclaim(life.owner);
     const next = this.stage.restart(life.owner);
-    next.join(next.name, { onFreed: () => {}, yieldServer: () => false });
+    next.join(next.name, { onFreed: () => {}, yieldServer: () => 'nothing' as const });
     this.#lives[life.owner] = this.#life(life.owner, next);
   }
 

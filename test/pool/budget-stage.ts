@@ -70,6 +70,10 @@ export class SharedStage {
   readonly open = new Set<number>();
   /** Beside what budgets do when they are rung. */
   onRing: (owner: number) => void = () => {};
+  /** What was handed reaches its owner's thread. */
+  onHand: (owner: number, grant: Grant) => void = (owner, grant) => this.budget(owner).handed(grant);
+  /** A server was refused. */
+  onRefused: (database: string, user: string) => void = () => {};
   /** No descriptor is left. */
   isExhausted = false;
   /** How often something was left to the keeper. */
@@ -112,7 +116,7 @@ export class SharedStage {
   /** Each owner joins, and does nothing. */
   joinAll(): this {
     for (const budget of this.budgets) {
-      budget.join(budget.name, { onFreed: () => {}, yieldServer: () => false });
+      budget.join(budget.name, { onFreed: () => {}, yieldServer: () => 'nothing' as const });
     }
     return this;
   }
@@ -125,9 +129,11 @@ export class SharedStage {
         this.onRing(owner);
       },
       askYield: (owner, request) => this.budget(owner).yieldAsked(request),
+      hand: (owner, grant) => this.onHand(owner, grant),
       duplicate: () => (this.isExhausted ? null : this.newFd()),
       closeDescriptor: (fd) => this.close(fd),
       leftBehind: () => void this.leftBehind++,
+      refused: (database, user) => this.onRefused(database, user),
       full: (what) => void this.full.push(what),
     };
   }

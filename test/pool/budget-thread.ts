@@ -69,13 +69,14 @@ function run({ memory, owner, seed, witness, stopAt, transfers }: ThreadTask): v
   const quiet = {
     ring: () => {},
     askYield: () => {},
+    hand: () => {},
     // None that could be closed by mistake.
     duplicate: () => 1 << 20,
     closeDescriptor: () => {},
     full: () => {},
   };
   const budget = new SharedBudget(memory, owner, quiet, { view });
-  budget.join(budget.name, { onFreed: () => {}, yieldServer: () => false });
+  budget.join(budget.name, { onFreed: () => {}, yieldServer: () => 'nothing' as const });
 
   const sit = (at: number, places: number): number => {
     for (let look = 0; look < 1000; look++) {
@@ -122,7 +123,7 @@ function run({ memory, owner, seed, witness, stopAt, transfers }: ThreadTask): v
         sit(PLACES + pool * POOL_LIMIT, POOL_LIMIT),
         sit(PLACES + POOLS * POOL_LIMIT, TOTAL_LIMIT),
       ];
-      if (transfers) budget.takeCustody(grant, 0);
+      if (transfers) budget.custody.take(grant, 0);
       held.push({ grant, places });
     }
     // What everybody sees without the lock is within the limit, too.

@@ -94,6 +94,7 @@ class Threads {
     const parts = {
       ring: () => {},
       askYield: () => {},
+      hand: () => {},
       duplicate: () => null,
       closeDescriptor: () => {},
       full: () => {},

@@ -11,13 +11,15 @@ import {
 import { A, B, BUDGETS, C, CLIENT, granted, SERVER } from './budget-stage.ts';
 import { wakeUps } from './kit.ts';
 
+const CLAIM = { key: 'x', dueFromMs: null, takesOwn: true };
+
 /** An owner that counts its wake-ups and gives up servers when told to. */
 function owner(name: string, calls: string[], yields = false): BudgetOwner {
   return {
     onFreed: () => void calls.push(`freed ${name}`),
     yieldServer: (scope) => {
       calls.push(`yield ${name} ${scope.kind} ${scope.name}`);
-      return yields;
+      return yields ? 'closes' : 'nothing';
     },
   };
 }
@@ -175,7 +177,7 @@ describe.each(BUDGETS)('a budget %s', (_, make) => {
           calls++;
           budget.giveBack(late);
         },
-        yieldServer: () => false,
+        yieldServer: () => 'nothing' as const,
       });
       budget.giveBack(granted(budget.askServer(SERVER)));
       await wakeUps();
@@ -216,14 +218,14 @@ describe.each(BUDGETS)('a budget %s', (_, make) => {
       of(B).join(B, owner('b', calls, true));
       of(C).join(C, owner('c', calls, true));
       for (const name of [B, C]) granted(of(name).askServer({ ...SERVER, owner: name }));
-      of(A).requestYield({ kind: 'database', name: 'db' });
+      of(A).requestYield({ kind: 'database', name: 'db' }, CLAIM);
       expect(calls).toEqual(['yield a database db', 'yield b database db']);
     });
 
     it('nobody can', () => {
       const budget = make()(A);
       budget.join(A, owner('a', []));
-      expect(budget.requestYield({ kind: 'user', name: 'app' })).toBe(false);
+      expect(budget.requestYield({ kind: 'user', name: 'app' }, CLAIM)).toBe(false);
     });
   });
 });

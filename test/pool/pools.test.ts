@@ -261,6 +261,7 @@ describe('max_db_connections', () => {
     const joined = kit.joined(pool);
     kit.connector.last.failConnect();
     joined.disconnect();
+    await wakeUps();
     pool.limits = limits;
     pool.welcome = [];
     kit.sweepAfter(14_999);

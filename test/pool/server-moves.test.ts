@@ -1,4 +1,5 @@
 import { describe, expect, it, test } from 'vitest';
+import type { PoolLimits } from '../../src/pool/limits.ts';
 import type { MovedServer } from '../../src/pool/moved-server.ts';
 import type { Pool } from '../../src/pool/pool.ts';
 import { Pools } from '../../src/pool/pools.ts';
@@ -263,5 +264,25 @@ describe('a server that comes to rest while it is wanted elsewhere', () => {
     pool.launcher.hearSuccess();
     pool.moves.offer();
     expect([server.state, elsewhere.sent]).toEqual(['closing', []]);
+  });
+
+  it.each<[string, Partial<PoolLimits>]>([
+    ['pool_size', { poolSize: 1 }],
+    ['max_db_connections', { maxDbConnections: 1 }],
+    ['max_user_connections', { maxUserConnections: 1 }],
+  ])('is closed so only when %s is reached, for else one can be opened there without that', (_, limits) => {
+    const kit = new PoolKit();
+    const elsewhere = new Elsewhere(kit);
+    const { pool } = elsewhere;
+    pool.limits = { ...QUIET_LIMITS, poolSize: 2 };
+    kit.joined(pool);
+    const server = kit.connector.last.ready();
+    server.mayMove = false;
+    elsewhere.isWanted = elsewhere.isReopening = true;
+    pool.moves.offer();
+    expect(server.state).toBe('idle');
+    pool.limits = { ...pool.limits, ...limits };
+    pool.moves.offer();
+    expect(server.state).toBe('closing');
   });
 });

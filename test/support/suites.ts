@@ -99,6 +99,7 @@ export const wideFiles = [
   'integration/suspend',
   'integration/system-log',
   'integration/systemd',
+  'integration/threads-room',
   'load/large-messages',
   'logins/client-leg',
   'logins/refusals',

@@ -1,0 +1,212 @@
+import { describe, expect, it, vi } from 'vitest';
+import type { PoolLimits } from '../../src/pool/limits.ts';
+import type { Pool } from '../../src/pool/pool.ts';
+import { ManualClock } from '../support/manual-clock.ts';
+import { SharedStage } from './budget-stage.ts';
+import { type FakeServer, PoolKit, wakeUps } from './kit.ts';
+
+const ONE: Partial<PoolLimits> = { maxDbConnections: 1 };
+
+/** Two event loops, `here` with the servers, and as many as there may be. */
+function stage() {
+  const shared = new SharedStage();
+  const clock = new ManualClock();
+  const kit = (owner: string) => new PoolKit({ clock, budget: shared.budgetOf(owner), owner });
+  const [here, there] = [kit('worker 0'), kit('worker 1')];
+  return { shared, clock, here, there };
+}
+
+/** The only server there may be is in use here, for long enough, and a client waits there for a pool of its own. */
+function claimed() {
+  const it = stage();
+  const { here, there, clock } = it;
+  const pool = here.warmPool(1, ONE, { user: 'a' });
+  clock.advance(200);
+  const busy = here.acquiring(pool);
+  const waiting = there.joined(there.pool(ONE, { user: 'b' }));
+  return { ...it, pool, busy, server: busy.linkedServer, waiting };
+}
+
+/** How many servers each loop has opened. */
+function opened(here: PoolKit, there: PoolKit): number[] {
+  return [here.connector.opened.length, there.connector.opened.length];
+}
+
+async function isGone(server: FakeServer): Promise<void> {
+  server.gone();
+  await wakeUps();
+}
+
+describe('room that one loop makes for another', () => {
+  it('is not taken by who waits in the loop that made it', async () => {
+    const { here, there } = stage();
+    const pool = here.warmPool(1, ONE, { user: 'a' });
+    const server = here.connector.last;
+    there.joined(there.pool(ONE, { user: 'b' }));
+    expect(server.closeReason).toBe('evicted');
+    here.acquiring(pool);
+    await isGone(server);
+    expect(opened(here, there)).toEqual([1, 1]);
+  });
+
+  it('is made by the next server that comes to rest', async () => {
+    const { here, there, busy, server } = claimed();
+    busy.finish();
+    expect(server.closeReason).toBe('evicted');
+    here.acquiring(busy.pool as Pool);
+    await isGone(server);
+    expect(opened(here, there)).toEqual([1, 1]);
+  });
+
+  it('is no longer claimed once nobody waits there', () => {
+    const { busy, server, waiting } = claimed();
+    waiting.disconnect();
+    busy.finish();
+    expect(server.state).toBe('idle');
+  });
+
+  it('is at once anybody’s when they wait no more as it comes', async () => {
+    const { here, there, busy, server, waiting } = claimed();
+    busy.finish();
+    here.acquiring(busy.pool as Pool);
+    waiting.disconnect();
+    await isGone(server);
+    expect(opened(here, there)).toEqual([2, 0]);
+  });
+
+  it('is anybody’s again when they don’t take it', async () => {
+    const { here, there, busy, server, waiting } = claimed();
+    busy.finish();
+    here.acquiring(busy.pool as Pool);
+    (waiting.pool as Pool).paused = true;
+    await isGone(server);
+    expect(opened(here, there)).toEqual([2, 0]);
+  });
+
+  it('is taken by none that comes in between, not even of a third loop', async () => {
+    const { here, there, busy, server, shared, clock } = claimed();
+    const third = new PoolKit({ clock, budget: shared.budgetOf('worker 2'), owner: 'worker 2' });
+    third.joined(third.pool(ONE, { user: 'c' }));
+    const hand = shared.onHand;
+    const late: (() => void)[] = [];
+    shared.onHand = (owner, grant) => void late.push(() => hand(owner, grant));
+    busy.finish();
+    here.acquiring(busy.pool as Pool);
+    await isGone(server);
+    third.pools.find('db', 'c')?.service();
+    expect([...opened(here, there), ...opened(third, third)]).toEqual([1, 0, 0, 0]);
+    for (const arrive of late) arrive();
+    expect([...opened(here, there), ...opened(third, third)]).toEqual([1, 1, 0, 0]);
+  });
+
+  it('is kept from others once, and no more, by a loop that hangs', async () => {
+    const { here, there, shared, clock } = stage();
+    const limits = { maxDbConnections: 2 };
+    const pool = here.warmPool(2, limits, { user: 'a' });
+    const [first, second] = here.connector.opened as [FakeServer, FakeServer];
+    clock.advance(200);
+    there.joined(there.pool(limits, { user: 'b' }));
+    shared.onHand = () => {};
+    const { closeReason } = first.state === 'closing' ? first : second;
+    expect(closeReason).toBe('evicted');
+    await isGone(first.state === 'closing' ? first : second);
+    clock.advance(10);
+    there.pools.find('db', 'b')?.service();
+    const left = first.state === 'closing' ? first : second;
+    expect(left.closeReason).toBe('evicted');
+    here.acquiring(pool);
+    here.acquiring(pool);
+    await isGone(left);
+    expect(opened(here, there)).toEqual([3, 0]);
+  });
+
+  it('goes back to all when its loop is gone', async () => {
+    const { here, there, busy, server, shared } = claimed();
+    busy.finish();
+    here.acquiring(busy.pool as Pool);
+    shared.onHand = () => {};
+    await isGone(server);
+    expect(opened(here, there)).toEqual([1, 0]);
+    await shared.keeper.reclaim(1);
+    here.pools.find('db', 'a')?.service();
+    expect(opened(here, there)).toEqual([2, 0]);
+  });
+
+  it('is not theirs when it is made for those who wait here', async () => {
+    const { here, there } = stage();
+    here.warmPool(1, ONE, { user: 'a' });
+    const server = here.connector.last;
+    here.joined(here.pool(ONE, { user: 'c' }));
+    there.joined(there.pool(ONE, { user: 'b' }));
+    await isGone(server);
+    expect(opened(here, there)).toEqual([2, 0]);
+  });
+});
+
+describe('a server of the same pool that rests in another loop', () => {
+  const limits = { poolSize: 5, maxDbConnections: 2 };
+
+  it('goes there, and is not closed for that', () => {
+    const { here, there, shared, clock } = stage();
+    here.warmPool(2, limits);
+    const refused: string[] = [];
+    shared.onRefused = (database, user) => void refused.push(`${database} ${user}`);
+    const pool = there.pool(limits);
+    pool.introduce([]);
+    there.acquiring(pool);
+    clock.advance(10);
+    pool.service();
+    expect(here.connector.opened.map(({ state }) => state)).toEqual(['idle', 'idle']);
+    // It is asked for instead.
+    expect(refused).toContain('db app');
+  });
+
+  it('is closed for a client that wants a connection to itself', () => {
+    const { here, there } = stage();
+    const pool = here.warmPool(2, limits);
+    there.dedicated(there.pool(limits));
+    expect([pool.servers.idle.length, pool.servers.closing.length]).toEqual([1, 1]);
+  });
+
+  it('and so is the next one that comes to rest', () => {
+    const { here, there, clock } = stage();
+    const pool = here.warmPool(2, limits);
+    clock.advance(200);
+    const [first] = [here.acquiring(pool), here.acquiring(pool)];
+    there.dedicated(there.pool(limits));
+    const server = first.linkedServer;
+    first.finish();
+    expect(server.closeReason).toBe('evicted');
+  });
+});
+
+describe('asking other loops for room', () => {
+  it('is done once for many clients, and again when that has come to nothing', () => {
+    const { here, there, clock, shared } = stage();
+    const pool = here.warmPool(1, ONE, { user: 'a' });
+    here.acquiring(pool);
+    const asked = vi.spyOn(shared.budgetOf('worker 0'), 'yieldAsked');
+    const other = there.pool(ONE, { user: 'b' });
+    other.introduce([]);
+    for (let i = 0; i < 50; i++) there.acquiring(other);
+    expect(asked).toHaveBeenCalledTimes(1);
+    clock.advance(10);
+    other.service();
+    expect(asked).toHaveBeenCalledTimes(2);
+  });
+
+  it('claims of thousands of pools whose clients are gone are not kept', () => {
+    const { here, there, shared } = stage();
+    const pool = here.warmPool(1, ONE, { user: 'a' });
+    here.clock.advance(200);
+    const busy = here.acquiring(pool);
+    for (let i = 0; i < 500; i++) {
+      const other = there.pool(ONE, { user: `user ${i % 20}` });
+      there.joined(other).disconnect();
+      here.clock.advance(20);
+    }
+    const server = busy.linkedServer;
+    busy.finish();
+    expect([server.state, shared.full]).toEqual(['idle', []]);
+  });
+});
