@@ -126,6 +126,7 @@ export class WorkerExchange implements ServerExchange<Pool> {
     if (owner < 0) return false;
     moves.closedFor.set(owner, { sinceMs: budget.waitOf(pool.key, owner), closedMs: nowMs });
     moves.closedMs = nowMs;
+    budget.promise(owner, pool.key);
     this.#count('reopened');
     return true;
   }

@@ -79,6 +79,8 @@ export interface RoomClaim {
   readonly key: string;
   /** From when on servers that come to rest are to make room for them, monotonic ms; null: no such one is. */
   readonly dueFromMs: number | null;
+  /** When that is said, monotonic ms: what is closed for an owner meets all that it has asked for before. */
+  readonly askedMs: number;
   /** They are served by any server of their pool, so that none that rests is closed for them: it goes there. */
   readonly takesOwn: boolean;
 }

@@ -316,7 +316,9 @@ export class Launcher implements Claimant {
   #claimElsewhere(): RoomClaim | null {
     const { clients, nowMs } = this.#host;
     if (nowMs - this.#claimedMs < CLAIM_AGAIN_MS) return null;
-    this.#claimedMs = nowMs;
-    return { key: this.key, dueFromMs: this.dueFromMs, takesOwn: !clients.isDedicatedFirst };
+    const { dueFromMs } = this;
+    // Who has not begun to wait will be right back.
+    if (dueFromMs !== null) this.#claimedMs = nowMs;
+    return { key: this.key, dueFromMs, askedMs: nowMs, takesOwn: !clients.isDedicatedFirst };
   }
 }

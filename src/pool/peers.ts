@@ -158,6 +158,8 @@ export interface PoolServer extends ListNode {
 
 /** A server connection that is being opened, at one of the addresses that it may have. */
 export interface ServerAttempt {
+  /** Null: it is in the clear. */
+  readonly tls: object | null;
   /** Nobody has answered there before, nor now, and there are other addresses: it gets less time. */
   readonly isSuspect: boolean;
   /** Nobody answers there, for `reason`. True when it goes on with another address. */

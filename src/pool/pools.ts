@@ -87,7 +87,8 @@ export class Pools implements BudgetOwner {
     for (const pool of this.#pools.values()) {
       if ((scope.kind === 'database' ? pool.database : pool.user) !== scope.name) continue;
       // It goes to them as it is, once they have waited for as long as that takes: see WorkerExchange.
-      if (claim?.takesOwn === true && claim.key === pool.key && pool.servers.idle.length > 0) return 'goes';
+      const isTheirs = claim?.takesOwn === true && claim.key === pool.key && pool.servers.idle.length > 0;
+      if (isTheirs && pool.moves.mayServeOthers) return 'goes';
       // One connection on its way out is enough: its slot comes back soon.
       if (pool.servers.isClosingSoon(nowMs)) return 'soon';
       const server = pool.servers.mostIdle();

@@ -1,4 +1,4 @@
-import type { BudgetOwner, Grant, RoomClaim, YieldScope } from './budget.ts';
+import { type BudgetOwner, type Grant, poolKey, type RoomClaim, type YieldScope } from './budget.ts';
 import { NONE } from './shared-counts.ts';
 import type { Claimant } from './yield-claims.ts';
 
@@ -19,6 +19,19 @@ interface RoomParts {
   waitOf(key: string, owner: number): number;
   /** Whether the owner has that grant. */
   isHeldBy(owner: number, id: number): boolean;
+  /** What the owner has asked for by then is being made; all that share the budget know it. */
+  meet(owner: number, askedMs: number): void;
+  /** As of when that is so; 0: never. */
+  metMs(owner: number): number;
+}
+
+/** A server connection is on its way out for somebody. */
+interface Promised {
+  readonly owner: number;
+  /** Key of the pool whose clients wait there. */
+  readonly key: string;
+  /** Whether it may be this one. */
+  covers(grant: Grant): boolean;
 }
 
 /**
@@ -30,8 +43,8 @@ export class RoomForOthers {
   /** By who asks, for what. Asking again renews a claim. */
   readonly #claims = new Map<string, ForeignClaim>();
   #mostClaims = FEW_CLAIMS;
-  /** By who gets it and by limit: a server connection is on its way out for somebody. */
-  readonly #promised = new Map<string, YieldRequest>();
+  /** By who gets it and by limit. */
+  readonly #promised = new Map<string, Promised>();
   /** The last grant that each owner got. */
   readonly #handed = new Map<number, number>();
 
@@ -44,38 +57,47 @@ export class RoomForOthers {
     const { scope, claim } = request;
     const answer = here.yieldServer(scope, claim);
     if (answer === 'goes') return false;
-    if (answer === 'closes') this.promise(request);
+    if (answer === 'closes') this.meet(request);
     // What is on its way out for somebody else is perhaps not left over.
     else if (claim.dueFromMs !== null) here.claimed?.(scope, this.#claimant(request));
     return answer === 'nothing';
   }
 
   /** A server connection is closed so that they have room. */
-  promise(request: YieldRequest): void {
-    this.#promised.set(nameOf(request), request);
+  meet(request: YieldRequest): void {
+    const { scope, asker, claim } = request;
+    this.#parts.meet(asker, claim.askedMs);
+    const covers = ({ database, user }: Grant): boolean =>
+      scope.name === (scope.kind === 'database' ? database : user);
+    this.#promised.set(nameOf(request), { owner: asker, key: claim.key, covers });
+  }
+
+  /** A server of a pool is closed for clients of the same one. */
+  promise(owner: number, key: string): void {
+    const covers = ({ database, user }: Grant): boolean => poolKey(database, user) === key;
+    this.#promised.set(`${owner} pool ${key}`, { owner, key, covers });
   }
 
   /**
    * Which owner gets the grant of a server connection that is gone, to give it back there and ask anew; NONE: nobody. One
-   * that hangs keeps one at most.
+   * that hangs keeps one at most of each that closes some.
    */
   takerOf(grant: Grant): number {
-    for (const [name, request] of this.#promised) {
-      if (!covers(request.scope, grant)) continue;
+    for (const [name, { owner, key, covers }] of this.#promised) {
+      if (!covers(grant)) continue;
       this.#promised.delete(name);
-      const { asker } = request;
-      const last = this.#handed.get(asker);
-      if (last !== undefined && this.#parts.isHeldBy(asker, last)) continue;
-      if (!this.isWaiting(request)) continue;
-      this.#handed.set(asker, grant.id);
-      return asker;
+      const last = this.#handed.get(owner);
+      if (last !== undefined && this.#parts.isHeldBy(owner, last)) continue;
+      if (this.#parts.waitOf(key, owner) === 0) continue;
+      this.#handed.set(owner, grant.id);
+      return owner;
     }
     return NONE;
   }
 
-  /** Whether they wait still. */
-  isWaiting({ asker, claim }: YieldRequest): boolean {
-    return this.#parts.waitOf(claim.key, asker) !== 0;
+  /** Whether they wait still, and nothing is closed for that owner since they have asked. */
+  isOpen({ asker, claim }: YieldRequest): boolean {
+    return this.#parts.waitOf(claim.key, asker) !== 0 && this.#parts.metMs(asker) < claim.askedMs;
   }
 
   /** What stands for those who ask among the claims of this event loop. */
@@ -112,16 +134,12 @@ class ForeignClaim implements Claimant {
   }
 
   get dueFromMs(): number | null {
-    return this.#room.isWaiting(this.request) ? this.request.claim.dueFromMs : null;
+    return this.#room.isOpen(this.request) ? this.request.claim.dueFromMs : null;
   }
 
   met(): void {
-    this.#room.promise(this.request);
+    this.#room.meet(this.request);
   }
-}
-
-function covers({ kind, name }: YieldScope, { database, user }: Grant): boolean {
-  return name === (kind === 'database' ? database : user);
 }
 
 function nameOf({ scope, asker }: YieldRequest): string {

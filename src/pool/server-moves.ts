@@ -47,6 +47,12 @@ export class ServerMoves<P extends MovesHost> {
     return this.#exchange?.wants(this.#host) === true;
   }
 
+  /** An idle server goes where it is wanted, or is closed for another one there, but over TLS where logins fail. */
+  get mayServeOthers(): boolean {
+    const { launcher, servers } = this.#host;
+    return launcher.failure === null || [...servers.idle].some(({ opening }) => opening.tls === null);
+  }
+
   /** Sends an idle server to where it is wanted, if it is and there is one; one that cannot go is closed for another. */
   offer(): void {
     const exchange = this.#exchange;

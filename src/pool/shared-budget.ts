@@ -70,6 +70,8 @@ export class SharedBudget implements Budget {
   readonly #room = new RoomForOthers({
     waitOf: (key, owner) => this.waitOf(key, owner),
     isHeldBy: (owner, id) => this.#view.records.find(id, owner) !== NONE,
+    meet: (owner, askedMs) => this.#view.owners.meet(owner, askedMs),
+    metMs: (owner) => this.#view.owners.metMs(owner),
   });
 
   /** `owner`: index, from 0; its name is `ownerName(owner)`. */
@@ -147,11 +149,12 @@ export class SharedBudget implements Budget {
       if (record === NONE) return 'not mine';
       if (grant.kind === 'server') fd = custody.take(record);
       if (taker === NONE || !owners.isThere(taker)) records.remove(record, this.#ring);
-      else records.move(record, taker);
+      // On its way: it is the keeper's when this thread dies before it says so.
+      else records.give(record, taker);
       return records.isHeldBy(record, taker) ? 'handed' : 'back';
     });
-    if (fd !== NONE) this.#parts.closeDescriptor(fd);
     if (outcome === 'handed') this.#parts.hand(taker, { ...grant, owner: ownerName(taker) });
+    if (fd !== NONE) this.#parts.closeDescriptor(fd);
     if (outcome === 'back' && isWaitedFor(grant.kind)) this.#wake();
     return this.#rings.size > 0;
   }
@@ -165,7 +168,12 @@ export class SharedBudget implements Budget {
     });
     this.#isWaking = false;
     this.#callbacks?.onFreed();
-    this.#wake();
+    this.#ringAll();
+  }
+
+  /** A server of the pool is closed so that another owner can open one. */
+  promise(owner: number, key: string): void {
+    this.#room.promise(owner, key);
   }
 
   get isWaking(): boolean {
@@ -360,11 +368,15 @@ export class SharedBudget implements Budget {
     this.#isWaking = true;
     queueMicrotask(() => {
       this.#isWaking = false;
-      const rings = [...this.#rings];
-      this.#rings.clear();
-      for (const owner of rings) this.#parts.ring(owner);
+      this.#ringAll();
       this.#callbacks?.onFreed();
     });
+  }
+
+  #ringAll(): void {
+    const rings = [...this.#rings];
+    this.#rings.clear();
+    for (const owner of rings) this.#parts.ring(owner);
   }
 
   #assertMine(owner: string): void {

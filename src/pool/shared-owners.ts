@@ -3,6 +3,8 @@ import { type Layout, OWNER_WORDS } from './shared-memory.ts';
 
 const STATE = 0;
 const NUMBERS = 1;
+/** Two words, for microseconds: see `meet`. */
+const MET = 8;
 
 const VACANT = 0;
 const JOINED = 1;
@@ -77,6 +79,16 @@ export class SharedOwners {
   /** As a number with a sign. */
   published(owner: number, number: number): number {
     return Atomics.load(this.#words, this.#at(owner) + NUMBERS + number);
+  }
+
+  /** What the owner has asked for by then, monotonic ms, is being made. Others do this. */
+  meet(owner: number, askedMs: number): void {
+    Atomics.store(this.#layout.longs, (this.#at(owner) + MET) / 2, BigInt(Math.round(askedMs * 1000)));
+  }
+
+  /** As of when that is so; 0: never. */
+  metMs(owner: number): number {
+    return Number(Atomics.load(this.#layout.longs, (this.#at(owner) + MET) / 2)) / 1000;
   }
 
   #at(owner: number): number {

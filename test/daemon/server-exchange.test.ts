@@ -35,7 +35,9 @@ class Stage {
 
   /** A thread in the place of one that has died, once that is dealt with. */
   restart(owner: number): void {
-    this.budgets.restart(owner).join(`worker ${owner}`, { onFreed: () => {}, yieldServer: () => 'nothing' as const });
+    this.budgets
+      .restart(owner)
+      .join(`worker ${owner}`, { onFreed: () => {}, yieldServer: () => 'nothing' as const });
     this.exchanges[owner] = this.#exchange(owner);
   }
 
@@ -105,6 +107,17 @@ class Stage {
     });
   }
 }
+
+it('what is closed over TLS for a thread’s client is that thread’s, and nobody’s who comes by here', () => {
+  const stage = new Stage();
+  const handed: number[] = [];
+  stage.budgets.onHand = (owner) => void handed.push(owner);
+  stage.wait();
+  const { grant } = stage.taken();
+  expect(stage.exchanges[0]?.mayReopen(stage.pool(0))).toBe(true);
+  stage.budgets.budget(0).giveBack(grant);
+  expect(handed).toEqual([1]);
+});
 
 describe('a server between threads', () => {
   it('arrives with a descriptor of its own, and nothing else stays open', () => {

@@ -153,7 +153,7 @@ export const sharedBudgetFaults: readonly Fault[] = [
     'a thread that hangs keeps all the room that is made for it',
     {
       file: 'src/pool/room-for-others.ts',
-      find: 'if (last !== undefined && this.#parts.isHeldBy(asker, last)) continue;',
+      find: 'if (last !== undefined && this.#parts.isHeldBy(owner, last)) continue;',
       replace: '',
     },
     [ROOM],
@@ -162,7 +162,7 @@ export const sharedBudgetFaults: readonly Fault[] = [
     'an idle server is closed for clients of another thread that it could serve there',
     {
       file: 'src/pool/pools.ts',
-      find: "if (claim?.takesOwn === true && claim.key === pool.key && pool.servers.idle.length > 0) return 'goes';",
+      find: "if (isTheirs && pool.moves.mayServeOthers) return 'goes';",
       replace: '',
     },
     [ROOM],
@@ -180,5 +180,33 @@ export const sharedBudgetFaults: readonly Fault[] = [
     'a server is closed for one elsewhere where there is room for both',
     { file: 'src/pool/server-moves.ts', find: ' && host.launcher.isAtLimit', replace: '' },
     ['test/pool/server-moves.test.ts'],
+  ),
+  fault(
+    'what a thread has closed for another is counted for ever when it dies before it says so',
+    {
+      file: 'src/pool/shared-budget.ts',
+      find: 'else records.give(record, taker);',
+      replace: 'else records.move(record, taker);',
+    },
+    [DEATH],
+  ),
+  fault(
+    'each thread closes a server for one client that waits in another one',
+    {
+      file: 'src/pool/room-for-others.ts',
+      find: ' && this.#parts.metMs(asker) < claim.askedMs',
+      replace: '',
+    },
+    [ROOM],
+  ),
+  fault(
+    'a thread that has a TLS server closed for another one’s client takes the place itself',
+    { file: 'src/daemon/server-exchange.ts', find: 'budget.promise(owner, pool.key);', replace: '' },
+    ['test/daemon/server-exchange.test.ts'],
+  ),
+  fault(
+    'a server over TLS whose pool cannot log in keeps its place, though it can go nowhere',
+    { file: 'src/pool/pools.ts', find: 'isTheirs && pool.moves.mayServeOthers', replace: 'isTheirs' },
+    [ROOM],
   ),
 ];

@@ -8,7 +8,7 @@ import { Layout, type SharedMemory } from '../../src/pool/shared-memory.ts';
 import { audit, copyOf } from './budget-audit.ts';
 import { CLIENT, granted, SERVER, SMALL } from './budget-stage.ts';
 
-const QUIET = { onFreed: () => {}, yieldServer: () => 'nothing' as const };
+const QUIET = { onFreed: () => {}, yieldServer: () => 'closes' as const };
 const LOGIN: PlaceAsk = { owner: 'worker 0', kind: 'login', key: '10.0.0.1', totalLimit: 0, keyLimit: 0 };
 const B_SERVER = { ...SERVER, owner: 'worker 1' };
 
@@ -162,6 +162,14 @@ const WORKS: Readonly<Record<string, (stage: Stage) => () => void>> = {
     a.setAside(grant);
     return () => a.giveBack(grant);
   },
+  'hands what it has closed to another': ({ a, b }) => {
+    const key = 'db\0z';
+    b.publishWait('worker 1', key, 5);
+    const claim = { key, dueFromMs: 5, askedMs: 5, takesOwn: true };
+    a.yieldAsked({ scope: { kind: 'database', name: 'db' }, asker: 1, claim });
+    const grant = inCustody(a, SERVER);
+    return () => void a.giveBack(grant);
+  },
   'leaves a server behind': ({ a }) => {
     const grant = inCustody(a, SERVER);
     return () => a.leaveBehind(grant);
@@ -230,6 +238,7 @@ describe('a thread dies at any step while it', () => {
       expect([left.count('client'), left.count('login'), left.count('derivation')]).toEqual([0, 0, 0]);
       for (const grant of others) left.giveBack(grant);
       expect(audit(view)).toEqual([]);
+      expect(left.count('server')).toBe(0);
       // Another one takes its place, and can use all of it.
       const next = new SharedBudget(picture, 0, stage.parts);
       next.join('worker 0', QUIET);

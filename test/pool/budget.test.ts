@@ -11,7 +11,7 @@ import {
 import { A, B, BUDGETS, C, CLIENT, granted, SERVER } from './budget-stage.ts';
 import { wakeUps } from './kit.ts';
 
-const CLAIM = { key: 'x', dueFromMs: null, takesOwn: true };
+const CLAIM = { key: 'x', dueFromMs: null, askedMs: 0, takesOwn: true };
 
 /** An owner that counts its wake-ups and gives up servers when told to. */
 function owner(name: string, calls: string[], yields = false): BudgetOwner {

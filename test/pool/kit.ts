@@ -188,6 +188,7 @@ export class FakeServer implements PoolServer {
   cuts = 0;
   /** Further addresses that it can try, and whether the one that it tries is a suspect. */
   readonly opening = {
+    tls: null as object | null,
     left: 0,
     isSuspect: false,
     triesNext: (reason: string): boolean => {

@@ -99,6 +99,34 @@ describe('room that one loop makes for another', () => {
     expect([...opened(here, there), ...opened(third, third)]).toEqual([1, 1, 0, 0]);
   });
 
+  it('is made by one loop, not by each that has heard of it', () => {
+    const { here, there, shared, clock } = stage();
+    const third = new PoolKit({ clock, budget: shared.budgetOf('worker 2'), owner: 'worker 2' });
+    const limits = { maxDbConnections: 2 };
+    const pools = [here.warmPool(1, limits, { user: 'a' }), third.warmPool(1, limits, { user: 'c' })];
+    clock.advance(200);
+    const busy = [here.acquiring(pools[0] as Pool), third.acquiring(pools[1] as Pool)];
+    const other = there.pool(limits, { user: 'b' });
+    there.joined(other);
+    for (const client of busy) client.finish();
+    const closing = () => pools.map(({ servers }) => servers.closing.length);
+    expect(closing()).toEqual([1, 0]);
+    // Whoever asks again is not served by that.
+    const client = third.acquiring(pools[1] as Pool);
+    clock.advance(10);
+    other.service();
+    client.finish();
+    expect(closing()).toEqual([1, 1]);
+  });
+
+  it('is heard of once', async () => {
+    const { there, busy, server } = claimed();
+    busy.finish();
+    const freed = vi.spyOn(there.pools, 'onFreed');
+    await isGone(server);
+    expect(freed).toHaveBeenCalledTimes(1);
+  });
+
   it('is kept from others once, and no more, by a loop that hangs', async () => {
     const { here, there, shared, clock } = stage();
     const limits = { maxDbConnections: 2 };
@@ -161,6 +189,17 @@ describe('a server of the same pool that rests in another loop', () => {
     expect(refused).toContain('db app');
   });
 
+  it('is closed when it cannot go and would not be closed for that', () => {
+    const { here, there, clock } = stage();
+    const pool = here.warmPool(2, limits);
+    for (const server of here.connector.opened) server.opening.tls = {};
+    pool.launcher.hearFailure({ message: 'no', serverError: null, failWaiting: false }, clock.nowMs());
+    const other = there.pool(limits);
+    other.introduce([]);
+    there.acquiring(other);
+    expect(pool.servers.closing.length).toBe(1);
+  });
+
   it('is closed for a client that wants a connection to itself', () => {
     const { here, there } = stage();
     const pool = here.warmPool(2, limits);
@@ -181,6 +220,18 @@ describe('a server of the same pool that rests in another loop', () => {
 });
 
 describe('asking other loops for room', () => {
+  it('is not put off because somebody asked who does not wait yet', () => {
+    const { here, there, clock, shared } = stage();
+    here.acquiring(here.warmPool(1, ONE, { user: 'a' }));
+    const claims = vi.spyOn(here.pools, 'claimed');
+    const other = there.pool(ONE, { user: 'b' });
+    other.introduce([]);
+    other.launcher.hearFailure({ message: 'no', serverError: null, failWaiting: false }, clock.nowMs());
+    clock.advance(15_000);
+    there.acquiring(other);
+    expect([claims.mock.calls.length, shared.full]).toEqual([1, []]);
+  });
+
   it('is done once for many clients, and again when that has come to nothing', () => {
     const { here, there, clock, shared } = stage();
     const pool = here.warmPool(1, ONE, { user: 'a' });
