@@ -143,12 +143,13 @@ export class ClientScramExchange implements ClientAuthExchange {
     if (message.nonce !== nonce) return this.#refuse('nonce differs');
 
     const authMessage = authMessageOf(clientFirst.bare, challenge, message.withoutProof);
-    const clientKeyOf = ({ storedKey }: ScramVerifier): Buffer =>
-      recoverClientKey(message.proof, storedKey, authMessage);
-    const isProven = (verifier: ScramVerifier): boolean =>
-      timingSafeEqual(storedKeyOf(clientKeyOf(verifier)), verifier.storedKey);
+    let clientKey: Buffer | null = null;
+    const isProven = (verifier: ScramVerifier): boolean => {
+      clientKey = recoverClientKey(message.proof, verifier.storedKey, authMessage);
+      return timingSafeEqual(storedKeyOf(clientKey), verifier.storedKey);
+    };
     const verdict = (verifier: ScramVerifier | null): ClientAuthStep =>
-      this.#verdict(verifier, authMessage, clientKeyOf);
+      this.#verdict(verifier, authMessage, clientKey);
     if (!('password' in secret)) {
       if (isProven(secret)) return verdict(secret);
       if (!this.#args.mock(true).derives) return verdict(null);
@@ -164,12 +165,8 @@ export class ClientScramExchange implements ClientAuthExchange {
     );
   }
 
-  /** `verifier` null: the proof is not of what is stored. */
-  #verdict(
-    verifier: ScramVerifier | null,
-    authMessage: string,
-    clientKeyOf: (verifier: ScramVerifier) => Buffer,
-  ): ClientAuthStep {
+  /** `verifier` null: the proof is not of what is stored. `clientKey`: of the verifier that was tried last. */
+  #verdict(verifier: ScramVerifier | null, authMessage: string, clientKey: Buffer | null): ClientAuthStep {
     this.#state = { kind: 'over' };
     const secret = this.#secret;
     if (secret === null) return this.#refuse('no such user, or no password stored');
@@ -183,7 +180,8 @@ export class ClientScramExchange implements ClientAuthExchange {
       credentials: {
         secretText: this.#args.secretText,
         // An ad-hoc verifier's keys fit no server; its plaintext does.
-        scramKeys: secret.kind === 'scram' ? passThroughKeys(clientKeyOf(verifier), verifier) : null,
+        scramKeys:
+          secret.kind === 'scram' && clientKey !== null ? passThroughKeys(clientKey, verifier) : null,
       },
     };
   }

@@ -76,6 +76,11 @@ export class CancelKeys<T> {
     const processId = processIdOf(key);
     const sharing = this.#byProcessId.get(processId);
     if (sharing === undefined) return;
+    if (sharing.length === 1 && sharing[0].key === key) {
+      this.#byProcessId.delete(processId);
+      this.#size--;
+      return;
+    }
     const [first, ...others] = sharing.filter((issued) => !issued.key.equals(key));
     this.#size -= sharing.length - others.length - (first === undefined ? 0 : 1);
     if (first === undefined) this.#byProcessId.delete(processId);

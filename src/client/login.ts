@@ -275,12 +275,19 @@ export class LoginPhase implements ClientPhase {
       connection.fail(step.error);
       return;
     }
-    if (step.bytes !== null) connection.conn.write(step.bytes);
     if (step.user !== undefined) {
       connection.log('LOG', `logged in as ${step.user}`);
       connection.user = step.user;
     }
-    this.#succeeded(step.credentials);
+    const { bytes, credentials } = step;
+    if (bytes === null) {
+      this.#succeeded(credentials);
+      return;
+    }
+    connection.conn.together(() => {
+      connection.conn.write(bytes);
+      this.#succeeded(credentials);
+    });
   }
 
   #succeeded(credentials: LoginCredentials): void {

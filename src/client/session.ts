@@ -34,6 +34,9 @@ const CANCELED = errorResponse({
 /** So many servers may refuse what a client gave, where others have used them, before it is the client's fault. */
 const MAX_REFUSALS = 3;
 
+/** Not given yet. */
+const NO_KEY = Buffer.alloc(0);
+
 /**
  * A logged-in client: idle, waiting for a server, or linked to one.
  *
@@ -61,7 +64,7 @@ export class ClientSession
   extras: ExtraParameters;
   readonly given: GivenParameters;
   /** What BackendKeyData tells the client; CancelRequest brings it back. Given at {@link start}. */
-  cancelKey: Buffer = Buffer.alloc(0);
+  cancelKey: Buffer = NO_KEY;
   saidGoodbye = false;
   idleSinceMs: number;
   wasToldToWait = false;

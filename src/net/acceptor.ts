@@ -22,14 +22,19 @@ export class Acceptor implements Reader {
   readonly #native: Native;
   readonly #readiness: Readiness;
   readonly #host: AcceptorHost;
+  /** Connections have no delay from the listening socket, but for those that came before it had none. */
+  readonly #isInherited: boolean;
   #fd: number;
   #isWatched = false;
+  /** Some of these may be left. */
+  #mayLack = true;
 
   private constructor(native: Native, readiness: Readiness, fd: number, host: AcceptorHost) {
     this.#native = native;
     this.#readiness = readiness;
     this.#fd = fd;
     this.#host = host;
+    this.#isInherited = native.setFdOption(fd, IPPROTO_TCP, TCP_NODELAY, 1);
   }
 
   /** For what `listening` stands for, which may be closed then. Null where there are no raw sockets. */
@@ -85,10 +90,14 @@ export class Acceptor implements Reader {
     let socket: RawSocket;
     try {
       const accepted = this.#native.listen.accept(this.#fd);
-      if (accepted === null) return false;
+      if (accepted === null) {
+        // The queue is first in, first out.
+        this.#mayLack &&= !this.#isInherited;
+        return false;
+      }
       socket = new RawSocket(this.#readiness, accepted.fd, accepted.peer);
-      // Not by the listener's: who has connected before it had the option has not inherited it.
-      if (accepted.peer !== null) this.#native.setOption(socket, IPPROTO_TCP, TCP_NODELAY, 1);
+      if (accepted.peer !== null && this.#mayLack)
+        this.#native.setOption(socket, IPPROTO_TCP, TCP_NODELAY, 1);
     } catch (error) {
       this.#host.failed(error as NodeJS.ErrnoException);
       return false;

@@ -1,4 +1,5 @@
 import type { Server, Socket } from 'node:net';
+import { addressOf, allocPinned } from './pinned.ts';
 import { type ConnSocket, RawSocket } from './raw-socket.ts';
 
 /** Who holds the other end of a unix socket, as the kernel recorded it when that end connected. */
@@ -28,6 +29,8 @@ export interface HangUpCalls {
 export interface OptionCalls {
   /** setsockopt(2) with an int. False when the kernel refuses, or the socket has no descriptor (any more). */
   setOption(socket: ConnSocket, level: number, name: number, value: number): boolean;
+  /** The same of a descriptor. */
+  setFdOption(fd: number, level: number, name: number, value: number): boolean;
 }
 
 type Koffi = typeof import('koffi');
@@ -43,7 +46,7 @@ const UCRED_BYTES = 12;
 
 export const noCredentialCalls: CredentialCalls = { peerCredentials: () => null };
 export const noHangUpCalls: HangUpCalls = { hasPeerLeft: () => false };
-export const noOptionCalls: OptionCalls = { setOption: () => false };
+export const noOptionCalls: OptionCalls = { setOption: () => false, setFdOption: () => false };
 
 /** The file descriptor below a socket, -1 when it has none any more. Node keeps it on an internal handle only. */
 export function socketFd(socket: Socket | Server | RawSocket): number {
@@ -99,13 +102,18 @@ export function hangUpCalls(libc: ReturnType<Koffi['load']>): HangUpCalls {
 }
 
 /** As {@link credentialCalls}. */
-export function optionCalls(libc: ReturnType<Koffi['load']>): OptionCalls {
-  const setsockopt = libc.func('int setsockopt(int, int, int, const void *, unsigned int)');
+export function optionCalls(libc: ReturnType<Koffi['load']>, koffi: Koffi): OptionCalls {
+  const setsockopt = libc.func('int setsockopt(int, int, int, uintptr_t, unsigned int)');
+  const memory = allocPinned(4);
+  const value = new Int32Array(memory.buffer, memory.byteOffset, 1);
+  const address = addressOf(koffi, memory);
+  const setFdOption = (fd: number, level: number, name: number, wanted: number): boolean => {
+    value[0] = wanted;
+    return fd >= 0 && setsockopt(fd, level, name, address, 4) === 0;
+  };
   return {
-    setOption(socket, level, name, value) {
-      const fd = socketFd(socket);
-      return fd >= 0 && setsockopt(fd, level, name, Int32Array.of(value), 4) === 0;
-    },
+    setFdOption,
+    setOption: (socket, level, name, wanted) => setFdOption(socketFd(socket), level, name, wanted),
   };
 }
 

@@ -86,7 +86,7 @@ export function openNative(
   };
   const { peerCredentials } = theme('credentials', credentialCalls, noCredentialCalls);
   const { hasPeerLeft } = theme('hangUp', hangUpCalls, noHangUpCalls);
-  const { setOption } = theme('options', optionCalls, noOptionCalls);
+  const { setOption, setFdOption } = theme('options', optionCalls, noOptionCalls);
   const io = theme('io', ioCalls, noIoCalls);
   const { groupId, userName, userIds } = theme('names', nameCalls, noNameCalls);
   return {
@@ -94,6 +94,7 @@ export function openNative(
     peerCredentials,
     hasPeerLeft,
     setOption,
+    setFdOption,
     ...io,
     groupId,
     userName,

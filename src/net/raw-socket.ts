@@ -174,7 +174,7 @@ export class RawSocket implements Reader {
     const fd = this.#fd;
     if (fd < 0) return;
     this.#error = error;
-    this.#letGo();
+    this.#letGo(false);
     this.#readiness.close(fd);
     this.#readiness.soon(() => {
       this.whenOver?.();
@@ -208,7 +208,7 @@ export class RawSocket implements Reader {
     if (this.whenOver !== null) socket.once('close', this.whenOver);
     const queue = this.#queue;
     this.owner = null;
-    this.#letGo();
+    this.#letGo(true);
     if (queue !== null) for (const bytes of queue) socket.write(bytes);
     const unread = this.#readiness.takeAhead(this);
     if (unread !== null) socket.unshift(unread);
@@ -337,15 +337,16 @@ export class RawSocket implements Reader {
     this.#interest = interest;
   }
 
-  #unwatch(): void {
+  /** `isOpen`: it stays so; closing it takes it out of the set as well. */
+  #unwatch(isOpen = true): void {
     if (this.#interest === 0) return;
     this.#interest = 0;
-    this.#readiness.remove(this.#fd, this, true);
+    this.#readiness.remove(this.#fd, this, isOpen);
   }
 
   /** From here on the descriptor is out of reach. */
-  #letGo(): void {
-    this.#unwatch();
+  #letGo(isOpen: boolean): void {
+    this.#unwatch(isOpen);
     this.#fd = -1;
     this.#queue = null;
     this.#queuedBytes = 0;

@@ -12,6 +12,16 @@ function authentication(code: number): Writer {
   return new Writer(64).begin(BackendType.Authentication).int32(code);
 }
 
+/** In one buffer: each login by SCRAM has two of these. */
+function authenticationText(code: number, data: string): Buffer {
+  const bytes = Buffer.allocUnsafe(1 + 4 + 4 + data.length);
+  bytes[0] = BackendType.Authentication;
+  bytes.writeInt32BE(bytes.length - 1, 1);
+  bytes.writeInt32BE(code, 5);
+  bytes.write(data, 9, 'latin1');
+  return bytes;
+}
+
 /** AuthenticationOk: ends the exchange. A new buffer each time, so that nobody can spoil a shared one. */
 export function authenticationOk(): Buffer {
   return authentication(AuthCode.Ok).end().take();
@@ -36,12 +46,12 @@ export function authenticationSASL(mechanisms: readonly string[]): Buffer {
 
 /** AuthenticationSASLContinue: a challenge in the middle of the exchange. `data` is ASCII. */
 export function authenticationSASLContinue(data: string): Buffer {
-  return authentication(AuthCode.SASLContinue).bytes(Buffer.from(data, 'latin1')).end().take();
+  return authenticationText(AuthCode.SASLContinue, data);
 }
 
 /** AuthenticationSASLFinal: the last word of the mechanism, just ahead of AuthenticationOk. `data` is ASCII. */
 export function authenticationSASLFinal(data: string): Buffer {
-  return authentication(AuthCode.SASLFinal).bytes(Buffer.from(data, 'latin1')).end().take();
+  return authenticationText(AuthCode.SASLFinal, data);
 }
 
 /** PasswordMessage: answers a cleartext request (the password) or an MD5 request (`md5` and 32 hex digits). */

@@ -65,14 +65,18 @@ export const socketFaults: readonly Fault[] = [
   ),
   fault(
     'a socket that was destroyed writes to whoever has its number now',
-    { file: RAW, find: '    this.#unwatch();\n    this.#fd = -1;', replace: '    this.#unwatch();' },
+    {
+      file: RAW,
+      find: '    this.#unwatch(isOpen);\n    this.#fd = -1;',
+      replace: '    this.#unwatch(isOpen);',
+    },
     ['test/net/raw-socket.test.ts', 'test/net/conn.test.ts'],
   ),
   fault(
     'a descriptor that has become Node’s is closed by us, too',
     {
       file: RAW,
-      find: 'this.owner = null;\n    this.#letGo();',
+      find: 'this.owner = null;\n    this.#letGo(true);',
       replace: 'this.owner = null;',
     },
     ['test/net/raw-socket.test.ts'],

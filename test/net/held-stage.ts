@@ -140,6 +140,8 @@ export class HeldStage {
   /** How many reads, or writes, each system call did since the test has begun. */
   readonly reads: number[] = [];
   readonly writes: number[] = [];
+  /** Writes that were calls of their own. */
+  lone = 0;
   #set: HeldSet | null = null;
   #server: Server | null = null;
   readonly #opened: { destroy(): unknown }[] = [];
@@ -148,6 +150,10 @@ export class HeldStage {
     const context = below.batch.newContext();
     this.native = {
       ...below,
+      write: (...args) => {
+        this.lone++;
+        return below.write(...args);
+      },
       epoll: () => {
         const set = below.epoll();
         this.#set = set === null ? null : new HeldSet(set);
@@ -158,6 +164,7 @@ export class HeldStage {
     beforeEach(async () => {
       this.reads.length = 0;
       this.writes.length = 0;
+      this.lone = 0;
       this.#server = createServer({ allowHalfOpen: true, noDelay: true, pauseOnConnect: true });
       await new Promise<void>((resolve) => this.#server?.listen(0, '127.0.0.1', resolve));
     });

@@ -1,6 +1,6 @@
 import { createServer } from 'node:net';
 import { constants, networkInterfaces } from 'node:os';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { ListenerInfo } from '../../src/net/listening-socket.ts';
 import { Conn } from '../../src/net/conn.ts';
 import { openNative } from '../../src/net/native.ts';
@@ -78,6 +78,19 @@ describe('TCP listeners', () => {
     await kit.dial(first(addresses));
     const { socket } = await waitFor(() => kit.accepted[0]);
     expect(kernelOptionsOf(socket).noDelay).toBe(true);
+  });
+
+  it('hand that down to connections, which need no call for it', async () => {
+    const setOption = vi.fn(native.setOption);
+    const { addresses } = await kit.open({ listenAddr: ['127.0.0.1'], native: { ...native, setOption } });
+    for (let i = 0; i < 3; i++) {
+      await kit.dial(first(addresses));
+      const { socket } = await waitFor(() => kit.accepted[i]);
+      expect(kernelOptionsOf(socket).noDelay).toBe(true);
+      // There was nobody else to accept.
+      await waitFor(() => setOption.mock.calls.length <= 1);
+    }
+    expect(setOption.mock.calls.length).toBe(1);
   });
 
   it('bind every family for *, IPv4 and IPv6 on the same port', async () => {

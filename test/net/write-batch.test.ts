@@ -376,6 +376,43 @@ describe.runIf(process.platform === 'linux').each<[Kind, string, HeldStage]>([
     expect(lines.map(({ got }) => got)).toEqual(lines.map((_, i) => `${text(i)}ab`));
     if (isBatching) expect(Math.max(...stage.writes)).toBe(32);
   });
+
+  it('what is written together with nobody else ready goes by one call', async () => {
+    one.conn.together(() => {
+      one.write('a');
+      one.conn.together(() => one.write('b'));
+      one.write('c');
+    });
+    await waitFor(() => one.got.length >= 3);
+    expect([one.got, stage.lone, stage.writes]).toEqual(['abc', isBatching ? 1 : 3, []]);
+  });
+
+  it.each<[string, (line: Line) => void]>([
+    ['ends', (line) => line.conn.endAndDestroy(Buffer.from('c'))],
+    ['is cut', (line) => line.conn.destroy()],
+  ])('what was written together reaches the peer of one that %s meanwhile', async (how, ends) => {
+    one.conn.together(() => {
+      one.write('a');
+      one.write('b');
+      ends(one);
+      one.write('d');
+    });
+    await waitFor(() => one.isPeerClosed || one.hasPeerEnded);
+    expect(one.got).toBe(how === 'ends' ? 'abc' : 'ab');
+  });
+
+  it('and so where it fails on the way, and the next writes are calls of their own', async () => {
+    const fails = () =>
+      one.conn.together(() => {
+        one.write('a');
+        throw new Error('a bug');
+      });
+    expect(fails).toThrow('a bug');
+    expect(stage.lone).toBe(1);
+    two.write('x');
+    expect(stage.lone).toBe(2);
+    await waitFor(() => one.got === 'a' && two.got === 'x');
+  });
 });
 
 it.runIf(process.platform === 'linux')(
