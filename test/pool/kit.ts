@@ -473,7 +473,7 @@ export class PoolKit {
   }
 }
 
-/** Lets the budget's wake-ups run, also those that follow from one. */
-export async function wakeUps(): Promise<void> {
-  for (let i = 0; i < 5; i++) await Promise.resolve();
+/** Lets the budget's wake-ups run, also those that follow from one; of `budget` all, however many that are. */
+export async function wakeUps(budget?: Pick<Budget, 'isWaking'>): Promise<void> {
+  for (let i = 0; i < 5 || budget?.isWaking === true; i++) await Promise.resolve();
 }

@@ -102,7 +102,7 @@ export class PoolWorld {
     this.#againLeft = AGAIN_PER_STEP;
     this.#do(step);
     this.#check();
-    await wakeUps();
+    await wakeUps(this.kit.budget);
     this.#check();
     this.pools.forEach((pool, i) => {
       const { poolSize, reservePoolSize } = pool.limits;
@@ -121,7 +121,7 @@ export class PoolWorld {
     for (const carrier of this.#openCarriers) carrier.close();
     this.#opening = 'fails';
     for (let i = 0; i < 3; i++) {
-      await wakeUps();
+      await wakeUps(this.kit.budget);
       for (const server of this.#servers()) {
         if (server.state !== 'closing') this.#pool(server).closeServer(server, 'end');
         server.gone();
