@@ -21,8 +21,8 @@ interface RoomParts {
   isHeldBy(owner: number, id: number): boolean;
   /** What the owner has asked for by then is being made; all that share the budget know it. */
   meet(owner: number, askedMs: number): void;
-  /** As of when that is so; 0: never. */
-  metMs(owner: number): number;
+  /** Whether that is so of what it has asked for at that time. */
+  isMet(owner: number, askedMs: number): boolean;
 }
 
 /** A server connection is on its way out for somebody. */
@@ -97,7 +97,7 @@ export class RoomForOthers {
 
   /** Whether they wait still, and nothing is closed for that owner since they have asked. */
   isOpen({ asker, claim }: YieldRequest): boolean {
-    return this.#parts.waitOf(claim.key, asker) !== 0 && this.#parts.metMs(asker) < claim.askedMs;
+    return this.#parts.waitOf(claim.key, asker) !== 0 && !this.#parts.isMet(asker, claim.askedMs);
   }
 
   /** What stands for those who ask among the claims of this event loop. */

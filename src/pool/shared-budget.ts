@@ -71,7 +71,7 @@ export class SharedBudget implements Budget {
     waitOf: (key, owner) => this.waitOf(key, owner),
     isHeldBy: (owner, id) => this.#view.records.find(id, owner) !== NONE,
     meet: (owner, askedMs) => this.#view.owners.meet(owner, askedMs),
-    metMs: (owner) => this.#view.owners.metMs(owner),
+    isMet: (owner, askedMs) => this.#view.owners.isMet(owner, askedMs),
   });
 
   /** `owner`: index, from 0; its name is `ownerName(owner)`. */

@@ -81,17 +81,28 @@ export class SharedOwners {
     return Atomics.load(this.#words, this.#at(owner) + NUMBERS + number);
   }
 
-  /** What the owner has asked for by then, monotonic ms, is being made. Others do this. */
+  /** What the owner has asked for by then, monotonic ms, is being made. Others do this, and what is later counts. */
   meet(owner: number, askedMs: number): void {
-    Atomics.store(this.#layout.longs, (this.#at(owner) + MET) / 2, BigInt(Math.round(askedMs * 1000)));
+    const { longs } = this.#layout;
+    const at = (this.#at(owner) + MET) / 2;
+    const asked = microseconds(askedMs);
+    for (let met = Atomics.load(longs, at); met < asked; ) {
+      const found = Atomics.compareExchange(longs, at, met, asked);
+      if (found === met) return;
+      met = found;
+    }
   }
 
-  /** As of when that is so; 0: never. */
-  metMs(owner: number): number {
-    return Number(Atomics.load(this.#layout.longs, (this.#at(owner) + MET) / 2)) / 1000;
+  /** Whether that is so of what it has asked for at that time. */
+  isMet(owner: number, askedMs: number): boolean {
+    return Atomics.load(this.#layout.longs, (this.#at(owner) + MET) / 2) >= microseconds(askedMs);
   }
 
   #at(owner: number): number {
     return this.#layout.owners + owner * OWNER_WORDS;
   }
+}
+
+function microseconds(ms: number): bigint {
+  return BigInt(Math.round(ms * 1000));
 }

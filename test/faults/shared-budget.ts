@@ -194,7 +194,7 @@ export const sharedBudgetFaults: readonly Fault[] = [
     'each thread closes a server for one client that waits in another one',
     {
       file: 'src/pool/room-for-others.ts',
-      find: ' && this.#parts.metMs(asker) < claim.askedMs',
+      find: ' && !this.#parts.isMet(asker, claim.askedMs)',
       replace: '',
     },
     [ROOM],
