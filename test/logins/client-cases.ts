@@ -135,7 +135,12 @@ export function allClientCases(having: {
   const cases = plans.flatMap((plan) =>
     plan.methods.flatMap((method) => casesOf(plan, method, having.clients)),
   );
-  return { cases, keysOf, cellOf: ({ plan, client, title }) => `${plan.title} ${title.replace(client, '')}` };
+  return {
+    cases,
+    keysOf,
+    cellOf: ({ plan, client, title }) => `${plan.title} ${title.replace(client, '')}`,
+    sortOf: (one) => `${one.client} ${expectedOf(one, one.database).kind}`,
+  };
 }
 
 function keysOf(one: PlannedCase): readonly string[] {

@@ -26,14 +26,17 @@ export interface Product<T> {
   keysOf(one: T): readonly string[];
   /** What it shows, whichever client shows it. */
   cellOf(one: T): string;
+  /** Of which sort it is: by which program, and how it ends. A part has its share of each. */
+  sortOf(one: T): string;
 }
 
 /**
  * Cases in which each key of the product's occurs at least once, and `more` beside them, drawn by chance. Of the whole:
- * each cell once, by a client drawn by chance, and what else the keys ask for. Order is by chance, too. Of these one in
- * {@link PART}.
+ * each cell once, by a client drawn by chance, and what else the keys ask for. Order is by chance, too. Of these, of each
+ * sort, one in {@link PART}.
  */
-export function covering<T>({ cases, keysOf, cellOf }: Product<T>, more: number, random: Random): T[] {
+export function covering<T>(product: Product<T>, more: number, random: Random): T[] {
+  const { cases, keysOf, cellOf, sortOf } = product;
   const shuffled = [...cases];
   for (let i = shuffled.length - 1; i > 0; i--) {
     const j = random.below(i + 1);
@@ -47,7 +50,13 @@ export function covering<T>({ cases, keysOf, cellOf }: Product<T>, more: number,
     for (const key of keys) seen.add(key);
     return keys.length > 0 || left-- > 0;
   });
-  return covered.filter((_, i) => i % PART === 0);
+  const counts = new Map<string, number>();
+  return covered.filter((one) => {
+    const sort = sortOf(one);
+    const count = counts.get(sort) ?? 0;
+    counts.set(sort, count + 1);
+    return count % PART === 0;
+  });
 }
 
 /** Runs `work` on each, at most `limit` at a time. */

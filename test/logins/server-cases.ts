@@ -99,6 +99,7 @@ export function allServerCases(clients: readonly ClientName[]): Product<PlannedS
       if (!isReached(one)) return keysOf(one).join();
       return `${one.plan.title} ${one.title.replace(one.client, '')}`;
     },
+    sortOf: (one) => `${programOf(one)} ${serverExpectedOf(one, one.role, one.client === 'pg').kind}`,
   };
 }
 
@@ -106,9 +107,11 @@ function isReached(one: PlannedServerCase): boolean {
   return serverExpectedOf(one, one.role, true).kind !== 'unreachable';
 }
 
+const programOf = ({ client }: PlannedServerCase) => (client === 'pg' ? 'pg' : 'psql');
+
 function keysOf(one: PlannedServerCase): readonly string[] {
-  const { tls, asked, origin, kept, isRight, provenBy, isTlsServer, host, client } = one;
-  const program = client === 'pg' ? 'pg' : 'psql';
+  const { tls, asked, origin, kept, isRight, provenBy, isTlsServer, host } = one;
+  const program = programOf(one);
   const isDone = serverExpectedOf(one, one.role, true).kind === 'in';
   const way = [tls.mode, tls.trusts, tls.hasCertificate, isTlsServer, host];
   if (!isReached(one)) return [way.join()];
