@@ -2,9 +2,6 @@ import pg from 'pg';
 import { type Target, testDriver } from './kit.ts';
 import { PgUsers } from './pg-kit.ts';
 
-// `pg-native`, its variant on libpq, is left out: it is compiled when it is installed, against libpq-dev, which this
-// project does not need, and for the Node that npm runs on, which need not be 26 and then is of no use here.
-
 /** Statements are cancelled by a cancel request. */
 class CancellingUsers extends PgUsers {
   readonly #target: Target;

@@ -1,13 +1,15 @@
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 
-/** A driver for another language than this one, from Debian's packages, and the program that uses it. */
+/** A driver from Debian's packages or on top of them, and the program that uses it. */
 export interface DebianDriver {
   /** As in README's table; its tests are in `<name>.test.ts`. */
   readonly name: string;
   readonly language: string;
   /** What to install. */
   readonly packages: readonly string[];
+  /** What to run then, where packages do not have all of it. */
+  readonly install?: string;
   /** Prints the version that is installed; fails, with the reason as its last line, where there is none. */
   readonly probe: readonly string[];
   /** Compiles the program into a folder. */
@@ -104,6 +106,20 @@ export const debianDrivers = {
     command: (folder) => [join(folder, 'use_lib_pq')],
     processes: 'one',
   },
+  'pg-native': {
+    name: 'pg-native',
+    language: 'JavaScript',
+    packages: ['libpq-dev', 'python3', 'make', 'g++'],
+    install: 'npm run drivers:native',
+    probe: [
+      process.execPath,
+      '-e',
+      'if (require(`${process.argv[1]}/pg`).native) console.log(require(`${process.argv[1]}/pg-native`).version)',
+      here('native/node_modules'),
+    ],
+    command: () => [process.execPath, here('native', 'use_pg_native.ts')],
+    processes: 'one',
+  },
   'php-pdo': php('php-pdo'),
   'php-pgsql': php('php-pgsql'),
   'ruby-pg': {
@@ -128,6 +144,7 @@ export const debianDrivers = {
 export function probe({
   probe: command,
   packages,
+  install,
 }: DebianDriver): { readonly version: string } | { readonly version: null; readonly missing: string } {
   const [file = '', ...args] = command;
   const { error, status, stdout, stderr } = spawnSync(file, args, { encoding: 'utf8' });
@@ -135,5 +152,6 @@ export function probe({
   const version = stdout?.trim().replace(/^\d+:|[-+~].*$/g, '');
   if (error === undefined && status === 0 && version !== '') return { version };
   const why = error?.message ?? stderr.trim().split('\n').at(-1);
-  return { version: null, missing: `needs Debian's ${packages.join(', ')}${why ? ` (${why})` : ''}` };
+  const needed = `needs Debian's ${packages.join(', ')}${install === undefined ? '' : ` and ${install}`}`;
+  return { version: null, missing: `${needed}${why ? ` (${why})` : ''}` };
 }

@@ -51,6 +51,7 @@ const drivers = [
   'lib-pq',
   'pg-copy-streams',
   'pg-cursor',
+  'pg-native',
   'pg-query-stream',
   'pgjdbc',
   'php-pdo',
