@@ -32,7 +32,7 @@ const ofUnits = {
     name: 'units',
     isolate: false,
     include: units.map((folder) => `test/${folder}/**/*.test.ts`),
-    exclude: [...askingFiles, ...(isWide ? [] : wideFiles)],
+    exclude: ['**/node_modules/**', ...askingFiles, ...(isWide ? [] : wideFiles)],
   },
 };
 /** What changes its process for all that comes after: clocks that stand still. */
@@ -49,7 +49,12 @@ const ofAll = {
       : isWideAlone
         ? [...wideFiles, ...deeperFiles]
         : [`test/!(${units.join('|')})/**/*.test.ts`, ...askingFiles],
-  exclude: [...aloneFiles, ...(isWide ? [] : wideFiles), ...(isFull || isOfFaults ? [] : longFiles)],
+  exclude: [
+    '**/node_modules/**',
+    ...aloneFiles,
+    ...(isWide ? [] : wideFiles),
+    ...(isFull || isOfFaults ? [] : longFiles),
+  ],
   provide: { missingVersions: versions?.missing ?? null },
 };
 const ofVersions = (versions?.found ?? []).map((version) => ({

@@ -68,10 +68,12 @@ const drivers = [
 /** What `npm test` leaves to `npm run test:wide`, which `.ci/run` adds: mostly what starts many programs. */
 export const wideFiles = [
   'base/young-heap',
+  'check/connect',
   'cli/package',
   'cli/start/demo',
   'cli/start/npm-start',
   'cli/start/postgres',
+  'daemon/ended-start',
   ...drivers.map((name) => `drivers/${name}`),
   'integration/auth-query-peers',
   'integration/back-pressure',
