@@ -12,6 +12,12 @@ import type { ServerTls } from '../tls/server-side.ts';
 /** How long to wait where no descriptor is left: others come back all the time. */
 const RETRY_MS = 100;
 
+/** So many are cancelled at a time: a handshake takes this thread's time, and a descriptor more. */
+const CANCELS_AT_A_TIME = 16;
+
+/** Begins something when its turn comes; `leave` is to be called once, when that is over. */
+type Turn = (begin: (leave: () => void) => void) => void;
+
 /** What an orphan's end needs of the process. */
 export interface OrphanHost {
   readonly log: Logger;
@@ -28,6 +34,12 @@ export class Orphans {
   readonly #keeper: Pick<BudgetKeeper, 'orphans' | 'release'>;
   readonly #host: () => OrphanHost;
   readonly #ending = new Set<number>();
+  readonly #queue: ((leave: () => void) => void)[] = [];
+  #cancels = 0;
+  readonly #turn: Turn = (begin) => {
+    this.#queue.push(begin);
+    this.#pump();
+  };
 
   constructor(keeper: Pick<BudgetKeeper, 'orphans' | 'release'>, host: () => OrphanHost) {
     this.#keeper = keeper;
@@ -44,9 +56,23 @@ export class Orphans {
     for (const orphan of this.#keeper.orphans()) {
       if (this.#ending.has(orphan.id)) continue;
       this.#ending.add(orphan.id);
-      void endOrphan(orphan, this.#host())
+      const host = this.#host();
+      void endOrphan(orphan, host, this.#turn)
         .then(() => this.#keeper.release(orphan))
+        .catch((error) => host.log.log('ERROR', `internal error: ${String(error)}`))
         .finally(() => this.#ending.delete(orphan.id));
+    }
+  }
+
+  #pump(): void {
+    while (this.#cancels < CANCELS_AT_A_TIME) {
+      const begin = this.#queue.shift();
+      if (begin === undefined) return;
+      this.#cancels++;
+      begin(() => {
+        this.#cancels--;
+        this.#pump();
+      });
     }
   }
 }
@@ -54,9 +80,9 @@ export class Orphans {
 /**
  * Ends a server connection that a thread has left behind: what runs there is cancelled, and PostgreSQL is told that
  * nobody is there any more. Resolves when its end is gone, or its time is up: only then may its place be another's. See
- * docs/decisions/0002-slot-ownership.md.
+ * docs/decisions/0002-slot-ownership.md. `turn`: when it may be cancelled; its time runs meanwhile.
  */
-export async function endOrphan(orphan: Orphan, host: OrphanHost): Promise<void> {
+export async function endOrphan(orphan: Orphan, host: OrphanHost, turn: Turn): Promise<void> {
   const socket = await ownSocket(orphan.fd, host);
   if (socket === null) return;
   await new Promise<void>((resolve) => {
@@ -72,24 +98,30 @@ export async function endOrphan(orphan: Orphan, host: OrphanHost): Promise<void>
     });
     socket.once('end', () => socket.destroy());
     socket.resume();
+    let carrier: CancelCarrier | null = null;
     // What runs is cancelled first: PostgreSQL looks whether anybody is there only when it has done that.
-    const carrier = sendCancel(orphan, socket, host);
-    if (carrier === null) socket.end();
+    turn((leave) => {
+      const done = (): void => {
+        leave();
+        socket.end();
+      };
+      carrier = socket.destroyed ? null : sendCancel(orphan, socket, host, done);
+      if (carrier === null) done();
+    });
   });
 }
 
-/**
- * Cancels what runs there, then ends our direction. In the clear only what was in the clear; null: it cannot be cancelled.
- */
+/** Cancels what runs there; then `done`. In the clear only what was in the clear; null: it cannot be cancelled. */
 function sendCancel(
   { fd, backendKey, tlsHost }: Orphan,
   socket: Socket,
   { native, tls, tune }: OrphanHost,
+  done: () => void,
 ): CancelCarrier | null {
   const address = whereTo(socket, fd, tlsHost, native);
   if (backendKey === null || address === null || (tlsHost !== null && tls === null)) return null;
   const maySend = () => !socket.destroyed;
-  return openCancel(address, backendKey, maySend, () => socket.end(), tune, tlsHost === null ? null : tls);
+  return openCancel(address, backendKey, maySend, done, tune, tlsHost === null ? null : tls);
 }
 
 /** Around a descriptor of its own: the budget's is the keeper's to close. */

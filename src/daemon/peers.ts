@@ -79,8 +79,12 @@ export class Peers {
   }
 
   sweep(nowMs: number): void {
-    const timeoutMs = this.#state.config.settings.cancel_wait_timeout * 1000;
-    for (const pool of [...this.pools.values(), ...this.#leaving]) pool.sweep(nowMs, timeoutMs);
+    const { settings, own } = this.#state.config;
+    const timeoutMs = settings.cancel_wait_timeout * 1000;
+    const connectMs = settings.server_connect_timeout * 1000 || Infinity;
+    const mostCarriedMs = connectMs + own.server_cancel_timeout * 1000;
+    for (const pool of [...this.pools.values(), ...this.#leaving])
+      pool.sweep(nowMs, timeoutMs, mostCarriedMs);
     for (const pool of this.#leaving) if (pool.isEmpty) this.#leaving.delete(pool);
   }
 

@@ -62,9 +62,15 @@ export class CustodyWords {
 
   /** The login is over; the key is empty where the server has told none. */
   setKey(record: number, backendKey: Uint8Array, tlsHost: string | null): void {
+    const name = Buffer.from(tlsHost ?? '');
+    // Nobody could be told where to go with it.
+    if (name.length > 4 * (CUSTODY_WORDS - HOST)) this.#setKey(record, new Uint8Array(0), Buffer.alloc(0));
+    else this.#setKey(record, backendKey, name);
+  }
+
+  #setKey(record: number, backendKey: Uint8Array, host: Buffer): void {
     const words = this.#words;
     const at = this.#at(record);
-    const host = Buffer.from(tlsHost ?? '');
     Atomics.store(words, at + KEY_BYTES, 0);
     this.#bytes(at + KEY, HOST - KEY, backendKey.length).set(backendKey);
     this.#bytes(at + HOST, CUSTODY_WORDS - HOST, host.length).set(host);

@@ -8,6 +8,8 @@ const MAX_WAITING = 1000;
 interface PeerJob extends CarriedCancel {
   /** As it is to be sent. */
   readonly key: Buffer;
+  /** Since when it is carried, in monotonic ms. */
+  carriedMs: number;
 }
 
 /** What a peer's pool gets from outside. */
@@ -44,15 +46,20 @@ export class PeerPool extends CarrierQueue<PeerJob> {
   /** Hands a request on; `finish` gets the contract's log text once that is over. */
   request(key: Buffer, finish: (reason: string) => void): void {
     if (this.waiting.length >= MAX_WAITING) finish('failed to send cancel request');
-    else this.add({ ...newCarriedCancel(this.#host.nowMs, finish), key });
+    else this.add({ ...newCarriedCancel(this.#host.nowMs, finish), key, carriedMs: 0 });
   }
 
-  /** `cancel_wait_timeout`, 0 = none: for those that wait, and for peers that take or close no connection. */
-  sweep(nowMs: number, cancelWaitTimeoutMs: number): void {
-    if (cancelWaitTimeoutMs > 0) {
-      for (const job of [...this.sent, ...this.waiting]) {
-        if (nowMs - job.sinceMs > cancelWaitTimeoutMs) this.finish(job, 'cancel_wait_timeout');
-      }
+  /**
+   * `cancel_wait_timeout`: for those that wait, and for peers that take or close no connection. Where that is 0 they may
+   * wait without end, but keep no connection for longer than `mostCarriedMs`.
+   */
+  sweep(nowMs: number, cancelWaitTimeoutMs: number, mostCarriedMs: number): void {
+    for (const job of [...this.sent, ...this.waiting]) {
+      const isOver =
+        cancelWaitTimeoutMs > 0
+          ? nowMs - job.sinceMs > cancelWaitTimeoutMs
+          : job.isCarried && nowMs - job.carriedMs > mostCarriedMs;
+      if (isOver) this.finish(job, 'cancel_wait_timeout');
     }
     this.pump();
   }
@@ -76,6 +83,7 @@ export class PeerPool extends CarrierQueue<PeerJob> {
     maySend: () => boolean,
     done: (reason: string) => void,
   ): CancelCarrier {
+    job.carriedMs = this.#host.nowMs;
     return this.#host.openCancel(job.key, maySend, done);
   }
 

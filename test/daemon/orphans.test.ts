@@ -3,7 +3,7 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
 import { defaultTexts, typedSettings } from '../../src/config/settings.ts';
-import { endOrphan, unixAddress } from '../../src/daemon/orphans.ts';
+import { endOrphan, Orphans, unixAddress } from '../../src/daemon/orphans.ts';
 import { openNative } from '../../src/net/native.ts';
 import { socketFd } from '../../src/net/native-sockets.ts';
 import type { Orphan } from '../../src/pool/budget-keeper.ts';
@@ -13,6 +13,7 @@ import { frontend } from '../support/peer-messages.ts';
 import { connectAndLogin, playLogin, type ScriptedPeer, ScriptedServer } from '../support/scripted-peer.ts';
 import { Threads } from '../support/threaded-pooler.ts';
 import { acceptEncrypted, expectSslRequest, TlsFolder } from '../support/tls.ts';
+import { waitFor } from '../support/wait-for.ts';
 
 const native = openNative();
 const files = new TlsFolder();
@@ -43,7 +44,8 @@ async function end(
   socket.destroy();
   const orphan: Orphan = { fd, backendKey: cancel.subarray(8), tlsHost, id: 1, record: 0 };
   const log = { enabled: () => true, log: () => {} };
-  const over = endOrphan(orphan, { log, native, tls, tune: () => {}, patienceMs: 60_000 });
+  const host = { log, native, tls, tune: () => {}, patienceMs: 60_000 };
+  const over = endOrphan(orphan, host, (begin) => begin(() => {}));
   void over.finally(() => native.closeFd(fd));
   return { peer, over };
 }
@@ -97,6 +99,49 @@ describe('what runs on a server connection of a dead thread', () => {
     await carrier.peer.close();
     await backend.end();
     await backend.close();
+  });
+
+  test('is cancelled for sixteen at a time, and in the end for all', async () => {
+    await using server = await ScriptedServer.listen();
+    const orphans: Orphan[] = [];
+    const peers: ScriptedPeer[] = [];
+    for (let id = 1; id <= 20; id++) {
+      const socket = connect({ port: server.port });
+      await once(socket, 'connect');
+      peers.push(await server.accept());
+      const fd = native.listen.duplicate(socketFd(socket)) ?? -1;
+      socket.destroy();
+      orphans.push({ fd, backendKey: cancel.subarray(8), tlsHost: null, id, record: id });
+    }
+    const released: number[] = [];
+    const keeper = {
+      orphans: () => orphans,
+      release: async ({ fd, id }: Orphan) => {
+        released.push(id);
+        native.closeFd(fd);
+      },
+    };
+    const log = { enabled: () => true, log: () => {} };
+    new Orphans(keeper, () => ({ log, native, tls: null, tune: () => {}, patienceMs: 60_000 })).endAll();
+    const carriers: ScriptedPeer[] = [];
+    for (let i = 0; i < 16; i++) {
+      const carrier = await server.accept();
+      expect(await carrier.bytes(16)).toEqual(cancel);
+      carriers.push(carrier);
+    }
+    expect(server.accepted).toBe(20 + 16);
+    for (let i = 16; i < 20; i++) {
+      await carriers.shift()?.close();
+      carriers.push(await server.accept());
+      expect(server.accepted).toBe(20 + i + 1);
+    }
+    for (const carrier of carriers) await carrier.close();
+    for (const peer of peers) {
+      await peer.end();
+      await peer.close();
+    }
+    await waitFor(() => released.length === 20);
+    expect(released.toSorted((a, b) => a - b)).toEqual(orphans.map(({ id }) => id));
   });
 
   test('is not cancelled in the clear where it had TLS: the connection is ended alone', async () => {

@@ -67,3 +67,10 @@ test.each([
   custody.learnKey(grant, key, tlsHost);
   expect(await stage.keeper.reclaim(0)).toMatchObject([{ backendKey: key, tlsHost }]);
 });
+
+test('a name that there is no room for leaves a server that cannot be cancelled, and nothing else wrong', async () => {
+  const { stage, custody, grant, socket } = started();
+  custody.keep(grant, socket());
+  custody.learnKey(grant, Buffer.alloc(260, 'k'), 'x'.repeat(257));
+  expect(await stage.keeper.reclaim(0)).toMatchObject([{ backendKey: null }]);
+});

@@ -6,6 +6,9 @@ import { ManualClock } from '../support/manual-clock.ts';
 const SENT = 'successfully sent cancel request';
 const FAILED = 'failed to send cancel request';
 
+/** How long a connection may take where nothing else says so. */
+const MOST_CARRIED_MS = 20_000;
+
 /** A connection to the peer, moved by hand. */
 class Carrier {
   readonly key: string;
@@ -60,7 +63,7 @@ class Kit {
 
   sweepAfter(ms: number, timeoutMs: number): void {
     this.clock.advance(ms);
-    this.pool.sweep(this.clock.nowMs(), timeoutMs);
+    this.pool.sweep(this.clock.nowMs(), timeoutMs, MOST_CARRIED_MS);
   }
 
   get open(): Carrier[] {
@@ -111,11 +114,24 @@ describe('the way to a peer', () => {
     expect([kit.open.length, kit.pool.isEmpty, kit.pool.carrierCount]).toEqual([0, true, 0]);
   });
 
-  it('is waited for without end when cancel_wait_timeout is 0', () => {
+  it('is waited for without end when cancel_wait_timeout is 0, but kept by nobody', () => {
     const kit = new Kit(1);
-    for (const name of ['a', 'b']) kit.request(name);
-    kit.sweepAfter(1e9, 0);
+    for (const name of ['hung', 'next', 'last']) kit.request(name);
+    kit.carriers[0]?.connect();
+    kit.sweepAfter(MOST_CARRIED_MS, 0);
     expect([kit.ended, kit.pool.waiting.length]).toEqual([[], 2]);
+    kit.sweepAfter(1, 0);
+    expect(kit.ended).toEqual(['hung: cancel_wait_timeout']);
+    // It has its own time from here on.
+    kit.sweepAfter(MOST_CARRIED_MS, 0);
+    expect(kit.open.map(({ key }) => key)).toEqual(['next']);
+    kit.sweepAfter(1, 0);
+    expect(kit.open.map(({ key }) => key)).toEqual(['last']);
+    kit.pool.poolSize = 1;
+    kit.request('waits');
+    kit.carriers[2]?.cut();
+    kit.sweepAfter(1000, 0);
+    expect(kit.open.map(({ key }) => key)).toEqual(['waits']);
   });
 
   it('of a peer that is gone from the file lets those that were sent come to their end', () => {
