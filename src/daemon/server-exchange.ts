@@ -85,7 +85,7 @@ export class WorkerExchange implements ServerExchange<Pool> {
     const sinceMs = owner < 0 ? 0 : budget.waitOf(pool.key, owner);
     if (sinceMs === 0) return false;
     const nowMs = clock.nowMs();
-    const own = pool.clients.isWaiting ? pool.clients.oldestWaitStartMs : 0;
+    const own = pool.waits.sinceMs;
     const given = this.#given(pool.key, nowMs);
     const decision = decideMove({
       waitMs: own === 0 ? null : nowMs - own,

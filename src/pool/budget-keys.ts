@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto';
 import { RecentlyUsed } from '../base/recently-used.ts';
-import { type GrantKind, poolKey } from './budget.ts';
+import { type GrantKind, poolKey, type YieldScope } from './budget.ts';
 
 /** Pairs of a database and a user whose hashes are remembered. */
 const REMEMBERED = 4096;
@@ -55,6 +55,11 @@ export class BudgetKeys {
 
   user(kind: GrantKind, name: string): KeyHash {
     return this.#hash(`${kind}:u:${name}`);
+  }
+
+  /** Of what server connections count under within a limit over several pools. */
+  ofScope({ kind, name }: YieldScope): KeyHash {
+    return kind === 'database' ? this.database('server', name) : this.user('server', name);
   }
 
   /** `key` as {@link poolKey} makes it. */

@@ -54,6 +54,13 @@ export class ClientLists {
     return oldestMs;
   }
 
+  /** The same of those alone whom any server connection serves. */
+  get oldestPooledWaitStartMs(): number {
+    const waiting = this.waiting.first?.waitStartMs ?? 0;
+    const login = this.waiting_login.first?.waitStartMs ?? 0;
+    return waiting === 0 || login === 0 ? waiting + login : Math.min(waiting, login);
+  }
+
   /** The client that waits for a server connection of its own has waited longer than all others. */
   get isDedicatedFirst(): boolean {
     const { first } = this.waiting_dedicated;

@@ -63,7 +63,7 @@ export class Pool {
       settle: (it) => this.#settle(it, 'test'),
       introduce: (welcome) => this.introduce(welcome),
     });
-    this.waits = new WaitReport(this.clients, context, this.key);
+    this.waits = new WaitReport(this, context);
   }
 
   /** Nobody is given a server now, and none is opened. */
@@ -282,6 +282,7 @@ export class Pool {
     const server = this.#context.connector.open(this, grant, dedicatedTo);
     // It may have got further, or failed, already.
     if (server.state === 'new') this.#moveServer(server, 'new');
+    if (dedicatedTo !== null) this.waits.refresh();
   }
 
   /** The sweep's part for a server at rest: off to the servers that must be checked first. */

@@ -7,6 +7,8 @@ export interface YieldRequest {
   readonly scope: YieldScope;
   /** Index of the owner that asks. */
   readonly asker: number;
+  /** What stands for the limit where times are kept by limit: another one may have the same. */
+  readonly mark: number;
   readonly claim: RoomClaim;
 }
 
@@ -19,10 +21,10 @@ interface RoomParts {
   waitOf(key: string, owner: number): number;
   /** Whether the owner has that grant. */
   isHeldBy(owner: number, id: number): boolean;
-  /** What the owner has asked for by then is being made; all that share the budget know it. */
-  meet(owner: number, askedMs: number): void;
+  /** What the owner has asked for by then, of that mark, is being made; all that share the budget know it. */
+  meet(owner: number, mark: number, askedMs: number): void;
   /** Whether that is so of what it has asked for at that time. */
-  isMet(owner: number, askedMs: number): boolean;
+  isMet(owner: number, mark: number, askedMs: number): boolean;
 }
 
 /** A server connection is on its way out for somebody. */
@@ -65,8 +67,8 @@ export class RoomForOthers {
 
   /** A server connection is closed so that they have room. */
   meet(request: YieldRequest): void {
-    const { scope, asker, claim } = request;
-    this.#parts.meet(asker, claim.askedMs);
+    const { scope, asker, mark, claim } = request;
+    this.#parts.meet(asker, mark, claim.askedMs);
     const covers = ({ database, user }: Grant): boolean =>
       scope.name === (scope.kind === 'database' ? database : user);
     this.#promised.set(nameOf(request), { owner: asker, key: claim.key, covers });
@@ -95,9 +97,9 @@ export class RoomForOthers {
     return NONE;
   }
 
-  /** Whether they wait still, and nothing is closed for that owner since they have asked. */
-  isOpen({ asker, claim }: YieldRequest): boolean {
-    return this.#parts.waitOf(claim.key, asker) !== 0 && !this.#parts.isMet(asker, claim.askedMs);
+  /** Whether they wait still, and nothing is closed for that owner within the limit since they have asked. */
+  isOpen({ asker, mark, claim }: YieldRequest): boolean {
+    return this.#parts.waitOf(claim.key, asker) !== 0 && !this.#parts.isMet(asker, mark, claim.askedMs);
   }
 
   /** What stands for those who ask among the claims of this event loop. */

@@ -27,7 +27,7 @@ import { recordKindOf } from './grant-records.ts';
 import { NONE, SharedCounts } from './shared-counts.ts';
 import { RoomForOthers, type YieldRequest } from './room-for-others.ts';
 import type { SharedMemory } from './shared-memory.ts';
-import { ownerName } from './shared-owners.ts';
+import { markOf, ownerName } from './shared-owners.ts';
 import { SharedWaits, type SomeOwners } from './shared-waits.ts';
 
 /** How one thread reaches the others, and the system. None of it is called under the lock. */
@@ -66,12 +66,14 @@ export class SharedBudget implements Budget {
   #callbacks: BudgetOwner | null = null;
   #isWaking = false;
   readonly #rings = new Set<number>();
+  /** Room that another thread has made for clients here, until the first of them has asked. */
+  #spare: Grant | null = null;
   #isFull = false;
   readonly #room = new RoomForOthers({
     waitOf: (key, owner) => this.waitOf(key, owner),
     isHeldBy: (owner, id) => this.#view.records.find(id, owner) !== NONE,
-    meet: (owner, askedMs) => this.#view.owners.meet(owner, askedMs),
-    isMet: (owner, askedMs) => this.#view.owners.isMet(owner, askedMs),
+    meet: (owner, mark, askedMs) => this.#view.owners.meet(owner, mark, askedMs),
+    isMet: (owner, mark, askedMs) => this.#view.owners.isMet(owner, mark, askedMs),
   });
 
   /** `owner`: index, from 0; its name is `ownerName(owner)`. */
@@ -155,20 +157,29 @@ export class SharedBudget implements Budget {
     });
     if (outcome === 'handed') this.#parts.hand(taker, { ...grant, owner: ownerName(taker) });
     if (fd !== NONE) this.#parts.closeDescriptor(fd);
-    if (outcome === 'back' && isWaitedFor(grant.kind)) this.#wake();
+    if (outcome === 'back' && grant.kind === 'server') this.#wake();
+    else if (this.#rings.size > 0) queueMicrotask(() => this.#ringAll());
     return this.#rings.size > 0;
   }
 
-  /** Another thread has made room for clients that wait here, and this is its grant: they are the first to ask. */
+  /** Another thread has made room for clients here: its grant comes back as the first of them asks, with nobody in between. */
   handed(grant: Grant): void {
-    const { section, records } = this.#view;
-    section.run(() => {
-      const record = records.find(grant.id, this.#me);
-      if (record !== NONE) records.remove(record, this.#ring);
-    });
     this.#isWaking = false;
-    this.#callbacks?.onFreed();
+    this.#spare = grant;
+    try {
+      this.#callbacks?.onFreed();
+    } finally {
+      this.#view.section.run(() => this.#returnSpare(grant));
+    }
     this.#ringAll();
+  }
+
+  /** In a section. Once; it may be the keeper's by now. */
+  #returnSpare(grant: Grant): void {
+    this.#spare = null;
+    const { records } = this.#view;
+    const record = records.find(grant.id, this.#me);
+    if (record !== NONE) records.remove(record, this.#ring);
   }
 
   /** A server of the pool is closed so that another owner can open one. */
@@ -197,7 +208,9 @@ export class SharedBudget implements Budget {
 
   requestYield(scope: YieldScope, claim: RoomClaim | null): boolean {
     if (isMade(this.#callbacks?.yieldServer(scope))) return true;
-    if (claim !== null) this.#passOn({ scope, asker: this.#me, claim });
+    if (claim === null) return false;
+    const mark = markOf(this.#keys.ofScope(scope));
+    this.#passOn({ scope, asker: this.#me, mark, claim });
     return false;
   }
 
@@ -310,6 +323,9 @@ export class SharedBudget implements Budget {
     const recordKind = recordKindOf(kind);
     let isFull = false;
     const answer = section.run((): number | R | 'total' => {
+      const spare = this.#spare;
+      const isFor = kind === 'server' && (spare?.database === database || spare?.user === user);
+      if (spare !== null && isFor) this.#returnSpare(spare);
       for (const [refusal, key, limit] of limits) {
         if (limit <= 0) continue;
         const slot = key === null ? SharedCounts.all(kind) : counts.find(key);
@@ -351,9 +367,7 @@ export class SharedBudget implements Budget {
 
   /** Each thread with connections in the scope is asked at most once, until one has something to close. */
   #passOn(request: YieldRequest): void {
-    const { kind, name } = request.scope;
-    const key = kind === 'database' ? this.#keys.database('server', name) : this.#keys.user('server', name);
-    const owner = nextHolder(this.#view, key, this.#me, request.asker);
+    const owner = nextHolder(this.#view, this.#keys.ofScope(request.scope), this.#me, request.asker);
     if (owner !== NONE) this.#parts.askYield(owner, request);
   }
 

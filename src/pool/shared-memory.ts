@@ -30,8 +30,8 @@ export const SLOT_WORDS = 11;
 export const RECORD_WORDS = 10;
 /** 4 words, a backend key of 260 bytes and a host name of 256. */
 export const CUSTODY_WORDS = 133;
-/** A cache line for each owner, so that they don't slow each other down. */
-export const OWNER_WORDS = 16;
+/** Cache lines of its own for each owner, so that they don't slow each other down. */
+export const OWNER_WORDS = 48;
 
 const FEWEST_DESCRIPTORS = 1024;
 const MOST_CLIENTS = 1 << 19;

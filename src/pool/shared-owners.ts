@@ -1,10 +1,14 @@
 import type { SharedSection } from '../base/shared-section.ts';
+import type { KeyHash } from './budget-keys.ts';
 import { type Layout, OWNER_WORDS } from './shared-memory.ts';
 
 const STATE = 0;
 const NUMBERS = 1;
-/** Two words, for microseconds: see `meet`. */
+/** For microseconds, two words each: see `meet`. */
 const MET = 8;
+
+/** How many times of `meet` an owner has. */
+const MARKS = 16;
 
 const VACANT = 0;
 const JOINED = 1;
@@ -30,6 +34,11 @@ const NAME = 'worker ';
 /** How owners are called in asks and grants. */
 export function ownerName(index: number): string {
   return `${NAME}${index}`;
+}
+
+/** Under which of an owner's times a limit is. */
+export function markOf([word = 0]: KeyHash): number {
+  return word & (MARKS - 1);
 }
 
 /** Who takes part in a shared budget. */
@@ -81,10 +90,13 @@ export class SharedOwners {
     return Atomics.load(this.#words, this.#at(owner) + NUMBERS + number);
   }
 
-  /** What the owner has asked for by then, monotonic ms, is being made. Others do this, and what is later counts. */
-  meet(owner: number, askedMs: number): void {
+  /**
+   * What the owner has asked for by then, monotonic ms, is being made, within limits of that mark, see {@link markOf}.
+   * Others do this, and what is later counts.
+   */
+  meet(owner: number, mark: number, askedMs: number): void {
     const { longs } = this.#layout;
-    const at = (this.#at(owner) + MET) / 2;
+    const at = (this.#at(owner) + MET) / 2 + mark;
     const asked = microseconds(askedMs);
     for (let met = Atomics.load(longs, at); met < asked; ) {
       const found = Atomics.compareExchange(longs, at, met, asked);
@@ -94,8 +106,8 @@ export class SharedOwners {
   }
 
   /** Whether that is so of what it has asked for at that time. */
-  isMet(owner: number, askedMs: number): boolean {
-    return Atomics.load(this.#layout.longs, (this.#at(owner) + MET) / 2) >= microseconds(askedMs);
+  isMet(owner: number, mark: number, askedMs: number): boolean {
+    return Atomics.load(this.#layout.longs, (this.#at(owner) + MET) / 2 + mark) >= microseconds(askedMs);
   }
 
   #at(owner: number): number {

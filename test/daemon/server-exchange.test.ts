@@ -76,8 +76,8 @@ class Stage {
       (this.adopted[owner] ??= []).push({ fd, grant });
     };
     const { database, user } = SERVER;
-    const clients = { isWaiting: false, oldestWaitStartMs: 0 };
-    return { database, user, key: poolKey(database, user), moves: { adopt }, clients } as unknown as Pool;
+    const waits = { sinceMs: 0 };
+    return { database, user, key: poolKey(database, user), moves: { adopt }, waits } as unknown as Pool;
   }
 
   /** What a thread has published of its moves: sent, received, reopened. */

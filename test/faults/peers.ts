@@ -53,4 +53,13 @@ export const peerFaults: readonly Fault[] = [
     },
     ['test/integration/hand-over.test.ts'],
   ),
+  fault(
+    'a peer that hangs keeps its connection for ever where cancel_wait_timeout is 0',
+    {
+      file: 'src/pool/peer-pool.ts',
+      find: 'job.isCarried && nowMs - job.carriedMs > mostCarriedMs',
+      replace: 'false',
+    },
+    ['test/pool/peer-pool.test.ts'],
+  ),
 ];

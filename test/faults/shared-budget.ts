@@ -194,7 +194,7 @@ export const sharedBudgetFaults: readonly Fault[] = [
     'each thread closes a server for one client that waits in another one',
     {
       file: 'src/pool/room-for-others.ts',
-      find: ' && !this.#parts.isMet(asker, claim.askedMs)',
+      find: ' && !this.#parts.isMet(asker, mark, claim.askedMs)',
       replace: '',
     },
     [ROOM],
@@ -208,5 +208,51 @@ export const sharedBudgetFaults: readonly Fault[] = [
     'a server over TLS whose pool cannot log in keeps its place, though it can go nowhere',
     { file: 'src/pool/pools.ts', find: 'isTheirs && pool.moves.mayServeOthers', replace: 'isTheirs' },
     [ROOM],
+  ),
+  fault(
+    'room that a thread was handed is anybody’s until it has asked',
+    {
+      file: 'src/pool/shared-budget.ts',
+      find: '    this.#spare = grant;\n',
+      replace: '    this.#view.section.run(() => this.#returnSpare(grant));\n',
+    },
+    [ROOM],
+  ),
+  fault(
+    'what was closed within one limit meets the claims within all of them',
+    { file: 'src/pool/shared-owners.ts', find: 'word & (MARKS - 1)', replace: 'word & 0' },
+    [ROOM],
+  ),
+  fault(
+    'a thread whose client’s own connection is logging in draws the servers of the others',
+    {
+      file: 'src/pool/wait-report.ts',
+      find: 'clients.waiting_dedicated.length > 0',
+      replace: 'clients.waiting_dedicated.length > 99',
+    },
+    [ROOM],
+  ),
+  fault(
+    'each derivation of keys has all pools that wait ask again',
+    {
+      file: 'src/pool/shared-budget.ts',
+      find: "outcome === 'back' && grant.kind === 'server'",
+      replace: "outcome === 'back'",
+    },
+    ['test/pool/budget.test.ts'],
+  ),
+  fault(
+    'a name that is too long for custody breaks the login',
+    {
+      file: 'src/pool/custody.ts',
+      find: 'name.length > 4 * (CUSTODY_WORDS - HOST)',
+      replace: 'name.length < 0',
+    },
+    ['test/daemon/server-custody.test.ts'],
+  ),
+  fault(
+    'all servers of a dead thread are cancelled at once',
+    { file: 'src/daemon/orphans.ts', find: 'CANCELS_AT_A_TIME = 16', replace: 'CANCELS_AT_A_TIME = 1e9' },
+    ['test/daemon/orphans.test.ts'],
   ),
 ];

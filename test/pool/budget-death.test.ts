@@ -40,6 +40,10 @@ class Stage {
   readonly pictures: SharedMemory[] = [];
   readonly a: SharedBudget;
   readonly b: SharedBudget;
+  /** What `a` does when something has been freed. */
+  onFreed: () => void = () => {};
+  /** What one has handed to the other last. */
+  handed: Grant | null = null;
   #section: Pictured | null = null;
   #lastFd = 10;
 
@@ -50,7 +54,7 @@ class Stage {
     });
     this.a = new SharedBudget(this.memory, 0, this.parts, { view });
     this.b = new SharedBudget(this.memory, 1, this.parts);
-    this.a.join('worker 0', QUIET);
+    this.a.join('worker 0', { ...QUIET, onFreed: () => this.onFreed() });
     this.b.join('worker 1', QUIET);
   }
 
@@ -58,7 +62,7 @@ class Stage {
     return {
       ring: () => {},
       askYield: () => {},
-      hand: () => {},
+      hand: (_, grant) => void (this.handed = grant),
       duplicate: () => {
         this.open.add(++this.#lastFd);
         return this.#lastFd;
@@ -166,9 +170,20 @@ const WORKS: Readonly<Record<string, (stage: Stage) => () => void>> = {
     const key = 'db\0z';
     b.publishWait('worker 1', key, 5);
     const claim = { key, dueFromMs: 5, askedMs: 5, takesOwn: true };
-    a.yieldAsked({ scope: { kind: 'database', name: 'db' }, asker: 1, claim });
+    a.yieldAsked({ scope: { kind: 'database', name: 'db' }, asker: 1, mark: 0, claim });
     const grant = inCustody(a, SERVER);
     return () => void a.giveBack(grant);
+  },
+  'is handed room and asks for a server': (stage) => {
+    const { a, b } = stage;
+    const key = 'db\0z';
+    a.publishWait('worker 0', key, 5);
+    const claim = { key, dueFromMs: 5, askedMs: 5, takesOwn: true };
+    b.yieldAsked({ scope: { kind: 'database', name: 'db' }, asker: 0, mark: 0, claim });
+    b.giveBack(inCustody(b, B_SERVER));
+    const grant = stage.handed as Grant;
+    stage.onFreed = () => void granted(a.askServer({ ...SERVER, user: 'z', databaseLimit: 2 }));
+    return () => a.handed(grant);
   },
   'leaves a server behind': ({ a }) => {
     const grant = inCustody(a, SERVER);

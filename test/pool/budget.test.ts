@@ -193,6 +193,19 @@ describe.each(BUDGETS)('a budget %s', (_, make) => {
       expect(calls).toEqual([]);
     });
 
+    it('are not for the places of key derivations, of which the others are rung', async () => {
+      const of = make();
+      const calls: string[] = [];
+      of(A).join(A, owner('a', calls));
+      of(B).join(B, owner('b', calls));
+      const ask = { kind: 'derivation', key: '', totalLimit: 1, keyLimit: 0 } as const;
+      const place = of(A).askPlace({ ...ask, owner: A });
+      expect(of(B).askPlace({ ...ask, owner: B })).toBe('total');
+      of(A).giveBack(place as Grant);
+      await wakeUps();
+      expect(calls).not.toContain('freed a');
+    });
+
     it.each<[Refusal, Partial<ServerAsk>]>([
       ['pool', { poolLimit: 2 }],
       ['database', { databaseLimit: 2 }],

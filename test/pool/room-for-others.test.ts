@@ -123,9 +123,30 @@ describe('room that one loop makes for another', () => {
 
   it('that was made for what was asked later is not forgotten over what was asked before', () => {
     const { owners } = viewOf(stage().shared.memory, 0);
-    owners.meet(1, 7.5);
-    owners.meet(1, 5);
-    expect([5, 7.5, 7.501].map((ms) => owners.isMet(1, ms))).toEqual([true, true, false]);
+    owners.meet(1, 3, 7.5);
+    owners.meet(1, 3, 5);
+    expect([5, 7.5, 7.501].map((ms) => owners.isMet(1, 3, ms))).toEqual([true, true, false]);
+    expect([2, 4].map((mark) => owners.isMet(1, mark, 5))).toEqual([false, false]);
+  });
+
+  it('is not taken by who comes in between, as they get to hear of it', async () => {
+    const { here, there, busy, server, pool } = claimed();
+    busy.finish();
+    const heard = there.pools.onFreed.bind(there.pools);
+    vi.spyOn(there.pools, 'onFreed').mockImplementation(() => {
+      here.acquiring(pool);
+      heard();
+    });
+    await isGone(server);
+    expect(opened(here, there)).toEqual([1, 1]);
+  });
+
+  it('within one limit stays claimed when room has been made within another', () => {
+    const { here, there, busy, server } = claimed();
+    here.warmPool(1, ONE, { database: 'db2', user: 'a' });
+    there.joined(there.pool(ONE, { database: 'db2', user: 'b' }));
+    busy.finish();
+    expect(server.closeReason).toBe('evicted');
   });
 
   it('is heard of once', async () => {
@@ -225,6 +246,31 @@ describe('a server of the same pool that rests in another loop', () => {
     const server = first.linkedServer;
     first.finish();
     expect(server.closeReason).toBe('evicted');
+  });
+});
+
+describe('who waits for a connection of its own', () => {
+  it('waits for nobody else’s while that logs in, however long it takes', () => {
+    const { shared, there } = stage();
+    const pool = there.pool();
+    there.dedicated(pool);
+    const waitOf = () => shared.budgetOf('worker 0').waitOf(pool.key, 1);
+    expect([pool.servers.new.length, waitOf()]).toEqual([1, 0]);
+    there.sweepAfter(3000);
+    expect(waitOf()).toBe(0);
+    // Whom any connection serves waits for those of others.
+    const sinceMs = there.clock.nowMs();
+    there.joined(pool);
+    expect(waitOf()).toBe(sinceMs);
+  });
+
+  it('waits for others’ as long as there is no room for it', () => {
+    const { shared, there } = stage();
+    const pool = there.warmPool(1, { poolSize: 1 });
+    there.acquiring(pool);
+    const sinceMs = there.clock.nowMs();
+    there.dedicated(pool);
+    expect(shared.budgetOf('worker 0').waitOf(pool.key, 1)).toBe(sinceMs);
   });
 });
 
