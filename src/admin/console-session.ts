@@ -2,7 +2,7 @@ import { TxStatus } from '../wire/codes.ts';
 import { SqlState } from '../wire/pg-error.ts';
 import type { Cell, Format } from '../wire/result.ts';
 import { type CommandContext, failed, type Outcome } from './commands.ts';
-import { endsFailedTransaction, type SessionEffect } from './driver-statements.ts';
+import { endsFailedTransaction, type SessionEffect, standsAlone } from './driver-statements.ts';
 import type { Plan } from './plan.ts';
 
 /** A prepared statement; `plan` null: its text is empty. */
@@ -52,6 +52,8 @@ export class ConsoleSession {
   readonly statements = new Map<string, Prepared>();
   readonly portals = new Map<string, Portal>();
   readonly savepoints: string[] = [];
+  /** A portal has been run since the last Sync, so that PostgreSQL would have a transaction for all of that stretch. */
+  #isPipelined = false;
 
   /** Runs a statement; what fails in a transaction is the end of it. */
   async run(plan: Plan, context: CommandContext): Promise<Outcome> {
@@ -77,7 +79,13 @@ export class ConsoleSession {
 
   /** Sync, or the end of a Query: outside of a transaction block no portal outlives it. */
   settled(): void {
+    this.#isPipelined = false;
     if (this.status === TxStatus.Idle) this.portals.clear();
+  }
+
+  /** An Execute has run a portal, or a part of it. */
+  executed({ work }: Plan): void {
+    if (typeof work === 'function' || !standsAlone(work)) this.#isPipelined = true;
   }
 
   #apply(effect: SessionEffect): Outcome {
@@ -96,7 +104,7 @@ export class ConsoleSession {
       case 'deallocate':
         return this.#deallocate(effect.name);
       case 'discardAll':
-        if (this.status !== TxStatus.Idle) {
+        if (this.status !== TxStatus.Idle || this.#isPipelined) {
           return failed('DISCARD ALL cannot run inside a transaction block', SqlState.activeSqlTransaction);
         }
         this.#dropStatements();
@@ -109,6 +117,7 @@ export class ConsoleSession {
 
   #end(tag: string): Outcome {
     this.status = TxStatus.Idle;
+    this.#isPipelined = false;
     this.portals.clear();
     this.savepoints.length = 0;
     return done(tag);

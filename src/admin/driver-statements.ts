@@ -67,6 +67,11 @@ export function endsFailedTransaction(effect: SessionEffect): boolean {
   return effect.kind === 'commit' || effect.kind === 'rollback' || effect.kind === 'rollbackTo';
 }
 
+/** The statements that PostgreSQL ends its work with at once, also amid a pipeline. */
+export function standsAlone({ kind }: SessionEffect): boolean {
+  return kind !== 'deallocate' && kind !== 'nothing';
+}
+
 function quietly(tag: string): SessionEffect {
   return { kind: 'nothing', tag, notice: null };
 }

@@ -127,10 +127,12 @@ export class ExtendedQuery {
       const outcome = await this.#session.run(plan, context);
       if (outcome.kind !== 'rows') {
         portal.isDone = true;
+        if (outcome.kind !== 'failed') this.#session.executed(plan);
         return replyTo(outcome, text);
       }
       portal.rest = { rows: outcome.rows, tag: outcome.tag, next: 0 };
     }
+    this.#session.executed(plan);
     return fetch(portal, portal.rest, maxRows);
   }
 

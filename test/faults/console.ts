@@ -186,4 +186,9 @@ export const consoleFaults: readonly Fault[] = [
     },
     ['test/admin/extended-query.test.ts'],
   ),
+  fault(
+    'DISCARD ALL in the console goes amid a pipeline',
+    { file: 'src/admin/console-session.ts', find: ' || this.#isPipelined) {', replace: ') {' },
+    ['test/integration/console-extended.test.ts'],
+  ),
 ];

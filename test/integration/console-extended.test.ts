@@ -106,6 +106,29 @@ test('the tag of a SELECT that is fetched in pieces counts the rows of the last 
   }
 });
 
+test('DISCARD ALL is refused behind what its stretch has run, as by PostgreSQL', async () => {
+  for (const open of [console_, postgres]) {
+    await using client = await open();
+    const discards = async (...before: string[]) => {
+      const messages = [...before, 'DISCARD ALL'].flatMap((text) => [
+        ...[frontend.parse('', text), frontend.bind('', ''), frontend.execute('', 1)],
+      ]);
+      return (await client.ask(...messages, frontend.sync())).errors.map(({ C }) => C);
+    };
+    for (const [before, codes] of [
+      [[], []],
+      [[''], []],
+      [['SELECT 1'], ['25001']],
+      [['DEALLOCATE ALL'], ['25001']],
+      [['SELECT 1', 'COMMIT'], []],
+      [['DISCARD ALL'], []],
+      [['SELECT 1', 'BEGIN', 'COMMIT'], []],
+      [['BEGIN', 'SELECT 1', 'ROLLBACK'], []],
+    ] as const)
+      expect([before, await discards(...before)]).toEqual([before, codes]);
+  }
+});
+
 test('a portal whose formats are refused is there in the failed transaction, as with PostgreSQL', async () => {
   for (const open of [console_, postgres]) {
     await using client = await open();
