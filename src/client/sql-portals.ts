@@ -176,9 +176,7 @@ export class SqlPortals {
     // The name has been let go of since: this server gets the text by a name of another.
     const { segment } = tracker;
     const given = this.#host.statements.set(name, statement, segment);
-    const change = known.set(taken, taken, segment);
-    known.doubt(taken);
-    return [given, change, known.overwritten(taken)];
+    return [given, known.misnamed(taken, segment), known.overwritten(taken)];
   }
 
   /** Executed now, PREPARE gives the name. */

@@ -74,8 +74,9 @@ export class ServerStatements extends Ledger<Statement, Statement> {
 
   /** A session uses it that reads constants by `key`; null: as it was prepared. */
   usedBy(statement: Statement, key: string | null): void {
-    if (key !== null) this.#readBy.set(statement, key);
-    else this.#readBy.delete(statement);
+    if (key === null) this.#readBy.delete(statement);
+    // What is neither there nor on its way would be kept here for ever.
+    else if (this.holds(statement) || this.isPending(statement)) this.#readBy.set(statement, key);
   }
 
   /** What its rows are; null: it was not asked for them. */
@@ -141,6 +142,7 @@ export class ServerStatements extends Ledger<Statement, Statement> {
       settle: () => {
         change.settle();
         if (!this.holds(statement)) this.#doubtful.delete(statement);
+        this.#forgetGone(statement);
       },
       undo: () => {
         change.undo();
@@ -149,10 +151,29 @@ export class ServerStatements extends Ledger<Statement, Statement> {
     };
   }
 
+  /** A request of stretch `segment` gives its name another text: what builds on it from here on has it sent anew. */
+  misnamed(statement: Statement, segment: number): Change {
+    const change = this.set(statement, statement, segment);
+    this.doubt(statement);
+    return {
+      settle: change.settle,
+      undo: () => {
+        change.undo();
+        this.#forgetGone(statement);
+      },
+    };
+  }
+
   #undone(statement: Statement, wasDoubtful: boolean): void {
     if (wasDoubtful) this.doubt(statement);
-    // Gone back to nothing, nobody holds it here any more.
-    if (!this.holds(statement) && !this.isPending(statement)) this.#doubtful.delete(statement);
+    this.#forgetGone(statement);
+  }
+
+  /** Of what has gone back to nothing, which nobody holds here any more, nothing stays. */
+  #forgetGone(statement: Statement): void {
+    if (this.holds(statement) || this.isPending(statement)) return;
+    this.#doubtful.delete(statement);
+    this.#readBy.delete(statement);
   }
 
   /** As {@link set}; who has read it last counts no more, unless it is there as it was. */

@@ -337,4 +337,22 @@ export const preparedFaults: readonly Fault[] = [
     },
     ['test/integration/prepared-room.test.ts'],
   ),
+  fault(
+    'who has read last what could not be prepared is remembered for ever, and its text with it',
+    {
+      file: 'src/prepared/server-statements.ts',
+      find: '    this.#doubtful.delete(statement);\n    this.#readBy.delete(statement);\n  }\n\n  /** As',
+      replace: '    this.#doubtful.delete(statement);\n  }\n\n  /** As',
+    },
+    ['test/prepared/ledger.test.ts'],
+  ),
+  fault(
+    'what was to lose its name is doubted for ever, although that has failed',
+    {
+      file: 'src/prepared/server-statements.ts',
+      find: '        change.undo();\n        this.#forgetGone(statement);',
+      replace: '        change.undo();',
+    },
+    ['test/prepared/ledger.test.ts'],
+  ),
 ];

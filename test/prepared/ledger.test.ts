@@ -285,6 +285,36 @@ describe('the statements of a server that goes to another event loop', () => {
     expect(known.has(one, 4)).toBe(true);
   });
 
+  it('leave nothing behind that could not be prepared, nor what is used behind its closing', () => {
+    const cache = new StatementCache();
+    const known = new ServerStatements(cache);
+    const one = cache.hold('parse', 'one');
+    const isForgotten = () => known.isReadBy(one, null);
+    const added = known.add(one, 1);
+    known.usedBy(one, 'other');
+    expect(isForgotten()).toBe(false);
+    added.undo();
+    expect(isForgotten()).toBe(true);
+    known.usedBy(one, 'other');
+    expect(isForgotten()).toBe(true);
+    known.add(one, 2).settle();
+    const removed = known.remove(one, 3);
+    known.usedBy(one, 'other');
+    removed.settle();
+    expect(isForgotten()).toBe(true);
+  });
+
+  it('are not doubted for ever when what was to take their names has failed', () => {
+    const cache = new StatementCache();
+    const known = new ServerStatements(cache);
+    const one = cache.hold('parse', 'one');
+    const misnamed = known.misnamed(one, 2);
+    expect(known.has(one, 2)).toBe(false);
+    misnamed.undo();
+    known.set(one, one, 3).settle();
+    expect(known.has(one, 4)).toBe(true);
+  });
+
   it('are there in their order, with what they give and whether they are in doubt', () => {
     const [here, there] = [new StatementCache(NAMING), new StatementCache(NAMING)];
     const statements = [0, 1, 2].map((i) => here.hold('parse', text(i)));
