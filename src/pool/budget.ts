@@ -42,6 +42,8 @@ export interface ServerAsk {
   readonly servingLimit?: number;
   /** It is set aside from the beginning, for it is for one client alone; default: false. */
   readonly isAside?: boolean;
+  /** A place of this pool that counts already: the answer, where there is room for it; default: null. */
+  readonly held?: Grant | null;
 }
 
 export interface ClientAsk {
@@ -223,10 +225,12 @@ export class LocalBudget implements Budget {
 
   askServer(ask: ServerAsk): Grant | Refusal {
     const { server } = this.#counts;
-    if (isFull(server.ofPool(ask.database, ask.user), ask.poolLimit)) return 'pool';
-    if (isFull(server.ofDatabase(ask.database), ask.databaseLimit)) return 'database';
-    if (isFull(server.ofUser(ask.user), ask.userLimit)) return 'user';
-    if (isFull(this.serving(ask.database, ask.user), ask.servingLimit ?? 0)) return 'pool';
+    const own = ask.held == null ? 0 : 1;
+    if (isFull(server.ofPool(ask.database, ask.user) - own, ask.poolLimit)) return 'pool';
+    if (isFull(server.ofDatabase(ask.database) - own, ask.databaseLimit)) return 'database';
+    if (isFull(server.ofUser(ask.user) - own, ask.userLimit)) return 'user';
+    if (isFull(this.serving(ask.database, ask.user) - own, ask.servingLimit ?? 0)) return 'pool';
+    if (ask.held != null) return ask.held;
     const grant = this.#grant('server', ask.owner, ask.database, ask.user);
     if (ask.isAside === true) this.setAside(grant);
     return grant;

@@ -1,6 +1,6 @@
 import type { Logger } from '../base/log.ts';
 import { fatal } from '../wire/pg-error.ts';
-import type { Budget, Grant, Refusal, RoomClaim } from './budget.ts';
+import type { Budget, Grant, Refusal, RoomClaim, ServerAsk } from './budget.ts';
 import type { ClientLists } from './client-lists.ts';
 import type { LoginNews, PoolContext, PoolIdentity, WelcomeData } from './context.ts';
 import { decideLaunch, isBelowMinimum, loginsAtOnce } from './decide.ts';
@@ -33,6 +33,13 @@ const PATIENCE_MS = 100;
 /** Each client that comes to wait tries to open a server: others hear of it no more often than this. */
 const CLAIM_AGAIN_MS = 10;
 
+/**
+ * Whoever has got room in its database and lacks it for its user keeps the one for so long while the other is made, and then
+ * not again before so long has passed. Else each of the two would be taken by others as it comes.
+ */
+const HOLD_MS = 500;
+const HOLD_AGAIN_MS = 2000;
+
 /** What launchers of one event loop share. */
 type LaunchParts = Pick<PoolContext, 'budget' | 'owner' | 'log' | 'news' | 'claims'>;
 
@@ -62,6 +69,10 @@ export class Launcher implements Claimant {
   #claimedMs = Number.NEGATIVE_INFINITY;
   /** An attempt has failed for a limit over several pools. */
   #lacksRoom = false;
+  /** A place in the database, without a connection; the user has one too many as long as it is held. */
+  #held: Grant | null = null;
+  /** Since when, or when the last one was. */
+  #heldMs = Number.NEGATIVE_INFINITY;
   /** Logins that have succeeded since one failed, or since none was under way. */
   #successes = 0;
   /** One has just succeeded, and is being dealt with: what is opened meanwhile follows on it. */
@@ -198,7 +209,7 @@ export class Launcher implements Claimant {
       this.#lacksRoom = true;
       return 'refused';
     }
-    const grant = this.#budget.askServer({
+    const grant = this.#ask(purpose, {
       owner: this.#owner,
       database,
       user,
@@ -228,6 +239,32 @@ export class Launcher implements Claimant {
       dedicatedTo?.notOpened(failure);
       return 'refused';
     }
+  }
+
+  /** As the budget answers; who gets half of the room that it needs may keep that for a while. */
+  #ask(purpose: Purpose, ask: ServerAsk): Grant | Refusal {
+    const held = purpose === 'client' ? this.#held : null;
+    const answer = this.#budget.askServer({ ...ask, held });
+    if (held !== null) {
+      if (answer === held) this.#held = null;
+      return answer;
+    }
+    const mayHold = answer === 'user' && purpose === 'client' && ask.databaseLimit > 0;
+    if (!mayHold || this.#host.nowMs - this.#heldMs < HOLD_AGAIN_MS) return answer;
+    const place = this.#budget.askServer({ ...ask, userLimit: 0 });
+    if (typeof place === 'string') return place;
+    this.#held = place;
+    this.#heldMs = this.#host.nowMs;
+    return 'user';
+  }
+
+  /** The sweep's part: what is held for too long, or for nobody, is others'. */
+  letGo(): void {
+    const { clients, isHeld, nowMs } = this.#host;
+    const held = this.#held;
+    if (held === null || (clients.isWaiting && !isHeld && nowMs - this.#heldMs < HOLD_MS)) return;
+    this.#held = null;
+    this.#budget.giveBack(held);
   }
 
   /** There is a server that can serve somebody, now or later, here or in another event loop. */

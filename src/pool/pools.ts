@@ -46,6 +46,7 @@ export class Pools implements BudgetOwner {
 
   /** Forgets a pool that has neither clients nor servers; its counters go with it. */
   remove(pool: Pool): void {
+    pool.launcher.letGo();
     this.#pools.delete(pool.key);
     this.#context.exchange?.forget(pool);
   }

@@ -30,6 +30,11 @@ import type { SharedMemory } from './shared-memory.ts';
 import { markOf, ownerName } from './shared-owners.ts';
 import { SharedWaits, type SomeOwners } from './shared-waits.ts';
 
+/** What there is beside limits when a server connection is asked for; see {@link ServerAsk}. */
+type ServerMeans = Required<Pick<ServerAsk, 'servingLimit' | 'isAside' | 'held'>>;
+
+const NO_MEANS: ServerMeans = { servingLimit: 0, isAside: false, held: null };
+
 /** How one thread reaches the others, and the system. None of it is called under the lock. */
 export interface SharedBudgetParts {
   /** Has that owner's thread call `rung()`. */
@@ -64,7 +69,7 @@ export class SharedBudget implements Budget {
   readonly #waits: SharedWaits;
   readonly #parts: SharedBudgetParts;
   #callbacks: BudgetOwner | null = null;
-  #isWaking = false;
+  isWaking = false;
   readonly #rings = new Set<number>();
   /** Room that another thread has made for clients here, until the first of them has asked. */
   #spare: Grant | null = null;
@@ -103,7 +108,6 @@ export class SharedBudget implements Budget {
   askServer(ask: ServerAsk): Grant | Refusal {
     this.#assertMine(ask.owner);
     const { database, user, pool } = this.#keys.of('server', ask.database, ask.user);
-    const { servingLimit = 0, isAside = false } = ask;
     const answer = this.#ask<Refusal>(
       'server',
       ask,
@@ -112,7 +116,7 @@ export class SharedBudget implements Budget {
         ['database', database, ask.databaseLimit],
         ['user', user, ask.userLimit],
       ],
-      { servingLimit, isAside },
+      { ...NO_MEANS, ...ask },
     );
     if (typeof answer === 'string') this.#parts.refused?.(ask.database, ask.user);
     return answer;
@@ -164,7 +168,7 @@ export class SharedBudget implements Budget {
 
   /** Another thread has made room for clients here: its grant comes back as the first of them asks, with nobody in between. */
   handed(grant: Grant): void {
-    this.#isWaking = false;
+    this.isWaking = false;
     this.#spare = grant;
     try {
       this.#callbacks?.onFreed();
@@ -185,10 +189,6 @@ export class SharedBudget implements Budget {
   /** A server of the pool is closed so that another owner can open one. */
   promise(owner: number, key: string): void {
     this.#room.promise(owner, key);
-  }
-
-  get isWaking(): boolean {
-    return this.#isWaking;
   }
 
   serving(database: string, user: string): number {
@@ -317,7 +317,7 @@ export class SharedBudget implements Budget {
     kind: GrantKind,
     { database, user }: { database: string; user: string },
     limits: readonly (readonly [R, KeyHash | null, number])[],
-    { servingLimit, isAside } = { servingLimit: 0, isAside: false },
+    { servingLimit, isAside, held }: ServerMeans = NO_MEANS,
   ): Grant | R | 'total' {
     const { section, counts, records } = this.#view;
     const recordKind = recordKindOf(kind);
@@ -329,13 +329,14 @@ export class SharedBudget implements Budget {
       for (const [refusal, key, limit] of limits) {
         if (limit <= 0) continue;
         const slot = key === null ? SharedCounts.all(kind) : counts.find(key);
-        if (counts.total(slot) < limit) continue;
+        if (counts.total(slot) - (held === null ? 0 : 1) < limit) continue;
         return this.#refuse(kind, slot, refusal);
       }
       const [[refusal, first] = ['total', null]] = limits;
       // Nobody waits for this, so nobody is rung for it.
       if (servingLimit > 0 && first !== null && counts.serving(counts.find(first)) >= servingLimit)
         return refusal;
+      if (held !== null) return held.id;
       const keys = limits.flatMap(([, key]) => (key === null ? [] : [key]));
       const missing = keys.filter((key) => counts.find(key) === NONE).length;
       if (!records.hasRoom(recordKind) || (missing > 0 && counts.room < missing)) {
@@ -352,7 +353,7 @@ export class SharedBudget implements Budget {
       return answer;
     }
     this.#isFull = false;
-    return { id: answer, kind, owner: this.name, database, user };
+    return held ?? { id: answer, kind, owner: this.name, database, user };
   }
 
   #refuse<R extends string>(kind: GrantKind, slot: number, refusal: R): R {
@@ -378,10 +379,10 @@ export class SharedBudget implements Budget {
 
   /** Once for any number of grants that come back in the same turn of the event loop; never from inside of an ask. */
   #wake(): void {
-    if (this.#isWaking) return;
-    this.#isWaking = true;
+    if (this.isWaking) return;
+    this.isWaking = true;
     queueMicrotask(() => {
-      this.#isWaking = false;
+      this.isWaking = false;
       this.#ringAll();
       this.#callbacks?.onFreed();
     });

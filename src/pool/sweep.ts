@@ -16,6 +16,7 @@ export function sweepPool(pool: Pool, nowMs: number, fills = true): void {
   sweepAbandoned(pool, nowMs);
   sweepClosing(pool, nowMs);
   sweepCancels(pool, nowMs);
+  pool.launcher.letGo();
   if (fills) pool.launcher.fillToMinimum();
   pool.service();
   pool.cancels.pump();

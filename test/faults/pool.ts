@@ -324,4 +324,31 @@ export const poolFaults: readonly Fault[] = [
     { file: 'src/base/list.ts', find: 'else next.listPrev = prev;', replace: '' },
     ['test/base/list.test.ts'],
   ),
+  fault(
+    'who gets half of the room that it needs leaves it to others',
+    {
+      file: 'src/pool/launcher.ts',
+      find: "answer === 'user' && purpose === 'client' && ask.databaseLimit > 0",
+      replace: 'false',
+    },
+    ['test/pool/pools.test.ts', 'test/pool/room-random.test.ts'],
+  ),
+  fault(
+    'who lacks the other half keeps the one for ever',
+    {
+      file: 'src/pool/launcher.ts',
+      find: '(clients.isWaiting && !isHeld && nowMs - this.#heldMs < HOLD_MS)',
+      replace: '(clients.isWaiting && !isHeld)',
+    },
+    ['test/pool/pools.test.ts'],
+  ),
+  fault(
+    'the place that is held counts against itself',
+    {
+      file: 'src/pool/shared-budget.ts',
+      find: 'counts.total(slot) - (held === null ? 0 : 1) < limit',
+      replace: 'counts.total(slot) < limit',
+    },
+    ['test/pool/budget.test.ts'],
+  ),
 ];

@@ -156,6 +156,17 @@ describe.each(BUDGETS)('a budget %s', (_, make) => {
     });
   });
 
+  it('answer with a place that is held, where there is room for it', () => {
+    const budget = make()(A);
+    const first = granted(budget.askServer(SERVER));
+    const held = granted(budget.askServer(SERVER));
+    const ask = { ...SERVER, poolLimit: 2, databaseLimit: 2, userLimit: 1, held };
+    expect(budget.askServer(ask)).toBe('user');
+    budget.giveBack(first);
+    expect(budget.askServer({ ...ask, databaseLimit: 1 })).toBe(held);
+    expect(budget.count('server')).toBe(1);
+  });
+
   describe('wake-ups', () => {
     it('come once for any number of grants given back in one turn, and never from inside giveBack', async () => {
       const budget = make()(A);

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { YieldClaims } from '../../src/pool/yield-claims.ts';
-import { type FakeClient, PoolKit, wakeUps } from './kit.ts';
+import { type FakeClient, type FakeServer, PoolKit, wakeUps } from './kit.ts';
 
 describe('pools', () => {
   it('are one per database and pool user', () => {
@@ -177,6 +177,79 @@ describe('max_db_connections', () => {
     expect(Math.min(...served)).toBeGreaterThan(60);
     // One for each fifth of a second, and the first one.
     expect(kit.connector.opened.length).toBeLessThanOrEqual(11);
+  });
+
+  it.each([
+    1, 2,
+  ])('who lacks room in the database and for the user gets both, with %i servers each', async (most) => {
+    const kit = new PoolKit();
+    const limits = { maxDbConnections: most, maxUserConnections: most };
+    const identities = [
+      { database: 'd', user: 'v' },
+      { database: 'e', user: 'u' },
+    ];
+    const busy = identities.flatMap((identity) => {
+      const pool = kit.warmPool(most, limits, identity);
+      return Array.from({ length: 2 * most }, () => kit.acquiring(pool));
+    });
+    const waiting = kit.joined(kit.pool(limits, { database: 'd', user: 'u' }));
+    const turns = busy.map(() => 0);
+    let servedMs = 0;
+    for (let ms = 0; ms < 6000; ms += 10) {
+      kit.clock.advance(10);
+      for (const server of kit.connector.opened) if (server.state === 'closing') server.gone();
+      await wakeUps();
+      for (const scope of [{ database: 'd' }, { user: 'u' }]) {
+        const isOpen = (server: FakeServer) => {
+          const { database, user } = server.pool;
+          return server.state !== 'gone' && (database === scope.database || user === scope.user);
+        };
+        expect(kit.connector.opened.filter(isOpen).length).toBeLessThanOrEqual(most);
+      }
+      for (const server of kit.connector.opened) if (server.state === 'new') server.ready();
+      if (servedMs === 0 && waiting.state === 'active') servedMs = ms;
+      for (const [index, client] of busy.entries()) {
+        if (client.server !== null) {
+          client.finish();
+          turns[index] = (turns[index] ?? 0) + 1;
+        }
+        if (client.state === 'active' && client.server === null) client.acquire();
+      }
+      if (ms % 330 === 0) kit.sweepAfter(0);
+    }
+    expect(servedMs).toBeGreaterThan(0);
+    expect(servedMs).toBeLessThan(4000);
+    expect(Math.min(...turns)).toBeGreaterThan(50);
+    // What it had no use for any more it has given back.
+    waiting.disconnect();
+    for (const client of busy) client.disconnect();
+    kit.sweepAfter(0);
+    expect(kit.budget.count('server')).toBe(
+      kit.connector.opened.filter(({ state }) => state !== 'gone').length,
+    );
+  });
+
+  it('room in the database is kept for half a second for who lacks it for the user, and then others have it', async () => {
+    const kit = new PoolKit();
+    const limits = { maxDbConnections: 1, maxUserConnections: 1 };
+    kit.acquiring(kit.warmPool(1, limits, { database: 'e', user: 'u' }));
+    const others = kit.warmPool(1, limits, { database: 'd', user: 'v' });
+    const server = kit.connector.last;
+    const waiting = kit.joined(kit.pool(limits, { database: 'd', user: 'u' }));
+    expect(server.closeReason).toBe('evicted');
+    server.gone();
+    await wakeUps();
+    const next = kit.acquiring(others);
+    const settled = async (ms: number) => {
+      kit.sweepAfter(ms);
+      await wakeUps();
+      return kit.connector.opened.length;
+    };
+    expect(await settled(499)).toBe(2);
+    expect(await settled(1)).toBe(3);
+    kit.connector.last.ready();
+    expect([next.server, waiting.state]).toEqual([kit.connector.last, 'waiting_login']);
+    expect(kit.budget.count('server')).toBe(2);
   });
 
   it('a server goes to the next client of its own pool, unless one of another has waited a second longer', async () => {

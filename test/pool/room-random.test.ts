@@ -22,6 +22,8 @@ const GONE_MS = 5;
  * there is a login and up to two sweeps before.
  */
 const LONGEST_MS = 4000;
+/** Where two limits have to have room at a time, which is kept for half a second of two. */
+const LONGEST_OF_BOTH_MS = 10_000;
 
 /** A client that works, thinks and comes again; where it works without a break, its pool's servers never rest. */
 interface Worker {
@@ -41,7 +43,8 @@ class World {
   #sweepMs = 0;
   longestMs = 0;
 
-  constructor(random: Random, loops: number, budgetOf: BudgetOf) {
+  /** `hasBoth`: each pool of one of two databases and one of two users, which have as many servers each at most. */
+  constructor(random: Random, loops: number, budgetOf: BudgetOf, hasBoth: boolean) {
     this.#limit = 1 + random.below(3);
     this.#kits = Array.from({ length: loops }, (_, loop) => {
       const owner = `worker ${loop}`;
@@ -50,8 +53,12 @@ class World {
     for (let group = 0; group < GROUPS; group++) {
       const kit = this.#kits[group % loops] as PoolKit;
       for (let i = random.below(3); i >= 0; i--) {
-        const limits = { maxDbConnections: this.#limit, poolSize: 1 + random.below(3) };
-        const pool = kit.pool(limits, { user: `${group} ${i}` });
+        const limits = {
+          maxDbConnections: this.#limit,
+          maxUserConnections: hasBoth ? this.#limit : 0,
+          poolSize: 1 + random.below(3),
+        };
+        const pool = kit.pool(limits, hasBoth ? identityOf(group, i) : { user: `${group} ${i}` });
         for (let count = 1 + random.below(4); count > 0; count--) {
           const client = kit.client(pool);
           if (pool.join(client)) client.acquire();
@@ -78,8 +85,16 @@ class World {
       for (const kit of this.#kits) kit.sweepAfter(0);
     }
     await wakeUps();
-    const { budget } = this.#kits[0] as PoolKit;
-    assert(budget.count('server', { database: 'db' }) <= this.#limit, 'more servers than there may be');
+    const open = this.#kits.flatMap(({ connector }) =>
+      connector.opened.filter(({ state }) => state !== 'gone'),
+    );
+    const counts = new Map<string, number>();
+    for (const { database, user, limits } of open.map(({ pool }) => pool)) {
+      const scopes = limits.maxUserConnections > 0 ? [`of ${database}`, `for ${user}`] : [`of ${database}`];
+      for (const scope of scopes) counts.set(scope, (counts.get(scope) ?? 0) + 1);
+    }
+    for (const [scope, count] of counts)
+      assert(count <= this.#limit, `${count} servers ${scope}, of ${this.#limit}`);
   }
 
   #serve(server: FakeServer, nowMs: number): void {
@@ -115,15 +130,28 @@ class World {
   }
 }
 
-describe('pools of one or several loops under one limit', () => {
-  it.each([1, 2, 3])('nobody waits without end: %i', async (loops) => {
+/** Each pool is on one loop, that of its group. */
+function identityOf(group: number, index: number): { database: string; user: string } {
+  if (group > 0) return { database: 'other', user: group === 1 ? 'a' : 'b' };
+  return { database: 'db', user: index % 2 === 0 ? 'a' : 'b' };
+}
+
+const LOOPS = [1, 2, 3].flatMap((loops) => [
+  { loops, hasBoth: false },
+  { loops, hasBoth: true },
+]);
+
+describe('pools of one or several loops under one limit, or one for the database and one for the user', () => {
+  it.each(LOOPS)('nobody waits without end: $loops, $hasBoth', async ({ loops, hasBoth }) => {
     for (let round = 0; round < ROUNDS; round++) {
       await withSeed(async (random) => {
         const shared = new SharedStage();
         const local = new LocalBudget();
-        const world = new World(random, loops, (owner) => (loops === 1 ? local : shared.budgetOf(owner)));
+        const budgetOf = (owner: string) => (loops === 1 ? local : shared.budgetOf(owner));
+        const world = new World(random, loops, budgetOf, hasBoth);
         await world.run();
-        assert(world.longestMs <= LONGEST_MS, `${world.longestMs} ms of waiting, ${world.told}`);
+        const longestMs = hasBoth ? LONGEST_OF_BOTH_MS : LONGEST_MS;
+        assert(world.longestMs <= longestMs, `${world.longestMs} ms of waiting, ${world.told}`);
       });
     }
   });
