@@ -4,9 +4,12 @@ const GUESSES = 7;
 /** How often two must have taken turns. */
 const PROVEN = 2;
 
+/** How often it must have been one and the same: whoever logs in says some things in a row, and then it is its server's turn. */
+const PROVEN_ALONE = 6;
+
 /**
- * Two connections that take turns, one at a time: a lone client and its server. Whose turn it will be need not be asked of
- * the set, which costs as much as the read that shows it.
+ * Two connections that take turns, one at a time: a lone client and its server; or one that says a great deal. Whose turn
+ * it will be need not be asked of the set, which costs as much as the read that shows it.
  */
 export class Alternation {
   #last = 0;
@@ -18,7 +21,7 @@ export class Alternation {
 
   /** The descriptor whose turn it should be; -1: ask the set. */
   next(): number {
-    if (this.#streak < PROVEN) return -1;
+    if (this.#streak < (this.#other === this.#last ? PROVEN_ALONE : PROVEN)) return -1;
     if (this.#left === 0) {
       this.#left = GUESSES;
       return -1;

@@ -28,6 +28,8 @@ export interface IoCalls extends ThreadEnd {
   closeFd(fd: number): void;
   /** Where a TCP socket is bound; null for others. */
   localName(fd: number): SocketName | null;
+  /** sched_yield(2): has this thread's processor do for others first what they are ready to do. */
+  yieldProcessor(): void;
 }
 
 /** What to tell of a descriptor; a failed connection is told of always. */
@@ -84,6 +86,7 @@ export const noIoCalls: IoCalls = {
   closeAtEnd: () => {},
   spareAtEnd: () => {},
   localName: () => null,
+  yieldProcessor: () => {},
 };
 
 /** Linux's, through a library that `openNative` has loaded. Throws where one of them is missing. */
@@ -94,6 +97,7 @@ export function ioCalls(libc: ReturnType<Koffi['load']>, koffi: Koffi): IoCalls 
   const recvAt = libc.func('int recv(int, uintptr_t, size_t, int)');
   const shutdown = libc.func('int shutdown(int, int)');
   const close = libc.func('int close(int)');
+  const schedYield = libc.func('int sched_yield()');
   const getsockname = libc.func('int getsockname(int, void *, void *)');
   const { EAGAIN, EINTR, ENOBUFS } = constants.errno;
   const nameOf = socketNames(libc);
@@ -141,6 +145,7 @@ export function ioCalls(libc: ReturnType<Koffi['load']>, koffi: Koffi): IoCalls 
     closeAtEnd: end === null ? noIoCalls.closeAtEnd : end.closeAtEnd,
     spareAtEnd: end === null ? noIoCalls.spareAtEnd : end.spareAtEnd,
     localName: (fd) => nameOf((name, length) => getsockname(fd, name, length) as number).name,
+    yieldProcessor: () => void schedYield(),
   };
 }
 

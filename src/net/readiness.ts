@@ -1,9 +1,11 @@
 import { isMainThread } from 'node:worker_threads';
+import { type Clock, SystemClock } from '../base/clock.ts';
 import { Alternation } from './alternation.ts';
 import type { Native } from './native.ts';
 import { BATCH, type IoBatch, SLOT_BYTES } from './native-batch.ts';
 import { type EpollSet, Interest } from './native-io.ts';
 import { allocPinned } from './pinned.ts';
+import { ProcessorYield } from './processor-yield.ts';
 import { type AheadReader, ReadAhead } from './read-ahead.ts';
 import { WriteBatch } from './write-batch.ts';
 
@@ -38,7 +40,8 @@ const ROUNDS_PER_TURN = 4;
  * Of two connections that take turns the one whose turn it is is read without asking.
  *
  * Where there are batches, connections that are ready together are read together ahead of the first one's turn, and what
- * is written in these turns goes out behind the last one. See docs/decisions/0015-batches.md.
+ * is written in these turns goes out behind the last one. See docs/decisions/0015-batches.md. Where several were ready, others
+ * may use the processor ahead of the next question, so that more are ready together.
  */
 export class Readiness {
   readonly native: Native;
@@ -49,6 +52,11 @@ export class Readiness {
   /** The last read of one connection by itself has brought something, be it its end. */
   #hasRead = false;
   readonly #epoll: EpollSet;
+  readonly #processor: ProcessorYield;
+  /** How often the set has been asked. */
+  asked = 0;
+  /** The last answer of the set had more than one event. */
+  #isCrowded = false;
   /** By descriptor. */
   readonly #readers: (Reader | null)[] = [];
   /** By descriptor: of the last `add`. */
@@ -67,8 +75,14 @@ export class Readiness {
     if (this.#readers[fd] === reader) this.#tellSoon(fd, reader);
   };
 
-  constructor(native: Native, epoll: EpollSet, batch: IoBatch | null = null) {
+  constructor(
+    native: Native,
+    epoll: EpollSet,
+    batch: IoBatch | null = null,
+    clock: Clock = new SystemClock(),
+  ) {
     this.native = native;
+    this.#processor = new ProcessorYield(native.yieldProcessor, clock);
     this.#ahead = batch === null ? null : new ReadAhead(batch);
     this.writes = batch === null ? null : new WriteBatch(batch, native.write);
     this.#epoll = epoll;
@@ -151,7 +165,10 @@ export class Readiness {
     if (this.#tellNext()) return;
     const epoll = this.#epoll;
     for (let round = 0; round < ROUNDS_PER_TURN; round++) {
+      if (this.#isCrowded) this.#processor.yield();
+      this.asked++;
       const count = epoll.wait();
+      this.#isCrowded = count > 1;
       if (count < 1) return;
       if (count === 1) this.#alternation.told(epoll.fdAt(0), epoll.tokenAt(0));
       else this.#alternation.end();

@@ -1,6 +1,7 @@
 import { type Fault, fault } from './fault.ts';
 
 const READINESS = 'src/net/readiness.ts';
+const PROCESSOR = 'src/net/processor-yield.ts';
 const AHEAD = 'src/net/read-ahead.ts';
 const BATCH = 'src/net/write-batch.ts';
 const WRITES = 'src/net/conn-writes.ts';
@@ -40,6 +41,15 @@ export const batchFaults: readonly Fault[] = [
     ['test/net/readiness.test.ts'],
   ),
   fault(
+    'one that says some things in a row is asked for more ahead of its server',
+    {
+      file: 'src/net/alternation.ts',
+      find: 'this.#other === this.#last ? PROVEN_ALONE : PROVEN',
+      replace: 'PROVEN',
+    },
+    ['test/net/readiness.test.ts'],
+  ),
+  fault(
     'two that took turns once are believed to do so for ever',
     {
       file: 'src/net/alternation.ts',
@@ -47,6 +57,26 @@ export const batchFaults: readonly Fault[] = [
       replace: '  end(): void {',
     },
     ['test/net/readiness.test.ts'],
+  ),
+  fault(
+    'the processor is yielded, although one alone was ready',
+    { file: READINESS, find: 'if (this.#isCrowded) this.', replace: 'this.' },
+    ['test/net/readiness.test.ts'],
+  ),
+  fault(
+    'the processor is never yielded',
+    { file: READINESS, find: '      if (this.#isCrowded) this.#processor.yield();\n', replace: '' },
+    ['test/net/readiness.test.ts'],
+  ),
+  fault(
+    'the processor goes to those who compute again and again',
+    { file: PROCESSOR, find: '    if (startMs < this.#keptUntilMs) return;\n', replace: '' },
+    ['test/net/processor-yield.test.ts'],
+  ),
+  fault(
+    'the processor is kept longer each time, although it came back at once meanwhile',
+    { file: PROCESSOR, find: '      this.#keptMs = FIRST_KEPT_MS;\n', replace: '' },
+    ['test/net/processor-yield.test.ts'],
   ),
   fault(
     'newer bytes overtake those that were kept',

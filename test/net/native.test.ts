@@ -173,6 +173,7 @@ describe('without the native library', () => {
     expect(native.userName(0)).toBe(null);
     expect(native.epoll()).toBe(null);
     expect(native.receive(0, Buffer.alloc(1))).toBe(-1);
+    native.yieldProcessor();
     expect(native.userIds('root')).toBe(null);
     expect(native.datagram('@x')).toBe(null);
   });
