@@ -186,6 +186,10 @@ export class LoginExchange implements ClientAuthExchange, LookupAsker {
   ): Later<ClientAuthStep> {
     const { args } = this.#sources;
     const { user, tls: channel } = this.#applicant;
+    if (!isCached) {
+      this.#inner = this.#renamed(createClientAuth({ ...args, method, user, secretText, channel }), name);
+      return this.#inner.start();
+    }
     const salts: Buffer[] = [];
     const randomBytes = (size: number): Buffer => {
       const bytes = args.randomBytes(size);
@@ -194,7 +198,7 @@ export class LoginExchange implements ClientAuthExchange, LookupAsker {
     };
     const exchange = createClientAuth({ ...args, randomBytes, method, user, secretText, channel });
     this.#inner = this.#renamed(exchange, name);
-    if (isCached) this.#again = this.#onFailure(method, secretText, exchange, () => salts.shift() as Buffer);
+    this.#again = this.#onFailure(method, secretText, exchange, () => salts.shift() as Buffer);
     return this.#inner.start();
   }
 
