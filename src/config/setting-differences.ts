@@ -28,7 +28,6 @@ const differences: Readonly<Partial<Record<SettingName, string>>> = {
   max_user_client_connections: 'counts clients that have proved who they are',
   scram_iterations: 'at most 1,000,000; a change is for everybody at once',
   job_name: 'of Windows services, which there are none of',
-  tcp_defer_accept: 'connections that send nothing are bounded by client_login_timeout',
   resolv_conf: "look-ups go by the system's own resolver",
   dns_zone_check_period: 'needs a resolver of its own',
   client_tls_sslmode: 'without client_tls_ca_file, allow, prefer and require ask clients for no certificate',

@@ -173,7 +173,7 @@ const network = {
   pkt_buf: int('4096', 'Buffer size in bytes.', { restart: true, later: '4096' }),
   max_packet_size: int('2147483647', 'Largest message allowed, in bytes.', { max: 2 ** 32 - 1 }),
   sbuf_loopcnt: int('5', 'Buffer fills per connection before the next one has its turn.', { later: '5' }),
-  tcp_defer_accept: int('1', 'Wake up for a new connection only when it has sent something.', { later: '0' }),
+  tcp_defer_accept: int('1', 'Wake up for a new connection only when it has sent something; not 0: yes.'),
   tcp_socket_buffer: int(
     '0',
     "Bytes of the kernel's buffers of a new connection, each way; 0: as the system has it.",

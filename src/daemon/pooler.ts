@@ -142,6 +142,7 @@ export async function createPooler(options: PoolerOptions): Promise<Pooler> {
   };
   const apply = (next: Config, nextTls: PreparedTls | null): void => {
     loop.apply(next, nextTls);
+    listeners.defer(next.settings.tcp_defer_accept > 0);
     warnOfUntuned(next, native, log);
     options.onConfig?.(next);
   };
@@ -204,6 +205,7 @@ export function listenOptions({
     unixSocketGroup: settings.unix_socket_group,
     backlog: settings.listen_backlog,
     reusePort: settings.so_reuseport,
+    deferAccept: settings.tcp_defer_accept > 0,
     native,
     ...(fdLimit === undefined ? {} : { fdLimit }),
     passed: passed ?? [],

@@ -175,6 +175,7 @@ export async function createThreadedPooler(options: PoolerOptions, count: number
       tlsTexts = nextTls.texts;
     }
     peers.update(next);
+    listeners?.defer(next.settings.tcp_defer_accept > 0);
     warnOfUntuned(next, native, log);
     options.onConfig?.(next);
     workforce.tell({ kind: 'levels', levels: levelsOf(log) });

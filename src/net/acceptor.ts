@@ -14,6 +14,7 @@ const ACCEPTS_AT_A_TIME = 8;
 
 const IPPROTO_TCP = 6;
 const TCP_NODELAY = 1;
+const TCP_DEFER_ACCEPT = 9;
 
 /** Takes connections from a listening descriptor, which is its own, as raw sockets. It begins at rest. */
 export class Acceptor implements Reader {
@@ -28,6 +29,10 @@ export class Acceptor implements Reader {
   #isWatched = false;
   /** Some of these may be left. */
   #mayLack = true;
+  /** Connections come with their first bytes. */
+  #isDeferred = false;
+  /** How often the set had been asked when it told of this last. */
+  #lastAsked = -1;
 
   private constructor(native: Native, readiness: Readiness, fd: number, host: AcceptorHost) {
     this.#native = native;
@@ -69,13 +74,27 @@ export class Acceptor implements Reader {
     if (fd >= 0) this.#readiness.close(fd);
   }
 
+  /**
+   * Has the kernel keep TCP connections back until they have sent something, or have been silent for about a second.
+   * Source: PgBouncer's `tcp_defer_accept`.
+   */
+  defer(on: boolean): void {
+    if (on === this.#isDeferred || this.#fd < 0) return;
+    if (this.#native.setFdOption(this.#fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, on ? 1 : 0)) this.#isDeferred = on;
+  }
+
   /** Takes everybody who has connected. */
   takeAll(): void {
     while (this.#fd >= 0 && this.#takeOne());
   }
 
   readable(): void {
-    for (let i = 0; i < ACCEPTS_AT_A_TIME && this.#isWatched; i++) if (!this.#takeOne()) return;
+    const { asked } = this.#readiness;
+    // One alone is mostly that: to ask for another would cost as much as its accept. Of a crowd the set tells again.
+    const isCrowd = this.#mayLack || asked === this.#lastAsked + 1;
+    this.#lastAsked = asked;
+    const most = isCrowd ? ACCEPTS_AT_A_TIME : 1;
+    for (let i = 0; i < most && this.#isWatched; i++) if (!this.#takeOne()) return;
   }
 
   took(): void {}
@@ -103,6 +122,8 @@ export class Acceptor implements Reader {
       return false;
     }
     this.#host.accepted(socket);
+    // It has sent something, which the set would tell in a turn of its own.
+    if (this.#isDeferred && socket.mayRead) socket.readable();
     return true;
   }
 }

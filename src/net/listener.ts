@@ -40,6 +40,8 @@ export interface ListenOptions {
   readonly unixSocketGroup: string;
   readonly backlog: number;
   readonly reusePort: boolean;
+  /** PgBouncer's `tcp_defer_accept`: see {@link Listeners.defer}. Off when left out. */
+  readonly deferAccept?: boolean;
   /** The unix socket takes the place of this one, whose process still runs, in one step, and TCP is shared with it. */
   readonly replaces?: SocketFileIdentity;
   /**
@@ -72,6 +74,11 @@ export interface Listeners {
   readonly addresses: readonly ListenerInfo[];
   /** Those that are bound at this moment. */
   bound(): ListenerFd[];
+  /**
+   * Whether the kernel keeps TCP connections back until they have sent something, or have been silent for about a second.
+   * Without native calls it doesn't.
+   */
+  defer(on: boolean): void;
   /**
    * Stops accepting on TCP; the unix socket and the accepted connections stay, and so do those that the kernel has
    * accepted already, which still arrive. `done` is called when the ports are free: on return, or with so_reuseport
@@ -134,7 +141,12 @@ export async function openListeners(
     for (const listener of open) listener.close();
     throw error;
   }
+  const defer = (on: boolean): void => {
+    for (const listener of open) listener.defer(on);
+  };
+  defer(options.deferAccept ?? false);
   return {
+    defer,
     addresses: open.map((listener) => listener.info),
     bound: () => open.map(({ info, fd }) => ({ info, fd })).filter(({ fd }) => fd >= 0),
     retireTcp: (done) => {

@@ -4,6 +4,7 @@ import type { ListenOptions as NodeListenOptions, Server, ServerOpts } from 'nod
 import { dirname, join } from 'node:path';
 import type { Logger } from '../base/log.ts';
 import { Acceptor } from './acceptor.ts';
+import { FdWarning } from './fd-warning.ts';
 import { formatHostPort } from './address.ts';
 import type { Native } from './native.ts';
 import { socketFd } from './native-sockets.ts';
@@ -62,9 +63,6 @@ export const ACCEPT_RETRY_MS = 5000;
  */
 export const RETIRE_MS = 250;
 
-/** With fewer descriptors left than this, the log says so: server connections need some too. */
-const FD_WARNING_MARGIN = 16;
-
 /**
  * accept() errors that another try at once would only repeat; the rest concern one connection. EINVAL: somebody else who
  * has the socket, too, has shut it down.
@@ -96,7 +94,8 @@ export class ListeningSocket {
   #cancelRetry: (() => void) | null = null;
   #cancelRetirement: (() => void) | null = null;
   #closed = false;
-  #mayWarnAboutFds = true;
+  #isDeferred = false;
+  readonly #fdWarning: FdWarning;
   /** The descriptor that was passed to us is not ours any more. */
   #isPassedOn = false;
   /** What is bound; the port of a target with port 0 becomes known by `open`. */
@@ -105,6 +104,7 @@ export class ListeningSocket {
   constructor(target: ListenTarget, context: ListenContext) {
     this.#target = target;
     this.#context = context;
+    this.#fdWarning = new FdWarning(context);
     this.info = firstInfo(target);
   }
 
@@ -171,11 +171,19 @@ export class ListeningSocket {
     closeSync(this.#target.fd);
   }
 
+  /** As `Acceptor.defer`, which Node's own accepting has no call for. */
+  defer(on: boolean): void {
+    this.#isDeferred = on;
+    this.#acceptor?.defer(on);
+  }
+
   /**
    * Stops accepting without losing anybody whose connection the kernel has accepted already. Where other processes
    * listen on the same port, new ones go to them first and `done` is called later; else it is closed on return.
    */
   retire(done: () => void): void {
+    // Whom the kernel keeps back it drops when the socket is closed.
+    this.defer(false);
     const target = this.#target;
     const { native, schedule } = this.#context;
     const isShared = target.kind === 'tcp' && target.reusePort;
@@ -272,6 +280,7 @@ export class ListeningSocket {
     // Closing it unlinks the name that it was bound under.
     const close = (): void => {
       this.#acceptor = acceptor;
+      acceptor.defer(this.#isDeferred);
       this.#server = null;
       server.close();
     };
@@ -298,22 +307,8 @@ export class ListeningSocket {
       socket.destroy();
       return;
     }
-    this.#warnAboutFds(socket);
+    this.#fdWarning.check(socketFd(socket));
     this.#context.onConnection(socket, this.info);
-  }
-
-  /**
-   * When descriptors run out, the event loop's library accepts and closes connections by itself and tells nobody.
-   * A descriptor number near the limit is the only sign of it that we get to see there, and elsewhere the first.
-   */
-  #warnAboutFds(socket: ConnSocket): void {
-    const { fdLimit, log, schedule } = this.#context;
-    if (!this.#mayWarnAboutFds || socketFd(socket) < fdLimit - FD_WARNING_MARGIN) return;
-    this.#mayWarnAboutFds = false;
-    log.log('WARNING', `file descriptors are running out (limit ${fdLimit}), new connections may be refused`);
-    schedule(ACCEPT_RETRY_MS, () => {
-      this.#mayWarnAboutFds = true;
-    });
   }
 
   #onAcceptError(error: NodeJS.ErrnoException): void {

@@ -140,4 +140,32 @@ export const socketFaults: readonly Fault[] = [
     { file: 'src/net/acceptor.ts', find: 'ACCEPTS_AT_A_TIME = 8', replace: 'ACCEPTS_AT_A_TIME = 1e9' },
     ['test/net/raw-socket.test.ts'],
   ),
+  fault(
+    'whoever the kernel keeps back is not told of at once when they have spoken',
+    {
+      file: 'src/net/acceptor.ts',
+      find: 'if (this.#isDeferred && socket.mayRead) socket.readable();',
+      replace: '',
+    },
+    ['test/net/defer-accept.test.ts'],
+  ),
+  fault(
+    'a listener that retires keeps those back whom it will never take',
+    { file: 'src/net/listening-socket.ts', find: '    this.defer(false);\n', replace: '' },
+    ['test/net/defer-accept.test.ts'],
+  ),
+  fault(
+    'each lone connection is followed by the question for another',
+    {
+      file: 'src/net/acceptor.ts',
+      find: 'this.#mayLack || asked === this.#lastAsked + 1',
+      replace: 'true',
+    },
+    ['test/net/defer-accept.test.ts'],
+  ),
+  fault(
+    'tcp_defer_accept is taken note of and not carried out',
+    { file: 'src/daemon/pooler.ts', find: 'settings.tcp_defer_accept > 0,', replace: 'false,' },
+    ['test/integration/tcp-options.test.ts'],
+  ),
 ];

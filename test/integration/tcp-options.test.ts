@@ -1,10 +1,12 @@
 import { beforeAll, describe, expect, test } from 'vitest';
 import { serversOf } from '../../src/daemon/snapshot-sockets.ts';
 import { openNative } from '../../src/net/native.ts';
+import { connectNow } from '../support/connect-now.ts';
 import { type LocalPooler, startPooler, type TestPoolerOptions } from '../support/pooler.ts';
 import { sharedPostgres } from '../support/postgres.ts';
 import { createDatabase, createRole } from '../support/roles.ts';
 import { kernelOptionsOf, systemKeepAlive } from '../support/socket-options.ts';
+import { waitFor } from '../support/wait-for.ts';
 import { WireClient } from '../support/wire-client.ts';
 import { withoutNative } from '../support/without-native.ts';
 
@@ -87,6 +89,20 @@ describe.runIf(process.platform === 'linux')('new connections of clients and ser
     expect(ends(pooler)).toEqual([...old, fresh, fresh]);
     await before.end();
     await after.end();
+  });
+
+  test('come with their first bytes, and at once after a RELOAD without tcp_defer_accept', async () => {
+    await using pooler = await start({});
+    const { connections } = pooler.pooler.state;
+    const silent = [connectNow({ port: pooler.port })];
+    // Whoever has something to say does not wait for those who haven't.
+    const client = await WireClient.connect(pooler.port, { user, database });
+    expect(connections.size).toBe(1);
+    await pooler.reload({ settings: { tcp_defer_accept: 0 } });
+    silent.push(connectNow({ port: pooler.port }));
+    await waitFor(() => connections.size > 1);
+    await client.end();
+    for (const { close } of silent) close();
   });
 
   test('are probed as told without native calls; a warning names the settings that have no effect then', async () => {

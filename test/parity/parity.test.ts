@@ -50,7 +50,7 @@ test('what is better says how, what is the same says nothing', () => {
 test('verdicts come from the tables: what is not there, has no effect, or has other columns shows', () => {
   expect(setting('no_such_setting')).toMatchObject({ verdict: 'absent' });
   expect(setting('pool_mode')).toMatchObject({ verdict: 'same' });
-  expect(setting('tcp_defer_accept')).toMatchObject({ verdict: 'absent' });
-  expect(onceEffective('tcp_defer_accept', same('x'))).toMatchObject({ verdict: 'not yet' });
+  expect(setting('resolv_conf')).toMatchObject({ verdict: 'absent' });
+  expect(onceEffective('resolv_conf', same('x'))).toMatchObject({ verdict: 'not yet' });
   expect(show('NOTHING')).toMatchObject({ verdict: 'absent' });
 });

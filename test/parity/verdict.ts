@@ -31,7 +31,6 @@ export const MAY_BE_ABSENT: ReadonlySet<string> = new Set([
   '`job_name`',
   '`resolv_conf`',
   '`dns_zone_check_period`',
-  '`tcp_defer_accept`',
   '`client_tls_dheparams`',
   // By a decision of its own: no binding of it is maintained.
   'pam',
