@@ -25,7 +25,8 @@ beforeAll(() => createRole(sharedPostgres(), { name: user, auth: 'trust' }));
 function start(options: TestPoolerOptions = {}): Promise<LocalPooler> {
   return startPooler({
     ...options,
-    settings: { pool_mode: 'transaction', auth_type: 'plain', ...options.settings },
+    // Whoever says nothing is to be there at once.
+    settings: { pool_mode: 'transaction', auth_type: 'plain', tcp_defer_accept: 0, ...options.settings },
     userlist: { [user]: password, ...options.userlist },
   });
 }

@@ -126,9 +126,13 @@ describe('a listener', () => {
     await dial();
     await waitFor(() => ports().length === 1);
     await waitFor(() => accept.mock.calls.length === 2);
+    const asked = () => rawReadiness(calls)?.asked ?? 0;
     for (let i = 2; i <= 5; i++) {
       await dial();
       await waitFor(() => ports().length === i);
+      // The next one does not come right behind it.
+      const before = asked();
+      await waitFor(() => asked() > before + 1);
     }
     expect(accept.mock.calls.length).toBe(2 + 4);
     // As many as the kernel keeps for it.
