@@ -31,7 +31,9 @@ test('SHUTDOWN ends at once, without a word to anybody', async () => {
 });
 
 test('WAIT_FOR_CLIENTS lets those log in who had connected over TCP, and nobody over the unix socket', async () => {
-  await using pooler = await startPooler(transaction);
+  // The kernel hands over nobody else who has said nothing.
+  const settings = { ...transaction.settings, tcp_defer_accept: 0 };
+  await using pooler = await startPooler({ ...transaction, settings });
   const { user } = sharedPostgres();
   const [early, local] = [await connectPeer(pooler.port), await connectPeer(pooler.socketPath)];
   const console = await consoleOf(pooler);
