@@ -15,7 +15,7 @@ import type { SessionTag } from '../wire/command-complete.ts';
 import type { ErrorFields } from '../wire/error-fields.ts';
 import { type ByteReader, DISCARD } from '../wire/framed-reader.ts';
 import type { ServerLoginResult } from './login.ts';
-import { type MovedConnection, moved, restore } from './moved-connection.ts';
+import { type MovedConnection, restore, surrender } from './moved-connection.ts';
 import type { Opening, OpeningHost } from './opening.ts';
 import { ConnectionLog } from './connection-log.ts';
 import { Drain } from './drain.ts';
@@ -182,13 +182,7 @@ export class ServerConnection
   }
 
   surrender(): MovedConnection | null {
-    const isQuiet = this.isClean() && !this.needsResync() && !this.closeNeeded && this.cancelsInFlight === 0;
-    if (!isQuiet || this.state !== 'idle' || this.opening.tls !== null) return null;
-    const fd = this.conn.detach();
-    if (fd === null) return null;
-    const all = moved(this, fd, this.#services.clock.nowMs());
-    this.statements.end();
-    return all;
+    return surrender(this, this.#services.clock.nowMs());
   }
 
   /** What it was elsewhere. Right behind the constructor. */
@@ -202,7 +196,8 @@ export class ServerConnection
   }
 
   sweep(nowMs: number): void {
-    const silentMs = nowMs - Math.max(this.lastBytesMs, this.#readMs);
+    // One that isn't read may have said anything.
+    const silentMs = this.conn.isPaused ? 0 : nowMs - Math.max(this.lastBytesMs, this.#readMs);
     if (this.#client !== null) this.#interlude.sweep(this.#client, silentMs);
   }
 
@@ -289,6 +284,7 @@ export class ServerConnection
   }
 
   sinkDrained(): void {
+    this.#readMs = this.#services.clock.nowMs();
     this.conn.resume();
   }
 
@@ -363,6 +359,10 @@ export class ServerConnection
   read(reader: ByteReader): void {
     this.#readMs = this.#services.clock.nowMs();
     if (this.#reader !== DISCARD) this.#reader = reader;
+    if (this.#client === null) return;
+    // What comes for us is read whether or not the client takes what it has got.
+    if (reader === this.#responses && this.#client.conn.isCongested) this.conn.pause();
+    else this.conn.resume();
   }
 
   log(level: LogLevel, message: string): void {

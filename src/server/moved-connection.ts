@@ -4,6 +4,7 @@ import type { ConnHandler } from '../net/conn-handler.ts';
 import { socketOf } from '../net/descriptor.ts';
 import type { Native } from '../net/native.ts';
 import type { MovedParts } from '../pool/moved-server.ts';
+import type { PoolServer } from '../pool/peers.ts';
 import type { StatementCache } from '../prepared/statement.ts';
 import { DISCARD } from '../wire/framed-reader.ts';
 import type { Opening } from './opening.ts';
@@ -27,10 +28,22 @@ export interface MovedConnection extends MovedParts {
   readonly session: MovedSession;
 }
 
-/** What is known of `server`, which is at rest; `fd` is its descriptor. */
-export function moved(server: PooledServer, fd: number, nowMs: number): MovedConnection {
+/** A server connection that may go. */
+type Movable = PooledServer &
+  Pick<PoolServer, 'isClean' | 'needsResync'> & {
+    readonly conn: Pick<Conn, 'detach'>;
+    readonly opening: Pick<Opening, 'tls'>;
+  };
+
+/** As PoolServer.surrender. */
+export function surrender(server: Movable, nowMs: number): MovedConnection | null {
+  const { closeNeeded, cancelsInFlight, state, opening } = server;
+  const isQuiet = server.isClean() && !server.needsResync() && !closeNeeded && cancelsInFlight === 0;
+  if (!isQuiet || state !== 'idle' || opening.tls !== null) return null;
+  const fd = server.conn.detach();
+  if (fd === null) return null;
   const { host, port, ip } = server.address;
-  return {
+  const all: MovedConnection = {
     fd,
     host,
     port,
@@ -43,6 +56,8 @@ export function moved(server: PooledServer, fd: number, nowMs: number): MovedCon
     links: server.links,
     session: server.movedSession(),
   };
+  server.statements.end();
+  return all;
 }
 
 /** Makes `server`, which is new, what it was on the other event loop. */

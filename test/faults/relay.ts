@@ -129,6 +129,34 @@ export const relayFaults: readonly Fault[] = [
     ['test/server/barrier.test.ts'],
   ),
   fault(
+    'a server is not read for what is ours while its client takes nothing',
+    { file: SERVER, find: '    else this.conn.resume();\n', replace: '' },
+    ['test/integration/asked-parameters.test.ts'],
+  ),
+  fault(
+    'behind each question of ours, more of its answers waits for a client that takes nothing',
+    {
+      file: SERVER,
+      find: 'if (reader === this.#responses && this.#client.conn.isCongested) this.conn.pause();',
+      replace: 'if (this.state === null) this.conn.pause();',
+    },
+    ['test/integration/asked-parameters.test.ts'],
+  ),
+  fault(
+    'a server that is not read for its client counts as silent',
+    { file: SERVER, find: 'this.conn.isPaused ? 0 : nowMs', replace: 'nowMs' },
+    ['test/integration/copy-probe.test.ts'],
+  ),
+  fault(
+    'a server that was not read for its client counts as silent since then',
+    {
+      file: SERVER,
+      find: '    this.#readMs = this.#services.clock.nowMs();\n    this.conn.resume();',
+      replace: '    this.conn.resume();',
+    },
+    ['test/integration/copy-probe.test.ts'],
+  ),
+  fault(
     'a client whose COPY begins while its server is probed stays held',
     {
       file: 'src/server/interlude.ts',

@@ -1,4 +1,5 @@
 import { beforeAll, describe, expect, test } from 'vitest';
+import type { ClientSession } from '../../src/client/session.ts';
 import { askingSql } from '../../src/server/asked-values.ts';
 import { isAsking } from '../support/parameter-stage.ts';
 import { backend, errorFields, frontend, message } from '../support/peer-messages.ts';
@@ -11,6 +12,8 @@ import { waitFor } from '../support/wait-for.ts';
 import { WireClient } from '../support/wire-client.ts';
 
 const ROLE = 'asked_parameters';
+/** Soon full. */
+const SMALL = { tcp_socket_buffer: 16_384 };
 const TRACKED = { track_extra_parameters: 'IntervalStyle, work_mem, search_path, app.tenant' };
 
 beforeAll(() => createRole(sharedPostgres(), { name: ROLE, auth: 'trust' }));
@@ -32,7 +35,7 @@ class Asked implements AsyncDisposable {
   ): Promise<{ stage: Asked; client: ScriptedPeer; peer: ScriptedPeer }> {
     const server = await ScriptedServer.listen();
     const pooler = await startPooler({
-      settings: { pool_mode, default_pool_size: 1, server_login_retry: 0, ...TRACKED },
+      settings: { pool_mode, default_pool_size: 1, server_login_retry: 0, ...SMALL, ...TRACKED },
       databases: { scripted: `host=127.0.0.1 port=${server.port}` },
       userlist: { [ROLE]: '' },
     });
@@ -61,6 +64,10 @@ class Asked implements AsyncDisposable {
     return connectAndLogin(this.pooler.port, { user: ROLE, database: 'scripted', ...given });
   }
 
+  session(): Promise<ClientSession> {
+    return waitFor(() => [...this.pooler.pooler.state.sessions.values()][0]);
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.pooler[Symbol.asyncDispose]();
     await this.server[Symbol.asyncDispose]();
@@ -80,6 +87,25 @@ const ASKED = (source: string) =>
     backend.commandComplete('COMMIT'),
     backend.readyForQuery(),
   ]);
+
+/** The client sets something, or resets it (`tag`), and gets a long row; all of it in one chunk. The server is asked then. */
+async function answersAtLength(
+  client: ScriptedPeer,
+  peer: ScriptedPeer,
+  tag: 'SET' | 'RESET',
+): Promise<void> {
+  await client.send(
+    frontend.query(`${tag === 'SET' ? "SET work_mem = '2345kB'" : 'RESET work_mem'}; SELECT 1`),
+  );
+  await peer.message('Q');
+  await peer.send(
+    backend.commandComplete(tag),
+    backend.dataRow('x'.repeat(7000)),
+    backend.commandComplete('SELECT 1'),
+    backend.readyForQuery(),
+  );
+  expect(isAsking((await peer.message('Q')).body.toString())).toBe(true);
+}
 
 const CANCELLED = backend.errorResponse({
   S: 'ERROR',
@@ -132,6 +158,45 @@ describe('a server that is asked for parameters', () => {
     }
     expect((await next.messagesTo('Z')).map(({ type }) => type)).toEqual(['C', 'Z']);
     expect(stage.server.accepted).toBe(1);
+  });
+
+  test('is read though its client takes nothing of its answers: the next one gets it', async () => {
+    const { stage, client, peer } = await Asked.set();
+    await using _ = stage;
+    await peer.send(ASKED('session'));
+    const session = await stage.session();
+    await waitFor(() => session.server === null);
+    client.stall();
+    for (let asked = 0; !session.conn.isCongested; asked++) {
+      expect(asked).toBeLessThan(5000);
+      await answersAtLength(client, peer, 'SET');
+      await peer.send(ASKED('session'));
+      await waitFor(() => session.server === null);
+    }
+  });
+
+  test('in session mode is read no further for that than to what it was asked for', async () => {
+    const { stage, client, peer } = await Asked.set('session', 'RESET work_mem');
+    await using _ = stage;
+    await peer.send(ASKED('default'));
+    const session = await stage.session();
+    const { server } = session;
+    await waitFor(() => session.target !== null);
+    client.stall();
+    let asked = 0;
+    for (; !session.conn.isCongested; asked++) {
+      expect(asked).toBeLessThan(5000);
+      await answersAtLength(client, peer, 'RESET');
+      expect(session.target).toBe(null);
+      await peer.send(ASKED('default'));
+      await waitFor(() => session.target !== null);
+    }
+    expect([session.server, server?.conn.isPaused]).toEqual([server, true]);
+    client.resume();
+    await waitFor(() => server?.conn.isPaused === false);
+    while (asked-- > 0) {
+      expect((await client.messagesTo('Z')).map(({ type }) => type).join('')).toBe('CDCZ');
+    }
   });
 
   test.each([

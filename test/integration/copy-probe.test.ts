@@ -1,4 +1,5 @@
 import { beforeAll, expect, test } from 'vitest';
+import { ManualClock } from '../support/manual-clock.ts';
 import { backend, frontend, int16, message } from '../support/peer-messages.ts';
 import { type LocalPooler, startPooler } from '../support/pooler.ts';
 import { sharedPostgres } from '../support/postgres.ts';
@@ -40,12 +41,14 @@ class Stage implements AsyncDisposable {
     this.peer = peer;
   }
 
-  static async begin(mode: 'transaction' | 'session' = 'transaction'): Promise<Stage> {
+  static async begin(mode: 'transaction' | 'session' = 'transaction', clock?: ManualClock): Promise<Stage> {
     const server = await ScriptedServer.listen();
     const pooler = await startPooler({
-      settings: { pool_mode: mode, default_pool_size: 1 },
+      // Buffers that are soon full.
+      settings: { pool_mode: mode, default_pool_size: 1, tcp_socket_buffer: 16_384 },
       databases: { scripted: `host=127.0.0.1 port=${server.port}` },
       userlist: { [ROLE]: '' },
+      ...(clock && { clock }),
     });
     const [client, peer] = await Promise.all([
       WireClient.connect(pooler.port, { user: ROLE, database: 'scripted' }),
@@ -54,8 +57,8 @@ class Stage implements AsyncDisposable {
     return new Stage(server, pooler, client, peer);
   }
 
-  static async set(mode?: 'transaction' | 'session'): Promise<Stage> {
-    const stage = await Stage.begin(mode);
+  static async set(mode?: 'transaction' | 'session', clock?: ManualClock): Promise<Stage> {
+    const stage = await Stage.begin(mode, clock);
     const { client, peer } = stage;
     await stage.copyBegins();
     await client.send(copyData('bad\n'), sync(), copyDone(), unnamed('SELECT 7'), sync());
@@ -144,6 +147,43 @@ test.for([
   expect([stage.peer.unread, stage.client.peer.unread, [...(pool?.servers.active ?? [])].length]).toEqual([
     0, 0, 1,
   ]);
+});
+
+test('a server that is not read, for its client takes nothing, does not count as silent', async () => {
+  const clock = new ManualClock();
+  await using stage = await Stage.set('session', clock);
+  const { client, peer, pooler } = stage;
+  const [pool] = pooler.pooler.state.pools.all('scripted');
+  const session = [...pooler.pooler.state.sessions.values()][0];
+  const conn = session?.server?.conn;
+  client.peer.stall();
+  const row = backend.dataRow('x'.repeat(7000));
+  await peer.send(message('1'), message('2'));
+  let rows = 0;
+  // One by one: reading never ends amid one.
+  for (; conn?.isPaused === false; rows++) {
+    expect(rows).toBeLessThan(5000);
+    const before = pool?.stats.sent ?? 0;
+    await peer.send(row);
+    await waitFor(() => (pool?.stats.sent ?? 0) >= before + row.length);
+  }
+  clock.advance(1000);
+  await sweepsPass();
+  client.peer.resume();
+  await waitFor(() => conn?.isPaused === false);
+  // Nor is it silent while nothing of what it has said can have been read.
+  clock.advance(100);
+  await sweepsPass();
+  await client.send(query('SELECT 9'));
+  // Ahead of the probe.
+  expect((await peer.message()).type).toBe('Q');
+  await peer.send(backend.commandComplete('SELECT 1'), ready());
+  expect((await client.answer()).rows).toHaveLength(rows);
+  await peer.send(backend.commandComplete('SELECT 0'), ready());
+  expect((await client.answer()).types).toBe('CZ');
+  clock.advance(1000);
+  await peer.send(answerToProbe(await stage.probe()));
+  await stage.serves(client);
 });
 
 test('a session with many requests under way is not closed for a doubt, which ends behind their answers', async () => {
