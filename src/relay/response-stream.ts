@@ -3,7 +3,7 @@ import { mayBeSessionTag, type SessionTag, sessionTag } from '../wire/command-co
 import { parseParameterStatus } from '../wire/parameter-status.ts';
 import { ProtocolViolation } from '../wire/pg-error.ts';
 import { HEADER_BAD, HEADER_INCOMPLETE, HeaderScanner } from '../wire/scanner.ts';
-import { Writer } from '../wire/writer.ts';
+import { framed } from '../wire/writer.ts';
 import type { KeptRequests, Outlet } from './link.ts';
 import { ReplyAction } from './outstanding.ts';
 import type { RequestTracker } from './request-tracker.ts';
@@ -260,7 +260,7 @@ export class ResponseStream {
 
   #sendParameters(body: Buffer): void {
     this.#parameters = null;
-    this.#write(new Writer(body.length + 5).begin(B.ParameterDescription).bytes(body).end().take());
+    this.#write(framed(B.ParameterDescription, body));
     this.#host.kept?.end();
   }
 

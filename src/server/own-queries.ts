@@ -4,7 +4,7 @@ import { type ErrorFields, errorText } from '../wire/error-fields.ts';
 import { BackendType as B } from '../wire/codes.ts';
 import type { ByteReader } from '../wire/framed-reader.ts';
 import { query, sync } from '../wire/frontend.ts';
-import { Writer } from '../wire/writer.ts';
+import { framed } from '../wire/writer.ts';
 import { type AskedValue, readAskedValue } from './asked-values.ts';
 import { Barrier } from './barrier.ts';
 import { type Fence, FenceReader, newFence } from './fence.ts';
@@ -38,10 +38,7 @@ export class OwnQueries {
     this.#events = {
       parameterStatus: (name, value) => host.parameterStatus(name, value),
       sessionTag: (tag) => host.sessionTag(tag),
-      notified: (body) => {
-        const message = new Writer(body.length + 5).begin(B.NotificationResponse).bytes(body).end();
-        host.sink?.write(message.take());
-      },
+      notified: (body) => this.passOn(B.NotificationResponse, body),
     };
   }
 
@@ -57,6 +54,17 @@ export class OwnQueries {
   /** Whoever it runs for may leave: what is still to come of it can be read past. */
   get mayBeLeft(): boolean {
     return !this.isRepairing && this.#question?.atBoundary === true;
+  }
+
+  /** What has come while something of ours runs is for the linked client, if there is one. `body` is borrowed. */
+  passOn(type: number, body: Buffer): void {
+    this.#host.sink?.write(framed(type, body));
+  }
+
+  /** As OwnQueryEvents.ending. The client may know by it what to do; `note` goes ahead of it in the log. */
+  ending(note: string, error: ErrorFields, body: Buffer): void {
+    this.#failed(note, error);
+    this.passOn(B.ErrorResponse, body);
   }
 
   /** `done` has to put another reader in charge. `errorNote` goes ahead of PostgreSQL's error in the log. */
@@ -155,11 +163,16 @@ export class OwnQueries {
     const ended = (result: OwnQueryResult): void => {
       this.isRunning = false;
       this.#question = null;
-      if (result.error !== null) this.#host.log('ERROR', `${errorNote}: ${errorText(result.error)}`);
+      if (result.error !== null) this.#failed(errorNote, result.error);
       done(result);
     };
-    const reader = new OwnQuery(fence, this.#events, ended, row);
+    const ending = (error: ErrorFields, body: Buffer) => this.ending(errorNote, error, body);
+    const reader = new OwnQuery(fence, { ...this.#events, ending }, ended, row);
     this.#host.read(reader);
     return reader;
+  }
+
+  #failed(note: string, error: ErrorFields): void {
+    this.#host.log('ERROR', `${note}: ${errorText(error)}`);
   }
 }

@@ -1,5 +1,5 @@
 import { BackendType as B, HEADER_BYTES, TxStatus } from '../wire/codes.ts';
-import { type ErrorFields, parseErrorFields } from '../wire/error-fields.ts';
+import { type ErrorFields, isEnding, parseErrorFields } from '../wire/error-fields.ts';
 import { parseParameterStatus } from '../wire/parameter-status.ts';
 import { ProtocolViolation } from '../wire/pg-error.ts';
 import { type ByteReader, FramedReader } from '../wire/framed-reader.ts';
@@ -21,6 +21,8 @@ export interface OwnQueryEvents {
   sessionTag(tag: SessionTag): void;
   /** A notification (body, borrowed) has come: a client that is linked may wait for it. */
   notified?(body: Buffer): void;
+  /** The server says why it ends the connection, with `error` in the body (borrowed): nothing more comes. */
+  ending?(error: ErrorFields, body: Buffer): void;
 }
 
 /** Takes the body of a DataRow, borrowed. */
@@ -91,11 +93,14 @@ export class OwnQuery implements ByteReader {
       case B.DataRow:
         this.#row?.(body);
         return true;
-      case B.ErrorResponse:
-        this.#error ??= parseErrorFields(body);
+      case B.ErrorResponse: {
+        const error = parseErrorFields(body);
+        this.#error ??= error;
         // Ahead of the fence: an earlier request failed, and the server may skip all that follows, the fence too.
         if (this.#awaitsFence) return this.#finish(false);
+        if (isEnding(error)) this.#host.ending?.(error, body);
         return true;
+      }
       case B.ParameterStatus:
         this.#host.parameterStatus(...parseParameterStatus(body, 0, body.length));
         return true;

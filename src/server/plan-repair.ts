@@ -2,12 +2,12 @@ import { NO_STATEMENT, type Statement } from '../prepared/statement.ts';
 import type { ServerStatements } from '../prepared/server-statements.ts';
 import { isStalePlan } from '../prepared/stale-plan.ts';
 import type { StretchNeeds } from '../prepared/stretch.ts';
-import type { ClientEnd, KeptRequests, Outlet } from '../relay/link.ts';
+import type { ClientEnd, KeptRequests } from '../relay/link.ts';
 import type { OwnQueries } from './own-queries.ts';
 import { ReplyAction } from '../relay/outstanding.ts';
 import type { RequestTracker } from '../relay/request-tracker.ts';
 import { BackendType as B, FrontendType as F, HEADER_BYTES } from '../wire/codes.ts';
-import { parseErrorFields } from '../wire/error-fields.ts';
+import { isEnding, parseErrorFields } from '../wire/error-fields.ts';
 import { type ByteReader, FramedReader } from '../wire/framed-reader.ts';
 import { sync } from '../wire/frontend.ts';
 import { parseParameterStatus } from '../wire/parameter-status.ts';
@@ -26,8 +26,6 @@ export interface RepairHost {
   readonly conn: { write(bytes: Buffer): boolean };
   readonly tracker: RequestTracker;
   readonly statements: ServerStatements;
-  /** The client; it has whole messages only while its requests are held. */
-  readonly sink: Outlet | null;
   parameterStatus(name: string, value: string): void;
   /** Who reads from here on. */
   read(reader: ByteReader): void;
@@ -160,18 +158,21 @@ export class PlanRepair {
       if (isRight) this.#repeat();
       else this.#pass();
     };
-    this.#host.read(new RenewalReader(done, (body) => this.#reported(body)));
+    this.#host.read(new RenewalReader(done, (type, body) => this.#unasked(type, body)));
     // The first one fails, behind the parameters' types.
     this.#host.conn.write(
       Buffer.concat([describe, sync, statement.closeMessage(), statement.parseMessage(), describe, sync]),
     );
   }
 
-  /** The server has changed a parameter meanwhile, as when its configuration is read anew. */
-  #reported(body: Buffer): void {
-    const { sink } = this.#host;
-    this.#host.parameterStatus(...parseParameterStatus(body, 0, body.length));
-    sink?.write(new Writer(body.length + 5).begin(B.ParameterStatus).bytes(body).end().take());
+  /** Meanwhile the server has said what is no answer of ours: a parameter is another, for its configuration was read anew. */
+  #unasked(type: number, body: Buffer): void {
+    if (type === B.ErrorResponse) {
+      this.#own.ending('preparing anew failed', parseErrorFields(body), body);
+      return;
+    }
+    if (type === B.ParameterStatus) this.#host.parameterStatus(...parseParameterStatus(body, 0, body.length));
+    this.#own.passOn(type, body);
   }
 
   #repeat(): void {
@@ -243,10 +244,13 @@ class RenewalReader implements ByteReader {
   #new: Buffer | null = null;
   #columns = -1;
 
-  constructor(done: (renewed: Renewed | null) => void, reported: (body: Buffer) => void) {
+  /** `unasked` hears of what is no answer (its body borrowed), and of the error that ends the connection. */
+  constructor(done: (renewed: Renewed | null) => void, unasked: (type: number, body: Buffer) => void) {
     this.#reader = new FramedReader(MAX_BODY_BYTES, isRead, (type, body) => {
-      if (type === B.ParameterStatus) {
-        reported(body);
+      if (type === B.ParameterStatus || type === B.NotificationResponse) {
+        unasked(type, body);
+      } else if (type === B.ErrorResponse) {
+        if (isEnding(parseErrorFields(body))) unasked(type, body);
       } else if (type === B.ParameterDescription) {
         if (this.#readies === 0) this.#old = Buffer.from(body);
         else this.#new = Buffer.from(body);
@@ -274,6 +278,8 @@ class RenewalReader implements ByteReader {
 
 function isRead(type: number): boolean {
   switch (type) {
+    case B.ErrorResponse:
+    case B.NotificationResponse:
     case B.ParameterDescription:
     case B.ParameterStatus:
     case B.RowDescription:

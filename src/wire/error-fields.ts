@@ -25,6 +25,12 @@ export function errorText({ severity, message }: ErrorFields): string {
   return `${severity ?? 'ERROR'}: ${message ?? '(no message)'}`;
 }
 
+/** Nothing comes behind it: it ends the connection. */
+export function isEnding({ severity, severityNonlocalized }: ErrorFields): boolean {
+  const text = severityNonlocalized ?? severity;
+  return text === 'FATAL' || text === 'PANIC';
+}
+
 const FIELD_NAMES: Readonly<Record<number, keyof ErrorFields>> = {
   0x53: 'severity', // S
   0x56: 'severityNonlocalized', // V

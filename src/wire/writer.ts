@@ -85,3 +85,8 @@ export class Writer {
     this.#buffer = grown;
   }
 }
+
+/** A message of `type` with this body, which is copied. */
+export function framed(type: number, body: Buffer): Buffer {
+  return new Writer(body.length + 5).begin(type).bytes(body).end().take();
+}

@@ -157,6 +157,37 @@ export const relayFaults: readonly Fault[] = [
     ['test/integration/copy-probe.test.ts'],
   ),
   fault(
+    'why a server ends its connection amid a query of ours nobody hears',
+    {
+      file: 'src/server/own-query.ts',
+      find: 'if (isEnding(error)) this.#host.ending?.(error, body);',
+      replace: 'if (isEnding(error)) return true;',
+    },
+    [
+      'test/server/own-query.test.ts',
+      'test/integration/asked-parameters.test.ts',
+      'test/integration/connect-query.test.ts',
+    ],
+  ),
+  fault(
+    'why a server ends its connection while a statement is prepared anew nobody hears',
+    {
+      file: 'src/server/plan-repair.ts',
+      find: 'if (isEnding(parseErrorFields(body))) unasked(type, body);',
+      replace: '',
+    },
+    ['test/integration/plan-repair-peers.test.ts'],
+  ),
+  fault(
+    'a notification that comes while a statement is prepared anew is lost',
+    {
+      file: 'src/server/plan-repair.ts',
+      find: 'if (type === B.ParameterStatus || type === B.NotificationResponse) {',
+      replace: 'if (type === B.ParameterStatus) {',
+    },
+    ['test/integration/plan-repair-peers.test.ts'],
+  ),
+  fault(
     'a client whose COPY begins while its server is probed stays held',
     {
       file: 'src/server/interlude.ts',

@@ -107,6 +107,7 @@ async function answersAtLength(
   expect(isAsking((await peer.message('Q')).body.toString())).toBe(true);
 }
 
+const ENDING = backend.errorResponse({ S: 'FATAL', V: 'FATAL', C: '57P01', M: 'terminating' });
 const CANCELLED = backend.errorResponse({
   S: 'ERROR',
   C: '57014',
@@ -123,6 +124,19 @@ describe('a server that is asked for parameters', () => {
       M: 'server conn crashed?',
     });
     await client.end();
+  });
+
+  test('and says why it ends its connection says so to the client, too, and to the log', async () => {
+    const { stage, client, peer } = await Asked.set();
+    await using _ = stage;
+    await peer.send(ENDING);
+    await peer.close();
+    const [first, second] = [await client.message('E'), await client.message('E')];
+    expect(errorFields(first.body)).toMatchObject({ S: 'FATAL', C: '57P01', M: 'terminating' });
+    expect(errorFields(second.body)['M']).toBe('server conn crashed?');
+    await client.end();
+    const lines = stage.pooler.lines.filter((line) => line.includes('terminating'));
+    expect(lines).toEqual([expect.stringContaining('asking for parameters failed: FATAL: terminating')]);
   });
 
   test('and answers anything else is closed, and so is the client', async () => {

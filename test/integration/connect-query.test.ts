@@ -387,3 +387,12 @@ describe('the user whose session connect_query has made it', () => {
     expect(await one.value('SELECT session_user')).toBe(LIMITED);
   });
 });
+
+test('why PostgreSQL ends the connection of a connect_query stands in the log', async () => {
+  await using stage = await set({}, 'SELECT pg_terminate_backend(pg_backend_pid())');
+  const connecting = stage.connect().catch(() => {});
+  const text = 'exec_on_query: FATAL: terminating connection due to administrator command';
+  await waitFor(() => stage.pooler.lines.some((line) => line.includes(text)));
+  await stage.pooler[Symbol.asyncDispose]();
+  await connecting;
+});

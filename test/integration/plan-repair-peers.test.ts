@@ -68,6 +68,27 @@ test('a parameter that changes while a statement is prepared anew is told to the
   expect(messages[0]?.body.toString()).toBe('TimeZone\0Asia/Tokyo\0');
 });
 
+test('a notification that comes while a statement is prepared anew is the client’s', async () => {
+  await renewing();
+  const told = message('A', 1, 'channel', 'text');
+  await stage.peer.send(...RENEWED.slice(0, 2), told, ...RENEWED.slice(2));
+  expect(await typesTo(stage.peer, 'S')).toBe('BDDES');
+  await stage.peer.send(BOUND, ...ROWS, DONE);
+  expect(await typesTo(stage.client, 'Z')).toBe('A2TDCZ');
+});
+
+test('why a server ends its connection while a statement is prepared anew is told to the client and to the log', async () => {
+  await renewing();
+  const ending = backend.errorResponse({ S: 'FATAL', V: 'FATAL', C: '57P01', M: 'terminating' });
+  await stage.peer.send(...RENEWED.slice(0, 2), ending);
+  await stage.peer.close();
+  const [error] = await stage.client.messagesTo('E');
+  expect(errorFields(error?.body as Buffer)).toMatchObject({ C: '57P01', M: 'terminating' });
+  expect((await stage.client.end()).toString()).toContain('server conn crashed?');
+  const lines = stage.pooler.lines.filter((line) => line.includes('terminating'));
+  expect(lines).toEqual([expect.stringContaining('preparing anew failed: FATAL: terminating')]);
+});
+
 test('a server that breaks the protocol behind a stale plan is closed once, and its client with it', async () => {
   await prepared();
   await stage.client.send(RUN, sync());

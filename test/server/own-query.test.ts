@@ -23,6 +23,7 @@ function answer(fence: Fence | null, chunks: readonly Buffer[]) {
         if (tag !== null) parameters.push(tag);
       },
       notified: (body) => parameters.push(`notified ${body.length}`),
+      ending: ({ sqlstate }, body) => parameters.push(`ending ${sqlstate} ${body.length}`),
     },
     (result) => results.push(result),
   );
@@ -70,6 +71,21 @@ describe('a query of ours', () => {
 
   it('an error counts even when it names no message', () => {
     expect(answer(null, [b.errorResponse({}), ready()]).results[0]?.error).toEqual({});
+  });
+
+  it.each([
+    'FATAL',
+    'PANIC',
+  ])('tells of what ends the connection (%s), whatever language it is in', (severity) => {
+    const end = b.errorResponse({ S: 'FATALE', V: severity, C: '57P01', M: 'over' });
+    for (const { name, chunks } of cuttings(Buffer.concat([error, end]))) {
+      const { results, parameters } = answer(null, chunks);
+      expect([results, parameters], name).toEqual([[], [`ending 57P01 ${end.length - 5}`]]);
+    }
+    // The result has it already.
+    expect(answer(newFence(), [end])).toMatchObject({ parameters: [], results: [{ isIdle: false }] });
+    const old = b.errorResponse({ S: severity, C: '57P01', M: 'over' });
+    expect(answer(null, [old]).parameters).toHaveLength(1);
   });
 
   it('reports the parameters that it changes', () => {
