@@ -205,7 +205,8 @@ async function cancelFor(owner: ClientSession | Role, state: PoolerState, contro
   const { server } = owner;
   if (server === null)
     return owner.cancelWait() ? 'cancel request for waiting client' : 'cancel request for idle client';
-  if (owner.target === null) return 'ignoring cancel request for server that is setting vars';
+  if (owner.target === null && !server.isProbed)
+    return 'ignoring cancel request for server that is setting vars';
   return new Promise((resolve) => owner.pool.cancels.request(owner, server, resolve));
 }
 

@@ -87,6 +87,8 @@ export interface ServerEnd extends RequestTarget {
   readonly statements: ServerStatements;
   /** The client has whole messages only, so one of ours may follow. */
   readonly sinkAtBoundary: boolean;
+  /** It is being probed: what it does meanwhile is the client's. */
+  readonly isProbed: boolean;
   /** Runs queries of ours, sent together; `done` gets what PostgreSQL refuses first. The client sends nothing meanwhile. */
   alignParameters(texts: readonly string[], done: (error: ErrorFields | null) => void): void;
   /** The client's last message is out: ends the link if nothing is owed on either side. */

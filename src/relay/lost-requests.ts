@@ -10,8 +10,16 @@ export class LostRequests {
   isCopyProbed = false;
   /** It has failed: how many of them are answered nobody can tell. */
   isCountLost = false;
+  /** A COPY IN has begun, and no ReadyForQuery has come since: a Sync behind its request may be swallowed. */
+  hasCopied = false;
   #areAny = false;
   #endACopy = false;
+
+  /** One of {@link readies} has come. */
+  ready(): void {
+    if (this.readies > 0) this.readies--;
+    this.hasCopied = false;
+  }
 
   /** ReadyForQuery ends the skipping: takes out what was skipped. Gives the action of the Sync that ended it. */
   endSkipping(queue: OutstandingQueue, doubts: { isUnsure: boolean }): ReplyAction {
@@ -67,6 +75,7 @@ export class LostRequests {
     this.readies = 0;
     this.isCopyProbed = false;
     this.isCountLost = false;
+    this.hasCopied = false;
     this.#areAny = false;
     this.#endACopy = false;
   }

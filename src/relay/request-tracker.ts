@@ -205,6 +205,11 @@ export class RequestTracker {
     return note;
   }
 
+  /** Behind all requests sent comes ReadyForQuery that the client has asked for, unless a COPY IN begins that swallows it. */
+  get areEnded(): boolean {
+    return !this.#isStretchOpen && !this.lost.hasCopied;
+  }
+
   /** Requests of the extended protocol were sent, and no Sync since. */
   get isStretchOpen(): boolean {
     return this.#isStretchOpen;
@@ -257,12 +262,14 @@ export class RequestTracker {
         break;
       case B.CopyInResponse:
         this.isCopyIn = true;
+        this.lost.hasCopied = true;
         // Who waits for more of an answer waits for what only the COPY's end can bring.
         this.#hasAnswered = true;
         break;
       case B.CopyBothResponse:
         this.isCopyIn = true;
         this.isStreaming = true;
+        this.lost.hasCopied = true;
         break;
       case B.ErrorResponse:
         return this.#failed();
@@ -273,7 +280,7 @@ export class RequestTracker {
   /** ReadyForQuery with `status` has come: what to do with it. */
   readyForQuery(status: number): ReplyAction {
     this.#hasAnswered = true;
-    if (this.lost.readies > 0) this.lost.readies--;
+    this.lost.ready();
     this.#dropCopyMarks();
     this.txStatus = status;
     this.isCopyIn = false;

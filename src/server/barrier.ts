@@ -1,4 +1,5 @@
 import { BackendType as B, HEADER_BYTES, TxStatus } from '../wire/codes.ts';
+import { isEnding, parseErrorFields } from '../wire/error-fields.ts';
 import type { ByteReader } from '../wire/framed-reader.ts';
 import { ProtocolViolation } from '../wire/pg-error.ts';
 import { readyForQuery } from '../wire/ready-for-query.ts';
@@ -7,47 +8,68 @@ import { HEADER_BAD, HEADER_INCOMPLETE, HeaderScanner } from '../wire/scanner.ts
 /** What may come between two ReadyForQuery without being an answer. */
 const UNASKED: ReadonlySet<number> = new Set([B.NotificationResponse, B.ParameterStatus, B.NoticeResponse]);
 
-/** So much of that is kept in its place; more of it goes ahead of what is held. Bytes. */
+const STATUSES: ReadonlySet<number> = new Set(Object.values(TxStatus));
+
+/** So much is kept in its place behind a ReadyForQuery; more of it goes ahead of what is held. Bytes. */
 const KEPT_LIMIT = 64 * 1024;
+
+/** A CloseComplete has no body. */
+const EMPTY_LENGTH = 4;
+
+/** What a barrier tells of. */
+export interface BarrierEvents {
+  /** Once: all that was sent ahead of our Syncs has been answered. What comes now has been sent for by us. */
+  passed(): void;
+  /** A COPY IN has begun before that. */
+  copyBegan(): void;
+  /** Behind `passed`: CloseComplete, which answers a Close of ours. */
+  closed(): void;
+  /** Behind `passed`: an error that does not end the connection. */
+  failed(): void;
+}
 
 /**
  * Reads behind Syncs of ours, which PostgreSQL ignores in a COPY: a server that has answered all of them has got through
  * everything sent ahead of them, and no COPY of the client's can take what we send next for its data. Passes on what the
- * client is owed. Each ReadyForQuery is held back until something follows that is no answer of ours, and what comes unasked
- * behind one with it: everything comes in PostgreSQL's order.
+ * client is owed. Each ReadyForQuery that may be ours is held back until something follows that is no answer of ours, and
+ * what comes unasked behind one with it: everything comes in PostgreSQL's order.
  *
  * ```
- *  | … Z (owed) 1 2 C Z (owed) Z (ours) Z (ours) |
- *  ─▶ `owed`              └─ held, until `end` ──┘
+ *  | … Z (owed) 1 2 C Z (owed) Z (ours) Z (ours) | 3 (ours)
+ *  ─▶ `owed`                   └ held until `end` ┘
  * ```
  */
 export class Barrier implements ByteReader {
   readonly #owed: ByteReader;
   readonly #syncs: number;
-  readonly #passed: (isUsable: boolean) => void;
-  readonly #copyBegan: () => void;
+  readonly #events: BarrierEvents;
   readonly #scanner = new HeaderScanner();
   /** Statuses of ReadyForQuery, and whole messages that came unasked behind the first of these. */
   #held: (number | Buffer)[] = [];
-  /** How many of these are statuses, and the last one; how many bytes are messages. */
+  /** How many ReadyForQuery have come in a row; how many of these were passed on: the first one, or none. */
   #readies = 0;
-  #lastStatus: number = TxStatus.Idle;
+  #gone = 0;
+  /** How many bytes of `#held` are messages. */
   #keptBytes = 0;
-  /** The message at hand, as far as it has come, if it is to be held. */
+  /** The message at hand, as far as it has come, if it is to be seen whole. */
   #kept: Buffer | null = null;
+  /** ReadyForQuery right behind an answer is the client's for certain. */
+  #areEnded: boolean;
+  /** An answer has come behind the last ReadyForQuery. */
+  #isBehindAnswer = false;
   #isOver = false;
   /** What the reader of what is owed has said last. */
   #result = 0;
 
   /**
-   * `syncs` of ours have been sent, more than there can be ReadyForQuery owed. `passed` is called once, when they must have
-   * been read, with whether the transaction can be used; `copyBegan` when a COPY IN has begun before that.
+   * `syncs` of ours have been sent, more than there can be ReadyForQuery owed. `areEnded` as RequestTracker has it: with a
+   * request whose Sync is missing or swallowed, a Sync of ours has ReadyForQuery come behind its answer.
    */
-  constructor(owed: ByteReader, syncs: number, passed: (isUsable: boolean) => void, copyBegan: () => void) {
+  constructor(owed: ByteReader, syncs: number, areEnded: boolean, events: BarrierEvents) {
     this.#owed = owed;
     this.#syncs = syncs;
-    this.#passed = passed;
-    this.#copyBegan = copyBegan;
+    this.#areEnded = areEnded;
+    this.#events = events;
   }
 
   /** Same answers and errors as the reader of what is owed; stops behind what it tells of. */
@@ -58,17 +80,22 @@ export class Barrier implements ByteReader {
     while (pos < end && this.#result >= 0) {
       if (scanner.bodyLeft === 0) {
         const body = scanner.readHeader(chunk, pos, end);
+        const isAnswer = body >= 0 && !this.#isReady && !UNASKED.has(scanner.type);
+        const isError = isAnswer && scanner.type === B.ErrorResponse;
         const follows = body >= 0 && this.#held.length > 0 && !this.#isReady;
-        const isUnasked = follows && UNASKED.has(scanner.type);
-        const isKept = isUnasked && this.#keptBytes + scanner.length < KEPT_LIMIT;
-        if (body < 0 || scanner.isSplit || follows || this.#isReady) {
+        const mayBeKept = (follows && !isAnswer) || (isError && (follows || this.#isOver));
+        const isKept = mayBeKept && this.#keptBytes + scanner.length < KEPT_LIMIT;
+        if (body < 0 || scanner.isSplit || follows || this.#isReady || this.#isOver) {
           this.#pass(chunk, run, pos);
           run = pos;
         }
         if (body === HEADER_INCOMPLETE) return this.#at(end);
         if (isKept) this.#keep(chunk, pos);
-        else if (isUnasked) this.#letGoKept();
-        else if (follows) this.#letGo(this.#readies);
+        else if (isAnswer && this.#isOver) {
+          this.#closed();
+          return this.#at(body);
+        } else if (isAnswer) this.#answerCame();
+        else if (follows) this.#letGoKept();
         if (body === HEADER_BAD || (scanner.isSplit && !this.#isReady && !isKept)) {
           this.#pass(Buffer.from(scanner.head), 0, HEADER_BYTES);
           if (body === HEADER_BAD) throw new ProtocolViolation('bad pkt header');
@@ -90,7 +117,8 @@ export class Barrier implements ByteReader {
       pos = stop;
       if (kept !== null && scanner.bodyLeft === 0) {
         this.#kept = null;
-        this.#held.push(kept);
+        if (scanner.type !== B.ErrorResponse) this.#held.push(kept);
+        else if (!this.#errorCame(kept)) return this.#at(pos);
       }
       if (scanner.bodyLeft === 0 && this.#tells()) {
         this.#pass(chunk, run, pos);
@@ -108,6 +136,11 @@ export class Barrier implements ByteReader {
     this.#letGo(this.#readies - ours);
   }
 
+  /** The connection is gone. Whose the ReadyForQuery are that are held nobody knows; what came unasked is the client's. */
+  lost(): void {
+    this.#letGo(0);
+  }
+
   /** The message at hand is a ReadyForQuery. */
   get #isReady(): boolean {
     return this.#scanner.type === B.ReadyForQuery && this.#scanner.length === 5;
@@ -120,19 +153,57 @@ export class Barrier implements ByteReader {
 
   #tell(): void {
     if (!this.#isReady) {
-      this.#copyBegan();
+      this.#events.copyBegan();
       return;
     }
     this.#isOver = true;
-    this.#passed(this.#lastStatus !== TxStatus.Failed);
+    this.#events.passed();
+  }
+
+  /** An answer of the client's begins: so were the ReadyForQuery ahead of it. */
+  #answerCame(): void {
+    const { type } = this.#scanner;
+    if (this.#readies > 0) this.#letGo(this.#readies);
+    this.#isBehindAnswer = true;
+    // It swallows a Sync that was sent for what is answered now.
+    if (type === B.CopyInResponse || type === B.CopyBothResponse) this.#areEnded = false;
+  }
+
+  /** An answer when nothing of the client's is left to be answered. */
+  #closed(): void {
+    const { type, length } = this.#scanner;
+    if (type !== B.CloseComplete || length !== EMPTY_LENGTH) throw new ProtocolViolation('unknown pkt');
+    this.#events.closed();
+  }
+
+  /** An error behind a ReadyForQuery that is held, or behind all that is the client's. False: all is over. */
+  #errorCame(message: Buffer): boolean {
+    const isEnd = isEnding(parseErrorFields(message, HEADER_BYTES));
+    if (this.#isOver && !isEnd) {
+      this.#events.failed();
+      return false;
+    }
+    // Behind the last words nothing tells whose they are: with one of ours the client would take for done what is not.
+    this.#letGo(isEnd ? 0 : this.#readies);
+    this.#isBehindAnswer = !isEnd;
+    this.#pass(message, 0, message.length);
+    return true;
   }
 
   #hold(status: number): void {
-    this.#held.push(status);
     this.#readies++;
-    this.#lastStatus = status;
     // Of ours, and fewer that are owed.
     if (this.#readies > 2 * this.#syncs) throw new ProtocolViolation('unexpected ReadyForQuery');
+    const isOwed = this.#areEnded && this.#isBehindAnswer;
+    this.#isBehindAnswer = false;
+    if (!isOwed && STATUSES.has(status)) {
+      this.#held.push(status);
+      return;
+    }
+    // A status that is none is for its reader to tell.
+    this.#gone++;
+    const message = readyForQuery(status);
+    this.#pass(message, 0, message.length);
   }
 
   /** The message at hand, whose header ends or begins in `chunk` at `pos`, is held when it is there. */
@@ -145,13 +216,14 @@ export class Barrier implements ByteReader {
     this.#kept = kept;
   }
 
-  /** Passes on the first `count` ReadyForQuery that were held, and all else. */
+  /** Passes on the first `count` ReadyForQuery that have come, as far as it has not been done, and all else that was held. */
   #letGo(count: number): void {
     const held = this.#held;
+    let left = count - this.#gone;
     this.#held = [];
     this.#readies = 0;
+    this.#gone = 0;
     this.#keptBytes = 0;
-    let left = count;
     for (const each of held) {
       const message = typeof each === 'number' ? (left-- > 0 ? readyForQuery(each) : null) : each;
       if (message !== null) this.#pass(message, 0, message.length);

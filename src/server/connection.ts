@@ -6,7 +6,6 @@ import type { DedicatedClient, LoginFailure, PoolClient, PoolServer, TestPurpose
 import type { WelcomeData } from '../pool/context.ts';
 import type { Pool } from '../pool/pool.ts';
 import type { ClientEnd, KeptRequests, ServerEnd } from '../relay/link.ts';
-import { UnreadText } from '../relay/outstanding.ts';
 import { type ResponseHost, ResponseStream, STREAM_BROKEN } from '../relay/response-stream.ts';
 import { TxStatus } from '../wire/codes.ts';
 import { terminate } from '../wire/frontend.ts';
@@ -96,6 +95,10 @@ export class ServerConnection
 
   protected override get isMidMessage(): boolean {
     return !this.#rest.atBoundary;
+  }
+
+  get isProbed(): boolean {
+    return this.#own.isProbing;
   }
 
   get sinkAtBoundary(): boolean {
@@ -305,9 +308,6 @@ export class ServerConnection
     if (status === TxStatus.Idle) {
       // After the whole chunk is read: what follows in it is still this client's.
       this.#releaseDue = isQuiet && !this.#staysLinked;
-    } else if (this.#own.isProbing && status === TxStatus.Failed) {
-      // In a failed transaction the fence fails too, and its error could be one that the client is owed.
-      this.#interlude.giveUp();
     } else if (this.pool.limits.poolMode === 'statement' && this.dedicatedTo === null) {
       const text = 'transaction blocks not allowed in statement pooling mode';
       this.pool.closeLinked(this, text, text);
@@ -328,10 +328,7 @@ export class ServerConnection
   }
 
   sessionTag(tag: SessionTag): void {
-    const { headNote } = this.tracker.queue;
-    // It may have made the session another user's, or given names that the next client would find.
-    if (headNote instanceof UnreadText && (tag === 'set' || (tag === 'prepare' && headNote.hidesNames)))
-      this.closeNeeded = true;
+    this.doneUnread(tag);
     // What connect_query sets is the server's own; what we set for a client we know.
     if (this.state === 'active' ? !this.#own.isRunning : this.state !== 'new') this.done(tag, this.#client);
   }
@@ -393,6 +390,7 @@ export class ServerConnection
   }
 
   #broke(reason: string, clientText: string): void {
+    if (this.#client !== null) this.#own.lost();
     if (this.state !== 'new') this.pool.serverBroke(this, reason, clientText);
     else if (!this.opening.goesOn(reason))
       this.failed({ message: reason, serverError: null, failWaiting: false }, reason);

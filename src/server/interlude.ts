@@ -91,7 +91,6 @@ export class Interlude {
   /** The answers cannot be counted: finds out what the server still owes to the client, and passes it on first. */
   probe(client: LinkedClient): void {
     const host = this.#host;
-    if (this.#waitsForCancels(client)) return;
     const { tracker } = host;
     if (tracker.lost.readies > MAX_READIES) {
       this.giveUp();
@@ -112,7 +111,9 @@ export class Interlude {
       client.answered(tracker.txStatus, true);
       this.#goOn(client);
     };
-    this.#own.probe(this.#responses, tracker.lost.readies, copyBegan, done, () => this.giveUp());
+    const { areEnded, lost } = tracker;
+    const failed = () => this.giveUp();
+    this.#own.probe({ owed: this.#responses, readies: lost.readies, areEnded, copyBegan, done, failed });
   }
 
   /** What the server owes cannot be found out. */

@@ -1,13 +1,15 @@
+import { randomBytes } from 'node:crypto';
 import type { LogLevel } from '../base/log.ts';
 import type { TestPurpose } from '../pool/peers.ts';
 import { type ErrorFields, errorText } from '../wire/error-fields.ts';
 import { BackendType as B } from '../wire/codes.ts';
 import type { ByteReader } from '../wire/framed-reader.ts';
-import { query, sync } from '../wire/frontend.ts';
+import { closeStatement, query, sync } from '../wire/frontend.ts';
+import { ProtocolViolation } from '../wire/pg-error.ts';
 import { framed } from '../wire/writer.ts';
 import { type AskedValue, readAskedValue } from './asked-values.ts';
 import { Barrier } from './barrier.ts';
-import { type Fence, FenceReader, newFence } from './fence.ts';
+import { type Fence, newFence } from './fence.ts';
 import { OwnQuery, type OwnQueryEvents, type OwnQueryResult, type RowTaker } from './own-query.ts';
 
 /** The connection as its own queries see it. */
@@ -20,16 +22,33 @@ export interface OwnQueryHost extends OwnQueryEvents {
   log(level: LogLevel, message: string): void;
 }
 
+/** A server that is to be probed, and who hears what of it. */
+export interface Probe {
+  /** Reads what it still answers. */
+  readonly owed: ByteReader;
+  /** It owes at most so many ReadyForQuery. */
+  readonly readies: number;
+  /** As RequestTracker has it. */
+  readonly areEnded: boolean;
+  /** Whether the client has still to end the COPY IN that the server has begun; then this was all. */
+  copyBegan(): boolean;
+  /** Who reads on has to be put in charge. */
+  done(): void;
+  /** The server did not get through: the link has to be ended. */
+  failed(): void;
+}
+
 /** The queries that pgweir itself runs on one server connection, one at a time. */
 export class OwnQueries {
   /** One runs, and its answers are ours. */
   isRunning = false;
   /** A stale plan is repaired: see PlanRepair. */
   isRepairing = false;
-  /** A barrier or a fence is on its way: what comes ahead of it is the client's. */
+  /** A barrier is on its way: what comes ahead of it is the client's. */
   isProbing = false;
   /** The one that runs only asks: nobody is hurt when nobody hears the answer. */
   #question: OwnQuery | null = null;
+  #barrier: Barrier | null = null;
   readonly #host: OwnQueryHost;
   readonly #events: OwnQueryEvents;
 
@@ -107,49 +126,51 @@ export class OwnQueries {
   }
 
   /**
-   * Finds out what is owed when at most `readies` ReadyForQuery are; `owed` reads what the server still answers. `done` as
-   * with {@link run}. `copyBegan`: whether the client has still to end the COPY IN that the server has begun; then this
-   * ends without `done`. So it does with `failed`, which has to end the link: the server did not get through.
+   * Finds out what is owed: by Syncs and, behind their answers, a Close of a statement that there is none of. PostgreSQL
+   * carries that out in a failed transaction, too, and nothing that is cancelled or times out strikes it: meanwhile all
+   * that runs is the client's.
    */
-  probe(
-    owed: ByteReader,
-    readies: number,
-    copyBegan: () => boolean,
-    done: () => void,
-    failed: () => void,
-  ): void {
-    const syncs = readies + 1;
+  probe(probe: Probe): void {
+    const syncs = probe.readies + 1;
+    const { conn } = this.#host;
     this.isProbing = true;
-    const began = () => {
-      if (!copyBegan()) return;
-      // It ignores our Syncs; if it doesn't, LostRequests.isCountLost.
-      barrier.end(0);
-      this.isProbing = false;
-      this.#host.read(owed);
-    };
-    const passed = (isUsable: boolean) => {
-      if (isUsable) this.#fence(barrier, syncs, done, failed);
-      // The last one ends the link.
-      else barrier.end(0);
-    };
-    const barrier = new Barrier(owed, syncs, passed, began);
+    const barrier = new Barrier(probe.owed, syncs, probe.areEnded, {
+      passed: () => {
+        conn.write(Buffer.concat([closeStatement(`pgweir_${randomBytes(16).toString('hex')}`), sync]));
+      },
+      copyBegan: () => {
+        if (!probe.copyBegan()) return;
+        // It ignores our Syncs; if it doesn't, LostRequests.isCountLost.
+        this.#barrier = null;
+        barrier.end(0);
+        this.isProbing = false;
+        this.#host.read(probe.owed);
+      },
+      closed: () => {
+        this.#barrier = null;
+        barrier.end(syncs);
+        this.#read('probe failed', null, ({ error }) => {
+          if (error !== null) return probe.failed();
+          this.isProbing = false;
+          probe.done();
+        });
+      },
+      failed: probe.failed,
+    });
+    this.#barrier = barrier;
     this.#host.read(barrier);
-    this.#host.conn.write(Buffer.concat(new Array<Buffer>(syncs).fill(sync)));
+    conn.write(Buffer.concat(new Array<Buffer>(syncs).fill(sync)));
   }
 
-  #fence(barrier: Barrier, syncs: number, done: () => void, failed: () => void): void {
-    const fence = newFence();
-    const reached = () => {
-      barrier.end(syncs);
-      this.#read('probe failed', null, ({ error }) => {
-        if (error !== null) return failed();
-        this.isProbing = false;
-        done();
-      });
-    };
-    // An error may have failed the client's transaction, too.
-    this.#host.read(new FenceReader(fence, barrier, reached, failed));
-    this.#host.conn.write(query(fence.sql));
+  /** The connection is gone, and its client still there: who gets what has been held for it. */
+  lost(): void {
+    const barrier = this.#barrier;
+    this.#barrier = null;
+    try {
+      barrier?.lost();
+    } catch (error) {
+      if (!(error instanceof ProtocolViolation)) throw error;
+    }
   }
 
   #read(

@@ -15,6 +15,7 @@ import {
   withExtra,
 } from '../relay/extra-parameters.ts';
 import type { ClientEnd } from '../relay/link.ts';
+import { UnreadText } from '../relay/outstanding.ts';
 import { RequestTracker } from '../relay/request-tracker.ts';
 import type { TrackedParameters, TrackedValues } from '../relay/tracked-parameters.ts';
 import { TxStatus } from '../wire/codes.ts';
@@ -269,6 +270,14 @@ export abstract class SessionState {
     // Back at what it was, by a ROLLBACK most likely, it is also that in this.
     if (value === atLink.value) return atLink.isSet && !this.wasReset;
     return this.#wasSet && !this.wasReset;
+  }
+
+  /** A statement was done that says `tag`, perhaps of a text that was not read. */
+  protected doneUnread(tag: SessionTag): void {
+    const { headNote } = this.tracker.queue;
+    // It may have made the session another user's, or given names that the next client would find.
+    if (headNote instanceof UnreadText && (tag === 'set' || (tag === 'prepare' && headNote.hidesNames)))
+      this.closeNeeded = true;
   }
 
   /** A statement was done that says `tag`; `client` is whose it was. */

@@ -34,6 +34,11 @@ export function copyFail(reason: string): Buffer {
   return new Writer(reason.length + 6).begin(FrontendType.CopyFail).cstring(reason).end().take();
 }
 
+/** Close of a prepared statement: no error where there is none of that name. */
+export function closeStatement(name: string): Buffer {
+  return new Writer(name.length + 8).begin(FrontendType.Close).byte(0x53).cstring(name).end().take();
+}
+
 /** Terminate. Shared: don't write to it. */
 export const terminate: Buffer = Buffer.from([FrontendType.Terminate, 0, 0, 0, 4]);
 

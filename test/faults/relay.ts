@@ -5,6 +5,7 @@ const COPY_MARKS = 'src/relay/copy-marks.ts';
 const REQUESTS = 'src/relay/request-stream.ts';
 const SERVER = 'src/server/connection.ts';
 const SESSION = 'src/client/session.ts';
+const BARRIER = 'src/server/barrier.ts';
 const SESSION_STATE = 'src/server/session-state.ts';
 
 /** When a link ends, what passes through it, and what is left behind. */
@@ -55,22 +56,17 @@ export const relayFaults: readonly Fault[] = [
     'a probe is sent to a server that may be about to begin a COPY',
     {
       file: 'src/server/own-queries.ts',
-      find: '    const syncs = readies + 1;',
-      replace: '    const syncs = 0 * readies;',
+      find: 'Buffer.concat(new Array<Buffer>(syncs).fill(sync))',
+      replace: "Buffer.concat([closeStatement('pgweir_'), ...new Array<Buffer>(syncs).fill(sync)])",
     },
     ['test/integration/copy-probe.test.ts'],
-    {
-      file: 'src/server/own-queries.ts',
-      find: '    this.#host.conn.write(Buffer.concat(new Array<Buffer>(syncs).fill(sync)));',
-      replace: '    this.#fence(barrier, 0, done);',
-    },
   ),
   fault(
     'a server that has answered one Sync of ours counts as done with all that was sent before',
     {
       file: 'src/server/own-queries.ts',
-      find: '    const syncs = readies + 1;',
-      replace: '    const syncs = Math.min(1, readies + 1);',
+      find: '    const syncs = probe.readies + 1;',
+      replace: '    const syncs = Math.min(1, probe.readies + 1);',
     },
     ['test/integration/copy-probe.test.ts'],
   ),
@@ -86,16 +82,16 @@ export const relayFaults: readonly Fault[] = [
   fault(
     'with more unasked than is kept, ReadyForQuery of ours are given to the client',
     {
-      file: 'src/server/barrier.ts',
-      find: 'else if (isUnasked) this.#letGoKept();',
-      replace: 'else if (isUnasked) this.#letGo(this.#readies);',
+      file: BARRIER,
+      find: 'else if (follows) this.#letGoKept();',
+      replace: 'else if (follows) this.#letGo(this.#readies);',
     },
     ['test/server/barrier.test.ts'],
   ),
   fault(
     'what comes unasked overtakes a ReadyForQuery that is held',
     {
-      file: 'src/server/barrier.ts',
+      file: BARRIER,
       find: 'this.#held.push(kept);',
       replace: 'this.#pass(kept, 0, kept.length);',
     },
@@ -122,7 +118,7 @@ export const relayFaults: readonly Fault[] = [
   fault(
     'a server may answer a probe without end',
     {
-      file: 'src/server/barrier.ts',
+      file: BARRIER,
       find: 'if (this.#readies > 2 * this.#syncs) throw',
       replace: 'if (this.#syncs < 0) throw',
     },
@@ -258,11 +254,108 @@ export const relayFaults: readonly Fault[] = [
   fault(
     'a probe that fails is waited for, and its error is the client’s',
     {
-      file: 'src/server/fence.ts',
-      find: 'if (scanner.type === B.ErrorResponse) {',
-      replace: 'if (scanner.type === 0) {',
+      file: BARRIER,
+      find: 'if (this.#isOver && !isEnd) {',
+      replace: 'if (this.#syncs < 0 && !isEnd) {',
     },
-    ['test/server/fence.test.ts', 'test/integration/copy-probe.test.ts'],
+    ['test/server/barrier.test.ts', 'test/integration/copy-probe.test.ts'],
+  ),
+  fault(
+    'why a server ends amid a probe counts as the probe’s failure',
+    { file: BARRIER, find: 'if (this.#isOver && !isEnd) {', replace: 'if (this.#isOver) {' },
+    ['test/integration/copy-probe.test.ts', 'test/server/barrier.test.ts'],
+  ),
+  fault(
+    'what runs on a server that is probed cannot be cancelled',
+    {
+      file: 'src/daemon/client-services.ts',
+      find: 'owner.target === null && !server.isProbed',
+      replace: 'owner.target === null',
+    },
+    ['test/integration/copy-probe.test.ts'],
+  ),
+  fault(
+    'a cancel that waits is dropped when its server is probed',
+    {
+      file: 'src/server/interlude.ts',
+      find: '    if (tracker.lost.readies > MAX_READIES) {',
+      replace: '    host.pool.cancels.detach(host);\n    if (tracker.lost.readies > MAX_READIES) {',
+    },
+    ['test/integration/late-cancel.test.ts'],
+  ),
+  fault(
+    'a transaction that fails while its server is probed ends its session',
+    {
+      file: SERVER,
+      find: '    client.answered(status, isQuiet);',
+      replace: `    if (this.#own.isProbing && status === TxStatus.Failed) return this.#interlude.giveUp();
+    client.answered(status, isQuiet);`,
+    },
+    ['test/integration/copy-probe.test.ts'],
+  ),
+  fault(
+    'ReadyForQuery of ours ahead of the end of a connection is the client’s, who takes for done what is not',
+    {
+      file: BARRIER,
+      find: 'this.#letGo(isEnd ? 0 : this.#readies);',
+      replace: 'this.#letGo(this.#readies);',
+    },
+    ['test/server/barrier.test.ts', 'test/integration/copy-probe.test.ts'],
+  ),
+  fault(
+    'a client waits for a ReadyForQuery until something comes behind it',
+    {
+      file: BARRIER,
+      find: 'const isOwed = this.#areEnded && this.#isBehindAnswer;',
+      replace: 'const isOwed = false;',
+    },
+    ['test/integration/copy-probe.test.ts', 'test/server/barrier.test.ts'],
+  ),
+  fault(
+    'ReadyForQuery that a Sync of ours has brought is the client’s, whose own a COPY has swallowed',
+    {
+      file: BARRIER,
+      find: 'const isOwed = this.#areEnded && this.#isBehindAnswer;',
+      replace: 'const isOwed = this.#isBehindAnswer;',
+    },
+    ['test/integration/copy-probe.test.ts', 'test/server/barrier.test.ts'],
+  ),
+  fault(
+    'a stretch counts as ended whose Sync is still to come',
+    {
+      file: TRACKER,
+      find: 'return !this.#isStretchOpen && !this.lost.hasCopied;',
+      replace: 'return !this.lost.hasCopied;',
+    },
+    ['test/relay/request-tracker-model.test.ts'],
+  ),
+  fault(
+    'a stretch counts as ended whose Sync a COPY may have swallowed',
+    {
+      file: TRACKER,
+      find: 'return !this.#isStretchOpen && !this.lost.hasCopied;',
+      replace: 'return !this.#isStretchOpen;',
+    },
+    ['test/relay/request-tracker-model.test.ts'],
+  ),
+  fault(
+    'a status that there is none of is held as if it were one',
+    { file: BARRIER, find: 'if (!isOwed && STATUSES.has(status)) {', replace: 'if (!isOwed) {' },
+    ['test/server/barrier.test.ts'],
+  ),
+  fault(
+    'any answer counts as the one to a probe',
+    {
+      file: BARRIER,
+      find: 'if (type !== B.CloseComplete || length !== EMPTY_LENGTH) throw',
+      replace: 'if (type === 0 || length < EMPTY_LENGTH) throw',
+    },
+    ['test/server/barrier.test.ts'],
+  ),
+  fault(
+    'what has come unasked amid a probe goes with the connection',
+    { file: SERVER, find: 'if (this.#client !== null) this.#own.lost();', replace: '' },
+    ['test/integration/copy-probe.test.ts'],
   ),
   fault(
     'what a link was due before the probe ends it behind the probe',

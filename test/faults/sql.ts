@@ -109,7 +109,7 @@ export const sqlFaults: readonly Fault[] = [
   fault(
     'what a text prepares that is too long to be read is left to the next client',
     {
-      file: 'src/server/connection.ts',
+      file: 'src/server/session-state.ts',
       find: "(tag === 'prepare' && headNote.hidesNames)",
       replace: 'false',
     },

@@ -244,7 +244,7 @@ describe.concurrent('a server that breaks the protocol in an answer', () => {
     await next.send(frontend.query('SELECT 2'));
     await peer.send(Buffer.concat([ANSWER, row, ANSWER]));
     await client.messagesTo('Z');
-    // The server is probed before it serves anybody else: by a query that only it can answer.
+    // The server is probed before it serves anybody else: what it says before is not theirs.
     await peer.send(answerToProbe(await probeOf(peer)));
     expect((await peer.message('Q')).body.toString()).toBe('SELECT 2\0');
     await peer.send(ANSWER);

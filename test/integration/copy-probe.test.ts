@@ -215,19 +215,17 @@ test('a transaction that turns out to be open stays the client’s', async () =>
   await stage.goesOn();
 });
 
-test('a transaction that turns out to have failed ends with its connection: nothing tells our error from others', async () => {
+test('a transaction that turns out to have failed stays the client’s', async () => {
   await using stage = await Stage.set();
-  await stage.peer.send(...seven.slice(0, 2), failed, ready('E'));
-  // More than ReadyForQuery can be owed.
-  for (let i = 0; i < 3; i++) await stage.peer.message('S');
-  await stage.peer.send(ready('E'), ready('E'));
-  const { errors } = await stage.client.answerTo('Z');
-  expect(errors[0]?.['M']).toBe('bad row');
-  expect((await stage.client.answerTo('E')).errors[0]).toMatchObject({
-    S: 'FATAL',
-    M: 'server conn crashed?',
-  });
-  await stage.client.peer.end();
+  const open = ready('E');
+  const answer = answerToProbe(await stage.probe([...seven.slice(0, 2), failed, open], 'E'));
+  await stage.peer.send(answer.subarray(0, -open.length), open);
+  expect(await stage.client.answer()).toMatchObject({ types: '12EZ', status: 'E' });
+  await stage.client.send(query('ROLLBACK'));
+  expect((await stage.peer.message('Q')).body.toString()).toBe('ROLLBACK\0');
+  await stage.peer.send(backend.commandComplete('ROLLBACK'), ready());
+  expect((await stage.client.answer()).tags).toEqual(['ROLLBACK']);
+  await stage.goesOn();
 });
 
 /** Fails a COPY into t as in {@link Stage.set}, with the requests behind it sent and not answered. */
@@ -362,22 +360,89 @@ test('COPY data behind the rest of a message, at which a probe begins, waits for
   expect(client.peer.unread).toBe(0);
 });
 
-test.for([
-  ['ahead of its answer', 0],
-  ['amid it', 1],
-] as const)('a probe that is cancelled %s ends the link, and the client sees nothing of it', async ([
-  ,
-  count,
-]) => {
-  await using stage = await Stage.set();
+const cancelled = backend.errorResponse({ S: 'ERROR', C: '57014', M: 'canceling statement' });
+
+test('what runs on a server that is probed can be cancelled', async () => {
+  await using stage = await Stage.begin('session');
+  const { client, peer, server } = stage;
+  await failing(stage, query('SELECT pg_sleep(1000)'));
+  await peer.messagesTo('Q');
+  // The probe waits.
+  await peer.message('S');
+  const cancelling = client.cancel();
+  const carrier = await server.accept();
+  await carrier.packet();
+  await carrier.close();
+  await cancelling;
+  await peer.send(cancelled, ready());
+  expect((await client.answer()).types).toBe('EZ');
+  await peer.send(ready());
+  await peer.send(answerToProbe(await stage.probe()));
+  await stage.serves(client);
+  expect([peer.unread, client.peer.unread]).toEqual([0, 0]);
+});
+
+test('a ReadyForQuery that a client waits for does not wait for what comes behind it, though its server is probed', async () => {
+  await using stage = await Stage.begin('session');
   const { client, peer } = stage;
-  const cancelled = backend.errorResponse({ S: 'ERROR', C: '57014', M: 'canceling statement' });
-  const answer = answerToProbe(await stage.probe());
-  const description = answer.subarray(0, 1 + answer.readInt32BE(1));
-  await peer.send(...[description].slice(0, count), cancelled, ready());
-  const { types, errors } = await client.answerTo('E');
+  await failing(stage, query('SELECT 8'), query('SELECT pg_sleep(1000)'));
+  await peer.messagesTo('Q');
+  await peer.messagesTo('Q');
+  await peer.message('S');
+  await peer.send(backend.dataRow('8'), backend.commandComplete('SELECT 1'), ready());
+  expect((await client.answer()).rows).toEqual([['8']]);
+  await peer.send(cancelled, ready());
+  expect((await client.answer()).types).toBe('EZ');
+  await peer.send(ready());
+  await peer.send(answerToProbe(await stage.probe()));
+  await stage.serves(client);
+});
+
+test('a COPY that has swallowed the client’s Sync gets none of ours for it', async () => {
+  await using stage = await Stage.begin();
+  const { client, peer } = stage;
+  await failing(stage, unnamed('COPY u FROM STDIN'), sync(), copyData('1\n'), copyDone());
+  for (const type of 'cSc') await peer.messagesTo(type);
+  const answers = [message('1'), message('2'), began, backend.commandComplete('COPY 1')];
+  await peer.send(answerToProbe(await stage.probe(answers)));
+  expect((await client.answerTo('C')).types).toBe('12GC');
+  await client.send(sync());
+  await peer.messagesTo('S');
+  expect(client.peer.unread).toBe(0);
+  await peer.send(ready());
+  expect((await client.answer()).types).toBe('Z');
+  await stage.goesOn();
+});
+
+test('a server that ends its connection amid a probe says why itself, and nothing of ours is passed on', async () => {
+  await using stage = await Stage.set();
+  await stage.probe();
+  await stage.peer.send(backend.errorResponse({ S: 'FATAL', V: 'FATAL', C: '57P01', M: 'terminating' }));
+  await stage.peer.close();
+  const { types, errors } = await stage.client.answerTo('E');
+  expect([types, errors[0]?.['C']]).toEqual(['E', '57P01']);
+  expect((await stage.client.answerTo('E')).errors[0]).toMatchObject({
+    S: 'FATAL',
+    M: 'server conn crashed?',
+  });
+});
+
+test('what a server has said unasked before it ends amid a probe is the client’s', async () => {
+  await using stage = await Stage.set();
+  await stage.probe();
+  await stage.peer.send(message('N', 'SNOTICE', 'Mhear', Buffer.of(0)));
+  await stage.peer.close();
+  const { types, notices } = await stage.client.answerTo('E');
+  expect([types, notices]).toEqual(['E', [{ S: 'NOTICE', M: 'hear' }]]);
+});
+
+test('a probe that fails ends the link, and the client sees nothing of it', async () => {
+  await using stage = await Stage.set();
+  await stage.probe();
+  await stage.peer.send(cancelled, ready());
+  const { types, errors } = await stage.client.answerTo('E');
   expect([types, errors[0]?.['S'], errors[0]?.['M']]).toEqual(['E', 'FATAL', 'server conn crashed?']);
-  await client.peer.end();
+  await stage.client.peer.end();
 });
 
 test('a client that leaves during the probe takes its server with it', async () => {

@@ -109,7 +109,45 @@ test('a cancel that comes late does not hit what asks for the client’s paramet
   expect(server.accepted).toBe(2);
 });
 
-test('a cancel that comes late does not hit the probe of a server', async () => {
+test('a cancel that waits behind another is for what the client runs, though the server is probed meanwhile', async () => {
+  await using scene = await stage({ pool_mode: 'session' });
+  const { client, peer, server } = scene;
+  await client.send(unnamed('COPY t FROM STDIN'), frontend.sync());
+  await peer.messagesTo('S');
+  await peer.send(message('1'), message('2'), message('G', Buffer.of(0), int16(0)));
+  await client.answerTo('G');
+  await client.send(
+    frontend.copyData('bad\n'),
+    frontend.sync(),
+    frontend.copyDone(),
+    frontend.query('SELECT pg_sleep(1000)'),
+  );
+  await peer.messagesTo('Q');
+  const carrier = await scene.cancelTwice();
+  const failed = backend.errorResponse({
+    S: 'ERROR',
+    C: '57014',
+    M: 'canceling statement due to user request',
+  });
+  await peer.send(failed, backend.readyForQuery());
+  expect((await client.answer()).types).toBe('EZ');
+  // The probe does not wait for the one that is under way.
+  await peer.message('S');
+  await carrier.close();
+  const second = await server.accept();
+  await second.packet();
+  await peer.send(failed, backend.readyForQuery());
+  expect((await client.answer()).types).toBe('EZ');
+  await peer.send(backend.readyForQuery());
+  await peer.send(answerToProbe(await probeOf(peer)));
+  await second.close();
+  await client.send(frontend.query('SELECT 2'));
+  expect(await scene.text()).toBe('SELECT 2\0');
+  await peer.send(...DONE('SELECT 0'));
+  expect((await client.answer()).tags).toEqual(['SELECT 0']);
+});
+
+test('a cancel that is under way at the end of a probe does not hit the next client', async () => {
   await using scene = await stage({});
   const { client, peer, server } = scene;
   await client.send(unnamed('COPY t FROM STDIN'), frontend.sync());
@@ -125,9 +163,9 @@ test('a cancel that comes late does not hit the probe of a server', async () => 
     backend.readyForQuery(),
   );
   expect((await client.answer()).types).toBe('EZ');
+  await peer.send(answerToProbe(await probeOf(peer)));
   await client.send(frontend.query('SELECT 2'));
   await runsNothing(scene, carrier);
-  await peer.send(answerToProbe(await probeOf(peer)));
   expect(await scene.text()).toBe('SELECT 2\0');
   await peer.send(...DONE('SELECT 0'));
   expect((await client.answer()).tags).toEqual(['SELECT 0']);

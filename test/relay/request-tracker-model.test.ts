@@ -190,6 +190,31 @@ it('no more ReadyForQuery come than are reckoned with, and of a COPY it is not s
   expect(began).toBeGreaterThan(20);
 });
 
+it('behind requests that have ended no ReadyForQuery comes right behind an answer for a Sync of ours, unless behind a COPY', () => {
+  let counted = 0;
+  fc.assert(
+    fc.property(steps, (all) => {
+      const run = new Run();
+      const { tracker, backend, wire } = run;
+      for (const each of all) perform(run, each);
+      let isSure = tracker.areEnded;
+      while (backend.input.length > 0 && !backend.isDead) run.read();
+      if (backend.isDead || backend.isInCopy) return;
+      const { length } = wire;
+      for (let i = 0; i < 2; i++) backend.input.push({ type: 'S', kind: 'ok' });
+      for (let i = 0; i < 2; i++) run.read();
+      for (const [i, answer] of wire.entries()) {
+        if (answer === 'G') isSure = false;
+        if (!isSure || i === 0 || !answer.startsWith('Z') || wire[i - 1]?.startsWith('Z')) continue;
+        counted++;
+        expect(i).toBeLessThan(length);
+      }
+    }),
+    RUNS,
+  );
+  expect(counted).toBeGreaterThan(20);
+});
+
 it('a client that waits for its answers is never left on an unclean connection after it has finished', () => {
   const finish: Request[] = [
     { type: 'f', kind: 'ok' },

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { Barrier } from '../../src/server/barrier.ts';
+import { Barrier, type BarrierEvents } from '../../src/server/barrier.ts';
 import { ProtocolViolation } from '../../src/wire/pg-error.ts';
 import { cuttings, feedBorrowed } from '../support/cut.ts';
 import { backend as b, int16, lyingMessage, message } from '../support/peer-messages.ts';
@@ -11,27 +11,49 @@ const notice = message('N', 'SNOTICE', 'Mhear', Buffer.of(0, 0));
 const copyBegins = message('G', Buffer.of(0), int16(0));
 const done = [message('1'), b.commandComplete('INSERT 0 1'), ready()];
 
-/** What the client gets of chunks, of which the last three ReadyForQuery are ours; and what was told on the way. */
-function read(chunks: readonly Buffer[], ours = SYNCS): { owed: Buffer; told: string[] } {
-  const owed: Buffer[] = [];
-  const told: string[] = [];
-  const feed = (chunk: Buffer, from: number, to: number): number => {
-    owed.push(Buffer.from(chunk.subarray(from, to)));
-    return to;
-  };
-  const tell = (what: string) => told.push(`${what} at ${Buffer.concat(owed).length}`);
-  const barrier = new Barrier(
-    { feed },
-    SYNCS,
-    (isUsable) => tell(isUsable ? 'passed' : 'failed'),
-    () => tell('copy'),
-  );
-  feedBorrowed(chunks, (chunk) => {
-    for (let pos = 0; pos < chunk.length; ) pos = barrier.feed(chunk, pos, chunk.length);
-  });
-  barrier.end(ours);
-  return { owed: Buffer.concat(owed), told };
+const ERROR = b.errorResponse({ S: 'ERROR', V: 'ERROR', C: '42601', M: 'no' });
+const FATAL = b.errorResponse({ S: 'FATAL', V: 'FATAL', C: '57P01', M: 'over' });
+
+/** A barrier with all that it passes on and tells of. */
+class Run {
+  readonly told: string[] = [];
+  readonly barrier: Barrier;
+  readonly #owed: Buffer[] = [];
+
+  constructor(areEnded = true) {
+    const feed = (chunk: Buffer, from: number, to: number): number => {
+      this.#owed.push(Buffer.from(chunk.subarray(from, to)));
+      return to;
+    };
+    const tell = (what: string) => () => void this.told.push(`${what} at ${this.owed.length}`);
+    this.barrier = new Barrier({ feed }, SYNCS, areEnded, {
+      passed: tell('passed'),
+      copyBegan: tell('copy'),
+      closed: tell('closed'),
+      failed: tell('failed'),
+    });
+  }
+
+  get owed(): Buffer {
+    return Buffer.concat(this.#owed);
+  }
+
+  feed(...chunks: readonly Buffer[]): this {
+    feedBorrowed(chunks, (chunk) => {
+      for (let pos = 0; pos < chunk.length; ) pos = this.barrier.feed(chunk, pos, chunk.length);
+    });
+    return this;
+  }
 }
+
+/** What the client gets of chunks, of which the last three ReadyForQuery are ours; and what was told on the way. */
+function read(chunks: readonly Buffer[], ours = SYNCS, areEnded = true): { owed: Buffer; told: string[] } {
+  const run = new Run(areEnded).feed(...chunks);
+  run.barrier.end(ours);
+  return { owed: run.owed, told: run.told };
+}
+
+const silent: BarrierEvents = { passed() {}, copyBegan() {}, closed() {}, failed() {} };
 
 describe('a barrier', () => {
   it.each<readonly [string, Buffer[]]>([
@@ -43,9 +65,11 @@ describe('a barrier', () => {
   ])('passes on %s, and nothing of ours behind it, however it is cut', (_what, parts) => {
     const owed = Buffer.concat(parts);
     for (const { name, chunks } of cuttings(Buffer.concat([owed, ready(), ready(), ready()]))) {
-      const seen = read(chunks);
-      expect(seen.told.join(), name).toMatch(/^passed at \d+$/);
-      expect(seen.owed, name).toEqual(owed);
+      for (const areEnded of [true, false]) {
+        const seen = read(chunks, SYNCS, areEnded);
+        expect(seen.told.join(), name).toMatch(/^passed at \d+$/);
+        expect(seen.owed, name).toEqual(owed);
+      }
     }
   });
 
@@ -67,10 +91,97 @@ describe('a barrier', () => {
     }
   });
 
-  it('is passed when more has come than the client can be owed, and tells when the transaction has failed', () => {
-    expect(read([...done, ready(), ready()]).told).toEqual([`passed at ${Buffer.concat(done).length - 6}`]);
+  it('is passed when more has come than the client can be owed, whatever has become of the transaction', () => {
+    expect(read([...done, ready(), ready()]).told).toEqual([`passed at ${Buffer.concat(done).length}`]);
     expect(read([...done, ready()]).told).toEqual([]);
-    expect(read([ready(), ready(), ready('E')]).told).toEqual(['failed at 0']);
+    expect(read([ready(), ready(), ready('E')]).told).toEqual(['passed at 0']);
+  });
+
+  it('keeps nobody waiting for a ReadyForQuery that is the client’s for certain, nor for what is unasked behind it', () => {
+    const all = Buffer.concat([...done, notice]);
+    for (const { name, chunks } of cuttings(all)) expect(new Run().feed(...chunks).owed, name).toEqual(all);
+  });
+
+  it.each<readonly [string, boolean, Buffer[]]>([
+    ['a Sync is still to come', false, done],
+    ['a COPY has swallowed it', true, [message('1'), copyBegins, b.commandComplete('COPY 1'), ready()]],
+    ['a COPY BOTH may have', true, [message('W', Buffer.of(0), int16(0)), b.commandComplete('x'), ready()]],
+  ])('holds what a Sync of ours may have brought right behind an answer: %s', (_what, areEnded, parts) => {
+    for (const { name, chunks } of cuttings(Buffer.concat([...parts, ready(), ready()]))) {
+      const { owed, told } = read(chunks, SYNCS, areEnded);
+      expect(owed, name).toEqual(Buffer.concat(parts.slice(0, -1)));
+      expect(told.at(-1), name).toBe(`passed at ${owed.length}`);
+    }
+  });
+
+  it('passes on none of what it holds ahead of the end of the connection', () => {
+    for (const { name, chunks } of cuttings(Buffer.concat([ready(), notice, FATAL])))
+      expect(read(chunks).owed, name).toEqual(Buffer.concat([notice, FATAL]));
+    const ours = [ready(), ready(), ready()];
+    for (const { name, chunks } of cuttings(Buffer.concat([ready(), ERROR, ready(), ...ours])))
+      expect(read(chunks).owed, name).toEqual(Buffer.concat([ready(), ERROR, ready()]));
+    for (const { name, chunks } of cuttings(Buffer.concat([...ours, notice, FATAL])))
+      expect(read(chunks), name).toEqual({ owed: Buffer.concat([notice, FATAL]), told: ['passed at 0'] });
+  });
+
+  it('passes on what came unasked when the connection is lost, and no ReadyForQuery', () => {
+    for (const { name, chunks } of cuttings(Buffer.concat([ready(), notice, notice.subarray(0, 7)]))) {
+      const run = new Run().feed(...chunks);
+      run.barrier.lost();
+      expect(run.owed, name).toEqual(notice);
+    }
+    const half = message('A', Buffer.alloc(70_000, 'x')).subarray(0, 30_000);
+    const run = new Run().feed(ready(), notice, half);
+    run.barrier.lost();
+    expect(run.owed).toEqual(Buffer.concat([notice, half]));
+  });
+
+  it('behind all that is the client’s tells of the answer to a Close and stops there, however it is cut', () => {
+    const all = [...done, ready(), ready(), notice, ready(), message('3')];
+    for (const { name, chunks } of cuttings(Buffer.concat([...all, Buffer.from('rest')]))) {
+      const run = new Run();
+      let rest = 0;
+      feedBorrowed(chunks, (chunk) => {
+        let pos = 0;
+        while (pos < chunk.length && run.told.length < 2) pos = run.barrier.feed(chunk, pos, chunk.length);
+        rest += chunk.length - pos;
+      });
+      expect(rest, name).toBe(4);
+      run.barrier.end(SYNCS);
+      expect(run.owed, name).toEqual(Buffer.concat([...done, notice]));
+      const { length } = Buffer.concat(done);
+      expect(run.told, name).toEqual([`passed at ${length}`, `closed at ${length}`]);
+    }
+    // Before that, it is the client's.
+    const own = Buffer.concat([message('3'), ready()]);
+    expect(read([own, ready(), ready(), ready()])).toEqual({ owed: own, told: [`passed at ${own.length}`] });
+  });
+
+  it('behind all that is the client’s has failed with an error, of which nobody gets anything, however it is cut', () => {
+    for (const { name, chunks } of cuttings(Buffer.concat([ready(), ready(), ready(), ready(), ERROR]))) {
+      const { owed, told } = new Run().feed(...chunks);
+      expect([owed.length, told], name).toEqual([0, ['passed at 0', 'failed at 0']]);
+    }
+  });
+
+  it.each([
+    ['a row', b.dataRow('1')],
+    ['CommandComplete', b.commandComplete('SELECT 1')],
+    ['CloseComplete with a body', message('3', Buffer.of(1))],
+    ['a COPY', copyBegins],
+    ['an error beyond all bounds', lyingMessage('E', 1 << 20)],
+  ])('behind all that is the client’s takes %s for a fault of the server’s', (_what, bytes) => {
+    const run = new Run().feed(ready(), ready(), ready());
+    expect(() => run.feed(bytes)).toThrow(ProtocolViolation);
+    expect(run.owed.length).toBe(0);
+  });
+
+  it('leaves a ReadyForQuery that says nothing that there is to the reader of what is owed', () => {
+    const owed = {
+      feed: (chunk: Buffer, from: number, to: number) => (chunk.subarray(from, to).includes(0x58) ? -1 : to),
+    };
+    const bytes = message('Z', Buffer.from('X'));
+    expect(new Barrier(owed, SYNCS, true, silent).feed(bytes, 0, bytes.length)).toBe(-1);
   });
 
   it('tells of a COPY behind all that is the client’s, and stops there, however it is cut', () => {
@@ -93,18 +204,15 @@ describe('a barrier', () => {
           },
         },
         SYNCS,
-        () => {},
-        () => {},
+        true,
+        silent,
       );
       expect(() => barrier.feed(bad, 0, bad.length)).toThrow(ProtocolViolation);
       expect(heads).toEqual([bad.toString('hex', 0, 5)]);
     }
-    const broken = new Barrier(
-      { feed: () => -1 },
-      SYNCS,
-      () => expect.fail(),
-      () => expect.fail(),
-    );
+    const fail = () => expect.fail();
+    const events = { passed: fail, copyBegan: fail, closed: fail, failed: fail };
+    const broken = new Barrier({ feed: () => -1 }, SYNCS, true, events);
     const bytes = Buffer.concat([message('?'), ready(), ready(), ready()]);
     expect(broken.feed(bytes, 0, bytes.length)).toBe(-1);
   });
@@ -122,13 +230,13 @@ describe('a barrier', () => {
     );
     fc.assert(
       fc.property(messages, fc.array(fc.nat(400), { maxLength: 8 }), (all, places) => {
-        // No more in a row than there can be owed.
+        // Fewer in a row than show that nothing more is owed.
         fc.pre(
           !all
             .map(([type]) => type)
             .filter((type) => type !== 'N' && type !== 'S')
             .join('')
-            .includes('Z'.repeat(SYNCS + 1)),
+            .includes('Z'.repeat(SYNCS)),
         );
         const parts = all.map(([type, size]) =>
           type === 'Z' ? ready() : message(type, Buffer.alloc(size, type)),
@@ -137,7 +245,15 @@ describe('a barrier', () => {
         const bytes = Buffer.concat([owed, ready(), ready(), ready()]);
         const cuts = [...places.sort((x, y) => x - y).map((place) => Math.min(place, bytes.length))];
         const chunks = [...cuts, bytes.length].map((end, i) => bytes.subarray(cuts[i - 1] ?? 0, end));
-        expect(read(chunks.filter((chunk) => chunk.length > 0)).owed).toEqual(owed);
+        const isEnded = (all.findLast(([type]) => type !== 'N' && type !== 'S')?.[0] ?? 'Z') === 'Z';
+        for (const areEnded of [false, isEnded])
+          expect(
+            read(
+              chunks.filter((chunk) => chunk.length > 0),
+              SYNCS,
+              areEnded,
+            ).owed,
+          ).toEqual(owed);
       }),
       { numRuns: 500 },
     );
