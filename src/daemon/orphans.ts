@@ -12,8 +12,12 @@ import type { ServerTls } from '../tls/server-side.ts';
 /** How long to wait where no descriptor is left: others come back all the time. */
 const RETRY_MS = 100;
 
-/** So many are cancelled at a time: a handshake takes this thread's time, and a descriptor more. */
+/**
+ * So many cancels are begun in so long, or as fast as they are over: a handshake takes this thread's time, and a descriptor
+ * more. One that hangs keeps nobody else's back.
+ */
 const CANCELS_AT_A_TIME = 16;
+const TURN_MS = 100;
 
 /** Begins something when its turn comes; `leave` is to be called once, when that is over. */
 type Turn = (begin: (leave: () => void) => void) => void;
@@ -69,10 +73,17 @@ export class Orphans {
       const begin = this.#queue.shift();
       if (begin === undefined) return;
       this.#cancels++;
-      begin(() => {
+      let isOver = false;
+      const leave = (): void => {
+        clearTimeout(timer);
+        if (isOver) return;
+        isOver = true;
         this.#cancels--;
         this.#pump();
-      });
+      };
+      const timer = setTimeout(leave, TURN_MS);
+      timer.unref();
+      begin(leave);
     }
   }
 }

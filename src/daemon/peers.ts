@@ -82,9 +82,9 @@ export class Peers {
     const { settings, own } = this.#state.config;
     const timeoutMs = settings.cancel_wait_timeout * 1000;
     const connectMs = settings.server_connect_timeout * 1000 || Infinity;
-    const mostCarriedMs = connectMs + own.server_cancel_timeout * 1000;
+    const closeMs = own.server_cancel_timeout * 1000;
     for (const pool of [...this.pools.values(), ...this.#leaving])
-      pool.sweep(nowMs, timeoutMs, mostCarriedMs);
+      pool.sweep(nowMs, timeoutMs, connectMs, closeMs);
     for (const pool of this.#leaving) if (pool.isEmpty) this.#leaving.delete(pool);
   }
 

@@ -29,8 +29,8 @@ export class Acceptor implements Reader {
   #isWatched = false;
   /** Some of these may be left. */
   #mayLack = true;
-  /** Connections come with their first bytes. */
-  #isDeferred = false;
+  /** Connections come with their first bytes. Null: not known of a socket that another process may have had. */
+  #isDeferred: boolean | null = null;
   /** How often the set had been asked when it told of this last. */
   #lastAsked = -1;
 
@@ -123,7 +123,7 @@ export class Acceptor implements Reader {
     }
     this.#host.accepted(socket);
     // It has sent something, which the set would tell in a turn of its own.
-    if (this.#isDeferred && socket.mayRead) socket.readable();
+    if (this.#isDeferred === true && socket.mayRead) socket.readable();
     return true;
   }
 }

@@ -46,6 +46,11 @@ export interface ServerAsk {
   readonly held?: Grant | null;
 }
 
+/** What there is beside limits when a server connection is asked for. */
+export type ServerMeans = Required<Pick<ServerAsk, 'servingLimit' | 'isAside' | 'held'>>;
+
+export const NO_MEANS: ServerMeans = { servingLimit: 0, isAside: false, held: null };
+
 export interface ClientAsk {
   readonly owner: string;
   readonly database: string;

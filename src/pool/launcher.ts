@@ -35,10 +35,11 @@ const CLAIM_AGAIN_MS = 10;
 
 /**
  * Whoever has got room in its database and lacks it for its user keeps the one for so long while the other is made, and then
- * not again before so long has passed. Else each of the two would be taken by others as it comes.
+ * not again before so long has passed, at first and in the end. Else each of the two would be taken by others as it comes.
  */
 const HOLD_MS = 500;
 const HOLD_AGAIN_MS = 2000;
+const MOST_HOLD_AGAIN_MS = 32_000;
 
 /** What launchers of one event loop share. */
 type LaunchParts = Pick<PoolContext, 'budget' | 'owner' | 'log' | 'news' | 'claims'>;
@@ -73,6 +74,7 @@ export class Launcher implements Claimant {
   #held: Grant | null = null;
   /** Since when, or when the last one was. */
   #heldMs = Number.NEGATIVE_INFINITY;
+  #holdAgainMs = HOLD_AGAIN_MS;
   /** Logins that have succeeded since one failed, or since none was under way. */
   #successes = 0;
   /** One has just succeeded, and is being dealt with: what is opened meanwhile follows on it. */
@@ -246,12 +248,17 @@ export class Launcher implements Claimant {
     const held = purpose === 'client' ? this.#held : null;
     const answer = this.#budget.askServer({ ...ask, held });
     if (held !== null) {
-      if (answer === held) this.#held = null;
-      return answer;
+      if (answer !== held) return answer;
+      this.#held = null;
+      this.#holdAgainMs = HOLD_AGAIN_MS;
+      return held;
     }
     const mayHold = answer === 'user' && purpose === 'client' && ask.databaseLimit > 0;
-    if (!mayHold || this.#host.nowMs - this.#heldMs < HOLD_AGAIN_MS) return answer;
-    const place = this.#budget.askServer({ ...ask, userLimit: 0 });
+    if (!mayHold || this.#host.nowMs - this.#heldMs < this.#holdAgainMs) return answer;
+    // Who has servers is served by these.
+    if (this.#budget.serving(ask.database, ask.user) > 0) return answer;
+    // One for a user at a time: two would be in each other's way.
+    const place = this.#budget.askServer({ ...ask, userLimit: ask.userLimit + 1 });
     if (typeof place === 'string') return place;
     this.#held = place;
     this.#heldMs = this.#host.nowMs;
@@ -264,6 +271,8 @@ export class Launcher implements Claimant {
     const held = this.#held;
     if (held === null || (clients.isWaiting && !isHeld && nowMs - this.#heldMs < HOLD_MS)) return;
     this.#held = null;
+    // What was of no use is tried less and less.
+    this.#holdAgainMs = Math.min(2 * this.#holdAgainMs, MOST_HOLD_AGAIN_MS);
     this.#budget.giveBack(held);
   }
 

@@ -8,8 +8,8 @@ const MAX_WAITING = 1000;
 interface PeerJob extends CarriedCancel {
   /** As it is to be sent. */
   readonly key: Buffer;
-  /** Since when it is carried, in monotonic ms. */
-  carriedMs: number;
+  /** Since when it is carried, or sent, in monotonic ms. */
+  stepMs: number;
 }
 
 /** What a peer's pool gets from outside. */
@@ -46,19 +46,19 @@ export class PeerPool extends CarrierQueue<PeerJob> {
   /** Hands a request on; `finish` gets the contract's log text once that is over. */
   request(key: Buffer, finish: (reason: string) => void): void {
     if (this.waiting.length >= MAX_WAITING) finish('failed to send cancel request');
-    else this.add({ ...newCarriedCancel(this.#host.nowMs, finish), key, carriedMs: 0 });
+    else this.add({ ...newCarriedCancel(this.#host.nowMs, finish), key, stepMs: 0 });
   }
 
   /**
    * `cancel_wait_timeout`: for those that wait, and for peers that take or close no connection. Where that is 0 they may
-   * wait without end, but keep no connection for longer than `mostCarriedMs`.
+   * wait without end, but for the peer to take a connection no longer than `connectMs`, and to close it than `closeMs`.
    */
-  sweep(nowMs: number, cancelWaitTimeoutMs: number, mostCarriedMs: number): void {
+  sweep(nowMs: number, cancelWaitTimeoutMs: number, connectMs: number, closeMs: number): void {
     for (const job of [...this.sent, ...this.waiting]) {
       const isOver =
         cancelWaitTimeoutMs > 0
           ? nowMs - job.sinceMs > cancelWaitTimeoutMs
-          : job.isCarried && nowMs - job.carriedMs > mostCarriedMs;
+          : job.isCarried && nowMs - job.stepMs > (job.state === 'sent' ? closeMs : connectMs);
       if (isOver) this.finish(job, 'cancel_wait_timeout');
     }
     this.pump();
@@ -83,11 +83,13 @@ export class PeerPool extends CarrierQueue<PeerJob> {
     maySend: () => boolean,
     done: (reason: string) => void,
   ): CancelCarrier {
-    job.carriedMs = this.#host.nowMs;
+    job.stepMs = this.#host.nowMs;
     return this.#host.openCancel(job.key, maySend, done);
   }
 
-  protected override sending(): void {}
+  protected override sending(job: PeerJob): void {
+    job.stepMs = this.#host.nowMs;
+  }
 
   protected override over(): void {}
 }

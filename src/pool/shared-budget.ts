@@ -6,11 +6,13 @@ import {
   type GrantKind,
   isMade,
   isWaitedFor,
+  NO_MEANS,
   type PlaceAsk,
   type PlaceRefusal,
   type Refusal,
   type RoomClaim,
   type ServerAsk,
+  type ServerMeans,
   type YieldScope,
 } from './budget.ts';
 import { BudgetKeys, type KeyHash } from './budget-keys.ts';
@@ -29,11 +31,6 @@ import { RoomForOthers, type YieldRequest } from './room-for-others.ts';
 import type { SharedMemory } from './shared-memory.ts';
 import { markOf, ownerName } from './shared-owners.ts';
 import { SharedWaits, type SomeOwners } from './shared-waits.ts';
-
-/** What there is beside limits when a server connection is asked for; see {@link ServerAsk}. */
-type ServerMeans = Required<Pick<ServerAsk, 'servingLimit' | 'isAside' | 'held'>>;
-
-const NO_MEANS: ServerMeans = { servingLimit: 0, isAside: false, held: null };
 
 /** How one thread reaches the others, and the system. None of it is called under the lock. */
 export interface SharedBudgetParts {
@@ -143,15 +140,16 @@ export class SharedBudget implements Budget {
   }
 
   /**
-   * Also lets a server connection's descriptor go that is in custody. What is not this owner's is ignored. True when
-   * another thread is about to be rung, which was refused before. What was promised to another owner becomes that one's.
+   * Also lets the descriptor in custody go. What is not this owner's is ignored; what was promised to another one becomes that
+   * one's. True when another thread is about to be rung, which was refused before.
    */
   giveBack(grant: Grant): boolean {
     const { section, records, custody, owners } = this.#view;
-    const taker = grant.kind === 'server' ? this.#room.takerOf(grant) : NONE;
+    const record = records.find(grant.id, this.#me);
+    // What is promised is on its way out; what was held, or not opened, is none of that.
+    const taker = record !== NONE && records.isAside(record) ? this.#room.takerOf(grant) : NONE;
     let fd = NONE;
     const outcome = section.run(() => {
-      const record = records.find(grant.id, this.#me);
       if (record === NONE) return 'not mine';
       if (grant.kind === 'server') fd = custody.take(record);
       if (taker === NONE || !owners.isThere(taker)) records.remove(record, this.#ring);

@@ -101,6 +101,36 @@ describe('what runs on a server connection of a dead thread', () => {
     await backend.close();
   });
 
+  test('is cancelled although sixteen others hang', async () => {
+    await using hung = await ScriptedServer.listen();
+    await using server = await ScriptedServer.listen();
+    const orphans: Orphan[] = [];
+    const peers: ScriptedPeer[] = [];
+    for (let id = 1; id <= 17; id++) {
+      const to = id < 17 ? hung : server;
+      const socket = connect({ port: to.port });
+      await once(socket, 'connect');
+      peers.push(await to.accept());
+      const fd = native.listen.duplicate(socketFd(socket)) ?? -1;
+      socket.destroy();
+      orphans.push({ fd, backendKey: cancel.subarray(8), tlsHost: null, id, record: id });
+    }
+    const keeper = { orphans: () => orphans, release: async ({ fd }: Orphan) => native.closeFd(fd) };
+    const log = { enabled: () => true, log: () => {} };
+    const ending = new Orphans(keeper, () => ({
+      log,
+      native,
+      tls: null,
+      tune: () => {},
+      patienceMs: 60_000,
+    }));
+    ending.endAll();
+    const carrier = await server.accept();
+    expect(await carrier.bytes(16)).toEqual(cancel);
+    for (const peer of peers) await peer.close();
+    await waitFor(() => !ending.areEnding);
+  });
+
   test('is cancelled for sixteen at a time, and in the end for all', async () => {
     await using server = await ScriptedServer.listen();
     const orphans: Orphan[] = [];

@@ -57,7 +57,7 @@ export const peerFaults: readonly Fault[] = [
     'a peer that hangs keeps its connection for ever where cancel_wait_timeout is 0',
     {
       file: 'src/pool/peer-pool.ts',
-      find: 'job.isCarried && nowMs - job.carriedMs > mostCarriedMs',
+      find: "job.isCarried && nowMs - job.stepMs > (job.state === 'sent' ? closeMs : connectMs)",
       replace: 'false',
     },
     ['test/pool/peer-pool.test.ts'],

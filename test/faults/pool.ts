@@ -351,4 +351,27 @@ export const poolFaults: readonly Fault[] = [
     },
     ['test/pool/budget.test.ts'],
   ),
+  fault(
+    'who has servers keeps places of the database, too',
+    {
+      file: 'src/pool/launcher.ts',
+      find: '    if (this.#budget.serving(ask.database, ask.user) > 0) return answer;\n',
+      replace: '',
+    },
+    ['test/pool/pools.test.ts'],
+  ),
+  fault(
+    'several pools of one user keep places, and none of them gets room for the user',
+    { file: 'src/pool/launcher.ts', find: 'userLimit: ask.userLimit + 1 }', replace: 'userLimit: 0 }' },
+    ['test/pool/pools.test.ts'],
+  ),
+  fault(
+    'places are kept again and again by those to whom they are of no use',
+    {
+      file: 'src/pool/launcher.ts',
+      find: 'Math.min(2 * this.#holdAgainMs, MOST_HOLD_AGAIN_MS)',
+      replace: 'HOLD_AGAIN_MS',
+    },
+    ['test/pool/pools.test.ts'],
+  ),
 ];

@@ -135,7 +135,7 @@ export const sharedBudgetFaults: readonly Fault[] = [
     'what was closed for another thread is taken by the one that has closed it',
     {
       file: 'src/pool/shared-budget.ts',
-      find: "grant.kind === 'server' ? this.#room.takerOf(grant) : NONE",
+      find: 'record !== NONE && records.isAside(record) ? this.#room.takerOf(grant) : NONE',
       replace: 'NONE',
     },
     [ROOM, ROOM_RANDOM],
@@ -253,6 +253,29 @@ export const sharedBudgetFaults: readonly Fault[] = [
   fault(
     'all servers of a dead thread are cancelled at once',
     { file: 'src/daemon/orphans.ts', find: 'CANCELS_AT_A_TIME = 16', replace: 'CANCELS_AT_A_TIME = 1e9' },
+    ['test/daemon/orphans.test.ts'],
+  ),
+  fault(
+    'a place that was held, and is let go, is handed in the place of a server that is closed for them',
+    {
+      file: 'src/pool/shared-budget.ts',
+      find: 'record !== NONE && records.isAside(record) ?',
+      replace: 'record !== NONE ?',
+    },
+    [ROOM],
+  ),
+  fault(
+    'whoever waits for its own connection is forgotten when another one’s login is over',
+    {
+      file: 'src/pool/pool.ts',
+      find: '    if (server.dedicatedTo !== null) this.waits.changed();\n',
+      replace: '',
+    },
+    [ROOM],
+  ),
+  fault(
+    'sixteen cancels that hang keep those of all other servers of a dead thread back',
+    { file: 'src/daemon/orphans.ts', find: 'TURN_MS = 100', replace: 'TURN_MS = 1e9' },
     ['test/daemon/orphans.test.ts'],
   ),
 ];

@@ -144,7 +144,7 @@ export const socketFaults: readonly Fault[] = [
     'whoever the kernel keeps back is not told of at once when they have spoken',
     {
       file: 'src/net/acceptor.ts',
-      find: 'if (this.#isDeferred && socket.mayRead) socket.readable();',
+      find: 'if (this.#isDeferred === true && socket.mayRead) socket.readable();',
       replace: '',
     },
     ['test/net/defer-accept.test.ts'],

@@ -172,6 +172,7 @@ const WORKS: Readonly<Record<string, (stage: Stage) => () => void>> = {
     const claim = { key, dueFromMs: 5, askedMs: 5, takesOwn: true };
     a.yieldAsked({ scope: { kind: 'database', name: 'db' }, asker: 1, mark: 0, claim });
     const grant = inCustody(a, SERVER);
+    a.setAside(grant);
     return () => void a.giveBack(grant);
   },
   'is handed room and asks for a server': (stage) => {
@@ -180,7 +181,9 @@ const WORKS: Readonly<Record<string, (stage: Stage) => () => void>> = {
     a.publishWait('worker 0', key, 5);
     const claim = { key, dueFromMs: 5, askedMs: 5, takesOwn: true };
     b.yieldAsked({ scope: { kind: 'database', name: 'db' }, asker: 0, mark: 0, claim });
-    b.giveBack(inCustody(b, B_SERVER));
+    const closed = inCustody(b, B_SERVER);
+    b.setAside(closed);
+    b.giveBack(closed);
     const grant = stage.handed as Grant;
     stage.onFreed = () => void granted(a.askServer({ ...SERVER, user: 'z', databaseLimit: 2 }));
     return () => a.handed(grant);

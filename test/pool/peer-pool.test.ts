@@ -6,8 +6,9 @@ import { ManualClock } from '../support/manual-clock.ts';
 const SENT = 'successfully sent cancel request';
 const FAILED = 'failed to send cancel request';
 
-/** How long a connection may take where nothing else says so. */
-const MOST_CARRIED_MS = 20_000;
+/** How long a connection, and its end, may take where nothing else says so. */
+const CONNECT_MS = 15_000;
+const CLOSE_MS = 5000;
 
 /** A connection to the peer, moved by hand. */
 class Carrier {
@@ -63,7 +64,7 @@ class Kit {
 
   sweepAfter(ms: number, timeoutMs: number): void {
     this.clock.advance(ms);
-    this.pool.sweep(this.clock.nowMs(), timeoutMs, MOST_CARRIED_MS);
+    this.pool.sweep(this.clock.nowMs(), timeoutMs, CONNECT_MS, CLOSE_MS);
   }
 
   get open(): Carrier[] {
@@ -117,13 +118,14 @@ describe('the way to a peer', () => {
   it('is waited for without end when cancel_wait_timeout is 0, but kept by nobody', () => {
     const kit = new Kit(1);
     for (const name of ['hung', 'next', 'last']) kit.request(name);
+    kit.sweepAfter(CONNECT_MS, 0);
     kit.carriers[0]?.connect();
-    kit.sweepAfter(MOST_CARRIED_MS, 0);
+    kit.sweepAfter(CLOSE_MS, 0);
     expect([kit.ended, kit.pool.waiting.length]).toEqual([[], 2]);
     kit.sweepAfter(1, 0);
     expect(kit.ended).toEqual(['hung: cancel_wait_timeout']);
     // It has its own time from here on.
-    kit.sweepAfter(MOST_CARRIED_MS, 0);
+    kit.sweepAfter(CONNECT_MS, 0);
     expect(kit.open.map(({ key }) => key)).toEqual(['next']);
     kit.sweepAfter(1, 0);
     expect(kit.open.map(({ key }) => key)).toEqual(['last']);

@@ -229,6 +229,47 @@ describe('max_db_connections', () => {
     );
   });
 
+  it('no room in the database is kept for who has servers, and waits for these', async () => {
+    const kit = new PoolKit();
+    const limits = { maxDbConnections: 2, maxUserConnections: 1 };
+    const own = kit.warmPool(1, limits, { database: 'd', user: 'u' });
+    const others = kit.warmPool(1, limits, { database: 'd', user: 'v' });
+    const server = kit.connector.last;
+    kit.acquiring(own);
+    kit.acquiring(own);
+    expect(server.closeReason).toBe('evicted');
+    server.gone();
+    await wakeUps();
+    kit.acquiring(others);
+    expect(kit.connector.opened.length).toBe(3);
+  });
+
+  it('two that lack room for the same user do not keep each other from it', async () => {
+    const kit = new PoolKit();
+    const limits = { maxDbConnections: 5, maxUserConnections: 1 };
+    kit.warmPool(1, limits, { database: 'x', user: 'u' });
+    const server = kit.connector.last;
+    for (const database of ['d', 'e']) kit.joined(kit.pool(limits, { database, user: 'u' }));
+    server.gone();
+    await wakeUps();
+    expect(kit.connector.opened.length).toBe(2);
+  });
+
+  it('those who lack room for their users for long do not keep the database from others by turns', async () => {
+    const kit = new PoolKit();
+    const limits = { maxDbConnections: 1, maxUserConnections: 1 };
+    for (const user of ['a', 'b', 'c', 'd']) {
+      kit.acquiring(kit.warmPool(1, limits, { database: `of ${user}`, user }));
+      kit.joined(kit.pool(limits, { database: 'd', user }));
+    }
+    kit.joined(kit.pool(limits, { database: 'd', user: 'f' }));
+    for (let i = 0; i < 15; i++) {
+      kit.sweepAfter(333);
+      await wakeUps();
+    }
+    expect(kit.connector.opened.length).toBe(5);
+  });
+
   it('room in the database is kept for half a second for who lacks it for the user, and then others have it', async () => {
     const kit = new PoolKit();
     const limits = { maxDbConnections: 1, maxUserConnections: 1 };

@@ -3,7 +3,7 @@ import type { PoolLimits } from '../../src/pool/limits.ts';
 import type { Pool } from '../../src/pool/pool.ts';
 import { viewOf } from '../../src/pool/budget-view.ts';
 import { ManualClock } from '../support/manual-clock.ts';
-import { SharedStage } from './budget-stage.ts';
+import { granted, SERVER, SharedStage } from './budget-stage.ts';
 import { type FakeServer, PoolKit, wakeUps } from './kit.ts';
 
 const ONE: Partial<PoolLimits> = { maxDbConnections: 1 };
@@ -249,6 +249,26 @@ describe('a server of the same pool that rests in another loop', () => {
   });
 });
 
+describe('what is promised', () => {
+  it('is what is on its way out, not what was held and is let go', () => {
+    const { shared, here, there } = stage();
+    const [mine, other] = [shared.budgetOf('worker 0'), shared.budgetOf('worker 1')];
+    const handed: number[] = [];
+    shared.onHand = (_, grant) => void handed.push(grant.id);
+    const limits = { maxUserConnections: 2 };
+    const pool = here.warmPool(1, limits, { database: 'e', user: 'u' });
+    const held = granted(mine.askServer({ ...SERVER, user: 'u' }));
+    const waiting = there.pool(limits, { database: 'd', user: 'u' });
+    there.joined(waiting);
+    expect(other.waitOf(waiting.key, 1)).toBeGreaterThan(0);
+    const server = pool.servers.closing.first as FakeServer;
+    mine.giveBack(held);
+    expect(handed).toEqual([]);
+    server.gone();
+    expect(handed).toEqual([server.grant.id]);
+  });
+});
+
 describe('who waits for a connection of its own', () => {
   it('waits for nobody else’s while that logs in, however long it takes', () => {
     const { shared, there } = stage();
@@ -262,6 +282,16 @@ describe('who waits for a connection of its own', () => {
     const sinceMs = there.clock.nowMs();
     there.joined(pool);
     expect(waitOf()).toBe(sinceMs);
+  });
+
+  it('waits for others’ again when it was another one’s login, and that is over', () => {
+    const { shared, there } = stage();
+    const pool = there.pool({ poolSize: 1 });
+    const [first] = [there.dedicated(pool), there.dedicated(pool)];
+    const waitOf = () => shared.budgetOf('worker 0').waitOf(pool.key, 1);
+    expect(waitOf()).toBe(0);
+    first.disconnect();
+    expect(waitOf()).toBeGreaterThan(0);
   });
 
   it('waits for others’ as long as there is no room for it', () => {
