@@ -296,8 +296,8 @@ export class RequestTracker {
     } else {
       // Nobody asked for it. It answers a Sync that was taken for swallowed, and ends nothing that is owed.
       this.isUnsure = true;
-      // With nothing owed the server is at rest, whatever it said unasked: the probe will show it.
-      if (this.queue.length === 0) this.#awaitsReady = false;
+      // With nothing owed the server is at rest, whatever it said unasked: the probe will show it. Not amid a stretch.
+      if (this.queue.length === 0 && !this.#isStretchOpen) this.#awaitsReady = false;
       return ReplyAction.Forward;
     }
     this.#dropCopyMarks();

@@ -16,6 +16,14 @@ const KEPT_LIMIT = 64 * 1024;
 /** A CloseComplete has no body. */
 const EMPTY_LENGTH = 4;
 
+/** What there is to know of the requests ahead of a barrier's Syncs; as RequestTracker has it. */
+export interface Ahead {
+  /** With a request whose Sync is missing or swallowed, a Sync of ours has ReadyForQuery come behind its answer. */
+  readonly areEnded: boolean;
+  /** The last of them is one whose Sync is still to come. */
+  readonly isStretchOpen: boolean;
+}
+
 /** What a barrier tells of. */
 export interface BarrierEvents {
   /** Once: all that was sent ahead of our Syncs has been answered. What comes now has been sent for by us. */
@@ -43,6 +51,9 @@ export class Barrier implements ByteReader {
   readonly #owed: ByteReader;
   readonly #syncs: number;
   readonly #events: BarrierEvents;
+  readonly #isStretchOpen: boolean;
+  /** What the last ReadyForQuery has said, whosever it was. */
+  status: number = TxStatus.Idle;
   readonly #scanner = new HeaderScanner();
   /** Statuses of ReadyForQuery, and whole messages that came unasked behind the first of these. */
   #held: (number | Buffer)[] = [];
@@ -61,14 +72,12 @@ export class Barrier implements ByteReader {
   /** What the reader of what is owed has said last. */
   #result = 0;
 
-  /**
-   * `syncs` of ours have been sent, more than there can be ReadyForQuery owed. `areEnded` as RequestTracker has it: with a
-   * request whose Sync is missing or swallowed, a Sync of ours has ReadyForQuery come behind its answer.
-   */
-  constructor(owed: ByteReader, syncs: number, areEnded: boolean, events: BarrierEvents) {
+  /** `syncs` of ours have been sent, more than there can be ReadyForQuery owed. */
+  constructor(owed: ByteReader, syncs: number, ahead: Ahead, events: BarrierEvents) {
     this.#owed = owed;
     this.#syncs = syncs;
-    this.#areEnded = areEnded;
+    this.#areEnded = ahead.areEnded;
+    this.#isStretchOpen = ahead.isStretchOpen;
     this.#events = events;
   }
 
@@ -84,7 +93,8 @@ export class Barrier implements ByteReader {
         const isError = isAnswer && scanner.type === B.ErrorResponse;
         const follows = body >= 0 && this.#held.length > 0 && !this.#isReady;
         const mayBeKept = (follows && !isAnswer) || (isError && (follows || this.#isOver));
-        const isKept = mayBeKept && this.#keptBytes + scanner.length < KEPT_LIMIT;
+        // An error has room of its own: it does not stay.
+        const isKept = mayBeKept && (isError ? 0 : this.#keptBytes) + scanner.length < KEPT_LIMIT;
         if (body < 0 || scanner.isSplit || follows || this.#isReady || this.#isOver) {
           this.#pass(chunk, run, pos);
           run = pos;
@@ -163,10 +173,17 @@ export class Barrier implements ByteReader {
   /** An answer of the client's begins: so were the ReadyForQuery ahead of it. */
   #answerCame(): void {
     const { type } = this.#scanner;
-    if (this.#readies > 0) this.#letGo(this.#readies);
+    this.#areClients();
     this.#isBehindAnswer = true;
     // It swallows a Sync that was sent for what is answered now.
     if (type === B.CopyInResponse || type === B.CopyBothResponse) this.#areEnded = false;
+  }
+
+  /** So are the ReadyForQuery that were held, and with them a COPY is over which had swallowed one. */
+  #areClients(): void {
+    if (this.#readies === 0) return;
+    this.#letGo(this.#readies);
+    this.#areEnded = !this.#isStretchOpen;
   }
 
   /** An answer when nothing of the client's is left to be answered. */
@@ -184,7 +201,8 @@ export class Barrier implements ByteReader {
       return false;
     }
     // Behind the last words nothing tells whose they are: with one of ours the client would take for done what is not.
-    this.#letGo(isEnd ? 0 : this.#readies);
+    if (isEnd) this.#letGo(0);
+    else this.#areClients();
     this.#isBehindAnswer = !isEnd;
     this.#pass(message, 0, message.length);
     return true;
@@ -192,6 +210,7 @@ export class Barrier implements ByteReader {
 
   #hold(status: number): void {
     this.#readies++;
+    this.status = status;
     // Of ours, and fewer that are owed.
     if (this.#readies > 2 * this.#syncs) throw new ProtocolViolation('unexpected ReadyForQuery');
     const isOwed = this.#areEnded && this.#isBehindAnswer;

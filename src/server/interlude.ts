@@ -70,7 +70,8 @@ export class Interlude {
     const { pool } = this.#host;
     const { queryTimeoutMs } = pool.limits;
     // No query of the client's is open while it is held for something of ours, nor counted when it comes.
-    const isOurs = this.#own.mayBeLeft || (this.#own.isRunning && client.queryStartMs === 0);
+    const runsOurs = this.#own.isRunning || this.#own.isProbing;
+    const isOurs = this.#own.mayBeLeft || (runsOurs && client.queryStartMs === 0);
     if (isOurs && queryTimeoutMs > 0 && silentMs > queryTimeoutMs) {
       pool.closeLinked(this.#host, 'query timeout', 'query timeout');
       return;
@@ -104,16 +105,18 @@ export class Interlude {
       host.readOn(() => this.#next(client));
       return true;
     };
-    const done = (): void => {
+    const done = (status: number): void => {
       if (tracker.isMistaken) host.closeNeeded = true;
       tracker.reset();
+      tracker.txStatus = status;
       // What was counted wrongly is over, too.
-      client.answered(tracker.txStatus, true);
+      client.answered(status, true);
       this.#goOn(client);
     };
-    const { areEnded, lost } = tracker;
+    const { areEnded, isStretchOpen, lost } = tracker;
     const failed = () => this.giveUp();
-    this.#own.probe({ owed: this.#responses, readies: lost.readies, areEnded, copyBegan, done, failed });
+    const owed = this.#responses;
+    this.#own.probe({ owed, readies: lost.readies, areEnded, isStretchOpen, copyBegan, done, failed });
   }
 
   /** What the server owes cannot be found out. */

@@ -8,7 +8,7 @@ import { closeStatement, query, sync } from '../wire/frontend.ts';
 import { ProtocolViolation } from '../wire/pg-error.ts';
 import { framed } from '../wire/writer.ts';
 import { type AskedValue, readAskedValue } from './asked-values.ts';
-import { Barrier } from './barrier.ts';
+import { type Ahead, Barrier } from './barrier.ts';
 import { type Fence, newFence } from './fence.ts';
 import { OwnQuery, type OwnQueryEvents, type OwnQueryResult, type RowTaker } from './own-query.ts';
 
@@ -23,17 +23,15 @@ export interface OwnQueryHost extends OwnQueryEvents {
 }
 
 /** A server that is to be probed, and who hears what of it. */
-export interface Probe {
+export interface Probe extends Ahead {
   /** Reads what it still answers. */
   readonly owed: ByteReader;
   /** It owes at most so many ReadyForQuery. */
   readonly readies: number;
-  /** As RequestTracker has it. */
-  readonly areEnded: boolean;
   /** Whether the client has still to end the COPY IN that the server has begun; then this was all. */
   copyBegan(): boolean;
-  /** Who reads on has to be put in charge. */
-  done(): void;
+  /** Who reads on has to be put in charge. `status`: of the transaction, which only a Sync of ours may have told. */
+  done(status: number): void;
   /** The server did not get through: the link has to be ended. */
   failed(): void;
 }
@@ -134,8 +132,10 @@ export class OwnQueries {
     const syncs = probe.readies + 1;
     const { conn } = this.#host;
     this.isProbing = true;
-    const barrier = new Barrier(probe.owed, syncs, probe.areEnded, {
+    const barrier = new Barrier(probe.owed, syncs, probe, {
       passed: () => {
+        // What comes now is read, whether or not the client takes what it has got.
+        this.#host.read(barrier);
         conn.write(Buffer.concat([closeStatement(`pgweir_${randomBytes(16).toString('hex')}`), sync]));
       },
       copyBegan: () => {
@@ -152,7 +152,7 @@ export class OwnQueries {
         this.#read('probe failed', null, ({ error }) => {
           if (error !== null) return probe.failed();
           this.isProbing = false;
-          probe.done();
+          probe.done(barrier.status);
         });
       },
       failed: probe.failed,

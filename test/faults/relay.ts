@@ -297,8 +297,8 @@ export const relayFaults: readonly Fault[] = [
     'ReadyForQuery of ours ahead of the end of a connection is the client’s, who takes for done what is not',
     {
       file: BARRIER,
-      find: 'this.#letGo(isEnd ? 0 : this.#readies);',
-      replace: 'this.#letGo(this.#readies);',
+      find: 'if (isEnd) this.#letGo(0);',
+      replace: 'if (isEnd) this.#letGo(this.#readies);',
     },
     ['test/server/barrier.test.ts', 'test/integration/copy-probe.test.ts'],
   ),
@@ -572,7 +572,7 @@ export const relayFaults: readonly Fault[] = [
     'a client waits for ever for a server that falls silent while it is set to what the client gave',
     {
       file: 'src/server/interlude.ts',
-      find: 'this.#own.mayBeLeft || (this.#own.isRunning && client.queryStartMs === 0)',
+      find: 'this.#own.mayBeLeft || (runsOurs && client.queryStartMs === 0)',
       replace: 'this.#own.mayBeLeft',
     },
     ['test/integration/asked-parameters.test.ts'],
@@ -764,7 +764,7 @@ export const relayFaults: readonly Fault[] = [
     'a query that was counted wrongly goes on for the time limits behind the probe',
     {
       file: 'src/server/interlude.ts',
-      find: 'client.answered(tracker.txStatus, true);',
+      find: 'client.answered(status, true);',
       replace: '',
     },
     ['test/integration/copy-probe.test.ts'],
@@ -777,5 +777,47 @@ export const relayFaults: readonly Fault[] = [
       replace: 'if (client === null) return;\n    if (!this.isClean()',
     },
     ['test/integration/reload-modes.test.ts'],
+  ),
+  fault(
+    'what a Sync of ours alone has told of a transaction is forgotten behind a probe',
+    { file: 'src/server/interlude.ts', find: '      tracker.txStatus = status;\n', replace: '' },
+    ['test/integration/copy-probe.test.ts'],
+  ),
+  fault(
+    'a Sync of ours ends a stretch of the client’s whose own is still to come',
+    {
+      file: 'src/relay/request-tracker.ts',
+      find: 'this.queue.length === 0 && !this.#isStretchOpen) this.#awaitsReady',
+      replace: 'this.queue.length === 0) this.#awaitsReady',
+    },
+    ['test/integration/copy-probe.test.ts'],
+  ),
+  fault(
+    'a server that falls silent amid a probe has its client for ever',
+    {
+      file: 'src/server/interlude.ts',
+      find: 'this.#own.isRunning || this.#own.isProbing',
+      replace: 'this.#own.isRunning',
+    },
+    ['test/integration/copy-probe.test.ts'],
+  ),
+  fault(
+    'what came unasked takes the room of the error that ends the connection',
+    { file: 'src/server/barrier.ts', find: '(isError ? 0 : this.#keptBytes)', replace: 'this.#keptBytes' },
+    ['test/server/barrier.test.ts'],
+  ),
+  fault(
+    'behind a COPY amid a barrier every ReadyForQuery waits for the next answer',
+    { file: 'src/server/barrier.ts', find: '    this.#areEnded = !this.#isStretchOpen;\n', replace: '' },
+    ['test/server/barrier.test.ts'],
+  ),
+  fault(
+    'a server that has been probed is not read on as long as its client reads nothing',
+    {
+      file: 'src/server/own-queries.ts',
+      find: '        this.#host.read(barrier);\n        conn.write',
+      replace: '        conn.write',
+    },
+    ['test/integration/copy-probe.test.ts'],
   ),
 ];

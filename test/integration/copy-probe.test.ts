@@ -41,11 +41,15 @@ class Stage implements AsyncDisposable {
     this.peer = peer;
   }
 
-  static async begin(mode: 'transaction' | 'session' = 'transaction', clock?: ManualClock): Promise<Stage> {
+  static async begin(
+    mode: 'transaction' | 'session' = 'transaction',
+    clock?: ManualClock,
+    settings: Readonly<Record<string, number>> = {},
+  ): Promise<Stage> {
     const server = await ScriptedServer.listen();
     const pooler = await startPooler({
       // Buffers that are soon full.
-      settings: { pool_mode: mode, default_pool_size: 1, tcp_socket_buffer: 16_384 },
+      settings: { pool_mode: mode, default_pool_size: 1, tcp_socket_buffer: 16_384, ...settings },
       databases: { scripted: `host=127.0.0.1 port=${server.port}` },
       userlist: { [ROLE]: '' },
       ...(clock && { clock }),
@@ -57,8 +61,8 @@ class Stage implements AsyncDisposable {
     return new Stage(server, pooler, client, peer);
   }
 
-  static async set(mode?: 'transaction' | 'session', clock?: ManualClock): Promise<Stage> {
-    const stage = await Stage.begin(mode, clock);
+  static async set(...how: Parameters<typeof Stage.begin>): Promise<Stage> {
+    const stage = await Stage.begin(...how);
     const { client, peer } = stage;
     await stage.copyBegins();
     await client.send(copyData('bad\n'), sync(), copyDone(), unnamed('SELECT 7'), sync());
@@ -412,6 +416,80 @@ test('a COPY that has swallowed the client’s Sync gets none of ours for it', a
   await peer.send(ready());
   expect((await client.answer()).types).toBe('Z');
   await stage.goesOn();
+});
+
+test.for([
+  'T',
+  'E',
+] as const)('a transaction of which a Sync of ours alone has told (%s) stays the client’s', async (status) => {
+  await using stage = await Stage.begin();
+  const { client, peer, pooler } = stage;
+  const copy = [unnamed('COPY u FROM STDIN'), sync(), copyData('1\n'), copyDone()];
+  await failing(stage, unnamed('BEGIN'), ...copy);
+  for (const type of 'cSc') await peer.messagesTo(type);
+  const end = status === 'T' ? backend.commandComplete('COPY 1') : failed;
+  const begun = [message('1'), message('2'), backend.commandComplete('BEGIN'), message('1'), message('2')];
+  await stage.probe([...begun, began, end], status);
+  await peer.send(message('3'), ready(status));
+  const next = await WireClient.connect(pooler.port, { user: ROLE, database: 'scripted' });
+  await next.send(query('SELECT 8'));
+  await sweepsPass();
+  expect(peer.unread).toBe(0);
+  await client.send(sync());
+  expect((await peer.message()).type).toBe('S');
+  await peer.send(ready(status));
+  expect((await client.answer()).status).toBe(status);
+  await next.peer.close();
+});
+
+test('a stretch whose Sync is still to come gets none of ours', async () => {
+  await using stage = await Stage.begin();
+  const { client, peer } = stage;
+  await failing(stage, unnamed('INSERT a'), sync(), unnamed('INSERT b'));
+  for (const type of 'cSE') await peer.messagesTo(type);
+  await peer.send(message('1'), message('2'), backend.commandComplete('INSERT 0 1'), ready());
+  expect((await client.answer()).types).toBe('12CZ');
+  await sweepsPass();
+  expect(peer.unread).toBe(0);
+  await client.send(unnamed('INSERT c'), sync());
+  expect((await peer.messagesTo('S')).map(({ type }) => type).join('')).toBe('PBES');
+});
+
+test.for([
+  false,
+  true,
+])('a server that falls silent amid a probe (behind all it owes: %s) has query_timeout', async (isOver) => {
+  const clock = new ManualClock();
+  await using stage = await Stage.set('transaction', clock, { query_timeout: 5 });
+  if (isOver) await stage.probe();
+  else await stage.peer.message('S');
+  clock.advance(6000);
+  expect((await stage.client.answerTo('E')).errors[0]?.['M']).toBe('query timeout');
+});
+
+test('a client that reads nothing does not keep a server that has been probed', async () => {
+  await using stage = await Stage.begin();
+  const { client, peer } = stage;
+  const session = await waitFor(() => [...stage.pooler.pooler.state.sessions.values()][0]);
+  await stage.serves(client);
+  client.peer.stall();
+  for (let round = 0; !session.conn.isCongested; round++) {
+    expect(round).toBeLessThan(5000);
+    await client.send(unnamed('COPY t FROM STDIN'), sync());
+    await peer.messagesTo('S');
+    await peer.send(message('1'), message('2'), began);
+    await client.send(copyData('bad\n'), sync(), copyDone(), unnamed('SELECT 7'), sync());
+    for (const type of 'SS') await peer.messagesTo(type);
+    await peer.send(failed, ready());
+    for (let left = 3; left > 0; left--) await peer.message('S');
+    const row = backend.dataRow('x'.repeat(7000));
+    const owed = [message('1'), message('2'), row, backend.commandComplete('SELECT 1'), ready()];
+    await peer.send(Buffer.concat([...owed, ready(), ready(), ready()]));
+    await peer.message('C');
+    await peer.message('S');
+    await peer.send(message('3'), ready());
+    await waitFor(() => session.server === null);
+  }
 });
 
 test('a server that ends its connection amid a probe says why itself, and nothing of ours is passed on', async () => {

@@ -12,7 +12,7 @@ const copyBegins = message('G', Buffer.of(0), int16(0));
 const done = [message('1'), b.commandComplete('INSERT 0 1'), ready()];
 
 const ERROR = b.errorResponse({ S: 'ERROR', V: 'ERROR', C: '42601', M: 'no' });
-const FATAL = b.errorResponse({ S: 'FATAL', V: 'FATAL', C: '57P01', M: 'over' });
+const FATAL = b.errorResponse({ S: 'FATAL', V: 'FATAL', C: '57P01', M: 'over'.repeat(50) });
 
 /** A barrier with all that it passes on and tells of. */
 class Run {
@@ -20,18 +20,23 @@ class Run {
   readonly barrier: Barrier;
   readonly #owed: Buffer[] = [];
 
-  constructor(areEnded = true) {
+  constructor(areEnded = true, isStretchOpen = !areEnded) {
     const feed = (chunk: Buffer, from: number, to: number): number => {
       this.#owed.push(Buffer.from(chunk.subarray(from, to)));
       return to;
     };
     const tell = (what: string) => () => void this.told.push(`${what} at ${this.owed.length}`);
-    this.barrier = new Barrier({ feed }, SYNCS, areEnded, {
-      passed: tell('passed'),
-      copyBegan: tell('copy'),
-      closed: tell('closed'),
-      failed: tell('failed'),
-    });
+    this.barrier = new Barrier(
+      { feed },
+      SYNCS,
+      { areEnded, isStretchOpen },
+      {
+        passed: tell('passed'),
+        copyBegan: tell('copy'),
+        closed: tell('closed'),
+        failed: tell('failed'),
+      },
+    );
   }
 
   get owed(): Buffer {
@@ -53,6 +58,7 @@ function read(chunks: readonly Buffer[], ours = SYNCS, areEnded = true): { owed:
   return { owed: run.owed, told: run.told };
 }
 
+const ENDED = { areEnded: true, isStretchOpen: false };
 const silent: BarrierEvents = { passed() {}, copyBegan() {}, closed() {}, failed() {} };
 
 describe('a barrier', () => {
@@ -100,6 +106,27 @@ describe('a barrier', () => {
   it('keeps nobody waiting for a ReadyForQuery that is the client’s for certain, nor for what is unasked behind it', () => {
     const all = Buffer.concat([...done, notice]);
     for (const { name, chunks } of cuttings(all)) expect(new Run().feed(...chunks).owed, name).toEqual(all);
+  });
+
+  it('keeps nobody waiting for one behind a COPY once there is an answer behind that', () => {
+    const all = Buffer.concat([message('1'), copyBegins, b.commandComplete('COPY 1'), ready(), ...done]);
+    for (const { name, chunks } of cuttings(all)) expect(new Run().feed(...chunks).owed, name).toEqual(all);
+    const before = Buffer.concat([...done, ...done, ready()]);
+    for (const { name, chunks } of cuttings(before))
+      expect(new Run(false, false).feed(...chunks).owed, name).toEqual(before.subarray(0, -ready().length));
+  });
+
+  it('passes on none of what it holds ahead of the end, however much has come unasked', () => {
+    // Kept, and no room beside it.
+    const most = message('A', Buffer.alloc(65_536 - 60, 'x'));
+    expect(read([ready(), most, FATAL]).owed).toEqual(Buffer.concat([most, FATAL]));
+    const run = new Run().feed(ready(), ready(), ready(), most, FATAL);
+    expect(run.owed).toEqual(Buffer.concat([most, FATAL]));
+  });
+
+  it('knows what the last ReadyForQuery has said', () => {
+    const { barrier } = new Run().feed(...done, ready('T'), ready('E'));
+    expect(barrier.status).toBe('E'.charCodeAt(0));
   });
 
   it.each<readonly [string, boolean, Buffer[]]>([
@@ -181,7 +208,7 @@ describe('a barrier', () => {
       feed: (chunk: Buffer, from: number, to: number) => (chunk.subarray(from, to).includes(0x58) ? -1 : to),
     };
     const bytes = message('Z', Buffer.from('X'));
-    expect(new Barrier(owed, SYNCS, true, silent).feed(bytes, 0, bytes.length)).toBe(-1);
+    expect(new Barrier(owed, SYNCS, ENDED, silent).feed(bytes, 0, bytes.length)).toBe(-1);
   });
 
   it('tells of a COPY behind all that is the client’s, and stops there, however it is cut', () => {
@@ -204,7 +231,7 @@ describe('a barrier', () => {
           },
         },
         SYNCS,
-        true,
+        ENDED,
         silent,
       );
       expect(() => barrier.feed(bad, 0, bad.length)).toThrow(ProtocolViolation);
@@ -212,7 +239,7 @@ describe('a barrier', () => {
     }
     const fail = () => expect.fail();
     const events = { passed: fail, copyBegan: fail, closed: fail, failed: fail };
-    const broken = new Barrier({ feed: () => -1 }, SYNCS, true, events);
+    const broken = new Barrier({ feed: () => -1 }, SYNCS, ENDED, events);
     const bytes = Buffer.concat([message('?'), ready(), ready(), ready()]);
     expect(broken.feed(bytes, 0, bytes.length)).toBe(-1);
   });
