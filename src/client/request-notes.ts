@@ -121,6 +121,21 @@ export function note(name: string | null, ...changes: Change[]): ChangeNote {
   return new ChangeNote([changes], name);
 }
 
+/** Two changes that one request makes, if any. */
+export function both(one: Change | null, other: Change | null): Change | null {
+  if (one === null || other === null) return one ?? other;
+  return {
+    settle: () => {
+      one.settle();
+      other.settle();
+    },
+    undo: () => {
+      one.undo();
+      other.undo();
+    },
+  };
+}
+
 /** As {@link note}; null where there is no change. */
 export function noteOf(change: Change | null): ChangeNote | null {
   return change === null ? null : note(null, change);

@@ -86,10 +86,15 @@ export class RowChecks {
   }
 
   /**
-   * A Bind of `statement` by `name` is about to be sent, which is there: what its portal is. {@link NEEDS_ANSWERS}: what
-   * transaction it is in has to be known first.
+   * A Bind of `statement` by `name`, which is there, to `portal` is about to be sent: what hangs on its answer.
+   * {@link NEEDS_ANSWERS}: what transaction it is in has to be known first.
    */
-  bound(name: string, statement: Statement, out: RunWriter): NamedPortal | typeof NEEDS_ANSWERS {
+  bound(
+    name: string,
+    statement: Statement,
+    portal: string,
+    out: RunWriter,
+  ): Change | null | typeof NEEDS_ANSWERS {
     const { tracker, statements: known } = this.#server;
     const { queue } = tracker;
     // Prepared by SQL. A portal that is described in a later stretch is one of a transaction; else there is time for that.
@@ -97,7 +102,14 @@ export class RowChecks {
       if (queue.syncs > 0 || queue.queries > 0) return NEEDS_ANSWERS;
       if (tracker.isSurelyUsable) this.#sender.ask(statement, out);
     }
-    return { name, statement, shape: known.shapeOf(statement), segment: tracker.segment };
+    const { segment } = tracker;
+    const shape = known.shapeOf(statement);
+    const of: NamedPortal = { name, statement, shape, segment, before: null, isTakenBack: false };
+    const { told } = this.#host.statements;
+    if (!tracker.isAtRest) return told.boundAnew(portal, of);
+    // There is no portal then.
+    told.bound(portal, of);
+    return null;
   }
 
   /** The client asks for `statement`, its `name`, which is there; `send` sends that. */

@@ -1,6 +1,6 @@
 import { type Change, UNSETTLED } from '../prepared/ledger.ts';
 import { nameEnd, nameOf, renamed } from '../prepared/message-names.ts';
-import { isSameRows, LOST, type NamedPortal } from '../prepared/statement-shape.ts';
+import { isSameRows, LOST } from '../prepared/statement-shape.ts';
 import { readEffects } from '../prepared/statement-effects.ts';
 import { NO_STATEMENT, PORTAL, STATEMENT, type Statement, StatementUse } from '../prepared/statement.ts';
 import { brokenText } from '../relay/malformed.ts';
@@ -10,7 +10,7 @@ import type { RunWriter } from '../relay/run-writer.ts';
 import { FrontendType as F } from '../wire/codes.ts';
 import { closeComplete, parseComplete } from '../wire/complete.ts';
 import { ProtocolViolation, SynchronizationLost } from '../wire/pg-error.ts';
-import { ChangingUse, note, RefusedUse } from './request-notes.ts';
+import { both, ChangingUse, note, RefusedUse } from './request-notes.ts';
 import { RowChecks } from './row-checks.ts';
 import { SqlFilter } from './sql-filter.ts';
 import { asItIs } from './sql-text.ts';
@@ -252,7 +252,6 @@ export class StatementFilter implements RequestFilter {
     if (standIn === UNSETTLED) return NEEDS_ANSWERS;
     let nameBytes = standIn?.nameBytes ?? statement?.nameBytes ?? chunk.subarray(start, zero + 1);
     let use: RequestNote | null = standIn?.note ?? null;
-    let bound: NamedPortal | null = null;
     if (statement !== null && standIn === null) {
       const isRight = this.#rows.check(
         name,
@@ -267,9 +266,8 @@ export class StatementFilter implements RequestFilter {
       if (typeof isRight === 'number') return isRight;
       if (isRight) {
         this.#sender.ensure(statement, out);
-        const its = this.#rows.bound(name, statement, out);
-        if (its === NEEDS_ANSWERS) return its;
-        bound = its;
+        const bound = this.#rows.bound(name, statement, portal, out);
+        if (bound === NEEDS_ANSWERS) return bound;
         if (statement.spoilsSession || statement.isGuess) this.#server.closeNeeded = true;
         use = this.#use(
           F.Bind,
@@ -277,14 +275,15 @@ export class StatementFilter implements RequestFilter {
           name,
           body,
           bodyBytes,
-          this.#sql.portals.boundTo(portal, statement),
+          both(bound, this.#sql.portals.boundTo(portal, statement)),
         );
       } else {
         use = new RefusedUse(statement, name);
         nameBytes = NO_STATEMENT;
       }
+    } else {
+      statements.told.bound(portal, null);
     }
-    statements.told.bound(portal, bound);
     stats.bindCount++;
     tracker.sent(F.Bind, ReplyAction.Forward, null, use);
     if (kept.isKeeping) kept.binds++;

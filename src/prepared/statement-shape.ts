@@ -107,23 +107,27 @@ function rowsDigest(body: Buffer | null, isWhole: boolean): string {
   return hash('sha256', Buffer.concat(parts), 'base64');
 }
 
-interface Told extends ToldShape {
-  readonly statement: Statement;
-  /** What was told before that, until it is answered. */
-  before: Told | null;
-  /** The request that asked for it has failed. */
+/** What holds from its request on, unless that fails. */
+interface Tentative<T> {
+  /** What held before that, until it is answered. */
+  before: T | null;
+  /** The request has failed. */
   isTakenBack: boolean;
 }
 
-/** The last of what the client was told that it was told indeed. */
-function lastOf(told: Told | null): Told | null {
-  let last = told;
+interface Told extends ToldShape, Tentative<Told> {
+  readonly statement: Statement;
+}
+
+/** The last of what was to hold that holds indeed. */
+function lastOf<T extends Tentative<T>>(newest: T | null): T | null {
+  let last = newest;
   while (last?.isTakenBack === true) last = last.before;
   return last;
 }
 
 /** A portal of a named statement. */
-export interface NamedPortal {
+export interface NamedPortal extends Tentative<NamedPortal> {
   readonly name: string;
   readonly statement: Statement;
   /** What its rows are: those of the statement when it was bound; null: nobody knew. */
@@ -199,7 +203,7 @@ export class ToldShapes {
     this.endPortals();
   }
 
-  /** A portal is made; null: of an unnamed statement. */
+  /** A portal is made where there is none of that name; null: of an unnamed statement. */
   bound(portal: string, of: NamedPortal | null): void {
     if (portal === '') this.#unnamed = of;
     else {
@@ -208,6 +212,26 @@ export class ToldShapes {
       this.#portals.set(portal, of);
       if (this.#portals.size > PORTALS) this.#loseOldest();
     }
+  }
+
+  /** A portal is made of a named statement; if the Bind fails, the one that is there by that name stays. */
+  boundAnew(portal: string, of: NamedPortal): Change {
+    const before = this.portal(portal);
+    of.before = before === LOST ? null : before;
+    this.bound(portal, of);
+    return {
+      settle: () => {
+        of.before = null;
+      },
+      undo: () => {
+        of.isTakenBack = true;
+        if (this.portal(portal) !== of) return;
+        const last = lastOf(of);
+        // It may be one that is not known any more.
+        if (last === null) this.#portals.delete(portal);
+        if (last !== null || portal === '') this.bound(portal, last);
+      },
+    };
   }
 
   portal(name: string): NamedPortal | null | typeof LOST {

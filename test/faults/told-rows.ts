@@ -97,6 +97,21 @@ export const toldRowsFaults: readonly Fault[] = [
     EDGES,
   ),
   fault(
+    'a portal tells of the statement of a Bind that has failed',
+    { file: SHAPE, find: 'of.isTakenBack = true;', replace: 'of.isTakenBack = false;' },
+    EDGES,
+  ),
+  fault(
+    'a portal tells of the statement of one of several Binds that were skipped',
+    { file: SHAPE, find: 'const last = lastOf(of);', replace: 'const last = of.before;' },
+    EDGES,
+  ),
+  fault(
+    'a portal that is not known any more tells nothing behind a Bind that has failed',
+    { file: SHAPE, find: "if (last !== null || portal === '') this", replace: 'this' },
+    EDGES,
+  ),
+  fault(
     'a transaction that has failed lets through whatever follows its end',
     { file: CHECKS, find: ' && tracker.isQuiet)', replace: ')' },
     EDGES,

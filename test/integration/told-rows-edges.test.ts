@@ -99,6 +99,35 @@ test('a portal tells of the rows that it has, though its statement has been prep
   expect(outcome(await client.ask(runNamed('a'), sync()))).toEqual(REFUSED);
 });
 
+test.each([
+  ['fails', [bindTexts('p', 'b', [])], '42P03'],
+  [
+    'is skipped',
+    [unnamed('SELECT 1/0'), ...Array.from({ length: 3 }, () => bindTexts('p', 'b', []))],
+    '22012',
+  ],
+] as const)('a portal whose name a Bind that %s would have given tells of what it is', async (_, bad, sqlstate) => {
+  const prepare = [parse('a', ALL), parse('b', 'SELECT id, name FROM items WHERE id > 0')];
+  for (const client of [stage.direct, await connect()]) {
+    await client.ask(...prepare, sync());
+    await client.query('BEGIN');
+    await client.ask(bindTexts('p', 'a', []), sync());
+    await client.query('SAVEPOINT before');
+    expect((await client.ask(...bad, sync())).errors[0]?.['C']).toBe(sqlstate);
+    await client.query('ROLLBACK TO before');
+    expect((await client.ask(describing('P', 'p'), sync())).types).toBe('TZ');
+    await client.query('COMMIT');
+    if (client === stage.direct) {
+      await client.query('DEALLOCATE ALL');
+      continue;
+    }
+    await stage.occupy();
+    await stage.direct.rows('ALTER TABLE items ALTER id TYPE bigint');
+    expect(outcome(await client.ask(runNamed('b'), sync()))).toEqual(AS_TOLD);
+    expect(outcome(await client.ask(runNamed('a'), sync()))).toEqual(REFUSED);
+  }
+});
+
 test('with more portals than are known by name, what one of them has told counts as told', async () => {
   const client = await told();
   const release = await stage.occupy();
@@ -112,13 +141,21 @@ test('with more portals than are known by name, what one of them has told counts
   await release();
   // It is the last one, and known.
   expect(outcome(await client.ask(runNamed('a'), sync()))).toEqual(['2DCZ', [['1', 'one', '7']]]);
-  await client.query('BEGIN');
-  const lost = [bindTexts('p', 'a', []), ...many('r'), describing('P', 'p')];
-  expect((await client.ask(...lost, sync())).errors).toEqual([]);
-  expect(outcome(await client.ask(runNamed('a'), sync()))).toEqual(REFUSED);
-  await client.query('ROLLBACK');
-  await client.ask(describing('S', 'a'), sync());
-  expect(outcome(await client.ask(runNamed('a'), sync()))).toEqual(['2DCZ', [['1', 'one', '7']]]);
+  for (const isBoundInVain of [false, true]) {
+    await client.query('BEGIN');
+    const lost = [bindTexts('p', 'a', []), ...many('r')];
+    expect((await client.ask(...lost, sync())).errors).toEqual([]);
+    if (isBoundInVain) {
+      await client.query('SAVEPOINT before');
+      expect((await client.ask(bindTexts('p', 'b', []), sync())).errors[0]?.['C']).toBe('42P03');
+      await client.query('ROLLBACK TO before');
+    }
+    expect((await client.ask(describing('P', 'p'), sync())).types).toBe('TZ');
+    expect(outcome(await client.ask(runNamed('a'), sync()))).toEqual(REFUSED);
+    await client.query('ROLLBACK');
+    await client.ask(describing('S', 'a'), describing('S', 'b'), sync());
+    expect(outcome(await client.ask(runNamed('a'), sync()))).toEqual(['2DCZ', [['1', 'one', '7']]]);
+  }
 });
 
 test('a portal of a statement that SQL has prepared tells of its rows in a later stretch, too', async () => {
