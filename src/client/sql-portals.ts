@@ -193,7 +193,7 @@ export class SqlPortals {
     doubts.prepared(meant);
     const change = statements.set(name, meant, segment);
     cache.release(meant);
-    return [change];
+    return [change, server.statements.misnamed(statement, segment)];
   }
 }
 

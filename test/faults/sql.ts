@@ -62,6 +62,24 @@ export const sqlFaults: readonly Fault[] = [
     PORTALS,
   ),
   fault(
+    'a server is taken to lack the name of what was prepared there behind a SET, read otherwise',
+    {
+      file: 'src/client/sql-portals.ts',
+      find: 'return [change, server.statements.misnamed(statement, segment)];',
+      replace: 'return [change];',
+    },
+    PORTALS,
+  ),
+  fault(
+    'a server is taken to say as it was parsed what was prepared there behind a SET',
+    {
+      file: 'src/client/sql-portals.ts',
+      find: 'return [change, server.statements.misnamed(statement, segment)];',
+      replace: 'return [change, server.statements.add(statement, segment)];',
+    },
+    PORTALS,
+  ),
+  fault(
     'what a portal does whose name is long is not noticed, and its server goes on',
     {
       file: 'src/client/sql-portals.ts',

@@ -87,6 +87,48 @@ test('what a statement does is read as it was when it was prepared, not by a SET
   expect(codes(await other.query('EXECUTE foo'))).toEqual(['26000']);
 });
 
+describe('a PREPARE that is executed behind a SET by which it is another statement', () => {
+  const text = "PREPARE foo AS SELECT '01/02/2003'::date::text";
+  const german = "SET DateStyle = 'German'";
+
+  test('is refused as PostgreSQL does where its portal is executed again', async () => {
+    const answers = [];
+    for (const client of [stage.direct, await connect()]) {
+      const { tags, errors } = await client.ask(
+        ...[made('p', text), unnamed(german), execute('p'), execute('p'), sync()],
+      );
+      answers.push([tags, errors.map(({ C, M }) => [C, M])]);
+      await client.query('DEALLOCATE foo; RESET DateStyle');
+    }
+    expect(answers[0]).toEqual([['SET', 'PREPARE'], [['55000', 'portal "p" cannot be run']]]);
+    expect(answers[1]).toEqual(answers[0]);
+  });
+
+  test('is the one that it was where it is prepared anew as it was', async () => {
+    const client = await connect();
+    const before = await client.value('SHOW DateStyle');
+    await client.ask(query('BEGIN'));
+    await client.ask(made('p', text), unnamed(german), execute('p'), close('P', 'p'), sync());
+    expect(await client.value('EXECUTE foo')).toBe('01.02.2003');
+    await client.query('DEALLOCATE foo');
+    await client.query(`SET DateStyle = '${before}'`);
+    expect(codes(await client.query(text))).toEqual([]);
+    expect(await client.value('EXECUTE foo')).toBe('2003-01-02');
+    await client.ask(query('COMMIT'));
+    expect(await client.value('EXECUTE foo')).toBe('2003-01-02');
+  });
+
+  test('leaves one of the same text what it was', async () => {
+    const client = await connect();
+    await client.query(text.replace('foo', 'bar'));
+    await client.ask(query('BEGIN'));
+    await client.ask(made('p', text), unnamed(german), execute('p'), sync());
+    expect(await client.value('EXECUTE foo')).toBe('01.02.2003');
+    expect(await client.value('EXECUTE bar')).toBe('02.01.2003');
+    await client.ask(query('COMMIT'));
+  });
+});
+
 test.for([
   'SET TimeZone TO UTC',
   'PREPARE foo AS SELECT 1',
