@@ -34,6 +34,7 @@ const TEXT_LIMIT = 64 * 1024 * 1024;
  * | Bind, Describe | the same by our name | Parse (answer swallowed), then the same |
  * | Close | nothing: CloseComplete is ours to give | nothing |
  *
+ * In place of nothing it is a Close of nothing where a COPY may be under way, see {@link StatementSender.answer}.
  * Names that the client has not given pass as they are: the server's own error is the right one.
  */
 export class StatementFilter implements RequestFilter {
@@ -126,7 +127,7 @@ export class StatementFilter implements RequestFilter {
       case F.Describe:
         return this.#describe(chunk, body, end, out);
       default:
-        return this.#close(chunk, body, end);
+        return this.#close(chunk, body, end, out);
     }
   }
 
@@ -227,7 +228,7 @@ export class StatementFilter implements RequestFilter {
       if (isThere && tracker.isSurelyUsable) {
         tracker.opened();
         if (tracker.isAtRest) kept.given(name, segment);
-        this.#sender.answer(F.Parse, parseComplete, change);
+        this.#sender.answer(F.Parse, parseComplete, change, out);
       } else {
         // Where it is there, too: whether it would be taken depends on the transaction, and only PostgreSQL knows.
         this.#sender.parse(statement, ReplyAction.Forward, note(name, change), out);
@@ -336,13 +337,13 @@ export class StatementFilter implements RequestFilter {
     return end;
   }
 
-  #close(chunk: Buffer, body: number, end: number): number {
+  #close(chunk: Buffer, body: number, end: number, out: RunWriter): number {
     const { statements } = this.#host;
     const { tracker } = this.#server;
     const name = onlyName(F.Close, chunk, body + 1, end);
     const current = statements.get(name, tracker.segment);
     if (current === UNSETTLED) return -1;
-    this.#sender.answer(F.Close, closeComplete, statements.set(name, null, tracker.segment));
+    this.#sender.answer(F.Close, closeComplete, statements.set(name, null, tracker.segment), out);
     return end;
   }
 

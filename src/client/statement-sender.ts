@@ -4,7 +4,13 @@ import { constantsKey, type Reading, readingSwitch } from '../prepared/reading.t
 import { isNamed, type ReadingOptions } from '../prepared/sql-statements.ts';
 import type { StatementShape } from '../prepared/statement-shape.ts';
 import type { ServerStatements } from '../prepared/server-statements.ts';
-import { PORTAL, STATEMENT, type Statement, type StatementCache } from '../prepared/statement.ts';
+import {
+  NO_STATEMENT,
+  PORTAL,
+  STATEMENT,
+  type Statement,
+  type StatementCache,
+} from '../prepared/statement.ts';
 import { TextChange } from '../prepared/text-change.ts';
 import { ReplyAction } from '../relay/outstanding.ts';
 import type { RequestTracker } from '../relay/request-tracker.ts';
@@ -47,6 +53,9 @@ export interface StatementHost {
   readonly doubts: ReadingDoubts;
   reply(bytes: Buffer): void;
 }
+
+/** CloseComplete answers it in any transaction, also in one that has failed. */
+const CLOSES_NOTHING = new Writer(64).begin(F.Close).byte(STATEMENT).bytes(NO_STATEMENT).end().take();
 
 /** What opens a stretch of the extended protocol. */
 const STRETCH: ReadonlySet<number> = new Set([F.Parse, F.Bind, F.Describe, F.Execute, F.Close]);
@@ -302,12 +311,18 @@ export class StatementSender {
     tracker.sent(F.Close, ReplyAction.Swallow, null, note(null, known.remove(statement, tracker.segment)));
   }
 
-  /** An answer that is ours to give: behind what is owed, or now. */
-  answer(type: number, bytes: Buffer, change: Change): void {
+  /**
+   * An answer that is ours to give: behind what is owed, or now. Where a COPY may be under way then, PostgreSQL has to see that
+   * something comes amid it that ends it: so it is asked, too.
+   */
+  answer(type: number, bytes: Buffer, change: Change, out: RunWriter): void {
     const { tracker, sinkAtBoundary } = this.server;
     if (tracker.owesNothing && sinkAtBoundary) {
       change.settle();
       this.#host.reply(bytes);
+    } else if (tracker.queue.mayCopy) {
+      out.put(CLOSES_NOTHING);
+      tracker.sent(F.Close, ReplyAction.Rewrite, bytes, note(null, change));
     } else {
       tracker.sent(type, ReplyAction.Synthesize, bytes, note(null, change));
     }

@@ -91,7 +91,7 @@ export class OutstandingQueue {
   #head = 0;
   #length = 0;
   /** Entries by {@link KIND}. */
-  readonly #counts = new Uint32Array(5);
+  readonly #counts = new Uint32Array(6);
 
   get length(): number {
     return this.#length;
@@ -127,6 +127,11 @@ export class OutstandingQueue {
   /** Of Query and FunctionCall. */
   get queries(): number {
     return this.#counts[QUERY] as number;
+  }
+
+  /** A COPY IN may be under way, or begin before what is sent now is read. */
+  get mayCopy(): boolean {
+    return this.#counts[EXECUTE] !== 0 || this.#counts[QUERY] !== 0;
   }
 
   /** Of CopyDone and CopyFail. */
@@ -262,6 +267,7 @@ const SYNC = 1;
 const QUERY = 2;
 const COPY_END = 3;
 const COPY_DATA = 4;
+const EXECUTE = 5;
 const KIND = new Uint8Array(256);
 KIND[F.Sync] = SYNC;
 KIND[F.Query] = QUERY;
@@ -269,3 +275,4 @@ KIND[F.FunctionCall] = QUERY;
 KIND[F.CopyDone] = COPY_END;
 KIND[F.CopyFail] = COPY_END;
 KIND[F.CopyData] = COPY_DATA;
+KIND[F.Execute] = EXECUTE;

@@ -234,6 +234,38 @@ export const relayFaults: readonly Fault[] = [
     ['test/relay/request-stream.test.ts'],
   ),
   fault(
+    'a Close amid a COPY is answered by us, and the COPY goes on',
+    { file: 'src/client/statement-sender.ts', find: 'tracker.queue.mayCopy', replace: 'tracker.isUnsure' },
+    ['test/integration/copy.test.ts'],
+  ),
+  fault(
+    'a Close amid a COPY is answered by us where that has been begun by Execute',
+    {
+      file: 'src/relay/outstanding.ts',
+      find: 'return this.#counts[EXECUTE] !== 0 || this.#counts[QUERY] !== 0;',
+      replace: 'return this.#counts[QUERY] !== 0;',
+    },
+    ['test/integration/copy.test.ts'],
+  ),
+  fault(
+    'a Close amid a COPY is answered by us where that has been begun by a Query',
+    {
+      file: 'src/relay/outstanding.ts',
+      find: 'return this.#counts[EXECUTE] !== 0 || this.#counts[QUERY] !== 0;',
+      replace: 'return this.#counts[EXECUTE] !== 0;',
+    },
+    ['test/integration/copy.test.ts'],
+  ),
+  fault(
+    'a Parse is answered with the CloseComplete of a Close of ours',
+    {
+      file: 'src/client/statement-sender.ts',
+      find: 'tracker.sent(F.Close, ReplyAction.Rewrite, bytes, note(null, change));',
+      replace: 'tracker.sent(F.Close, ReplyAction.Forward, bytes, note(null, change));',
+    },
+    ['test/integration/copy.test.ts'],
+  ),
+  fault(
     'Syncs behind another request are left out of the count as those of a COPY',
     {
       file: 'src/relay/copy-marks.ts',

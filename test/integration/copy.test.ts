@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { type Answers, answersTo, reconciled } from '../support/compared-answers.ts';
 import { frontend } from '../support/peer-messages.ts';
 import { type LocalPooler, startPooler } from '../support/pooler.ts';
 import { sharedPostgres, withClient } from '../support/postgres.ts';
@@ -7,7 +8,8 @@ import { waitFor } from '../support/wait-for.ts';
 import { unnamed, WireClient } from '../support/wire-client.ts';
 
 const database = 'copy_modes';
-const { query, parse, bind, execute, copyData, copyDone, copyFail, sync, flush } = frontend;
+const ROLE = 'copy_direct';
+const { query, parse, bind, execute, close, copyData, copyDone, copyFail, sync, flush } = frontend;
 const COPY_IN = 'COPY copied FROM STDIN';
 const BAD_ROW = copyData('not a number\n');
 const BAD_ROW_TEXT = 'invalid input syntax for type integer: "not a number"';
@@ -16,7 +18,9 @@ let pooler: LocalPooler;
 
 beforeAll(async () => {
   await createDatabase(sharedPostgres(), database);
-  await withClient(sharedPostgres(), (client) => client.query('CREATE TABLE copied (n int)'), { database });
+  await createRole(sharedPostgres(), { name: ROLE, auth: 'trust' });
+  const schema = `CREATE TABLE copied (n int); GRANT INSERT ON copied TO ${ROLE}`;
+  await withClient(sharedPostgres(), (client) => client.query(schema), { database });
   pooler = await startPooler({
     settings: { default_pool_size: 1 },
     databases: {
@@ -33,6 +37,10 @@ beforeEach(() => withClient(sharedPostgres(), (client) => client.query('TRUNCATE
 
 function connect(mode: string): Promise<WireClient> {
   return WireClient.connect(pooler.port, { user: 'postgres', database: mode });
+}
+
+function connectDirectly(): Promise<WireClient> {
+  return WireClient.connect(sharedPostgres(), { user: ROLE, database });
 }
 
 async function copiedRows(): Promise<number[]> {
@@ -241,11 +249,7 @@ test.each([
 });
 
 test('a request that names a statement, behind one for which PostgreSQL ends the COPY, waits to hear that', async () => {
-  const user = 'copy_direct';
-  await createRole(sharedPostgres(), { name: user, auth: 'trust' });
-  await withClient(sharedPostgres(), (it) => it.query(`GRANT INSERT ON copied TO ${user}`), { database });
-  const direct = await WireClient.connect(sharedPostgres(), { user, database });
-  const pair = [direct, await connect('transaction')];
+  const pair = [await connectDirectly(), await connect('transaction')];
   const seen = [];
   for (const client of pair) {
     await client.send(unnamed(COPY_IN));
@@ -258,6 +262,51 @@ test('a request that names a statement, behind one for which PostgreSQL ends the
   expect(seen[0]).toHaveLength(2);
   expect(seen[1]).toEqual(seen[0]);
   await checkAfterwards(await connect('transaction'), 'transaction');
+});
+
+describe('a request that is answered by us ends the connection amid a COPY as PostgreSQL does', () => {
+  test.each([
+    ['Close behind a Query', query(COPY_IN), close('S', 'a')],
+    ['Close behind an Execute', unnamed(COPY_IN), close('S', 'a')],
+    ['Close behind a Sync', Buffer.concat([unnamed(COPY_IN), sync()]), close('S', 'a')],
+    ['Close of what there is none of', unnamed(COPY_IN), close('S', 'none')],
+    ['Parse of what the server has', unnamed(COPY_IN), parse('b', 'SELECT 1')],
+  ])('%s', async (_, begun, request) => {
+    for (const isKnown of [false, true]) {
+      const [direct, pooled] = [await connectDirectly(), await connect('transaction')];
+      const answers = [];
+      for (const client of [direct, pooled]) {
+        await client.ask(parse('a', 'SELECT 1'), sync());
+        const rest = [request, copyDone(), sync(), query("SELECT 'marker'")];
+        if (isKnown) {
+          await client.send(begun);
+          await client.answerTo('G');
+          await client.send(...rest);
+        } else await client.send(begun, ...rest);
+        answers.push(await answersTo(client, 'marker'));
+      }
+      const [expected, got] = answers as [Answers, Answers];
+      expect(expected.isOver).toBe(true);
+      expect(reconciled(got, expected)).toEqual(expected);
+      await Promise.all([direct.peer.close(), pooled.peer.close()]);
+      await checkAfterwards(await connect('transaction'), 'transaction');
+    }
+  });
+
+  test('where none begins after all it is answered', async () => {
+    const client = await connect('transaction');
+    await client.ask(parse('a', 'SELECT 1'), sync());
+    const { types } = await client.ask(
+      ...[unnamed('SELECT 1'), parse('b', 'SELECT 1'), bind('', 'b'), execute('')],
+      ...[close('S', 'a'), close('S', 'b'), sync()],
+    );
+    expect(types).toBe('12DC12DC33Z');
+    await client.send(query('SELECT 1/0'), close('S', 'a'), sync());
+    expect([(await client.answer()).types, (await client.answer()).types]).toEqual(['EZ', '3Z']);
+    await client.send(unnamed('SELECT 1/0'), close('S', 'a'), sync(), close('S', 'a'), sync());
+    expect([(await client.answer()).types, (await client.answer()).types]).toEqual(['1EZ', '3Z']);
+    await checkAfterwards(client, 'transaction');
+  });
 });
 
 test('a server in COPY IN mode stays with its client while that says nothing', async () => {

@@ -95,6 +95,21 @@ describe('OutstandingQueue', () => {
     }
   });
 
+  it('tells whether a COPY may be under way behind what it holds: a Query or an Execute', () => {
+    const queue = new OutstandingQueue();
+    for (const type of [F.Parse, F.Bind, F.Describe, F.Close, F.Sync, F.CopyData, F.CopyDone])
+      queue.push(type);
+    expect(queue.mayCopy).toBe(false);
+    for (const type of [F.Query, F.Execute]) {
+      queue.clear();
+      for (const each of [F.Parse, type, F.Sync]) queue.push(each);
+      expect(queue.mayCopy).toBe(true);
+      queue.pop();
+      queue.pop();
+      expect([queue.length, queue.mayCopy]).toEqual([1, false]);
+    }
+  });
+
   it('forwards by default and keeps nothing for it', () => {
     const queue = new OutstandingQueue();
     queue.push(F.Query);
