@@ -13,13 +13,13 @@ const ERRORS = 'src/prepared/error-names.ts';
 export const oracleFaults: readonly Fault[] = [
   noticed('Close of a prepared statement is not answered', {
     file: FILTER,
-    find: 'this.#sender.answer(F.Close, closeComplete, statements.set(name, null, tracker.segment));',
+    find: 'this.#sender.answer(F.Close, closeComplete, statements.set(name, null, tracker.segment), out);',
     replace: 'statements.set(name, null, tracker.segment).settle();',
   }),
   noticed('ParseComplete of ours is given twice', {
     file: FILTER,
-    find: 'this.#sender.answer(F.Parse, parseComplete, change);',
-    replace: 'this.#sender.answer(F.Parse, Buffer.concat([parseComplete, parseComplete]), change);',
+    find: 'this.#sender.answer(F.Parse, parseComplete, change, out);',
+    replace: 'this.#sender.answer(F.Parse, Buffer.concat([parseComplete, parseComplete]), change, out);',
   }),
   noticed('answers of ours overtake those that the server owes', {
     file: SENDER,
