@@ -45,9 +45,16 @@ export class Orphans {
     this.#pump();
   };
 
-  constructor(keeper: Pick<BudgetKeeper, 'orphans' | 'release'>, host: () => OrphanHost) {
+  readonly #turnMs: number;
+
+  constructor(
+    keeper: Pick<BudgetKeeper, 'orphans' | 'release'>,
+    host: () => OrphanHost,
+    turnMs: number = TURN_MS,
+  ) {
     this.#keeper = keeper;
     this.#host = host;
+    this.#turnMs = turnMs;
   }
 
   /** Whether what runs on one may not have been cancelled yet. */
@@ -81,7 +88,7 @@ export class Orphans {
         this.#cancels--;
         this.#pump();
       };
-      const timer = setTimeout(leave, TURN_MS);
+      const timer = setTimeout(leave, this.#turnMs);
       timer.unref();
       begin(leave);
     }

@@ -387,7 +387,9 @@ export class SharedBudget implements Budget {
   }
 
   #ringAll(): void {
-    const rings = [...this.#rings];
+    // The next one first, so that none is behind the same others each time.
+    const turn = (owner: number): number => owner + (owner < this.#me ? this.#view.layout.sizes.owners : 0);
+    const rings = [...this.#rings].sort((a, b) => turn(a) - turn(b));
     this.#rings.clear();
     for (const owner of rings) this.#parts.ring(owner);
   }

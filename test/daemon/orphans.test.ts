@@ -152,7 +152,8 @@ describe('what runs on a server connection of a dead thread', () => {
       },
     };
     const log = { enabled: () => true, log: () => {} };
-    new Orphans(keeper, () => ({ log, native, tls: null, tune: () => {}, patienceMs: 60_000 })).endAll();
+    const host = { log, native, tls: null, tune: () => {}, patienceMs: 60_000 };
+    new Orphans(keeper, () => host, 60_000).endAll();
     const carriers: ScriptedPeer[] = [];
     for (let i = 0; i < 16; i++) {
       const carrier = await server.accept();

@@ -36,6 +36,27 @@ test('keys are derived two at a time by all threads together, which take turns',
   expect(stage.budget(0).count('derivation')).toBe(0);
 });
 
+test('who was refused one is told in turn, so that nobody is behind the same others each time', async () => {
+  const stage = new SharedStage().joinAll();
+  const ask = (owner: number) =>
+    stage.budget(owner).askPlace({
+      ...{ owner: `worker ${owner}`, kind: 'derivation', key: '', totalLimit: 1, keyLimit: 0 },
+    });
+  for (const [holder, order] of [
+    [0, [1, 2]],
+    [1, [2, 0]],
+    [2, [0, 1]],
+  ] as const) {
+    const place = ask(holder);
+    if (typeof place === 'string') throw new Error(place);
+    for (const other of [0, 1, 2]) if (other !== holder) expect(ask(other)).toBe('total');
+    stage.rings.length = 0;
+    stage.budget(holder).giveBack(place);
+    await waitFor(() => stage.rings.length === 2);
+    expect(stage.rings).toEqual(order);
+  }
+});
+
 test('what nobody waits for any more takes no place, nor does it wait for one', async () => {
   const stage = new SharedStage().joinAll();
   const gates = gatesOf(stage);

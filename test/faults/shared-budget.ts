@@ -278,4 +278,13 @@ export const sharedBudgetFaults: readonly Fault[] = [
     { file: 'src/daemon/orphans.ts', find: 'TURN_MS = 100', replace: 'TURN_MS = 1e9' },
     ['test/daemon/orphans.test.ts'],
   ),
+  fault(
+    'of several threads that were refused the same ones are always told last',
+    {
+      file: 'src/pool/shared-budget.ts',
+      find: '.sort((a, b) => turn(a) - turn(b));',
+      replace: '.sort((a, b) => a - b);',
+    },
+    ['test/daemon/shared-gate.test.ts'],
+  ),
 ];

@@ -167,12 +167,12 @@ describe('requests that the pooler answers by itself', () => {
     await client.close();
   });
 
-  test('do not pile up behind a query that takes long, and are all answered', { timeout }, async () => {
+  test('do not pile up behind what takes long, and are all answered', { timeout }, async () => {
     await using server = await ScriptedServer.listen();
     const { pooler, client, backendPeer } = await startLinked(server, 'transaction');
     await using _pooler = pooler;
-    await client.send(frontend.query('SELECT slow'));
-    expect((await backendPeer.message()).type).toBe('Q');
+    await client.send(frontend.parse('', 'SELECT slow'), frontend.flush());
+    await backendPeer.messagesTo('H');
     const { sending, count } = flood(client, 2);
     const session = await waitFor(
       () => {
@@ -184,12 +184,32 @@ describe('requests that the pooler answers by itself', () => {
     await sweepsPass();
     expect(session.conn.isPaused).toBe(true);
     expect(session.server?.tracker.queue.length).toBeLessThan(5000);
-    const answer = [backend.commandComplete('SELECT 0'), backend.readyForQuery()];
-    await backendPeer.send(...answer);
-    expect((await client.messagesTo('Z')).length).toBe(2);
+    await backendPeer.send(message('1'));
+    expect((await client.message()).type).toBe('1');
     await expectAnswers(client, count);
     await sending;
     await client.close();
+  });
+
+  test('do not pile up behind a query that may be a COPY, when the server is asked, too', async () => {
+    await using server = await ScriptedServer.listen();
+    const { pooler, client, backendPeer } = await startLinked(server, 'transaction');
+    await using _pooler = pooler;
+    await client.send(frontend.query('SELECT slow'));
+    expect((await backendPeer.message()).type).toBe('Q');
+    const { sending } = flood(client, 2);
+    const session = await waitFor(
+      () => {
+        const [each] = pooler.pooler.state.sessions.values();
+        return each?.conn.isPaused === true && each;
+      },
+      { deadlineMs },
+    );
+    await sweepsPass();
+    expect(session.conn.isPaused).toBe(true);
+    expect(session.server?.tracker.queue.length).toBeLessThanOrEqual(65_536);
+    await client.close();
+    await sending.catch(() => {});
   });
 });
 

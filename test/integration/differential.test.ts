@@ -35,6 +35,9 @@ beforeAll(async () => {
 
 afterAll(() => postgres[Symbol.asyncDispose]());
 
+/** By its text, or because what is run may be a PREPARE. */
+const GIVES_NAME = /^(?:parse [^:]|.*PREPARE |close S \S|bind and execute |run \S+ (?:in |undescribed))/;
+
 /** Requests of one batch. `mode`: what pool_mode is. */
 function batch(random: Random, mode: string): Piece[] {
   const pieces: Piece[] = [];
@@ -53,7 +56,7 @@ function batch(random: Random, mode: string): Piece[] {
   for (let count = 1 + random.below(8); count > 0; count--) {
     const next = random.below(8) === 0 ? randomCopyIn(random) : randomPiece(random, vocabulary);
     if (/^run (?:and describe )?(?:DEALLOCATE|EXECUTE) /.test(next.name)) given = 'awaited';
-    else if (given === 'awaited' && /^(?:parse [^:]|.*PREPARE |close S \S)/.test(next.name)) given = 'a name';
+    else if (given === 'awaited' && GIVES_NAME.test(next.name)) given = 'a name';
     if (isApart && given === 'a name' && next.name.includes('  ')) continue;
     if (isApart && isOpen && (next.isSimple || /^run (?:named )?DISCARD ALL$/.test(next.name)))
       pieces.push(SYNC);
