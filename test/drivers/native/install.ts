@@ -8,9 +8,6 @@ import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 
 const here = import.meta.dirname;
-const run = (file: string, args: readonly string[], cwd: string) =>
-  execFileSync(file, args, { cwd, stdio: 'inherit' });
-
 /** Where npm's `node` has put what runs here: with its headers. */
 function nodeFolder(): string {
   const ofNode = createRequire(
@@ -19,9 +16,17 @@ function nodeFolder(): string {
   return dirname(ofNode.resolve(`node-${process.platform}-${process.arch}/package.json`));
 }
 
+const nodedir = nodeFolder();
+const run = (file: string, args: readonly string[], cwd: string): void => {
+  // The environment counts more than an option: npm has there what its own configuration says.
+  execFileSync(file, args, { cwd, stdio: 'inherit', env: { ...process.env, npm_config_nodedir: nodedir } });
+};
+
 run('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund'], here);
 run(
   join(here, 'node_modules/.bin/node-gyp'),
-  ['rebuild', `--nodedir=${nodeFolder()}`],
+  ['rebuild', `--nodedir=${nodedir}`],
   join(here, 'node_modules/libpq'),
 );
+// What was compiled for another Node does not load.
+run(process.execPath, ['-e', "require('pg').native"], here);
