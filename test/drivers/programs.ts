@@ -24,7 +24,7 @@ const here = (...path: string[]) => join(import.meta.dirname, ...path);
 // The first python3 in the PATH need not be Debian's, which alone has Debian's modules.
 const PYTHON = '/usr/bin/python3';
 // Programs do not live long enough for a better compiler.
-const JVM = ['-XX:TieredStopAtLevel=1', '-XX:+UseSerialGC'];
+const JVM = ['-XX:TieredStopAtLevel=1', '-XX:+UseSerialGC', '-Dfile.encoding=UTF-8'];
 const JARS = '/usr/share/java/postgresql.jar:/usr/share/java/gson.jar';
 
 /** What runs on other modules needs these, too. */
@@ -79,6 +79,8 @@ export const debianDrivers = {
       'javac',
       ...JVM.map((option) => `-J${option}`),
       '-proc:none',
+      '-encoding',
+      'UTF-8',
       '-cp',
       JARS,
       '-d',
