@@ -30,23 +30,47 @@ function serverTls(): ServerTls | null {
   return contexts.server;
 }
 
-/** Ends a server connection as a dead thread leaves it; `peer`: the other end of it. */
+/** A server connection as a dead thread leaves it, and the other end of it. */
+async function orphanOf(
+  server: ScriptedServer,
+  to: { port: number } | { path: string },
+  tlsHost: string | null,
+  id = 1,
+): Promise<{ orphan: Orphan; peer: ScriptedPeer }> {
+  const socket = connect(to);
+  await once(socket, 'connect');
+  const peer = await server.accept();
+  const fd = native.listen.duplicate(socketFd(socket)) ?? -1;
+  socket.destroy();
+  return { orphan: { fd, backendKey: cancel.subarray(8), tlsHost, id, record: id }, peer };
+}
+
+/** One in the clear to each of these. */
+async function leftBehind(
+  servers: readonly ScriptedServer[],
+): Promise<{ orphans: Orphan[]; peers: ScriptedPeer[] }> {
+  const orphans: Orphan[] = [];
+  const peers: ScriptedPeer[] = [];
+  for (const [i, server] of servers.entries()) {
+    const { orphan, peer } = await orphanOf(server, { port: server.port }, null, i + 1);
+    orphans.push(orphan);
+    peers.push(peer);
+  }
+  return { orphans, peers };
+}
+
+/** Ends such a connection. */
 async function end(
   server: ScriptedServer,
   to: { port: number } | { path: string },
   tlsHost: string | null,
   tls: ServerTls | null = null,
 ): Promise<{ peer: ScriptedPeer; over: Promise<void> }> {
-  const socket = connect(to);
-  await once(socket, 'connect');
-  const peer = await server.accept();
-  const fd = native.listen.duplicate(socketFd(socket)) ?? -1;
-  socket.destroy();
-  const orphan: Orphan = { fd, backendKey: cancel.subarray(8), tlsHost, id: 1, record: 0 };
+  const { orphan, peer } = await orphanOf(server, to, tlsHost);
   const log = { enabled: () => true, log: () => {} };
   const host = { log, native, tls, tune: () => {}, patienceMs: 60_000 };
   const over = endOrphan(orphan, host, (begin) => begin(() => {}));
-  void over.finally(() => native.closeFd(fd));
+  void over.finally(() => native.closeFd(orphan.fd));
   return { peer, over };
 }
 
@@ -104,17 +128,7 @@ describe('what runs on a server connection of a dead thread', () => {
   test('is cancelled although sixteen others hang', async () => {
     await using hung = await ScriptedServer.listen();
     await using server = await ScriptedServer.listen();
-    const orphans: Orphan[] = [];
-    const peers: ScriptedPeer[] = [];
-    for (let id = 1; id <= 17; id++) {
-      const to = id < 17 ? hung : server;
-      const socket = connect({ port: to.port });
-      await once(socket, 'connect');
-      peers.push(await to.accept());
-      const fd = native.listen.duplicate(socketFd(socket)) ?? -1;
-      socket.destroy();
-      orphans.push({ fd, backendKey: cancel.subarray(8), tlsHost: null, id, record: id });
-    }
+    const { orphans, peers } = await leftBehind([...new Array<ScriptedServer>(16).fill(hung), server]);
     const keeper = { orphans: () => orphans, release: async ({ fd }: Orphan) => native.closeFd(fd) };
     const log = { enabled: () => true, log: () => {} };
     const ending = new Orphans(keeper, () => ({
@@ -133,16 +147,7 @@ describe('what runs on a server connection of a dead thread', () => {
 
   test('is cancelled for sixteen at a time, and in the end for all', async () => {
     await using server = await ScriptedServer.listen();
-    const orphans: Orphan[] = [];
-    const peers: ScriptedPeer[] = [];
-    for (let id = 1; id <= 20; id++) {
-      const socket = connect({ port: server.port });
-      await once(socket, 'connect');
-      peers.push(await server.accept());
-      const fd = native.listen.duplicate(socketFd(socket)) ?? -1;
-      socket.destroy();
-      orphans.push({ fd, backendKey: cancel.subarray(8), tlsHost: null, id, record: id });
-    }
+    const { orphans, peers } = await leftBehind(new Array<ScriptedServer>(20).fill(server));
     const released: number[] = [];
     const keeper = {
       orphans: () => orphans,

@@ -145,21 +145,38 @@ describe('requests that the pooler answers by itself', () => {
   const timeout = 600_000;
   const deadlineMs = 200_000;
 
-  test('do not pile up for a client that does not read, and are all answered', { timeout }, async () => {
-    await using server = await ScriptedServer.listen();
-    const { pooler, client } = await startLinked(server, 'transaction');
-    await using _pooler = pooler;
-    client.stall();
-    const { sending, count } = flood(client, 10);
+  /** Answers each Close, until the connection ends. */
+  async function serveCloses(backendPeer: ScriptedPeer): Promise<void> {
+    for (;;) {
+      const request = await backendPeer.message().catch(() => null);
+      if (request === null) return;
+      // The client is not to wait for what it has not asked to be flushed.
+      expect(request.type).toMatch(/[CH]/);
+      if (request.type === 'C') await backendPeer.send(message('3'));
+    }
+  }
+
+  /** The only client, once it is read no further, and stays so. */
+  async function pausedIn({ pooler }: LocalPooler) {
     const session = await waitFor(
       () => {
-        const [each] = pooler.pooler.state.sessions.values();
+        const [each] = pooler.state.sessions.values();
         return each?.conn.isPaused === true && each;
       },
       { deadlineMs },
     );
     await sweepsPass();
     expect(session.conn.isPaused).toBe(true);
+    return session;
+  }
+
+  test('do not pile up for a client that does not read, and are all answered', { timeout }, async () => {
+    await using server = await ScriptedServer.listen();
+    const { pooler, client } = await startLinked(server, 'transaction');
+    await using _pooler = pooler;
+    client.stall();
+    const { sending, count } = flood(client, 10);
+    const session = await pausedIn(pooler);
     expect(session.conn.pendingBytes).toBeLessThan(HELD);
     client.resume();
     await expectAnswers(client, count);
@@ -174,15 +191,7 @@ describe('requests that the pooler answers by itself', () => {
     await client.send(frontend.parse('', 'SELECT slow'), frontend.flush());
     await backendPeer.messagesTo('H');
     const { sending, count } = flood(client, 2);
-    const session = await waitFor(
-      () => {
-        const [each] = pooler.pooler.state.sessions.values();
-        return each?.conn.isPaused === true && each;
-      },
-      { deadlineMs },
-    );
-    await sweepsPass();
-    expect(session.conn.isPaused).toBe(true);
+    const session = await pausedIn(pooler);
     expect(session.server?.tracker.queue.length).toBeLessThan(5000);
     await backendPeer.send(message('1'));
     expect((await client.message()).type).toBe('1');
@@ -191,25 +200,25 @@ describe('requests that the pooler answers by itself', () => {
     await client.close();
   });
 
-  test('do not pile up behind a query that may be a COPY, when the server is asked, too', async () => {
+  test('do not pile up behind a query that may be a COPY, and are all answered by the server', {
+    timeout,
+  }, async () => {
     await using server = await ScriptedServer.listen();
     const { pooler, client, backendPeer } = await startLinked(server, 'transaction');
     await using _pooler = pooler;
     await client.send(frontend.query('SELECT slow'));
     expect((await backendPeer.message()).type).toBe('Q');
-    const { sending } = flood(client, 2);
-    const session = await waitFor(
-      () => {
-        const [each] = pooler.pooler.state.sessions.values();
-        return each?.conn.isPaused === true && each;
-      },
-      { deadlineMs },
-    );
-    await sweepsPass();
-    expect(session.conn.isPaused).toBe(true);
+    const { sending, count } = flood(client, 2);
+    const session = await pausedIn(pooler);
     expect(session.server?.tracker.queue.length).toBeLessThanOrEqual(65_536);
+    await backendPeer.send(backend.commandComplete('SELECT 0'), backend.readyForQuery());
+    expect((await client.messagesTo('Z')).length).toBe(2);
+    // Until there is nobody to serve.
+    void serveCloses(backendPeer);
+    await expectAnswers(client, count);
+    await sending;
     await client.close();
-    await sending.catch(() => {});
+    await backendPeer.close();
   });
 });
 
