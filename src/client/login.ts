@@ -200,8 +200,6 @@ export class LoginPhase implements ClientPhase {
     const connection = this.#connection;
     const { services } = connection;
     const limits = services.limits(database, user ?? '');
-    if (connection.grant !== null) services.budget.giveBack(connection.grant);
-    connection.grant = null;
     const ask = {
       owner: services.owner,
       database,
@@ -209,9 +207,12 @@ export class LoginPhase implements ClientPhase {
       totalLimit: user === null ? limits.maxClientConn : 0,
       databaseLimit: user === null ? limits.maxDbClientConnections : 0,
       userLimit: user === null ? 0 : limits.maxUserClientConnections,
+      // The first becomes the second: given back in between, it would be somebody else's.
+      held: connection.grant,
     };
     let grant = services.budget.askClient(ask);
-    if ((grant === 'total' || grant === 'database') && connection.makePlace(grant)) {
+    // Only who has no place yet needs another one's, which might be its own.
+    if (user === null && (grant === 'total' || grant === 'database') && connection.makePlace(grant)) {
       grant = services.budget.askClient(ask);
     }
     if (typeof grant === 'string') return fatal(REFUSAL_TEXT[grant]);

@@ -58,6 +58,11 @@ export interface ClientAsk {
   readonly totalLimit: number;
   readonly databaseLimit: number;
   readonly userLimit: number;
+  /**
+   * A client's place that counts already, and becomes this one where there is room: in between it is nobody's. Refused, it
+   * stays what it was; default: null.
+   */
+  readonly held?: Grant | null;
 }
 
 /** Of a place. Limits of 0, again, mean unlimited. */
@@ -243,9 +248,12 @@ export class LocalBudget implements Budget {
 
   askClient(ask: ClientAsk): Grant | Refusal {
     const { client } = this.#counts;
-    if (isFull(client.all, ask.totalLimit)) return 'total';
-    if (isFull(client.ofDatabase(ask.database), ask.databaseLimit)) return 'database';
-    if (isFull(client.ofUser(ask.user), ask.userLimit)) return 'user';
+    const held = this.#grants.get(ask.held?.id ?? 0) ?? null;
+    if (isFull(client.all - (held === null ? 0 : 1), ask.totalLimit)) return 'total';
+    const own = { database: held?.database === ask.database ? 1 : 0, user: held?.user === ask.user ? 1 : 0 };
+    if (isFull(client.ofDatabase(ask.database) - own.database, ask.databaseLimit)) return 'database';
+    if (isFull(client.ofUser(ask.user) - own.user, ask.userLimit)) return 'user';
+    if (held !== null) this.giveBack(held);
     return this.#grant('client', ask.owner, ask.database, ask.user);
   }
 

@@ -132,6 +132,22 @@ export class GrantRecords {
     section.write(free, record + 1);
   }
 
+  /** Whether the grant counts in that slot. */
+  countsIn(record: number, slot: number): boolean {
+    return this.#slots(this.#at(record)).includes(slot);
+  }
+
+  /** The grant, which is not a server's, counts in these slots from here on, and as one of its kind: see {@link add}. */
+  recount(record: number, kind: GrantKind, slots: readonly number[]): void {
+    const at = this.#at(record);
+    const column = this.#words[at + COLUMN] as number;
+    const before = this.#slots(at);
+    const all = [...slots, SharedCounts.all(kind)];
+    for (const slot of all) if (!before.includes(slot)) this.#counts.count(slot, column, 1);
+    for (const slot of before) if (!all.includes(slot)) this.#counts.count(slot, column, -1);
+    for (let i = 0; i < SLOT_COUNT; i++) this.#section.write(at + SLOTS + i, all[i] ?? NONE);
+  }
+
   /** The grant changes hands, and is where it belongs: every total stays what it is. */
   move(record: number, to: number): void {
     this.#setGiver(record, NONE);

@@ -27,6 +27,7 @@ import {
 import { GrantCustody } from './grant-custody.ts';
 import { recordKindOf } from './grant-records.ts';
 import { NONE, SharedCounts } from './shared-counts.ts';
+import { Rings } from './rings.ts';
 import { RoomForOthers, type YieldRequest } from './room-for-others.ts';
 import type { SharedMemory } from './shared-memory.ts';
 import { markOf, ownerName } from './shared-owners.ts';
@@ -67,7 +68,7 @@ export class SharedBudget implements Budget {
   readonly #parts: SharedBudgetParts;
   #callbacks: BudgetOwner | null = null;
   isWaking = false;
-  readonly #rings = new Set<number>();
+  readonly #rings: Rings;
   /** Room that another thread has made for clients here, until the first of them has asked. */
   #spare: Grant | null = null;
   #isFull = false;
@@ -90,6 +91,7 @@ export class SharedBudget implements Budget {
     this.#view = seams.view ?? viewOf(memory, owner);
     this.#keys = seams.keys ?? new BudgetKeys();
     this.#parts = parts;
+    this.#rings = new Rings(owner, memory.sizes.owners, (other) => parts.ring(other));
     this.custody = new GrantCustody(this.#view, owner, parts);
     const noRoom = (): void => this.#full('pools');
     this.#waits = new SharedWaits({ ...this.#view, keys: this.#keys }, owner, noRoom, seams.pinnedPools);
@@ -122,12 +124,17 @@ export class SharedBudget implements Budget {
   askClient(ask: ClientAsk): Grant | Refusal {
     this.#assertMine(ask.owner);
     const { database, user, pool } = this.#keys.of('client', ask.database, ask.user);
-    return this.#ask<Refusal>('client', ask, [
-      ['total', null, ask.totalLimit],
-      ['database', database, ask.databaseLimit],
-      ['user', user, ask.userLimit],
-      ['pool', pool, 0],
-    ]);
+    return this.#ask<Refusal>(
+      'client',
+      ask,
+      [
+        ['total', null, ask.totalLimit],
+        ['database', database, ask.databaseLimit],
+        ['user', user, ask.userLimit],
+        ['pool', pool, 0],
+      ],
+      { ...NO_MEANS, held: ask.held ?? null },
+    );
   }
 
   askPlace(ask: PlaceAsk): Grant | PlaceRefusal {
@@ -152,7 +159,7 @@ export class SharedBudget implements Budget {
     const outcome = section.run(() => {
       if (record === NONE) return 'not mine';
       if (grant.kind === 'server') fd = custody.take(record);
-      if (taker === NONE || !owners.isThere(taker)) records.remove(record, this.#ring);
+      if (taker === NONE || !owners.isThere(taker)) records.remove(record, this.#rings.note);
       // On its way: it is the keeper's when this thread dies before it says so.
       else records.give(record, taker);
       return records.isHeldBy(record, taker) ? 'handed' : 'back';
@@ -160,8 +167,8 @@ export class SharedBudget implements Budget {
     if (outcome === 'handed') this.#parts.hand(taker, { ...grant, owner: ownerName(taker) });
     if (fd !== NONE) this.#parts.closeDescriptor(fd);
     if (outcome === 'back' && grant.kind === 'server') this.#wake();
-    else if (this.#rings.size > 0) queueMicrotask(() => this.#ringAll());
-    return this.#rings.size > 0;
+    else if (this.#rings.areThere) queueMicrotask(() => this.#rings.ringAll());
+    return this.#rings.areThere;
   }
 
   /** Another thread has made room for clients here: its grant comes back as the first of them asks, with nobody in between. */
@@ -173,7 +180,7 @@ export class SharedBudget implements Budget {
     } finally {
       this.#view.section.run(() => this.#returnSpare(grant));
     }
-    this.#ringAll();
+    this.#rings.ringAll();
   }
 
   /** In a section. Once; it may be the keeper's by now. */
@@ -181,7 +188,7 @@ export class SharedBudget implements Budget {
     this.#spare = null;
     const { records } = this.#view;
     const record = records.find(grant.id, this.#me);
-    if (record !== NONE) records.remove(record, this.#ring);
+    if (record !== NONE) records.remove(record, this.#rings.note);
   }
 
   /** A server of the pool is closed so that another owner can open one. */
@@ -324,24 +331,29 @@ export class SharedBudget implements Budget {
       const spare = this.#spare;
       const isFor = kind === 'server' && (spare?.database === database || spare?.user === user);
       if (spare !== null && isFor) this.#returnSpare(spare);
+      const own = held === null ? NONE : records.find(held.id, this.#me);
       for (const [refusal, key, limit] of limits) {
         if (limit <= 0) continue;
         const slot = key === null ? SharedCounts.all(kind) : counts.find(key);
-        if (counts.total(slot) - (held === null ? 0 : 1) < limit) continue;
+        if (counts.total(slot) - (own !== NONE && records.countsIn(own, slot) ? 1 : 0) < limit) continue;
         return this.#refuse(kind, slot, refusal);
       }
       const [[refusal, first] = ['total', null]] = limits;
       // Nobody waits for this, so nobody is rung for it.
       if (servingLimit > 0 && first !== null && counts.serving(counts.find(first)) >= servingLimit)
         return refusal;
-      if (held !== null) return held.id;
+      if (held?.kind === 'server') return held.id;
       const keys = limits.flatMap(([, key]) => (key === null ? [] : [key]));
       const missing = keys.filter((key) => counts.find(key) === NONE).length;
-      if (!records.hasRoom(recordKind) || (missing > 0 && counts.room < missing)) {
+      if ((own === NONE && !records.hasRoom(recordKind)) || (missing > 0 && counts.room < missing)) {
         isFull = true;
         return this.#refuse(kind, SharedCounts.all(kind), 'total');
       }
       const slots = keys.map((key) => counts.obtain(key));
+      if (held !== null && own !== NONE) {
+        records.recount(own, kind, slots);
+        return held.id;
+      }
       const id = records.add(kind, this.#me, slots);
       if (isAside) records.setAside(records.find(id, this.#me));
       return id;
@@ -351,7 +363,8 @@ export class SharedBudget implements Budget {
       return answer;
     }
     this.#isFull = false;
-    return held ?? { id: answer, kind, owner: this.name, database, user };
+    if (held?.id === answer && held.user === user) return held;
+    return { id: answer, kind, owner: this.name, database, user };
   }
 
   #refuse<R extends string>(kind: GrantKind, slot: number, refusal: R): R {
@@ -370,28 +383,15 @@ export class SharedBudget implements Budget {
     if (owner !== NONE) this.#parts.askYield(owner, request);
   }
 
-  /** Under the lock: remembers whom to ring. */
-  readonly #ring = (owner: number): void => {
-    if (owner !== this.#me) this.#rings.add(owner);
-  };
-
   /** Once for any number of grants that come back in the same turn of the event loop; never from inside of an ask. */
   #wake(): void {
     if (this.isWaking) return;
     this.isWaking = true;
     queueMicrotask(() => {
       this.isWaking = false;
-      this.#ringAll();
+      this.#rings.ringAll();
       this.#callbacks?.onFreed();
     });
-  }
-
-  #ringAll(): void {
-    // The next one first, so that none is behind the same others each time.
-    const turn = (owner: number): number => owner + (owner < this.#me ? this.#view.layout.sizes.owners : 0);
-    const rings = [...this.#rings].sort((a, b) => turn(a) - turn(b));
-    this.#rings.clear();
-    for (const owner of rings) this.#parts.ring(owner);
   }
 
   #assertMine(owner: string): void {

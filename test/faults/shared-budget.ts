@@ -25,6 +25,24 @@ export const sharedBudgetFaults: readonly Fault[] = [
     [THREADS],
   ),
   fault(
+    'a client that has proved to be a user still counts as nobody’s, too',
+    {
+      file: 'src/pool/grant-records.ts',
+      find: 'for (const slot of before) if (!all.includes(slot)) this.#counts.count(slot, column, -1);',
+      replace: '',
+    },
+    ['test/pool/budget.test.ts', DEATH],
+  ),
+  fault(
+    'a client that proves to be a user is one more than the limit of that allows',
+    {
+      file: 'src/pool/shared-budget.ts',
+      find: '(own !== NONE && records.countsIn(own, slot) ? 1 : 0)',
+      replace: '(own !== NONE ? 1 : 0)',
+    },
+    ['test/pool/budget.test.ts', THREADS],
+  ),
+  fault(
     'who hands a grant over still has it counted',
     { file: 'src/pool/shared-counts.ts', find: 'this.#section.add(at + from, -1);', replace: '' },
     [DEATH],

@@ -114,6 +114,10 @@ const WORKS: Readonly<Record<string, (stage: Stage) => () => void>> = {
   'asks for a client': ({ a }) => {
     return () => void a.askClient({ ...CLIENT, user: 'y' });
   },
+  'has a client of nobody’s become a user’s': ({ a }) => {
+    const held = granted(a.askClient({ ...CLIENT, user: '' }));
+    return () => void granted(a.askClient({ ...CLIENT, user: 'y', held }));
+  },
   'asks for the place of a login': ({ a }) => {
     return () => void a.askPlace(LOGIN);
   },

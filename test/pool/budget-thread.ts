@@ -5,7 +5,7 @@ import { viewOf } from '../../src/pool/budget-view.ts';
 import { SharedBudget } from '../../src/pool/shared-budget.ts';
 import type { SharedMemory } from '../../src/pool/shared-memory.ts';
 import { Random } from '../support/random.ts';
-import { SERVER } from './budget-stage.ts';
+import { CLIENT, SERVER } from './budget-stage.ts';
 
 /** What a thread of the random test is to do. */
 export interface ThreadTask {
@@ -31,8 +31,14 @@ export const POOLS = 3;
 export const POOL_LIMIT = 2;
 export const TOTAL_LIMIT = 4;
 
-/** Places of each pool, then those of the database that all pools are of. */
-export const WITNESS_WORDS = PLACES + POOLS * POOL_LIMIT + TOTAL_LIMIT;
+/** Clients: in all, of which one of each user. */
+const CLIENT_LIMIT = 2;
+
+/** Places of each pool, then those of the database that all pools are of, of all clients, and of each user's. */
+const DATABASE_PLACES = PLACES + POOLS * POOL_LIMIT;
+const CLIENT_PLACES = DATABASE_PLACES + TOTAL_LIMIT;
+const USER_PLACES = CLIENT_PLACES + CLIENT_LIMIT;
+export const WITNESS_WORDS = USER_PLACES + POOLS;
 
 class Stopping extends SharedSection {
   left = 0;
@@ -97,12 +103,25 @@ function run({ memory, owner, seed, witness, stopAt, transfers }: ThreadTask): v
     for (const place of one.places) stand(place);
     budget.giveBack(one.grant);
   };
+  const logIn = (): void => {
+    const user = random.below(POOLS);
+    const ask = { ...CLIENT, owner: budget.name };
+    const place = budget.askClient({ ...ask, user: '', totalLimit: CLIENT_LIMIT });
+    if (typeof place === 'string') return;
+    const places = [sit(CLIENT_PLACES, CLIENT_LIMIT)];
+    const proved = budget.askClient({ ...ask, user: `u${user}`, userLimit: 1, held: place });
+    if (typeof proved !== 'string') places.push(sit(USER_PLACES + user, 1));
+    held.push({ grant: typeof proved === 'string' ? place : proved, places });
+  };
   while (Atomics.load(words, END) === 0) {
     Atomics.add(words, PROGRESS + owner, 1);
     if (held.length > 0 && random.below(2) === 0) {
       giveBack(random.below(held.length));
+    } else if (random.below(4) === 0) {
+      logIn();
     } else if (transfers && held.length > 0 && random.below(3) === 0) {
       const one = random.pick(held);
+      if (one.grant.kind !== 'server') continue;
       const to = random.below(memory.sizes.owners);
       const there = new SharedBudget(memory, to, quiet, { view });
       const given = budget.transfer(one.grant, to);
@@ -119,10 +138,7 @@ function run({ memory, owner, seed, witness, stopAt, transfers }: ThreadTask): v
         databaseLimit: TOTAL_LIMIT,
       });
       if (typeof grant === 'string') continue;
-      const places = [
-        sit(PLACES + pool * POOL_LIMIT, POOL_LIMIT),
-        sit(PLACES + POOLS * POOL_LIMIT, TOTAL_LIMIT),
-      ];
+      const places = [sit(PLACES + pool * POOL_LIMIT, POOL_LIMIT), sit(DATABASE_PLACES, TOTAL_LIMIT)];
       if (transfers) budget.custody.take(grant, 0);
       held.push({ grant, places });
     }

@@ -148,6 +148,28 @@ describe.each(BUDGETS)('a budget %s', (_, make) => {
       expect(of(A).askClient({ ...CLIENT, totalLimit: 2, database: 'third' })).toBe('total');
     });
 
+    it('of nobody yet become a user’s, within that one’s limit and with nobody in between', () => {
+      const of = make();
+      const first = granted(of(A).askClient({ ...CLIENT, user: '', totalLimit: 1, databaseLimit: 1 }));
+      const ask = { ...CLIENT, totalLimit: 1, databaseLimit: 1, userLimit: 1 };
+      const other = granted(of(B).askClient({ ...ask, owner: B, totalLimit: 2, database: 'other' }));
+      expect(of(A).askClient({ ...ask, held: first })).toBe('total');
+      expect(of(A).askClient({ ...ask, totalLimit: 2, held: first })).toBe('user');
+      const ofScope = (scope: { database?: string; user?: string }) => of(B).count('client', scope);
+      const counts = () => [{}, { database: 'db' }, { user: '' }, { user: 'app' }].map(ofScope);
+      expect(counts()).toEqual([2, 1, 1, 1]);
+      of(B).giveBack(other);
+      const second = granted(of(A).askClient({ ...ask, held: first }));
+      expect(second).toMatchObject({ database: 'db', user: 'app', owner: A });
+      expect(counts()).toEqual([1, 1, 0, 1]);
+      expect(ofScope({ database: 'db', user: 'app' })).toBe(1);
+      expect(of(B).askClient({ ...ask, owner: B })).toBe('total');
+      // It may stay what it is.
+      const third = granted(of(A).askClient({ ...ask, held: second }));
+      of(A).giveBack(third);
+      expect([...counts(), ofScope({ database: 'db', user: 'app' })]).toEqual([0, 0, 0, 0, 0]);
+    });
+
     it('and server connections do not count against each other', () => {
       const budget = make()(A);
       granted(budget.askServer(SERVER));
