@@ -94,7 +94,7 @@ export interface Loop {
   /** Carries commands out on this loop. */
   readonly control: LocalControl;
   /** Takes over a connection that has been accepted, nothing of which has been read. */
-  accept(socket: ConnSocket, listener: ListenerInfo): void;
+  accept(socket: ConnSocket, listener: Pick<ListenerInfo, 'kind' | 'port'>): void;
   /** Puts a configuration in force; `tls` null: it stays as it is. */
   apply(next: Config, tls: PreparedTls | null): void;
   /** Begins its work behind the first connections: fills pools, keeps time limits. */
@@ -262,7 +262,7 @@ function enter(
 /** Who is at the other end; null when the peer has gone already. */
 function peerOf(
   socket: ConnSocket,
-  listener: ListenerInfo,
+  listener: Pick<ListenerInfo, 'kind' | 'port'>,
   native: Native,
 ): { address: PeerAddress; isUnixSameUid: boolean; uid: number | null } | null {
   if (listener.kind === 'tcp') {

@@ -8,8 +8,9 @@ import { secretFileWarnings } from '../config/secret-files.ts';
 import { lookupBy } from '../net/dns-cache.ts';
 import { type Listeners, openListeners } from '../net/listener.ts';
 import type { ListenerInfo } from '../net/listening-socket.ts';
+import type { Native } from '../net/native.ts';
 import { socketFd } from '../net/native-sockets.ts';
-import type { ConnSocket } from '../net/raw-socket.ts';
+import { type ConnSocket, RawSocket } from '../net/raw-socket.ts';
 import { systemLookup } from '../net/system-lookup.ts';
 import { tuneTcp } from '../net/tcp-options.ts';
 import { BudgetKeeper } from '../pool/budget-keeper.ts';
@@ -116,6 +117,7 @@ export async function createThreadedPooler(options: PoolerOptions, count: number
     log,
     memory,
     batches: native.batch,
+    bells: native,
     published: (owner, number) => keeper.published(owner, number),
     start: () => ({ config, tlsSettings, tlsTexts, mockSecret, naming, levels: levelsOf(log) }),
     newThread,
@@ -237,16 +239,13 @@ export async function createThreadedPooler(options: PoolerOptions, count: number
 
   const lost = new SpacedLines(clock, log);
   const accept = (socket: ConnSocket, listener: ListenerInfo): void => {
-    // The worker makes a socket of its own around it; closing ours leaves the connection as it is.
-    const fd = native.listen.duplicate(socketFd(socket));
     const { remoteAddress: ip, remotePort: port } = socket;
-    socket.destroy();
+    const fd = descriptorOf(socket, native);
     if (fd === null) {
       lost.write('ERROR', 'cannot hand a connection over: no descriptor is left');
       return;
     }
     workforce.give({
-      kind: 'connection',
       fd,
       peer: ip === undefined || port === undefined ? null : { ip, port },
       listener,
@@ -293,4 +292,12 @@ export async function createThreadedPooler(options: PoolerOptions, count: number
       void control.request({ kind: 'shutdown', mode }, new AbortController().signal).catch(fault),
     stop,
   };
+}
+
+/** For a worker, which makes a socket of its own around it; the connection stays as it is. Null: there is none left. */
+function descriptorOf(socket: ConnSocket, native: Native): number | null {
+  if (socket instanceof RawSocket) return socket.release();
+  const fd = native.listen.duplicate(socketFd(socket));
+  socket.destroy();
+  return fd;
 }

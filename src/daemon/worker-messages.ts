@@ -7,8 +7,6 @@ import type { LogLevel } from '../base/log.ts';
 import type { SnapshotKind } from '../admin/snapshot.ts';
 import type { Config } from '../config/config.ts';
 import type { PeerAddress } from '../net/address.ts';
-import type { ListenerInfo } from '../net/listening-socket.ts';
-import type { SocketName } from '../net/native-address.ts';
 import type { MovedServer } from '../pool/moved-server.ts';
 import type { Grant } from '../pool/budget.ts';
 import type { YieldRequest } from '../pool/room-for-others.ts';
@@ -65,6 +63,10 @@ export interface WorkerStart {
   readonly era: number;
   /** What its reads and writes are batched in; null: in nothing. */
   readonly batchContext: number | null;
+  /** Connections for it: see `ConnectionRing`. */
+  readonly connections: SharedArrayBuffer;
+  /** Is rung when there is one. */
+  readonly bell: number;
   /** The levels below LOG that are written. */
   readonly levels: readonly LogLevel[];
 }
@@ -94,15 +96,8 @@ export type WorkerQuestion =
   | { readonly kind: 'cancel'; readonly key: Uint8Array; readonly cameBy: PeerAddress['kind'] };
 
 export type MainNotice =
-  | {
-      readonly kind: 'connection';
-      /** The worker's from now on. */
-      readonly fd: number;
-      /** The other end; null for a unix socket. */
-      readonly peer: SocketName | null;
-      readonly listener: ListenerInfo;
-      readonly isUnixReplaced: boolean;
-    }
+  /** There are connections in the ring, of a worker that does not hear its bell. */
+  | { readonly kind: 'connections' }
   /** `tls` null: what was in force stays so. */
   | { readonly kind: 'apply'; readonly era: number; readonly config: Config; readonly tls: TlsTexts | null }
   /** A server connection whose grant is the worker's; its descriptor is in custody. */
@@ -127,7 +122,8 @@ export type MainNotice =
   | { readonly kind: 'stop' };
 
 export type WorkerNotice =
-  | { readonly kind: 'ready' }
+  /** `hearsBell`: it watches its bell; else it has to be told. */
+  | { readonly kind: 'ready'; readonly hearsBell: boolean }
   | { readonly kind: 'log'; readonly lines: readonly (readonly [LogLevel, string])[] }
   | { readonly kind: 'standing'; readonly standing: Standing }
   /** For all other workers, as of this era. */
@@ -140,8 +136,8 @@ export type WorkerNotice =
     }
   /** A server connection has become the keeper's. */
   | { readonly kind: 'left behind' }
-  /** A graceful shutdown has nothing to wait for here: the last of these is gone. */
-  | { readonly kind: 'drained'; readonly last: 'server' | 'client' };
+  /** A graceful shutdown has nothing to wait for here, after so many connections: the last of these is gone. */
+  | { readonly kind: 'drained'; readonly last: 'server' | 'client'; readonly taken: number };
 
 /** A SUSPEND ends with the console that asked for it, also when it is complete. */
 export const lasts: Lasting = (question, answer) => {

@@ -6,17 +6,20 @@ import { SystemClock } from '../base/clock.ts';
 import { acceptedSocket } from '../net/accepted.ts';
 import { openNative } from '../net/native.ts';
 import { socketFd } from '../net/native-sockets.ts';
-import { whenOver } from '../net/raw-socket.ts';
+import { Interest } from '../net/native-io.ts';
+import { RawSocket, whenOver } from '../net/raw-socket.ts';
 import { readinessOf } from '../net/readiness.ts';
 import { SharedBudget } from '../pool/shared-budget.ts';
 import { OWNER_NUMBERS } from '../pool/shared-owners.ts';
 import type { CancelOutcome } from '../client/services.ts';
 import { cancelHere } from './client-services.ts';
+import { ConnectionRing, type GivenConnection } from './connection-ring.ts';
 import { Correspondence } from './correspondence.ts';
 import { SWEEP_INTERVAL_MS } from './janitor.ts';
 import { LoginBoard } from './login-board.ts';
 import { createLoop, type Loop } from './loop.ts';
 import { applyTls } from './reload.ts';
+import { Reception } from './reception.ts';
 import { RemoteControl } from './remote-control.ts';
 import { SharedCustody } from './server-custody.ts';
 import { WorkerExchange } from './server-exchange.ts';
@@ -70,12 +73,15 @@ const logins = new LoginBoard({
   lacks: (database, user) => exchange.refused(database, user),
 });
 const derivations = new SharedGate(budget);
-/** Connections that were given to this thread, and those of them that are gone. */
-let taken = 0;
+/** Connections for this thread, and how many are gone of those that it has taken. */
+const ring = new ConnectionRing(start.connections);
+const reception = new Reception(ring, { closeAtEnd: native.closeAtEnd, accept, later: setImmediate });
 let gone = 0;
 /** What commands do to the whole process. */
 const wholeProcess = new RemoteControl(main, () => log.flush());
+/** As of the last connection, and as the main thread has said once and for all. */
 let isUnixReplaced = false;
+let isUnixLost = false;
 /** The last one that this thread has carried out, or begun with. */
 let lastCommand = start.standing.command;
 /** No connection comes any more. The main thread may say so before it says that a shutdown begins. */
@@ -107,11 +113,11 @@ const loop: Loop = createLoop({
       },
       drained: (last) => {
         log.flush();
-        main.tell({ kind: 'drained', last });
+        main.tell({ kind: 'drained', last, taken: ring.takenCount });
       },
       exit: () => refuse('SHUTDOWN'),
     },
-    isUnixReplaced: () => isUnixReplaced,
+    isUnixReplaced: () => isUnixReplaced || isUnixLost,
     cancelElsewhere: async (key, cameBy) =>
       (await main.ask({ kind: 'cancel', key, cameBy })) as CancelOutcome | null,
     onStatsPeriod: () => {},
@@ -122,13 +128,36 @@ const { state } = loop;
 putTls(start.tlsTexts, start.tlsSettings);
 putStanding(loop, start.standing);
 loop.begin();
-main.tell({ kind: 'ready' });
+const hearsBell =
+  readinessOf(native)?.add(start.bell, reception.bell, Interest.read | Interest.edge) === true;
+main.tell({ kind: 'ready', hearsBell });
 setInterval(() => {
   publishCpu();
   state.guard(() => logins.sweep());
 }, SWEEP_INTERVAL_MS).unref();
 
+function accept({ fd, peer, listener, isUnixReplaced: isReplaced }: GivenConnection): void {
+  isUnixReplaced = isReplaced;
+  const socket = acceptedSocket(native, fd, peer);
+  if (socket === null) {
+    countGone();
+    return;
+  }
+  whenOver(socket, countGone);
+  try {
+    loop.accept(socket, listener);
+    // It comes with its first bytes, which the set would tell in a turn of its own.
+    const isDeferred = peer !== null && state.config.settings.tcp_defer_accept > 0;
+    if (isDeferred && socket instanceof RawSocket && socket.mayRead) socket.readable();
+  } catch (error) {
+    // A bug, for which others are not to wait.
+    log.log('ERROR', `internal error: ${error instanceof Error ? error.stack : String(error)}`);
+    socket.destroy();
+  }
+}
+
 function answer(question: MainQuestion, signal: AbortSignal): unknown {
+  reception.takeAll();
   switch (question.kind) {
     case 'command': {
       const { request } = question;
@@ -165,23 +194,12 @@ function carryOut(request: WorkerCommand, signal: AbortSignal): ControlReply | P
 }
 
 function hear(notice: MainNotice): void {
+  // They have come before what it says.
+  reception.takeAll();
   switch (notice.kind) {
-    case 'connection': {
-      isUnixReplaced = notice.isUnixReplaced;
-      // From here on its descriptor is this thread's to close.
-      taken = (taken + 1) | 0;
-      budget.publishNumber(OWNER_NUMBERS.taken, taken);
-      // Right behind it, with no call of a function of ours in between: the thread may be ended at each of those.
-      native.closeAtEnd(notice.fd);
-      const socket = acceptedSocket(native, notice.fd, notice.peer);
-      if (socket === null) {
-        countGone();
-        return;
-      }
-      whenOver(socket, countGone);
-      loop.accept(socket, notice.listener);
+    case 'connections':
+      reception.hearBell();
       break;
-    }
     case 'apply':
       exchange.enter(notice.era);
       if (notice.tls !== null) putTls(notice.tls, notice.config.settings);
@@ -216,7 +234,7 @@ function hear(notice: MainNotice): void {
       log.configure(notice.levels);
       break;
     case 'unix replaced':
-      isUnixReplaced = true;
+      isUnixLost = true;
       break;
     case 'retired':
       isRetired = true;

@@ -7,7 +7,9 @@ import type { Config } from '../config/config.ts';
 import { OWNER_NUMBERS } from '../pool/shared-owners.ts';
 import type { TlsTexts } from '../tls/material.ts';
 import { CommandLedger } from './command-ledger.ts';
+import type { GivenConnection } from './connection-ring.ts';
 import { Correspondence } from './correspondence.ts';
+import { Delivery } from './delivery.ts';
 import {
   lasts,
   type MainEnd,
@@ -42,9 +44,8 @@ interface Living {
   paused: readonly string[];
   /** Why it dies, when that has been said. */
   failure: Error | null;
-  /** Descriptors that were given to it, and how many ahead of the first one it has surely taken. */
-  readonly given: number[];
-  taken: number;
+  /** Connections for it. */
+  readonly delivery: Delivery;
 }
 
 /**
@@ -57,7 +58,7 @@ export class Workforce {
   /** Those that have died, and have left nothing. */
   readonly #buried = new Set<number>();
   /** Connections for which no worker is there yet. */
-  #waiting: Extract<MainNotice, { kind: 'connection' }>[] = [];
+  #waiting: GivenConnection[] = [];
   #owners: number[] = [];
   #isStopped = false;
   #isRetired = false;
@@ -94,6 +95,11 @@ export class Workforce {
   /** Those that serve clients now. */
   get threads(): Worker[] {
     return [...this.#ready()].map(({ thread }) => thread);
+  }
+
+  /** How many connections each of those has, or is about to have. */
+  get connections(): number[] {
+    return [...this.#ready()].map((worker) => this.#connectionsOf(worker));
   }
 
   /** All that there should be, by number. */
@@ -140,12 +146,12 @@ export class Workforce {
     await Promise.all(this.#owners.map((owner) => this.#begin(owner + 1)));
   }
 
-  /** Gives the descriptor of a connection to the worker with the fewest. */
-  give(connection: Extract<MainNotice, { kind: 'connection' }>): void {
+  /** Gives a connection, of which nothing has been read, to the worker with the fewest. */
+  give(connection: GivenConnection): void {
     let least: Living | null = null;
     let fewest = Number.POSITIVE_INFINITY;
     for (const worker of this.#ready()) {
-      const count = (worker.taken + worker.given.length - this.#published(worker, 'gone')) | 0;
+      const count = this.#connectionsOf(worker);
       if (count < fewest) {
         fewest = count;
         least = worker;
@@ -155,9 +161,8 @@ export class Workforce {
       this.#waiting.push(connection);
       return;
     }
-    this.#note(least, connection.fd);
     least.isDrained = false;
-    least.end.tell(connection);
+    least.delivery.give(connection);
   }
 
   tell(notice: MainNotice): void {
@@ -201,9 +206,19 @@ export class Workforce {
     for (const worker of this.#workers.values()) if (worker.isReady) yield worker;
   }
 
+  #connectionsOf({ number, delivery }: Living): number {
+    return (delivery.count - this.#host.published(number - 1, OWNER_NUMBERS.gone)) | 0;
+  }
+
   async #begin(number: number): Promise<void> {
     const { batches } = this.#host;
+    const delivery = Delivery.open(this.#host.bells);
+    if (delivery === null) throw new NoThread(`worker ${number} cannot be started: no descriptor is left`);
     const batchContext = batches.newContext();
+    const letGo = (): GivenConnection[] => {
+      if (batchContext !== null) batches.endContext(batchContext);
+      return delivery.end();
+    };
     const start: WorkerStart = {
       ...this.#host.start(),
       owner: number - 1,
@@ -212,12 +227,14 @@ export class Workforce {
       standing: this.standing,
       era: this.#era,
       batchContext,
+      connections: delivery.memory,
+      bell: delivery.bell,
     };
     let thread: Worker;
     try {
       thread = this.#host.newThread(number, start);
     } catch (error) {
-      if (batchContext !== null) batches.endContext(batchContext);
+      letGo();
       throw error;
     }
     const ready = Promise.withResolvers<void>();
@@ -225,14 +242,18 @@ export class Workforce {
       thread,
       (question: WorkerQuestion, signal) => this.#host.answer(question, end, signal),
       (notice: WorkerNotice) => {
-        if (notice.kind === 'ready') ready.resolve();
-        else this.#hear(worker, notice);
+        if (notice.kind !== 'ready') {
+          this.#hear(worker, notice);
+          return;
+        }
+        if (!notice.hearsBell) delivery.tell = () => end.tell({ kind: 'connections' });
+        ready.resolve();
       },
       lasts,
     );
     const worker: Living = {
       ...{ number, thread, end, startMs: performance.now(), startWallMs: Date.now() },
-      ...{ isReady: false, isDrained: false, failure: null, given: [], taken: 0 },
+      ...{ isReady: false, isDrained: false, failure: null, delivery },
       paused: start.standing.pausedDatabases,
     };
     // In the place of one that has died: the others have heard what it hasn't.
@@ -245,11 +266,12 @@ export class Workforce {
       worker.failure = error instanceof Error ? error : new Error(String(error));
     });
     thread.on('exit', () => {
-      if (batchContext !== null) batches.endContext(batchContext);
-      this.#died(worker);
+      this.#died(worker, letGo());
       ready.reject(worker.failure ?? new Error(`worker ${number} has ended`));
     });
     await ready.promise;
+    // Ahead of its connections: it has heard of all that it was told while it began.
+    await end.ask({ kind: 'beat' });
     worker.isReady = true;
     if (this.#isRetired) end.tell({ kind: 'retired' });
     const waiting = this.#waiting;
@@ -276,6 +298,8 @@ export class Workforce {
         this.#host.leftBehind();
         break;
       case 'drained':
+        // One may have been given to it since.
+        if (notice.taken !== worker.delivery.count) break;
         worker.isDrained = true;
         this.#lookDrained(notice.last);
         break;
@@ -314,14 +338,17 @@ export class Workforce {
     return worker.isDrained;
   }
 
-  #died(worker: Living): void {
+  /** `untaken`: connections that nobody has read from. */
+  #died(worker: Living, untaken: readonly GivenConnection[]): void {
     const { number, end } = worker;
     worker.isReady = false;
     this.#workers.delete(number);
     end.cut();
-    if (this.#isStopped) return;
-    this.#forgetTaken(worker);
-    for (const fd of worker.given) closeSync(fd);
+    if (this.#isStopped) {
+      for (const { fd } of untaken) closeSync(fd);
+      return;
+    }
+    for (const connection of untaken) this.give(connection);
     const why = worker.failure === null ? '' : `: ${worker.failure.stack ?? worker.failure.message}`;
     this.#host.log.log('ERROR', `worker ${number} has died, and its clients with it${why}`);
     const delayMs = performance.now() - worker.startMs < SHORT_LIFE_MS ? SHORT_LIFE_MS : 0;
@@ -347,22 +374,5 @@ export class Workforce {
       this.#lookAlone();
       setTimeout(() => void this.#replace(number), SHORT_LIFE_MS).unref();
     }
-  }
-
-  /** A descriptor is on its way to the worker. */
-  #note(worker: Living, fd: number): void {
-    this.#forgetTaken(worker);
-    worker.given.push(fd);
-  }
-
-  /** Those descriptors are the worker's to close. */
-  #forgetTaken(worker: Living): void {
-    const taken = this.#published(worker, 'taken');
-    worker.given.splice(0, (taken - worker.taken) | 0);
-    worker.taken = taken;
-  }
-
-  #published({ number }: Living, what: keyof typeof OWNER_NUMBERS): number {
-    return this.#host.published(number - 1, OWNER_NUMBERS[what]);
   }
 }

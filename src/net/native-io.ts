@@ -1,6 +1,7 @@
 import { constants } from 'node:os';
 import { isMainThread } from 'node:worker_threads';
 import { type SocketName, socketNames } from './native-address.ts';
+import { type BellCalls, bellCalls, noBellCalls } from './native-bell.ts';
 import { addressOf } from './pinned.ts';
 import { plainWatcher, quietWatcher, type ThreadEnd, threadEnd, type Watcher } from './native-watcher.ts';
 
@@ -8,7 +9,7 @@ import { plainWatcher, quietWatcher, type ThreadEnd, threadEnd, type Watcher } f
  * Reading and writing past Node's streams. Without the library: no set, nothing read, nothing taken. The end of the main
  * thread is the process's: there is nothing to close there.
  */
-export interface IoCalls extends ThreadEnd {
+export interface IoCalls extends ThreadEnd, BellCalls {
   /** A new, empty set, which lasts as long as its thread; null when there is none to be had. */
   epoll(): EpollSet | null;
   /**
@@ -32,10 +33,10 @@ export interface IoCalls extends ThreadEnd {
   yieldProcessor(): void;
 }
 
-/** What to tell of a descriptor; a failed connection is told of always. */
-export const Interest = { read: 0x1, write: 0x4 } as const;
+/** What to tell of a descriptor; a failed connection is told of always. `edge`: once for each time that there is more. */
+export const Interest = { read: 0x1, write: 0x4, edge: 1 << 31 } as const;
 
-/** An epoll set, level-triggered. Its `…At` methods speak of what the last `wait` has fetched. */
+/** An epoll set, level-triggered but for `Interest.edge`. Its `…At` methods speak of what the last `wait` has fetched. */
 export interface EpollSet {
   /**
    * `interest` is made of {@link Interest}; `token` (32 bits) comes back with each event, so that one which was meant for
@@ -87,6 +88,7 @@ export const noIoCalls: IoCalls = {
   spareAtEnd: () => {},
   localName: () => null,
   yieldProcessor: () => {},
+  ...noBellCalls,
 };
 
 /** Linux's, through a library that `openNative` has loaded. Throws where one of them is missing. */
@@ -146,6 +148,7 @@ export function ioCalls(libc: ReturnType<Koffi['load']>, koffi: Koffi): IoCalls 
     spareAtEnd: end === null ? noIoCalls.spareAtEnd : end.spareAtEnd,
     localName: (fd) => nameOf((name, length) => getsockname(fd, name, length) as number).name,
     yieldProcessor: () => void schedYield(),
+    ...bellCalls(libc),
   };
 }
 

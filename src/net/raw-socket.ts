@@ -50,7 +50,7 @@ export function rawReadiness(native: Native): Readiness | null {
  * as that takes. It begins paused and half-open, and behaves as a `net.Socket` with `allowHalfOpen` does: back-pressure
  * with the same high-water mark, the same errors, closed by itself once both sides have finished.
  *
- * The descriptor is this object's alone, from the constructor until {@link destroy} or {@link toNodeSocket}, each of which
+ * The descriptor is this object's alone, from the constructor until {@link destroy}, {@link release} or {@link toNodeSocket}, each of which
  * leaves -1 behind before it gives the number away: nothing here can reach a number that may be somebody else's.
  */
 export class RawSocket implements Reader {
@@ -180,6 +180,14 @@ export class RawSocket implements Reader {
       this.whenOver?.();
       this.owner?.socketClosed(this.#error);
     });
+  }
+
+  /** Gives its descriptor away, of which nothing was read or written: this one is destroyed then, and says no more. */
+  release(): number {
+    const fd = this.#fd;
+    this.owner = null;
+    this.#letGo(true);
+    return fd;
   }
 
   /**

@@ -17,16 +17,14 @@ const LEAVING = 2;
 
 /** What an owner tells all others of itself, and the place where it does. */
 export const OWNER_NUMBERS = {
-  /** Connections that it has taken over. */
-  taken: 0,
-  /** Of those, how many are gone. */
-  gone: 1,
+  /** Of the connections that it has taken over, how many are gone. */
+  gone: 0,
   /** Server connections that it has given to others, taken from others, and closed so that another could open one. */
-  sent: 2,
-  received: 3,
-  reopened: 4,
+  sent: 1,
+  received: 2,
+  reopened: 3,
   /** CPU time that it has used, in hundredths of a second. */
-  cpu: 5,
+  cpu: 4,
 } as const;
 
 const NAME = 'worker ';

@@ -1,7 +1,9 @@
 import { EventEmitter } from 'node:events';
 import type { Worker } from 'node:worker_threads';
+import { closeSync, fstatSync, openSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { silentLogger } from '../../src/base/log.ts';
+import { ConnectionRing, type GivenConnection, RING_CONNECTIONS } from '../../src/daemon/connection-ring.ts';
 import { AT_START } from '../../src/daemon/standing.ts';
 import { NoThread } from '../../src/daemon/worker-thread.ts';
 import type { MainEnd, WorkerNotice, WorkerStart } from '../../src/daemon/worker-messages.ts';
@@ -20,6 +22,7 @@ interface Sent {
 /** A thread as the main one sees it. */
 class FakeThread extends EventEmitter {
   readonly sent: Sent[] = [];
+  readonly beats: number[] = [];
   readonly start: WorkerStart;
 
   constructor(start: WorkerStart) {
@@ -28,7 +31,19 @@ class FakeThread extends EventEmitter {
   }
 
   postMessage(message: Sent): void {
-    this.sent.push(message);
+    if (message.question?.kind === 'beat') this.beats.push(message.id as number);
+    else this.sent.push(message);
+  }
+
+  /** It is ready, and has heard what it was told. */
+  begin(hearsBell = true): void {
+    this.tell({ kind: 'ready', hearsBell });
+    setImmediate(() => this.beat());
+  }
+
+  /** Answers whether it is alive. */
+  beat(): void {
+    for (const id of this.beats.splice(0)) this.emit('message', { is: 'answer', id, answer: null });
   }
 
   tell(notice: WorkerNotice): void {
@@ -59,6 +74,12 @@ class Stage {
   readonly burials: PromiseWithResolvers<void>[] = [];
   readonly workforce: Workforce;
   areThreads = true;
+  areBells = true;
+  bells = 1000;
+  rings = 0;
+  readonly closedBells: number[] = [];
+  /** Of the first worker's connections. */
+  gone = 0;
   refusals = 0;
 
   constructor() {
@@ -66,7 +87,12 @@ class Stage {
       log: silentLogger,
       memory: {} as WorkforceHost['memory'],
       batches: { newContext: () => null, endContext: () => {} },
-      published: () => 0,
+      bells: {
+        newBell: () => (this.areBells ? ++this.bells : null),
+        ringBell: () => void this.rings++,
+        closeFd: (bell) => void this.closedBells.push(bell),
+      },
+      published: (owner) => (owner === 0 ? this.gone : 0),
       start: () => ({}) as ReturnType<WorkforceHost['start']>,
       answer: () => null,
       leftBehind: () => {},
@@ -91,7 +117,7 @@ class Stage {
   static async set(): Promise<Stage> {
     const stage = new Stage();
     const started = stage.workforce.start(2);
-    for (const thread of stage.threads) thread.tell({ kind: 'ready' });
+    for (const thread of stage.threads) thread.begin();
     await started;
     return stage;
   }
@@ -112,9 +138,9 @@ test('a graceful shutdown waits for all, and for what a dead one has left', asyn
   const stage = await Stage.set();
   stage.shutDown();
   stage.areThreads = false;
-  stage.thread(0).tell({ kind: 'drained', last: 'client' });
+  stage.thread(0).tell({ kind: 'drained', last: 'client', taken: 0 });
   stage.thread(1).die();
-  stage.thread(0).tell({ kind: 'drained', last: 'client' });
+  stage.thread(0).tell({ kind: 'drained', last: 'client', taken: 0 });
   expect(stage.drained).toEqual([]);
   stage.burials[0]?.resolve();
   // The living one need not say so once more.
@@ -146,12 +172,12 @@ test('one that begins amid a shutdown knows of it, and hears that no connection 
   stage.burials[0]?.resolve();
   await waitFor(() => stage.threads.length === 3);
   expect(stage.thread(2).start.standing.shutdown).toBe('wait_for_clients');
-  stage.thread(2).tell({ kind: 'ready' });
+  stage.thread(2).begin();
   await waitFor(() => stage.thread(2).kinds().includes('retired'));
   // It has yet to say that it has nothing.
-  stage.thread(0).tell({ kind: 'drained', last: 'client' });
+  stage.thread(0).tell({ kind: 'drained', last: 'client', taken: 0 });
   expect(stage.drained).toEqual([]);
-  stage.thread(2).tell({ kind: 'drained', last: 'client' });
+  stage.thread(2).tell({ kind: 'drained', last: 'client', taken: 0 });
   expect(stage.drained).toEqual(['client']);
   stage.workforce.stop();
 });
@@ -166,5 +192,132 @@ test('whose cancel key it is is asked of all others at once, and found without t
   const nobody = stage.workforce.find(key, {} as MainEnd);
   for (const thread of stage.threads) thread.answer('cancel', null);
   expect(await nobody).toBeNull();
+  stage.workforce.stop();
+});
+
+/** What was given to a worker, as that takes it. */
+const ringOf = ({ start }: FakeThread): ConnectionRing => new ConnectionRing(start.connections);
+
+function connection(fd: number): GivenConnection {
+  return {
+    fd,
+    peer: { ip: '10.0.0.1', port: fd },
+    listener: { kind: 'tcp', port: 6432 },
+    isUnixReplaced: false,
+  };
+}
+
+const openFd = (): number => openSync('/dev/null', 'r');
+const isOpen = (fd: number): boolean => {
+  try {
+    fstatSync(fd);
+    return true;
+  } catch {
+    return false;
+  }
+};
+
+test('connections go to the worker with the fewest, which is woken once for those that it has not looked for', async () => {
+  const stage = await Stage.set();
+  for (let fd = 100; fd < 105; fd++) stage.workforce.give(connection(fd));
+  expect([stage.workforce.connections, stage.rings]).toEqual([[3, 2], 2]);
+  const [first, second] = [ringOf(stage.thread(0)), ringOf(stage.thread(1))];
+  first.beginLooking();
+  expect([first.take()?.fd, first.take()?.fd, first.take()?.fd, first.take()]).toEqual([100, 102, 104, null]);
+  stage.gone = 2;
+  stage.workforce.give(connection(105));
+  stage.workforce.give(connection(106));
+  expect([first.take()?.fd, first.take()?.fd, first.length]).toEqual([105, 106, 0]);
+  expect([second.take()?.fd, second.take()?.fd, second.length, stage.rings]).toEqual([101, 103, 0, 3]);
+  stage.workforce.stop();
+});
+
+test('a worker that does not hear its bell is told of connections', async () => {
+  const stage = new Stage();
+  const started = stage.workforce.start(1);
+  stage.thread(0).begin(false);
+  await started;
+  stage.workforce.give(connection(100));
+  expect([stage.thread(0).kinds(), stage.rings]).toEqual([['connections'], 0]);
+  expect(ringOf(stage.thread(0)).take()?.fd).toBe(100);
+  stage.workforce.stop();
+});
+
+test('what a dead worker has not taken is another’s, and closed when there is none any more', async () => {
+  const stage = await Stage.set();
+  const fds = [openFd(), openFd(), openFd()];
+  for (const fd of fds) stage.workforce.give(connection(fd));
+  ringOf(stage.thread(0)).take();
+  stage.thread(0).die();
+  expect(stage.closedBells).toEqual([stage.thread(0).start.bell]);
+  const second = ringOf(stage.thread(1));
+  expect([second.take()?.fd, second.length]).toEqual([fds[1], 1]);
+  stage.workforce.stop();
+  expect(fds.map(isOpen)).toEqual([true, true, true]);
+  stage.thread(1).die();
+  expect(fds.map(isOpen)).toEqual([true, true, false]);
+  for (const fd of fds.slice(0, 2)) closeSync(fd);
+});
+
+test('what there was no room for goes to the worker when there is, and to another when it has died', async () => {
+  const stage = new Stage();
+  const started = stage.workforce.start(1);
+  stage.thread(0).begin();
+  await started;
+  const late = [openFd(), openFd(), openFd()];
+  // Never its own, so that nothing is closed that is another's.
+  for (let i = 0; i < RING_CONNECTIONS; i++) stage.workforce.give(connection(-1));
+  for (const fd of late) stage.workforce.give(connection(fd));
+  const ring = ringOf(stage.thread(0));
+  expect(stage.workforce.connections).toEqual([RING_CONNECTIONS + 3]);
+  ring.take();
+  await waitFor(() => ring.putCount === RING_CONNECTIONS + 1);
+  for (let i = 0; i < RING_CONNECTIONS; i++) ring.take();
+  expect(ring.takenCount).toBe(RING_CONNECTIONS + 1);
+  await waitFor(() => ring.putCount === RING_CONNECTIONS + 3);
+  for (let i = 0; i < RING_CONNECTIONS - 2; i++) stage.workforce.give(connection(-1));
+  stage.workforce.give(connection(late[0] as number));
+  for (let i = 0; i < RING_CONNECTIONS; i++) ring.take();
+  stage.thread(0).die();
+  expect(late.map(isOpen)).toEqual([true, true, true]);
+  stage.burials[0]?.resolve();
+  await waitFor(() => stage.threads.length === 2);
+  stage.thread(1).begin();
+  await waitFor(() => ringOf(stage.thread(1)).putCount === 1);
+  expect(ringOf(stage.thread(1)).take()?.fd).toBe(late[0]);
+  for (const fd of late) closeSync(fd);
+  stage.workforce.stop();
+});
+
+test('a worker that has nothing left is not believed when it did not know of a connection yet', async () => {
+  const stage = await Stage.set();
+  stage.shutDown();
+  stage.workforce.give(connection(100));
+  for (const thread of stage.threads) thread.tell({ kind: 'drained', last: 'client', taken: 0 });
+  expect(stage.drained).toEqual([]);
+  ringOf(stage.thread(0)).take();
+  stage.thread(0).tell({ kind: 'drained', last: 'client', taken: 1 });
+  expect(stage.drained).toEqual(['client']);
+  stage.workforce.stop();
+});
+
+test('a worker without a bell to be had is none', async () => {
+  const stage = new Stage();
+  stage.areBells = false;
+  await expect(stage.workforce.start(1)).rejects.toThrow('worker 1 cannot be started: no descriptor is left');
+  stage.workforce.stop();
+});
+
+test('one that begins gets its first connections when it has heard what it was told before', async () => {
+  const stage = new Stage();
+  const started = stage.workforce.start(1);
+  stage.workforce.give(connection(100));
+  stage.thread(0).tell({ kind: 'ready', hearsBell: true });
+  await waitFor(() => stage.thread(0).beats.length > 0);
+  const ring = ringOf(stage.thread(0));
+  expect(ring.length).toBe(0);
+  stage.thread(0).beat();
+  await started;
+  expect(ring.take()?.fd).toBe(100);
   stage.workforce.stop();
 });

@@ -277,6 +277,47 @@ export const processFaults: readonly Fault[] = [
     ['test/integration/shutdown.test.ts'],
   ),
   fault(
+    'a thread that has nothing left is believed though it does not know of a connection yet',
+    {
+      file: 'src/daemon/workforce.ts',
+      find: 'if (notice.taken !== worker.delivery.count) break;',
+      replace: '',
+    },
+    ['test/daemon/workforce.test.ts'],
+  ),
+  fault(
+    'a thread gets connections ahead of what it was told when it began',
+    {
+      file: 'src/daemon/workforce.ts',
+      find: "    await end.ask({ kind: 'beat' });\n    worker",
+      replace: '    worker',
+    },
+    ['test/daemon/workforce.test.ts'],
+  ),
+  fault(
+    'a thread takes all connections that come, and does nothing else',
+    {
+      file: 'src/daemon/reception.ts',
+      find: 'this.#take(TAKEN_AT_A_TIME);',
+      replace: 'while (this.#ring.length > 0) this.#take(1);',
+    },
+    ['test/daemon/reception.test.ts'],
+  ),
+  fault(
+    'a thread is woken for its first connections alone',
+    { file: 'src/daemon/reception.ts', find: '    this.#ring.beginLooking();\n', replace: '' },
+    ['test/daemon/reception.test.ts'],
+  ),
+  fault(
+    'connections that a dead thread has not taken are lost',
+    {
+      file: 'src/daemon/delivery.ts',
+      find: 'return [...untaken, ...this.#overflow.splice(0)];',
+      replace: 'return this.#overflow.splice(0);',
+    },
+    ['test/daemon/workforce.test.ts'],
+  ),
+  fault(
     'what a thread logs of a command comes behind what the command does, or never',
     { file: 'src/daemon/remote-control.ts', find: 'this.#flushLog();', replace: '' },
     ['test/integration/shutdown.test.ts'],

@@ -3,7 +3,6 @@ import { createConnection, type Socket } from 'node:net';
 import type pg from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { ThreadedPooler } from '../../src/daemon/threads.ts';
-import { OWNER_NUMBERS } from '../../src/pool/shared-owners.ts';
 import { readdirSync, readFileSync } from 'node:fs';
 import { writePoolerConfig } from '../support/pooler-config.ts';
 import { connectTo, sharedPostgres, withClient } from '../support/postgres.ts';
@@ -73,9 +72,7 @@ test('the clients of all threads share one pool, and SHOW tells of all of them',
   const [lists] = (await show('SHOW LISTS')).filter(({ list }) => list === 'used_clients');
   expect(lists).toEqual({ list: 'used_clients', items: CLIENTS + 1 });
   // Both threads have had their share.
-  expect([0, 1].map((column) => pooler.keeper.published(column, OWNER_NUMBERS.taken) >= CLIENTS / 2)).toEqual(
-    [true, true],
-  );
+  expect(pooler.workforce.connections.every((count) => count >= CLIENTS / 2)).toBe(true);
   expect(pooler.keeper.count('server', { database: 'postgres', user: role })).toBeLessThanOrEqual(POOL_SIZE);
   await Promise.all(clients.map((client) => client.end()));
   expect(refusals()).toEqual([]);
@@ -194,10 +191,8 @@ test('connections before login are bounded over all threads, and those of a dead
     return told.toString('latin1');
   };
   const inLogin = () => pooler.keeper.count('login');
-  const published = (owner: number, number: number) => pooler.keeper.published(owner, number);
-  const isEmpty = (owner: number) =>
-    published(owner, OWNER_NUMBERS.taken) === published(owner, OWNER_NUMBERS.gone);
-  await waitFor(() => isEmpty(0) && isEmpty(1), { what: 'the end of earlier connections' });
+  const areEmpty = () => pooler.workforce.connections.every((count) => count === 0);
+  await waitFor(areEmpty, { what: 'the end of earlier connections' });
   expect(await set(4)).toMatchObject({ ok: true });
   const silent = await Promise.all(Array.from({ length: 4 }, dial));
   await waitFor(() => inLogin() === 4);

@@ -131,6 +131,40 @@ describe.runIf(isLinux).each([
   });
 });
 
+describe.runIf(isLinux)('a bell', () => {
+  it('is heard once for each time it was rung since, and by nobody otherwise', () => {
+    const native = openNative();
+    const [bell, set] = [native.newBell(), native.epoll()];
+    if (bell === null || set === null) throw new Error('no bell, or nobody to hear it');
+    cleanups.push(() => native.closeFd(bell));
+    expect(set.add(bell, Interest.read | Interest.edge, 3)).toBe(true);
+    expect(set.wait()).toBe(0);
+    for (const rings of [1, 2, 1]) {
+      for (let i = 0; i < rings; i++) native.ringBell(bell);
+      expect([set.wait(), set.fdAt(0), set.tokenAt(0), set.isReadableAt(0)]).toEqual([1, bell, 3, true]);
+      expect(set.wait()).toBe(0);
+    }
+  });
+
+  it('wakes the event loop that watches the set', async () => {
+    const native = openNative();
+    const bell = native.newBell();
+    const readiness = readinessOf(native);
+    if (bell === null || readiness === null) throw new Error('no bell, or nobody to hear it');
+    let heard = 0;
+    const reader = { ahead: null, mayRead: false, readable: () => void heard++, took() {}, hungUp() {} };
+    readiness.add(bell, reader, Interest.read | Interest.edge);
+    cleanups.push(() => {
+      readiness.remove(bell, reader, true);
+      native.closeFd(bell);
+    });
+    for (let ring = 1; ring <= 3; ring++) {
+      native.ringBell(bell);
+      await waitFor(() => heard === ring);
+    }
+  });
+});
+
 describe.runIf(isLinux)('a kernel that gives no context for batches', () => {
   it('is told of with its error, and connections are read and written one by one', () => {
     const native = openNative(() => refusing('long syscall(long, long, void *)', constants.errno.EPERM));
@@ -172,6 +206,8 @@ describe('without the native library', () => {
     expect(native.groupId('root')).toBe(null);
     expect(native.userName(0)).toBe(null);
     expect(native.epoll()).toBe(null);
+    expect(native.newBell()).toBe(null);
+    native.ringBell(0);
     expect(native.receive(0, Buffer.alloc(1))).toBe(-1);
     native.yieldProcessor();
     expect(native.userIds('root')).toBe(null);
@@ -222,6 +258,8 @@ describe.runIf(isLinux)('a C library without one function', () => {
     [' send(', ['io']],
     ['recv', ['io']],
     ['epoll_wait', ['io']],
+    ['eventfd(', ['io']],
+    ['eventfd_write', ['io']],
     [' shutdown(', ['io']],
     ['close(', ['io']],
     ['inet_ntop', ['io', 'listen']],

@@ -74,7 +74,7 @@ export class OneLoop {
     });
     this.#server = createServer(
       { allowHalfOpen: true, noDelay: true, pauseOnConnect: true },
-      (socket: Socket) => this.loop.accept(socket, { kind: 'tcp', address: '127.0.0.1', port: this.port }),
+      (socket: Socket) => this.loop.accept(socket, { kind: 'tcp', port: this.port }),
     );
   }
 
