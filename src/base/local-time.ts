@@ -8,17 +8,30 @@ const LOCALES = ['en-US', 'en-GB', 'en-AU', 'en-IN', 'en-CA'] as const;
  */
 export class LocalTime {
   readonly #zoneNames = new Map<number, string>();
+  /** The second that was written last: its number, its date and time, its zone. */
+  #second = Number.NaN;
+  #dateAndTime = '';
+  #zone = '';
 
   /** `YYYY-MM-DD HH:MM:SS TZ`; `wallMs` is milliseconds since the Unix epoch. */
   seconds(wallMs: number): string {
-    const date = new Date(wallMs);
-    return `${dateAndTime(date)} ${this.#zoneName(date)}`;
+    this.#begin(wallMs);
+    return `${this.#dateAndTime} ${this.#zone}`;
   }
 
   /** `YYYY-MM-DD HH:MM:SS.mmm TZ`. */
   millis(wallMs: number): string {
+    this.#begin(wallMs);
+    return `${this.#dateAndTime}.${padded(Math.floor(wallMs) - 1000 * this.#second, 3)} ${this.#zone}`;
+  }
+
+  #begin(wallMs: number): void {
+    const second = Math.floor(wallMs / 1000);
+    if (second === this.#second) return;
     const date = new Date(wallMs);
-    return `${dateAndTime(date)}.${padded(date.getMilliseconds(), 3)} ${this.#zoneName(date)}`;
+    this.#second = second;
+    this.#dateAndTime = dateAndTime(date);
+    this.#zone = this.#zoneName(date);
   }
 
   #zoneName(date: Date): string {

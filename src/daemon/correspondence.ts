@@ -1,7 +1,8 @@
-import type { MessagePort, Worker } from 'node:worker_threads';
-
 /** The other thread, as what `node:worker_threads` gives: one side has the worker, the other one its parent's port. */
-export type Mailbox = Pick<MessagePort | Worker, 'postMessage' | 'on'>;
+export interface Mailbox {
+  postMessage(message: unknown, transferred: []): void;
+  on(event: 'message', listener: (message: Envelope) => void): unknown;
+}
 
 /** What one side wants to know of the other: a kind, and plain data. */
 interface Asked {

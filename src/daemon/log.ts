@@ -132,9 +132,11 @@ export class DaemonLog implements Logger {
   }
 
   log(level: LogLevel, message: string): void {
+    if (!this.enabled(level)) return;
     this.#level = level;
     this.#wallMs = this.#clock.wallMs();
-    this.#pino[level](message);
+    if (this.#settings.format === 'json') this.#pino[level](message);
+    else this.#write(this.#formatter.format(this.#wallMs, level, message), message);
   }
 
   /** Takes over new settings, and opens the logfile anew. */
@@ -171,10 +173,9 @@ export class DaemonLog implements Logger {
     this.#journal?.close();
   }
 
-  #write(json: string, message: string): void {
+  #write(line: string, message: string): void {
     const level = this.#level;
-    const { format, quiet } = this.#settings;
-    const line = format === 'json' ? json : this.#formatter.format(this.#wallMs, level, message);
+    const { quiet } = this.#settings;
     const lost = this.#toFile(line);
     if (!quiet) this.#toStderr(level, line, message);
     this.#startup?.line(level, line);

@@ -5,16 +5,12 @@ import type { WorkerEnd } from './worker-messages.ts';
 /** The whole process, as a worker has it controlled: by the main thread. */
 export class RemoteControl implements Control {
   readonly #other: WorkerEnd;
-  readonly #flushLog: () => void;
 
-  /** `flushLog` sends what has been logged here: the main thread is to have it before it does what is asked. */
-  constructor(other: WorkerEnd, flushLog: () => void) {
+  constructor(other: WorkerEnd) {
     this.#other = other;
-    this.#flushLog = flushLog;
   }
 
   request(request: ControlRequest, signal: AbortSignal): Promise<ControlReply> {
-    this.#flushLog();
     return this.#other.ask({ kind: 'command', request }, signal) as Promise<ControlReply>;
   }
 

@@ -2,7 +2,7 @@ import type { Logger, LogLevel } from '../base/log.ts';
 
 const ALWAYS: readonly LogLevel[] = ['FATAL', 'ERROR', 'WARNING', 'LOG'];
 
-/** The log of a thread that has none of its own: its lines go to the main thread, those of one turn together. */
+/** The log of a thread that has none of its own: its lines go to the main thread, those of a turn of the event loop together. */
 export class WorkerLog implements Logger {
   readonly #send: (lines: readonly (readonly [LogLevel, string])[]) => void;
   #levels: ReadonlySet<LogLevel>;
@@ -25,7 +25,7 @@ export class WorkerLog implements Logger {
   log(level: LogLevel, message: string): void {
     if (!this.#levels.has(level)) return;
     this.#lines.push([level, message]);
-    if (this.#lines.length === 1) queueMicrotask(() => this.flush());
+    if (this.#lines.length === 1) setImmediate(() => this.flush());
   }
 
   /** Sends what there is now. */

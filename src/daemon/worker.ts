@@ -14,7 +14,7 @@ import { OWNER_NUMBERS } from '../pool/shared-owners.ts';
 import type { CancelOutcome } from '../client/services.ts';
 import { cancelHere } from './client-services.ts';
 import { ConnectionRing, type GivenConnection } from './connection-ring.ts';
-import { Correspondence } from './correspondence.ts';
+import { Correspondence, type Mailbox } from './correspondence.ts';
 import { SWEEP_INTERVAL_MS } from './janitor.ts';
 import { LoginBoard } from './login-board.ts';
 import { createLoop, type Loop } from './loop.ts';
@@ -38,8 +38,19 @@ import {
 
 if (parentPort === null) throw new Error('a worker needs a main thread');
 const start = workerData as WorkerStart;
-const main: WorkerEnd = new Correspondence(parentPort, answer, hear, lasts);
+const port = parentPort;
+const mailbox: Mailbox = {
+  postMessage(message, transferred) {
+    // What has been logged before goes ahead.
+    log.flush();
+    port.postMessage(message, transferred);
+  },
+  on: (event, listener) => port.on(event, listener),
+};
+const main: WorkerEnd = new Correspondence(mailbox, answer, hear, lasts);
 const log = new WorkerLog(start.levels, (lines) => main.tell({ kind: 'log', lines }));
+// What led to it is said ahead of the end.
+process.on('uncaughtExceptionMonitor', () => log.flush());
 const clock = new SystemClock();
 const native = openNative();
 readinessOf(native, start.batchContext);
@@ -78,7 +89,7 @@ const ring = new ConnectionRing(start.connections);
 const reception = new Reception(ring, { closeAtEnd: native.closeAtEnd, accept, later: setImmediate });
 let gone = 0;
 /** What commands do to the whole process. */
-const wholeProcess = new RemoteControl(main, () => log.flush());
+const wholeProcess = new RemoteControl(main);
 /** As of the last connection, and as the main thread has said once and for all. */
 let isUnixReplaced = false;
 let isUnixLost = false;
@@ -112,7 +123,6 @@ const loop: Loop = createLoop({
         loop.state.isRetiring = !isRetired;
       },
       drained: (last) => {
-        log.flush();
         main.tell({ kind: 'drained', last, taken: ring.takenCount });
       },
       exit: () => refuse('SHUTDOWN'),

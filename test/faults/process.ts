@@ -319,7 +319,11 @@ export const processFaults: readonly Fault[] = [
   ),
   fault(
     'what a thread logs of a command comes behind what the command does, or never',
-    { file: 'src/daemon/remote-control.ts', find: 'this.#flushLog();', replace: '' },
+    {
+      file: 'src/daemon/worker.ts',
+      find: '    log.flush();\n    port.postMessage',
+      replace: '    port.postMessage',
+    },
     ['test/integration/shutdown.test.ts'],
   ),
   fault(
