@@ -1,4 +1,4 @@
-import { judge } from './bars.ts';
+import { barsFor, judge } from './bars.ts';
 import type { BenchResult } from './report.ts';
 import { type Cell, type Sample, summarize } from './summary.ts';
 import type { SystemName } from './systems.ts';
@@ -54,7 +54,7 @@ export function resultWith(cells: readonly Cell[], changes: Partial<BenchResult>
     configurations: {},
     refusals: { pgbouncer: 0, pgweir: 0 },
     cells: cells.map((each) => ({ ...each, summary: summarize(each) })),
-    bars: judge(cells),
+    bars: judge(cells, barsFor(4)),
     ...changes,
   };
 }

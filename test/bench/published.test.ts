@@ -30,6 +30,8 @@ describe('published speed', () => {
     }
     const result = JSON.parse(read('docs/bench/speed.json')) as BenchResult;
     expect(result.options.quick, 'a quick run is a look').toBe(false);
+    const refused = Object.entries(result.refusals).filter(([, count]) => count !== 0);
+    expect(refused, 'a pooler had more connections than it may').toEqual([]);
     expect(part, 'stale: npm run bench:publish').toBe(renderReadmePart(result));
     expect(read('docs/bench/README.md'), 'stale: npm run bench:publish').toBe(renderPage(result));
     expect(read('docs/bench/speed.svg'), 'stale: npm run bench:publish').toBe(renderChart(result));
@@ -51,6 +53,9 @@ describe('published speed', () => {
       '| simple, 50 | CPU µs/tx | 20.0 (PgBouncer) | 23.0 | 1.15× | ≤ 1.15× | ≤ 1.00× | bar met |',
     );
     expect(part).toContain('Not measured: extended with 50 (CPU µs/tx)');
+    expect(part).toContain(
+      'Not measurable on 4 cores: how much more two event loops carry than one (bar: 1.70×)',
+    );
   });
 
   test('a look is called a look', () => {

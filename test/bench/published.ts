@@ -1,4 +1,4 @@
-import { judge, judgementRows, unknownBars } from './bars.ts';
+import { barsFor, beyond, judge, judgementRows, unknownBars } from './bars.ts';
 import { inUnit, metrics } from './metrics.ts';
 import { type BenchResult, reservations } from './report.ts';
 import { ratio } from './summary.ts';
@@ -55,7 +55,8 @@ function circumstances(result: BenchResult): string {
 /** What README.md shows: the chart, and the bars. */
 export function renderReadmePart(result: BenchResult): string {
   // By the bars that there are now, which may not be those of the run.
-  const judgements = judge(result.cells);
+  const { cores } = result.machine;
+  const judgements = judge(result.cells, barsFor(cores));
   const unknown = unknownBars(judgements);
   return [
     '![Bars of each load, PgBouncer first](docs/bench/speed.svg)',
@@ -65,11 +66,16 @@ export function renderReadmePart(result: BenchResult): string {
     ...markdown(judgementRows(judgements)),
     '',
     ...(unknown === '' ? [] : [`Not measured: ${unknown}.\n`]),
+    ...(beyond(cores) === '' ? [] : [`${beyond(cores)}.\n`]),
     ...reservations(result).map((text) => `Only a look: ${text}.\n`),
     'Ratios are multiples of PgBouncer in the same run; the number behind a load is that of its clients. All loads and',
     'figures, with the spread of the rounds, are in [docs/bench](docs/bench/README.md).',
     '',
   ].join('\n');
+}
+
+function refusals({ refusals: counted, systems }: BenchResult): string {
+  return systems.map(({ name }) => `${systemTitles[name]} ${counted[name] ?? 'not counted'}`).join(', ');
 }
 
 /** docs/bench/README.md: every load, every system. */
@@ -87,6 +93,8 @@ export function renderPage(result: BenchResult): string {
     '',
     ...result.systems.map(({ name, facts }) => `- ${systemTitles[name]}: ${facts}.`),
     ...result.absentees.map(({ name, reason }) => `- ${systemTitles[name]} did not take part: ${reason}.`),
+    '',
+    `Connections that PostgreSQL has refused, for a role may have as many as a pool's size: ${refusals(result)}.`,
     '',
     'In brackets: half of what lies between the smallest and the largest round, and the multiple of PgBouncer.',
   ];

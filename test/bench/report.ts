@@ -1,4 +1,4 @@
-import { judge, type Judgement, judgementRows, unknownBars } from './bars.ts';
+import { barsFor, beyond, judge, type Judgement, judgementRows, unknownBars } from './bars.ts';
 import { pgweirFolder } from './ini-poolers.ts';
 import type { Load } from './load.ts';
 import { type Checkout, checkout, type Machine, machine } from './machine.ts';
@@ -42,10 +42,11 @@ export function resultOf(
   cells: readonly Cell[],
   loadBefore: number,
 ): BenchResult {
+  const here = machine();
   return {
     format: 2,
     date: new Date().toISOString(),
-    machine: machine(),
+    machine: here,
     loadBefore,
     pgweir: checkout(pgweirFolder()),
     // Where it is written to is nobody's business.
@@ -56,7 +57,7 @@ export function resultOf(
     configurations: systems.configurations,
     refusals: systems.refusals(),
     cells: cells.map((cell) => ({ ...cell, summary: summarize(cell) })),
-    bars: judge(cells),
+    bars: judge(cells, barsFor(here.cores)),
   };
 }
 
@@ -86,6 +87,8 @@ export function renderText(result: BenchResult): string {
   if (rows.length > 1) lines.push(...alignColumns(rows).map((line) => `  ${line}`));
   const unknown = unknownBars(result.bars);
   if (unknown !== '') lines.push(`  Not measured: ${unknown}.`);
+  const unmeasurable = beyond(result.machine.cores);
+  if (unmeasurable !== '') lines.push(`  ${unmeasurable}.`);
   lines.push(...reservations(result).map((text) => `  Only a look: ${text}.`));
   const counted = Object.entries(result.refusals).map(([name, count]) => `${name} ${count}`);
   if (counted.length > 0)
