@@ -132,6 +132,7 @@ export function createLoop(options: LoopOptions): Loop {
         log,
         budget,
         owner: self.owner,
+        loops: options.loops ?? 1,
         isSuspended: () => self.isSuspended,
         ...(options.exchange === undefined ? {} : { exchange: options.exchange }),
         ...(options.news === undefined ? {} : { news: options.news }),

@@ -49,6 +49,8 @@ export interface PoolContext<P = Pool> {
   readonly connector: ServerConnector<P>;
   /** What other pools want of those that servers come to rest in. */
   readonly claims: YieldClaims;
+  /** How many event loops have pools of the same names; default: 1. */
+  readonly loops?: number;
   /** Absent: there are no other loops. */
   readonly exchange?: ServerExchange<P>;
   readonly news?: LoginNews;

@@ -85,10 +85,11 @@ const SHORTEST_RETRY_MS = 100;
 /**
  * How many logins a pool may have under way after so many have succeeded since one failed, or since none was under way:
  * one, for a wrong password shall cost one attempt and not pool_size of them, and one more with each success. So they
- * double each time that all of them succeed.
+ * double each time that all of them succeed. Of several event loops each has its share of the most, one at least.
  */
-export function loginsAtOnce(successes: number): number {
-  return Math.min(MAX_LOGINS_AT_ONCE, 1 + successes);
+export function loginsAtOnce(successes: number, loops: number): number {
+  const most = Math.max(1, Math.floor(MAX_LOGINS_AT_ONCE / loops));
+  return Math.min(most, 1 + successes);
 }
 
 /** Whether a pool that lacks an idle server may ask the budget for a new one, and up to which size. */

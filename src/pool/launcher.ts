@@ -42,7 +42,7 @@ const HOLD_AGAIN_MS = 2000;
 const MOST_HOLD_AGAIN_MS = 32_000;
 
 /** What launchers of one event loop share. */
-type LaunchParts = Pick<PoolContext, 'budget' | 'owner' | 'log' | 'news' | 'claims'>;
+type LaunchParts = Pick<PoolContext, 'budget' | 'owner' | 'log' | 'news' | 'claims' | 'loops'>;
 
 /** What a connection is opened for; a client: for that one alone. */
 type Purpose = 'client' | 'min_pool_size' | DedicatedClient;
@@ -59,6 +59,7 @@ export class Launcher implements Claimant {
   readonly #log: Logger;
   readonly #news: LoginNews | null;
   readonly #claims: YieldClaims;
+  readonly #loops: number;
   #failure: { readonly message: string; readonly atMs: number } | null = null;
   /**
    * Other event loops have what is lacking here of so many servers, as the budget has said: it says so when one is given
@@ -88,6 +89,7 @@ export class Launcher implements Claimant {
     this.#log = parts.log;
     this.#news = parts.news ?? null;
     this.#claims = parts.claims;
+    this.#loops = parts.loops ?? 1;
   }
 
   /** Why the last attempt failed; null when it did not. */
@@ -332,7 +334,7 @@ export class Launcher implements Claimant {
     if (dedicatedTo !== null || clients.isDedicatedFirst) return 1;
     // What was true of earlier ones may be so no longer.
     if (servers.new.length === 0 && !this.#hasSucceeded) this.#successes = 0;
-    return loginsAtOnce(this.#successes);
+    return loginsAtOnce(this.#successes, this.#loops);
   }
 
   #firstWaitMs(): number | null {

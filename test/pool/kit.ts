@@ -400,6 +400,8 @@ export class PoolKit {
     readonly budget: Budget;
     readonly owner: string;
     readonly news?: LoginNews;
+    /** Default: 1. */
+    readonly loops?: number;
   }) {
     this.clock = shared?.clock ?? new ManualClock();
     this.budget = shared?.budget ?? new LocalBudget();
@@ -413,6 +415,7 @@ export class PoolKit {
       owner: shared?.owner ?? 'loop-0',
       connector: this.connector,
       ...(shared?.news === undefined ? {} : { news: shared.news }),
+      loops: shared?.loops ?? 1,
       isSuspended: () => this.isSuspended,
     });
   }

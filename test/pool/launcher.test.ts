@@ -1,6 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { fatal } from '../../src/wire/pg-error.ts';
 import type { Pool } from '../../src/pool/pool.ts';
+import { LocalBudget } from '../../src/pool/budget.ts';
+import { ManualClock } from '../support/manual-clock.ts';
 import { type FakeServer, PoolKit, wakeUps } from './kit.ts';
 
 const FAIL_FAST = 'server login has been failing, cached error: connect failed (server_login_retry)';
@@ -37,6 +39,25 @@ describe('opening connections', () => {
     // Each that is ready makes way for the next one: the second round's are there before the first is over.
     expect(loginRounds(pool).length).toBeLessThan(7);
     expect(pool.servers.active.length).toBe(30);
+  });
+
+  it.each([
+    [2, 4],
+    [3, 2],
+    [20, 1],
+  ])('and of %i event loops each has no more than %i under way', (loops, most) => {
+    const kit = new PoolKit({
+      clock: new ManualClock(),
+      budget: new LocalBudget(),
+      owner: 'worker 0',
+      loops,
+    });
+    const pool = kit.warmPool(1, { poolSize: 30 });
+    for (let i = 0; i < 60; i++) kit.acquiring(pool);
+    let seen = 0;
+    kit.connector.onOpen = () => void (seen = Math.max(seen, pool.servers.new.length + 1));
+    loginRounds(pool);
+    expect([seen, pool.servers.active.length]).toEqual([most, 30]);
   });
 
   it('after a failure one attempt again', () => {
