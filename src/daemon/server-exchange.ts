@@ -3,7 +3,7 @@ import type { Logger } from '../base/log.ts';
 import type { Grant } from '../pool/budget.ts';
 import { poolKey } from '../pool/budget.ts';
 import type { PoolIdentity, ServerExchange } from '../pool/context.ts';
-import { askInMs, decideMove } from '../pool/decide-move.ts';
+import { askInMs, decideMove, SPACING_MS } from '../pool/decide-move.ts';
 import type { PoolLimits } from '../pool/limits.ts';
 import type { MovedServer } from '../pool/moved-server.ts';
 import type { Pool } from '../pool/pool.ts';
@@ -54,6 +54,8 @@ interface PoolMoves {
   /** By thread: when one was closed for it, and since when its client had been waiting. */
   readonly closedFor: Map<number, { readonly sinceMs: number; readonly closedMs: number }>;
   timer: NodeJS.Timeout | null;
+  /** Whether a server that rests here is wanted elsewhere by now. */
+  look: NodeJS.Timeout | null;
 }
 
 /**
@@ -93,7 +95,20 @@ export class WorkerExchange implements ServerExchange<Pool> {
       sinceMoveMs: nowMs - (given.at(-1) ?? Number.NEGATIVE_INFINITY),
       movesLastSecond: given.length,
     });
-    return decision.action === 'move';
+    if (decision.action === 'move') return true;
+    this.#lookAgain(pool);
+    return false;
+  }
+
+  /** Who waits elsewhere asks more and more rarely, while others go before it: what rests here is not to rest for as long. */
+  #lookAgain(pool: Pool): void {
+    const moves = this.#movesOf(pool.key);
+    if (moves.look !== null) return;
+    moves.look = setTimeout(() => {
+      moves.look = null;
+      if (pool.servers.idle.length > 0) pool.moves.offer();
+    }, SPACING_MS);
+    moves.look.unref();
   }
 
   /** The threads that have yet to take up a server of the pool which they were given, and get no other before. */
@@ -154,7 +169,7 @@ export class WorkerExchange implements ServerExchange<Pool> {
     const moves = this.#pools.get(key);
     // A thread that hangs must not get another one when the pool is there again.
     if (moves === undefined || this.#late(key).size > 0) return;
-    if (moves.timer !== null) clearTimeout(moves.timer);
+    cancel(moves);
     this.#pools.delete(key);
   }
 
@@ -207,7 +222,7 @@ export class WorkerExchange implements ServerExchange<Pool> {
 
   /** No more servers go, or are asked for. */
   stop(): void {
-    for (const { timer } of this.#pools.values()) if (timer !== null) clearTimeout(timer);
+    for (const moves of this.#pools.values()) cancel(moves);
     this.#pools.clear();
   }
 
@@ -238,11 +253,16 @@ export class WorkerExchange implements ServerExchange<Pool> {
     let moves = this.#pools.get(key);
     if (moves === undefined) {
       moves = {
-        ...{ givenMs: [], onTheWay: new Map<number, Grant>(), timer: null },
+        ...{ givenMs: [], onTheWay: new Map<number, Grant>(), timer: null, look: null },
         ...{ closedMs: Number.NEGATIVE_INFINITY, closedFor: new Map<number, never>() },
       };
       this.#pools.set(key, moves);
     }
     return moves;
   }
+}
+
+function cancel({ timer, look }: PoolMoves): void {
+  if (timer !== null) clearTimeout(timer);
+  if (look !== null) clearTimeout(look);
 }

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { WorkerExchange } from '../../src/daemon/server-exchange.ts';
 import { type Grant, poolKey } from '../../src/pool/budget.ts';
+import { SPACING_MS } from '../../src/pool/decide-move.ts';
 import type { MovedServer } from '../../src/pool/moved-server.ts';
 import type { Pool } from '../../src/pool/pool.ts';
 import { OWNER_NUMBERS } from '../../src/pool/shared-owners.ts';
@@ -26,6 +27,9 @@ class Stage {
   readonly exchanges: WorkerExchange[];
   /** How often a pool was looked for. */
   looks = 0;
+  /** How many servers rest in a pool, and how often one was offered to others. */
+  idle = 0;
+  offers = 0;
   /** Taking a server over fails. */
   isBroken = false;
 
@@ -77,7 +81,9 @@ class Stage {
     };
     const { database, user } = SERVER;
     const waits = { sinceMs: 0 };
-    return { database, user, key: poolKey(database, user), moves: { adopt }, waits } as unknown as Pool;
+    const moves = { adopt, offer: () => void this.offers++ };
+    const servers = { idle: { length: this.idle } };
+    return { database, user, key: poolKey(database, user), moves, servers, waits } as unknown as Pool;
   }
 
   /** What a thread has published of its moves: sent, received, reopened. */
@@ -206,6 +212,18 @@ describe('a server between threads', () => {
     exchange?.refused(SERVER.database, SERVER.user);
     await waitFor(() => stage.looks > looks);
     expect(exchange?.wants(stage.pool(0))).toBe(false);
+  });
+
+  it('that rests is offered again when somebody has waited for long enough, though nobody asks', async () => {
+    const stage = new Stage();
+    stage.idle = 1;
+    stage.wait();
+    const exchange = stage.exchanges[0] as WorkerExchange;
+    expect([exchange.wants(stage.pool(0)), exchange.wants(stage.pool(0))]).toEqual([false, false]);
+    await waitFor(() => stage.offers > 0);
+    expect(stage.offers).toBe(1);
+    stage.clock.advance(SPACING_MS);
+    expect(exchange.wants(stage.pool(0))).toBe(true);
   });
 
   it('is forgotten with its pool, unless it is on its way', () => {
