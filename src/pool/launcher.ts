@@ -206,7 +206,8 @@ export class Launcher implements Claimant {
     );
     if (decision.action === 'wait') {
       if (dedicatedTo !== null && decision.reason === 'pool is full') host.dedicated.makeRoom();
-      if (purpose === 'client' && decision.reason === 'login retry') this.#news?.lacks(host);
+      const isForServers = decision.reason === 'login retry' || decision.reason === 'login in progress';
+      if (purpose === 'client' && isForServers) this.#news?.lacks(host);
       return 'refused';
     }
     if (purpose !== 'min_pool_size' && this.#isOthersTurn) {

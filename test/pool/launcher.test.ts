@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { fatal } from '../../src/wire/pg-error.ts';
+import type { LoginNews } from '../../src/pool/context.ts';
 import type { Pool } from '../../src/pool/pool.ts';
 import { LocalBudget } from '../../src/pool/budget.ts';
 import { ManualClock } from '../support/manual-clock.ts';
@@ -58,6 +59,26 @@ describe('opening connections', () => {
     kit.connector.onOpen = () => void (seen = Math.max(seen, pool.servers.new.length + 1));
     loginRounds(pool);
     expect([seen, pool.servers.active.length]).toEqual([most, 30]);
+  });
+
+  it('while one logs in servers of other event loops are asked for', () => {
+    let asked = 0;
+    const news: LoginNews = {
+      joined() {},
+      succeeded() {},
+      failed() {},
+      hasUsable: () => false,
+      lacks: () => void asked++,
+    };
+    const kit = new PoolKit({ clock: new ManualClock(), budget: new LocalBudget(), owner: 'worker 0', news });
+    const pool = kit.pool({ poolSize: 5 });
+    kit.joined(pool);
+    expect([pool.servers.new.length, asked]).toEqual([1, 0]);
+    pool.introduce([]);
+    kit.acquiring(pool);
+    kit.acquiring(pool);
+    expect(pool.servers.new.length).toBe(1);
+    expect(asked).toBeGreaterThan(0);
   });
 
   it('after a failure one attempt again', () => {
