@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { arch, cpus, loadavg, release, totalmem, type } from 'node:os';
+import { arch, availableParallelism, cpus, loadavg, release, totalmem, type } from 'node:os';
 
 /** Where a run took place, and what it was of. Plain data, part of the JSON. */
 export interface Machine {
@@ -22,7 +22,7 @@ export interface Checkout {
 export function machine(): Machine {
   return {
     processor: cpus()[0]?.model ?? null,
-    cores: cpus().length,
+    cores: availableParallelism(),
     memoryBytes: totalmem(),
     system: `${type()} ${release()} ${arch()}`,
     node: process.version,
