@@ -3,7 +3,7 @@ import type { Logger } from '../base/log.ts';
 import type { Grant } from '../pool/budget.ts';
 import { poolKey } from '../pool/budget.ts';
 import type { PoolIdentity, ServerExchange } from '../pool/context.ts';
-import { askInMs, decideMove, SPACING_MS } from '../pool/decide-move.ts';
+import { askInMs, decideMove, IDLE_WAIT_MS, SPACING_MS } from '../pool/decide-move.ts';
 import type { PoolLimits } from '../pool/limits.ts';
 import type { MovedServer } from '../pool/moved-server.ts';
 import type { Pool } from '../pool/pool.ts';
@@ -54,6 +54,8 @@ interface PoolMoves {
   /** By thread: when one was closed for it, and since when its client had been waiting. */
   readonly closedFor: Map<number, { readonly sinceMs: number; readonly closedMs: number }>;
   timer: NodeJS.Timeout | null;
+  /** After how long that asks. */
+  askMs: number;
   /** Whether a server that rests here is wanted elsewhere by now. */
   look: NodeJS.Timeout | null;
 }
@@ -85,7 +87,11 @@ export class WorkerExchange implements ServerExchange<Pool> {
     const { budget, clock } = this.#host;
     const owner = budget.longestWaiterElsewhere(pool.key, this.#served(pool.key));
     const sinceMs = owner < 0 ? 0 : budget.waitOf(pool.key, owner);
-    if (sinceMs === 0) return false;
+    if (sinceMs === 0) {
+      // Those whose server is on its way, or whose thread hangs, may soon want another one.
+      if (budget.longestWaiterElsewhere(pool.key) >= 0) this.#lookAgain(pool);
+      return false;
+    }
     const nowMs = clock.nowMs();
     const own = pool.waits.sinceMs;
     const given = this.#given(pool.key, nowMs);
@@ -106,7 +112,12 @@ export class WorkerExchange implements ServerExchange<Pool> {
     if (moves.look !== null) return;
     moves.look = setTimeout(() => {
       moves.look = null;
-      if (pool.servers.idle.length > 0) pool.moves.offer();
+      try {
+        if (pool.servers.idle.length > 0) pool.moves.offer();
+      } catch (error) {
+        const why = error instanceof Error ? error.stack : String(error);
+        this.#host.log.log('ERROR', `internal error: ${why}`);
+      }
     }, SPACING_MS);
     moves.look.unref();
   }
@@ -163,6 +174,7 @@ export class WorkerExchange implements ServerExchange<Pool> {
     // Whatever becomes of the two threads, the one in custody is left.
     closeDescriptor(moved.parts.fd);
     give(owner, { ...moved, grant, parts: { ...moved.parts, fd: NO_DESCRIPTOR } });
+    this.#lookAgain(pool);
   }
 
   forget({ key }: Pool): void {
@@ -216,7 +228,12 @@ export class WorkerExchange implements ServerExchange<Pool> {
   refused(database: string, user: string): void {
     const key = poolKey(database, user);
     const moves = this.#movesOf(key);
-    if (moves.timer !== null) return;
+    if (moves.timer !== null) {
+      // Who waits alone has not been asked for yet, however long others have been before.
+      const isAlone = (this.#host.pools().find(database, user)?.clients.waiting.length ?? 0) <= 1;
+      if (moves.askMs <= IDLE_WAIT_MS || !isAlone) return;
+      clearTimeout(moves.timer);
+    }
     this.#askLater(moves, key, database, user, askInMs(0, Number.POSITIVE_INFINITY));
   }
 
@@ -227,12 +244,15 @@ export class WorkerExchange implements ServerExchange<Pool> {
   }
 
   #askLater(moves: PoolMoves, key: string, database: string, user: string, delayMs: number): void {
+    moves.askMs = delayMs;
     moves.timer = setTimeout(() => {
       moves.timer = null;
       const pool = this.#host.pools().find(database, user);
       if (pool === null || !pool.clients.isWaiting) {
-        const isForgotten = this.#given(key, this.#host.clock.nowMs()).length === 0;
-        if (isForgotten && this.#late(key).size === 0) this.#pools.delete(key);
+        const nowMs = this.#host.clock.nowMs();
+        const isOver = nowMs - moves.closedMs > SAME_WAITER_MS && moves.look === null;
+        if (isOver && this.#given(key, nowMs).length === 0 && this.#late(key).size === 0)
+          this.#pools.delete(key);
         return;
       }
       for (const owner of this.#host.others) {
@@ -253,7 +273,7 @@ export class WorkerExchange implements ServerExchange<Pool> {
     let moves = this.#pools.get(key);
     if (moves === undefined) {
       moves = {
-        ...{ givenMs: [], onTheWay: new Map<number, Grant>(), timer: null, look: null },
+        ...{ givenMs: [], onTheWay: new Map<number, Grant>(), timer: null, askMs: 0, look: null },
         ...{ closedMs: Number.NEGATIVE_INFINITY, closedFor: new Map<number, never>() },
       };
       this.#pools.set(key, moves);

@@ -118,8 +118,7 @@ export type MainNotice =
   /** Another process's unix socket stands where ours did. */
   | { readonly kind: 'unix replaced' }
   /** A graceful shutdown: no connection comes any more. */
-  | { readonly kind: 'retired' }
-  | { readonly kind: 'stop' };
+  | { readonly kind: 'retired' };
 
 export type WorkerNotice =
   /** `hearsBell`: it watches its bell; else it has to be told. */

@@ -250,11 +250,6 @@ function hear(notice: MainNotice): void {
       isRetired = true;
       state.isRetiring = false;
       break;
-    case 'stop':
-      exchange.stop();
-      loop.stop();
-      log.flush();
-      break;
   }
 }
 

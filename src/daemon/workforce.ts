@@ -38,6 +38,8 @@ interface Living {
   readonly end: MainEnd;
   readonly startMs: number;
   readonly startWallMs: number;
+  /** It has said that it can serve, and it has heard since what it was told before. */
+  hasBegun: boolean;
   isReady: boolean;
   isDrained: boolean;
   /** The databases that it has said are paused. */
@@ -131,9 +133,10 @@ export class Workforce {
     return Promise.allSettled(this.#askAll({ kind: 'beat' }));
   }
 
-  /** Resolves when each of those that serve clients has answered, or died. */
+  /** Resolves when each of those that serve clients, or are about to, has answered, or died. */
   beat(): Promise<unknown> {
-    return Promise.allSettled([...this.#ready()].map(({ end }) => end.ask({ kind: 'beat' })));
+    const begun = [...this.#workers.values()].filter(({ hasBegun }) => hasBegun);
+    return Promise.allSettled(begun.map(({ end }) => end.ask({ kind: 'beat' })));
   }
 
   #askAll(question: MainQuestion, signal?: AbortSignal): Promise<unknown>[] {
@@ -246,6 +249,7 @@ export class Workforce {
           this.#hear(worker, notice);
           return;
         }
+        worker.hasBegun = true;
         if (!notice.hearsBell) delivery.tell = () => end.tell({ kind: 'connections' });
         ready.resolve();
       },
@@ -253,7 +257,7 @@ export class Workforce {
     );
     const worker: Living = {
       ...{ number, thread, end, startMs: performance.now(), startWallMs: Date.now() },
-      ...{ isReady: false, isDrained: false, failure: null, delivery },
+      ...{ hasBegun: false, isReady: false, isDrained: false, failure: null, delivery },
       paused: start.standing.pausedDatabases,
     };
     // In the place of one that has died: the others have heard what it hasn't.
@@ -271,7 +275,9 @@ export class Workforce {
     });
     await ready.promise;
     // Ahead of its connections: it has heard of all that it was told while it began.
-    await end.ask({ kind: 'beat' });
+    await end.ask({ kind: 'beat' }).catch((error: unknown) => {
+      throw worker.failure ?? error;
+    });
     worker.isReady = true;
     if (this.#isRetired) end.tell({ kind: 'retired' });
     const waiting = this.#waiting;
@@ -321,6 +327,8 @@ export class Workforce {
   }
 
   #lookDrained(last: 'server' | 'client'): void {
+    // They are said again and again to be drained.
+    if (this.#waiting.length > 0) return;
     if (this.#owners.every((owner) => this.#isDrained(owner + 1))) this.#host.drained(last);
   }
 
@@ -371,6 +379,9 @@ export class Workforce {
       // Otherwise it has died again, which has been said, and is being started again.
       if (!(error instanceof NoThread)) return;
       this.#host.log.log('ERROR', error.message);
+      // Who has come too late for a shutdown is not waited for where nobody is left to serve it.
+      if (this.#ledger.shutdown !== 'no' && this.#workers.size === 0)
+        for (const { fd } of this.#waiting.splice(0)) closeSync(fd);
       this.#lookAlone();
       setTimeout(() => void this.#replace(number), SHORT_LIFE_MS).unref();
     }

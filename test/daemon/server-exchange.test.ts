@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { WorkerExchange } from '../../src/daemon/server-exchange.ts';
 import { type Grant, poolKey } from '../../src/pool/budget.ts';
 import { SPACING_MS } from '../../src/pool/decide-move.ts';
@@ -30,6 +30,9 @@ class Stage {
   /** How many servers rest in a pool, and how often one was offered to others. */
   idle = 0;
   offers = 0;
+  /** What is found of a pool; and how often others were asked for its servers. */
+  found: Pool | null = null;
+  asked = 0;
   /** Taking a server over fails. */
   isBroken = false;
 
@@ -103,13 +106,13 @@ class Stage {
       budget: this.budgets.budget(owner),
       pools: () => {
         this.looks++;
-        return { find: () => null };
+        return { find: () => this.found };
       },
       poolOf: () => this.pool(owner),
       others: [0, 1, 2].filter((other) => other !== owner),
       give: (to, moved) => void this.posted.push({ owner: to, moved }),
       closeDescriptor: (fd) => this.budgets.close(fd),
-      askFor: () => {},
+      askFor: () => void this.asked++,
     });
   }
 }
@@ -224,6 +227,55 @@ describe('a server between threads', () => {
     expect(stage.offers).toBe(1);
     stage.clock.advance(SPACING_MS);
     expect(exchange.wants(stage.pool(0))).toBe(true);
+  });
+
+  it('goes soon behind another one, once that has arrived', async () => {
+    const stage = new Stage();
+    stage.idle = 1;
+    stage.wait();
+    stage.clock.advance(SPACING_MS);
+    const exchange = stage.exchanges[0] as WorkerExchange;
+    stage.send(stage.taken());
+    await waitFor(() => stage.offers > 0);
+    // As an offer does.
+    expect(exchange.wants(stage.pool(0))).toBe(false);
+    await waitFor(() => stage.offers > 1);
+    stage.deliver();
+    stage.clock.advance(SPACING_MS);
+    expect(exchange.wants(stage.pool(0))).toBe(true);
+  });
+
+  it('over TLS is closed no sooner than that, though nobody waits here any more', async () => {
+    const stage = new Stage();
+    stage.wait();
+    const exchange = stage.exchanges[0] as WorkerExchange;
+    const looks = stage.looks;
+    exchange.refused(SERVER.database, SERVER.user);
+    expect(exchange.mayReopen(stage.pool(0))).toBe(true);
+    await waitFor(() => stage.looks > looks);
+    expect(exchange.mayReopen(stage.pool(0))).toBe(false);
+  });
+
+  it('is asked for anew, and soon, by who begins to wait alone', () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    onTestFinished(() => void vi.useRealTimers());
+    const stage = new Stage();
+    granted(stage.budgets.budget(1).askServer({ ...SERVER, owner: 'worker 1' }));
+    const clients = { isWaiting: true, waiting: { length: 2 } };
+    stage.found = { ...stage.pool(0), clients } as unknown as Pool;
+    const exchange = stage.exchanges[0] as WorkerExchange;
+    const asked = (ms: number): number => {
+      vi.advanceTimersByTime(ms);
+      return stage.asked;
+    };
+    exchange.refused(SERVER.database, SERVER.user);
+    expect([5, 10, 20, 40, 80, 100, 99].map(asked)).toEqual([1, 2, 3, 4, 5, 6, 6]);
+    // Of many, one more changes nothing about when the next question comes.
+    exchange.refused(SERVER.database, SERVER.user);
+    expect(asked(1)).toBe(7);
+    clients.waiting.length = 1;
+    exchange.refused(SERVER.database, SERVER.user);
+    expect([5, 9, 1].map(asked)).toEqual([8, 8, 9]);
   });
 
   it('is forgotten with its pool, unless it is on its way', () => {

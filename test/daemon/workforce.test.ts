@@ -301,6 +301,61 @@ test('a worker that has nothing left is not believed when it did not know of a c
   stage.workforce.stop();
 });
 
+test('a shutdown waits for connections that no worker has been given', async () => {
+  const stage = new Stage();
+  const started = stage.workforce.start(1);
+  stage.workforce.give(connection(100));
+  stage.shutDown();
+  stage.thread(0).tell({ kind: 'ready', hearsBell: true });
+  stage.thread(0).tell({ kind: 'drained', last: 'client', taken: 0 });
+  expect(stage.drained).toEqual([]);
+  await waitFor(() => stage.thread(0).beats.length > 0);
+  stage.thread(0).beat();
+  await started;
+  ringOf(stage.thread(0)).take();
+  stage.thread(0).tell({ kind: 'drained', last: 'client', taken: 1 });
+  expect(stage.drained).toEqual(['client']);
+  stage.workforce.stop();
+});
+
+test('a shutdown does not wait for who came too late, where no thread can be started', async () => {
+  const stage = await Stage.set();
+  stage.areThreads = false;
+  const fd = openFd();
+  stage.workforce.give(connection(fd));
+  for (const thread of stage.threads) thread.die();
+  stage.shutDown();
+  for (const burial of stage.burials) burial.resolve();
+  await waitFor(() => stage.drained.length > 0);
+  expect(isOpen(fd)).toBe(false);
+  stage.workforce.stop();
+});
+
+test('a worker that dies ahead of its first connection has died of what it says', async () => {
+  const stage = new Stage();
+  const started = stage.workforce.start(1);
+  stage.thread(0).tell({ kind: 'ready', hearsBell: true });
+  await waitFor(() => stage.thread(0).beats.length > 0);
+  stage.thread(0).emit('error', new Error('its heap is full'));
+  stage.thread(0).die();
+  await expect(started).rejects.toThrow('its heap is full');
+  stage.workforce.stop();
+});
+
+test('one that is about to serve, and hangs, keeps all from having answered', async () => {
+  const stage = new Stage();
+  const started = stage.workforce.start(1);
+  stage.thread(0).tell({ kind: 'ready', hearsBell: true });
+  await waitFor(() => stage.thread(0).beats.length > 0);
+  let hasAnswered = false;
+  const beat = stage.workforce.beat().then(() => void (hasAnswered = true));
+  expect(stage.thread(0).beats.length).toBe(2);
+  expect(hasAnswered).toBe(false);
+  stage.thread(0).beat();
+  await Promise.all([beat, started]);
+  stage.workforce.stop();
+});
+
 test('a worker without a bell to be had is none', async () => {
   const stage = new Stage();
   stage.areBells = false;
