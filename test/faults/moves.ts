@@ -9,7 +9,11 @@ const SESSION = 'src/server/session-state.ts';
 export const moveFaults: readonly Fault[] = [
   fault(
     'a server that rests where it was kept for a moment goes on resting while others wait elsewhere',
-    { file: 'src/daemon/server-exchange.ts', find: '    this.#lookAgain(pool);\n', replace: '' },
+    {
+      file: 'src/daemon/server-exchange.ts',
+      find: '    this.#lookAgain(pool);\n    return false;',
+      replace: '    return false;',
+    },
     ['test/daemon/server-exchange.test.ts'],
   ),
   fault(

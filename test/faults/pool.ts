@@ -106,7 +106,7 @@ export const poolFaults: readonly Fault[] = [
     'max_client_conn lets one client too many in',
     {
       file: 'src/pool/budget.ts',
-      find: 'isFull(client.all, ask.totalLimit)',
+      find: 'isFull(client.all - (held === null ? 0 : 1), ask.totalLimit)',
       replace: 'isFull(client.all, ask.totalLimit && ask.totalLimit + 1)',
     },
     ['test/pool/budget.test.ts'],
@@ -346,7 +346,7 @@ export const poolFaults: readonly Fault[] = [
     'the place that is held counts against itself',
     {
       file: 'src/pool/shared-budget.ts',
-      find: 'counts.total(slot) - (held === null ? 0 : 1) < limit',
+      find: 'counts.total(slot) - (own !== NONE && records.countsIn(own, slot) ? 1 : 0) < limit',
       replace: 'counts.total(slot) < limit',
     },
     ['test/pool/budget.test.ts'],

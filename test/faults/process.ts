@@ -289,8 +289,8 @@ export const processFaults: readonly Fault[] = [
     'a thread gets connections ahead of what it was told when it began',
     {
       file: 'src/daemon/workforce.ts',
-      find: "    await end.ask({ kind: 'beat' });\n    worker",
-      replace: '    worker',
+      find: "    await end.ask({ kind: 'beat' }).catch((error: unknown) => {\n      throw worker.failure ?? error;\n    });\n",
+      replace: '',
     },
     ['test/daemon/workforce.test.ts'],
   ),

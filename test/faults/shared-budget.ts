@@ -299,7 +299,7 @@ export const sharedBudgetFaults: readonly Fault[] = [
   fault(
     'of several threads that were refused the same ones are always told last',
     {
-      file: 'src/pool/shared-budget.ts',
+      file: 'src/pool/rings.ts',
       find: '.sort((a, b) => turn(a) - turn(b));',
       replace: '.sort((a, b) => a - b);',
     },

@@ -76,8 +76,8 @@ export const socketFaults: readonly Fault[] = [
     'a descriptor that has become Node’s is closed by us, too',
     {
       file: RAW,
-      find: 'this.owner = null;\n    this.#letGo(true);',
-      replace: 'this.owner = null;',
+      find: 'this.#letGo(true);\n    if (queue !== null)',
+      replace: 'if (queue !== null)',
     },
     ['test/net/raw-socket.test.ts'],
   ),
