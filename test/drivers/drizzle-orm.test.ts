@@ -4,6 +4,7 @@ import { bigint, integer, json, numeric, pgTable, text, timestamp } from 'drizzl
 import pg from 'pg';
 import { expect, test } from 'vitest';
 import { codeOf, type Row, type Sample, type Session, testDriver, type Users } from './kit.ts';
+import { cancelled } from './pg-kit.ts';
 
 const samples = pgTable('samples', {
   id: integer().primaryKey(),
@@ -42,6 +43,15 @@ class DrizzleUsers implements Users {
     await this.db.insert(samples).values({ ...sample, big: BigInt(sample.big) });
     const [row] = await this.db.select().from(samples).where(eq(samples.id, sample.id));
     return { ...row, big: String(row?.big) } as Sample;
+  }
+
+  async cancel(statement: string, running: () => Promise<unknown>): Promise<unknown> {
+    const client = await this.pool.connect();
+    try {
+      return await cancelled(sessionOn(drizzle(client)).sql(statement), client, running);
+    } finally {
+      client.release();
+    }
   }
 
   close(): Promise<void> {

@@ -67,8 +67,8 @@ export interface Driver<U extends Users = Users> {
   readonly named: boolean;
   /** With up to `connections` connections, which it makes when it wants. */
   open(target: Target, connections: number): Promise<U>;
-  /** What `failure` finds in a cancelled query; by default SQLSTATE 57014. */
-  readonly cancelled?: string;
+  /** Whether it can cancel what it runs, or what `failure` finds then if not SQLSTATE 57014; by default it can. */
+  readonly cancels?: boolean | string;
   /** The SQLSTATE in an error of the driver; by default its `code`. */
   stateOf?(error: unknown): unknown;
 }
@@ -237,13 +237,23 @@ export function testDriver<U extends Users>(
       });
     });
 
-    test('a query that is cancelled or takes too long ends, and the connection goes on', async () => {
+    const { cancels = true } = driver;
+    if (cancels !== false) {
+      test('a query that is cancelled ends, and the connection goes on', async () => {
+        await use(async (users) => {
+          for (const n of [1, 2]) {
+            const cancelled = users.cancel?.('SELECT pg_sleep(60)', () => isAsleep('pg_sleep(60)'));
+            if (cancelled === undefined) throw new Error('it does not cancel');
+            const state = await failure(within(cancelled, 'the end of the cancelled query'));
+            expect(state).toBe(cancels === true ? '57014' : cancels);
+            expect(await users.twice(n)).toEqual([{ pid: expect.any(Number), twice: n * 2 }]);
+          }
+        });
+      });
+    }
+
+    test('a query that takes too long ends, and the connection goes on', async () => {
       await use(async (users) => {
-        if (users.cancel !== undefined) {
-          const cancelled = users.cancel('SELECT pg_sleep(60)', () => isAsleep('pg_sleep(60)'));
-          const state = await failure(within(cancelled, 'the end of the cancelled query'));
-          expect(state).toBe(driver.cancelled ?? '57014');
-        }
         const late = users.transaction(async (tx) => {
           await tx.sql("SET LOCAL statement_timeout = '20ms'");
           await tx.sql('SELECT pg_sleep(60)');

@@ -1,4 +1,5 @@
 import { type Knex, knex } from 'knex';
+import type pg from 'pg';
 import { expect, test } from 'vitest';
 import {
   expectLargeResult,
@@ -9,6 +10,7 @@ import {
   TWICE,
   type Users,
 } from './kit.ts';
+import { cancelled } from './pg-kit.ts';
 
 // Its own `.timeout(ms, { cancel: true })` is left out: it runs pg_cancel_backend() on the process ID of its login, which
 // behind any pooler is not a server's.
@@ -36,6 +38,15 @@ class KnexUsers implements Users {
   async store(sample: Sample): Promise<Sample> {
     await this.db('samples').insert(sample);
     return this.db<Sample>('samples').where({ id: sample.id }).first('*') as Promise<Sample>;
+  }
+
+  async cancel(text: string, running: () => Promise<unknown>): Promise<unknown> {
+    const client: pg.Client = await this.db.client.acquireConnection();
+    try {
+      return await cancelled(Promise.resolve(this.db.raw(text).connection(client)), client, running);
+    } finally {
+      await this.db.client.releaseConnection(client);
+    }
   }
 
   close(): Promise<void> {

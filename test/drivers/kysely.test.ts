@@ -3,6 +3,7 @@ import pg from 'pg';
 import Cursor from 'pg-cursor';
 import { expect, test } from 'vitest';
 import { type Row, type Sample, type Session, testDriver, TWICE, type Users } from './kit.ts';
+import { cancelled } from './pg-kit.ts';
 
 // Its own cancelling, by an AbortSignal, is left out: it runs pg_cancel_backend() on the process ID of its login, which
 // behind any pooler is not a server's.
@@ -13,10 +14,12 @@ interface Tables {
 
 /** Kysely on node-postgres, without names for its statements. */
 class KyselyUsers implements Users {
+  readonly pool: pg.Pool;
   readonly db: Kysely<Tables>;
 
-  constructor(db: Kysely<Tables>) {
-    this.db = db;
+  constructor(pool: pg.Pool) {
+    this.pool = pool;
+    this.db = new Kysely({ dialect: new PostgresDialect({ pool, cursor: Cursor }) });
   }
 
   sql(text: string, values?: readonly unknown[]): Promise<Row[]> {
@@ -37,6 +40,14 @@ class KyselyUsers implements Users {
     return (await query.executeTakeFirstOrThrow()) as Sample;
   }
 
+  /** Kysely does not show its connection, so it is given one. */
+  async cancel(text: string, running: () => Promise<unknown>): Promise<unknown> {
+    const client = await this.pool.connect();
+    const pool = { connect: async () => client, end: async () => {}, options: {} };
+    const db = new Kysely<Tables>({ dialect: new PostgresDialect({ pool }) });
+    return cancelled(sessionOn(db).sql(text), client, running);
+  }
+
   close(): Promise<void> {
     return this.db.destroy();
   }
@@ -52,10 +63,7 @@ testDriver(
   {
     name: 'kysely',
     named: false,
-    open: async (target, connections) => {
-      const pool = new pg.Pool({ ...target, max: connections });
-      return new KyselyUsers(new Kysely({ dialect: new PostgresDialect({ pool, cursor: Cursor }) }));
-    },
+    open: async (target, connections) => new KyselyUsers(new pg.Pool({ ...target, max: connections })),
   },
   (running) => {
     test('a stream brings all rows, and one that is left early leaves the connection usable', async () => {

@@ -3,7 +3,7 @@ import { pipeline } from 'node:stream/promises';
 import { from, to } from 'pg-copy-streams';
 import { expect, test } from 'vitest';
 import { testDriver } from './kit.ts';
-import { inTransaction, PgUsers, sessionOn } from './pg-kit.ts';
+import { cancelled, inTransaction, PgUsers, sessionOn } from './pg-kit.ts';
 
 const ROWS = 20_000;
 
@@ -12,11 +12,21 @@ function* lines(): Generator<string> {
   for (let id = 1; id <= ROWS; id++) yield `${id}\tзначение ${id}\n`;
 }
 
+/** What is cancelled is a COPY. */
+class CopyUsers extends PgUsers {
+  override cancel(text: string, running: () => Promise<unknown>): Promise<unknown> {
+    return this.withClient((client) => {
+      const copied = client.query(to(`COPY (${text}) TO STDOUT`));
+      return cancelled(copied.toArray(), client, running);
+    });
+  }
+}
+
 testDriver(
   {
     name: 'pg-copy-streams',
     named: true,
-    open: async (target, connections) => new PgUsers(target, connections),
+    open: async (target, connections) => new CopyUsers(target, connections),
   },
   (running) => {
     test('COPY FROM STDIN and COPY TO STDOUT bring all rows, amid named statements', async () => {

@@ -54,9 +54,31 @@ export class PgUsers implements Users {
     return rows[0];
   }
 
+  cancel(text: string, running: () => Promise<unknown>): Promise<unknown> {
+    return this.withClient((client) => cancelled(this.run(client, text, []), client, running));
+  }
+
   close(): Promise<void> {
     return this.pool.end();
   }
+}
+
+/** Cancels what a client runs by a cancel request once `running` resolves; gives what comes of it. */
+export async function cancelled<T>(
+  result: Promise<T>,
+  client: pg.ClientBase,
+  running: () => Promise<unknown>,
+): Promise<T> {
+  result.catch(() => {});
+  await running();
+  // Not in its types: the request is sent by a second client, which must be new, for the query that the first is at.
+  const { host, port, activeQuery } = client as pg.Client & { activeQuery: unknown };
+  const canceller = new pg.Client({ host, port }) as pg.Client & {
+    cancel(client: unknown, query: unknown): void;
+  };
+  canceller.on('error', () => {});
+  canceller.cancel(client, activeQuery);
+  return result;
 }
 
 /** Between BEGIN and COMMIT, or ROLLBACK when `work` rejects. */

@@ -147,7 +147,7 @@ export function testProgram(
     {
       name: driver.name,
       named,
-      ...(typeof cancels === 'string' && { cancelled: cancels }),
+      cancels,
       modes: ['direct', 'session', 'transaction'],
       open: async (target, connections) => {
         const users = new ProgramUsers(program, target, connections, cancels !== false);

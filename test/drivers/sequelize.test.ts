@@ -1,6 +1,8 @@
+import type pg from 'pg';
 import { DataTypes, Sequelize, type Transaction } from 'sequelize';
 import { expect, test } from 'vitest';
 import { codeOf, type Row, type Sample, type Session, testDriver, TWICE, type Users } from './kit.ts';
+import { cancelled } from './pg-kit.ts';
 
 /** Sequelize on node-postgres, without names for its statements. */
 class SequelizeUsers implements Users {
@@ -41,6 +43,14 @@ class SequelizeUsers implements Users {
     await this.samples.create({ ...sample });
     const row = await this.samples.findByPk(sample.id, { rejectOnEmpty: true });
     return row.get({ plain: true });
+  }
+
+  /** A transaction's connection, which is not in its types, is the one that can be had. */
+  cancel(text: string, running: () => Promise<unknown>): Promise<unknown> {
+    return this.db.transaction((transaction) => {
+      const { connection } = transaction as Transaction & { readonly connection: pg.Client };
+      return cancelled(sessionOn(this.db, transaction).sql(text), connection, running);
+    });
   }
 
   close(): Promise<void> {

@@ -1,3 +1,4 @@
+import type pg from 'pg';
 import { DataSource, type EntityManager, EntitySchema } from 'typeorm';
 import { expect, test } from 'vitest';
 import {
@@ -9,6 +10,7 @@ import {
   TWICE,
   type Users,
 } from './kit.ts';
+import { cancelled } from './pg-kit.ts';
 
 const SampleEntity = new EntitySchema<Sample>({
   name: 'samples',
@@ -49,6 +51,16 @@ class TypeormUsers implements Users {
     // Looks for the row, then inserts it, in a transaction.
     await repository.save({ ...sample });
     return { ...(await repository.findOneByOrFail({ id: sample.id })) };
+  }
+
+  async cancel(text: string, running: () => Promise<unknown>): Promise<unknown> {
+    const runner = this.source.createQueryRunner();
+    try {
+      const client: pg.Client = await runner.connect();
+      return await cancelled(sessionOn(runner.manager).sql(text), client, running);
+    } finally {
+      await runner.release();
+    }
   }
 
   close(): Promise<void> {
