@@ -17,7 +17,7 @@ const samples = pgTable('samples', {
   nothing: text(),
 });
 
-/** Drizzle on node-postgres; what is made by `prepare` has a name. */
+/** Drizzle on node-postgres; what is made by `prepare` has a name, what goes to `execute` has none. */
 class DrizzleUsers implements Users {
   readonly pool: pg.Pool;
   readonly db: NodePgDatabase;
@@ -40,8 +40,13 @@ class DrizzleUsers implements Users {
   }
 
   async store(sample: Sample): Promise<Sample> {
-    await this.db.insert(samples).values({ ...sample, big: BigInt(sample.big) });
-    const [row] = await this.db.select().from(samples).where(eq(samples.id, sample.id));
+    const insert = this.db.insert(samples).values({ ...sample, big: BigInt(sample.big) });
+    await insert.prepare('store').execute();
+    const select = this.db
+      .select()
+      .from(samples)
+      .where(eq(samples.id, sql.placeholder('id')));
+    const [row] = await select.prepare('by id').execute({ id: sample.id });
     return { ...row, big: String(row?.big) } as Sample;
   }
 

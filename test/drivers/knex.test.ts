@@ -10,12 +10,12 @@ import {
   TWICE,
   type Users,
 } from './kit.ts';
-import { cancelled } from './pg-kit.ts';
+import { cancelled, nameOf } from './pg-kit.ts';
 
 // Its own `.timeout(ms, { cancel: true })` is left out: it runs pg_cancel_backend() on the process ID of its login, which
 // behind any pooler is not a server's.
 
-/** Knex on node-postgres, which names a statement when it is told to by `options`. */
+/** Knex on node-postgres, which names a statement when it is told to by `options`, as all with parameters are. */
 class KnexUsers implements Users {
   readonly db: Knex;
 
@@ -36,8 +36,9 @@ class KnexUsers implements Users {
   }
 
   async store(sample: Sample): Promise<Sample> {
-    await this.db('samples').insert(sample);
-    return this.db<Sample>('samples').where({ id: sample.id }).first('*') as Promise<Sample>;
+    await this.db('samples').insert(sample).options({ name: 'store' });
+    const query = this.db<Sample>('samples').where({ id: sample.id }).first('*');
+    return query.options({ name: 'by id' }) as Promise<Sample>;
   }
 
   async cancel(text: string, running: () => Promise<unknown>): Promise<unknown> {
@@ -55,18 +56,11 @@ class KnexUsers implements Users {
 }
 
 function sessionOn(db: Knex): Session {
-  const run = async (
-    text: string,
-    values: readonly unknown[],
-    options: Readonly<Record<string, unknown>>,
-  ) => {
+  const sql = async (text: string, values: readonly unknown[] = []) => {
     const raw = db.raw(text.replaceAll(/\$\d+/g, '?'), values as Knex.RawBinding[]);
-    return (await raw.options(options)).rows as Row[];
+    return (await raw.options(values.length > 0 ? { name: nameOf(text) } : {})).rows as Row[];
   };
-  return {
-    sql: (text, values = []) => run(text, values, {}),
-    twice: (n) => run(TWICE, [n], { name: 'twice' }),
-  };
+  return { sql, twice: (n) => sql(TWICE, [n]) };
 }
 
 testDriver(

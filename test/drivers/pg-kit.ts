@@ -104,7 +104,11 @@ export function sessionOn(client: Queryable, run: Run = runNamed): Session {
 
 async function runNamed(client: Queryable, text: string, values?: readonly unknown[]): Promise<Row[]> {
   if (values === undefined) return (await client.query<Row>(text)).rows;
-  // A name stands for one text; PostgreSQL would take longer names, but pg complains from 64 bytes on.
-  const name = text.length > 60 ? `${text.slice(0, 50)}${text.length}` : text;
-  return (await client.query<Row>({ name, text, values: [...values] })).rows;
+  return (await client.query<Row>({ name: nameOf(text), text, values: [...values] })).rows;
+}
+
+/** The name of a statement, of which there is one for each text. */
+export function nameOf(text: string): string {
+  // PostgreSQL would take longer names, but pg complains from 64 bytes on.
+  return text.length > 60 ? `${text.slice(0, 50)}${text.length}` : text;
 }
