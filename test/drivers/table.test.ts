@@ -39,23 +39,53 @@ const passed = (mode: string, title: string) => ({
 });
 
 test('a table says how many tests of a driver fail in a mode', () => {
-  const named = 'its statements are kept under names';
+  const titles = [
+    'its statements are kept under names',
+    'a query that is cancelled ends, and the connection goes on',
+  ];
   const report: Report = {
     testResults: [
       {
         name: '/somewhere/pg.test.ts',
         assertionResults: [
-          passed('session', named),
-          passed('transaction', named),
+          ...titles.map((title) => passed('session', title)),
+          ...titles.map((title) => passed('transaction', title)),
           { ...passed('transaction', 'a large result is complete'), status: 'failed' },
         ],
       },
     ],
   };
   expect(renderDrivers(report, ['pg']).split('\n').slice(2)).toEqual([
-    `| pg | JavaScript | ${lockedVersion('pg')} | named | yes | 1 of 2 tests fail |`,
+    `| pg | JavaScript | ${lockedVersion('pg')} | named | yes | yes | 1 of 3 tests fail |`,
     '',
   ]);
+});
+
+test('a table says what a driver cannot do', () => {
+  const titles = [
+    'its statements have no names',
+    'a query that takes too long ends, and the connection goes on',
+  ];
+  const report: Report = {
+    testResults: [
+      {
+        name: '/somewhere/knex.test.ts',
+        assertionResults: ['session', 'transaction'].flatMap((mode) =>
+          titles.map((title) => passed(mode, title)),
+        ),
+      },
+    ],
+  };
+  const [line = ''] = renderDrivers(report, ['knex']).split('\n').slice(2);
+  const cells = [
+    'knex',
+    'JavaScript',
+    lockedVersion('knex'),
+    'unnamed: the library has no names',
+    'no',
+    'yes',
+  ];
+  expect(line).toBe(`| ${cells.join(' | ')} | yes |`);
 });
 
 test('a table says that a driver is not there', () => {
@@ -69,7 +99,7 @@ test('a table says that a driver is not there', () => {
     ],
   };
   const [line = ''] = renderDrivers(report, ['psycopg']).split('\n').slice(2);
-  expect(line).toMatch(/^\| psycopg \| Python \| [^|]+ \| – \| not tested \| not tested \|$/);
+  expect(line).toMatch(/^\| psycopg \| Python \| [^|]+ \| – \| – \| not tested \| not tested \|$/);
 });
 
 test('there is no table without a run of every driver', () => {

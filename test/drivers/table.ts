@@ -65,25 +65,33 @@ export function renderDrivers(report: Report, names: readonly string[] = driverN
       // Where a driver is not installed its tests are skipped, all of them.
       return passed === own.length ? 'yes' : 'not tested';
     };
+    const titles = tests.map(({ title }) => title);
     const debian = debianDriver(name);
     const cells = [
       name,
       debian?.language ?? 'JavaScript',
       debian === undefined ? lockedVersion(name) : (probe(debian).version ?? 'not installed'),
-      statementsOf(tests.map(({ title }) => title)),
+      statementsOf(titles),
+      cancelOf(titles),
       inMode('session'),
       inMode('transaction'),
     ];
     return `| ${cells.join(' | ')} |\n`;
   });
-  return `| driver | language | version | statements | session mode | transaction mode |
-| --- | --- | --- | --- | --- | --- |
+  return `| driver | language | version | statements | cancel request | session mode | transaction mode |
+| --- | --- | --- | --- | --- | --- | --- |
 ${lines.join('')}`;
 }
 
 function statementsOf(titles: readonly string[]): string {
   if (titles.includes('its statements are kept under names')) return 'named';
-  return titles.includes('its statements have no names') ? 'unnamed' : '–';
+  return titles.includes('its statements have no names') ? 'unnamed: the library has no names' : '–';
+}
+
+/** A driver without the test has no way to send one. */
+function cancelOf(titles: readonly string[]): string {
+  if (titles.includes('a query that is cancelled ends, and the connection goes on')) return 'yes';
+  return titles.includes('a query that takes too long ends, and the connection goes on') ? 'no' : '–';
 }
 
 /** The report of a run of the drivers' tests; what vitest prints goes to the terminal. */
