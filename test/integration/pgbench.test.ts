@@ -146,7 +146,7 @@ test('prepared statements hold in session mode, five clients after five others',
 
 test('the same transactions by node-postgres keep the ledger too', async () => {
   const { address } = pooler;
-  for (const protocol of ['simple', 'extended'] as const) {
+  for (const protocol of ['simple', 'extended', 'prepared'] as const) {
     const result = await runOwnLoad({
       ...load,
       address,
@@ -162,7 +162,7 @@ test('the same transactions by node-postgres keep the ledger too', async () => {
     sums.history,
     sums.history,
     sums.history,
-    200,
+    300,
   ]);
   expect(refusals()).toEqual([]);
 });

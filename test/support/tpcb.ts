@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import type pg from 'pg';
 import { findProgram } from '../bench/programs.ts';
@@ -127,7 +128,7 @@ export const runOwnLoad: RunLoad = async (load) => {
       if (load.protocol === 'simple') {
         await client.query(sql.replace(/\$(\d)/g, (_, index: string) => String(values[Number(index) - 1])));
       } else {
-        const name = load.protocol === 'prepared' ? `s${sql.length}` : '';
+        const name = load.protocol === 'prepared' ? createHash('md5').update(sql).digest('hex') : '';
         await client.query({ text: sql, values: [...values], name });
       }
     };
