@@ -75,13 +75,26 @@ test("a sixth connection of such a role would show in PostgreSQL's log", async (
   await Promise.all(clients.map((client) => client.end()));
 });
 
-describe.each(['simple', 'extended'] as const)('a hundred clients, %s protocol', (protocol) => {
+/** What the pooler has counted of prepared statements so far: of its clients, and on its servers. */
+async function parses(): Promise<{ client: number; server: number }> {
+  const rows = await pooler.show('SHOW STATS');
+  const row = rows.find((each) => each['database'] === database);
+  return {
+    client: Number(row?.['total_client_parse_count']),
+    server: Number(row?.['total_server_parse_count']),
+  };
+}
+
+describe.each(['simple', 'extended', 'prepared'] as const)('a hundred clients, %s protocol', (protocol) => {
+  const isThreaded = protocol === 'prepared';
+
   test('SELECTs all get through on five connections, none refused', async () => {
     const { address } = pooler;
     const result = await run({
       ...load,
       address,
       protocol,
+      isThreaded,
       script: 'select',
       clients: 100,
       transactions: 60,
@@ -92,7 +105,8 @@ describe.each(['simple', 'extended'] as const)('a hundred clients, %s protocol',
 
   test('TPC-B leaves accounts = tellers = branches = history, none refused', async () => {
     const { address } = pooler;
-    const result = await run({ ...load, address, protocol, script: 'tpcb', clients: 100, transactions: 10 });
+    const how = { ...load, address, protocol, isThreaded } as const;
+    const result = await run({ ...how, script: 'tpcb', clients: 100, transactions: 10 });
     expect(result).toEqual({ processed: 1000, complaints: '' });
     const sums = await ledger();
     expect(sums).toEqual({
@@ -107,8 +121,8 @@ describe.each(['simple', 'extended'] as const)('a hundred clients, %s protocol',
 
   test('without tellers and branches, accounts = history', async () => {
     const { address } = pooler;
-    const script = 'simple-update';
-    const result = await run({ ...load, address, protocol, script, clients: 100, transactions: 10 });
+    const how = { ...load, address, protocol, isThreaded } as const;
+    const result = await run({ ...how, script: 'simple-update', clients: 100, transactions: 10 });
     expect(result).toEqual({ processed: 1000, complaints: '' });
     const sums = await ledger();
     expect(sums).toEqual({
@@ -120,6 +134,18 @@ describe.each(['simple', 'extended'] as const)('a hundred clients, %s protocol',
     });
     expect(refusals()).toEqual([]);
   });
+});
+
+test('what a hundred clients prepare, each of five servers learns once', async () => {
+  const before = await parses();
+  const how = { ...load, address: pooler.address, protocol: 'prepared', isThreaded: true } as const;
+  const result = await run({ ...how, script: 'tpcb', clients: 100, transactions: 5 });
+  expect(result).toEqual({ processed: 500, complaints: '' });
+  const { client, server } = await parses();
+  // BEGIN, three UPDATEs, SELECT, INSERT, END.
+  expect(client - before.client).toBe(100 * 7);
+  expect(server - before.server).toBeLessThanOrEqual(SLOTS * 7);
+  expect(refusals()).toEqual([]);
 });
 
 test('prepared statements hold in session mode, five clients after five others', async () => {
