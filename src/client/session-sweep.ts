@@ -1,7 +1,7 @@
 import type { ClientState } from '../pool/peers.ts';
 import type { Pool } from '../pool/pool.ts';
 import { noticeResponse } from '../wire/error-response.ts';
-import { fatal, SqlState } from '../wire/pg-error.ts';
+import { SqlState } from '../wire/pg-error.ts';
 import type { ClientConnection } from './connection.ts';
 import { timeoutError } from './timeout-error.ts';
 import { decideClientTimeout } from './timeouts.ts';
@@ -31,7 +31,7 @@ export function sweepSession(session: SweptSession, nowMs: number): void {
   if (session.state === 'waiting_login') {
     const timeoutMs = services.settings().clientLoginTimeoutMs;
     if (timeoutMs > 0 && nowMs - connection.loginFromMs > timeoutMs) {
-      connection.fail(fatal('client_login_timeout (server down)'));
+      connection.fail(timeoutError('client_login_timeout (server down)', session, nowMs));
     }
     return;
   }

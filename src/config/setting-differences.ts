@@ -18,6 +18,8 @@ const differences: Readonly<Partial<Record<SettingName, string>>> = {
   track_extra_parameters: "parameters that PostgreSQL doesn't report follow their clients, too",
   cancel_wait_timeout: 'a server whose cancel may still be under way then is closed',
   server_login_retry: '0 means at the next sweep',
+  client_login_timeout:
+    "where a login waits for a server, the error's DETAIL says what the server connections were doing",
   query_wait_timeout: "the error's DETAIL says what the server connections were doing",
   server_lifetime: '0 for one database inherits, as there',
   autodb_idle_timeout: 'does not forget a disabled database',

@@ -45,6 +45,15 @@ export const configAndProcessFaults: readonly Fault[] = [
     ['test/client/timeouts.test.ts'],
   ),
   fault(
+    'a login that has waited for a server in vain is not told why',
+    {
+      file: 'src/client/session-sweep.ts',
+      find: "timeoutError('client_login_timeout (server down)', session, nowMs)",
+      replace: "timeoutError('client_login_timeout (server down)', { pool, waitStartMs: 0 }, nowMs)",
+    },
+    ['test/integration/timeouts.test.ts'],
+  ),
+  fault(
     'SIGUSR1 opens a debugger port',
     { file: 'src/cli/bin.ts', find: ", 'SIGUSR1'] as const", replace: '] as const' },
     ['test/cli/bin.test.ts'],

@@ -3,7 +3,7 @@ import { Holders, poolShows } from '../support/backends.ts';
 import { errorFields, frontend } from '../support/peer-messages.ts';
 import { type LocalPooler, startPooler } from '../support/pooler.ts';
 import { sharedPostgres } from '../support/postgres.ts';
-import { endOf, fatal, refusalOf } from '../support/refusals.ts';
+import { detailedRefusalOf, endOf, fatal, refusalOf } from '../support/refusals.ts';
 import { createDatabase, createRole } from '../support/roles.ts';
 import { connectPeer, type ScriptedPeer, ScriptedServer } from '../support/scripted-peer.ts';
 import { expectStruckAfter, sweepsPass } from '../support/sweeps.ts';
@@ -31,6 +31,12 @@ function start(options: Options): Promise<LocalPooler> {
     ...options,
     settings: { pool_mode: 'transaction', default_pool_size: 1, ...options?.settings },
   });
+}
+
+/** The refusal of a client that has waited, with why in its DETAIL. */
+function waited(message: string, servers: string): object {
+  const detail = `^Waited \\d+\\.\\d s as one of 1\\. Server connections \\(pool_size 1\\): ${servers}$`;
+  return { ...fatal(message), detail: expect.stringMatching(detail) };
 }
 
 async function errorOf(peer: ScriptedPeer): Promise<Record<string, string>> {
@@ -63,8 +69,18 @@ describe.concurrent('client_login_timeout', () => {
       databases: { one: `host=127.0.0.1 port=${server.port}` },
     });
     const startMs = performance.now();
-    expect(await refusalOf(pooler.client(alice))).toEqual(fatal('client_login_timeout (server down)'));
+    expect(await detailedRefusalOf(pooler.client(alice))).toEqual(
+      waited('client_login_timeout (server down)', '1 logging in\\.'),
+    );
     expectStruckAfter(0.5, startMs);
+  });
+
+  test('says so when the database is paused', async () => {
+    await using pooler = await start({ settings: { client_login_timeout: 0.5 } });
+    await pooler.show('PAUSE');
+    expect(await detailedRefusalOf(pooler.client(alice))).toEqual(
+      waited('client_login_timeout (server down)', 'none\\. The database is paused\\.'),
+    );
   });
 
   test('leaves clients alone that are logged in', async () => {
