@@ -45,6 +45,15 @@ export const configAndProcessFaults: readonly Fault[] = [
     ['test/client/timeouts.test.ts'],
   ),
   fault(
+    'a client that has waited for a server in vain is not told why',
+    {
+      file: 'src/client/timeout-error.ts',
+      find: 'if (client.waitStartMs === 0) return fatal(text);',
+      replace: 'if (client.waitStartMs >= 0) return fatal(text);',
+    },
+    ['test/integration/timeouts.test.ts'],
+  ),
+  fault(
     'a login that has waited for a server in vain is not told why',
     {
       file: 'src/client/session-sweep.ts',

@@ -281,7 +281,9 @@ describe.concurrent('query_timeout', () => {
     await waitFor(() => holders.holding === 1);
     const client = await pooler.client(alice);
     const startMs = performance.now();
-    expect(await refusalOf(client.query('SELECT 1'))).toEqual(fatal('query_timeout'));
+    expect(await detailedRefusalOf(client.query('SELECT 1'))).toEqual(
+      waited('query_timeout', '1 idle in transaction\\.'),
+    );
     expectStruckAfter(0.5, startMs);
   });
 
