@@ -123,8 +123,18 @@ describe('a parameter that is not tracked', () => {
   });
 
   it('is dropped when ignore_startup_parameters names it, or options when it is in there', () => {
-    expect(read({ work_mem: '1' }, ['work_mem'])).toMatchObject({ user: 'me' });
-    expect(read({ options: '-c work_mem=1' }, ['work_mem'])).toMatchObject({ user: 'me' });
-    expect(read({ options: '-c work_mem=1' }, ['options'])).toMatchObject({ user: 'me' });
+    for (const [given, ignored] of [
+      [{ work_mem: '1' }, 'work_mem'],
+      [{ options: '-c work_mem=1' }, 'work_mem'],
+      [{ options: '-c work_mem=1' }, 'options'],
+    ] as const) {
+      expect(read(given)).toMatchObject({ user: 'me', extras: new Map([['work_mem', '1']]) });
+      expect(read(given, [ignored])).toMatchObject({ user: 'me', extras: new Map() });
+    }
+  });
+
+  it('is dropped so where nobody could set it, too', () => {
+    expect(read({ role: 'x' }, ['role'])).toMatchObject({ user: 'me', extras: new Map() });
+    expect(read({ options: '-c role=x' }, ['options'])).toMatchObject({ user: 'me', extras: new Map() });
   });
 });

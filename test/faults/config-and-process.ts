@@ -63,6 +63,15 @@ export const configAndProcessFaults: readonly Fault[] = [
     ['test/integration/timeouts.test.ts'],
   ),
   fault(
+    'what ignore_startup_parameters names is set on servers all the same',
+    {
+      file: 'src/client/startup-parameters.ts',
+      find: 'tracked, parameters) && !ignored.includes(name)) {',
+      replace: 'tracked, parameters)) {',
+    },
+    ['test/client/startup-parameters.test.ts', 'test/integration/extra-parameters.test.ts'],
+  ),
+  fault(
     'SIGUSR1 opens a debugger port',
     { file: 'src/cli/bin.ts', find: ", 'SIGUSR1'] as const", replace: '] as const' },
     ['test/cli/bin.test.ts'],

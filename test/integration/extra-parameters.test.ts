@@ -32,6 +32,19 @@ test('parameters given at the start, in options, too, are there in every transac
   }
 });
 
+test.each([
+  'work_mem, lock_timeout',
+  'work_mem, options',
+])('what ignore_startup_parameters names is not set on servers: %s', async (ignored) => {
+  const asked = { work_mem: '1234kB', options: '-c lock_timeout=77' };
+  const names = ['work_mem', 'lock_timeout'];
+  const before = await shown(await connect(), ...names);
+  expect(await shown(await connect(asked), ...names)).toEqual(['1234kB', '77ms']);
+  await stage.closeClients();
+  await stage.restart({ ignore_startup_parameters: ignored });
+  expect(await shown(await connect(asked), ...names)).toEqual(before);
+});
+
 test('the login reports a given value in place of the server’s', async () => {
   await (await connect()).query('SELECT 1');
   const client = await connect({ options: '-c search_path=elsewhere' });
