@@ -99,18 +99,25 @@ describe('a client that waits for a server and leaves gives its place away at on
   });
 });
 
-describe('a client that has sent more ahead than is kept', () => {
-  /** It waits and isn't read any more. */
-  async function overfill(pooler: LocalPooler, to: number | string): Promise<WireClient> {
-    const client = await connect(to);
-    const bytes = frontend.query(`SELECT '${'x'.repeat(20_000_000)}'`);
-    // It will never be sent whole.
-    client.send(bytes).catch(() => {});
-    await waitFor(() => waitingSession(pooler)?.conn.isPaused);
-    expect(waitingSession(pooler)?.heldBytes).toBeLessThan(256 * 1024);
-    return client;
-  }
+/** More than the sockets between client and pooler take. */
+const LARGE = 20_000_000;
 
+/** A client that waits and isn't read any more: behind `ahead` it has sent more than is kept. */
+async function overfill(
+  pooler: LocalPooler,
+  to: number | string,
+  ...ahead: readonly Uint8Array[]
+): Promise<WireClient> {
+  const client = await connect(to);
+  const bytes = frontend.query(`SELECT '${'x'.repeat(LARGE)}'`);
+  // It will not be sent whole while it waits.
+  client.send(...ahead, bytes).catch(() => {});
+  await waitFor(() => waitingSession(pooler)?.conn.isPaused);
+  expect(waitingSession(pooler)?.heldBytes).toBeLessThan(256 * 1024);
+  return client;
+}
+
+describe('a client that has sent more ahead than is kept', () => {
   test.each(WAYS)('and leaves by %s is found by the next sweep', async (way, socket, leave) => {
     await using pooler = await start();
     const { holder } = await holdServer(pooler);
@@ -194,6 +201,36 @@ describe('a cancel request for a client that waits for a server ends the wait wi
     await waits(pooler, 1);
     await holder.rows('COMMIT');
     expect(await waiting.answer()).toMatchObject({ rows: [['second']], errors: [] });
+    await waiting.end();
+    await holder.end();
+  });
+
+  test('of a request that is more than is kept, the rest is read and skipped, and the connection goes on', async () => {
+    await using pooler = await start();
+    const { holder } = await holdServer(pooler);
+    const waiting = await overfill(pooler, pooler.port);
+    await waiting.cancel();
+    expect(await waiting.answer()).toMatchObject(types);
+    await waits(pooler, 0);
+    await waiting.send(frontend.query('SELECT 6'));
+    await waits(pooler, 1);
+    await holder.rows('COMMIT');
+    expect(await waiting.answer()).toMatchObject({ rows: [['6']], errors: [] });
+    await waiting.end();
+    await holder.end();
+  });
+
+  test('what is pipelined behind it goes on, be it more than is kept', async () => {
+    await using pooler = await start();
+    const { holder } = await holdServer(pooler);
+    const waiting = await overfill(pooler, pooler.port, unnamed("SELECT 'never'"), frontend.sync());
+    await waiting.cancel();
+    expect(await waiting.answer()).toMatchObject(types);
+    await waitFor(() => waitingSession(pooler)?.conn.isPaused);
+    await holder.rows('COMMIT');
+    const { rows, errors } = await waiting.answer();
+    expect([rows[0]?.[0]?.length, errors]).toEqual([LARGE, []]);
+    expect(await waiting.value('SELECT 7')).toBe('7');
     await waiting.end();
     await holder.end();
   });
