@@ -301,6 +301,16 @@ export const preparedFaults: readonly Fault[] = [
     },
   ),
   fault(
+    'max_prepared_statements stays for a session what it was when that first looked',
+    {
+      file: 'src/client/session-statements.ts',
+      find: 'get limit(): number {\n    return this.#session.pool.limits.maxPreparedStatements;',
+      replace:
+        '#first = 0;\n  get limit(): number {\n    return (this.#first ||= this.#session.pool.limits.maxPreparedStatements);',
+    },
+    ['test/integration/prepared-room.test.ts'],
+  ),
+  fault(
     'what an EXECUTE without a name builds on has to make room for others',
     {
       file: 'src/client/statement-sender.ts',

@@ -101,3 +101,25 @@ test('a stretch may use more statements than a server may have', async () => {
   await client.ask(parse('e', 'SELECT 5'), sync());
   expect(await client.value('SELECT count(*) FROM pg_prepared_statements')).toBe('1');
 });
+
+test.each([
+  ['RELOAD', () => stage.pooler.reload({ settings: { max_prepared_statements: 1 } })],
+  ['SET', () => stage.pooler.show('SET max_prepared_statements = 1')],
+] as const)('a limit lowered by %s is kept from the next statement on that a server learns', async (_what, lower) => {
+  await stage.restart({ max_prepared_statements: 3 });
+  const client = await stage.connect();
+  const count = () => client.value('SELECT count(*) FROM pg_prepared_statements');
+  const names = ['a', 'b', 'c'];
+  for (const name of names) await client.ask(parse(name, `SELECT '${name}'`), sync());
+  expect(await count()).toBe('3');
+  await lower();
+  // What is there is used as it was.
+  for (const name of names) expect((await client.ask(runNamed(name), sync())).rows).toEqual([[name]]);
+  expect(await count()).toBe('3');
+  await client.ask(parse('d', "SELECT 'd'"), sync());
+  expect(await count()).toBe('1');
+  for (const name of [...names, 'd']) {
+    expect((await client.ask(runNamed(name), sync())).rows).toEqual([[name]]);
+    expect(await count()).toBe('1');
+  }
+});
