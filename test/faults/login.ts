@@ -75,6 +75,24 @@ export const loginFaults: readonly Fault[] = [
     ['test/auth/server-auth.test.ts'],
   ),
   fault(
+    'the salt of a stored SCRAM secret has to have 16 bytes',
+    {
+      file: 'src/auth/secret.ts',
+      find: 'salt === null || salt.length === 0) return null;',
+      replace: 'salt?.length !== 16) return null;',
+    },
+    ['test/integration/auth.test.ts'],
+  ),
+  fault(
+    'a server’s SCRAM salt has to have 16 bytes',
+    {
+      file: 'src/auth/scram-messages.ts',
+      find: 'if (salt === null || salt.length === 0 || iterations',
+      replace: 'if (salt?.length !== 16 || iterations',
+    },
+    ['test/integration/server-auth.test.ts'],
+  ),
+  fault(
     'a server that leaves out its proof is trusted',
     {
       file: 'src/auth/server-auth.ts',

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { connectPeer } from '../support/scripted-peer.ts';
@@ -6,6 +6,7 @@ import { errorFields, frontend, message, type ReadMessage } from '../support/pee
 import { type LocalPooler, startPooler } from '../support/pooler.ts';
 import { sharedPostgres } from '../support/postgres.ts';
 import { createRole } from '../support/roles.ts';
+import { scramSecret } from '../support/scram-secret.ts';
 
 const PASSWORD = 'right one';
 
@@ -272,4 +273,18 @@ test('only logins that succeed are counted', async () => {
   }
   const stats = await pooler.show('SHOW STATS');
   expect(stats.find(({ database }) => database === 'forced')?.['total_client_login_count']).toBe('3');
+});
+
+test.each([
+  'scram-sha-256',
+  'md5',
+])('trap: a SCRAM salt of 28 bytes, not 16, in a stored secret lets its user in by auth_type %s', async (method) => {
+  const user = 'au_salt';
+  await using pooler = await startPooler({
+    settings: { auth_type: method },
+    databases: { forced: `dbname=postgres user=${sharedPostgres().user}` },
+    userlist: { [user]: scramSecret(PASSWORD, 4096, randomBytes(28)) },
+  });
+  expect(await outcome(pooler, { user, password: PASSWORD })).toBe('ok');
+  expect(await outcome(pooler, { user, password: 'wrong one' })).toBe(SASL_REFUSED);
 });

@@ -1,9 +1,10 @@
-import { createHash } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type LocalPooler, startPooler } from '../support/pooler.ts';
 import { sharedPostgres, withClient } from '../support/postgres.ts';
 import { createRole, type RoleAuth } from '../support/roles.ts';
+import { scramSecret } from '../support/scram-secret.ts';
 import { waitFor } from '../support/wait-for.ts';
 
 const PASSWORD = 'right one';
@@ -186,4 +187,22 @@ test('trap: VALID UNTIL is not ignored: an expired password that is in the list 
   );
   await withClient(sharedPostgres(), (client) => client.query(`ALTER ROLE ${name} VALID UNTIL 'infinity'`));
   await waitFor(async () => (await outcome(pooler, { user: name })) === 'ok');
+});
+
+test('trap: a SCRAM salt of 28 bytes, not 16 (Cloud SQL), on the server: password and pass-through log in', async () => {
+  const name = 'sa_salt';
+  const verifier = scramSecret(PASSWORD, 4096, randomBytes(28));
+  // PostgreSQL takes it as it is.
+  expect(await createRole(sharedPostgres(), { name, auth: 'scram', password: verifier })).toBe(verifier);
+  for (const [auth_type, stored] of [
+    ['trust', PASSWORD],
+    ['scram-sha-256', verifier],
+  ] as const) {
+    await using pooler = await startPooler({ settings: { auth_type }, userlist: { [name]: stored } });
+    expect(await outcome(pooler, { user: name })).toBe('ok');
+  }
+  await using pooler = await startPooler({ userlist: { [name]: 'wrong one' } });
+  expect(await outcome(pooler, { user: name })).toBe(
+    `FATAL 28P01 password authentication failed for user "${name}"`,
+  );
 });
