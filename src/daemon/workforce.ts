@@ -269,9 +269,9 @@ export class Workforce {
     thread.on('error', (error) => {
       worker.failure = error instanceof Error ? error : new Error(String(error));
     });
-    thread.on('exit', () => {
-      this.#died(worker, letGo());
-      ready.reject(worker.failure ?? new Error(`worker ${number} has ended`));
+    thread.on('exit', (code) => {
+      this.#died(worker, letGo(), code);
+      ready.reject(worker.failure ?? new Error(`worker ${number} has ended with code ${code}`));
     });
     await ready.promise;
     // Ahead of its connections: it has heard of all that it was told while it began.
@@ -346,9 +346,9 @@ export class Workforce {
     return worker.isDrained;
   }
 
-  /** `untaken`: connections that nobody has read from. */
-  #died(worker: Living, untaken: readonly GivenConnection[]): void {
-    const { number, end } = worker;
+  /** `untaken`: connections that nobody has read from. `code`: of its end, which says all where nothing was thrown. */
+  #died(worker: Living, untaken: readonly GivenConnection[], code: number): void {
+    const { number, end, failure } = worker;
     worker.isReady = false;
     this.#workers.delete(number);
     end.cut();
@@ -357,8 +357,8 @@ export class Workforce {
       return;
     }
     for (const connection of untaken) this.give(connection);
-    const why = worker.failure === null ? '' : `: ${worker.failure.stack ?? worker.failure.message}`;
-    this.#host.log.log('ERROR', `worker ${number} has died, and its clients with it${why}`);
+    const why = failure === null ? `it has ended with code ${code}` : (failure.stack ?? failure.message);
+    this.#host.log.log('ERROR', `worker ${number} has died, and its clients with it: ${why}`);
     const delayMs = performance.now() - worker.startMs < SHORT_LIFE_MS ? SHORT_LIFE_MS : 0;
     const burial = this.#host.bury(number - 1).then(
       () => {

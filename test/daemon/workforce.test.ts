@@ -2,7 +2,6 @@ import { EventEmitter } from 'node:events';
 import type { Worker } from 'node:worker_threads';
 import { closeSync, fstatSync, openSync } from 'node:fs';
 import { expect, test } from 'vitest';
-import { silentLogger } from '../../src/base/log.ts';
 import { ConnectionRing, type GivenConnection, RING_CONNECTIONS } from '../../src/daemon/connection-ring.ts';
 import { AT_START } from '../../src/daemon/standing.ts';
 import { NoThread } from '../../src/daemon/worker-thread.ts';
@@ -58,8 +57,10 @@ class FakeThread extends EventEmitter {
 
   terminate(): void {}
 
-  die(): void {
-    this.emit('exit', 1);
+  /** By what was thrown, or by `terminate` or `process.exit` where nothing was. */
+  die(thrown?: unknown, code = 1): void {
+    if (thrown !== undefined) this.emit('error', thrown);
+    this.emit('exit', code);
   }
 
   kinds(): string[] {
@@ -71,6 +72,7 @@ class FakeThread extends EventEmitter {
 class Stage {
   readonly threads: FakeThread[] = [];
   readonly drained: string[] = [];
+  readonly lines: string[] = [];
   readonly burials: PromiseWithResolvers<void>[] = [];
   readonly workforce: Workforce;
   areThreads = true;
@@ -84,7 +86,7 @@ class Stage {
 
   constructor() {
     this.workforce = new Workforce({
-      log: silentLogger,
+      log: { enabled: () => true, log: (level, text) => void this.lines.push(`${level} ${text}`) },
       memory: {} as WorkforceHost['memory'],
       batches: { newContext: () => null, endContext: () => {} },
       bells: {
@@ -374,5 +376,27 @@ test('one that begins gets its first connections when it has heard what it was t
   stage.thread(0).beat();
   await started;
   expect(ring.take()?.fd).toBe(100);
+  stage.workforce.stop();
+});
+
+test('the log says what a worker has died of: what was thrown, or the code that it has ended with', async () => {
+  const ends: readonly (readonly [thrown: unknown, code: number, why: RegExp])[] = [
+    [new Error('a bug'), 1, /: Error: a bug\n +at /],
+    ['no error at all', 1, /: Error: no error at all\n/],
+    [undefined, 3, /: it has ended with code 3$/],
+    [undefined, 1, /: it has ended with code 1$/],
+  ];
+  for (const [thrown, code, why] of ends) {
+    const stage = await Stage.set();
+    stage.thread(1).die(thrown, code);
+    expect(stage.lines).toEqual([
+      expect.stringMatching(new RegExp(`^ERROR worker 2 has died, and its clients with it${why.source}`)),
+    ]);
+    stage.workforce.stop();
+  }
+  const stage = new Stage();
+  const started = stage.workforce.start(1);
+  stage.thread(0).die(undefined, 3);
+  await expect(started).rejects.toThrow('worker 1 has ended with code 3');
   stage.workforce.stop();
 });
