@@ -1,5 +1,5 @@
-import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { refusedLogins } from '../support/backends.ts';
 import { type LocalPooler, startPooler } from '../support/pooler.ts';
 import { connectTo, sharedPostgres, withClient } from '../support/postgres.ts';
 import { createDatabase, createRole } from '../support/roles.ts';
@@ -56,12 +56,6 @@ async function ledger(): Promise<Ledger> {
   );
 }
 
-/** The lines of PostgreSQL's log in which it refused a role. */
-function refusals(refused = role): string[] {
-  const log = readFileSync(sharedPostgres().logPath, 'utf8');
-  return log.split('\n').filter((line) => line.includes(`too many connections for role "${refused}"`));
-}
-
 const load = { user: role, database } as const;
 
 test("a sixth connection of such a role would show in PostgreSQL's log", async () => {
@@ -71,7 +65,7 @@ test("a sixth connection of such a role would show in PostgreSQL's log", async (
     Array.from({ length: SLOTS }, () => connectTo(sharedPostgres(), { user })),
   );
   await expect(connectTo(sharedPostgres(), { user })).rejects.toThrow('too many connections for role');
-  expect(refusals(user)).toHaveLength(1);
+  expect(refusedLogins(user)).toHaveLength(1);
   await Promise.all(clients.map((client) => client.end()));
 });
 
@@ -100,7 +94,7 @@ describe.each(['simple', 'extended', 'prepared'] as const)('a hundred clients, %
       transactions: 60,
     });
     expect(result).toEqual({ processed: 6000, complaints: '' });
-    expect(refusals()).toEqual([]);
+    expect(refusedLogins(role)).toEqual([]);
   });
 
   test('TPC-B leaves accounts = tellers = branches = history, none refused', async () => {
@@ -116,7 +110,7 @@ describe.each(['simple', 'extended', 'prepared'] as const)('a hundred clients, %
       history: sums.history,
       count: 1000,
     });
-    expect(refusals()).toEqual([]);
+    expect(refusedLogins(role)).toEqual([]);
   });
 
   test('without tellers and branches, accounts = history', async () => {
@@ -132,7 +126,7 @@ describe.each(['simple', 'extended', 'prepared'] as const)('a hundred clients, %
       history: sums.history,
       count: 1000,
     });
-    expect(refusals()).toEqual([]);
+    expect(refusedLogins(role)).toEqual([]);
   });
 });
 
@@ -167,7 +161,7 @@ test('prepared statements hold in session mode, five clients after five others',
     expect(result).toEqual({ processed: 200, complaints: '' });
     expect((await ledger()).count).toBe(200 * round);
   }
-  expect(refusals(sessionRole)).toEqual([]);
+  expect(refusedLogins(sessionRole)).toEqual([]);
 });
 
 test('the same transactions by node-postgres keep the ledger too', async () => {
@@ -190,5 +184,5 @@ test('the same transactions by node-postgres keep the ledger too', async () => {
     sums.history,
     300,
   ]);
-  expect(refusals()).toEqual([]);
+  expect(refusedLogins(role)).toEqual([]);
 });

@@ -1,5 +1,6 @@
 import type pg from 'pg';
 import { beforeAll, describe, expect, test } from 'vitest';
+import { refusedLogins } from '../support/backends.ts';
 import { sharedPostgres, withClient } from '../support/postgres.ts';
 import { createRole } from '../support/roles.ts';
 import { sweepsPass } from '../support/sweeps.ts';
@@ -101,7 +102,7 @@ describe.each([2, 4])('with workers = %i', (count) => {
       expect(closed).toHaveLength(POOL_SIZE - MINIMUM);
       await Promise.all(clients.map((client) => client.end()));
     });
-    expect(threads.refusals).toEqual([]);
+    expect(refusedLogins(SPREAD)).toEqual([]);
   });
 
   test('a smaller pool_size closes what is too much, once for all threads', async () => {
@@ -126,6 +127,6 @@ describe.each([2, 4])('with workers = %i', (count) => {
       expect(await backends(witness, SPREAD)).toBe(2);
       await Promise.all(clients.map((client) => client.end()));
     });
-    expect(threads.refusals).toEqual([]);
+    expect(refusedLogins(SPREAD)).toEqual([]);
   });
 });

@@ -1,5 +1,6 @@
 import type pg from 'pg';
 import { beforeAll, expect, test } from 'vitest';
+import { refusedLogins } from '../support/backends.ts';
 import { sharedPostgres, withClient } from '../support/postgres.ts';
 import { type Random, withSeed } from '../support/random.ts';
 import { createRole } from '../support/roles.ts';
@@ -80,7 +81,7 @@ test(
         }
       });
       await Promise.all(clients.map((client) => client.stop()));
-      expect(threads.refusals).toEqual([]);
+      expect(refusedLogins(ROLE)).toEqual([]);
       await waitFor(() => threads.pooler.workforce.threads.length === 3, { what: 'all threads' });
     });
   },

@@ -4,6 +4,7 @@ import type pg from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { ThreadedPooler } from '../../src/daemon/threads.ts';
 import { readdirSync, readFileSync } from 'node:fs';
+import { refusedLogins } from '../support/backends.ts';
 import { writePoolerConfig } from '../support/pooler-config.ts';
 import { connectTo, sharedPostgres, withClient } from '../support/postgres.ts';
 import { type Random, withSeed } from '../support/random.ts';
@@ -46,7 +47,7 @@ afterAll(() => stage?.[Symbol.asyncDispose]());
 const address = () => stage.address;
 const connect = (): Promise<pg.Client> => stage.client({ user: role, database: 'postgres' });
 const show = (command: string) => stage.show(command);
-const refusals = () => stage.refusals;
+const refusals = () => refusedLogins(role);
 const fds = () => readdirSync('/proc/self/fd').length;
 /** What the kernel keeps for batches: for each thread one. */
 const rings = () => readFileSync('/proc/self/maps', 'utf8').split('[aio]').length - 1;
@@ -215,7 +216,10 @@ test('connections before login are bounded over all threads, and those of a dead
   expect(await set(-1)).toMatchObject({ ok: true });
 });
 
-/** Runs transactions, anew whenever its connection is cut, until told to stop; counts those that were committed. */
+/** Transactions of a connection, so that a thread that has begun later has clients, too. */
+const TRANSACTIONS = 30;
+
+/** Runs transactions on one connection after the other, also when it is cut, until told to stop; counts those that were committed. */
 class Worker {
   done = 0;
   wrong = 0;
@@ -237,7 +241,7 @@ class Worker {
       try {
         client = await connect();
         client.on('error', () => {});
-        for (let i = 0; !this.#isStopped; i++) {
+        for (let i = 0; i < TRANSACTIONS && !this.#isStopped; i++) {
           const { rows } = await client.query<{ answer: string }>('SELECT $1::text AS answer', [
             `${number}.${i}`,
           ]);
@@ -260,14 +264,25 @@ test(
       const ringsBefore = rings();
       const workers = Array.from({ length: CLIENTS }, (_, number) => new Worker(number));
       const all = () => workers.reduce((sum, { done }) => sum + done, 0);
+      // Of each thread that there has been: its counter begins with it.
+      const sent = new Map<string, number>();
+      const moves = async (): Promise<number> => {
+        for (const { worker, startWallMs, moves } of await pooler.control.snapshot('workers'))
+          sent.set(`${worker} of ${startWallMs}`, moves.sent);
+        return [...sent.values()].reduce((sum, count) => sum + count, 0);
+      };
       const admin = await connectTo(address(), { database: 'pgbouncer' });
       admin.on('error', () => {});
       for (let step = 0; step < STEPS; step++) {
         const goal = all() + 50;
         await waitFor(() => all() >= goal, { what: `progress in step ${step}`, deadlineMs: 20_000 });
-        switch (random.below(3)) {
+        const movesBefore = await moves();
+        switch (step === 0 ? 0 : random.below(3)) {
           case 0:
             await random.pick(pooler.workforce.threads)?.terminate();
+            // The other one has all servers by now, and clients who wait for them come to the next as well.
+            if (step === 0)
+              await waitFor(async () => (await moves()) > movesBefore, { what: 'moves of servers' });
             break;
           case 1: {
             const reply = await pooler.control.request({ kind: 'reload' }, new AbortController().signal);
@@ -292,11 +307,12 @@ test(
       await Promise.all(workers.map((worker) => worker.stop()));
       await admin.end().catch(() => {});
       expect(workers.map(({ wrong }) => wrong)).toEqual(workers.map(() => 0));
-      expect(refusals()).toEqual([]);
       await waitFor(() => pooler.keeper.count('client') === 0, { what: 'the end of all clients' });
       await pooler.control.request({ kind: 'kill', database: null }, new AbortController().signal);
       await waitFor(() => pooler.keeper.count('server') === 0, { what: 'the end of all servers' });
       await pooler.control.request({ kind: 'resume', database: null }, new AbortController().signal);
+      // Those that a dead thread had begun, too.
+      expect(refusals()).toEqual([]);
       expect(rings()).toBe(ringsBefore);
       await waitFor(() => fds() <= before + 4, { what: `descriptors: ${before} before, ${fds()} now` });
     });

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import type pg from 'pg';
 import type { LocalPooler } from './pooler.ts';
 import { sharedPostgres, withClient } from './postgres.ts';
@@ -65,6 +66,12 @@ export async function backendPids(pooler: LocalPooler, user: string): Promise<nu
     );
     return rows.map(({ pid }) => pid);
   });
+}
+
+/** What the shared PostgreSQL's log says of logins that it has refused for a role's CONNECTION LIMIT: whoever asked, and even if that died. */
+export function refusedLogins(user: string): string[] {
+  const log = readFileSync(sharedPostgres().logPath, 'utf8');
+  return log.split('\n').filter((line) => line.includes(`too many connections for role "${user}"`));
 }
 
 /** The row of SHOW POOLS for a database and user; undefined when there is no such pool. */

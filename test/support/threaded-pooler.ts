@@ -76,11 +76,6 @@ export class Threads implements AsyncDisposable {
     return this.pooler.control.request(request, signal);
   }
 
-  /** Logins that PostgreSQL has refused for a role's CONNECTION LIMIT. */
-  get refusals(): string[] {
-    return this.lines.filter((line) => line.includes('too many connections for role'));
-  }
-
   /** The process goes on, so what is in custody has to be ended. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.ask({ kind: 'resume', database: null });
