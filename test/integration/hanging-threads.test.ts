@@ -30,17 +30,11 @@ async function start(): Promise<{ pooler: SpawnedPooler; inspector: Inspector; p
   return { pooler, inspector, pings };
 }
 
-/** Has a thread run this from its event loop, with `fs` at hand. */
-function run(inspector: Inspector, thread: string, script: string): Promise<void> {
-  const expression = `setImmediate(() => { const fs = process.getBuiltinModule('node:fs'); ${script} })`;
-  return inspector.tellThread(thread, expression);
-}
-
 /** Has the second thread hang; gives what lets it go on. */
 async function hang(pooler: SpawnedPooler, inspector: Inspector): Promise<() => void> {
   const release = join(pooler.folder, 'release');
   const hanging = `fs.writeSync(2, 'hangs now'); while (!fs.existsSync(${JSON.stringify(release)}));`;
-  await run(inspector, 'pgweir-2', hanging);
+  await inspector.run('pgweir-2', hanging);
   await waitFor(() => pooler.stderr.includes('hangs now'));
   return () => writeFileSync(release, '');
 }
@@ -77,12 +71,14 @@ test('a thread that dies does not, whether it has been asked or not', async () =
   // It is asked meanwhile, and never answers.
   const hang = `for (const end = performance.now() + ${10 * TICK_MS}; performance.now() < end; );`;
   for (const [index, what] of ['', hang].entries()) {
-    await run(inspector, 'pgweir-1', `${what} process.exit(3)`);
+    await inspector.run('pgweir-1', `${what} process.exit(3)`);
     await waitFor(() => pooler.stderr.split('worker 1 serves again').length === index + 2, {
       what: 'another thread in its place',
     });
     const before = pings();
     await waitFor(() => pings() >= before + 3, { what: 'pings when another one has begun' });
   }
-  expect(pooler.stderr.match(/worker 1 has died/g)).toHaveLength(2);
+  expect(
+    pooler.stderr.match(/worker 1 has died, and its clients with it: it has ended with code 3/g),
+  ).toHaveLength(2);
 });

@@ -80,6 +80,12 @@ export class Inspector implements Disposable {
     await this.ask('NodeWorker.disable');
   }
 
+  /** Has a thread run this from its event loop, with `fs` at hand. */
+  run(thread: string, script: string): Promise<void> {
+    const expression = `setImmediate(() => { const fs = process.getBuiltinModule('node:fs'); ${script} })`;
+    return this.tellThread(thread, expression);
+  }
+
   [Symbol.dispose](): void {
     this.#socket.close();
   }

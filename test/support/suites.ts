@@ -79,6 +79,7 @@ export const wideFiles = [
   'integration/back-pressure',
   'integration/console-drivers',
   'integration/daemon',
+  'integration/dying-threads',
   'integration/hand-over',
   'integration/hanging-threads',
   'integration/host-lists',
