@@ -305,4 +305,13 @@ export const sharedBudgetFaults: readonly Fault[] = [
     },
     ['test/daemon/shared-gate.test.ts'],
   ),
+  fault(
+    'each thread has the limits on clients for itself',
+    {
+      file: 'src/pool/shared-budget.ts',
+      find: 'counts.total(slot) - (own',
+      replace: "(kind === 'client' ? counts.held(slot, this.#me) : counts.total(slot)) - (own",
+    },
+    ['test/integration/threads-limits.test.ts'],
+  ),
 ];

@@ -122,6 +122,7 @@ export const deeperFiles = [
   'integration/plan-repair-amid',
   'integration/plan-repair-random',
   'integration/prepared-random',
+  'integration/threads-limits',
   'integration/told-rows',
   'integration/vanish-random',
   'net/batches-random',
