@@ -1,4 +1,4 @@
-import { createHash, randomBytes } from 'node:crypto';
+import { createHash, randomBytes, randomFillSync } from 'node:crypto';
 import { readSync } from 'node:fs';
 import { createServer, connect, type Socket } from 'node:net';
 import type { AddressInfo } from 'node:net';
@@ -10,6 +10,7 @@ import type { Native } from '../../src/net/native.ts';
 import type { TlsServerContext } from '../../src/net/native-tls.ts';
 import { socketFd } from '../../src/net/native-sockets.ts';
 import { makeCertificate } from '../support/certificates.ts';
+import { withSeed } from '../support/random.ts';
 import { contextParts } from '../support/tls-context.ts';
 import { waitFor } from '../support/wait-for.ts';
 import { withoutNative } from '../support/without-native.ts';
@@ -142,6 +143,8 @@ const plainOnes: [string, Pair][] = [
   ['on a socket of Node', plainPair],
   ['on a raw socket', rawPair],
 ];
+/** Those whose bytes come and go in buffers of all connections: in TLS, what is decrypted and encrypted does, too. */
+const borrowingOnes: [string, Pair][] = [...plainOnes, ['over TLS, on a raw socket', inPlacePair]];
 
 describe.each([
   ['on a raw socket', withNative, rawPair],
@@ -427,7 +430,7 @@ it.each(
 });
 
 it.each(
-  plainOnes,
+  borrowingOnes,
 )('many connections over one read buffer: every stream arrives as it was sent, slow readers among them, %s', async (_name, pair) => {
   const pairs = 12;
   const bytesEach = 2 * 1024 * 1024;
@@ -473,6 +476,59 @@ it.each(
     return got.digest('hex') === sha256(data);
   });
   expect(await Promise.all(checks)).toEqual(new Array(pairs).fill(true));
+});
+
+it.each(
+  borrowingOnes,
+)('many readers that stall at once, and some for longer than others, each get what was sent to them, %s', async (_name, pair) => {
+  await withSeed(async (random) => {
+    const lines = await Promise.all(
+      Array.from({ length: 9 }, async () => {
+        const { conn, peer } = await pair(withNative, new Recorder());
+        const [sent, got] = [createHash('sha256'), createHash('sha256')];
+        const line = { conn, peer, sent, got, sentBytes: 0, gotBytes: 0 };
+        peer.on('data', (chunk: Buffer) => {
+          got.update(chunk);
+          line.gotBytes += chunk.length;
+        });
+        peer.pause();
+        return line;
+      }),
+    );
+    const scratch = Buffer.alloc(40_000);
+    /** One of them takes the next piece. */
+    const send = (line: (typeof lines)[number]): boolean => {
+      const size = 1 + random.below(scratch.length);
+      randomFillSync(scratch, 0, size);
+      line.sent.update(scratch.subarray(0, size));
+      line.sentBytes += size;
+      expect(line.sentBytes).toBeLessThan(128 * 1024 * 1024);
+      const isOpen = line.conn.forward(scratch, 0, size);
+      // The buffer is the caller's again.
+      scratch.fill(0xee);
+      return isOpen;
+    };
+    /** In turns, until none of them takes any more. */
+    const stall = (some: typeof lines): void => {
+      for (let open = some; open.length > 0; ) open = open.filter(send);
+    };
+    const hasAll = ({ conn, sentBytes, gotBytes }: (typeof lines)[number]) =>
+      gotBytes === sentBytes && !conn.isCongested;
+    stall(lines);
+    for (let round = 0; round < 3; round++) {
+      expect(lines.every(({ conn }) => conn.isCongested)).toBe(true);
+      const reading = lines.filter(() => random.below(2) === 0);
+      for (const { peer } of reading) peer.resume();
+      await waitFor(() => reading.every(hasAll));
+      expect(lines.filter(hasAll).length).toBe(reading.length);
+      for (const { peer } of reading) peer.pause();
+      stall(reading);
+    }
+    for (const { peer } of lines) peer.resume();
+    await waitFor(() => lines.every(hasAll));
+    const digests = lines.map(({ sent, got }) => [got.digest('hex'), sent.digest('hex')]);
+    expect(digests.filter(([got, sent]) => got !== sent)).toEqual([]);
+  });
 });
 
 describe('a peer that leaves a paused connection', () => {
