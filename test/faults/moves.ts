@@ -235,4 +235,13 @@ export const moveFaults: readonly Fault[] = [
     { file: 'src/pool/decide-move.ts', find: 'waitMs + headStartMs(waitMs)', replace: 'waitMs' },
     ['test/pool/decide-move.test.ts'],
   ),
+  fault(
+    'no server over TLS is closed for a client that waits in another thread',
+    {
+      file: 'src/pool/server-moves.ts',
+      find: 'if (idle !== null && exchange.mayReopen(host))',
+      replace: 'if (idle !== null && exchange === null)',
+    },
+    ['test/integration/threads-tls.test.ts'],
+  ),
 ];
