@@ -16,19 +16,23 @@ export class Inspector implements Disposable {
 
   private constructor(socket: WebSocket) {
     this.#socket = socket;
-    socket.addEventListener('message', ({ data }) => {
-      const { id, result, method, params } = JSON.parse(String(data)) as {
-        id?: number;
-        result?: unknown;
-        method?: string;
-        params?: { sessionId: string; workerInfo: { title: string } };
-      };
-      if (method === 'NodeWorker.attachedToWorker' && params !== undefined)
-        this.#threads.set(params.workerInfo.title, params.sessionId);
-      if (id === undefined) return;
-      this.#answers.get(id)?.(result);
-      this.#answers.delete(id);
-    });
+    socket.addEventListener('message', ({ data }) => this.#hear(String(data)));
+  }
+
+  #hear(data: string): void {
+    const { id, result, method, params } = JSON.parse(data) as {
+      id?: number;
+      result?: unknown;
+      method?: string;
+      params?: { sessionId: string; workerInfo: { title: string }; message: string };
+    };
+    if (method === 'NodeWorker.attachedToWorker' && params !== undefined)
+      this.#threads.set(params.workerInfo.title, params.sessionId);
+    // A thread's answer comes in an envelope; ids are of all of them.
+    if (method === 'NodeWorker.receivedMessageFromWorker' && params !== undefined) this.#hear(params.message);
+    if (id === undefined) return;
+    this.#answers.get(id)?.(result);
+    this.#answers.delete(id);
   }
 
   /** `stderr` gives what the process has written there, where Node says how its inspector is reached. */
@@ -78,6 +82,23 @@ export class Inspector implements Disposable {
     });
     await this.ask('NodeWorker.sendMessageToWorker', { sessionId, message });
     await this.ask('NodeWorker.disable');
+  }
+
+  /** Asks each of so many threads beside the main one, and lets go of them. */
+  async askThreads(count: number, method: string, params: object = {}): Promise<unknown[]> {
+    this.#threads.clear();
+    await this.ask('NodeWorker.enable', { waitForDebuggerOnStart: false });
+    await waitFor(() => this.#threads.size === count, { what: `${count} threads beside the main one` });
+    const answers = [...this.#threads.values()].map(async (sessionId) => {
+      const id = ++this.#lastId;
+      const answer = new Promise<unknown>((resolve) => this.#answers.set(id, resolve));
+      const message = JSON.stringify({ id, method, params });
+      await this.ask('NodeWorker.sendMessageToWorker', { sessionId, message });
+      return within(answer, `a thread’s answer to ${method}`, 60_000);
+    });
+    const all = await Promise.all(answers);
+    await this.ask('NodeWorker.disable');
+    return all;
   }
 
   /** Has a thread run this from its event loop, with `fs` at hand. */
