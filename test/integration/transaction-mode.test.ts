@@ -9,11 +9,30 @@ import { WireStage } from '../support/wire-stage.ts';
 const ROLE = 'transaction_mode_app';
 const { parse, bindTexts, execute, sync } = frontend;
 
+/** Of these PostgreSQL reports the second one alone: a role of no other rights is not told of. */
+const SETS = `SET work_mem = '1234kB'; SET TimeZone = 'Asia/Tokyo'; SET ROLE ${ROLE};`;
+const config = (name: string, value: string) => `set_config('${name}', '${value}', false)`;
+
+/** What does so without saying that it was a SET. */
+const SETTERS: Readonly<Record<string, string>> = {
+  'a function': 'SELECT sets()',
+  set_config: `SELECT ${config('work_mem', '1234kB')}, ${config('TimeZone', 'Asia/Tokyo')}, ${config('role', ROLE)}`,
+  'a DO block': `DO $$ BEGIN ${SETS} END $$`,
+  'a procedure': 'CALL sets_by_call()',
+};
+
 // One server connection, two where a test says so: what it keeps is met by whoever has it next.
 const stage = new WireStage(
   ROLE,
   { default_pool_size: 1 },
-  { options: 'REPLICATION', databases: { two: `dbname=${ROLE} pool_size=2` } },
+  {
+    options: 'REPLICATION',
+    databases: { two: `dbname=${ROLE} pool_size=2` },
+    tables: [
+      `CREATE OR REPLACE FUNCTION sets() RETURNS void LANGUAGE plpgsql AS $$ BEGIN ${SETS} END $$`,
+      `CREATE OR REPLACE PROCEDURE sets_by_call() LANGUAGE plpgsql AS $$ BEGIN ${SETS} END $$`,
+    ],
+  },
 );
 const connect = (database = ROLE, parameters: Readonly<Record<string, string>> = {}) =>
   stage.connect({ database, ...parameters });
@@ -26,6 +45,14 @@ async function elsewhere(sql: string): Promise<{ client: WireClient; letGo: () =
   await holder.query('BEGIN');
   return { client, letGo: async () => void (await holder.query('COMMIT')) };
 }
+
+/** What {@link SETS} sets and PostgreSQL doesn't report. */
+const setOn = (client: WireClient) =>
+  client.rows("SELECT current_setting('work_mem'), current_setting('role')");
+
+/** A parameter of the library is known where that is loaded, and a mere name elsewhere. */
+const isLoaded = async (client: WireClient) =>
+  (await client.value("SELECT count(*) FROM pg_settings WHERE name = 'plpgsql.check_asserts'")) === '1';
 
 const run = (name: string) => Buffer.concat([bindTexts('', name, []), execute('')]);
 
@@ -98,6 +125,15 @@ const SAFE: Readonly<Record<string, () => Promise<void>>> = {
       }
       const kept = await roleAfter(await connect(), query('BEGIN', `SET LOCAL ROLE ${ROLE}`, 'COMMIT'));
       expect(kept).toEqual({ role: 'none', user: ROLE, isSame: true });
+      // A SET that does no harm: what nobody has read may be another one.
+      const [harmless, long] = ["SET work_mem = '1234kB'", `SELECT '${'x'.repeat(300_000)}'`];
+      for (const [sql, isSame] of [
+        [`SELECT '${'x'.repeat(60_000)}'; ${harmless}`, true],
+        [`${harmless}; ${long}; ${harmless}`, true],
+        [`${long}; ${harmless}`, false],
+      ] as const) {
+        expect(await roleAfter(await connect(), query(sql))).toEqual({ role: 'none', user: ROLE, isSame });
+      }
     }
   },
   '`SET LOCAL` ends with the transaction': async () => {
@@ -175,11 +211,17 @@ const UNSAFE: Readonly<Record<string, () => Promise<void>>> = {
     expect(await other.value('SHOW work_mem')).toBe('1234kB');
   },
   'A parameter or role that a function sets, `set_config` included, stays': async () => {
-    const [one, other] = [await connect(), await connect()];
-    await one.query(`SELECT set_config('work_mem', '1234kB', false), set_config('role', '${ROLE}', false)`);
-    expect(await other.rows("SELECT current_setting('work_mem'), current_setting('role')")).toEqual([
-      ['1234kB', ROLE],
-    ]);
+    for (const [who, sql] of Object.entries(SETTERS)) {
+      await stage.restart({});
+      const [one, other] = [await connect(), await connect()];
+      const [zone, [before]] = [await other.value('SHOW TimeZone'), await setOn(other)];
+      expect(before).not.toContain('1234kB');
+      await one.rows(sql);
+      expect(await setOn(other), who).toEqual([['1234kB', ROLE]]);
+      // But for what PostgreSQL reports.
+      expect(await other.value('SHOW TimeZone'), who).toBe(zone);
+      expect(await one.value('SHOW TimeZone'), who).toBe('Asia/Tokyo');
+    }
   },
   '`LISTEN` stays with the server connection': async () => {
     const [one, other] = [await connect(), await connect()];
@@ -222,12 +264,18 @@ const UNSAFE: Readonly<Record<string, () => Promise<void>>> = {
   },
   '`LOAD` loads a library into one server connection': async () => {
     const superuser = { user: stage.pooler.postgres.user };
-    const [one, other] = [await connect(ROLE, superuser), await connect(ROLE, superuser)];
+    const [one, other, holder] = [
+      await connect('two', superuser),
+      await connect('two', superuser),
+      await connect('two', superuser),
+    ];
+    expect(await isLoaded(one)).toBe(false);
     expect((await one.query("LOAD 'plpgsql'")).tags).toEqual(['LOAD']);
-    // A parameter of the library is known where it is loaded, and a mere name elsewhere.
-    expect(await other.value("SELECT count(*) FROM pg_settings WHERE name = 'plpgsql.check_asserts'")).toBe(
-      '1',
-    );
+    // The connection that was used last is the first to be used again.
+    await holder.query('BEGIN');
+    expect([await isLoaded(holder), await isLoaded(one)]).toEqual([true, false]);
+    await holder.query('COMMIT');
+    expect(await isLoaded(other)).toBe(true);
   },
 };
 
@@ -267,11 +315,16 @@ test('the page has a sentence for each of these tests, and a test for each sente
   check(sentences('## Not safe', '## What to do'), UNSAFE);
 });
 
-test('with server_reset_query_always nothing of it stays', async () => {
+test('with server_reset_query_always nothing of it stays but a loaded library', async () => {
   await stage.restart({ server_reset_query_always: 1 });
   const [one, other] = [await connect(), await connect()];
-  const before = await other.value('SHOW work_mem');
+  const [before, zone] = [await setOn(other), await other.value('SHOW TimeZone')];
   await one.ask(parse('a', 'SELECT 1'), sync());
+  for (const [who, sql] of Object.entries(SETTERS)) {
+    await one.rows(sql);
+    expect(await setOn(other), who).toEqual(before);
+    expect(await other.value('SHOW TimeZone'), who).toBe(zone);
+  }
   for (const sql of [
     "SET work_mem = '1234kB'",
     'LISTEN transaction_mode_reset',
@@ -281,7 +334,7 @@ test('with server_reset_query_always nothing of it stays', async () => {
   ]) {
     await one.rows(sql);
   }
-  expect(await other.value('SHOW work_mem')).toBe(before);
+  expect(await setOn(other)).toEqual(before);
   expect(await other.value('SELECT count(*) FROM pg_listening_channels()')).toBe('0');
   expect(await isLocked(7004)).toBe(false);
   expect(await other.value("SELECT to_regclass('mine')")).toBeNull();
@@ -289,4 +342,8 @@ test('with server_reset_query_always nothing of it stays', async () => {
   // Prepared statements are taught anew.
   expect((await one.ask(run('a'), sync())).rows).toEqual([['1']]);
   expect((await one.ask(unnamed('SELECT 2'), sync())).rows).toEqual([['2']]);
+  const superuser = await connect(ROLE, { user: stage.pooler.postgres.user });
+  expect(await isLoaded(superuser)).toBe(false);
+  await superuser.rows("LOAD 'plpgsql'");
+  expect(await isLoaded(superuser)).toBe(true);
 });
