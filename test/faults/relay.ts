@@ -628,6 +628,48 @@ export const relayFaults: readonly Fault[] = [
     ['test/integration/prepared-sql.test.ts'],
   ),
   fault(
+    'a server on which a text has set something that nobody has read is used again',
+    { file: SESSION_STATE, find: "(tag === 'set' || (tag", replace: '((tag' },
+    ['test/integration/transaction-mode.test.ts'],
+  ),
+  fault(
+    'a RESET by a client that gave nothing costs a question',
+    {
+      file: SESSION_STATE,
+      find: '...client.extras.keys(), ...client.given.names()]',
+      replace: '...client.extras.keys(), ...this.tracked.names.map((each) => each.toLowerCase())]',
+    },
+    ['test/integration/followed-edges.test.ts'],
+  ),
+  fault(
+    'a SET LOCAL behind a RESET is none, whatever PostgreSQL says',
+    {
+      file: SESSION_STATE,
+      find: 'const wasSet = isSet ?? (',
+      replace: 'const wasSet = (this.wasReset ? false : isSet) ?? (',
+    },
+    ['test/integration/followed-edges.test.ts'],
+  ),
+  fault(
+    'what the configuration changes of a tracked parameter follows nobody',
+    {
+      file: SESSION_STATE,
+      find: 'if (client !== null) client.parameters[index] = known;',
+      replace: 'if (client !== null && this.#wasSet) client.parameters[index] = known;',
+    },
+    ['test/integration/reported-parameters.test.ts'],
+  ),
+  fault(
+    'a query of ours that is cancelled is run once less',
+    { file: 'src/server/interlude.ts', find: 'const TRIES = 8;', replace: 'const TRIES = 7;' },
+    ['test/integration/asked-parameters.test.ts'],
+  ),
+  fault(
+    'a question that a statement_timeout has struck is struck by it again',
+    { file: 'src/server/asked-values.ts', find: "'SET LOCAL statement_timeout=0;'", replace: "''" },
+    ['test/integration/followed-edges.test.ts'],
+  ),
+  fault(
     'the order of a DateStyle that names none is the last client’s',
     {
       file: 'src/relay/tracked-parameters.ts',

@@ -108,6 +108,8 @@ async function answersAtLength(
 }
 
 const ENDING = backend.errorResponse({ S: 'FATAL', V: 'FATAL', C: '57P01', M: 'terminating' });
+/** What asks again. */
+const AGAIN = /^ROLLBACK;BEGIN ISOLATION LEVEL READ COMMITTED;/;
 const CANCELLED = backend.errorResponse({
   S: 'ERROR',
   C: '57014',
@@ -268,9 +270,7 @@ describe('a server that is asked for parameters', () => {
     await client.send(frontend.query('SELECT 1'));
     for (const status of ['E', 'I'] as const) {
       await peer.send(CANCELLED, backend.readyForQuery(status));
-      expect((await peer.message('Q')).body.toString()).toMatch(
-        /^ROLLBACK;BEGIN ISOLATION LEVEL READ COMMITTED;/,
-      );
+      expect((await peer.message('Q')).body.toString()).toMatch(AGAIN);
     }
     await peer.send(ASKED('session'));
     expect((await peer.message('Q')).body.toString()).toBe('SELECT 1\0');
@@ -289,17 +289,32 @@ describe('a server that is asked for parameters', () => {
     expect((await other.messagesTo('Z')).map(({ type }) => type)).toEqual(['C', 'Z']);
   });
 
-  test('and cancels that each time is given up, with its own error for the client', async () => {
+  test('and cancels that each time is given up the eighth time, with its own error for the client', async () => {
     const { stage, client, peer } = await Asked.set();
     await using _ = stage;
-    const answering = (async () => {
-      for (;;) {
-        await peer.send(CANCELLED, backend.readyForQuery());
-        if ((await peer.message()).type === 'X') return;
-      }
-    })();
+    let asked = 1;
+    for (;;) {
+      await peer.send(CANCELLED, backend.readyForQuery());
+      const { type, body } = await peer.message();
+      if (type === 'X') break;
+      expect(body.toString()).toMatch(AGAIN);
+      asked++;
+    }
+    expect(asked).toBe(8);
     expect(errorFields((await client.message('E')).body)).toMatchObject({ S: 'FATAL', C: '57014' });
-    await answering;
+  });
+
+  test('and then cancels eight times that it is made the next client’s, refuses that one', async () => {
+    const { stage, peer } = await Asked.set();
+    await using _ = stage;
+    await peer.send(ASKED('default'));
+    const next = await stage.login({ work_mem: '1234kB' });
+    await next.send(frontend.query('SELECT 1'));
+    for (let i = 0; i < 8; i++) {
+      expect((await peer.message('Q')).body.toString()).toContain("set_config('work_mem','1234kB',false)");
+      await peer.send(CANCELLED, backend.readyForQuery());
+    }
+    expect(errorFields((await next.message('E')).body)).toMatchObject({ S: 'FATAL', C: '57014' });
   });
 
   test('again says the same, whatever its statement_timeout is', async () => {

@@ -44,3 +44,21 @@ test('what PostgreSQL’s configuration has changed on a linked server stays wit
   for (const client of [giver, plain]) expect(await shown(client)).toBe('off');
   expect(await shown(setter)).toBe('on');
 });
+
+test('what it has changed of a tracked parameter follows the client that is linked then', async () => {
+  await using pooler = await startPooler({
+    postgres: postgres.address,
+    settings: { pool_mode: 'transaction', default_pool_size: 1, track_extra_parameters: READ_ONLY },
+  });
+  const login = { user: postgres.address.user, database: 'postgres' };
+  await using hearer = await WireClient.connect(pooler.port, login);
+  await using other = await WireClient.connect(pooler.port, login);
+  const shown = (client: WireClient) => client.value(`SHOW ${READ_ONLY}`);
+  expect([await shown(hearer), await shown(other)]).toEqual(['off', 'off']);
+  await configure('on');
+  await waitFor(async () => (await shown(hearer)) === 'on');
+  for (let i = 0; i < 2; i++) {
+    expect(await shown(other)).toBe('off');
+    expect(await shown(hearer)).toBe('on');
+  }
+});
