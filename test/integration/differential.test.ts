@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { answersTo, reconciled, withPositionsOf } from '../support/compared-answers.ts';
+import { answersTo, reconciled } from '../support/compared-answers.ts';
 import { frontend } from '../support/peer-messages.ts';
 import { startPooler } from '../support/pooler.ts';
 import { startPostgres, withClient } from '../support/postgres.ts';
@@ -117,9 +117,7 @@ describe.each([
               random.below(2) === 0 ? [bytes] : [bytes.subarray(0, cut), bytes.subarray(cut)],
             );
             const got = await answersTo(pooled, marker);
-            const isAgain = pieces.some(({ name }) => name.startsWith('run  '));
-            const placed = isAgain ? withPositionsOf(got, expected) : got;
-            expect(settings.pool_mode === 'session' ? got : reconciled(placed, expected)).toEqual(expected);
+            expect(settings.pool_mode === 'session' ? got : reconciled(got, expected)).toEqual(expected);
             if (expected.isOver) {
               await Promise.all([direct.peer.close(), pooled.peer.close()]);
               pairs[at] = await pair();
