@@ -139,7 +139,7 @@ test('what a hundred clients prepare, each of five servers learns once', async (
   // BEGIN, three UPDATEs, SELECT, INSERT, END.
   expect(client - before.client).toBe(100 * 7);
   expect(server - before.server).toBeLessThanOrEqual(SLOTS * 7);
-  expect(refusals()).toEqual([]);
+  expect(refusedLogins(role)).toEqual([]);
 });
 
 test('prepared statements hold in session mode, five clients after five others', async () => {
