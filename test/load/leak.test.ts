@@ -21,17 +21,17 @@ const isShort = CONNECTIONS < 100_000;
 const WINDOWS = isShort ? 12 : 40;
 /** Clients at a time. */
 const PLACES = 24;
+/** With more than one, each has a heap of its own, and servers are in custody by a second descriptor. */
+const THREADS = workersOfTests();
 /**
  * Bytes on the heap that each connection, with its ten transactions, may leave. An object for each costs 50 and more, an
  * entry of a Map 30, one for each transaction ten times that. Over few connections what V8 itself keeps counts, too: code,
- * and what it knows of it.
+ * and what it knows of it, in each thread.
  */
-const HEAP_BOUND = CONNECTIONS < 10_000 ? 1000 : isShort ? 200 : 5;
+const HEAP_BOUND = CONNECTIONS < 10_000 ? 1000 * THREADS : isShort ? 200 * THREADS : 5;
 /** As above, of resident memory: what it was let go of stays resident in part, where it lies among what is kept. */
 const RESIDENT_BOUND = 32;
 const MINUTE_MS = 60_000;
-/** With more than one, servers are in custody by a second descriptor. */
-const THREADS = workersOfTests();
 /** `postgres` and those of the console, the users' pools and that of the console. */
 const DATABASES = 2;
 const POOLS = 4;

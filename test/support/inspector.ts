@@ -82,12 +82,12 @@ export class Inspector implements Disposable {
     });
     await this.ask('NodeWorker.sendMessageToWorker', { sessionId, message });
     await this.ask('NodeWorker.disable');
+    this.#threads.clear();
   }
 
-  /** Asks each of so many threads beside the main one, and lets go of them. */
+  /** Asks each of so many threads beside the main one. They are watched from then on, and do not end. */
   async askThreads(count: number, method: string, params: object = {}): Promise<unknown[]> {
-    this.#threads.clear();
-    await this.ask('NodeWorker.enable', { waitForDebuggerOnStart: false });
+    if (this.#threads.size === 0) await this.ask('NodeWorker.enable', { waitForDebuggerOnStart: false });
     await waitFor(() => this.#threads.size === count, { what: `${count} threads beside the main one` });
     const answers = [...this.#threads.values()].map(async (sessionId) => {
       const id = ++this.#lastId;
@@ -96,9 +96,7 @@ export class Inspector implements Disposable {
       await this.ask('NodeWorker.sendMessageToWorker', { sessionId, message });
       return within(answer, `a thread’s answer to ${method}`, 60_000);
     });
-    const all = await Promise.all(answers);
-    await this.ask('NodeWorker.disable');
-    return all;
+    return Promise.all(answers);
   }
 
   /** Has a thread run this from its event loop, with `fs` at hand. */
