@@ -14,7 +14,8 @@ const MINIMUM = 3;
 const POOL_SIZE = 6;
 
 beforeAll(async () => {
-  // PostgreSQL is the witness: where nothing but min_pool_size opens connections, one more is refused there.
+  // PostgreSQL is the witness: where nothing but min_pool_size opens connections, one more is refused there, unless a thread
+  // has died, whose server is replaced before PostgreSQL has ended it.
   const limits = { [FORCED]: MINIMUM, [GUEST]: MINIMUM, [SPREAD]: POOL_SIZE };
   for (const [name, limit] of Object.entries(limits)) {
     await createRole(sharedPostgres(), { name, auth: 'trust' });

@@ -516,7 +516,8 @@ it.each(
       gotBytes === sentBytes && !conn.isCongested;
     stall(lines);
     for (let round = 0; round < 3; round++) {
-      expect(lines.every(({ conn }) => conn.isCongested)).toBe(true);
+      // The kernel may take some more of it meanwhile, but nobody reads that.
+      expect(lines.filter(hasAll).length).toBe(0);
       const reading = lines.filter(() => random.below(2) === 0);
       for (const { peer } of reading) peer.resume();
       await waitFor(() => reading.every(hasAll));
