@@ -38,8 +38,9 @@ interface Living {
   readonly end: MainEnd;
   readonly startMs: number;
   readonly startWallMs: number;
-  /** It has said that it can serve, and it has heard since what it was told before. */
+  /** It has said that it can serve. */
   hasBegun: boolean;
+  /** It has heard since what it was told before: it gets connections. */
   isReady: boolean;
   isDrained: boolean;
   /** The databases that it has said are paused. */
