@@ -256,7 +256,8 @@ export class WorkerExchange implements ServerExchange<Pool> {
         return;
       }
       for (const owner of this.#host.others) {
-        if (this.#host.budget.heldBy(owner, key) > 0) this.#host.askFor(owner, database, user);
+        // One that comes to rest later sees for itself that somebody waits here.
+        if (this.#host.budget.restsIn(owner, key)) this.#host.askFor(owner, database, user);
       }
       this.#askLater(moves, key, database, user, Math.min(2 * delayMs, MAX_ASK_MS));
     }, delayMs);

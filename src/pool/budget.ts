@@ -141,8 +141,11 @@ export interface Budget {
    * for whom; null: other threads have just been asked for that, and are not again.
    */
   requestYield(scope: YieldScope, claim: RoomClaim | null): boolean;
-  /** A pool's oldest waiter since `waitStartMs`, or 0 when nobody waits; capacity goes to the longest wait. */
-  publishWait(owner: string, poolKey: string, waitStartMs: number): void;
+  /**
+   * A pool's oldest waiter since `waitStartMs`, or 0 when nobody waits; capacity goes to the longest wait. `hasRest`:
+   * servers of it rest, which other event loops may ask for.
+   */
+  publishWait(owner: string, poolKey: string, waitStartMs: number, hasRest: boolean): void;
   /** Clients (or servers) in use: all, of a database, of a user. Places: all, of a key (as `user`). */
   count(kind: GrantKind, scope?: { database?: string; user?: string }): number;
 }

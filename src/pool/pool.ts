@@ -388,7 +388,7 @@ export class Pool {
     this.servers.move(server, to, this.nowMs, this.limits.serverRoundRobin);
     if (to !== 'active') this.#context.claims.moves++;
     if (to === 'closing') this.#context.budget.setAside(server.grant);
-    if (server.dedicatedTo !== null) this.waits.changed();
+    this.waits.changed();
   }
 
   /** The only place that changes a client's state. */

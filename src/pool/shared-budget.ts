@@ -224,9 +224,9 @@ export class SharedBudget implements Budget {
     if (this.#callbacks === null || this.#room.asked(request, this.#callbacks)) this.#passOn(request);
   }
 
-  publishWait(owner: string, key: string, waitStartMs: number): void {
+  publishWait(owner: string, key: string, waitStartMs: number, hasRest: boolean): void {
     this.#assertMine(owner);
-    this.#waits.publish(key, waitStartMs);
+    this.#waits.publish(key, waitStartMs, hasRest);
   }
 
   /** Since when, by the clock that all threads share, a client of the pool waits in that thread; 0 = none does. */
@@ -239,9 +239,9 @@ export class SharedBudget implements Budget {
     return this.#waits.longestWaiter(key, except);
   }
 
-  /** Server connections of a pool that an owner has. */
-  heldBy(owner: number, key: string): number {
-    return this.#view.counts.heldNow(this.#keys.pool('server', key), owner);
+  /** Whether a server connection of the pool rests in that thread. */
+  restsIn(owner: number, key: string): boolean {
+    return this.#waits.hasRest(key, owner);
   }
 
   /** Whether another owner has a server of the pool whose login is over, and that is not on its way out. */

@@ -55,7 +55,7 @@ export function budgetSizes(owners: number, descriptors: number): BudgetSizes {
 /** Where things are in the buffer: indices of Int32 words, except for `waits`. */
 export class Layout {
   readonly words: Int32Array;
-  /** Per slot and owner: since when a pool's oldest client waits. */
+  /** Per slot and owner: see `SharedWaits`. */
   readonly waits: Float64Array;
   readonly longs: BigInt64Array;
   readonly sizes: BudgetSizes;

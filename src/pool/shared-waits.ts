@@ -8,13 +8,16 @@ export type SomeOwners = Pick<ReadonlySet<number>, 'has'>;
 
 const NOBODY: SomeOwners = new Set();
 
+/** Whose clients wait for nothing, while servers of the pool rest there: see {@link cellOf}. */
+const RESTING = -Number.MIN_VALUE;
+
 /** Pools whose slots an owner keeps pinned without being asked to wait there. */
 const PINNED_POOLS = 1024;
 
 /**
- * Since when the oldest client of each pool waits, for each owner: a number in shared memory that its owner alone
- * writes and all others read, without the lock. The owner pins the pool's slot before, so that it is no other's
- * meanwhile; pins where nobody waits go once there are many.
+ * Since when the oldest client of each pool waits, for each owner, and whether servers of the pool rest there: a number in
+ * shared memory that its owner alone writes and all others read, without the lock. The owner pins the pool's slot before, so that it is no other's
+ * meanwhile; pins where nobody waits, and nothing rests, go once there are many.
  */
 export class SharedWaits {
   readonly #section: SharedSection;
@@ -44,20 +47,25 @@ export class SharedWaits {
     this.#mostPinned = pinnedPools;
   }
 
-  publish(pool: string, waitStartMs: number): void {
+  publish(pool: string, waitStartMs: number, hasRest: boolean): void {
+    const cell = cellOf(waitStartMs, hasRest);
     let at = this.#pinned.get(pool);
     if (at === undefined) {
-      if (waitStartMs === 0) return;
+      if (cell === 0) return;
       at = this.#pin(pool);
       if (at === NONE) return;
     }
-    this.#waits[at + this.#owner] = waitStartMs;
+    this.#waits[at + this.#owner] = cell;
   }
 
   /** The start of the longest wait that the owner has in the pool; 0 = nobody waits there. */
   of(pool: string, owner: number): number {
-    const at = this.#pinned.get(pool) ?? this.#pin(pool);
-    return at === NONE ? 0 : (this.#waits[at + owner] as number);
+    return startOf(this.#cell(pool, owner));
+  }
+
+  /** Whether a server of the pool rests with that owner. */
+  hasRest(pool: string, owner: number): boolean {
+    return this.#cell(pool, owner) < 0;
   }
 
   /** Which other owner has the longest wait in the pool, `except` left out; -1: nobody waits. */
@@ -67,13 +75,18 @@ export class SharedWaits {
     let oldest = -1;
     let oldestStart = 0;
     for (let owner = 0; owner < this.#owners; owner++) {
-      const start = this.#waits[at + owner] as number;
+      const start = startOf(this.#waits[at + owner] as number);
       if (start === 0 || owner === this.#owner || except.has(owner)) continue;
       if (oldest >= 0 && start >= oldestStart) continue;
       oldest = owner;
       oldestStart = start;
     }
     return oldest;
+  }
+
+  #cell(pool: string, owner: number): number {
+    const at = this.#pinned.get(pool) ?? this.#pin(pool);
+    return at === NONE ? 0 : (this.#waits[at + owner] as number);
   }
 
   #pin(pool: string): number {
@@ -108,4 +121,14 @@ export class SharedWaits {
       }
     });
   }
+}
+
+/** Negative where servers rest. */
+function cellOf(waitStartMs: number, hasRest: boolean): number {
+  if (!hasRest) return waitStartMs;
+  return waitStartMs === 0 ? RESTING : -waitStartMs;
+}
+
+function startOf(cell: number): number {
+  return cell === RESTING ? 0 : Math.abs(cell);
 }

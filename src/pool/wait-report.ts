@@ -4,7 +4,8 @@ import type { ServerLists } from './server-lists.ts';
 
 /**
  * Tells the budget since when a pool's oldest client waits: at once when the first one begins to and when the last
- * one has stopped, and with each sweep. A busy pool has another oldest client many thousand times a second.
+ * one has stopped, and with each sweep. A busy pool has another oldest client many thousand times a second. Where there are
+ * other event loops, they learn whether a server rests here, too: nobody asks for one where there is none.
  */
 export class WaitReport {
   readonly #clients: ClientLists;
@@ -12,17 +13,20 @@ export class WaitReport {
   readonly #budget: Budget;
   readonly #owner: string;
   readonly #key: string;
+  readonly #hasOthers: boolean;
   #publishedMs = 0;
+  #publishedRest = false;
 
   constructor(
     pool: { readonly clients: ClientLists; readonly servers: ServerLists; readonly key: string },
-    parts: { budget: Budget; owner: string },
+    parts: { budget: Budget; owner: string; exchange?: unknown },
   ) {
     this.#clients = pool.clients;
     this.#servers = pool.servers;
     this.#budget = parts.budget;
     this.#owner = parts.owner;
     this.#key = pool.key;
+    this.#hasOthers = parts.exchange !== undefined;
   }
 
   /**
@@ -37,16 +41,24 @@ export class WaitReport {
     return clients.oldestWaitStartMs;
   }
 
-  /** A client has begun or stopped to wait. */
+  /** A client has begun or stopped to wait, or a server to rest. */
   changed(): void {
-    if (this.sinceMs > 0 !== this.#publishedMs > 0) this.refresh();
+    if (this.sinceMs > 0 !== this.#publishedMs > 0 || this.#hasRest !== this.#publishedRest) this.refresh();
   }
 
   /** The sweep's part. */
   refresh(): void {
     const { sinceMs } = this;
-    if (sinceMs === this.#publishedMs) return;
+    const hasRest = this.#hasRest;
+    if (sinceMs === this.#publishedMs && hasRest === this.#publishedRest) return;
     this.#publishedMs = sinceMs;
-    this.#budget.publishWait(this.#owner, this.#key, sinceMs);
+    this.#publishedRest = hasRest;
+    this.#budget.publishWait(this.#owner, this.#key, sinceMs, hasRest);
+  }
+
+  /** Those that must be checked first count as well: one is closed for another loop where none can go. */
+  get #hasRest(): boolean {
+    const { idle, used } = this.#servers;
+    return this.#hasOthers && idle.length + used.length > 0;
   }
 }

@@ -63,7 +63,7 @@ class Stage {
 
   /** Somebody waits in thread 1. */
   wait(): void {
-    this.budgets.budget(1).publishWait('worker 1', this.pool(1).key, this.clock.nowMs());
+    this.budgets.budget(1).publishWait('worker 1', this.pool(1).key, this.clock.nowMs(), false);
   }
 
   /** As the main thread hands on what is on its way. */
@@ -169,10 +169,10 @@ describe('a server between threads', () => {
     stage.clock.advance(10_000);
     expect(wants()).toBe(false);
     // Others have their turns.
-    stage.budgets.budget(2).publishWait('worker 2', stage.pool(0).key, stage.clock.nowMs());
+    stage.budgets.budget(2).publishWait('worker 2', stage.pool(0).key, stage.clock.nowMs(), false);
     stage.clock.advance(1000);
     expect(wants()).toBe(true);
-    stage.budgets.budget(2).publishWait('worker 2', stage.pool(0).key, 0);
+    stage.budgets.budget(2).publishWait('worker 2', stage.pool(0).key, 0, false);
     expect(wants()).toBe(false);
     stage.deliver();
     expect(wants()).toBe(true);
@@ -183,7 +183,7 @@ describe('a server between threads', () => {
     stage.wait();
     stage.clock.advance(1000);
     stage.send(stage.taken());
-    stage.budgets.budget(2).publishWait('worker 2', stage.pool(0).key, stage.clock.nowMs());
+    stage.budgets.budget(2).publishWait('worker 2', stage.pool(0).key, stage.clock.nowMs(), false);
     stage.clock.advance(1000);
     stage.send(stage.taken());
     expect(stage.posted.map(({ owner }) => owner)).toEqual([1, 2]);
@@ -260,7 +260,8 @@ describe('a server between threads', () => {
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
     onTestFinished(() => void vi.useRealTimers());
     const stage = new Stage();
-    granted(stage.budgets.budget(1).askServer({ ...SERVER, owner: 'worker 1' }));
+    const { key } = stage.pool(0);
+    stage.budgets.budget(1).publishWait('worker 1', key, 0, true);
     const clients = { isWaiting: true, waiting: { length: 2 } };
     stage.found = { ...stage.pool(0), clients } as unknown as Pool;
     const exchange = stage.exchanges[0] as WorkerExchange;
@@ -276,6 +277,12 @@ describe('a server between threads', () => {
     clients.waiting.length = 1;
     exchange.refused(SERVER.database, SERVER.user);
     expect([5, 9, 1].map(asked)).toEqual([8, 8, 9]);
+    // Where none rests there is nothing to be had; one that comes to rest then is given away by its own loop.
+    stage.budgets.budget(1).publishWait('worker 1', key, 0, false);
+    stage.budgets.budget(2).publishWait('worker 2', key, stage.clock.nowMs(), false);
+    expect([20, 40, 80].map(asked)).toEqual([9, 9, 9]);
+    stage.budgets.budget(2).publishWait('worker 2', key, stage.clock.nowMs(), true);
+    expect(asked(100)).toBe(10);
   });
 
   it('is forgotten with its pool, unless it is on its way', () => {
@@ -315,7 +322,7 @@ describe('a server between threads', () => {
     const mayReopen = () => exchange?.mayReopen(stage.pool(0));
     stage.wait();
     stage.clock.advance(1000);
-    stage.budgets.budget(2).publishWait('worker 2', stage.pool(0).key, stage.clock.nowMs());
+    stage.budgets.budget(2).publishWait('worker 2', stage.pool(0).key, stage.clock.nowMs(), false);
     stage.clock.advance(100);
     expect([wants(), mayReopen()]).toEqual([true, true]);
     expect([wants(), mayReopen()]).toEqual([true, false]);
@@ -324,7 +331,7 @@ describe('a server between threads', () => {
     stage.clock.advance(200);
     expect([wants(), mayReopen()]).toEqual([false, false]);
     // Another client waits longest there by now.
-    stage.budgets.budget(2).publishWait('worker 2', stage.pool(0).key, stage.clock.nowMs());
+    stage.budgets.budget(2).publishWait('worker 2', stage.pool(0).key, stage.clock.nowMs(), false);
     stage.clock.advance(100);
     expect([wants(), mayReopen()]).toEqual([true, true]);
     // And who still waits after so long has not got it.

@@ -286,10 +286,24 @@ export const sharedBudgetFaults: readonly Fault[] = [
     'whoever waits for its own connection is forgotten when another one’s login is over',
     {
       file: 'src/pool/pool.ts',
-      find: '    if (server.dedicatedTo !== null) this.waits.changed();\n',
-      replace: '',
+      find: '    this.waits.changed();\n  }\n\n  /** The only place that changes a client',
+      replace: '  }\n\n  /** The only place that changes a client',
     },
     [ROOM],
+  ),
+  fault(
+    'threads are asked for servers of which none rests there',
+    {
+      file: 'src/daemon/server-exchange.ts',
+      find: 'if (this.#host.budget.restsIn(owner, key))',
+      replace: 'if (true)',
+    },
+    ['test/daemon/server-exchange.test.ts'],
+  ),
+  fault(
+    'a server that begins to rest is not told of',
+    { file: 'src/pool/wait-report.ts', find: ' || this.#hasRest !== this.#publishedRest', replace: '' },
+    ['test/pool/server-moves.test.ts'],
   ),
   fault(
     'sixteen cancels that hang keep those of all other servers of a dead thread back',

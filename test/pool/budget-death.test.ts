@@ -172,7 +172,7 @@ const WORKS: Readonly<Record<string, (stage: Stage) => () => void>> = {
   },
   'hands what it has closed to another': ({ a, b }) => {
     const key = 'db\0z';
-    b.publishWait('worker 1', key, 5);
+    b.publishWait('worker 1', key, 5, false);
     const claim = { key, dueFromMs: 5, askedMs: 5, takesOwn: true };
     a.yieldAsked({ scope: { kind: 'database', name: 'db' }, asker: 1, mark: 0, claim });
     const grant = inCustody(a, SERVER);
@@ -182,7 +182,7 @@ const WORKS: Readonly<Record<string, (stage: Stage) => () => void>> = {
   'is handed room and asks for a server': (stage) => {
     const { a, b } = stage;
     const key = 'db\0z';
-    a.publishWait('worker 0', key, 5);
+    a.publishWait('worker 0', key, 5, false);
     const claim = { key, dueFromMs: 5, askedMs: 5, takesOwn: true };
     b.yieldAsked({ scope: { kind: 'database', name: 'db' }, asker: 0, mark: 0, claim });
     const closed = inCustody(b, B_SERVER);
@@ -214,7 +214,7 @@ const WORKS: Readonly<Record<string, (stage: Stage) => () => void>> = {
     return () => a.custody.end(grant);
   },
   'publishes a wait': ({ a }) => {
-    return () => a.publishWait('worker 0', 'x\0y', 5);
+    return () => a.publishWait('worker 0', 'x\0y', 5, false);
   },
 };
 

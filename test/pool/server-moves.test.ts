@@ -69,6 +69,32 @@ test('of a pool that is removed nothing is to be remembered', () => {
   expect(forgotten).toEqual([pool]);
 });
 
+test('the budget is told whether servers rest where another loop may want them, and not of each transaction more', () => {
+  const kit = new PoolKit();
+  const pool = kit.warmPool(2);
+  const rests: boolean[] = [];
+  kit.budget.publishWait = (owner: string, _key: string, _sinceMs: number, hasRest?: boolean) => {
+    if (owner === 'loop-1') rests.push(hasRest === true);
+  };
+  const elsewhere = new Elsewhere(kit);
+  const there = elsewhere.pool;
+  elsewhere.adopt(taken(pool));
+  elsewhere.adopt(taken(pool));
+  expect(rests).toEqual([true]);
+  const first = kit.acquiring(there);
+  expect(rests.length).toBe(1);
+  const second = kit.acquiring(there);
+  expect(rests.splice(1)).toEqual([false]);
+  first.finish();
+  second.finish();
+  expect(rests.splice(1)).toEqual([true]);
+  // What must be checked first rests as well.
+  for (const server of [...there.servers.idle]) there.retireToUsed(server);
+  expect(rests.splice(1)).toEqual([]);
+  for (const server of [...there.servers.used]) there.closeServer(server, 'end');
+  expect(rests.splice(1)).toEqual([false]);
+});
+
 describe('a server that leaves a pool', () => {
   it('is the one that has rested longest, and may go', () => {
     const kit = new PoolKit();
