@@ -87,11 +87,7 @@ export class WorkerExchange implements ServerExchange<Pool> {
     const { budget, clock } = this.#host;
     const owner = budget.longestWaiterElsewhere(pool.key, this.#served(pool.key));
     const sinceMs = owner < 0 ? 0 : budget.waitOf(pool.key, owner);
-    if (sinceMs === 0) {
-      // Those whose server is on its way, or whose thread hangs, may soon want another one.
-      if (budget.longestWaiterElsewhere(pool.key) >= 0) this.#lookAgain(pool);
-      return false;
-    }
+    if (sinceMs === 0) return false;
     const nowMs = clock.nowMs();
     const own = pool.waits.sinceMs;
     const given = this.#given(pool.key, nowMs);
@@ -101,9 +97,12 @@ export class WorkerExchange implements ServerExchange<Pool> {
       sinceMoveMs: nowMs - (given.at(-1) ?? Number.NEGATIVE_INFINITY),
       movesLastSecond: given.length,
     });
-    if (decision.action === 'move') return true;
-    this.#lookAgain(pool);
-    return false;
+    return decision.action === 'move';
+  }
+
+  stays(pool: Pool): void {
+    // Those whose server is on its way, or whose thread hangs, may soon want another one, too.
+    if (this.#host.budget.longestWaiterElsewhere(pool.key) >= 0) this.#lookAgain(pool);
   }
 
   /** Who waits elsewhere asks more and more rarely, while others go before it: what rests here is not to rest for as long. */

@@ -18,6 +18,8 @@ export interface ServerExchange<P> {
   era(): number;
   /** Whether a server of `pool` that rests is to go elsewhere now; see `decideMove`. */
   wants(pool: P): boolean;
+  /** It stays at rest, though somebody may wait elsewhere: the exchange has it offered again before long. */
+  stays(pool: P): void;
   /** Whether one is to be closed here, so that another can be opened there: none can go as it is, as over TLS. */
   mayReopen(pool: P): boolean;
   /** Takes a server of `pool` there, and its grant. */

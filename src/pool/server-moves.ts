@@ -57,7 +57,11 @@ export class ServerMoves<P extends MovesHost> {
   offer(): void {
     const exchange = this.#exchange;
     const host = this.#host;
-    if (exchange === null || !exchange.wants(host)) return;
+    if (exchange === null) return;
+    if (!exchange.wants(host)) {
+      exchange.stays(host);
+      return;
+    }
     const moved = this.surrender();
     if (moved !== null) {
       exchange.send(host, moved);

@@ -222,11 +222,29 @@ describe('a server between threads', () => {
     stage.idle = 1;
     stage.wait();
     const exchange = stage.exchanges[0] as WorkerExchange;
-    expect([exchange.wants(stage.pool(0)), exchange.wants(stage.pool(0))]).toEqual([false, false]);
+    expect(exchange.wants(stage.pool(0))).toBe(false);
+    exchange.stays(stage.pool(0));
+    exchange.stays(stage.pool(0));
     await waitFor(() => stage.offers > 0);
     expect(stage.offers).toBe(1);
     stage.clock.advance(SPACING_MS);
     expect(exchange.wants(stage.pool(0))).toBe(true);
+  });
+
+  it('that goes on to a client of its own loop is not looked at again, nor is one that rests while nobody waits', () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    onTestFinished(() => void vi.useRealTimers());
+    const stage = new Stage();
+    stage.idle = 1;
+    const exchange = stage.exchanges[0] as WorkerExchange;
+    exchange.stays(stage.pool(0));
+    stage.wait();
+    expect(exchange.wants(stage.pool(0))).toBe(false);
+    vi.advanceTimersByTime(1000);
+    expect(stage.offers).toBe(0);
+    exchange.stays(stage.pool(0));
+    vi.advanceTimersByTime(SPACING_MS);
+    expect(stage.offers).toBe(1);
   });
 
   it('goes soon behind another one, once that has arrived', async () => {
@@ -239,6 +257,7 @@ describe('a server between threads', () => {
     await waitFor(() => stage.offers > 0);
     // As an offer does.
     expect(exchange.wants(stage.pool(0))).toBe(false);
+    exchange.stays(stage.pool(0));
     await waitFor(() => stage.offers > 1);
     stage.deliver();
     stage.clock.advance(SPACING_MS);

@@ -11,10 +11,15 @@ export const moveFaults: readonly Fault[] = [
     'a server that rests where it was kept for a moment goes on resting while others wait elsewhere',
     {
       file: 'src/daemon/server-exchange.ts',
-      find: '    this.#lookAgain(pool);\n    return false;',
-      replace: '    return false;',
+      find: 'if (this.#host.budget.longestWaiterElsewhere(pool.key) >= 0) this.#lookAgain(pool);',
+      replace: '',
     },
     ['test/daemon/server-exchange.test.ts'],
+  ),
+  fault(
+    'a server that nobody elsewhere may have yet is left at rest without a word',
+    { file: 'src/pool/server-moves.ts', find: '      exchange.stays(host);\n', replace: '' },
+    UNIT,
   ),
   fault(
     'what was moved is remembered of pools that are gone',

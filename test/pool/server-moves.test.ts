@@ -13,6 +13,8 @@ class Elsewhere implements ServerExchange<Pool> {
   readonly sent: MovedServer[] = [];
   readonly forgotten: Pool[] = [];
   isWanted = false;
+  /** How often a server was left at rest. */
+  stayed = 0;
   isReopening = false;
   ownEra = 0;
 
@@ -38,6 +40,10 @@ class Elsewhere implements ServerExchange<Pool> {
 
   wants(): boolean {
     return this.isWanted;
+  }
+
+  stays(): void {
+    this.stayed++;
   }
 
   mayReopen(): boolean {
@@ -67,6 +73,19 @@ test('of a pool that is removed nothing is to be remembered', () => {
   const { pools, pool, forgotten } = new Elsewhere(new PoolKit());
   pools.remove(pool);
   expect(forgotten).toEqual([pool]);
+});
+
+test('what rests is to be offered again, and not what has gone on to a client', () => {
+  const kit = new PoolKit();
+  const pool = kit.warmPool(2);
+  const elsewhere = new Elsewhere(kit);
+  elsewhere.adopt(taken(pool));
+  expect(elsewhere.stayed).toBe(1);
+  const [first, second] = [kit.acquiring(elsewhere.pool), kit.acquiring(elsewhere.pool)];
+  first.finish();
+  expect([second.linkedServer !== null, elsewhere.stayed]).toEqual([true, 1]);
+  second.finish();
+  expect(elsewhere.stayed).toBe(2);
 });
 
 test('the budget is told whether servers rest where another loop may want them, and not of each transaction more', () => {

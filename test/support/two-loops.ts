@@ -41,6 +41,7 @@ export class OneLoop {
     const exchange: ServerExchange<Pool> = {
       era: () => this.era,
       wants: (pool) => this.wants(pool),
+      stays: () => {},
       mayReopen: () => false,
       send: (_pool, moved) => void this.sent.push(moved),
       forget: () => {},
