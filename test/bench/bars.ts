@@ -51,6 +51,7 @@ export const bars: readonly Bar[] = [
   ratioBar('tls', 50, 'cpuUsPerTransaction', 1.15, 1.05),
   ratioBar('connect', 50, 'cpuUsPerTransaction', 1.15, 1),
   ratioBar('connect-scram', 50, 'cpuUsPerTransaction', 1.15, 1),
+  ratioBar('connect-scram1', 50, 'cpuUsPerTransaction', 1.15, 1),
   ratioBar('connect-tls', 50, 'cpuUsPerTransaction', 1.15, 1),
   ratioBar('result', 1, 'bytesPerCpuSecond', 1.5, 2.2),
   ratioBar('result', 1, 'bytesPerSecond', 1.3, 1.6),

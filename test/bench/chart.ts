@@ -31,6 +31,7 @@ const panels: readonly Panel[] = [
     rows: [
       ['connect', 50],
       ['connect-scram', 50],
+      ['connect-scram1', 50],
       ['connect-tls', 50],
     ],
   },

@@ -12,7 +12,7 @@ export const benchRole = 'bench';
 export const benchPassword = 'bench';
 
 /** The role that logs in to PostgreSQL itself by SCRAM; everybody else does by trust. */
-export const directScramRole = 'direct_scram';
+export const directScramRoles = ['direct_scram', 'direct_scram1'];
 
 const settings = {
   shared_buffers: '256MB',
@@ -27,7 +27,10 @@ const settings = {
 export function startCluster(maxConnections = 300): Promise<Postgres> {
   return Postgres.start({
     settings: { ...settings, max_connections: maxConnections },
-    hba: [`host all ${directScramRole} 127.0.0.1/32 scram-sha-256`, 'host all all 127.0.0.1/32 trust'],
+    hba: [
+      `host all ${directScramRoles.join(',')} 127.0.0.1/32 scram-sha-256`,
+      'host all all 127.0.0.1/32 trust',
+    ],
     superuser: benchRole,
     initialSql: [`CREATE DATABASE ${benchRole}`],
   });
@@ -97,18 +100,16 @@ export async function prepareTables(cluster: Postgres): Promise<void> {
 }
 
 /**
- * Makes a role that may have `connections` connections (-1: any number), and gives its SCRAM secret. Not a superuser,
- * whom limits don't bind.
+ * Makes a role with this SCRAM secret that may have `connections` connections (-1: any number). Not a superuser, whom limits
+ * don't bind.
  */
-export async function makeRole(cluster: Postgres, role: string, connections: number): Promise<string> {
-  return await withSuperuser(cluster, async (client) => {
-    await client.query(
-      `CREATE ROLE ${role} LOGIN PASSWORD '${benchPassword}' CONNECTION LIMIT ${connections}`,
-    );
-    const { rows } = await client.query<{ secret: string }>(
-      'SELECT rolpassword AS secret FROM pg_authid WHERE rolname = $1',
-      [role],
-    );
-    return rows[0]?.secret ?? '';
+export async function makeRole(
+  cluster: Postgres,
+  role: string,
+  secret: string,
+  connections: number,
+): Promise<void> {
+  await withSuperuser(cluster, async (client) => {
+    await client.query(`CREATE ROLE ${role} LOGIN PASSWORD '${secret}' CONNECTION LIMIT ${connections}`);
   });
 }

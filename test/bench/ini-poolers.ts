@@ -3,6 +3,7 @@ import path from 'node:path';
 import { postgresRunUser } from '../../src/cli/start/run-user.ts';
 import type { Pooler, PoolerCommand, PoolerSetup } from './pooler.ts';
 import { findNamed, withVersion } from './programs.ts';
+import { asksPassword } from './workloads.ts';
 
 /**
  * The configuration that PgBouncer and pgweir get, the same for both. Connection logging is off: with a connection
@@ -26,7 +27,7 @@ export function iniOf(setup: PoolerSetup): string {
     'listen_addr = 127.0.0.1',
     `listen_port = ${setup.listenPort}`,
     'unix_socket_dir =',
-    `auth_type = ${door === 'scram' ? 'scram-sha-256' : 'trust'}`,
+    `auth_type = ${asksPassword(door) ? 'scram-sha-256' : 'trust'}`,
     `auth_file = ${path.join(folder, 'userlist.txt')}`,
     ...tls,
     'server_tls_sslmode = disable',
@@ -41,7 +42,7 @@ export function iniOf(setup: PoolerSetup): string {
 }
 
 function iniFiles(setup: PoolerSetup, more = '') {
-  const secret = setup.door === 'scram' ? setup.secret : '';
+  const secret = asksPassword(setup.door) ? setup.secret : '';
   return {
     files: { 'pgbouncer.ini': iniOf(setup) + more, 'userlist.txt': `"${setup.role}" "${secret}"\n` },
     args: [path.join(setup.folder, 'pgbouncer.ini')],

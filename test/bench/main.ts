@@ -23,7 +23,7 @@ import { type Door, settingsOf, workloads } from './workloads.ts';
 
 /** The most clients that a load has at each door, idle ones aside: those get a pooler of their own. */
 function clientsByDoor(options: BenchOptions): Record<Door, number> {
-  const most: Record<Door, number> = { plain: 1, scram: 1, tls: 1 };
+  const most: Record<Door, number> = { plain: 1, scram: 1, scram1: 1, tls: 1 };
   for (const { workload, clients } of settingsOf(options.workloads, options.clients, options.idleClients)) {
     const { door, kind } = workloads[workload];
     if (kind !== 'idle') most[door] = Math.max(most[door], clients);

@@ -2,6 +2,7 @@ import path from 'node:path';
 import { postgresRunUser } from '../../src/cli/start/run-user.ts';
 import type { Pooler, PoolerSetup } from './pooler.ts';
 import { findNamed } from './programs.ts';
+import { asksPassword } from './workloads.ts';
 
 /**
  * Odyssey's configuration, as near to the others' as it goes: one worker, as they have one event loop; prepared
@@ -13,10 +14,9 @@ export function odysseyConfiguration(setup: PoolerSetup): string {
     door === 'tls'
       ? `  tls "require"\n  tls_cert_file "${setup.certFile}"\n  tls_key_file "${setup.keyFile}"\n`
       : '  tls "disable"\n';
-  const login =
-    door === 'scram'
-      ? `    authentication "scram-sha-256"\n    password "${setup.secret}"\n`
-      : '    authentication "none"\n';
+  const login = asksPassword(door)
+    ? `    authentication "scram-sha-256"\n    password "${setup.secret}"\n`
+    : '    authentication "none"\n';
   return `daemonize no
 log_to_stdout yes
 log_config no

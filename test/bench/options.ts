@@ -35,6 +35,9 @@ export interface BenchOptions {
 /** In a `--quick` run the others are left out, unless they are named: two minutes are short. */
 const quickSystems: readonly SystemName[] = ['pgbouncer', 'pgweir', 'variant'];
 
+/** There, a few hundred logins that keep pgbench busy say less than those of `connect-scram1`. */
+const quickWorkloads = workloadNames.filter((name) => name !== 'connect-scram');
+
 function positiveInteger(name: string, value: number): number {
   if (!Number.isInteger(value) || value < 1) throw new Error(`--${name} takes whole numbers from 1`);
   return value;
@@ -80,7 +83,10 @@ export function readOptions(argv: readonly string[]): BenchOptions {
       clients: { type: 'string', describe: "pgbench's clients, comma separated (default: each load's own)" },
       idle: { type: 'number', describe: 'idle clients; a fifth with TLS (default 10000, quick 1000)' },
       pool: { type: 'number', default: 20, describe: 'default_pool_size of the poolers' },
-      workloads: { type: 'string', default: workloadNames.join(','), describe: 'comma separated' },
+      workloads: {
+        type: 'string',
+        describe: `comma separated (default: ${workloadNames.join(',')}; quick without connect-scram)`,
+      },
       systems: {
         type: 'string',
         describe: `comma separated, of ${systemNames.join(',')} (default: all but relay; quick ${quickSystems.join(',')})`,
@@ -110,6 +116,7 @@ export function readOptions(argv: readonly string[]): BenchOptions {
   const { quick } = parsed;
   const known = systemNames.filter((name) => name !== 'variant' || hasVariant(parsed.set));
   const usual = known.filter((name) => name !== 'relay' && (!quick || quickSystems.includes(name)));
+  const loads = parsed.workloads ?? (quick ? quickWorkloads : workloadNames).join(',');
   const clients = parsed.clients ?? (quick ? String(usualClients) : null);
   return {
     quick,
@@ -119,7 +126,7 @@ export function readOptions(argv: readonly string[]): BenchOptions {
     clients: clients?.split(',').map((word) => positiveInteger('clients', Number(word))) ?? null,
     idleClients: positiveInteger('idle', parsed.idle ?? (quick ? 1000 : 10_000)),
     poolSize: positiveInteger('pool', parsed.pool),
-    workloads: commaList('workloads', parsed.workloads, workloadNames),
+    workloads: commaList('workloads', loads, workloadNames),
     systems: commaList('systems', parsed.systems ?? usual.join(','), known),
     scale: positiveInteger('scale', parsed.scale),
     load: parsed.load,

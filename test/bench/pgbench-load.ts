@@ -19,23 +19,29 @@ function connectionArgs(target: Target): string[] {
   return ['-h', target.host, '-p', String(target.port), '-U', target.user, target.database];
 }
 
+/**
+ * What pgbench is to do. One thread: with few cores a second one takes its time from the pooler. But a thread of pgbench
+ * does nothing else while one of its clients connects: where each transaction has its connection, each client has a thread.
+ */
+export function loadArgs({ workload, clients, seconds }: Pick<LoadJob, 'workload' | 'clients' | 'seconds'>) {
+  const { script, protocol, reconnects } = workload;
+  const threads = reconnects ? clients : 1;
+  const args = ['-n', '--log', '-b', script, '-M', protocol, ...(reconnects ? ['-C'] : [])];
+  // Its time limit counts from its start, however long its clients take to connect: we end it ourselves.
+  return [...args, '-c', String(clients), '-j', String(threads), '-T', String(seconds + 2 * aroundSeconds)];
+}
+
 /** pgbench's complaint in one line, without the program's own prefix and banner. */
 export function pgbenchReason(output: string): string {
   return complaint(output.replace(/^pgbench \(.*$/gm, '')).replace(/^pgbench: (error: )?/, '');
 }
 
-/**
- * Drives the load with pgbench, which clocks every transaction into a log in `directory`. One pgbench thread: with
- * few cores a second one takes its time from the pooler.
- */
+/** Drives the load with pgbench, which clocks every transaction into a log in `directory`. */
 export function pgbenchLoad(pgbench: Program, directory: string, children: Children): Load {
   const run = async (job: LoadJob): Promise<LoadResult> => {
-    const { script, protocol, reconnects } = job.workload;
-    const logPrefix = path.join(directory, 'transactions');
-    const args = ['-n', '-b', script, '-M', protocol, ...(reconnects ? ['-C'] : [])];
-    // Its time limit counts from its start, however long its clients take to connect: we end it ourselves.
-    args.push('-c', String(job.clients), '-j', '1', '-T', String(job.seconds + 2 * aroundSeconds));
-    args.push('--log', `--log-prefix=${logPrefix}`, ...connectionArgs(job.target));
+    const { reconnects } = job.workload;
+    const args = [...loadArgs(job), `--log-prefix=${path.join(directory, 'transactions')}`];
+    args.push(...connectionArgs(job.target));
     const env = libpqEnvironment(job.target);
     const child = await children.start(pgbench.path, args, { cwd: directory, env });
     const timer = setTimeout(() => void child.stop('SIGKILL', 1000), (job.seconds + aroundSeconds) * 1000);

@@ -2,6 +2,7 @@ import path from 'node:path';
 import { postgresRunUser } from '../../src/cli/start/run-user.ts';
 import type { Pooler, PoolerSetup } from './pooler.ts';
 import { findNamed } from './programs.ts';
+import { asksPassword } from './workloads.ts';
 
 /**
  * Pgpool-II's configuration: one PostgreSQL (`raw`), nothing balanced, cached or checked. It has a process for each
@@ -14,10 +15,9 @@ export function pgpoolConfiguration(setup: PoolerSetup): string {
       ? [`ssl = on`, `ssl_cert = '${setup.certFile}'`, `ssl_key = '${setup.keyFile}'`]
       : ['ssl = off'];
   // With SCRAM it wants the password itself, to log in to the server by it where that is asked for.
-  const login =
-    door === 'scram'
-      ? ['enable_pool_hba = on', "pool_passwd = 'pool_passwd'"]
-      : ['enable_pool_hba = off', "pool_passwd = ''"];
+  const login = asksPassword(door)
+    ? ['enable_pool_hba = on', "pool_passwd = 'pool_passwd'"]
+    : ['enable_pool_hba = off', "pool_passwd = ''"];
   return [
     "backend_clustering_mode = 'raw'",
     "listen_addresses = '127.0.0.1'",

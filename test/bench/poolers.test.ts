@@ -16,7 +16,7 @@ import { odysseyConfiguration } from './odyssey.ts';
 import { pgpool, pgpoolConfiguration } from './pgpool.ts';
 import type { PoolerSetup } from './pooler.ts';
 import { relay } from './relay.ts';
-import type { Door } from './workloads.ts';
+import { asksPassword, type Door } from './workloads.ts';
 
 const folder = mkdtempSync(path.join(tmpdir(), 'pgweir-bench-test-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -65,6 +65,7 @@ describe('configurations of the poolers', () => {
   test.each([
     ['plain', 'trust', 'disable'],
     ['scram', 'scram-sha-256', 'disable'],
+    ['scram1', 'scram-sha-256', 'disable'],
     ['tls', 'trust', 'require'],
   ] as const)('the ini for the door %s is what both PgBouncer and pgweir get', (door, authType, mode) => {
     const { files, args } = pgweir.configure(setup(door));
@@ -82,7 +83,7 @@ describe('configurations of the poolers', () => {
       max_client_conn: 950,
     });
     expect(databases.get('bench')).toMatchObject({ dbname: 'bench' });
-    expect(files['userlist.txt']).toBe(`"some_role" "${door === 'scram' ? secret : ''}"\n`);
+    expect(files['userlist.txt']).toBe(`"some_role" "${asksPassword(door) ? secret : ''}"\n`);
   });
 
   test("settings of the variant alone stand where PgBouncer doesn't see them, and in what is reported", () => {
@@ -110,7 +111,7 @@ describe('configurations of the poolers', () => {
     expect(tls).toMatch(/listen \{[^}]*tls "require"\n {2}tls_cert_file "[^"]*server\.crt"[^}]*\}/);
     // The server's end of it stays plain.
     expect(tls).toMatch(/storage "postgres" \{[^}]*tls "disable"[^}]*\}/);
-    for (const door of ['plain', 'scram', 'tls'] as const) {
+    for (const door of ['plain', 'scram', 'scram1', 'tls'] as const) {
       const text = odysseyConfiguration(setup(door));
       expect(text.split('{').length).toBe(text.split('}').length);
     }

@@ -2,14 +2,14 @@ import type { BenchOptions } from './options.ts';
 import { type Bench, runOnce } from './runs.ts';
 import type { Cell } from './summary.ts';
 import type { SystemName } from './systems.ts';
-import { type Setting, settingsOf, type Workload, workloads } from './workloads.ts';
+import { asksPassword, type Setting, settingsOf, type Workload, workloads } from './workloads.ts';
 
 /** Why a system doesn't run a load that others do; `null`: it does. */
 export function reasonAgainst(system: SystemName, { kind, door }: Workload, clients: number): string | null {
   if (system === 'workers' && (kind !== 'transactions' || clients === 1))
     return 'it takes many clients at work';
   if (system === 'direct' && (kind === 'idle' || kind === 'calls')) return 'takes a pooler';
-  if (system === 'relay' && door === 'scram') return 'it knows no logins';
+  if (system === 'relay' && asksPassword(door)) return 'it knows no logins';
   if (system === 'relay' && kind === 'idle') return 'it has a server connection for each client';
   if (system === 'pgpool' && kind === 'idle') return 'it has a process for each client';
   return null;

@@ -2,6 +2,7 @@ import { chownSync, mkdtempSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { freePort, type Postgres } from '../../src/cli/start/postgres.ts';
 import type { Certificate } from '../support/certificates.ts';
+import { scramSecret } from '../support/scram-secret.ts';
 import { untilAnswering } from './answering.ts';
 import type { Child, Children } from './children.ts';
 import { benchPassword, clusterTarget, makeRole, refusals } from './cluster.ts';
@@ -12,7 +13,7 @@ import { allowOpenFiles } from './open-files.ts';
 import { pgpool } from './pgpool.ts';
 import type { Pooler, PoolerCommand } from './pooler.ts';
 import { relay } from './relay.ts';
-import type { Door } from './workloads.ts';
+import { asksPassword, type Door, scramIterations } from './workloads.ts';
 
 /**
  * What is compared, by the name that `--systems` takes, in the order of the report. `variant` is pgweir with other
@@ -158,7 +159,7 @@ export class Systems {
     const target = {
       ...server,
       user: role.name,
-      password: door === 'scram' ? benchPassword : '',
+      password: asksPassword(door) ? benchPassword : '',
       tls: door === 'tls',
     };
     if (found === undefined) {
@@ -225,6 +226,8 @@ export class Systems {
     this.#roles.set(key, number);
     const name = number === 1 ? key : `${key}_${number}`;
     if (isLimited) this.#limited.add({ system, role: name });
-    return { name, secret: await makeRole(this.#cluster, name, isLimited ? this.#settings.poolSize : -1) };
+    const secret = scramSecret(benchPassword, scramIterations(door));
+    await makeRole(this.#cluster, name, secret, isLimited ? this.#settings.poolSize : -1);
+    return { name, secret };
   }
 }

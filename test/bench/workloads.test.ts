@@ -34,7 +34,7 @@ describe('what is run', () => {
         .filter((setting) => hasWarmUp(options, setting))
         .map(({ workload }) => workload);
     };
-    expect(warmed('--quick')).toEqual(['simple', 'tls', 'connect-scram']);
+    expect(warmed('--quick')).toEqual(['simple', 'tls', 'connect-scram1']);
     expect(warmed('--quick', '--workloads', 'prepared,connect,idle')).toEqual(['prepared']);
     expect(warmed('--workloads', 'tls,result,idle,calls')).toEqual(['tls', 'result']);
   });
