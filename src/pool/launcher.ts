@@ -141,6 +141,10 @@ export class Launcher implements Claimant {
     const wanted = () =>
       Math.max(clients.waiting.length - servers.tested.length, Math.min(clients.waiting_login.length, 1));
     while (wanted() > servers.new.length && this.launch('client'));
+    // Whose login is under way for each of them may wait for it for long, while servers rest elsewhere.
+    const { length } = servers.new;
+    if (length > 0 && length >= clients.waiting.length && clients.waiting.length > servers.tested.length)
+      this.#news?.lacks(this.#host);
   }
 
   /**
@@ -206,8 +210,7 @@ export class Launcher implements Claimant {
     );
     if (decision.action === 'wait') {
       if (dedicatedTo !== null && decision.reason === 'pool is full') host.dedicated.makeRoom();
-      const isForServers = decision.reason === 'login retry' || decision.reason === 'login in progress';
-      if (purpose === 'client' && isForServers) this.#news?.lacks(host);
+      if (purpose === 'client' && decision.reason !== 'paused') this.#news?.lacks(host);
       return 'refused';
     }
     if (purpose !== 'min_pool_size' && this.#isOthersTurn) {

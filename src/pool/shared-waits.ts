@@ -8,8 +8,8 @@ export type SomeOwners = Pick<ReadonlySet<number>, 'has'>;
 
 const NOBODY: SomeOwners = new Set();
 
-/** Whose clients wait for nothing, while servers of the pool rest there: see {@link cellOf}. */
-const RESTING = -Number.MIN_VALUE;
+/** Nobody waits, and servers of the pool rest there: see {@link cellOf}. */
+const RESTING = Number.NEGATIVE_INFINITY;
 
 /** Pools whose slots an owner keeps pinned without being asked to wait there. */
 const PINNED_POOLS = 1024;
@@ -29,6 +29,7 @@ export class SharedWaits {
   readonly #noRoom: () => void;
   /** By pool: index of its first number in `#waits`. */
   readonly #pinned = new Map<string, number>();
+  readonly #fewestPinned: number;
   #mostPinned: number;
 
   constructor(
@@ -44,6 +45,7 @@ export class SharedWaits {
     this.#owners = parts.layout.sizes.owners;
     this.#waits = parts.layout.waits;
     this.#noRoom = noRoom;
+    this.#fewestPinned = pinnedPools;
     this.#mostPinned = pinnedPools;
   }
 
@@ -93,7 +95,7 @@ export class SharedWaits {
     if (this.#pinned.size >= this.#mostPinned) {
       this.#unpinIdle();
       // Where so many wait, looking for those who don't at each new pool would cost more than their slots.
-      this.#mostPinned = Math.max(this.#mostPinned, 2 * this.#pinned.size);
+      this.#mostPinned = Math.max(this.#fewestPinned, 2 * this.#pinned.size);
     }
     const key = this.#keys.pool('server', pool);
     const slot = this.#section.run(() => {

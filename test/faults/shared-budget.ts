@@ -301,6 +301,24 @@ export const sharedBudgetFaults: readonly Fault[] = [
     ['test/daemon/server-exchange.test.ts'],
   ),
   fault(
+    'who has a login of its own on its way asks nobody for a server that rests',
+    {
+      file: 'src/pool/launcher.ts',
+      find: 'if (length > 0 && length >= clients.waiting.length',
+      replace: 'if (length < 0 && length >= clients.waiting.length',
+    },
+    ['test/pool/launcher.test.ts'],
+  ),
+  fault(
+    'a pool that has all its servers here asks nobody for those of the reserve',
+    {
+      file: 'src/pool/launcher.ts',
+      find: "decision.reason !== 'paused') this.#news",
+      replace: "decision.reason.startsWith('login')) this.#news",
+    },
+    ['test/pool/launcher.test.ts'],
+  ),
+  fault(
     'a server that begins to rest is not told of',
     { file: 'src/pool/wait-report.ts', find: ' || this.#hasRest !== this.#publishedRest', replace: '' },
     ['test/pool/server-moves.test.ts'],

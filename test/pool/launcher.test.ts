@@ -8,6 +8,20 @@ import { type FakeServer, PoolKit, wakeUps } from './kit.ts';
 
 const FAIL_FAST = 'server login has been failing, cached error: connect failed (server_login_retry)';
 
+/** Pools of one of several event loops, and how often the others were asked for servers. */
+function amongOthers() {
+  const news: LoginNews & { asked: number } = {
+    asked: 0,
+    joined() {},
+    succeeded() {},
+    failed() {},
+    hasUsable: () => false,
+    lacks: () => void news.asked++,
+  };
+  const kit = new PoolKit({ clock: new ManualClock(), budget: new LocalBudget(), owner: 'worker 0', news });
+  return { kit, news };
+}
+
 describe('opening connections', () => {
   /** All logins that are under way succeed, and so on; how many there were each time. */
   function loginRounds(pool: Pool): number[] {
@@ -61,24 +75,26 @@ describe('opening connections', () => {
     expect([seen, pool.servers.active.length]).toEqual([most, 30]);
   });
 
-  it('while one logs in servers of other event loops are asked for', () => {
-    let asked = 0;
-    const news: LoginNews = {
-      joined() {},
-      succeeded() {},
-      failed() {},
-      hasUsable: () => false,
-      lacks: () => void asked++,
-    };
-    const kit = new PoolKit({ clock: new ManualClock(), budget: new LocalBudget(), owner: 'worker 0', news });
+  it('while one logs in servers of other event loops are asked for, also where each client has one on its way', () => {
+    const { kit, news } = amongOthers();
     const pool = kit.pool({ poolSize: 5 });
     kit.joined(pool);
-    expect([pool.servers.new.length, asked]).toEqual([1, 0]);
+    expect([pool.servers.new.length, news.asked]).toEqual([1, 0]);
     pool.introduce([]);
     kit.acquiring(pool);
+    expect([pool.servers.new.length, news.asked]).toEqual([1, 1]);
     kit.acquiring(pool);
     expect(pool.servers.new.length).toBe(1);
-    expect(asked).toBeGreaterThan(0);
+    expect(news.asked).toBeGreaterThan(1);
+  });
+
+  it('where it has all that it may have servers of other event loops are asked for: those of the reserve', () => {
+    const { kit, news } = amongOthers();
+    const pool = kit.warmPool(1, { poolSize: 1, reservePoolSize: 1, reservePoolTimeoutMs: 5000 });
+    kit.acquiring(pool);
+    news.asked = 0;
+    kit.acquiring(pool);
+    expect([pool.servers.slotsTaken, news.asked > 0]).toEqual([1, true]);
   });
 
   it('after a failure one attempt again', () => {
