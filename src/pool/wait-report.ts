@@ -4,8 +4,10 @@ import type { ServerLists } from './server-lists.ts';
 
 /**
  * Tells the budget since when a pool's oldest client waits: at once when the first one begins to and when the last
- * one has stopped, and with each sweep. A busy pool has another oldest client many thousand times a second. Where there are
- * other event loops, they learn whether a server rests here, too: nobody asks for one where there is none.
+ * one has stopped, and with each sweep. A busy pool has another oldest client many thousand times a second, of which nobody
+ * hears: what others see in between is since when the queue lasts. So servers that rest there come here though each client
+ * waits for less than what a move is made for. Where there are other event loops, they learn whether a server rests here,
+ * too: nobody asks for one where there is none.
  */
 export class WaitReport {
   readonly #clients: ClientLists;

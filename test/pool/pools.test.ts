@@ -575,4 +575,22 @@ describe('what the budget is told', () => {
       [pool.key, 0],
     ]);
   });
+
+  it('is since when the queue of a busy pool lasts, until the sweep, however short each wait is', () => {
+    const kit = new PoolKit();
+    const pool = kit.warmPool(1, { poolSize: 1 });
+    let serving = kit.acquiring(pool);
+    let next = kit.acquiring(pool);
+    const waits: number[] = [];
+    kit.budget.publishWait = (_owner, _key, sinceMs) => void waits.push(sinceMs);
+    for (let i = 0; i < 10; i++) {
+      kit.clock.advance(1);
+      const last = kit.acquiring(pool);
+      serving.finish();
+      [serving, next] = [next, last];
+    }
+    expect([waits, next.heard]).toEqual([[], []]);
+    kit.sweepAfter(0);
+    expect(waits).toEqual([kit.clock.nowMs()]);
+  });
 });
