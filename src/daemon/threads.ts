@@ -17,7 +17,7 @@ import { BudgetKeeper } from '../pool/budget-keeper.ts';
 import { budgetSizes, Layout } from '../pool/shared-memory.ts';
 import { newStatementNaming } from '../prepared/statement.ts';
 import { openCancel } from '../server/cancel.ts';
-import { type PreparedTls, TlsContexts, type TlsSettings } from '../tls/contexts.ts';
+import { type PreparedTls, TICKET_SECRET_BYTES, TlsContexts, type TlsSettings } from '../tls/contexts.ts';
 import { forwardCancel } from './client-services.ts';
 import type { ShutdownState } from './context.ts';
 import { createDns } from './dns.ts';
@@ -68,6 +68,7 @@ export async function createThreadedPooler(options: PoolerOptions, count: number
   let tlsSettings: TlsSettings = config.settings;
   let tlsTexts = firstTls.texts;
   const mockSecret = randomBytes(32);
+  const ticketSecret = randomBytes(TICKET_SECRET_BYTES);
   const naming = newStatementNaming();
   const memory = Layout.make(budgetSizes(count, options.fdLimit ?? 0));
   const keeper: BudgetKeeper = new BudgetKeeper(memory, {
@@ -119,7 +120,7 @@ export async function createThreadedPooler(options: PoolerOptions, count: number
     batches: native.batch,
     bells: native,
     published: (owner, number) => keeper.published(owner, number),
-    start: () => ({ config, tlsSettings, tlsTexts, mockSecret, naming, levels: levelsOf(log) }),
+    start: () => ({ config, tlsSettings, tlsTexts, mockSecret, ticketSecret, naming, levels: levelsOf(log) }),
     newThread,
     answer,
     drained: (last) => {

@@ -56,6 +56,8 @@ export interface WorkerStart {
   readonly tlsTexts: TlsTexts;
   /** See `LoopOptions`. */
   readonly mockSecret: Uint8Array;
+  /** See `TlsContexts`. */
+  readonly ticketSecret: Uint8Array;
   /** The budget of all loops. */
   readonly memory: SharedMemory;
   readonly standing: Standing;

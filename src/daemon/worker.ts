@@ -11,6 +11,7 @@ import { RawSocket, whenOver } from '../net/raw-socket.ts';
 import { readinessOf } from '../net/readiness.ts';
 import { SharedBudget } from '../pool/shared-budget.ts';
 import { OWNER_NUMBERS } from '../pool/shared-owners.ts';
+import { TlsContexts } from '../tls/contexts.ts';
 import type { CancelOutcome } from '../client/services.ts';
 import { cancelHere } from './client-services.ts';
 import { ConnectionRing, type GivenConnection } from './connection-ring.ts';
@@ -110,6 +111,7 @@ const loop: Loop = createLoop({
   loops: start.owners.length,
   derivations,
   mockSecret: Buffer.from(start.mockSecret),
+  tls: new TlsContexts(start.ticketSecret),
   naming: start.naming,
   exchange,
   news: logins,

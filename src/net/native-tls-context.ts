@@ -20,6 +20,8 @@ export interface TlsContextParts {
   readonly hasDh: boolean;
   /** Bits `SSL_OP_…`. */
   readonly options: number;
+  /** What tickets are encrypted by, 80 bytes as OpenSSL has it: contexts that have the same take up each other's sessions. */
+  readonly ticketKeys: Uint8Array;
   /** The one that is chosen from those which a client offers by ALPN. */
   readonly protocol: string;
 }
@@ -43,6 +45,7 @@ const CTRL = {
   extraChainCert: 14,
   mode: 33,
   sessionCacheMode: 44,
+  ticketKeys: 59,
   groupsList: 92,
   dhAuto: 118,
   minVersion: 123,
@@ -55,6 +58,7 @@ export function contextMaker(lib: Library, koffi: Koffi): (parts: TlsContextPart
   const method = lib.func('uintptr_t TLS_server_method()')();
   const free = lib.func('void SSL_CTX_free(uintptr_t)');
   const control = lib.func('long SSL_CTX_ctrl(uintptr_t, int, long, uintptr_t)');
+  const controlBytes = lib.func('long SSL_CTX_ctrl(uintptr_t, int, long, void *)');
   const controlText = lib.func('long SSL_CTX_ctrl(uintptr_t, int, long, str)');
   const setOptions = lib.func('uint64_t SSL_CTX_set_options(uintptr_t, uint64_t)');
   const setSuites = lib.func('int SSL_CTX_set_ciphersuites(uintptr_t, str)');
@@ -123,6 +127,7 @@ export function contextMaker(lib: Library, koffi: Koffi): (parts: TlsContextPart
       control(context, CTRL.minVersion, VERSIONS[parts.minVersion], 0) === 1 &&
       control(context, CTRL.maxVersion, VERSIONS[parts.maxVersion], 0) === 1 &&
       (parts.groups === null || controlText(context, CTRL.groupsList, 0, parts.groups) === 1) &&
+      controlBytes(context, CTRL.ticketKeys, parts.ticketKeys.length, parts.ticketKeys) === 1 &&
       (!parts.hasDh || control(context, CTRL.dhAuto, 1, 0) === 1) &&
       withText(parts.certificates, (bio) => addCertificates(context, bio)) &&
       withText(parts.key, (bio) => addKey(context, bio))

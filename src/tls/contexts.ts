@@ -3,7 +3,7 @@
  * connections of a side, so that what a RELOAD costs doesn't grow with databases, users or connections; and where
  * neither settings nor files have changed, none is made. This folder knows certificates and handshakes; no SQL.
  */
-import { constants, createHash } from 'node:crypto';
+import { constants, createHash, hkdfSync, randomBytes } from 'node:crypto';
 import { createSecureContext, type SecureContext, type SecureContextOptions } from 'node:tls';
 import type { TlsContextParts } from '../net/native-tls-context.ts';
 import type { Settings } from '../config/settings.ts';
@@ -60,15 +60,31 @@ export interface PreparedTls {
   readonly texts: TlsTexts;
 }
 
+/** What ticket keys are made from. */
+export const TICKET_SECRET_BYTES = 32;
+/** A name, a key that signs, and one that encrypts. */
+export const TICKET_KEY_BYTES = 80;
+/** Node encrypts tickets by shorter ones. */
+const NODE_TICKET_KEY_BYTES = 48;
+
 const OFF: Side<never> = { tls: null, source: 'disable' };
 
 /** TLS in force on both sides, for connections that begin now. */
 export class TlsContexts {
   readonly #files = new TlsFiles();
+  readonly #ticketSecret: Uint8Array;
   #client: Side<ClientTls> = OFF;
   #server: Side<ServerTls> = OFF;
   /** How many contexts have been made so far. */
   builds = 0;
+
+  /**
+   * `ticketSecret`: a number of random bytes. Contexts that are made from the same, and from the same settings and files, take
+   * up each other's sessions: those of all threads.
+   */
+  constructor(ticketSecret: Uint8Array = randomBytes(TICKET_SECRET_BYTES)) {
+    this.#ticketSecret = ticketSecret;
+  }
 
   /** null: clients get no TLS. */
   get client(): ClientTls | null {
@@ -165,7 +181,9 @@ export class TlsContexts {
     const isRequired = mode !== 'allow' && mode !== 'prefer';
     const source = digest([isRequired, certificates, identity.certificates, identity.key, ca, options]);
     if (source === this.#client.source) return this.#client;
-    const context = this.#build('client', options, identity, ca);
+    const ticketKeys = this.#ticketKeys(source);
+    const ownKeys = ticketKeys.subarray(0, NODE_TICKET_KEY_BYTES);
+    const context = this.#build('client', { ...options, ticketKeys: ownKeys }, identity, ca);
     const hash = endPointHash(identity.own.raw);
     const parts: TlsContextParts = {
       certificates: identity.certificates,
@@ -175,6 +193,7 @@ export class TlsContexts {
       groups: curves.ecdhCurve ?? null,
       hasDh: dhe.dhparam !== undefined,
       options: secureOptions | constants.SSL_OP_CIPHER_SERVER_PREFERENCE,
+      ticketKeys,
       protocol: ALPN_NAME,
     };
     const client = new ClientTls({ context, isRequired, certificates, endPointHash: hash, source: parts });
@@ -202,6 +221,12 @@ export class TlsContexts {
     if (source === this.#server.source) return this.#server;
     const context = this.#build('server', options, identity, ca);
     return { tls: new ServerTls({ context, isRequired, verifies }), source };
+  }
+
+  /** Others for each context: its sessions end with it. */
+  #ticketKeys(source: string): Buffer {
+    const info = `session tickets ${source}`;
+    return Buffer.from(hkdfSync('sha512', this.#ticketSecret, '', info, TICKET_KEY_BYTES));
   }
 
   #build(

@@ -114,6 +114,15 @@ export const tlsFaults: readonly Fault[] = [
     CLIENT,
   ),
   fault(
+    'each thread has ticket keys of its own',
+    {
+      file: 'src/tls/contexts.ts',
+      find: 'this.#ticketSecret = ticketSecret;',
+      replace: 'this.#ticketSecret = randomBytes(32);',
+    },
+    ['test/tls/contexts.test.ts'],
+  ),
+  fault(
     'a handshake may take forever',
     {
       file: 'src/client/tls.ts',

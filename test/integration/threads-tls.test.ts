@@ -3,7 +3,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Postgres } from '../../src/cli/start/postgres.ts';
 import { createRole } from '../support/roles.ts';
 import { Threads } from '../support/threaded-pooler.ts';
-import { startTlsPostgres, TlsFolder } from '../support/tls.ts';
+import { isTakenUp, startTlsPostgres, TlsFolder } from '../support/tls.ts';
 
 const ROLE = 'threads_tls';
 const TURNS = 3;
@@ -73,4 +73,21 @@ test('a server over TLS that rests in one thread is closed for a client that wai
   expect(whys).toHaveLength(sessions.size - 1);
   expect(postgres.log()).not.toContain('too many connections for role');
   await Promise.all(clients.map((client) => client.end()));
+});
+
+test.each(['TLSv1.2', 'TLSv1.3'] as const)('a session of %s is taken up by another thread', {
+  timeout: 60_000,
+}, async (version) => {
+  const { certFile, keyFile } = files.identity(`pooler-${version}`, { altNames: ['localhost'] });
+  const settings = {
+    client_tls_sslmode: 'require',
+    client_tls_cert_file: certFile,
+    client_tls_key_file: keyFile,
+  };
+  await using threads = await Threads.start({ settings }, 2);
+  const { port, user } = threads.address;
+  const options = { maxVersion: version, ca: files.authority.certPem, servername: 'localhost' };
+  // One connection is still there, so the next one goes to the thread that has none.
+  expect(await isTakenUp({ port, user }, options, 'beside')).toBe(true);
+  expect(await isTakenUp({ port, user }, options, 'beside')).toBe(true);
 });

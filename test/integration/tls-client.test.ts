@@ -8,7 +8,7 @@ import { type LocalPooler, startPooler, type TestPoolerOptions } from '../suppor
 import { Psql } from '../support/psql.ts';
 import { withSeed } from '../support/random.ts';
 import { connectPeer, type ScriptedPeer } from '../support/scripted-peer.ts';
-import { connectEncrypted, secure, TlsFolder } from '../support/tls.ts';
+import { connectEncrypted, isTakenUp, secure, TlsFolder } from '../support/tls.ts';
 import { waitFor } from '../support/wait-for.ts';
 
 const files = new TlsFolder();
@@ -162,35 +162,17 @@ describe('client certificates', () => {
 });
 
 describe('sessions', () => {
-  /** Whether a second handshake takes up the first one's session. */
-  async function isTakenUp(pooler: LocalPooler, options: object): Promise<boolean> {
-    const first = await connectEncrypted(pooler.port, options);
-    let session: Buffer | undefined;
-    first.socket.on('session', (given: Buffer) => {
-      session = given;
-    });
-    await first.peer.send(frontend.startup({ user: pooler.postgres.user, database: 'postgres' }));
-    await first.peer.messagesTo('Z');
-    session ??= first.socket.getSession();
-    await first.peer.close();
-    if (session === undefined) return false;
-    const second = await connectEncrypted(pooler.port, { ...options, session });
-    await second.peer.send(frontend.startup({ user: pooler.postgres.user, database: 'postgres' }));
-    await second.peer.messagesTo('Z');
-    const isReused = second.socket.isSessionReused();
-    await second.peer.close();
-    return isReused;
-  }
-
   test.each([
     'TLSv1.2',
     'TLSv1.3',
   ] as const)('are taken up by %s without client certificates only', async (version) => {
     const options = { maxVersion: version, ca: files.authority.certPem, servername: 'localhost' };
     await using open = await tlsPooler('require');
-    expect(await isTakenUp(open, options)).toBe(true);
+    const { user } = open.postgres;
+    expect(await isTakenUp({ port: open.port, user }, options)).toBe(true);
     await using strict = await tlsPooler('verify-full', { client_tls_ca_file: files.caFile });
-    expect(await isTakenUp(strict, { ...options, cert: client.certPem, key: client.keyPem })).toBe(false);
+    const own = { ...options, cert: client.certPem, key: client.keyPem };
+    expect(await isTakenUp({ port: strict.port, user }, own)).toBe(false);
   });
 });
 

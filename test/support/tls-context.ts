@@ -1,4 +1,5 @@
 import type { TlsContextParts } from '../../src/net/native-tls-context.ts';
+import { TICKET_KEY_BYTES } from '../../src/tls/contexts.ts';
 import type { Certificate } from './certificates.ts';
 
 /** What a context of our own sessions is made of, by default as `client_tls_protocols = secure` has it. */
@@ -15,6 +16,7 @@ export function contextParts(
     groups: null,
     hasDh: true,
     options: 0,
+    ticketKeys: Buffer.alloc(TICKET_KEY_BYTES, 7),
     protocol: 'postgresql',
     ...parts,
   };

@@ -88,6 +88,33 @@ export async function connectEncrypted(
   return secure(peer, options);
 }
 
+/** Whether a second login takes up the first one's session, made while the first one is still there, or behind it. */
+export async function isTakenUp(
+  { port, user }: { readonly port: number; readonly user: string },
+  options: ConnectionOptions,
+  second: 'beside' | 'behind' = 'behind',
+): Promise<boolean> {
+  const login = async ({ peer }: EncryptedPeer): Promise<void> => {
+    await peer.send(frontend.startup({ user, database: 'postgres' }));
+    await peer.messagesTo('Z');
+  };
+  const first = await connectEncrypted(port, options);
+  let session: Buffer | undefined;
+  first.socket.on('session', (given: Buffer) => {
+    session = given;
+  });
+  await login(first);
+  session ??= first.socket.getSession();
+  if (second === 'behind') await first.peer.close();
+  if (session === undefined) return false;
+  const next = await connectEncrypted(port, { ...options, session });
+  await login(next);
+  const isReused = next.socket.isSessionReused();
+  await next.peer.close();
+  if (second === 'beside') await first.peer.close();
+  return isReused;
+}
+
 /** A PostgreSQL of a test's own that has TLS, with this certificate; it also takes clients' certificates of `caPem`. */
 export async function startTlsPostgres(
   identity: Certificate,

@@ -5,7 +5,14 @@ import { join } from 'node:path';
 import { getCACertificates } from 'node:tls';
 import { afterAll, beforeEach, describe, expect, it } from 'vitest';
 import { typedSettings, defaultTexts } from '../../src/config/settings.ts';
-import { TlsContexts, type TlsSettings } from '../../src/tls/contexts.ts';
+import type { TlsCalls } from '../../src/net/native-tls.ts';
+import type { TlsContextParts } from '../../src/net/native-tls-context.ts';
+import {
+  TICKET_KEY_BYTES,
+  TICKET_SECRET_BYTES,
+  TlsContexts,
+  type TlsSettings,
+} from '../../src/tls/contexts.ts';
 import { TlsSettingError } from '../../src/tls/setting-error.ts';
 import { makeCertificate } from '../support/certificates.ts';
 
@@ -80,6 +87,33 @@ it('each side is made once, and again only where its settings or its files’ co
   expect([tls.builds, tls.client === client, tls.server === server]).toEqual([3, false, true]);
   writeFileSync(ca, second.certPem);
   expect(tls.prepare(settings(both)).isServerChanged).toBe(true);
+});
+
+it('tickets of one context are read by those that are made from the same, in other threads as well', () => {
+  /** What tickets are encrypted by, in OpenSSL's own context. */
+  const keysOf = (secret: Uint8Array | undefined, given: Readonly<Record<string, string>> = {}): string => {
+    const tls = new TlsContexts(secret);
+    tls.use(tls.prepare(settings({ ...towardsClients, ...given })));
+    let keys = '';
+    const serverContext = ({ ticketKeys }: TlsContextParts) => {
+      keys = Buffer.from(ticketKeys).toString('hex');
+      return null;
+    };
+    tls.client?.session({ serverContext } as unknown as TlsCalls);
+    return keys;
+  };
+  const secret = Buffer.alloc(TICKET_SECRET_BYTES, 1);
+  expect(keysOf(secret)).toHaveLength(2 * TICKET_KEY_BYTES);
+  expect(keysOf(secret)).toBe(keysOf(secret));
+  // Of other settings, with another secret, and in other processes, they are others.
+  const others = [
+    keysOf(secret),
+    keysOf(secret, { client_tls_protocols: 'tlsv1.3' }),
+    keysOf(Buffer.alloc(TICKET_SECRET_BYTES, 2)),
+    keysOf(undefined),
+    keysOf(undefined),
+  ];
+  expect(new Set(others).size).toBe(others.length);
 });
 
 it.each([
