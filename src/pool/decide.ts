@@ -71,10 +71,10 @@ export interface LaunchView {
 
 export type LaunchDecision =
   | { readonly action: 'launch'; readonly poolLimit: number; readonly isReserve: boolean }
-  | {
-      readonly action: 'wait';
-      readonly reason: 'paused' | 'login in progress' | 'login retry' | 'pool is full';
-    };
+  | { readonly action: 'wait'; readonly reason: WaitReason };
+
+/** Why no connection is opened now. */
+export type WaitReason = 'paused' | 'login in progress' | 'login retry' | 'pool is full';
 
 /** A pool's logins under way at most: PostgreSQL forks for each. */
 const MAX_LOGINS_AT_ONCE = 8;

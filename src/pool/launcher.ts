@@ -3,7 +3,7 @@ import { fatal } from '../wire/pg-error.ts';
 import type { Budget, Grant, Refusal, RoomClaim, ServerAsk } from './budget.ts';
 import type { ClientLists } from './client-lists.ts';
 import type { LoginNews, PoolContext, PoolIdentity, WelcomeData } from './context.ts';
-import { decideLaunch, isBelowMinimum, loginsAtOnce } from './decide.ts';
+import { decideLaunch, isBelowMinimum, loginsAtOnce, type WaitReason } from './decide.ts';
 import type { DedicatedServers } from './dedicated.ts';
 import type { PoolLimits } from './limits.ts';
 import type { DedicatedClient, LoginFailure, PoolServer } from './peers.ts';
@@ -141,10 +141,6 @@ export class Launcher implements Claimant {
     const wanted = () =>
       Math.max(clients.waiting.length - servers.tested.length, Math.min(clients.waiting_login.length, 1));
     while (wanted() > servers.new.length && this.launch('client'));
-    // Whose login is under way for each of them may wait for it for long, while servers rest elsewhere.
-    const { length } = servers.new;
-    if (length > 0 && length >= clients.waiting.length && clients.waiting.length > servers.tested.length)
-      this.#news?.lacks(this.#host);
   }
 
   /**
@@ -210,7 +206,7 @@ export class Launcher implements Claimant {
     );
     if (decision.action === 'wait') {
       if (dedicatedTo !== null && decision.reason === 'pool is full') host.dedicated.makeRoom();
-      if (purpose === 'client' && decision.reason !== 'paused') this.#news?.lacks(host);
+      if (purpose === 'client' && this.#mayOthersHelp(decision.reason)) this.#news?.lacks(host);
       return 'refused';
     }
     if (purpose !== 'min_pool_size' && this.#isOthersTurn) {
@@ -247,6 +243,15 @@ export class Launcher implements Claimant {
       dedicatedTo?.notOpened(failure);
       return 'refused';
     }
+  }
+
+  /**
+   * Others may have a server to spare. The budget says so itself where it refuses; a pool that has all of `pool_size` here
+   * does not ask it, while those of the reserve are elsewhere.
+   */
+  #mayOthersHelp(reason: WaitReason): boolean {
+    if (reason === 'pool is full') return this.#host.limits.reservePoolSize > 0;
+    return reason === 'login retry' || reason === 'login in progress';
   }
 
   /** As the budget answers; who gets half of the room that it needs may keep that for a while. */

@@ -181,9 +181,8 @@ export class TlsContexts {
     const isRequired = mode !== 'allow' && mode !== 'prefer';
     const source = digest([isRequired, certificates, identity.certificates, identity.key, ca, options]);
     if (source === this.#client.source) return this.#client;
-    const ticketKeys = this.#ticketKeys(source);
-    const ownKeys = ticketKeys.subarray(0, NODE_TICKET_KEY_BYTES);
-    const context = this.#build('client', { ...options, ticketKeys: ownKeys }, identity, ca);
+    const nodeKeys = this.#ticketKeys(`of Node ${source}`, NODE_TICKET_KEY_BYTES);
+    const context = this.#build('client', { ...options, ticketKeys: nodeKeys }, identity, ca);
     const hash = endPointHash(identity.own.raw);
     const parts: TlsContextParts = {
       certificates: identity.certificates,
@@ -193,7 +192,7 @@ export class TlsContexts {
       groups: curves.ecdhCurve ?? null,
       hasDh: dhe.dhparam !== undefined,
       options: secureOptions | constants.SSL_OP_CIPHER_SERVER_PREFERENCE,
-      ticketKeys,
+      ticketKeys: this.#ticketKeys(source, TICKET_KEY_BYTES),
       protocol: ALPN_NAME,
     };
     const client = new ClientTls({ context, isRequired, certificates, endPointHash: hash, source: parts });
@@ -223,10 +222,9 @@ export class TlsContexts {
     return { tls: new ServerTls({ context, isRequired, verifies }), source };
   }
 
-  /** Others for each context: its sessions end with it. */
-  #ticketKeys(source: string): Buffer {
-    const info = `session tickets ${source}`;
-    return Buffer.from(hkdfSync('sha512', this.#ticketSecret, '', info, TICKET_KEY_BYTES));
+  /** Others for each context: its sessions are taken up where the same files and settings are in force, and nowhere else. */
+  #ticketKeys(source: string, bytes: number): Buffer {
+    return Buffer.from(hkdfSync('sha512', this.#ticketSecret, '', `session tickets ${source}`, bytes));
   }
 
   #build(

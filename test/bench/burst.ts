@@ -1,5 +1,5 @@
 /**
- * `npm run bench:burst`: how long a burst of clients waits for a pool that has no servers yet, where PostgreSQL takes a
+ * `npm run bench:burst`: how long a burst of clients waits for a pool that has one server, where PostgreSQL takes a
  * second over each login (`pre_auth_delay`), as one far away or behind a slow directory does. As many clients as the pool
  * has room for begin a transaction at once and keep it: each needs a server of its own. PgBouncer opens one at a time
  * (#384). Prints when the first, the middle and the last of them had its transaction. It judges nothing.
@@ -44,6 +44,7 @@ async function burst({ target }: RunningSystem): Promise<number[]> {
 
 const { log } = console;
 const children = new Children();
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => void children.stopAll());
 await using cluster = await startCluster();
 const folder = mkdtempSync(path.join(tmpdir(), 'pgweir-bench-'));
 try {

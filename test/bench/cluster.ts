@@ -11,7 +11,7 @@ export const benchRole = 'bench';
 /** Of every other role. */
 export const benchPassword = 'bench';
 
-/** The role that logs in to PostgreSQL itself by SCRAM; everybody else does by trust. */
+/** The roles that log in to PostgreSQL itself by SCRAM; everybody else does by trust. */
 export const directScramRoles = ['direct_scram', 'direct_scram1'];
 
 const settings = {

@@ -9,6 +9,7 @@ export function reasonAgainst(system: SystemName, { kind, door }: Workload, clie
   if (system === 'workers' && (kind !== 'transactions' || clients === 1))
     return 'it takes many clients at work';
   if (system === 'direct' && (kind === 'idle' || kind === 'calls')) return 'takes a pooler';
+  if (system === 'pgpool' && door === 'scram1') return 'it makes a secret of its own for each login';
   if (system === 'relay' && asksPassword(door)) return 'it knows no logins';
   if (system === 'relay' && kind === 'idle') return 'it has a server connection for each client';
   if (system === 'pgpool' && kind === 'idle') return 'it has a process for each client';

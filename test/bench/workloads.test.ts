@@ -51,6 +51,9 @@ describe('what is run', () => {
     expect(reasonAgainst('direct', workloads.result, 1)).toBeNull();
     expect(reasonAgainst('pgpool', workloads['idle-tls'], 50)).toBe('it has a process for each client');
     expect(reasonAgainst('relay', workloads['connect-scram'], 50)).toBe('it knows no logins');
+    const ownSecret = 'it makes a secret of its own for each login';
+    expect(reasonAgainst('pgpool', workloads['connect-scram1'], 50)).toBe(ownSecret);
+    expect(reasonAgainst('pgpool', workloads['connect-scram'], 50)).toBeNull();
     expect(reasonAgainst('relay', workloads.idle, 50)).toBe('it has a server connection for each client');
     expect(reasonAgainst('relay', workloads.tls, 50)).toBeNull();
     expect(reasonAgainst('pgweir', workloads['idle-tls'], 50)).toBeNull();

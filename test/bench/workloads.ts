@@ -78,7 +78,7 @@ export const workloads = {
   tls: { ...select, title: 'simple protocol over TLS', door: 'tls' },
   connect: { ...reconnecting, title: 'connection per transaction' },
   'connect-scram': { ...reconnecting, title: 'connection per transaction, SCRAM', door: 'scram' },
-  // To hash a password 4096 times takes pgbench ten times what the whole login takes a pooler, on the same cores.
+  // To hash a password 4096 times takes pgbench many times what the whole login takes a pooler, on the same cores.
   'connect-scram1': {
     ...reconnecting,
     title: 'connection per transaction, SCRAM with one iteration',

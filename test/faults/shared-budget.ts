@@ -301,20 +301,11 @@ export const sharedBudgetFaults: readonly Fault[] = [
     ['test/daemon/server-exchange.test.ts'],
   ),
   fault(
-    'who has a login of its own on its way asks nobody for a server that rests',
-    {
-      file: 'src/pool/launcher.ts',
-      find: 'if (length > 0 && length >= clients.waiting.length',
-      replace: 'if (length < 0 && length >= clients.waiting.length',
-    },
-    ['test/pool/launcher.test.ts'],
-  ),
-  fault(
     'a pool that has all its servers here asks nobody for those of the reserve',
     {
       file: 'src/pool/launcher.ts',
-      find: "decision.reason !== 'paused') this.#news",
-      replace: "decision.reason.startsWith('login')) this.#news",
+      find: 'return this.#host.limits.reservePoolSize > 0;',
+      replace: 'return false;',
     },
     ['test/pool/launcher.test.ts'],
   ),

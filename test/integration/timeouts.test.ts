@@ -263,7 +263,10 @@ describe.concurrent('query_timeout', () => {
         const startMs = performance.now();
         expect(await refusalOf(client.query('SELECT pg_sleep(30)'))).toEqual(fatal('query timeout'));
         expectStruckAfter(seconds, startMs);
-        // The slot comes back with the end of that query in PostgreSQL.
+        // The slot comes back with the end of that query in PostgreSQL, which may take longer than the next one may wait.
+        await waitFor(async () =>
+          (await pooler.show('SHOW SERVERS')).every(({ user }) => user !== config.user),
+        );
         const next = await pooler.client(config);
         expect((await next.query('SELECT 1 AS one')).rows).toEqual([{ one: 1 }]);
         await next.end();
