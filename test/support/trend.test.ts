@@ -14,6 +14,13 @@ describe('growthPerUnit', () => {
     ).toBe(0);
   });
 
+  test('of what grows for half of the time and then stands it counts nothing from the third quarter on', () => {
+    const values = readings([10, 20, 30, 40, 40, 40, 40, 40]);
+    expect(growthPerUnit(values)).toBeGreaterThan(0);
+    expect(growthPerUnit(values, 'third')).toBe(0);
+    expect(growthPerUnit(readings([0, 50, 100, 150, 200, 250, 300, 350]), 'third')).toBe(0.5);
+  });
+
   test('minds no outlier', () => {
     expect(growthPerUnit(readings([7, 7, 7, 7, 9000, 7, 7, 7, 7, 7, 9000, 7]))).toBe(0);
   });

@@ -5,13 +5,14 @@ export interface Reading {
 }
 
 /**
- * By how much a value grows with each thing done, in the long run: from the median of the second quarter of the readings
- * to that of the last. The first quarter is what fills caches, and a median does not mind a few outliers.
+ * By how much a value grows with each thing done, in the long run: from the median of one quarter of the readings, by default the
+ * second, to that of the last. What is ahead of that is what fills caches, and a median does not mind a few outliers.
  */
-export function growthPerUnit(readings: readonly Reading[]): number {
+export function growthPerUnit(readings: readonly Reading[], from: 'second' | 'third' = 'second'): number {
   const quarter = Math.floor(readings.length / 4);
   if (quarter === 0) throw new Error(`${readings.length} readings make no quarters`);
-  const early = readings.slice(quarter, 2 * quarter);
+  const start = from === 'second' ? quarter : 2 * quarter;
+  const early = readings.slice(start, start + quarter);
   const late = readings.slice(-quarter);
   const units = median(late.map(({ done }) => done)) - median(early.map(({ done }) => done));
   return (median(late.map(({ value }) => value)) - median(early.map(({ value }) => value))) / units;
