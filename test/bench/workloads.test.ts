@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { readOptions } from './options.ts';
-import { expectedSeconds, hasWarmUp, reasonAgainst } from './rounds.ts';
-import { settingsOf, workloads } from './workloads.ts';
+import { expectedSeconds, hasWarmUp, reasonAgainst, warmUpSeconds } from './rounds.ts';
+import { settingsOf, type WorkloadName, workloads } from './workloads.ts';
 
 describe('what is run', () => {
   test('each load has its own numbers of clients, and those of --clients are for the loads of pgbench', () => {
@@ -37,6 +37,15 @@ describe('what is run', () => {
     expect(warmed('--quick')).toEqual(['simple', 'tls', 'connect-scram1']);
     expect(warmed('--quick', '--workloads', 'prepared,connect,idle')).toEqual(['prepared']);
     expect(warmed('--workloads', 'tls,result,idle,calls')).toEqual(['tls', 'result']);
+  });
+
+  test('where each transaction has a connection warming up takes longer', () => {
+    const options = readOptions(['--warm-up', '7']);
+    const secondsOf = (workload: WorkloadName) => warmUpSeconds(options, { workload, clients: 50 });
+    expect((['simple', 'connect', 'connect-tls', 'result', 'idle'] as const).map(secondsOf)).toEqual([
+      7, 21, 21, 7, 0,
+    ]);
+    expect(warmUpSeconds(readOptions(['--quick']), { workload: 'connect-scram1', clients: 50 })).toBe(1);
   });
 
   test('a quick run takes less than two minutes', () => {
