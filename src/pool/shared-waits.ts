@@ -16,8 +16,8 @@ const PINNED_POOLS = 1024;
 
 /**
  * Since when the oldest client of each pool waits, for each owner, and whether servers of the pool rest there: a number in
- * shared memory that its owner alone writes and all others read, without the lock. The owner pins the pool's slot before, so that it is no other's
- * meanwhile; pins where nobody waits, and nothing rests, go once there are many.
+ * shared memory that its owner alone writes and all others read, without the lock. The owner pins the pool's slot before, so
+ * that it is no other's meanwhile; pins where nobody waits, and nothing rests, go once there are many.
  */
 export class SharedWaits {
   readonly #section: SharedSection;
