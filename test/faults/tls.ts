@@ -3,6 +3,7 @@ import { type Fault, fault } from './fault.ts';
 const CLIENT = ['test/integration/tls-client.test.ts'] as const;
 const LAYER = ['test/net/tls-layer.test.ts'] as const;
 const SERVER = ['test/integration/tls-server.test.ts'] as const;
+const CONTEXTS = ['test/tls/contexts.test.ts'] as const;
 const ORPHANS = ['test/daemon/orphans.test.ts'] as const;
 const BINDING = ['test/auth/channel-binding.test.ts'] as const;
 
@@ -120,7 +121,12 @@ export const tlsFaults: readonly Fault[] = [
       find: 'this.#ticketSecret = ticketSecret;',
       replace: 'this.#ticketSecret = randomBytes(32);',
     },
-    ['test/tls/contexts.test.ts'],
+    CONTEXTS,
+  ),
+  fault(
+    'each thread has ticket keys of its own where Node’s sockets stand in',
+    { file: 'src/tls/contexts.ts', find: '{ ...options, ticketKeys: nodeKeys }', replace: 'options' },
+    CONTEXTS,
   ),
   fault(
     'a handshake may take forever',
@@ -309,7 +315,7 @@ export const tlsFaults: readonly Fault[] = [
       find: 'if (files !== null) readIdentity(files, this.#files);',
       replace: 'if (files === undefined) readIdentity(files, this.#files);',
     },
-    ['test/tls/contexts.test.ts'],
+    CONTEXTS,
   ),
   fault(
     'the authorities for LDAP are read for each login',

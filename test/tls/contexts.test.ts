@@ -2,7 +2,9 @@ import { generateKeyPairSync } from 'node:crypto';
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { getCACertificates } from 'node:tls';
+import { once } from 'node:events';
+import { type AddressInfo, createServer } from 'node:net';
+import { connect, getCACertificates } from 'node:tls';
 import { afterAll, beforeEach, describe, expect, it } from 'vitest';
 import { typedSettings, defaultTexts } from '../../src/config/settings.ts';
 import type { TlsCalls } from '../../src/net/native-tls.ts';
@@ -114,6 +116,50 @@ it('tickets of one context are read by those that are made from the same, in oth
     keysOf(undefined),
   ];
   expect(new Set(others).size).toBe(others.length);
+});
+
+it('so are those of Node’s sockets, which stand in where OpenSSL cannot be called', async () => {
+  const serverSide = (secret: Uint8Array) => {
+    const tls = new TlsContexts(secret);
+    tls.use(tls.prepare(settings(towardsClients)));
+    return tls;
+  };
+  /** Whether the session was taken up, and a new ticket for it. */
+  const handshake = async (tls: TlsContexts, session?: Buffer) => {
+    // A byte makes the client read the tickets, which come behind the handshake.
+    const server = createServer((plain) =>
+      tls.client
+        ?.accept(plain)
+        .on('error', () => {})
+        .end('.'),
+    );
+    await once(server.listen(0, '127.0.0.1'), 'listening');
+    const { port } = server.address() as AddressInfo;
+    const given = { ca: first.certPem, checkServerIdentity: () => undefined, ALPNProtocols: ['postgresql'] };
+    const client = connect({
+      host: '127.0.0.1',
+      port,
+      ...given,
+      ...(session === undefined ? {} : { session }),
+    });
+    let ticket: Buffer | undefined;
+    client.on('session', (last: Buffer) => {
+      ticket = last;
+    });
+    client.resume();
+    await once(client, 'secureConnect');
+    const isReused = client.isSessionReused();
+    if (!client.readableEnded) await once(client, 'end');
+    server.close();
+    client.destroy();
+    return { isReused, ticket };
+  };
+  const secret = Buffer.alloc(TICKET_SECRET_BYTES, 1);
+  const { isReused, ticket } = await handshake(serverSide(secret));
+  expect([isReused, ticket !== undefined]).toEqual([false, true]);
+  expect(await handshake(serverSide(secret), ticket)).toMatchObject({ isReused: true });
+  const other = serverSide(Buffer.alloc(TICKET_SECRET_BYTES, 2));
+  expect(await handshake(other, ticket)).toMatchObject({ isReused: false });
 });
 
 it.each([
