@@ -9,6 +9,7 @@ import type { MovedServer } from '../pool/moved-server.ts';
 import type { Pool } from '../pool/pool.ts';
 import type { Pools } from '../pool/pools.ts';
 import type { SharedBudget } from '../pool/shared-budget.ts';
+import type { PoolName } from './login-board.ts';
 import { OWNER_NUMBERS } from '../pool/shared-owners.ts';
 import type { SomeOwners } from '../pool/shared-waits.ts';
 
@@ -39,8 +40,8 @@ export interface ExchangeHost {
   /** Gives a server to that thread, whose grant it is by now; its descriptor is the one in custody. */
   give(owner: number, moved: MovedServer): void;
   closeDescriptor(fd: number): void;
-  /** Asks that thread whether a server of the pool rests there. */
-  askFor(owner: number, database: string, user: string): void;
+  /** Asks that thread for a server of the pool that rests there. `mayClose`: or to close one that cannot come as it is. */
+  askFor(owner: number, pool: PoolName, mayClose: boolean): void;
 }
 
 /** What is remembered of a pool. */
@@ -219,8 +220,8 @@ export class WorkerExchange implements ServerExchange<Pool> {
   }
 
   /** Another thread lacks a server of this pool. */
-  askedFor(database: string, user: string): void {
-    this.#host.pools().find(database, user)?.moves.offer();
+  askedFor({ database, user }: PoolName, mayClose: boolean): void {
+    this.#host.pools().find(database, user)?.moves.offer(mayClose);
   }
 
   /** The pool has all the servers that it may have, and somebody waits: others may have idle ones. */
@@ -254,9 +255,11 @@ export class WorkerExchange implements ServerExchange<Pool> {
           this.#pools.delete(key);
         return;
       }
+      // A login of ours that is under way opens one without that.
+      const mayClose = [...pool.servers.new].every(({ dedicatedTo }) => dedicatedTo !== null);
       for (const owner of this.#host.others) {
         // One that comes to rest later sees for itself that somebody waits here.
-        if (this.#host.budget.restsIn(owner, key)) this.#host.askFor(owner, database, user);
+        if (this.#host.budget.restsIn(owner, key)) this.#host.askFor(owner, { database, user }, mayClose);
       }
       this.#askLater(moves, key, database, user, Math.min(2 * delayMs, MAX_ASK_MS));
     }, delayMs);

@@ -105,7 +105,7 @@ export type MainNotice =
   /** A server connection whose grant is the worker's; its descriptor is in custody. */
   | { readonly kind: 'server'; readonly moved: MovedServer }
   /** Another thread lacks a server of this pool. */
-  | { readonly kind: 'offer'; readonly database: string; readonly user: string }
+  | { readonly kind: 'offer'; readonly pool: PoolName; readonly mayClose: boolean }
   /** What another worker knows of logins to servers. */
   | { readonly kind: 'logins'; readonly report: LoginReport }
   /** What is known of them here is to be told again: of one pool, or (null) of all. */

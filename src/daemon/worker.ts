@@ -74,8 +74,8 @@ const exchange = new WorkerExchange({
   poolOf: (identity, limits) => loop.state.poolOf(identity, limits),
   others: start.owners.filter((owner) => owner !== start.owner),
   give: (owner, moved) => main.tell({ kind: 'pass on', owner, notice: { kind: 'server', moved } }),
-  askFor: (owner, database, user) =>
-    main.tell({ kind: 'pass on', owner, notice: { kind: 'offer', database, user } }),
+  askFor: (owner, pool, mayClose) =>
+    main.tell({ kind: 'pass on', owner, notice: { kind: 'offer', pool, mayClose } }),
 });
 exchange.enter(start.era);
 const logins = new LoginBoard({
@@ -224,7 +224,7 @@ function hear(notice: MainNotice): void {
       exchange.received(notice.moved);
       break;
     case 'offer':
-      exchange.askedFor(notice.database, notice.user);
+      exchange.askedFor(notice.pool, notice.mayClose);
       break;
     case 'logins':
       logins.hear(notice.report);

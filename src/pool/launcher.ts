@@ -170,6 +170,13 @@ export class Launcher implements Claimant {
     return this.#lacksRoom;
   }
 
+  /** The sweep's part: what rests in other event loops is sooner here than a login, or the end of a test, that hangs. */
+  askElsewhere(): void {
+    const { clients, servers, isHeld } = this.#host;
+    if (isHeld || servers.new.length + servers.tested.length === 0) return;
+    if (clients.waiting.length + clients.waiting_login.length > 0) this.#news?.lacks(this.#host);
+  }
+
   /** The budget has been given something back. */
   freed(): void {
     this.#fullAt = 0;

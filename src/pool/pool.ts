@@ -61,7 +61,7 @@ export class Pool {
     this.moves = new ServerMoves(this, context, {
       move: server,
       settle: (it) => this.#settle(it, 'test'),
-      introduce: (welcome) => this.introduce(welcome),
+      check: (it) => this.#check(it),
     });
     this.waits = new WaitReport(this, context);
   }

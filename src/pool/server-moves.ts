@@ -16,6 +16,8 @@ export interface MovesHost extends PoolIdentity {
   readonly isHeld: boolean;
   readonly nowMs: number;
   closeServer(server: PoolServer, reason: string): void;
+  /** Clients that wait for what servers report at login need not any more. */
+  introduce(welcome: WelcomeData): void;
 }
 
 /** What the pool does for its moves alone. */
@@ -24,8 +26,8 @@ export interface MovesActs {
   move(server: PoolServer, to: ServerState): void;
   /** Finds the place of a server that nobody uses and that needs no test, and serves whoever waits. */
   settle(server: PoolServer): void;
-  /** Clients that wait for what servers report at login need not any more. */
-  introduce(welcome: WelcomeData): void;
+  /** Has a used server prove that it is alive, and settles it then. */
+  check(server: PoolServer): void;
 }
 
 /** The servers of a pool that come from other event loops, or go there. */
@@ -53,8 +55,11 @@ export class ServerMoves<P extends MovesHost> {
     return launcher.failure === null || [...servers.idle].some(({ opening }) => opening.tls === null);
   }
 
-  /** Sends an idle server to where it is wanted, if it is and there is one; one that cannot go is closed for another. */
-  offer(): void {
+  /**
+   * Sends an idle server to where it is wanted, if it is and there is one; one that must be checked first is, and offered
+   * behind that; one that cannot go is closed for another, where that may be.
+   */
+  offer(mayClose = true): void {
     const exchange = this.#exchange;
     const host = this.#host;
     if (exchange === null) return;
@@ -67,10 +72,20 @@ export class ServerMoves<P extends MovesHost> {
       exchange.send(host, moved);
       return;
     }
+    if (host.isHeld || this.#checksOne()) return;
     // Where logins fail there would be no other, and where there is room one is opened there without this.
-    const mayClose = !host.isHeld && host.launcher.failure === null && host.launcher.isAtLimit;
-    const idle = mayClose ? host.servers.mostIdle() : null;
+    const isClosing = mayClose && host.launcher.failure === null && host.launcher.isAtLimit;
+    const idle = isClosing ? host.servers.mostIdle() : null;
     if (idle !== null && exchange.mayReopen(host)) host.closeServer(idle, 'wanted by another thread');
+  }
+
+  /** One that could go is being checked: one at a time, for nobody waits here. */
+  #checksOne(): boolean {
+    const { used, tested } = this.#host.servers;
+    const server = [...used].find(({ opening }) => opening.tls === null);
+    if (server === undefined) return false;
+    if (tested.length === 0) this.#acts.check(server);
+    return true;
   }
 
   /**
@@ -113,7 +128,7 @@ export class ServerMoves<P extends MovesHost> {
     if (moved.era < this.#era) host.closeServer(server, 'obsolete connection');
     if (server.state !== 'idle') return;
     if (host.welcome === null && moved.welcome !== null && !host.isHeld) {
-      this.#acts.introduce(moved.welcome);
+      host.introduce(moved.welcome);
       if (server.state !== 'idle') return;
     }
     this.#acts.settle(server);

@@ -19,6 +19,7 @@ export function sweepPool(pool: Pool, nowMs: number, fills = true): void {
   pool.launcher.letGo();
   if (fills) pool.launcher.fillToMinimum();
   pool.service();
+  pool.launcher.askElsewhere();
   pool.cancels.pump();
   pool.waits.refresh();
   const { waiting, sent } = pool.cancels;

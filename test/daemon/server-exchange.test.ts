@@ -85,7 +85,7 @@ class Stage {
     const { database, user } = SERVER;
     const waits = { sinceMs: 0 };
     const moves = { adopt, offer: () => void this.offers++ };
-    const servers = { idle: { length: this.idle } };
+    const servers = { idle: { length: this.idle }, new: [] };
     return { database, user, key: poolKey(database, user), moves, servers, waits } as unknown as Pool;
   }
 

@@ -3,6 +3,7 @@ import { type Fault, fault } from './fault.ts';
 const MOVED = ['test/integration/moved-servers.test.ts'] as const;
 const RANDOM = ['test/integration/moved-servers-random.test.ts'] as const;
 const UNIT = ['test/pool/server-moves.test.ts'] as const;
+const MOVING = ['test/daemon/moving.test.ts'] as const;
 const SESSION = 'src/server/session-state.ts';
 
 /** What goes wrong with a server connection that another event loop takes up. */
@@ -20,6 +21,43 @@ export const moveFaults: readonly Fault[] = [
     'a server that nobody elsewhere may have yet is left at rest without a word',
     { file: 'src/pool/server-moves.ts', find: '      exchange.stays(host);\n', replace: '' },
     UNIT,
+  ),
+  fault(
+    'a queue begins anew with each server that rests for a moment',
+    {
+      file: 'src/pool/wait-report.ts',
+      find: 'else this.#publish(this.#publishedMs);',
+      replace: 'else this.refresh();',
+    },
+    MOVING,
+  ),
+  fault(
+    'a server that must be checked first is of no use to other threads',
+    { file: 'src/pool/server-moves.ts', find: 'host.isHeld || this.#checksOne()', replace: 'host.isHeld' },
+    MOVING,
+  ),
+  fault(
+    'who waits for a login or a check that hangs asks no other thread',
+    { file: 'src/pool/sweep.ts', find: '  pool.launcher.askElsewhere();\n', replace: '' },
+    MOVING,
+  ),
+  fault(
+    'a check that hangs is no reason to ask other threads',
+    {
+      file: 'src/pool/launcher.ts',
+      find: 'servers.new.length + servers.tested.length === 0',
+      replace: 'servers.new.length === 0',
+    },
+    MOVING,
+  ),
+  fault(
+    'a server over TLS is closed for a client that a login is under way for',
+    {
+      file: 'src/daemon/server-exchange.ts',
+      find: 'every(({ dedicatedTo }) => dedicatedTo !== null)',
+      replace: 'every(() => true)',
+    },
+    MOVING,
   ),
   fault(
     'what was moved is remembered of pools that are gone',
