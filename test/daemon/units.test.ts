@@ -67,7 +67,9 @@ describe('the systemd units', () => {
         `systemd-analyze does not run here (${error.message}); only the form of the file is checked`,
       );
     }
-    expect(stderr).toBe('');
+    // It reads the units that are installed as well, and has its opinion of some.
+    const isOfOthers = (line: string) => line.startsWith('/') && !line.startsWith(folder);
+    expect(stderr.split('\n').filter((line) => line !== '' && !isOfOthers(line))).toEqual([]);
     expect(status).toBe(0);
   });
 
