@@ -9,9 +9,9 @@ import type { MovedServer } from '../pool/moved-server.ts';
 import type { Pool } from '../pool/pool.ts';
 import type { Pools } from '../pool/pools.ts';
 import type { SharedBudget } from '../pool/shared-budget.ts';
-import type { PoolName } from './login-board.ts';
 import { OWNER_NUMBERS } from '../pool/shared-owners.ts';
 import type { SomeOwners } from '../pool/shared-waits.ts';
+import type { PoolName } from './login-board.ts';
 
 /** Longest time between two questions to other threads for servers of one pool. */
 const MAX_ASK_MS = 100;
@@ -224,7 +224,7 @@ export class WorkerExchange implements ServerExchange<Pool> {
     this.#host.pools().find(database, user)?.moves.offer(mayClose);
   }
 
-  /** The pool has all the servers that it may have, and somebody waits: others may have idle ones. */
+  /** Somebody waits, and none may be opened, or one that is under way takes its time: others may have idle ones. */
   refused(database: string, user: string): void {
     const key = poolKey(database, user);
     const moves = this.#movesOf(key);

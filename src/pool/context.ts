@@ -37,7 +37,7 @@ export interface LoginNews {
   failed(pool: PoolIdentity, failure: LoginFailure, atMs: number): void;
   /** Whether another loop has a server that can serve somebody. */
   hasUsable(pool: PoolIdentity): boolean;
-  /** Somebody waits here, and no server may be opened: those of other loops are asked for. */
+  /** Somebody waits here, and no server may be opened, or none is ready yet: those of other loops are asked for. */
   lacks(pool: PoolIdentity): void;
 }
 

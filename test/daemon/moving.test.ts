@@ -53,6 +53,16 @@ it('nobody waits for a login that hangs while a server rests in another thread',
   expect(client.state).toBe('active');
 });
 
+it('nor does a client’s own login, which needs what servers report', () => {
+  const { stage, waiter } = rested({}, 100);
+  waiter.pool.welcome = null;
+  stage.loginMs = () => HANGS_MS;
+  const client = waiter.client();
+  expect(client.state).toBe('waiting_login');
+  stage.pass(500);
+  expect(client.heard).toEqual(['welcome']);
+});
+
 it('over TLS none is closed for a client that a login is under way for', () => {
   const { stage, giver, waiter } = rested({ poolSize: 2 }, 100);
   for (const server of giver.connector.opened)
@@ -64,7 +74,7 @@ it('over TLS none is closed for a client that a login is under way for', () => {
   expect([client.state, giver.pool.servers.idle.length]).toEqual(['waiting', 1]);
 });
 
-it('nor for a check that hangs', () => {
+it('nobody waits for a check that hangs while a server rests in another thread', () => {
   const { stage, giver, waiter } = rested(CHECKED, 0);
   const own = waiter.client().acquire();
   stage.pass(30);

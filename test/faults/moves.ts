@@ -27,7 +27,7 @@ export const moveFaults: readonly Fault[] = [
     {
       file: 'src/pool/wait-report.ts',
       find: 'else this.#publish(this.#publishedMs);',
-      replace: 'else this.refresh();',
+      replace: 'else if (this.#hasRest !== this.#publishedRest) this.refresh();',
     },
     MOVING,
   ),
@@ -47,6 +47,15 @@ export const moveFaults: readonly Fault[] = [
       file: 'src/pool/launcher.ts',
       find: 'servers.new.length + servers.tested.length === 0',
       replace: 'servers.new.length === 0',
+    },
+    MOVING,
+  ),
+  fault(
+    'a client’s own login hangs with that of a server, though another thread has one',
+    {
+      file: 'src/pool/launcher.ts',
+      find: 'clients.waiting.length + clients.waiting_login.length > 0',
+      replace: 'clients.waiting.length > 0',
     },
     MOVING,
   ),
