@@ -60,6 +60,8 @@ class Front {
 }
 
 interface Scene extends AsyncDisposable {
+  /** When the client went: what follows on that is measured from here, however late the test gets to look. */
+  readonly goneMs: number;
   readonly server: ScriptedServer;
   readonly front: Front;
   readonly pooler: LocalPooler;
@@ -102,10 +104,12 @@ async function stage(staging: Staging = {}): Promise<Scene> {
   }
   await gone.send(...requests);
   await left.bytes(requests.reduce((sum, { length }) => sum + length, 0));
+  const goneMs = performance.now();
   gone.reset();
   await front.isCancelled();
   await next.send(frontend.query('SELECT next'));
   return {
+    goneMs,
     server,
     front,
     pooler,
@@ -238,8 +242,7 @@ describe('a server whose client is gone', () => {
 describe('a server whose client is gone is closed, and the next client gets another one, when it', () => {
   test('stalls: after server_close_timeout, and its place is given away as that of any', async () => {
     await using scene = await stage({ own: { server_close_timeout: 0.5, server_cancel_timeout: 0.5 } });
-    const { left, pooler } = scene;
-    const goneMs = performance.now();
+    const { left, pooler, goneMs } = scene;
     await left.message('X');
     expect(performance.now() - goneMs).toBeGreaterThan(480);
     expect(pooler.lines.filter((line) => line.includes(NOT_READY))).toHaveLength(1);
