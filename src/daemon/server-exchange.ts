@@ -255,8 +255,8 @@ export class WorkerExchange implements ServerExchange<Pool> {
           this.#pools.delete(key);
         return;
       }
-      // A login of ours that is under way opens one without that.
-      const mayClose = [...pool.servers.new].every(({ dedicatedTo }) => dedicatedTo !== null);
+      // Where a login or a test is under way for all who wait, what is closed elsewhere would be one less.
+      const mayClose = pool.launcher.wouldOpen;
       for (const owner of this.#host.others) {
         // One that comes to rest later sees for itself that somebody waits here.
         if (this.#host.budget.restsIn(owner, key)) this.#host.askFor(owner, { database, user }, mayClose);

@@ -136,11 +136,21 @@ export class Launcher implements Claimant {
 
   /** Opens connections for waiting clients that none is on its way for, as far as the limits allow. */
   launchForClients(): void {
+    while (this.#lacksServers && this.launch('client'));
+  }
+
+  /** Somebody waits whom neither a login nor a test is under way for. */
+  get #lacksServers(): boolean {
     const { clients, servers } = this.#host;
     // All who wait for the welcome get it by the first login.
-    const wanted = () =>
-      Math.max(clients.waiting.length - servers.tested.length, Math.min(clients.waiting_login.length, 1));
-    while (wanted() > servers.new.length && this.launch('client'));
+    const forLogins = Math.min(clients.waiting_login.length, 1);
+    return Math.max(clients.waiting.length - servers.tested.length, forLogins) > servers.new.length;
+  }
+
+  /** Whether a place that another event loop makes would be used here at once. */
+  get wouldOpen(): boolean {
+    const { clients, servers } = this.#host;
+    return this.#lacksServers || (clients.waiting_dedicated.length > 0 && servers.new.length === 0);
   }
 
   /**

@@ -6,6 +6,9 @@ import type { MovedServer } from './moved-server.ts';
 import type { PoolServer, ServerConnector, ServerState } from './peers.ts';
 import type { ServerLists } from './server-lists.ts';
 
+/** A check that has taken so long may hang: the next server is checked beside it. */
+const CHECK_MS = 100;
+
 /** What the moves see of their pool. */
 export interface MovesHost extends PoolIdentity {
   readonly limits: PoolLimits;
@@ -79,12 +82,13 @@ export class ServerMoves<P extends MovesHost> {
     if (idle !== null && exchange.mayReopen(host)) host.closeServer(idle, 'wanted by another thread');
   }
 
-  /** One that could go is being checked: one at a time, for nobody waits here. */
+  /** One that could go is being checked: one at a time, as long as they answer, for nobody waits here. */
   #checksOne(): boolean {
-    const { used, tested } = this.#host.servers;
-    const server = [...used].find(({ opening }) => opening.tls === null);
+    const { servers, nowMs } = this.#host;
+    const server = [...servers.used].find(({ opening }) => opening.tls === null);
     if (server === undefined) return false;
-    if (tested.length === 0) this.#acts.check(server);
+    const isAnswering = [...servers.tested].some(({ stateSinceMs }) => nowMs - stateSinceMs < CHECK_MS);
+    if (!isAnswering) this.#acts.check(server);
     return true;
   }
 

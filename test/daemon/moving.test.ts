@@ -74,6 +74,42 @@ it('over TLS none is closed for a client that a login is under way for', () => {
   expect([client.state, giver.pool.servers.idle.length]).toEqual(['waiting', 1]);
 });
 
+it('nor for one that a check is under way for', () => {
+  const { stage, giver, waiter } = rested({ ...CHECKED, poolSize: 2 }, 0);
+  const own = waiter.client().acquire();
+  stage.pass(30);
+  own.finish();
+  stage.pass(31_000);
+  const other = giver.client().acquire();
+  stage.pass(20);
+  other.finish();
+  for (const server of giver.connector.opened)
+    Object.assign(server, { mayMove: false, opening: { tls: {} } });
+  stage.testMs = HANGS_MS;
+  waiter.client().acquire();
+  stage.pass(5000);
+  expect(waiter.asks).toBeGreaterThan(0);
+  expect([waiter.pool.servers.tested.length, giver.pool.servers.idle.length]).toEqual([1, 1]);
+});
+
+it('a check for another thread that hangs keeps none of the other servers back', () => {
+  const stage = new MovingStage({ ...CHECKED, poolSize: 2 });
+  const [giver, waiter] = [stage.thread(0), stage.thread(1)];
+  const clients = [giver.client().acquire(), giver.client().acquire()];
+  stage.pass(30);
+  for (const client of clients) client.finish();
+  stage.pass(31_000);
+  expect(giver.pool.servers.used.length).toBe(2);
+  const client = waiter.client().acquire();
+  stage.testMs = HANGS_MS;
+  // The first check has begun, and is not going to end; the next one will.
+  stage.pass(50);
+  expect(giver.pool.servers.tested.length).toBe(1);
+  stage.testMs = 2;
+  stage.pass(1000);
+  expect([client.state, giver.pool.servers.tested.length]).toEqual(['active', 1]);
+});
+
 it('nobody waits for a check that hangs while a server rests in another thread', () => {
   const { stage, giver, waiter } = rested(CHECKED, 0);
   const own = waiter.client().acquire();

@@ -85,8 +85,17 @@ class Stage {
     const { database, user } = SERVER;
     const waits = { sinceMs: 0 };
     const moves = { adopt, offer: () => void this.offers++ };
-    const servers = { idle: { length: this.idle }, new: [] };
-    return { database, user, key: poolKey(database, user), moves, servers, waits } as unknown as Pool;
+    const servers = { idle: { length: this.idle } };
+    const launcher = { wouldOpen: true };
+    return {
+      database,
+      user,
+      key: poolKey(database, user),
+      launcher,
+      moves,
+      servers,
+      waits,
+    } as unknown as Pool;
   }
 
   /** What a thread has published of its moves: sent, received, reopened. */

@@ -63,8 +63,26 @@ export const moveFaults: readonly Fault[] = [
     'a server over TLS is closed for a client that a login is under way for',
     {
       file: 'src/daemon/server-exchange.ts',
-      find: 'every(({ dedicatedTo }) => dedicatedTo !== null)',
-      replace: 'every(() => true)',
+      find: 'pool.launcher.wouldOpen',
+      replace: 'true',
+    },
+    MOVING,
+  ),
+  fault(
+    'a server over TLS is closed for a client that a check is under way for',
+    {
+      file: 'src/pool/launcher.ts',
+      find: 'clients.waiting.length - servers.tested.length, forLogins',
+      replace: 'clients.waiting.length, forLogins',
+    },
+    MOVING,
+  ),
+  fault(
+    'a check for another thread that hangs keeps all other servers back',
+    {
+      file: 'src/pool/server-moves.ts',
+      find: 'if (!isAnswering) this',
+      replace: 'if (servers.tested.length === 0) this',
     },
     MOVING,
   ),
